@@ -1,0 +1,24 @@
+# make reproduce: every figure and the table of claims.   make test: the tests.   Both set up .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: reproduce test check
+reproduce: .venv/installed
+	$(BIN)/python -m experiments
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+check: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@

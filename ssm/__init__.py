@@ -1,0 +1,32 @@
+"""The small-scale model of learning from imbalanced data: its dynamics, their spectra and their theory."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ssm.checks import InputError
+from ssm.config import Config
+
+if TYPE_CHECKING:
+    from ssm.results import load, save
+    from ssm.simulation import simulate
+    from ssm.tracking import track
+
+__all__ = ["Config", "InputError", "load", "save", "simulate", "track"]
+
+# What needs JAX or xarray is imported on first use: `ssm --help` should not wait for it.
+_HOMES = {
+    "simulate": "ssm.simulation",
+    "track": "ssm.tracking",
+    "load": "ssm.results",
+    "save": "ssm.results",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in ("losses", "plotting", "spectral", "theory", "weights"):
+        return importlib.import_module(f"ssm.{name}")
+    raise AttributeError(f"module 'ssm' has no attribute {name!r}")

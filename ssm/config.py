@@ -1,0 +1,235 @@
+"""Every number of a run in one frozen dataclass, checked where it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, Self, get_args
+
+from ssm import checks, profiles
+
+Profile = Literal["step", "long_tailed", "custom"]
+Loss = Literal["cross_entropy", "squared"]
+Init = Literal["gaussian", "balanced", "spectral"]
+Spacing = Literal["linear", "log"]
+Solver = Literal["tsit5", "dopri5", "dopri8"]
+DType = Literal["float64", "float32"]
+
+LARGEST_COUNT = 2**53  # beyond it a count is no longer exact as a float64
+LARGEST_STATE = 2**31  # numbers in W and H together: 16 GiB in float64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """All that defines one run of the small-scale model.
+
+    The model is the unconstrained-features model: logits Z = W H with a classifier W (k x d) and one free feature column
+    a sample in H (d x n), trained by gradient flow on L = (1/n) sum_i w_{y_i} l(z_i, y_i). Flow time is the number of
+    gradient-descent steps times the learning rate, in the limit of small steps.
+
+    Raises:
+        ssm.InputError (a ValueError): an unknown field, or a value that is not allowed; one line with the field,
+            the value and what is allowed.
+    """
+
+    profile: Profile = "step"
+    """How samples are spread over classes: `step` (two sizes of class), `long_tailed` (exponential), `custom` (`counts`)."""
+    num_classes: int | None = None
+    """Number of classes k, at least 2. Left out: 10, or as many as there are `counts`."""
+    imbalance_ratio: float = 10.0
+    """R, samples of the largest class over samples of the smallest, at least 1 (`step` and `long_tailed`)."""
+    minority_fraction: float = 0.5
+    """rho, the fraction of classes that are minorities, in (0, 1): round(rho k) classes, at least one, not all (`step`)."""
+    minority_count: int = 5
+    """Samples of the smallest class (`step` and `long_tailed`); the largest has round(R * minority_count)."""
+    counts: tuple[int, ...] | None = None
+    """Samples of each class, for `custom` only."""
+    loss: Loss = "cross_entropy"
+    """Loss of one sample: `cross_entropy`, or `squared`, half the squared distance to the simplex-encoded label."""
+    weight_exponent: float = 0.0
+    """g in w_c ~ n_c^-g, scaled to unit mean over samples: 0 is ERM, 1 inverse frequency; in [-10, 10]."""
+    class_weights: tuple[float, ...] | None = None
+    """Weight of each class, positive, used exactly as given instead of `weight_exponent`."""
+    coupling: float = 0.0
+    """c in [0, 1], how far training one sample moves the features of its class: 0 free features, 1 shared (class means)."""
+    feature_dim: int = 16
+    """Width d of the features. Below k - 1 the labels cannot be interpolated, which is allowed and reported."""
+    init: Init = "gaussian"
+    """Start: `gaussian` entries, `balanced` (the conserved matrix is zero), or `spectral` (every component alike)."""
+    init_scale: float = 1e-3
+    """Size of the start: standard deviation of the entries of W and H; a spectral start has product strength scale^2."""
+    t1: float | None = None
+    """Length of the run in flow time. Left out: chosen from theory so that the slowest component is learned."""
+    num_saves: int = 200
+    """Number of times at which the run is observed, both ends included."""
+    save_spacing: Spacing = "linear"
+    """Spacing of those times: `linear`, or `log` (0, then four decades up to t1)."""
+    save_state: bool = False
+    """Keep W and H at every observed time too."""
+    solver: Solver = "tsit5"
+    """Explicit Runge-Kutta method with error control."""
+    rtol: float = 1e-6
+    """Relative tolerance of one step, in (0, 0.1]."""
+    atol: float = 1e-9
+    """Absolute tolerance of one step, in the units of W and H; keep it below `init_scale` x `rtol`."""
+    max_steps: int = 100_000
+    """Steps after which the run is given up; its result says so."""
+    seed: int = 0
+    """Seed of the start."""
+    dtype: DType = "float64"
+    """Floating-point type of the whole run."""
+
+    def __new__(cls, *args: Any, **values: Any) -> Self:
+        unknown = sorted(values.keys() - {field.name for field in dataclasses.fields(cls)})
+        if unknown:
+            raise checks.refuse(
+                unknown[0],
+                values[unknown[0]],
+                "one of the fields " + ", ".join(f.name for f in dataclasses.fields(cls)),
+            )
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        for field, value in self._checked().items():
+            object.__setattr__(self, field, value)
+
+    def _checked(self) -> dict[str, Any]:
+        """Every field in its own Python type, or InputError."""
+        out: dict[str, Any] = {
+            "profile": checks.choice("profile", self.profile, get_args(Profile)),
+            "loss": checks.choice("loss", self.loss, get_args(Loss)),
+            "init": checks.choice("init", self.init, get_args(Init)),
+            "save_spacing": checks.choice("save_spacing", self.save_spacing, get_args(Spacing)),
+            "solver": checks.choice("solver", self.solver, get_args(Solver)),
+            "dtype": checks.choice("dtype", self.dtype, get_args(DType)),
+            "save_state": checks.flag("save_state", self.save_state),
+            "imbalance_ratio": checks.real("imbalance_ratio", self.imbalance_ratio, 1),
+            "minority_fraction": checks.real(
+                "minority_fraction", self.minority_fraction, 0, 1, open_ends="()"
+            ),
+            "minority_count": checks.integer(
+                "minority_count", self.minority_count, 1, LARGEST_COUNT
+            ),
+            "weight_exponent": checks.real("weight_exponent", self.weight_exponent, -10, 10),
+            "coupling": checks.real("coupling", self.coupling, 0, 1),
+            "feature_dim": checks.integer("feature_dim", self.feature_dim, 1, LARGEST_STATE),
+            "init_scale": checks.real("init_scale", self.init_scale, 0, open_ends="("),
+            "num_saves": checks.integer("num_saves", self.num_saves, 2, 1_000_000),
+            "rtol": checks.real("rtol", self.rtol, 0, 0.1, open_ends="("),
+            "atol": checks.real("atol", self.atol, 0),
+            "max_steps": checks.integer("max_steps", self.max_steps, 1, 2**31 - 1),
+            "seed": checks.integer("seed", self.seed, 0, 2**31 - 1),
+        }
+        if self.t1 is not None:
+            out["t1"] = checks.real("t1", self.t1, 0, open_ends="(")
+        out |= self._checked_classes(out)
+        num_columns = out["num_classes"] if out["coupling"] == 1 else sum(_class_counts(out))
+        if (out["num_classes"] + num_columns) * out["feature_dim"] > LARGEST_STATE:
+            raise checks.refuse(
+                "feature_dim",
+                out["feature_dim"],
+                f"small enough that W and H, here with {num_columns} feature columns, hold at most "
+                f"{LARGEST_STATE} numbers (coupling=1 needs one column a class)",
+            )
+        return out
+
+    def _checked_classes(self, known: dict[str, Any]) -> dict[str, Any]:
+        """The fields that speak of single classes, which have to agree on how many there are."""
+        out: dict[str, Any] = {}
+        if known["profile"] == "custom":
+            what = f"at least two integers in [1, {LARGEST_COUNT}] when profile='custom'"
+            counts = checks.items("counts", self.counts, what)
+            if len(counts) < 2:
+                raise checks.refuse("counts", self.counts, what)
+            out["counts"] = tuple(
+                checks.integer(f"counts[{i}]", n, 1, LARGEST_COUNT) for i, n in enumerate(counts)
+            )
+        elif self.counts is not None:
+            raise checks.refuse("counts", self.counts, "left out unless profile='custom'")
+
+        num_counts = len(out["counts"]) if "counts" in out else None
+        if self.num_classes is None:
+            out["num_classes"] = num_counts or 10
+        else:
+            out["num_classes"] = checks.integer("num_classes", self.num_classes, 2, 10_000)
+            if num_counts not in (None, out["num_classes"]):
+                raise checks.refuse(
+                    "num_classes", self.num_classes, f"the number of counts, {num_counts}"
+                )
+        num_classes = out["num_classes"]
+
+        if known["profile"] == "step":
+            num_minority = profiles.num_minority_classes(num_classes, known["minority_fraction"])
+            if not 1 <= num_minority < num_classes:
+                raise checks.refuse(
+                    "minority_fraction",
+                    self.minority_fraction,
+                    f"such that round(minority_fraction * {num_classes}) is in [1, {num_classes - 1}], "
+                    f"not {num_minority}",
+                )
+        if (
+            known["profile"] != "custom"
+            and known["imbalance_ratio"] * known["minority_count"] > LARGEST_COUNT
+        ):
+            raise checks.refuse(
+                "imbalance_ratio",
+                self.imbalance_ratio,
+                f"at most {LARGEST_COUNT} / minority_count",
+            )
+
+        if self.class_weights is not None:
+            what = f"{num_classes} positive numbers, one a class"
+            weights = checks.items("class_weights", self.class_weights, what)
+            if len(weights) != num_classes:
+                raise checks.refuse("class_weights", self.class_weights, what)
+            out["class_weights"] = tuple(
+                checks.real(f"class_weights[{i}]", w, 0, open_ends="(")
+                for i, w in enumerate(weights)
+            )
+            if known["weight_exponent"] != 0:
+                raise checks.refuse(
+                    "weight_exponent", self.weight_exponent, "0 when class_weights are given"
+                )
+        return out
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Samples n_c of each class, largest first for `step` and `long_tailed`."""
+        return _class_counts(vars(self))
+
+    @property
+    def class_groups(self) -> tuple[str, ...]:
+        """`majority` or `minority` for each class: by position for `step` (R = 1 too), else by count."""
+        counts = self.class_counts
+        if self.profile != "step":
+            return profiles.class_groups(counts)
+        num_minority = profiles.num_minority_classes(len(counts), self.minority_fraction)
+        return (profiles.MAJORITY,) * (len(counts) - num_minority) + (
+            profiles.MINORITY,
+        ) * num_minority
+
+    def to_json(self) -> str:
+        """All fields as JSON."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Config:
+        """The Config that `to_json` wrote; raises InputError for anything else."""
+        try:
+            fields = json.loads(text)
+        except (json.JSONDecodeError, TypeError):
+            fields = None
+        if not isinstance(fields, dict):
+            raise checks.refuse("config", text, "a JSON object of Config fields")
+        return cls(**fields)
+
+
+def _class_counts(fields: Mapping[str, Any]) -> tuple[int, ...]:
+    """Samples of each class under checked Config fields."""
+    if fields["profile"] == "custom":
+        return fields["counts"]
+    shape = fields["num_classes"], fields["imbalance_ratio"]
+    if fields["profile"] == "step":
+        return profiles.step_counts(*shape, fields["minority_fraction"], fields["minority_count"])
+    return profiles.long_tailed_counts(*shape, fields["minority_count"])

@@ -1,0 +1,162 @@
+"""Figures of Datasets: majority blue, minority vermilion, what lies between them grey; theory dashed over simulation."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ssm import checks, metrics, profiles
+from ssm.files import check_output, replacing
+
+# Okabe and Ito's colour-blind-safe palette
+COLORS = {profiles.MAJORITY: "#0072B2", "cross": "#7F7F7F", profiles.MINORITY: "#D55E00"}
+COLUMN_WIDTH, PAGE_WIDTH = 3.5, 7.2  # inches
+
+_STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "legend.fontsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.4,
+    "legend.frameon": False,
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "figure.constrained_layout.use": True,
+}
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Draw everything inside in the project's style."""
+    with matplotlib.rc_context(_STYLE):
+        yield
+
+
+def check_picture(path: Path, overwrite: bool) -> None:
+    """Refuse a picture that cannot be written: by its suffix, or as `files.check_output` does."""
+    if path.suffix not in (".png", ".pdf", ".svg"):
+        raise checks.refuse("out", str(path), "a path ending in .png, .pdf or .svg")
+    check_output(path, overwrite)
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure, whole or not at all, with nothing in the file that changes from run to run."""
+    with replacing(Path(path)) as scratch, style():
+        metadata = {"Software": None} if scratch.suffix == ".png" else None
+        figure.savefig(scratch, metadata=metadata)
+
+
+def time_label(dataset: xr.Dataset) -> str:
+    """Label of the time axis, with its unit."""
+    return dataset["time"].attrs.get("description", "time")
+
+
+def plot_blocks(dataset: xr.Dataset, axes: Axes, *, components: bool = True) -> None:
+    """Share of its target learned by each block (mean, bold) and each component (thin) over time.
+
+    Where the Dataset has predicted learning times they are marked by dotted lines.
+    """
+    progress = dataset["strength"] / dataset["component_target"]
+    predicted = dataset.get("predicted_learning_time")
+    for block, color in COLORS.items():
+        mine = dataset["component_block"].values == block
+        if not mine.any():
+            continue
+        if components:
+            axes.plot(dataset["time"], progress.values[:, mine], color=color, lw=0.5, alpha=0.35)
+        mean = dataset["block_strength"].sel(block=block) / dataset["block_target"].sel(block=block)
+        axes.plot(dataset["time"], mean, color=color, label=block)
+        if predicted is not None and np.isfinite(predicted.values[mine]).any():
+            axes.axvline(float(np.nanmean(predicted.values[mine])), color=color, lw=0.8, ls=":")
+    axes.axhline(1, color="0.8", lw=0.6, zorder=0)
+    axes.set(xlabel=time_label(dataset), ylabel="strength / target")
+    axes.legend(title="block")
+
+
+def plot_classes(dataset: xr.Dataset, axes: Axes) -> None:
+    """Strength of each class over time, 1 at interpolation, coloured by group."""
+    _by_class(dataset, axes, "class_strength")
+    axes.axhline(1, color="0.8", lw=0.6, zorder=0)
+    axes.set(xlabel=time_label(dataset), ylabel="class strength")
+
+
+def plot_accuracy(dataset: xr.Dataset, axes: Axes) -> None:
+    """Accuracy of each class (thin) and the mean of each group (bold) over time."""
+    _by_class(dataset, axes, "class_accuracy", mean=True)
+    axes.set(xlabel=time_label(dataset), ylabel="accuracy", ylim=(-0.03, 1.03))
+
+
+def plot_loss(dataset: xr.Dataset, axes: Axes) -> None:
+    """Training loss (black) and the mean loss of each class, on a logarithmic axis."""
+    _by_class(dataset, axes, "class_loss")
+    axes.plot(dataset["time"], dataset["loss"], color="black", label="weighted training loss")
+    axes.set(xlabel=time_label(dataset), ylabel="loss", yscale="log")
+    axes.legend()
+
+
+def plot_singular_values(dataset: xr.Dataset, axes: Axes) -> None:
+    """Sorted singular values of the logits over time, with the targets of the label matrix dashed, by block."""
+    axes.plot(dataset["time"], dataset["singular_value"], color="black", lw=0.8)
+    blocks, targets = dataset["component_block"].values, dataset["component_target"].values
+    for block, color in COLORS.items():
+        for i, target in enumerate(np.unique(targets[blocks == block])):
+            axes.axhline(target, color=color, ls="--", lw=1, label=None if i else f"{block} target")
+    axes.set(xlabel=time_label(dataset), ylabel="singular value of the logits", yscale="log")
+    axes.legend()
+
+
+def _by_class(dataset: xr.Dataset, axes: Axes, name: str, *, mean: bool = False) -> None:
+    groups = dataset["class_group"].values
+    for group in (profiles.MAJORITY, profiles.MINORITY):
+        mine = groups == group
+        if not mine.any():
+            continue
+        values = dataset[name].values
+        width, alpha = (0.5, 0.35) if mean else (0.9, 1.0)
+        lines = axes.plot(
+            dataset["time"], values[:, mine], color=COLORS[group], lw=width, alpha=alpha
+        )
+        if mean:
+            lines = axes.plot(
+                dataset["time"], metrics.group_mean(values, groups, group), color=COLORS[group]
+            )
+        lines[0].set_label(group)
+    axes.legend()
+
+
+KINDS: dict[str, Callable[[xr.Dataset, Axes], None]] = {
+    "blocks": plot_blocks,
+    "classes": plot_classes,
+    "accuracy": plot_accuracy,
+    "loss": plot_loss,
+    "singular_values": plot_singular_values,
+}
+
+
+def figure(dataset: xr.Dataset, kind: str) -> Figure:
+    """One figure at column width of the given kind: a key of `KINDS`.
+
+    Raises ssm.InputError for an unknown kind or one whose variables the Dataset lacks.
+    """
+    checks.choice("kind", kind, list(KINDS))
+    if kind == "loss" and "loss" not in dataset:
+        raise checks.refuse(
+            "kind", kind, "another kind: tracked logits do not say what they were trained on"
+        )
+    with style():
+        drawing = Figure(figsize=(COLUMN_WIDTH, 2.6))
+        KINDS[kind](dataset, drawing.subplots())
+    return drawing

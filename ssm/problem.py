@@ -1,0 +1,80 @@
+"""The learning problem as arrays: labels, how samples count, class weights, and the label matrices."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from ssm import weights
+from ssm.config import Config
+
+
+class Problem(NamedTuple):
+    """What gradient flow learns, as host arrays (float64; a run converts them to its own type).
+
+    A feature *column* stands for one sample, or, for shared features (coupling 1), for a whole class. m columns,
+    k classes, n samples.
+    """
+
+    counts: Int[np.ndarray, " k"]
+    """Samples n_c of each class."""
+    class_groups: Shaped[np.ndarray, " k"]
+    """`majority` or `minority` for each class."""
+    class_weights: Float[np.ndarray, " k"]
+    """w_c."""
+    coupling: Float[np.ndarray, ""]
+    """c in [0, 1]."""
+    labels: Int[np.ndarray, " m"]
+    """Class of each column, sorted."""
+    multiplicity: Float[np.ndarray, " m"]
+    """Samples that each column stands for."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether a column stands for a whole class."""
+        return bool(self.coupling == 1)
+
+    @property
+    def risk_weights(self) -> Float[np.ndarray, " m"]:
+        """Factor of each column's loss in L: multiplicity x w_c / n."""
+        return self.multiplicity * self.class_weights[self.labels] / self.counts.sum()
+
+    @property
+    def kernel_eigenvalues(self) -> Float[np.ndarray, " k"]:
+        """kappa_c = 1 + c (n_c - 1), the eigenvalue of the coupling kernel on a class's constant vector."""
+        return 1 + self.coupling * (self.counts - 1.0)
+
+
+def make_problem(config: Config) -> Problem:
+    """The problem a Config describes."""
+    counts = np.array(config.class_counts)
+    shared = config.coupling == 1
+    per_column = np.ones_like(counts) if shared else counts
+    class_weights = (
+        weights.power_law(counts, config.weight_exponent)
+        if config.class_weights is None
+        else np.array(config.class_weights)
+    )
+    return Problem(
+        counts=counts,
+        class_groups=np.array(config.class_groups),
+        class_weights=class_weights,
+        coupling=np.array(config.coupling),
+        labels=np.repeat(np.arange(len(counts)), per_column),
+        multiplicity=np.repeat(counts / per_column, per_column),
+    )
+
+
+def membership(labels: Int[np.ndarray, " m"], num_classes: int) -> Float[np.ndarray, "m k"]:
+    """One row a column, 1 at its class: the transpose of the one-hot labels Y."""
+    return np.eye(num_classes)[labels]
+
+
+def simplex_labels(labels: Int[np.ndarray, " m"], num_classes: int) -> Float[np.ndarray, "k m"]:
+    """The simplex-encoded label (SEL) matrix S = Y - 1/k, k x m: each column sums to zero.
+
+    Source: Thrampoulidis, Kini, Vakilian, Behnia 2022.
+    """
+    return membership(labels, num_classes).T - 1 / num_classes

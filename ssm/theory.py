@@ -1,0 +1,194 @@
+"""Closed forms that runs are held against. Times are flow time, the same unit as `Config.t1`.
+
+All but the sigmoid modes was derived for this project from the flow at zero logits, where both losses have the gradient
+-S Omega / n; see paper_notes.md.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from ssm import spectral
+from ssm.config import Config
+from ssm.problem import Problem
+
+
+def class_growth_rates(problem: Problem) -> Float[np.ndarray, " k"]:
+    """Rate r_c = w_c sqrt(n_c kappa_c) / n at which contrasts of a class with its equals grow: features ~ e^(r t), logits ~ e^(2 r t).
+
+    kappa_c = 1 + c (n_c - 1): free features w_c sqrt(n_c) / n, shared ones w_c n_c / n. Shape (k,), per unit of flow time.
+    """
+    p = problem
+    return p.class_weights * np.sqrt(p.counts * p.kernel_eigenvalues) / p.counts.sum()
+
+
+def growth_rates(problem: Problem) -> spectral.LabelSpectrum:
+    """The growing modes of the early flow: spectrum of S Omega K^(1/2), its singular values divided by n.
+
+    Any counts, weights and coupling. `singular_values` are the rates r_j, shape (k - 1,), per unit of flow time.
+    """
+    spectrum = spectral.label_spectrum(
+        problem.counts,
+        problem.class_weights,
+        class_groups=problem.class_groups,
+        kernel_eigenvalues=problem.kernel_eigenvalues,
+    )
+    return spectrum._replace(singular_values=spectrum.singular_values / problem.counts.sum())
+
+
+def component_growth_rates(
+    problem: Problem, components: spectral.LabelSpectrum
+) -> Float[np.ndarray, " r"]:
+    """Growth rate of each component of the label matrix's own basis, NaN where it is not a growing mode by itself.
+
+    r_j = sqrt(u_j^T diag(n w^2 kappa) u_j) / n, valid where u_j is an eigenvector of P diag(n w^2 kappa) P too: always for
+    STEP and for equal counts, for any counts with unit weights and free features.
+    """
+    n = problem.counts.sum()
+    root_q = class_growth_rates(problem) * n
+    scaled = (root_q**2)[:, None] * components.left
+    scaled = scaled - scaled.mean(axis=0)
+    eigenvalues = (components.left * scaled).sum(axis=0)
+    error = np.linalg.norm(scaled - eigenvalues * components.left, axis=0)
+    return np.where(error <= 1e-9 * eigenvalues, np.sqrt(eigenvalues) / n, np.nan)
+
+
+def balancing_exponent(majority_count: int, minority_count: int, coupling: float) -> float:
+    """The exponent g* of w_c ~ n_c^-g at which majority and minority contrasts grow alike.
+
+    g* = 1/2 + 1/2 log(kappa_maj / kappa_min) / log R: 1/2 for free features, 1 for shared. NaN when R = 1, where every
+    exponent balances.
+    """
+    kappa = [1 + coupling * (n - 1) for n in (majority_count, minority_count)]
+    log_ratio = np.log(majority_count / minority_count)
+    if log_ratio == 0:
+        return np.nan
+    return float(0.5 + 0.5 * np.log(kappa[0] / kappa[1]) / log_ratio)
+
+
+def learning_time_ratio(imbalance_ratio: float, exponent: float, coupling: float) -> float:
+    """Small-start limit of minority over majority learning time at coupling 0 or 1: R^(1/2 - g), or R^(1 - g).
+
+    Raises:
+        ValueError: coupling between 0 and 1, where the ratio depends on the counts (use `class_growth_rates`).
+    """
+    if coupling not in (0, 1):
+        raise ValueError(f"coupling={coupling}: must be 0 or 1")
+    return float(imbalance_ratio ** ((1.0 if coupling else 0.5) - exponent))
+
+
+def sigmoid(
+    times: Float[np.ndarray, " t"],
+    rates: Float[np.ndarray, " r"],
+    start: Float[np.ndarray, " r"],
+    target: Float[np.ndarray, " r"],
+) -> Float[np.ndarray, "t r"]:
+    """Strengths a_j(t) under the squared loss from a balanced spectral start.
+
+    a(t) = s / (1 + (s / a_0 - 1) exp(-2 r t)). Exact for every component of an unweighted problem with free features
+    (r = s / n), and for contrasts within a group of equal classes under any weights and coupling; not for the cross
+    component of a weighted one, whose right vector the weights mix.
+
+    Args:
+        times: shape (t,).
+        rates, start, target: r_j, a_j(0), s_j, each of shape (r,).
+
+    Source: Saxe, McClelland, Ganguli 2014; Gidel, Bach, Lacoste-Julien 2019; rates under weights and coupling derived here.
+    """
+    return target / (1 + (target / start - 1) * np.exp(-2 * np.multiply.outer(times, rates)))
+
+
+def learning_time(
+    rate: Float[np.ndarray, " r"],
+    start_share: Float[np.ndarray, " r"],
+    loss: str,
+    num_classes: int,
+    level: float = spectral.LEARNED,
+) -> Float[np.ndarray, " r"]:
+    """When a mode growing as x' = 2 r x (1 - x / X) reaches `level`, x its share of the target and x(0) = `start_share`.
+
+    t = ln((X / x_0 - 1) / (X / level - 1)) / (2 r), never below 0. The squared loss saturates at X = 1. Cross-entropy does
+    not saturate at the label matrix: softmax about zero logits, to first order, gives X = k, which matters little below
+    the level 1/2. In the limit of a small start t goes as 1 / r.
+    """
+    saturation = 1.0 if loss == "squared" else float(num_classes)
+    ratio = (saturation / start_share - 1) / (saturation / level - 1)
+    return np.log(np.maximum(ratio, 1.0)) / (2 * rate)
+
+
+def expected_start_strength(config: Config, problem: Problem) -> float:
+    """Mean over starts of the growing part of one product mode at t = 0, the a_0 of a_0 e^(2 r t).
+
+    The mode's factors p = U^T W and q = V^T K^(-1/2) H^T (d numbers each) grow as (p + q) / 2 e^(r t), so a_0 = E|p + q|^2 / 4:
+    with standard deviation s it is d s^2 (1 + 1 / kappa) / 4 for a Gaussian start and d s^2 (1 + k / m) / 4 for a balanced
+    one; s^2 for a spectral one. kappa varies with the class; its smallest value is taken, and 1 for shared features.
+    """
+    scale, width = config.init_scale**2, config.feature_dim
+    if config.init == "spectral":
+        return scale
+    kernel = 1.0 if problem.shared else float(problem.kernel_eigenvalues.min())
+    other = 1 / kernel if config.init == "gaussian" else len(problem.counts) / len(problem.labels)
+    return scale * width * (1 + other) / 4
+
+
+def predicted_learning_times(
+    config: Config, problem: Problem, components: spectral.LabelSpectrum
+) -> Float[np.ndarray, " r"]:
+    """Learning time expected for each component of the label matrix from the Config alone, in flow time.
+
+    `learning_time` at the component's growth rate, from the expected start. Exact for contrasts under the squared loss from
+    a spectral start; from a random start it leaves out how the modes of one draw overlap, an O(1) change of the e-folds.
+    NaN where the component is not a growing mode by itself, and everywhere when feature_dim < k - 1, since the label
+    matrix then cannot be interpolated.
+    """
+    k = len(problem.counts)
+    if config.feature_dim < k - 1:
+        return np.full(k - 1, np.nan)
+    p, rates = problem, component_growth_rates(problem, components)
+    # what a growing mode of unit product strength shows in the label matrix's own basis
+    mixing = (p.counts * p.class_weights * p.kernel_eigenvalues)[:, None] * components.left**2
+    overlap = mixing.sum(axis=0) / (rates * p.counts.sum() * components.singular_values)
+    share = expected_start_strength(config, p) * overlap / components.singular_values
+    return learning_time(rates, share, config.loss, k)
+
+
+def automatic_t1(config: Config, problem: Problem) -> float:
+    """A run length in which every class is learned: its expected learning time plus four e-folds of its features.
+
+    max_c t_c + 4 / r_c with r_c the class growth rates, which bound the rates of all modes from below.
+    """
+    p, rates = problem, class_growth_rates(problem)
+    share = expected_start_strength(config, p) * np.sqrt(p.kernel_eigenvalues / p.counts)
+    return float(np.max(learning_time(rates, share, config.loss, len(p.counts)) + 4 / rates))
+
+
+def linear_phase(
+    W: Float[np.ndarray, "k d"],
+    class_means: Float[np.ndarray, "d k"],
+    problem: Problem,
+    times: Float[np.ndarray, " t"],
+) -> Float[np.ndarray, "t k k"]:
+    """Class-mean logits while all logits are small, from any start and for either loss; exact in that limit.
+
+    The gradient stays -S Omega / n, so W and the class means M of the features obey a linear system. With
+    N = M^T scaled by sqrt(n_c / kappa_c) and E = diag(w_c sqrt(n_c kappa_c)) / n it is the symmetric one
+    dW/dt = P E N, dN/dt = E P W, solved through the SVD P E = U diag(r) V^T by cosh(r t) and sinh(r t).
+
+    Args:
+        W, class_means: the start, M one column a class.
+        times: shape (t,), flow time.
+
+    Returns:
+        W(t) M(t), shape (t, k, k), [time, logit, class].
+    """
+    k = len(problem.counts)
+    P = np.eye(k) - 1 / k
+    left, rates, right = np.linalg.svd(P * class_growth_rates(problem))
+    root = np.sqrt(problem.counts / problem.kernel_eigenvalues)
+    p, q = left.T @ W, right @ (root[:, None] * class_means.T)
+    phase = np.multiply.outer(times, rates)[:, :, None]
+    cosh, sinh = np.cosh(phase), np.sinh(phase)
+    grown_W = left @ (cosh * p + sinh * q)
+    grown_M = (right.T @ (cosh * q + sinh * p)) / root[:, None]
+    return grown_W @ grown_M.transpose(0, 2, 1)

@@ -1,0 +1,134 @@
+"""The spectral variables of logits logged from any network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ssm import checks, metrics, profiles, results, spectral
+from ssm.problem import membership
+
+
+def track(
+    logits: Any, labels: Any, times: Any = None, progress: Callable[[float], None] | None = None
+) -> xr.Dataset:
+    """Follow what logits learn of each spectral component of their label matrix.
+
+    The same variables as a simulated run has, with its units: strength u_j^T Z v_j in the fixed basis of the SEL matrix of
+    `labels`, block means, class strengths and accuracies, singular values, residual and learning times (NaN where half of
+    the target is not reached). The logits of one time are held against all samples: use the same samples at every time.
+
+    Args:
+        logits: shape (time, n, k), real and finite.
+        labels: shape (n,), integers 0 .. k - 1; every class must occur, k at least 2.
+        times: shape (time,), ascending, in any unit such as steps; 0, 1, 2, ... when left out.
+        progress: called with the share of the times done, in [0, 1].
+
+    Returns:
+        A Dataset over `time`, `class`, `component`, `block` and `mode`.
+
+    Raises:
+        ssm.InputError (a ValueError): anything else, in one line.
+    """
+    logits, labels, times = _checked(logits, labels, times)
+    k = logits.shape[2]
+    counts = np.bincount(labels, minlength=k)
+    groups = np.array(profiles.class_groups(counts.tolist()))
+    components = spectral.label_spectrum(counts, class_groups=groups)
+    columns = membership(labels, k)
+    observed = []
+    for i, now in enumerate(logits):  # one time at a go: the whole may be far larger than one
+        by_class = now.astype(np.float64).T
+        class_sums = by_class @ columns
+        strength = spectral.strengths(class_sums, components)
+        observed.append(
+            {
+                "class_accuracy": metrics.class_accuracy(by_class, labels, columns),
+                "strength": strength,
+                "class_strength": spectral.class_strengths(class_sums, counts),
+                "singular_value": np.linalg.svd(by_class, compute_uv=False),
+                "residual": spectral.residual(strength, (by_class**2).sum()),
+            }
+        )
+        if progress:
+            progress((i + 1) / len(logits))
+    observations = {name: np.stack([o[name] for o in observed]) for name in observed[0]}
+    tracked = results.spectral_dataset(times, observations, components, counts, groups)
+    tracked["time"].attrs.update(description="time of the logits")
+    return tracked.assign_attrs(
+        status="tracked", dtype="float64", num_samples=len(labels), **results.provenance()
+    )
+
+
+def load_logits(path: str | Path) -> dict[str, np.ndarray]:
+    """The arguments of `track` from an NPZ file with arrays `logits`, `labels` and, if it likes, `times`; no pickles.
+
+    Raises ssm.InputError for a file that is not there, is not such a file, or has other arrays.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise checks.refuse("file", str(path), "an NPZ file that exists")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = dict(stored)
+    except Exception:  # zipfile, zlib and NumPy raise many kinds
+        raise checks.refuse("file", str(path), "a readable NPZ file of plain arrays") from None
+    if not {"logits", "labels"} <= arrays.keys() <= {"logits", "labels", "times"}:
+        raise checks.refuse(
+            "file",
+            str(path),
+            f"one with arrays logits, labels and optionally times, not {sorted(arrays)}",
+        )
+    return arrays
+
+
+def _checked(logits: Any, labels: Any, times: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    logits = _array("logits", logits, "real numbers of shape (time, n, k)")
+    if logits.dtype.kind not in "fiu" or logits.ndim != 3 or not all(logits.shape):
+        raise checks.refuse(
+            "logits", _shape(logits), "real numbers of shape (time, n, k), none of them 0"
+        )
+    num_times, n, k = logits.shape
+    if k < 2:
+        raise checks.refuse("logits", _shape(logits), "of at least 2 classes (the last axis)")
+    if not np.isfinite(logits).all():
+        bad = int(np.argmin(np.isfinite(logits).all(axis=(1, 2))))
+        raise checks.refuse("logits", f"not finite at time index {bad}", "finite everywhere")
+
+    labels = _array("labels", labels, f"{n} integers in [0, {k - 1}]")
+    if labels.shape != (n,) or labels.dtype.kind not in "iu":
+        raise checks.refuse(
+            "labels", _shape(labels), f"{n} integers, as many as logits has samples"
+        )
+    if labels.min() < 0 or labels.max() >= k:
+        worst = labels.min() if labels.min() < 0 else labels.max()
+        raise checks.refuse("labels", int(worst), f"in [0, {k - 1}]")
+    counts = np.bincount(labels, minlength=k)
+    if not counts.all():
+        raise checks.refuse(
+            "labels", f"no sample of class {int(counts.argmin())}", f"of all {k} classes"
+        )
+
+    what = f"{num_times} finite ascending numbers, as many as logits has times"
+    times = _array("times", np.arange(num_times) if times is None else times, what)
+    if times.shape != (num_times,) or times.dtype.kind not in "fiu":
+        raise checks.refuse("times", _shape(times), what)
+    times = times.astype(np.float64)
+    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        raise checks.refuse("times", times.tolist(), what)
+    return logits, labels.astype(np.int64), times
+
+
+def _array(name: str, value: Any, allowed: str) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except Exception:  # ragged lists, arrays of other libraries
+        raise checks.refuse(name, type(value).__name__, allowed) from None
+
+
+def _shape(array: np.ndarray) -> str:
+    return f"{array.dtype} of shape {array.shape}"
