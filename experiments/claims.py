@@ -20,7 +20,9 @@ class Claim:
 def close(statement: str, predicted: float, measured: float, tolerance: float) -> Claim:
     """`measured` differs from `predicted` by at most `tolerance` x |predicted|."""
     holds = bool(abs(measured - predicted) <= tolerance * abs(predicted))
-    return Claim(statement, f"{predicted:.4g}", f"{measured:.4g}", f"{tolerance:.2g} relative", holds)
+    return Claim(
+        statement, f"{predicted:.4g}", f"{measured:.4g}", f"{tolerance:.2g} relative", holds
+    )
 
 
 def at_most(statement: str, bound: float, measured: float) -> Claim:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 from ssm import checks, profiles
 
@@ -58,7 +58,8 @@ class Config:
     init: Init = "gaussian"
     """Start: `gaussian` entries, `balanced` (the conserved matrix is zero), or `spectral` (every component alike)."""
     init_scale: float = 1e-3
-    """Size of the start: standard deviation of the entries of W and H; a spectral start has product strength scale^2."""
+    """Size of the start: standard deviation of the entries of W and H; a spectral start has product strength scale^2.
+    In [1e-70, 1e70], so that fourth powers can be told from 0."""
     t1: float | None = None
     """Length of the run in flow time. Left out: chosen from theory so that the slowest component is learned."""
     num_saves: int = 200
@@ -80,7 +81,7 @@ class Config:
     dtype: DType = "float64"
     """Floating-point type of the whole run."""
 
-    def __new__(cls, *args: Any, **values: Any) -> Self:
+    def __new__(cls, *args: Any, **values: Any) -> Config:
         unknown = sorted(values.keys() - {field.name for field in dataclasses.fields(cls)})
         if unknown:
             raise checks.refuse(
@@ -114,7 +115,7 @@ class Config:
             "weight_exponent": checks.real("weight_exponent", self.weight_exponent, -10, 10),
             "coupling": checks.real("coupling", self.coupling, 0, 1),
             "feature_dim": checks.integer("feature_dim", self.feature_dim, 1, LARGEST_STATE),
-            "init_scale": checks.real("init_scale", self.init_scale, 0, open_ends="("),
+            "init_scale": checks.real("init_scale", self.init_scale, 1e-70, 1e70),
             "num_saves": checks.integer("num_saves", self.num_saves, 2, 1_000_000),
             "rtol": checks.real("rtol", self.rtol, 0, 0.1, open_ends="("),
             "atol": checks.real("atol", self.atol, 0),

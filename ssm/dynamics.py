@@ -67,7 +67,9 @@ def vector_field(t: Any, params: Params, args: tuple[Columns, str]) -> Params:
     del t
     columns, loss = args
     W, H = params
-    gradient = losses.LOSSES[loss].logit_gradient(W @ H, columns.labels) * columns.risk_weights
+    gradient = (
+        losses.LOSSES[loss].logit_gradient(W @ H, columns.labels) * columns.risk_weights[None]
+    )
     coupled = model.couple(gradient, columns.class_columns, columns.coupling)
     return Params(-gradient @ H.T, -W.T @ coupled)
 
@@ -98,9 +100,14 @@ def gradient_flow(
         rtol, atol: tolerances of one step.
         progress: called now and then with the share of the time done.
     """
-    raw_times, observations, result, num_steps = jax.block_until_ready(
-        _solve(params, columns, loss, times, observe, (rtol, atol), solver, max_steps, progress)
-    )
+    tolerances = (
+        np.asarray(rtol),
+        np.asarray(atol),
+    )  # a Python float would compile anew for each value
+    with np.errstate(over="ignore"):  # what float32 cannot hold makes a run that is not finite
+        raw_times, observations, result, num_steps = jax.block_until_ready(
+            _solve(params, columns, loss, times, observe, tolerances, solver, max_steps, progress)
+        )
     reached = np.isfinite(raw_times)
     kept = {}
     for name, values in observations.items():
@@ -160,4 +167,4 @@ class _Progress(diffrax.AbstractProgressMeter):
         return jax.lax.cond(due, tell, lambda share: state, jnp.asarray(progress, state.dtype))
 
     def close(self, state: Array) -> None:
-        jax.debug.callback(self.report, jnp.ones_like(state))
+        jax.debug.callback(self.report, jnp.maximum(state, 1))  # of `state`, so that it comes last

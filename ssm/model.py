@@ -40,15 +40,21 @@ def initial_params(config: Config, problem: Problem) -> Params:
             problem.counts, class_groups=problem.class_groups, kernel_eigenvalues=kernel
         )
         rank = min(d, k - 1)
-        frame = np.linalg.qr(rng.normal(size=(d, rank)))[0]
+        frame = _random_frame(rng, d, rank)
         left = spectrum.left[:, :rank]
         right = kernel[:, None] * left / spectrum.singular_values[:rank]
         return Params(scale * left @ frame.T, scale * frame @ right[problem.labels].T)
     W = scale * rng.normal(size=(k, d))
     if config.init == "gaussian":
         return Params(W, scale * rng.normal(size=(d, m)))
-    rows = np.linalg.qr(rng.normal(size=(m, k)))[0].T
+    rows = _random_frame(rng, m, k).T
     return Params(W, W.T @ _kernel_root(rows, problem))
+
+
+def _random_frame(rng: np.random.Generator, size: int, rank: int) -> Float[np.ndarray, "size rank"]:
+    """Orthonormal columns, uniformly distributed (Haar): the signs make the QR factorisation unique."""
+    Q, R = np.linalg.qr(rng.normal(size=(size, rank)))
+    return Q * np.sign(np.diag(R))
 
 
 def _kernel_root(X: Float[np.ndarray, "r m"], problem: Problem) -> Float[np.ndarray, "r m"]:
@@ -82,5 +88,5 @@ def conserved_terms(params: Params, class_columns: Any, coupling: Any) -> tuple[
     if coupling is not None:
         sums = H @ class_columns
         kernel = 1 + coupling * (class_columns.sum(0) - 1)
-        features = (features - (coupling * sums / kernel) @ sums.T) / (1 - coupling)
+        features = (features - (coupling * sums / kernel[None]) @ sums.T) / (1 - coupling)
     return W.T @ W, features

@@ -35,9 +35,9 @@ class Observer(eqx.Module):
         columns, loss = self.columns, losses.LOSSES[self.loss]
         logits = params.W @ params.H
         class_columns = columns.class_columns
-        class_sums = (logits * self.multiplicity) @ class_columns
+        class_sums = (logits * self.multiplicity[None]) @ class_columns
         strength = spectral.strengths(class_sums, self.components)
-        samples = logits * jnp.sqrt(self.multiplicity)
+        samples = logits * jnp.sqrt(self.multiplicity)[None]
         classifier, features = model.conserved_terms(params, class_columns, columns.coupling)
         scale = jnp.linalg.norm(classifier) + jnp.linalg.norm(features)
         values = loss.value(logits, columns.labels)
@@ -47,9 +47,12 @@ class Observer(eqx.Module):
             "class_accuracy": metrics.class_accuracy(logits, columns.labels, class_columns),
             "strength": strength,
             "class_strength": spectral.class_strengths(class_sums, self.counts),
-            "singular_value": jnp.linalg.svd(samples, compute_uv=False)[: min(params.W.shape)],
+            "singular_value": jnp.linalg.svd(samples, compute_uv=False, full_matrices=False)[
+                : min(params.W.shape)
+            ],
             "residual": spectral.residual(strength, (samples**2).sum()),
-            "drift": jnp.linalg.norm(classifier - features - self.conserved) / scale,
+            "drift": jnp.linalg.norm(classifier - features - self.conserved)
+            / (scale + (scale == 0)),
         }
         if self.keep_state:
             observed |= {"W": params.W, "H": params.H}

@@ -140,7 +140,7 @@ def class_strengths(
 
     s_c = e_c - 1/k has |s_c|^2 = 1 - 1/k. `class_sums` as in `strengths`; returns shape (..., k).
     """
-    means = class_sums / counts
+    means = class_sums / counts[None]
     own = (means * np.eye(len(counts))).sum(-2)
     return (own - means.mean(-2)) / (1 - 1 / len(counts))
 

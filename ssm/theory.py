@@ -7,7 +7,7 @@ All but the sigmoid modes was derived for this project from the flow at zero log
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ssm import spectral
 from ssm.config import Config
@@ -132,25 +132,51 @@ def expected_start_strength(config: Config, problem: Problem) -> float:
     return scale * width * (1 + other) / 4
 
 
+def separable(
+    problem: Problem, components: spectral.LabelSpectrum, loss: str
+) -> Bool[np.ndarray, " r"]:
+    """Which components of the label matrix learn as one mode each, unmoved by the others: bool, shape (k - 1,).
+
+    Under the squared loss those on whose classes the weight and kappa are equal: contrasts of equal classes, and every
+    component when the weights are equal and the features free. Under cross-entropy, where the softmax ties unequal classes
+    together, only contrasts of equal classes.
+    """
+    p = problem
+    tied = [p.class_weights, p.kernel_eigenvalues] + ([] if loss == "squared" else [p.counts])
+    support = np.abs(components.left) > 1e-9
+    ranges = [
+        np.where(support, x[:, None], -np.inf).max(0) - np.where(support, x[:, None], np.inf).min(0)
+        for x in tied
+    ]
+    return (np.array(ranges) == 0).all(axis=0)
+
+
 def predicted_learning_times(
     config: Config, problem: Problem, components: spectral.LabelSpectrum
 ) -> Float[np.ndarray, " r"]:
     """Learning time expected for each component of the label matrix from the Config alone, in flow time.
 
-    `learning_time` at the component's growth rate, from the expected start. Exact for contrasts under the squared loss from
-    a spectral start; from a random start it leaves out how the modes of one draw overlap, an O(1) change of the e-folds.
-    NaN where the component is not a growing mode by itself, and everywhere when feature_dim < k - 1, since the label
-    matrix then cannot be interpolated.
+    `learning_time` at the component's growth rate, from the expected start. Exact for the squared loss from a spectral
+    start; from a random start it leaves out how the modes of one draw overlap, an O(1) change of the e-folds. NaN where the
+    component is not `separable`, and everywhere when feature_dim < k - 1, since the label matrix then cannot be
+    interpolated.
     """
     k = len(problem.counts)
     if config.feature_dim < k - 1:
         return np.full(k - 1, np.nan)
-    p, rates = problem, component_growth_rates(problem, components)
-    # what a growing mode of unit product strength shows in the label matrix's own basis
-    mixing = (p.counts * p.class_weights * p.kernel_eigenvalues)[:, None] * components.left**2
-    overlap = mixing.sum(axis=0) / (rates * p.counts.sum() * components.singular_values)
-    share = expected_start_strength(config, p) * overlap / components.singular_values
-    return learning_time(rates, share, config.loss, k)
+    start = expected_start_strength(config, problem) * _kernel_root(problem, components)
+    times = learning_time(
+        component_growth_rates(problem, components),
+        start / components.singular_values,
+        config.loss,
+        k,
+    )
+    return np.where(separable(problem, components, config.loss), times, np.nan)
+
+
+def _kernel_root(problem: Problem, components: spectral.LabelSpectrum) -> Float[np.ndarray, " r"]:
+    """sqrt(kappa) of each component's classes: what a product mode of unit size shows in the label matrix's own basis."""
+    return np.sqrt((components.left**2 * problem.kernel_eigenvalues[:, None]).sum(axis=0))
 
 
 def automatic_t1(config: Config, problem: Problem) -> float:
@@ -192,3 +218,46 @@ def linear_phase(
     grown_W = left @ (cosh * p + sinh * q)
     grown_M = (right.T @ (cosh * q + sinh * p)) / root[:, None]
     return grown_W @ grown_M.transpose(0, 2, 1)
+
+
+def block_curves(
+    W: Float[np.ndarray, "k d"],
+    class_means: Float[np.ndarray, "d k"],
+    problem: Problem,
+    components: spectral.LabelSpectrum,
+    times: Float[np.ndarray, " t"],
+    loss: str,
+) -> Float[np.ndarray, "t blocks"]:
+    """Share of its target that each block has learned, from any small start, as if the block were alone.
+
+    In the early phase the factors of a block of equal contrasts tend to A e^(r t), A = (U^T W + U^T N) / 2 with N as in
+    `linear_phase`. From such a balanced start the block's strength matrix X = A A^T sqrt(kappa) obeys
+    X' = 2 r X (1 - X / s): each eigenvalue is a sigmoid, and their mean does not depend on the basis. What it leaves out is
+    the decaying half of the start, which is gone after an e-fold, and the overlap with other blocks. Cross-entropy
+    saturates at k s to first order (`learning_time`), so its curve is early-phase only.
+
+    Args:
+        W, class_means: the start, M one column a class.
+        times: shape (t,), flow time.
+
+    Returns:
+        shape (t, 3), in the order of `spectral.BLOCKS`; NaN for a block that is empty or not `separable`.
+    """
+    root = np.sqrt(problem.counts / problem.kernel_eigenvalues)
+    factors = components.left.T @ (W + root[:, None] * class_means.T) / 2
+    rates = component_growth_rates(problem, components)
+    kernel_root = _kernel_root(problem, components)
+    saturation = 1.0 if loss == "squared" else float(len(problem.counts))
+    alone = separable(problem, components, loss)
+    curves = np.full((len(times), len(spectral.BLOCKS)), np.nan)
+    for b, name in enumerate(spectral.BLOCKS):
+        mine = components.blocks == name
+        equal = mine.any() and np.ptp(components.singular_values[mine]) == 0
+        if not (equal and alone[mine].all()):
+            continue
+        target = components.singular_values[mine]
+        start = np.linalg.eigvalsh(factors[mine] @ factors[mine].T) * kernel_root[mine] / target
+        start = np.maximum(start, np.finfo(float).tiny)  # a rank-deficient start never grows
+        shares = sigmoid(times, rates[mine], start, np.full(len(start), saturation))
+        curves[:, b] = shares.mean(axis=1)
+    return curves

@@ -73,7 +73,7 @@ def load_logits(path: str | Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise checks.refuse("file", str(path), "an NPZ file that exists")
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)
     except Exception:  # zipfile, zlib and NumPy raise many kinds
         raise checks.refuse("file", str(path), "a readable NPZ file of plain arrays") from None

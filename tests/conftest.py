@@ -1,0 +1,60 @@
+"""Every test runs in float64, with implicit rank promotion an error and all array shapes checked."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+ARRAYS = "weights problem spectral model losses theory metrics dynamics tracking simulation".split()
+with install_import_hook([f"ssm.{name}" for name in ARRAYS], "beartype.beartype"):
+    import ssm
+    import ssm.cli
+    import ssm.plotting
+    import ssm.simulation
+    import ssm.theory
+    import ssm.tracking
+
+# Compiling a new shape takes seconds, so examples have no deadline; they are the same in every run.
+settings.register_profile("ssm", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ssm")
+
+TINY = {
+    "num_classes": 4,
+    "imbalance_ratio": 4.0,
+    "minority_count": 2,
+    "feature_dim": 6,
+    "num_saves": 50,
+}
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """A Config of the one small shape that tests share, so that they share its compilations."""
+
+    def make(**changes):
+        return ssm.Config(**{**TINY, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run(tiny):
+    """Simulate a `tiny` Config, each only once."""
+    done = {}
+
+    def simulate(**changes):
+        config = tiny(**changes)
+        if config not in done:
+            done[config] = ssm.simulate(config)
+        return done[config]
+
+    return simulate
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)

@@ -1,0 +1,185 @@
+"""The commands as a user runs them: what they write, what they refuse, how they end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import ssm
+from ssm import cli
+
+ROOT = Path(__file__).parents[1]
+TINY_FLAGS = "--num-classes 4 --imbalance-ratio 4 --minority-count 2 --feature-dim 6 --num-saves 50"
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Run `ssm ...` in this process, in an empty folder: exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(line):
+        monkeypatch.setattr(sys, "argv", ["ssm", *line.split()])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_run_show_plot(command, run, tmp_path):
+    code, shown, _ = command(f"run {TINY_FLAGS} --weight-exponent 1 --out mine.zarr")
+    assert code == 0 and "weight_exponent=1.0" in shown and "mine.zarr" in shown
+    xr.testing.assert_equal(ssm.load(tmp_path / "mine.zarr"), run(weight_exponent=1.0))
+    code, again, _ = command("show mine.zarr")
+    assert code == 0 and again == shown
+    code, out, _ = command("plot mine.zarr --kind accuracy")
+    assert code == 0 and out.strip() == "mine-accuracy.png" and (tmp_path / out.strip()).is_file()
+    code, out, _ = command("plot mine.zarr --out figure.pdf")
+    assert code == 0 and (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_track(command, tmp_path, rng):
+    logits, labels = rng.normal(size=(4, 9, 3)), np.array([0] * 5 + [1] * 3 + [2])
+    np.savez(tmp_path / "log.npz", logits=logits, labels=labels, times=[0, 1, 2, 5])
+    code, shown, _ = command("track log.npz")
+    assert code == 0 and "log.zarr" in shown and "3 with 5 to 1 samples" in shown
+    xr.testing.assert_equal(
+        ssm.load(tmp_path / "log.zarr"), ssm.track(logits, labels, [0, 1, 2, 5])
+    )
+    assert command("plot log.zarr --kind blocks")[0] == 0
+
+
+def test_a_run_that_runs_out_of_steps_is_a_result(command):
+    code, shown, _ = command(f"run {TINY_FLAGS} --max-steps 20")
+    assert code == 0 and "out of steps after 20" in shown
+
+
+def test_too_narrow_features_are_reported(command):
+    code, shown, _ = command(f"run {TINY_FLAGS} --feature-dim 2")
+    assert code == 0 and "cannot be interpolated: feature_dim is below" in shown
+
+
+BAD = [
+    ("run --num-classes 1", "num_classes=1: must be an integer in [2"),
+    ("run --num-classes ten", "--num-classes"),
+    ("run --profile custom --counts 5 0", "counts[1]=0: must be"),
+    ("run --imbalance-ratio 0.5", "imbalance_ratio=0.5: must be a finite number in [1"),
+    ("run --imbalance-ratio nan", "imbalance_ratio=nan: must be"),
+    ("run --minority-fraction 0.01", "minority_fraction=0.01: must be"),
+    ("run --feature-dim 0", "feature_dim=0: must be"),
+    ("run --coupling 1.5", "coupling=1.5: must be a finite number in [0, 1]"),
+    ("run --loss hinge", "'hinge'"),
+    ("run --learning-rate 3", "--learning-rate"),
+    ("run --out nowhere/x.zarr", "out='nowhere/x.zarr': must be in a folder that exists"),
+    ("run --out taken", "out='taken': must be a path that does not exist yet, or --overwrite"),
+    ("show nothing.zarr", "store='nothing.zarr': must be a store that exists"),
+    ("show taken", "store='taken': must be a readable ssm store"),
+    ("plot nothing.zarr", "store='nothing.zarr': must be"),
+    ("plot taken --kind pie", "'pie'"),
+    ("plot taken --out figure.txt", "out='figure.txt': must be a path ending in .png"),
+    ("plot taken --out taken", "out='taken': must be"),
+    ("track taken", "file='taken': must be a readable NPZ file"),
+    ("track nothing.npz", "file='nothing.npz': must be an NPZ file that exists"),
+    ("plot", "PATH"),
+    ("frobnicate", "frobnicate"),
+    ("", "run"),
+]
+
+
+@pytest.mark.parametrize(("line", "said"), BAD)
+def test_bad_input_is_one_line_and_exit_code_2(command, tmp_path, line, said):
+    (tmp_path / "taken").write_text("mine")
+    code, out, err = command(line)
+    assert code == 2 and out == ""
+    assert said in err and err.startswith("ssm: ") and err.count("\n") == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["taken"]
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_an_existing_output_is_replaced_only_when_told(command, tmp_path, run):
+    command(f"run {TINY_FLAGS}")
+    code, _, err = command(f"run {TINY_FLAGS} --seed 1")
+    assert code == 2 and "run.zarr" in err
+    assert command(f"run {TINY_FLAGS} --seed 1 --overwrite")[0] == 0
+    xr.testing.assert_equal(ssm.load("run.zarr"), run(seed=1))
+    assert command("plot run.zarr")[0] == 0
+    assert command("plot run.zarr")[0] == 2
+    assert command("plot run.zarr --overwrite")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "line", ["--help", "run --help", "show --help", "plot --help", "track --help"]
+)
+def test_help(command, line):
+    code, out, err = command(line)
+    assert code == 0 and "usage: ssm" in out and err == ""
+    if line == "run --help":
+        assert "(default: 10.0)" in out and "half the squared" in " ".join(out.split())
+
+
+@pytest.mark.slow
+def test_interrupting_a_long_run_writes_nothing_and_says_so(tmp_path):
+    # a run of many minutes: explicit steps stay short after the squared loss has converged
+    line = "run --loss squared --rtol 1e-13 --atol 1e-16 --t1 1e9 --max-steps 2000000000"
+    with subprocess.Popen(
+        [sys.executable, "-c", "from ssm.cli import main; main()", *line.split()],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        time.sleep(12)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130 and "interrupted, nothing was written" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_wheel_works_outside_the_clone(tmp_path):
+    """Built, installed beside this environment's libraries, and used from an empty folder."""
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
+    subprocess.run([*build, "-w", str(tmp_path), str(ROOT)], check=True)
+    (wheel,) = tmp_path.glob("ssm-*.whl")
+    venv.create(tmp_path / "env", system_site_packages=False, with_pip=False)
+    python = tmp_path / "env" / "bin" / "python"
+    site = next((tmp_path / "env" / "lib").glob("python*/site-packages"))
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
+    subprocess.run([*install, "--target", str(site), str(wheel)], check=True)
+    libraries = str(Path(np.__file__).parents[1])
+    (site / "libraries.pth").write_text(libraries)  # after the wheel's own packages on the path
+    assert (site / "ssm" / "py.typed").is_file()
+
+    def call(line):
+        entry = "import sys; from importlib.metadata import entry_points; import ssm; assert 'env' in ssm.__file__; "
+        entry += "entry_points(group='console_scripts')['ssm'].load()()"
+        return subprocess.run(
+            [str(python), "-c", entry, *line.split()],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    assert "finished" in call(f"run {TINY_FLAGS}")
+    assert "run.zarr" in call("show run.zarr")
+    assert "run-blocks.png" in call("plot run.zarr")
+    np.savez(
+        tmp_path / "log.npz",
+        logits=np.random.default_rng(0).normal(size=(2, 4, 2)),
+        labels=[0, 0, 0, 1],
+    )
+    assert "log.zarr" in call("track log.npz")
+    assert ssm.load(tmp_path / "run.zarr").attrs["git_commit"] == "unknown"

@@ -1,0 +1,146 @@
+"""A Config is whole and valid, or a ValueError that names the field."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ssm
+from ssm import Config
+from ssm.config import LARGEST_COUNT
+
+FIELDS = [field.name for field in dataclasses.fields(Config)]
+
+BAD = [
+    ("num_classes", {"num_classes": 0}),
+    ("num_classes", {"num_classes": 1}),
+    ("num_classes", {"num_classes": 2.5}),
+    ("num_classes", {"num_classes": True}),
+    ("num_classes", {"profile": "custom", "counts": (3, 2), "num_classes": 3}),
+    ("counts", {"profile": "custom"}),
+    ("counts", {"profile": "custom", "counts": (3,)}),
+    ("counts", {"profile": "custom", "counts": 7}),
+    ("counts", {"profile": "custom", "counts": "35"}),
+    ("counts[1]", {"profile": "custom", "counts": (3, 0)}),
+    ("counts[0]", {"profile": "custom", "counts": (-3, 2)}),
+    ("counts[0]", {"profile": "custom", "counts": (math.nan, 2)}),
+    ("counts", {"counts": (3, 2)}),
+    ("imbalance_ratio", {"imbalance_ratio": 0.5}),
+    ("imbalance_ratio", {"imbalance_ratio": math.nan}),
+    ("imbalance_ratio", {"imbalance_ratio": math.inf}),
+    ("imbalance_ratio", {"imbalance_ratio": "10"}),
+    ("imbalance_ratio", {"imbalance_ratio": 1e300}),
+    ("minority_fraction", {"minority_fraction": 0.0}),
+    ("minority_fraction", {"minority_fraction": 1.0}),
+    ("minority_fraction", {"minority_fraction": 0.04}),
+    ("minority_fraction", {"minority_fraction": 0.96}),
+    ("minority_count", {"minority_count": 0}),
+    ("feature_dim", {"feature_dim": 0}),
+    ("feature_dim", {"imbalance_ratio": 1e9}),
+    ("coupling", {"coupling": -0.1}),
+    ("coupling", {"coupling": 1.1}),
+    ("coupling", {"coupling": math.nan}),
+    ("weight_exponent", {"weight_exponent": math.nan}),
+    ("weight_exponent", {"weight_exponent": 11}),
+    ("weight_exponent", {"weight_exponent": 1, "class_weights": (1,) * 10}),
+    ("class_weights", {"class_weights": (1, 2)}),
+    ("class_weights[3]", {"class_weights": (1, 1, 1, math.nan, 1, 1, 1, 1, 1, 1)}),
+    ("class_weights[0]", {"class_weights": (0,) * 10}),
+    ("init_scale", {"init_scale": 0}),
+    ("init_scale", {"init_scale": math.nan}),
+    ("t1", {"t1": 0}),
+    ("t1", {"t1": math.nan}),
+    ("num_saves", {"num_saves": 1}),
+    ("rtol", {"rtol": 0}),
+    ("rtol", {"rtol": math.nan}),
+    ("atol", {"atol": -1e-9}),
+    ("max_steps", {"max_steps": 0}),
+    ("seed", {"seed": -1}),
+    ("save_state", {"save_state": 1}),
+    ("profile", {"profile": "steps"}),
+    ("loss", {"loss": "hinge"}),
+    ("init", {"init": None}),
+    ("save_spacing", {"save_spacing": "cubic"}),
+    ("solver", {"solver": "euler"}),
+    ("dtype", {"dtype": "float16"}),
+    ("learning_rate", {"learning_rate": 0.1}),
+]
+
+
+@pytest.mark.parametrize(("field", "values"), BAD, ids=[f"{f}-{i}" for i, (f, _) in enumerate(BAD)])
+def test_bad_values_are_refused_in_one_line_that_names_them(field, values):
+    with pytest.raises(ValueError) as caught:
+        Config(**values)
+    message = str(caught.value)
+    assert isinstance(caught.value, ssm.InputError)
+    assert message.startswith(f"{field}=") and "must be" in message and "\n" not in message
+    named = field.split("[")[0]
+    if named == field and values.get(field) is not None and not isinstance(values[field], tuple):
+        assert repr(values[field])[:60] in message
+
+
+def test_the_message_says_what_is_allowed():
+    with pytest.raises(ValueError, match=r"coupling=1.5: must be a finite number in \[0, 1\]"):
+        Config(coupling=1.5)
+    with pytest.raises(ValueError, match="loss='hinge': must be one of cross_entropy, squared"):
+        Config(loss="hinge")
+
+
+def test_numpy_numbers_become_plain_ones():
+    config = Config(
+        num_classes=np.int64(4), imbalance_ratio=np.float32(2), coupling=0, class_weights=np.ones(4)
+    )
+    assert type(config.num_classes) is int and type(config.imbalance_ratio) is float
+    assert type(config.coupling) is float and config.class_weights == (1.0,) * 4
+    assert Config.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "null", '{"foo": 1}', '{"coupling": "x"}'])
+def test_json_that_is_no_config_is_refused(text):
+    with pytest.raises(ssm.InputError):
+        Config.from_json(text)
+
+
+def test_groups_follow_position_for_step_and_count_otherwise():
+    assert (
+        Config(num_classes=4, imbalance_ratio=1).class_groups
+        == ("majority",) * 2 + ("minority",) * 2
+    )
+    assert Config(profile="custom", counts=(1, 100, 9, 10)).class_groups == (
+        "minority",
+        "majority",
+        "minority",
+        "majority",
+    )
+    assert Config(profile="custom", counts=(5, 5)).class_groups == ("majority",) * 2
+
+
+ANY = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=3),
+    st.lists(st.integers(-1, 9) | st.floats(), max_size=4),
+    st.sampled_from(["step", "long_tailed", "custom", "squared", "spectral", "log", "float32"]),
+    st.dictionaries(st.text(max_size=1), st.integers(), max_size=2),
+    st.complex_numbers(),
+    st.binary(max_size=2),
+)
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), ANY, max_size=6))
+def test_any_values_give_a_config_or_a_value_error_that_names_a_field(values):
+    try:
+        config = Config(**values)
+    except ValueError as error:
+        assert str(error).split("=")[0].split("[")[0] in values or "minority" in str(error)
+        assert "\n" not in str(error)
+    else:
+        counts = config.class_counts
+        assert len(counts) == config.num_classes >= 2
+        assert all(1 <= n <= LARGEST_COUNT for n in counts)
+        assert Config.from_json(config.to_json()) == config

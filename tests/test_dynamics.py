@@ -1,0 +1,241 @@
+"""Laws of the flow: closed forms, growth rates, conservation, descent, symmetries, order of convergence."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ssm
+from ssm import dynamics, losses, model, simulation, spectral, theory
+from ssm.model import Params, initial_params
+from ssm.problem import make_problem
+
+LOSSES = ["squared", "cross_entropy"]
+COUPLINGS = [0.0, 0.1, 0.5, 1.0]
+EXPONENTS = [0.0, 0.5, 1.0]
+
+
+def components_of(problem):
+    return spectral.label_spectrum(problem.counts, class_groups=problem.class_groups)
+
+
+def follow(config, params, problem=None):
+    """Run `config` from given params, keeping W and H."""
+    problem = make_problem(config) if problem is None else problem
+    config = dataclasses.replace(config, save_state=True)
+    t1 = theory.automatic_t1(config, problem) if config.t1 is None else config.t1
+    observer = simulation.make_observer(config, problem, params, components_of(problem))
+    return dynamics.gradient_flow(
+        params,
+        dynamics.make_columns(problem),
+        config.loss,
+        simulation.save_times(config, t1),
+        observer,
+        rtol=config.rtol,
+        atol=config.atol,
+    )
+
+
+@pytest.mark.parametrize("profile", [{}, {"profile": "long_tailed"}])
+@pytest.mark.parametrize("dim", [3, 6])
+def test_spectral_start_follows_the_sigmoid(run, tiny, profile, dim):
+    # A step's error is rtol; a few hundred of them stay below 1e-6.
+    changes = {
+        "loss": "squared",
+        "init": "spectral",
+        "rtol": 1e-9,
+        "atol": 1e-12,
+        "feature_dim": dim,
+    }
+    ds = run(**changes, **profile)
+    problem = make_problem(tiny(**changes, **profile))
+    components = components_of(problem)
+    target = components.singular_values
+    exact = theory.sigmoid(ds.time.values, target / problem.counts.sum(), np.full(3, 1e-6), target)
+    assert np.max(np.abs(ds.strength.values - exact) / target) < 1e-6
+    assert ds.residual.max() < 1e-12  # nothing leaves the basis
+
+
+@pytest.mark.parametrize("coupling", COUPLINGS)
+@pytest.mark.parametrize("exponent", EXPONENTS)
+def test_weighted_and_coupled_contrasts_follow_the_sigmoid(run, tiny, exponent, coupling):
+    changes = {
+        "loss": "squared",
+        "init": "spectral",
+        "rtol": 1e-9,
+        "atol": 1e-12,
+        "weight_exponent": exponent,
+        "coupling": coupling,
+    }
+    ds, problem = run(**changes), make_problem(tiny(**changes))
+    components = components_of(problem)
+    rates = theory.component_growth_rates(problem, components)
+    exact = theory.sigmoid(ds.time.values, rates, ds.strength.values[0], components.singular_values)
+    contrasts = components.blocks != "cross"
+    error = np.abs(ds.strength.values - exact)[:, contrasts] / components.singular_values[contrasts]
+    assert error.max() < 1e-6
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("coupling", COUPLINGS)
+@pytest.mark.parametrize("exponent", EXPONENTS)
+def test_measured_growth_rates(run, tiny, exponent, coupling, loss):
+    """Half the logarithmic slope of each block's strength is its rate, while it grows and all logits are small."""
+    changes = {
+        "loss": loss,
+        "weight_exponent": exponent,
+        "coupling": coupling,
+        "init_scale": 1e-9,
+        "atol": 1e-18,
+        "rtol": 1e-8,
+    }
+    problem = make_problem(tiny(**changes))
+    components = components_of(problem)
+    rates = theory.component_growth_rates(problem, components)
+    # The fastest block grows by 30 e-folds, from about 1e-18 to 1e-5, which leaves the slowest, at a quarter of its rate or
+    # more, above the rounding of the fastest. Of its 7.5 e-folds the last 3 are measured: the decaying half of the start is
+    # then below e^-9 of the growing one.
+    late = 30 / (2 * rates.max())
+    early = 0.6 * late
+    ds = run(**changes, t1=late)
+    window = ds.time.values >= early
+    strength = ds.block_strength.values[window]
+    slopes = np.polyfit(ds.time.values[window], np.log(np.abs(strength)), 1)[0] / 2
+    for b, block in enumerate(spectral.BLOCKS):
+        expected = rates[components.blocks == block].mean()
+        assert slopes[b] == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("coupling", COUPLINGS)
+@pytest.mark.parametrize("init", ["gaussian", "balanced"])
+def test_conserved_matrix_and_descent(run, loss, coupling, init):
+    ds = run(loss=loss, coupling=coupling, init=init, weight_exponent=1.0, rtol=1e-6)
+    assert ds.drift.max() < 100 * 1e-6
+    # An accepted step may be off by rtol of the state, and so, at worst, the loss by as much of its own scale.
+    assert np.diff(ds.loss.values).max() <= 1e-6 * ds.loss.values[0]
+    assert ds.status == "finished"
+
+
+@pytest.mark.parametrize("coupling", [0.0, 0.5, 1.0])
+def test_cross_entropy_keeps_the_sum_of_the_classifiers(tiny, coupling):
+    config = tiny(coupling=coupling)
+    problem = make_problem(config)
+    W = follow(config, initial_params(config, problem)).observations["W"]
+    np.testing.assert_allclose(W.sum(1), np.broadcast_to(W[0].sum(0), W.sum(1).shape), atol=1e-9)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("coupling", [0.0, 1.0])
+def test_unit_weights_are_erm_to_the_bit(run, loss, coupling):
+    erm = run(loss=loss, coupling=coupling)
+    unit = run(loss=loss, coupling=coupling, class_weights=(1.0,) * 4)
+    for name in erm.data_vars:
+        np.testing.assert_array_equal(erm[name], unit[name])
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("coupling", [0.0, 0.5, 1.0])
+def test_rotating_the_start_rotates_the_run(tiny, rng, loss, coupling):
+    config = tiny(loss=loss, coupling=coupling, rtol=1e-9, atol=1e-12, init_scale=0.1)
+    problem = make_problem(config)
+    W, H = initial_params(config, problem)
+    Q, _ = np.linalg.qr(rng.normal(size=(6, 6)))
+    plain = follow(config, Params(W, H)).observations
+    turned = follow(config, Params(W @ Q.T, Q @ H)).observations
+    # two solves with their own steps, each within a few hundred rtol
+    np.testing.assert_allclose(turned["W"], plain["W"] @ Q.T, atol=1e-6)
+    np.testing.assert_allclose(turned["H"], Q @ plain["H"], atol=1e-6)
+    np.testing.assert_allclose(turned["strength"], plain["strength"], atol=1e-5)
+
+
+@pytest.mark.parametrize("coupling", [0.0, 0.5, 1.0])
+def test_permuting_classes_permutes_the_run(coupling, rng):
+    order = np.array([2, 0, 3, 1])
+    counts, weights = np.array([8, 8, 2, 2]), np.array([1.0, 0.5, 2.0, 3.0])
+
+    def problem_of(permutation):
+        config = ssm.Config(
+            profile="custom",
+            counts=counts[permutation],
+            class_weights=weights[permutation],
+            coupling=coupling,
+            feature_dim=6,
+            num_saves=50,
+            rtol=1e-9,
+            atol=1e-12,
+            init_scale=0.1,
+        )
+        return config, make_problem(config)
+
+    config, problem = problem_of(np.arange(4))
+    W, H = initial_params(config, problem)
+    moved_config, moved = problem_of(order)
+    columns = np.concatenate([np.flatnonzero(problem.labels == c) for c in order])
+    plain = follow(config, Params(W, H), problem).observations
+    permuted = follow(moved_config, Params(W[order], H[:, columns]), moved).observations
+    np.testing.assert_allclose(permuted["W"], plain["W"][:, order], atol=1e-6)
+    np.testing.assert_allclose(permuted["H"], plain["H"][:, :, columns], atol=1e-6)
+    np.testing.assert_allclose(
+        permuted["class_strength"], plain["class_strength"][:, order], atol=1e-5
+    )
+    np.testing.assert_allclose(permuted["loss"], plain["loss"], atol=1e-7)
+
+
+def test_shared_features_are_free_ones_that_move_as_one(tiny):
+    """Coupling just below 1 from a start of equal features is the class-mean model."""
+    changes = {"init_scale": 0.1, "rtol": 1e-9, "atol": 1e-12, "t1": 100.0}
+    shared_config = tiny(coupling=1.0, **changes)
+    shared_problem = make_problem(shared_config)
+    W, M = initial_params(shared_config, shared_problem)
+    near_config = tiny(coupling=1 - 1e-9, **changes)
+    near_problem = make_problem(near_config)
+    shared = follow(shared_config, Params(W, M)).observations
+    near = follow(near_config, Params(W, M[:, near_problem.labels]), near_problem).observations
+    for name in ("loss", "strength", "class_strength", "class_accuracy"):
+        np.testing.assert_allclose(near[name], shared[name], atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("coupling", [0.0, 0.5, 1.0])
+def test_the_vector_field_is_the_coupled_gradient_of_the_risk(tiny, loss, coupling):
+    config = tiny(loss=loss, coupling=coupling, init_scale=1.0, weight_exponent=0.7)
+    problem = make_problem(config)
+    params, columns = jax.tree.map(
+        jnp.asarray, (initial_params(config, problem), dynamics.make_columns(problem))
+    )
+
+    def risk(p):
+        logits = p.W @ p.H
+        return losses.risk(losses.LOSSES[loss], logits, columns.labels, columns.risk_weights)
+
+    gradient = jax.grad(risk)(params)
+    field = dynamics.vector_field(0.0, params, (columns, loss))
+    np.testing.assert_allclose(field.W, -gradient.W, atol=1e-13)
+    expected = -model.couple(gradient.H, columns.class_columns, columns.coupling)
+    np.testing.assert_allclose(field.H, expected, atol=1e-13)
+
+
+@pytest.mark.parametrize("solver", ["tsit5", "dopri5", "dopri8"])
+def test_solvers_agree_to_their_tolerance(run, solver):
+    exact = run(loss="squared", rtol=1e-11, atol=1e-14, init_scale=0.1)
+    ds = run(loss="squared", rtol=1e-7, atol=1e-10, init_scale=0.1, solver=solver)
+    # the error follows the tolerance, with a constant of a few hundred steps' worth
+    np.testing.assert_allclose(ds.strength, exact.strength, atol=1e-5)
+
+
+def test_the_error_follows_the_tolerance(run):
+    exact = run(loss="squared", rtol=1e-12, atol=1e-15, init_scale=0.1)
+    errors = [
+        float(
+            np.abs(
+                run(loss="squared", rtol=rtol, atol=rtol * 1e-3, init_scale=0.1).strength
+                - exact.strength
+            ).max()
+        )
+        for rtol in (1e-4, 1e-6, 1e-8)
+    ]
+    # a method of order five: a hundred times the tolerance, at least thirty times the error
+    assert errors[0] > 30 * errors[1] > 900 * errors[2]

@@ -1,0 +1,116 @@
+"""Stores: what is saved comes back, and what is not whole is refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import ssm
+from ssm import results
+
+
+@pytest.fixture
+def store(run, tmp_path):
+    path = tmp_path / "run.zarr"
+    ssm.save(run(), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"save_state": True}, {"coupling": 1.0, "save_state": True}, {"max_steps": 20}]
+)
+def test_what_is_saved_comes_back(run, tmp_path, changes):
+    original = run(**changes)
+    ssm.save(original, tmp_path / "run.zarr")
+    xr.testing.assert_identical(original, ssm.load(tmp_path / "run.zarr"))
+
+
+def test_a_store_can_be_opened_without_this_project_and_has_no_pickles(store, run):
+    opened = xr.open_zarr(store)
+    np.testing.assert_array_equal(opened["strength"], run().strength)
+    for file in store.rglob("*"):
+        assert file.is_dir() or b"pickle" not in file.read_bytes()
+
+
+def test_an_existing_store_is_kept_unless_it_may_be_overwritten(store, run):
+    with pytest.raises(ssm.InputError, match="out="):
+        ssm.save(run(seed=1), store)
+    xr.testing.assert_identical(ssm.load(store), run())
+    ssm.save(run(seed=1), store, overwrite=True)
+    xr.testing.assert_identical(ssm.load(store), run(seed=1))
+    assert [p.name for p in store.parent.iterdir()] == ["run.zarr"]
+
+
+def test_a_save_that_fails_leaves_what_was_there(store, run, monkeypatch):
+    def fail(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(xr.Dataset, "to_zarr", fail)
+    with pytest.raises(KeyboardInterrupt):
+        ssm.save(run(seed=1), store, overwrite=True)
+    xr.testing.assert_identical(ssm.load(store), run())
+    assert [p.name for p in store.parent.iterdir()] == ["run.zarr"]
+
+
+def test_an_output_folder_that_is_not_there_is_refused(run, tmp_path):
+    with pytest.raises(ssm.InputError, match="must be in a folder that exists"):
+        ssm.save(run(), tmp_path / "nowhere" / "run.zarr")
+
+
+def chunks(store):
+    return sorted(p for p in store.rglob("*") if p.is_file() and not p.name.startswith("."))
+
+
+def truncate(store):
+    file = next(p for p in chunks(store) if p.parent.name == "strength")
+    file.write_bytes(file.read_bytes()[:-10])
+
+
+def lose_a_chunk(store):
+    next(p for p in chunks(store) if p.parent.name == "loss").unlink()
+
+
+def lose_a_variable(store):
+    shutil.rmtree(store / "learning_time")
+
+
+def change_the_config(store):
+    for name in (".zattrs", ".zmetadata"):
+        file = store / name
+        file.write_text(file.read_text().replace('\\"seed\\": 0', '\\"seed\\": 1'))
+
+
+def garble(store):
+    (store / ".zmetadata").write_text("{")
+
+
+@pytest.mark.parametrize(
+    "damage", [truncate, lose_a_chunk, lose_a_variable, change_the_config, garble]
+)
+def test_a_damaged_store_is_refused_in_one_line(store, damage):
+    damage(store)
+    with pytest.raises(ssm.InputError, match=r"run\.zarr.*must be") as caught:
+        ssm.load(store)
+    assert "\n" not in str(caught.value)
+
+
+def test_foreign_things_are_refused(tmp_path):
+    foreign = tmp_path / "foreign.zarr"
+    xr.Dataset({"x": ("time", np.arange(3))}).to_zarr(foreign, zarr_format=2)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    file = tmp_path / "file.txt"
+    file.write_text("hello")
+    for path in (foreign, empty, file, tmp_path / "missing"):
+        with pytest.raises(ssm.InputError, match=path.name):
+            ssm.load(path)
+
+
+def test_provenance_is_plain(run):
+    facts = results.facts(run(weight_exponent=1.0))
+    assert "weight_exponent=1.0" in facts["settings"] and "finished" in facts["status"]
+    commit = run().attrs["git_commit"].split("+")[0]
+    assert commit == "unknown" or len(commit) == 40
+    assert json.loads(run().attrs["config"])["num_classes"] == 4

@@ -1,0 +1,257 @@
+"""One run, Config to Dataset: contents, precision, reproducibility, compilation, failures."""
+
+import json
+import logging
+
+import jax
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import ssm
+from ssm import simulation, spectral
+from ssm.problem import make_problem, simplex_labels
+
+NUMBERS = ["loss", "class_loss", "class_accuracy", "class_strength", "strength", "singular_value"]
+
+
+def test_what_a_dataset_holds(run, tiny):
+    ds = run(weight_exponent=1.0)
+    assert {name: ds[name].dims for name in ds.data_vars} == {
+        "loss": ("time",),
+        "class_loss": ("time", "class"),
+        "class_accuracy": ("time", "class"),
+        "strength": ("time", "component"),
+        "class_strength": ("time", "class"),
+        "singular_value": ("time", "mode"),
+        "residual": ("time",),
+        "drift": ("time",),
+        "block_strength": ("time", "block"),
+        "learning_time": ("component",),
+        "class_learning_time": ("class",),
+        "block_learning_time": ("block",),
+        "predicted_learning_time": ("component",),
+    }
+    assert set(ds.coords) == {
+        "time",
+        "class",
+        "class_count",
+        "class_group",
+        "class_weight",
+        "component",
+        "component_block",
+        "component_target",
+        "block",
+        "block_target",
+    }
+    assert ssm.Config.from_json(ds.attrs["config"]) == tiny(weight_exponent=1.0)
+    assert ds.attrs["mean_sample_weight"] == pytest.approx(1)
+    assert set(json.loads(ds.attrs["config"])) == set(vars(tiny()))
+    for name in (
+        "versions",
+        "git_commit",
+        "created",
+        "device",
+        "dtype",
+        "status",
+        "num_steps",
+        "t1",
+    ):
+        assert ds.attrs[name] not in ("", None)
+    assert all(ds[name].attrs["description"] for name in ds.data_vars)
+
+
+@pytest.mark.parametrize("coupling", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
+def test_observations_against_the_kept_state(run, tiny, loss, coupling):
+    """Everything observed inside the solve, recomputed by NumPy from W and H."""
+    changes = {"loss": loss, "coupling": coupling, "weight_exponent": 0.7, "init_scale": 0.3}
+    ds = run(save_state=True, **changes)
+    problem = make_problem(tiny(**changes))
+    y = np.repeat(np.arange(4), problem.counts)
+    S = simplex_labels(y, 4)
+    components = spectral.label_spectrum(problem.counts, class_groups=problem.class_groups)
+    V = (components.left / components.singular_values)[y]
+    assert ds.H.dims == ("time", "feature", "class" if coupling == 1 else "sample")
+    for t in (0, 20, 49):
+        H = ds.H.values[t]
+        Z = ds.W.values[t] @ (H[:, y] if coupling == 1 else H)
+        if loss == "squared":
+            values = 0.5 * ((Z - S) ** 2).sum(0)
+        else:
+            values = np.log(np.exp(Z).sum(0)) - Z[y, np.arange(len(y))]
+        now = ds.isel(time=t)
+        np.testing.assert_allclose(now.loss, (problem.class_weights[y] * values).mean(), rtol=1e-9)
+        by_class = [values[y == c].mean() for c in range(4)]
+        np.testing.assert_allclose(now.class_loss, by_class, rtol=1e-9, atol=1e-12)
+        right = Z.argmax(0) == y
+        np.testing.assert_allclose(now.class_accuracy, [right[y == c].mean() for c in range(4)])
+        np.testing.assert_allclose(now.strength, np.diag(components.left.T @ Z @ V), atol=1e-11)
+        own = [(Z * S)[:, y == c].sum(0).mean() / 0.75 for c in range(4)]
+        np.testing.assert_allclose(now.class_strength, own, atol=1e-11)
+        dense = np.linalg.svd(Z, compute_uv=False)
+        np.testing.assert_allclose(now.singular_value, dense, atol=1e-11)
+        inside = components.left @ np.diag(now.strength) @ V.T
+        share = ((Z - inside) ** 2).sum() / (Z**2).sum()
+        np.testing.assert_allclose(now.residual, share, atol=1e-9)
+
+
+def test_loss_and_accuracy_agree_with_a_learned_run(run):
+    ds = run(loss="squared")
+    assert ds.loss[-1] < 1e-4 and (ds.class_accuracy[-1] == 1).all()
+    np.testing.assert_allclose(ds.class_strength[-1], 1, atol=0.01)
+    np.testing.assert_allclose(ds.strength[-1], ds.component_target, rtol=0.01)
+
+
+def test_both_precisions_run_and_say_so(run):
+    double, single = run(), run(dtype="float32")
+    assert double.attrs["dtype"] == "float64" and single.attrs["dtype"] == "float32"
+    for name in NUMBERS:
+        assert double[name].dtype == np.float64 and single[name].dtype == np.float32
+    np.testing.assert_allclose(single.class_strength, double.class_strength, atol=1e-3)
+    assert single.attrs["status"] == "finished"
+
+
+def test_the_same_config_gives_the_same_bits_twice(tiny):
+    first, second = ssm.simulate(tiny(seed=3)), ssm.simulate(tiny(seed=3))
+    xr.testing.assert_equal(first, second)
+    with_progress = ssm.simulate(tiny(seed=3), progress=lambda share: None)
+    xr.testing.assert_equal(first, with_progress)
+
+
+def test_progress_is_reported_up_to_the_end(tiny):
+    shares = []
+    ssm.simulate(tiny(), progress=lambda share: shares.append(float(share)))
+    jax.effects_barrier()
+    assert shares == sorted(shares) and shares[-1] == 1 and len(shares) > 5
+
+
+def test_a_second_run_of_one_shape_compiles_nothing(run, tiny, caplog):
+    run()
+    config = tiny(
+        seed=7,
+        weight_exponent=1.0,
+        init_scale=1e-2,
+        rtol=1e-5,
+        atol=1e-8,
+        t1=77.0,
+        imbalance_ratio=4.0,
+    )
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        ssm.simulate(config)
+    assert not [r.message for r in caplog.records if "ompil" in r.message]
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        ssm.simulate(tiny(feature_dim=5))
+    assert [r.message for r in caplog.records if "ompil" in r.message]  # the log does hear of them
+
+
+def test_save_times(tiny):
+    linear = simulation.save_times(tiny(), 10.0)
+    np.testing.assert_allclose(linear, np.linspace(0, 10, 50))
+    log = simulation.save_times(tiny(save_spacing="log"), 10.0)
+    assert log[0] == 0 and log[1] == pytest.approx(1e-3) and log[-1] == 10 and len(log) == 50
+    np.testing.assert_allclose(np.diff(np.log(log[1:])), np.log(1e4) / 48)
+
+
+def test_running_out_of_steps_is_a_result(run):
+    ds = run(max_steps=20)
+    assert ds.attrs["status"] == "out of steps" and ds.attrs["num_steps"] == 20
+    reached = np.isfinite(ds.loss.values)
+    assert 1 < reached.sum() < 50 and not reached[-1]
+    full = run()
+    np.testing.assert_array_equal(ds.strength[reached], full.strength[reached])
+    assert np.isnan(ds.learning_time).any()
+
+
+@pytest.mark.parametrize(
+    "overflow",
+    [
+        {"loss": "squared", "init_scale": 1e70},
+        {"loss": "cross_entropy", "init_scale": 1e30, "dtype": "float32"},
+    ],
+)
+def test_turning_non_finite_is_a_result(run, overflow):
+    ds = run(t1=1.0, **overflow)
+    assert ds.attrs["status"] == "not finite"
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_too_narrow_features_run_and_say_that_labels_cannot_be_interpolated(run, dim):
+    ds = run(feature_dim=dim, loss="squared", t1=400.0)
+    assert ds.attrs["can_interpolate"] == 0 and ds.attrs["status"] == "finished"
+    assert np.isnan(ds.predicted_learning_time).all()
+    assert ds.sizes["mode"] == dim
+    # the best rank-d fit of S leaves the other singular values as its error
+    n, s = 20, np.sort(ds.component_target.values)[::-1]
+    np.testing.assert_allclose(ds.loss[-1], (s[dim:] ** 2).sum() / (2 * n), rtol=1e-3)
+    assert run(feature_dim=3, loss="squared").attrs["can_interpolate"] == 1
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        {"profile": "long_tailed", "imbalance_ratio": 10.0},
+        {"profile": "custom", "counts": (1, 9, 4, 4)},
+        {"imbalance_ratio": 1.0},
+        {"num_classes": 2},
+        {"profile": "custom", "counts": (1, 1), "num_classes": 2},
+    ],
+)
+def test_every_profile_runs(run, profile):
+    ds = run(loss="squared", **profile)
+    assert ds.attrs["status"] == "finished" and (ds.class_accuracy[-1] == 1).all()
+    assert np.isfinite(ds.learning_time).all()
+
+
+def test_predicted_learning_times_of_a_spectral_start(run):
+    ds = run(loss="squared", init="spectral", num_saves=2000, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(ds.learning_time, ds.predicted_learning_time, rtol=1e-5)
+
+
+def test_predicted_learning_times_of_a_random_start(run):
+    """A draw shifts each time by O(1) of its ln(s / a_0) e-folds, here about 40."""
+    for loss in ("squared", "cross_entropy"):
+        ds = run(loss=loss, init_scale=1e-9, atol=1e-16, num_saves=400)
+        known = np.isfinite(ds.predicted_learning_time.values)
+        ratio = (ds.learning_time / ds.predicted_learning_time).values[known]
+        np.testing.assert_allclose(ratio, 1, atol=3 / 40)
+
+
+SHAPES = st.sampled_from(
+    [
+        {"num_classes": 2, "minority_count": 1, "imbalance_ratio": 3.0, "feature_dim": 1},
+        {"num_classes": 3, "minority_count": 2, "imbalance_ratio": 1.0, "feature_dim": 4},
+        {"profile": "custom", "counts": (5, 2, 1), "feature_dim": 2},
+    ]
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    shape=SHAPES,
+    values=st.fixed_dictionaries(
+        {
+            "loss": st.sampled_from(["squared", "cross_entropy"]),
+            "coupling": st.sampled_from([0.0, 1.0]) | st.floats(0, 1) | st.just(float("nan")),
+            "init": st.sampled_from(["gaussian", "balanced", "spectral"]),
+            "weight_exponent": st.floats(-12, 12),
+            "init_scale": st.floats(0, 1e80),
+            "seed": st.integers(0, 2**31),
+        },
+        optional={"t1": st.floats(0, 1e6), "rtol": st.floats(0, 0.2)},
+    ),
+)
+def test_any_config_gives_a_dataset_or_a_value_error_that_names_the_field(shape, values):
+    given_values = {"num_saves": 5, "max_steps": 500, **shape, **values}
+    try:
+        ds = ssm.simulate(ssm.Config(**given_values))
+    except ValueError as error:
+        assert isinstance(error, ssm.InputError) and str(error).split("=")[0] in given_values
+    else:
+        assert ds.attrs["status"] in ("finished", "out of steps", "step too small", "not finite")
+        if ds.attrs["status"] == "finished":
+            assert all(np.isfinite(ds[name]).all() for name in NUMBERS)
+            assert ((ds.class_accuracy >= 0) & (ds.class_accuracy <= 1)).all()

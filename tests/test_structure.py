@@ -1,0 +1,66 @@
+"""Imports point one way, and what must start fast does."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# From the bottom up: a module may import those before it.
+ORDER = (
+    "checks profiles config files weights problem spectral model losses theory metrics dynamics results "
+    "tracking simulation plotting cli"
+).split()
+
+
+def imported(path: Path) -> set[str]:
+    """Modules of this project that a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {
+        name for name in found if name.split(".")[0] in ("ssm", "experiments", "figures", "tests")
+    }
+
+
+def test_every_module_has_its_place():
+    assert sorted(ORDER) == sorted(
+        p.stem for p in (ROOT / "ssm").glob("*.py") if p.stem != "__init__"
+    )
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_imports_point_down(module):
+    for name in imported(ROOT / "ssm" / f"{module}.py"):
+        parts = name.split(".")
+        assert parts[0] == "ssm", f"the library must not import {name}"
+        if len(parts) > 1 and parts[1] in ORDER:
+            assert ORDER.index(parts[1]) < ORDER.index(module), f"{module} imports {name}"
+
+
+def test_a_prediction_cannot_leak_into_the_dynamics():
+    assert not any("theory" in name for name in imported(ROOT / "ssm" / "dynamics.py"))
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        (
+            "import sys; sys.argv = ['ssm', '--help']; from ssm.cli import main; main()",
+            "jax xarray numpy",
+        ),
+        ("import ssm.plotting, ssm.results", "jax"),
+        ("import ssm; ssm.track", "jax"),
+    ],
+)
+def test_what_is_not_needed_is_not_imported(code, absent):
+    code = f"import atexit, sys; atexit.register(lambda: print('MODULES', *sys.modules)); {code}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    loaded = done.stdout.split("MODULES")[1].split()
+    assert not set(absent.split()) & set(loaded)

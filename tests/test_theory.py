@@ -1,0 +1,158 @@
+"""Closed forms against each other and against independent numerics; tests/test_dynamics.py holds runs against them."""
+
+import numpy as np
+import pytest
+from scipy.linalg import expm
+
+from ssm import spectral, theory
+from ssm.model import initial_params
+from ssm.problem import make_problem, membership, simplex_labels
+
+
+def components_of(problem):
+    return spectral.label_spectrum(problem.counts, class_groups=problem.class_groups)
+
+
+def dense_kernel_root(problem):
+    same = problem.labels[:, None] == problem.labels
+    c = float(problem.coupling)
+    values, vectors = np.linalg.eigh((1 - c) * np.eye(len(same)) + c * same)
+    return (vectors * np.sqrt(values.clip(0))) @ vectors.T
+
+
+@pytest.mark.parametrize("profile", [{}, {"profile": "long_tailed"}])
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("coupling", [0.0, 0.1, 0.5])
+def test_growth_rates_are_singular_values_of_the_flow(tiny, coupling, exponent, profile):
+    problem = make_problem(tiny(coupling=coupling, weight_exponent=exponent, **profile))
+    n = problem.counts.sum()
+    S = simplex_labels(problem.labels, 4)
+    weighted = S * problem.class_weights[problem.labels] @ dense_kernel_root(problem)
+    dense = np.linalg.svd(weighted, compute_uv=False)[:3] / n
+    np.testing.assert_allclose(theory.growth_rates(problem).singular_values, dense, rtol=1e-12)
+
+
+def test_growth_rates_of_step_classes(tiny):
+    problem = make_problem(tiny(coupling=0.25, weight_exponent=0.7))
+    rates = theory.component_growth_rates(problem, components_of(problem))
+    own = theory.class_growth_rates(problem)
+    np.testing.assert_allclose(rates[[0, 2]], own[[0, 2]], rtol=1e-12)
+    n, w = problem.counts, problem.class_weights
+    np.testing.assert_allclose(own, w * np.sqrt(n * (1 + 0.25 * (n - 1))) / n.sum(), rtol=1e-14)
+
+
+def test_components_that_weights_mix_have_no_rate_of_their_own(tiny):
+    weighted = make_problem(tiny(profile="long_tailed", weight_exponent=1.0))
+    assert np.isnan(theory.component_growth_rates(weighted, components_of(weighted))).all()
+    plain = make_problem(tiny(profile="long_tailed"))
+    components = components_of(plain)
+    np.testing.assert_allclose(
+        theory.component_growth_rates(plain, components),
+        components.singular_values / plain.counts.sum(),
+        rtol=1e-12,
+    )
+
+
+@pytest.mark.parametrize(("coupling", "expected"), [(0.0, 0.5), (1.0, 1.0)])
+def test_balancing_exponent_at_both_ends(coupling, expected):
+    assert theory.balancing_exponent(50, 5, coupling) == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.parametrize("coupling", [0.0, 0.03, 0.4, 1.0])
+def test_the_balancing_exponent_balances(tiny, coupling):
+    exponent = theory.balancing_exponent(8, 2, coupling)
+    rates = theory.class_growth_rates(
+        make_problem(tiny(coupling=coupling, weight_exponent=exponent))
+    )
+    np.testing.assert_allclose(rates[0], rates[-1], rtol=1e-12)
+
+
+def test_the_balancing_exponent_of_equal_counts_is_undefined():
+    assert np.isnan(theory.balancing_exponent(5, 5, 0.5))
+
+
+@pytest.mark.parametrize("coupling", [0.0, 1.0])
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+def test_learning_time_ratio_is_the_ratio_of_rates(tiny, coupling, exponent):
+    problem = make_problem(tiny(coupling=coupling, weight_exponent=exponent))
+    rates = theory.class_growth_rates(problem)
+    ratio = theory.learning_time_ratio(4.0, exponent, coupling)
+    assert ratio == pytest.approx(rates[0] / rates[-1], rel=1e-12)
+    with pytest.raises(ValueError, match=r"coupling=0.5"):
+        theory.learning_time_ratio(4.0, exponent, 0.5)
+
+
+def test_the_sigmoid_solves_its_equation_and_crosses_at_the_learning_time():
+    rate, start, target = np.array([0.3]), np.array([1e-4]), np.array([2.0])
+    times = np.linspace(0, 40, 20001)
+    a = theory.sigmoid(times, rate, start, target)[:, 0]
+    slope = np.gradient(a, times)[1:-1]
+    expected = (2 * rate * a * (1 - a / target))[1:-1]
+    np.testing.assert_allclose(slope, expected, atol=1e-6)
+    half = theory.learning_time(rate, start / target, "squared", 10)[0]
+    assert np.interp(half, times, a) == pytest.approx(1.0, abs=1e-6)
+    assert half == pytest.approx(np.log(2 / 1e-4 - 1) / 0.6)
+
+
+def test_what_starts_learned_needs_no_time():
+    shares = np.array([0.6, 2.0])
+    times = theory.learning_time(np.ones(2), shares, "squared", 4)
+    np.testing.assert_array_equal(times, [0, 0])
+
+
+@pytest.mark.parametrize("profile", [{}, {"profile": "long_tailed"}])
+@pytest.mark.parametrize("coupling", [0.0, 0.3, 1.0])
+def test_the_linear_phase_against_the_matrix_exponential(tiny, coupling, profile):
+    config = tiny(coupling=coupling, weight_exponent=0.8, init_scale=0.1, **profile)
+    problem = make_problem(config)
+    params = initial_params(config, problem)
+    columns = membership(problem.labels, 4)
+    means = params.H @ columns / columns.sum(0)
+    n, w = problem.counts, problem.class_weights
+    P, zero = np.eye(4) - 0.25, np.zeros((4, 4))
+    generator = np.block(
+        [
+            [zero, P @ np.diag(w * n) / n.sum()],
+            [np.diag(w * problem.kernel_eigenvalues) @ P / n.sum(), zero],
+        ]
+    )
+    times = np.array([0.0, 3.0, 11.0])
+    found = theory.linear_phase(params.W, means, problem, times)
+    for t, logits in zip(times, found, strict=True):
+        state = expm(generator * t) @ np.vstack([params.W, means.T])
+        np.testing.assert_allclose(logits, state[:4] @ state[4:].T, atol=1e-12)
+
+
+def test_predictions_need_a_separable_component_and_enough_width(tiny):
+    def predicted(**changes):
+        config = tiny(**changes)
+        problem = make_problem(config)
+        return np.isnan(theory.predicted_learning_times(config, problem, components_of(problem)))
+
+    np.testing.assert_array_equal(predicted(loss="squared"), [False, False, False])
+    np.testing.assert_array_equal(predicted(loss="cross_entropy"), [False, True, False])
+    np.testing.assert_array_equal(
+        predicted(loss="squared", weight_exponent=1.0), [False, True, False]
+    )
+    np.testing.assert_array_equal(predicted(loss="squared", coupling=0.5), [False, True, False])
+    assert predicted(loss="squared", feature_dim=2).all()
+    assert not predicted(loss="squared", feature_dim=3).any()
+
+
+@pytest.mark.parametrize("init", ["gaussian", "balanced"])
+@pytest.mark.parametrize("coupling", [0.0, 1.0])
+def test_the_expected_start_is_the_mean_over_draws(tiny, init, coupling):
+    strengths = []
+    for seed in range(400):
+        config = tiny(init=init, coupling=coupling, init_scale=0.3, seed=seed)
+        problem = make_problem(config)
+        params = initial_params(config, problem)
+        columns = membership(problem.labels, 4)
+        root = np.sqrt(problem.counts / problem.kernel_eigenvalues)[:, None]
+        features = root * (params.H @ columns / columns.sum(0)).T
+        factors = components_of(problem).left.T @ (params.W + features) / 2
+        strengths.append((factors**2).sum(1).mean())
+    error = np.std(strengths) / 20
+    assert np.mean(strengths) == pytest.approx(
+        theory.expected_start_strength(config, problem), abs=4 * error
+    )

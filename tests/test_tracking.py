@@ -1,0 +1,133 @@
+"""`ssm.track`: logits of any network, held against logits built by hand."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import ssm
+from ssm import spectral, tracking
+from ssm.problem import make_problem
+
+
+@pytest.mark.parametrize("counts", [(8, 8, 2, 2), (12, 7, 4, 1), (3, 3), (6, 5, 5, 1, 1, 1)])
+def test_known_strengths_come_back(counts, rng):
+    labels = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+    k, times = len(counts), 5
+    spectrum = spectral.label_spectrum(counts)
+    V = (spectrum.left / spectrum.singular_values)[labels]
+    planted = rng.uniform(0.1, 3, size=(times, k - 1))
+    logits = np.einsum("kr,tr,nr->tnk", spectrum.left, planted, V)
+    ds = ssm.track(logits, labels)
+    np.testing.assert_allclose(ds.strength, planted, rtol=1e-12)
+    np.testing.assert_allclose(ds.residual, 0, atol=1e-12)
+    np.testing.assert_allclose(
+        ds.singular_value[:, : k - 1], np.sort(planted, axis=1)[:, ::-1], rtol=1e-12
+    )
+    for b, block in enumerate(spectral.BLOCKS):
+        mine = ds.component_block.values == block
+        if mine.any():
+            np.testing.assert_allclose(
+                ds.block_strength[:, b], planted[:, mine].mean(1), rtol=1e-12
+            )
+
+
+def test_a_run_tracked_is_the_run(run, tiny):
+    ds = run(save_state=True)
+    logits = np.einsum("tkd,tdn->tnk", ds.W.values, ds.H.values)
+    tracked = ssm.track(logits, make_problem(tiny()).labels, ds.time.values)
+    for name in set(tracked.data_vars):
+        np.testing.assert_allclose(tracked[name], ds[name], rtol=1e-9, atol=1e-9)
+    for name in ("component_target", "block_target"):
+        np.testing.assert_allclose(tracked[name], ds[name])
+    np.testing.assert_array_equal(tracked.class_group, ds.class_group)
+
+
+def test_the_order_of_samples_and_the_type_do_not_matter(rng):
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    logits = rng.normal(size=(3, 6, 3)).astype(np.float32)
+    order = rng.permutation(6)
+    shuffled = ssm.track(logits[:, order].tolist(), labels[order].tolist())
+    xr.testing.assert_allclose(ssm.track(logits, labels), shuffled, rtol=1e-12)
+
+
+GOOD = (np.zeros((2, 4, 3)) + 0.5, np.array([0, 1, 2, 0]))
+BAD = {
+    "two axes": ("logits", GOOD[0][0], GOOD[1], None),
+    "four axes": ("logits", GOOD[0][None], GOOD[1], None),
+    "no times": ("logits", GOOD[0][:0], GOOD[1], None),
+    "one class": ("logits", GOOD[0][..., :1], GOOD[1] * 0, None),
+    "text": ("logits", np.full((2, 4, 3), "x"), GOOD[1], None),
+    "complex": ("logits", GOOD[0] * 1j, GOOD[1], None),
+    "ragged": ("logits", [[1, 2], [3]], GOOD[1], None),
+    "nothing": ("logits", None, GOOD[1], None),
+    "nan": ("logits", GOOD[0] * np.array([1, np.nan])[:, None, None], GOOD[1], None),
+    "infinite": ("logits", GOOD[0] * np.inf, GOOD[1], None),
+    "labels too few": ("labels", GOOD[0], GOOD[1][:3], None),
+    "labels real": ("labels", GOOD[0], GOOD[1] * 1.0, None),
+    "labels one-hot": ("labels", GOOD[0], np.eye(4, 3, dtype=int), None),
+    "label too large": ("labels", GOOD[0], np.array([0, 1, 3, 0]), None),
+    "label negative": ("labels", GOOD[0], np.array([0, 1, -1, 0]), None),
+    "class absent": ("labels", GOOD[0], np.array([0, 1, 1, 0]), None),
+    "times too few": ("times", *GOOD, [0.0]),
+    "times falling": ("times", *GOOD, [1, 0]),
+    "times nan": ("times", *GOOD, [0, np.nan]),
+    "times text": ("times", *GOOD, ["a", "b"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_anything_else_is_refused_in_one_line(case):
+    field, logits, labels, times = BAD[case]
+    with pytest.raises(ssm.InputError, match=rf"^{field}=.*must be") as caught:
+        ssm.track(logits, labels, times)
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_any_arrays_give_a_dataset_or_a_value_error_that_names_the_field(data):
+    shape = data.draw(hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4))
+    kinds = st.sampled_from([np.float64, np.float32, np.int64, np.bool_, np.complex64])
+    logits = data.draw(hnp.arrays(data.draw(kinds), shape))
+    size = data.draw(st.integers(0, 4)) if len(shape) != 3 else shape[1]
+    labels = data.draw(hnp.arrays(np.int64, size, elements=st.integers(-1, 3)))
+    try:
+        ds = ssm.track(logits, labels)
+    except ValueError as error:
+        assert isinstance(error, ssm.InputError)
+        assert str(error).split("=")[0] in ("logits", "labels") and "\n" not in str(error)
+    else:
+        assert ds.sizes["time"] == shape[0] and ds.sizes["class"] == shape[2]
+
+
+def test_npz_files(tmp_path):
+    path = tmp_path / "log.npz"
+    np.savez(path, logits=GOOD[0], labels=GOOD[1], times=[0, 5])
+    assert ssm.track(**tracking.load_logits(path)).time.values.tolist() == [0, 5]
+
+
+def test_npz_files_that_are_not_such_files_are_refused(tmp_path):
+    (tmp_path / "text.npz").write_text("no zip")
+    np.savez(tmp_path / "other.npz", z=GOOD[0])
+    np.savez(tmp_path / "more.npz", logits=GOOD[0], labels=GOOD[1], weights=[1])
+    np.savez(tmp_path / "pickle.npz", logits=np.array([{}, {}]), labels=GOOD[1])
+    np.save(tmp_path / "plain.npy", GOOD[0])
+    whole = tmp_path / "whole.npz"
+    np.savez(whole, logits=GOOD[0], labels=GOOD[1])
+    (tmp_path / "cut.npz").write_bytes(whole.read_bytes()[:-100])
+    names = [
+        "text.npz",
+        "other.npz",
+        "more.npz",
+        "pickle.npz",
+        "plain.npy",
+        "cut.npz",
+        "missing.npz",
+    ]
+    for name in names:
+        with pytest.raises(ssm.InputError, match=rf"^file='.*{name}'.*must be") as caught:
+            tracking.load_logits(tmp_path / name)
+        assert "\n" not in str(caught.value)
