@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 
@@ -37,7 +38,7 @@ def at_least(statement: str, bound: float, measured: float) -> Claim:
 
 def ascending(statement: str, names: Sequence[str], values: Sequence[float], slack: float) -> Claim:
     """`values` ascend in the order of `names`, neighbours within a factor `slack` counting as equal."""
-    holds = all(b >= a / slack for a, b in zip(values, values[1:], strict=False))
+    holds = all(b >= a / slack for a, b in itertools.pairwise(values))
     measured = " <= ".join(f"{value:.4g}" for value in values)
     return Claim(statement, " <= ".join(names), measured, f"x{slack:g}", bool(holds))
 

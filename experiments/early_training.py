@@ -192,7 +192,9 @@ def _draw_ratios(path: Path, ratios: dict) -> None:
         axes = figure.subplots(1, len(LOSSES), sharey=True)
         for ax, loss in zip(axes, LOSSES, strict=True):
             for features, coupling in FEATURES.items():
-                law = [theory.learning_time_ratio(10, g, coupling) for g in exponents]
+                law = [
+                    theory.learning_time_ratio(BASE.imbalance_ratio, g, coupling) for g in exponents
+                ]
                 ax.plot(exponents, law, "--", color="black", lw=1)
                 for scale in scales:
                     values = [ratios[loss, features, g, scale][0] for g in EXPONENTS]
@@ -287,7 +289,7 @@ def _ratio_claims(ratios: dict) -> list[Claim]:
             max(
                 abs(
                     ratios[loss, features, g, scale][0]
-                    / theory.learning_time_ratio(10, g, coupling)
+                    / theory.learning_time_ratio(BASE.imbalance_ratio, g, coupling)
                     - 1
                 )
                 for g in EXPONENTS

@@ -123,7 +123,7 @@ def main() -> None:
     """Entry point. Exit code 0, 2 for bad input with one line on stderr, 130 on Ctrl-C."""
     try:
         _parse(sys.argv[1:])()
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(f"ssm: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:

@@ -9,7 +9,18 @@ from jaxtyping import install_import_hook
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-ARRAYS = "weights problem spectral model losses theory metrics dynamics tracking simulation".split()
+ARRAYS = [
+    "weights",
+    "problem",
+    "spectral",
+    "model",
+    "losses",
+    "theory",
+    "metrics",
+    "dynamics",
+    "tracking",
+    "simulation",
+]
 with install_import_hook([f"ssm.{name}" for name in ARRAYS], "beartype.beartype"):
     import ssm
     import ssm.cli

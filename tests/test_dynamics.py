@@ -10,7 +10,7 @@ import pytest
 import ssm
 from ssm import dynamics, losses, model, simulation, spectral, theory
 from ssm.model import Params, initial_params
-from ssm.problem import make_problem
+from ssm.problem import make_problem, membership
 
 LOSSES = ["squared", "cross_entropy"]
 COUPLINGS = [0.0, 0.1, 0.5, 1.0]
@@ -239,3 +239,32 @@ def test_the_error_follows_the_tolerance(run):
     ]
     # a method of order five: a hundred times the tolerance, at least thirty times the error
     assert errors[0] > 30 * errors[1] > 900 * errors[2]
+
+
+def test_block_curves_are_exact_for_a_lone_block():
+    """Equal classes from a small random start: the mean of sigmoids over the start's own directions."""
+    config = ssm.Config(
+        profile="custom",
+        counts=(5, 5, 5, 5),
+        loss="squared",
+        feature_dim=6,
+        num_saves=50,
+        init_scale=1e-6,
+        atol=1e-15,
+        rtol=1e-9,
+    )
+    ds, problem = ssm.simulate(config), make_problem(config)
+    params = initial_params(config, problem)
+    columns = membership(problem.labels, 4)
+    curves = theory.block_curves(
+        params.W,
+        params.H @ columns / columns.sum(0),
+        problem,
+        components_of(problem),
+        ds.time.values,
+        "squared",
+    )
+    measured = (ds.block_strength / ds.block_target).values
+    # what decays of the start leaves an imprint of its own size, 1e-6 of the saturated factors
+    np.testing.assert_allclose(curves[:, 0], measured[:, 0], atol=1e-5)
+    assert measured[-1, 0] > 0.99 and np.isnan(curves[:, 1:]).all()

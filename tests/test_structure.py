@@ -9,10 +9,25 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # From the bottom up: a module may import those before it.
-ORDER = (
-    "checks profiles config files weights problem spectral model losses theory metrics dynamics results "
-    "tracking simulation plotting cli"
-).split()
+ORDER = [
+    "checks",
+    "profiles",
+    "config",
+    "files",
+    "weights",
+    "problem",
+    "spectral",
+    "model",
+    "losses",
+    "theory",
+    "metrics",
+    "dynamics",
+    "results",
+    "tracking",
+    "simulation",
+    "plotting",
+    "cli",
+]
 
 
 def imported(path: Path) -> set[str]:
