@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import sklearn.datasets
 
-from ssm.checks import InputError, refuse
+from ssm.checks import refuse
 
 NUM_CLASSES = 10
 UNSIGNED_BYTE = 8  # IDX's code for the type of its values
@@ -35,8 +35,8 @@ class Split(NamedTuple):
 
 def load_digits() -> tuple[np.ndarray, np.ndarray]:
     """scikit-learn's 1797 digits: images (n, 1, 8, 8), float32 in [0, 1], and labels (n,), int32."""
-    digits = sklearn.datasets.load_digits()
-    return (digits.images[:, None] / 16).astype(np.float32), digits.target.astype(np.int32)
+    pixels, labels = map(np.asarray, sklearn.datasets.load_digits(return_X_y=True))
+    return (pixels.reshape(-1, 1, 8, 8) / 16).astype(np.float32), labels.astype(np.int32)
 
 
 def load_mnist(data_dir: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -125,7 +125,8 @@ def split(
     wanted[list(minority_classes)] = round(left[majority].mean() / imbalance_ratio)
     for c in range(NUM_CLASSES):
         if not 1 <= wanted[c] <= left[c]:
-            raise _too_few(c, left[c] + held_out_per_class, held_out_per_class + max(wanted[c], 1))
+            found, needed = left[c] + held_out_per_class, max(wanted[c], 1) + held_out_per_class
+            raise refuse(f"images of class {c}", int(found), f"at least {needed}")
 
     rng = np.random.default_rng(seed)
     shuffled = [rng.permutation(np.flatnonzero(labels == c)) for c in range(NUM_CLASSES)]
@@ -134,10 +135,6 @@ def split(
         [mine[held_out_per_class:][:count] for mine, count in zip(shuffled, wanted, strict=True)]
     )
     return Split(images[train], labels[train], images[test], labels[test])
-
-
-def _too_few(label: int, found: int, needed: int) -> InputError:
-    return refuse(f"images of class {label}", int(found), f"at least {needed}")
 
 
 def batches(num_images: int, batch_size: int, num_steps: int, seed: int) -> np.ndarray:

@@ -1,0 +1,245 @@
+"""The digits experiment: its training against a plain one, its recall against scikit-learn's, its claims and files."""
+
+from __future__ import annotations
+
+import struct
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from PIL import Image, ImageSequence
+from sklearn.metrics import recall_score
+
+from experiments import data, digits, digits_figures, digits_network
+from ssm import InputError, weights
+
+CONFIG = digits_network.Config(
+    seeds=(0, 1), num_steps=24, dense_steps=4, num_sparse=3, confusion_steps=(2, 24)
+)
+ONES = np.ones(10, np.float32)
+
+
+@pytest.fixture(scope="module")
+def images_and_labels():
+    return data.load_digits()
+
+
+@pytest.fixture(scope="module")
+def split(images_and_labels):
+    images, labels = images_and_labels
+    return data.split(images, labels, 50, 10.0, CONFIG.minority_classes, seed=0)
+
+
+@pytest.fixture(scope="module")
+def order(split):
+    return data.batches(len(split.train_labels), CONFIG.batch_size, CONFIG.num_steps, seed=0)
+
+
+@pytest.fixture(scope="module")
+def trained(split, order):
+    """Logits and predictions of one run of ERM."""
+    return digits_network.train(CONFIG, jax.random.key(0), split, order, ONES)
+
+
+def test_evaluated_at_every_early_step_and_to_the_end():
+    steps = digits_network.Config().evaluation_steps()
+    assert list(steps[:61]) == list(range(61))
+    assert (np.diff(steps) > 0).all()
+    assert steps[-1] == digits_network.Config().num_steps
+    assert set(digits_network.Config().confusion_steps) <= set(steps)
+
+
+def test_unit_weights_are_erm_to_the_last_bit(split):
+    counts = np.bincount(split.train_labels)
+    class_weights = weights.power_law(counts, digits.METHODS[digits.ERM]).astype(np.float32)
+    network = digits_network.Network(jax.random.key(0), (1, 8, 8), CONFIG.channels)
+    images, labels = split.train_images[::8], split.train_labels[::8]
+
+    def erm(network, images, labels):
+        logits = jax.vmap(network)(images)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    plain = jax.jit(jax.value_and_grad(erm))(network, images, labels)
+    weighted = jax.jit(jax.value_and_grad(digits_network.weighted_loss))(
+        network, images, labels, class_weights
+    )
+    for one, other in zip(jax.tree.leaves(plain), jax.tree.leaves(weighted), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_weighting_is_balanced_and_no_learning_rate(split):
+    counts = np.bincount(split.train_labels)
+    class_weights = weights.power_law(counts, digits.METHODS[digits.WEIGHTED])
+    np.testing.assert_allclose(counts * class_weights, counts.sum() / 10, rtol=1e-12)
+
+
+def test_same_seed_same_bits(split, order, trained):
+    again = digits_network.train(CONFIG, jax.random.key(0), split, order, ONES)
+    other = digits_network.train(CONFIG, jax.random.key(1), split, order, ONES)
+    assert all(np.array_equal(a, b) for a, b in zip(trained, again, strict=True))
+    assert not np.array_equal(trained[0], other[0])
+
+
+def test_training_is_sgd_with_momentum_and_logs_what_the_network_says(split, order, trained):
+    network = digits_network.Network(jax.random.key(0), (1, 8, 8), CONFIG.channels)
+    velocity = jax.tree.map(jnp.zeros_like, network)
+    gradient = jax.jit(jax.grad(digits_network.weighted_loss))
+    logits, predictions = trained
+    checked = 3
+    for step in range(checked + 1):
+        expected = jax.vmap(network)(split.train_images)
+        # float32 sums in another order, grown over three steps
+        np.testing.assert_allclose(logits[step], expected, atol=2e-5)
+        held_out = jax.vmap(network)(split.test_images).argmax(-1)
+        assert np.mean(np.asarray(predictions[step]) == np.asarray(held_out)) > 0.99  # ties
+        batch = order[step]
+        g = gradient(network, split.train_images[batch], split.train_labels[batch], ONES)
+        velocity = jax.tree.map(lambda v, g: CONFIG.momentum * v + g, velocity, g)
+        network = jax.tree.map(lambda p, v: p - CONFIG.learning_rate * v, network, velocity)
+
+
+def test_training_lowers_the_loss(split, trained):
+    losses = optax.softmax_cross_entropy_with_integer_labels(trained[0], split.train_labels[None])
+    assert losses[-1].mean() < 0.8 * losses[0].mean()
+
+
+def test_logged_images_keep_the_imbalance(split):
+    few = digits_network.logged(split.train_labels, digits_network.Config(max_logged=150))
+    assert len(few) <= 150
+    share, all_share = (np.bincount(labels) / len(labels) for labels in (few, split.train_labels))
+    np.testing.assert_allclose(share, all_share, atol=1 / len(few))
+    np.testing.assert_array_equal(
+        digits_network.logged(split.train_labels, CONFIG), split.train_labels
+    )
+
+
+def test_recall_is_that_of_scikit_learn(rng):
+    labels = np.repeat(np.arange(10), 30)
+    predictions = np.where(rng.random((4, 300)) < 0.6, labels, rng.integers(0, 10, (4, 300)))
+    found = digits_network.recall(digits_network.confusions(labels, predictions), CONFIG)
+    for t, predicted in enumerate(predictions):
+        by_class = np.asarray(recall_score(labels, predicted, average=None))  # type: ignore
+        assert found["majority"][t] == pytest.approx(by_class[:5].mean(), abs=1e-12)
+        assert found["minority"][t] == pytest.approx(by_class[5:].mean(), abs=1e-12)
+        assert found["balanced accuracy"][t] == pytest.approx(by_class.mean(), abs=1e-12)
+
+
+def test_first_passing_wants_all_curves_at_once():
+    steps, rising = np.array([0, 2, 4]), np.array([0.1, 0.9, 1.0])
+    assert digits.first_passing(steps, 0.9, rising) == 2
+    assert digits.first_passing(steps, 0.9, rising, rising - 0.05) == 4
+    assert digits.first_passing(steps, 0.9, rising, rising - 0.5) == np.inf
+
+
+def outcome(majority: list[float], minority: list[float], learning_time: list[float]):
+    """Two equal seeds whose classes of one group have equal recall, at the evaluated steps of a short run."""
+    diagonals = np.stack([majority] * 5 + [minority] * 5, axis=-1)
+    confusion = diagonals[:, :, None] * np.eye(10)
+    progress = np.zeros((len(majority), 3))
+    return digits_network.Outcome(
+        *(np.stack([a, a]) for a in (confusion, progress, np.array(learning_time)))
+    )
+
+
+@pytest.mark.parametrize(
+    ("erm_minority", "weighted_minority", "erm_delay", "expected"),
+    [
+        ([0.0, 0.2, 0.5, 0.95], [0.1, 0.92, 0.93, 0.95], 6.0, [True, True, True, True, True]),
+        ([0.0, 0.6, 0.7, 0.72], [0.1, 0.7, 0.75, 0.8], 1.0, [False, False, False, False, False]),
+        ([0.0, 0.2, 0.3, 0.95], [0.1, 0.2, 0.9, 0.95], 6.0, [True, True, False, True, True]),
+    ],
+)
+def test_claims_follow_their_definitions(erm_minority, weighted_minority, erm_delay, expected):
+    config = digits_network.Config(num_steps=3, dense_steps=3, num_sparse=1, confusion_steps=(1,))
+    majority = [0.5, 0.98, 0.98, 0.98]
+    results = {
+        digits.ERM: outcome(majority, erm_minority, [1.0, 2.0, erm_delay]),
+        digits.WEIGHTED: outcome(majority, weighted_minority, [2.0, 2.0, 2.0]),
+    }
+    claims = digits.make_claims(config, results)
+    assert [claim.holds for claim in claims] == expected
+
+
+def test_never_passing_fails_the_claims_without_a_warning():
+    config = digits_network.Config(num_steps=3, dense_steps=3, num_sparse=1, confusion_steps=(1,))
+    low = outcome([0.5] * 4, [0.1] * 4, [1.0, 2.0, np.nan])
+    high = outcome([0.6] * 4, [0.2] * 4, [1.0, 2.0, np.nan])
+    claims = digits.make_claims(config, {digits.ERM: low, digits.WEIGHTED: high})
+    assert not any(claim.holds for claim in claims)
+
+
+def test_all_runs_share_one_compilation(images_and_labels, monkeypatch):
+    images, labels = images_and_labels
+    traced, counts, loss = [], [], digits_network.weighted_loss
+
+    def counting(*args):
+        traced.append(args)
+        return loss(*args)
+
+    monkeypatch.setattr(digits_network, "weighted_loss", counting)
+    config = digits_network.Config(num_steps=2, dense_steps=1, num_sparse=1, confusion_steps=(1,))
+    digits_network.outcomes(config, images, labels, lambda share: counts.append(len(traced)))
+    assert len(counts) == 2 * len(config.seeds)
+    assert counts[0] == counts[-1] > 0
+
+
+@pytest.fixture(scope="module")
+def results(images_and_labels):
+    images, labels = images_and_labels
+    return digits_network.outcomes(CONFIG, images, labels, lambda share: None)
+
+
+def test_same_figures_to_the_byte(tmp_path, results):
+    for draw, name in (
+        (digits_figures.draw_recall, "recall.png"),
+        (digits_figures.draw_spectrum, "spectrum.png"),
+        (digits_figures.draw_confusion, "confusion.png"),
+        (digits_figures.film_confusion, "confusion.gif"),
+    ):
+        draw(tmp_path / name, CONFIG, results)
+        first = (tmp_path / name).read_bytes()
+        draw(tmp_path / name, CONFIG, results)
+        assert (tmp_path / name).read_bytes() == first
+
+
+def test_film_has_a_frame_for_every_other_step_and_ends_at_the_last(tmp_path, results):
+    digits_figures.film_confusion(tmp_path / "film.gif", CONFIG, results)
+    count = len(CONFIG.evaluation_steps())
+    with Image.open(tmp_path / "film.gif") as film:
+        frames = sum(1 for _ in ImageSequence.Iterator(film))
+    assert frames == len({*range(0, count, 2), count - 1})
+
+
+def test_mnist_run_writes_its_files_and_reports(tmp_path, monkeypatch, images_and_labels):
+    images, labels = images_and_labels
+    pixels = np.pad(np.kron(images[:, 0], np.ones((3, 3))), ((0, 0), (2, 2), (2, 2)))
+    shape = struct.pack(">III", *pixels.shape)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(
+        bytes((0, 0, 8, 3)) + shape + (pixels * 255).astype(np.uint8).tobytes()
+    )
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(
+        bytes((0, 0, 8, 1)) + struct.pack(">I", len(labels)) + labels.astype(np.uint8).tobytes()
+    )
+    monkeypatch.setattr(digits, "MNIST", {"held_out_per_class": 50})
+    short = {"seeds": (0,), "num_steps": 4, "dense_steps": 2, "confusion_steps": (1, 4)}
+    monkeypatch.setattr(digits, "QUICK", short)
+    out, shares = tmp_path / "out", []
+    out.mkdir()
+    claims = digits.run(out, True, shares.append, "mnist", tmp_path)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "mnist_confusion.gif",
+        "mnist_confusion.png",
+        "mnist_recall.png",
+        "mnist_spectrum.png",
+    ]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert len(claims) == 5
+
+
+@pytest.mark.parametrize("arguments", [("letters",), ("mnist",), ("mnist", None)])
+def test_bad_data_set_is_refused(tmp_path, arguments):
+    with pytest.raises(InputError, match=r"dataset|data_dir"):
+        digits.run(tmp_path, True, lambda share: None, *arguments)
