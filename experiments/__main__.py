@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import tyro
 from rich.console import Console
@@ -14,7 +14,9 @@ from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
 from experiments import claims
-from ssm import InputError
+from ssm import InputError, background
+from ssm.checks import refuse
+from ssm.cli import parse
 from ssm.files import replacing
 
 Name = Literal["label_spectrum", "early_training", "digits"]
@@ -28,53 +30,80 @@ class Options:
     """Experiments to run; left out, all of them."""
     quick: bool = False
     """A smoke run: fewer points, seeds and steps. Its claims may fail."""
-    out: Path = Path("figures")
-    """Folder for the figures and, of a whole full run, claims.md; made if it is not there."""
+    out: Path | None = None
+    """Folder for the figures and, of a whole full run, claims.md; made if it is not there. Left out: `figures`, or
+    `build/quick-figures` for a smoke run."""
     dataset: Literal["digits", "mnist"] = "digits"
     """Images for the `digits` experiment."""
     data_dir: Path | None = None
     """Folder with MNIST's IDX files, gzipped or not, for --dataset mnist."""
 
 
-def run_one(name: Name, options: Options, report: Callable[[float], None]) -> list[claims.Claim]:
-    """Run one experiment and return its claims."""
+def run_one(
+    name: Name, options: Options, out: Path, report: Callable[[float], None]
+) -> list[claims.Claim]:
+    """Run one experiment, its figures into `out`, and return its claims."""
     if name == "label_spectrum":
         from experiments import label_spectrum
 
-        return label_spectrum.run(options.out, options.quick, report)
+        return label_spectrum.run(out, options.quick, report)
     if name == "early_training":
         from experiments import early_training
 
-        return early_training.run(options.out, options.quick, report)
+        return early_training.run(out, options.quick, report)
     from experiments import digits
 
-    return digits.run(options.out, options.quick, report, options.dataset, options.data_dir)
+    return digits.run(out, options.quick, report, options.dataset, options.data_dir)
+
+
+def check(options: Options) -> None:
+    """Refuse data that is not there before anything runs."""
+    if options.dataset == "mnist" and (options.data_dir is None or not options.data_dir.is_dir()):
+        raise refuse("data_dir", options.data_dir, "the folder with MNIST's IDX files")
+
+
+def run_all(options: Options, names: tuple[Name, ...], out: Path) -> dict[str, list[claims.Claim]]:
+    """Run the experiments with a progress bar each; the claims of each."""
+    shares: dict[str, float] = dict.fromkeys(names, 0.0)
+    columns = [*Progress.get_default_columns(), TimeElapsedColumn()]
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        tasks = {name: bar.add_task(name, total=1.0, start=False) for name in names}
+
+        def work() -> dict[str, list[claims.Claim]]:
+            found = {}
+            for name in names:
+                bar.start_task(tasks[name])
+                found[name] = run_one(
+                    name, options, out, lambda share, name=name: shares.__setitem__(name, share)
+                )
+                shares[name] = 1.0
+            return found
+
+        def show() -> None:
+            for name, task in tasks.items():
+                bar.update(task, completed=shares[name])
+
+        found = background.run(work, show)
+        show()
+    return found
 
 
 def main() -> None:
     """Run what was asked for; exit code 2 for bad input. A claim that does not hold is a result, not a failure."""
-    options = tyro.cli(Options, prog="python -m experiments", description=Options.__doc__)
-    names = options.names or ("label_spectrum", "early_training", "digits")
-    console = Console()
-    console.width = max(console.width, 120)  # a claim should fit on a line or two
-    found: dict[str, list[claims.Claim]] = {}
     try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        with Progress(
-            *Progress.get_default_columns(), TimeElapsedColumn(), console=Console(stderr=True)
-        ) as bar:
-            for name in names:
-                task = bar.add_task(name, total=1.0)
-                found[name] = run_one(
-                    name, options, lambda share, task=task: bar.update(task, completed=share)
-                )
-                bar.update(task, completed=1.0)
+        options = parse(Options, "python -m experiments", Options.__doc__ or "", sys.argv[1:])
+        check(options)
+        out = options.out or Path("build/quick-figures" if options.quick else "figures")
+        out.mkdir(parents=True, exist_ok=True)
+        found = run_all(options, options.names or get_args(Name), out)
     except (InputError, OSError) as error:
         print(f"experiments: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        background.leave_interrupted("experiments: interrupted")
 
+    console = Console()
+    console.width = max(console.width, 120)  # a claim should fit on a line or two
     for name, rows in found.items():
         table = Table("claim", "predicted", "measured", "tolerance", "holds", title=name)
         for row in rows:
@@ -88,13 +117,13 @@ def main() -> None:
         console.print(table)
     every = [row for rows in found.values() for row in rows]
     console.print(
-        f"{sum(row.holds for row in every)} of {len(every)} claims hold; figures in {options.out}/"
+        f"{sum(row.holds for row in every)} of {len(every)} claims hold; figures in {out}/"
     )
-    if not options.names and not options.quick:
+    if not options.names and not options.quick and options.dataset == "digits":
         text = "# Claims\n\nWritten by `python -m experiments`.\n"
         for name, rows in found.items():
             text += f"\n## {name}\n\n{claims.markdown(rows)}"
-        with replacing(options.out / "claims.md") as scratch:
+        with replacing(out / "claims.md") as scratch:
             scratch.write_text(text)
 
 

@@ -36,11 +36,11 @@ def at_least(statement: str, bound: float, measured: float) -> Claim:
     return Claim(statement, f">= {bound:.4g}", f"{measured:.4g}", "none", bool(measured >= bound))
 
 
-def ascending(statement: str, names: Sequence[str], values: Sequence[float], slack: float) -> Claim:
-    """`values` ascend in the order of `names`, neighbours within a factor `slack` counting as equal."""
-    holds = all(b >= a / slack for a, b in itertools.pairwise(values))
+def ascending(statement: str, names: Sequence[str], values: Sequence[float]) -> Claim:
+    """`values` ascend in the order of `names`."""
+    holds = all(a <= b for a, b in itertools.pairwise(values))
     measured = " <= ".join(f"{value:.4g}" for value in values)
-    return Claim(statement, " <= ".join(names), measured, f"x{slack:g}", bool(holds))
+    return Claim(statement, " <= ".join(names), measured, "none", bool(holds))
 
 
 def markdown(claims: Sequence[Claim]) -> str:

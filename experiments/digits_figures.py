@@ -62,7 +62,8 @@ def draw_recall(path: Path, config: Config, results: dict[str, Outcome]) -> None
 def draw_spectrum(path: Path, config: Config, results: dict[str, Outcome]) -> None:
     """What the network's training logits hold of each block of the label matrix, under each method.
 
-    A network has a bias where the model has none: one offset for all images moves the cross block by itself.
+    An offset for all images, which a network's biases make, moves the cross block by itself: drawn dotted with it, and solid
+    without.
     """
     ticks = (-10, -3, -1, 0, 1, 3, 10, 30)
     with plotting.style():
@@ -72,6 +73,10 @@ def draw_spectrum(path: Path, config: Config, results: dict[str, Outcome]) -> No
             for i, block in enumerate(spectral.BLOCKS):
                 line = {"color": plotting.COLORS[block], "label": block}
                 _band(ax, config.evaluation_steps(), result.progress[..., i], **line)
+            (raw,) = ax.plot(
+                config.evaluation_steps(), result.raw_cross.mean(0), color=plotting.COLORS["cross"]
+            )
+            raw.set(lw=0.9, ls=":", label="cross, with offset")
             ax.axhline(spectral.LEARNED, color="0.4", lw=0.8, ls="--", zorder=0)
             _step_axis(ax, config)
             ax.set_yscale("asinh", linear_width=0.5)  # zero, signs and orders of magnitude at once
@@ -110,7 +115,12 @@ def draw_confusion(path: Path, config: Config, results: dict[str, Outcome]) -> N
         for top, bottom, step in zip(*axes, config.confusion_steps, strict=True):
             top.set_title(f"step {step}")
             bottom.set_xlabel("predicted class")
-        figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+        figure.colorbar(
+            image,
+            ax=axes,
+            label=f"share of the true class\n(mean of {len(config.seeds)} seeds)",
+            shrink=0.8,
+        )
     plotting.save_figure(figure, path)
 
 
@@ -130,7 +140,7 @@ def film_confusion(path: Path, config: Config, results: dict[str, Outcome]) -> N
         figure.colorbar(images[0], ax=axes, label="share of the true class")
         title = figure.suptitle(" ")
         for t in sorted({*range(0, len(steps), 2), len(steps) - 1}):
-            title.set_text(f"step {steps[t]}")
+            title.set_text(f"step {steps[t]} (mean of {len(config.seeds)} seeds)")
             for image, mean in zip(images, means, strict=True):
                 image.set_data(mean[t])
             canvas.draw()

@@ -17,7 +17,7 @@ from sklearn.metrics import confusion_matrix
 
 import ssm
 from experiments import data
-from ssm import weights
+from ssm import spectral, weights
 
 METHODS = {"ERM": 0.0, "weighted CE": 1.0}  # the exponent g of the class weights
 
@@ -134,9 +134,21 @@ class Outcome(NamedTuple):
     confusion: np.ndarray
     """Held-out confusion matrices [true, predicted], each row summing to 1, shape (seed, t, k, k)."""
     progress: np.ndarray
-    """Strength over target of the blocks `spectral.BLOCKS`, from training logits, shape (seed, t, 3)."""
+    """Strength over target of the blocks `spectral.BLOCKS`, from training logits less their offset, shape (seed, t, 3)."""
+    raw_cross: np.ndarray
+    """The cross block's with the offset, shape (seed, t). The other blocks have none of it."""
     learning_time: np.ndarray
     """Steps until each block's strength is half its target, shape (seed, 3), NaN where it stays below."""
+
+
+def without_offset(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Logits (t, n, k) less the mean over classes of their class means, an offset for all images at once.
+
+    A network's biases make such an offset, which says nothing of an image; the model has none of it at balance.
+    """
+    members = np.eye(data.NUM_CLASSES)[labels]
+    shares = (members / members.sum(0)).mean(1)
+    return logits - np.einsum("tnk,n->tk", logits, shares)[:, None]
 
 
 def confusions(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
@@ -181,9 +193,19 @@ def outcomes(
                 config, jax.random.key(seed), split, order, class_weights.astype(np.float32)
             )
             labels_logged = logged(split.train_labels, config)
-            tracked = ssm.track(logits, labels_logged, times=config.evaluation_steps())
-            progress = (tracked["block_strength"] / tracked["block_target"]).values
-            confusion = confusions(split.test_labels, np.asarray(predictions))
-            kept[method].append(Outcome(confusion, progress, tracked["block_learning_time"].values))
+            steps, logits = config.evaluation_steps(), np.asarray(logits, dtype=np.float64)
+            tracked = ssm.track(without_offset(logits, labels_logged), labels_logged, steps)
+            raw = ssm.track(logits, labels_logged, steps)
+            progress, raw_progress = (
+                (ds["block_strength"] / ds["block_target"]).values for ds in (tracked, raw)
+            )
+            kept[method].append(
+                Outcome(
+                    confusions(split.test_labels, np.asarray(predictions)),
+                    progress,
+                    raw_progress[:, spectral.BLOCKS.index("cross")],
+                    tracked["block_learning_time"].values,
+                )
+            )
             report((i + (j + 1) / len(METHODS)) / len(config.seeds))
     return {name: Outcome(*map(np.stack, zip(*runs, strict=True))) for name, runs in kept.items()}

@@ -24,9 +24,16 @@ _HOMES = {
 }
 
 
+_MODULES = ("losses", "plotting", "results", "spectral", "theory", "weights")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})
+
+
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in ("losses", "plotting", "spectral", "theory", "weights"):
+    if name in _MODULES:
         return importlib.import_module(f"ssm.{name}")
     raise AttributeError(f"module 'ssm' has no attribute {name!r}")

@@ -14,7 +14,10 @@ class InputError(ValueError):
 
 def refuse(name: str, value: object, allowed: str) -> InputError:
     """The error for `name` = `value` where only `allowed` will do (the caller raises it)."""
-    shown = " ".join(repr(value).split())
+    try:
+        shown = " ".join(repr(value).split())
+    except ValueError:  # an integer of thousands of digits
+        shown = f"a huge {type(value).__name__}"
     if len(shown) > 80:
         shown = shown[:77] + "..."
     return InputError(f"{name}={shown}: must be {allowed}")

@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import os
 import re
 import sys
-import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from ssm import background
 from ssm.checks import InputError
 from ssm.config import Config
-from ssm.files import check_output
+from ssm.files import check_store
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -29,7 +29,7 @@ Report = Callable[[float], None]
 class Run:
     """Simulate the small-scale model once, write the result and print a summary.
 
-    Example: ssm run --imbalance-ratio 100 --weight-exponent 1 --out inverse.zarr
+    Example: ssm run --imbalance-ratio 100 --weight-exponent 0.5 --out balanced.zarr
     """
 
     config: tyro.conf.OmitArgPrefixes[Config]
@@ -39,7 +39,7 @@ class Run:
     """Replace the store if it exists."""
 
     def __call__(self) -> None:
-        check_output(self.out, self.overwrite)
+        check_store(self.out, self.overwrite)
 
         def work(report: Report) -> xr.Dataset:
             from ssm.simulation import simulate
@@ -67,7 +67,7 @@ class Show:
 class Plot:
     """Draw one picture of a store.
 
-    Example: ssm plot inverse.zarr --kind accuracy --out accuracy.png
+    Example: ssm plot balanced.zarr --kind accuracy --out accuracy.png
     """
 
     store: tyro.conf.Positional[Path]
@@ -101,7 +101,7 @@ class Track:
 
     def __call__(self) -> None:
         out = Path(f"{self.file.stem}.zarr") if self.out is None else self.out
-        check_output(out, self.overwrite)
+        check_store(out, self.overwrite)
 
         def work(report: Report) -> xr.Dataset:
             from ssm.tracking import load_logits, track
@@ -119,30 +119,26 @@ Command = (
 )
 
 
+DESCRIPTION = "The small-scale model of learning from imbalanced data."
+
+
 def main() -> None:
     """Entry point. Exit code 0, 2 for bad input with one line on stderr, 130 on Ctrl-C."""
     try:
-        _parse(sys.argv[1:])()
+        parse(Command, "ssm", DESCRIPTION, sys.argv[1:])()
     except (InputError, OSError) as error:
         print(f"ssm: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print("ssm: interrupted, nothing was written", file=sys.stderr, flush=True)
-        sys.stdout.flush()
-        os._exit(130)  # a solve may still be running in its thread
+        background.leave_interrupted("ssm: interrupted, nothing was written")
 
 
-def _parse(arguments: list[str]) -> Callable[[], None]:
-    """The command asked for; what the parser says of bad arguments in its box becomes one InputError line."""
+def parse(command: Any, prog: str, description: str, arguments: list[str]) -> Any:
+    """What tyro makes of the arguments; what it says of bad ones in its box becomes one InputError line."""
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(
-                Command,  # type: ignore[arg-type]
-                prog="ssm",
-                args=arguments,
-                description="The small-scale model of learning from imbalanced data.",
-            )
+            return tyro.cli(command, prog=prog, args=arguments, description=description)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
@@ -151,42 +147,31 @@ def _parse(arguments: list[str]) -> Callable[[], None]:
             if isinstance(cause, InputError):
                 raise cause from None
             cause = cause.__context__
-        raise InputError(_one_line(complaint.getvalue())) from None
+        said = _one_line(complaint.getvalue())
+        named = [a for a in arguments[:1] if a in ("run", "show", "plot", "track")]
+        raise InputError(f"{said}; see {' '.join([prog, *named])} --help") from None
 
 
 def _one_line(box: str) -> str:
     """What a boxed message says before its first rule, on one line."""
-    rows = [row.strip(" │") for row in box.splitlines()[1:]]
-    rules = [i for i, row in enumerate(rows) if re.match(r"[─╰]", row)]
+    rows = [row.strip(" │|") for row in box.splitlines()[1:]]
+    rules = [i for i, row in enumerate(rows) if re.match(r"[─╰+-]", row)]
     said = " ".join(rows[: rules[0]] if rules else rows)
-    return f"{said.rstrip('.')}; see ssm --help"
+    return said.rstrip(".")
 
 
 def _with_progress(what: str, work: Callable[[Report], xr.Dataset]) -> xr.Dataset:
-    """Do `work` in a thread, so that Ctrl-C is heard, with a progress bar if it takes over two seconds."""
+    """Do `work`, with a progress bar on a terminal if it takes over two seconds."""
     from rich.console import Console
     from rich.progress import Progress
 
-    share, result, failure = [0.0], [], []
-
-    def target() -> None:
-        try:
-            result.append(work(lambda done: share.__setitem__(0, float(done))))
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=target, daemon=True)
-    thread.start()
-    thread.join(2)
-    if thread.is_alive():
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(what, total=1.0)
-            while thread.is_alive():
-                bar.update(task, completed=share[0])
-                thread.join(0.1)
-    if failure:
-        raise failure[0]
-    return result[0]
+    share, begun, console = [0.0], time.monotonic(), Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=1.0, visible=False)
+        return background.run(
+            lambda: work(lambda done: share.__setitem__(0, done)),
+            lambda: bar.update(task, completed=share[0], visible=time.monotonic() - begun > 2),
+        )
 
 
 def _save(dataset: xr.Dataset, out: Path, overwrite: bool) -> None:
@@ -194,6 +179,8 @@ def _save(dataset: xr.Dataset, out: Path, overwrite: bool) -> None:
 
     results.save(dataset, out, overwrite=overwrite)
     _summarise(dataset, out)
+    if dataset.attrs["status"] not in ("finished", "tracked"):
+        print(f"ssm: the run ended early: {dataset.attrs['status']}", file=sys.stderr)
 
 
 def _summarise(dataset: xr.Dataset, store: Path) -> None:
@@ -206,7 +193,9 @@ def _summarise(dataset: xr.Dataset, store: Path) -> None:
     console = Console(highlight=False)
     for name, value in results.facts(dataset).items():
         console.print(f"{name:>12}  {value}", soft_wrap=True, markup=False)
-    table = Table("block", "components", "target", "reached", "learned at", "predicted")
+    table = Table(
+        "block", "components", "target", "reached / target", "half reached at", "predicted"
+    )
     for row in results.block_table(dataset):
         table.add_row(*row)
     console.print(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -26,7 +27,8 @@ class Config:
 
     The model is the unconstrained-features model: logits Z = W H with a classifier W (k x d) and one free feature column
     a sample in H (d x n), trained by gradient flow on L = (1/n) sum_i w_{y_i} l(z_i, y_i). Flow time is the number of
-    gradient-descent steps times the learning rate, in the limit of small steps.
+    gradient-descent steps times the learning rate, in the limit of small steps. Each field is a flag of `ssm run`, and
+    `ssm run --help` describes them all.
 
     Raises:
         ssm.InputError (a ValueError): an unknown field, or a value that is not allowed; one line with the field,
@@ -35,8 +37,8 @@ class Config:
 
     profile: Profile = "step"
     """How samples are spread over classes: `step` (two sizes of class), `long_tailed` (exponential), `custom` (`counts`)."""
-    num_classes: int | None = None
-    """Number of classes k, at least 2. Left out: 10, or as many as there are `counts`."""
+    num_classes: int = 10
+    """Number of classes k, at least 2. With `counts` it is their number; left at its default, it becomes that."""
     imbalance_ratio: float = 10.0
     """R, samples of the largest class over samples of the smallest, at least 1 (`step` and `long_tailed`)."""
     minority_fraction: float = 0.5
@@ -50,7 +52,7 @@ class Config:
     weight_exponent: float = 0.0
     """g in w_c ~ n_c^-g, scaled to unit mean over samples: 0 is ERM, 1 inverse frequency; in [-10, 10]."""
     class_weights: tuple[float, ...] | None = None
-    """Weight of each class, positive, used exactly as given instead of `weight_exponent`."""
+    """Weight of each class, in [1e-50, 1e50], used exactly as given instead of `weight_exponent`."""
     coupling: float = 0.0
     """c in [0, 1], how far training one sample moves the features of its class: 0 free features, 1 shared (class means)."""
     feature_dim: int = 16
@@ -59,9 +61,10 @@ class Config:
     """Start: `gaussian` entries, `balanced` (the conserved matrix is zero), or `spectral` (every component alike)."""
     init_scale: float = 1e-3
     """Size of the start: standard deviation of the entries of W and H; a spectral start has product strength scale^2.
-    In [1e-70, 1e70], so that fourth powers can be told from 0."""
+    In [1e-70, 1e70], for float32 [1e-18, 1e18], so that its square can be told from 0 and infinity."""
     t1: float | None = None
-    """Length of the run in flow time. Left out: chosen from theory so that the slowest component is learned."""
+    """Length of the run in flow time. Left out: chosen from theory so that, from a small start, the contrasts of every class
+    are learned; under cross-entropy the contrast between majorities and minorities may take longer."""
     num_saves: int = 200
     """Number of times at which the run is observed, both ends included."""
     save_spacing: Spacing = "linear"
@@ -72,8 +75,8 @@ class Config:
     """Explicit Runge-Kutta method with error control."""
     rtol: float = 1e-6
     """Relative tolerance of one step, in (0, 0.1]."""
-    atol: float = 1e-9
-    """Absolute tolerance of one step, in the units of W and H; keep it below `init_scale` x `rtol`."""
+    atol: float | None = None
+    """Absolute tolerance of one step, in the units of W and H. Left out: `init_scale` x `rtol`; larger ones lose small starts."""
     max_steps: int = 100_000
     """Steps after which the run is given up; its result says so."""
     seed: int = 0
@@ -82,6 +85,8 @@ class Config:
     """Floating-point type of the whole run."""
 
     def __new__(cls, *args: Any, **values: Any) -> Config:
+        if args:
+            raise checks.refuse("Config", args[0], "given by the names of its fields")
         unknown = sorted(values.keys() - {field.name for field in dataclasses.fields(cls)})
         if unknown:
             raise checks.refuse(
@@ -115,23 +120,37 @@ class Config:
             "weight_exponent": checks.real("weight_exponent", self.weight_exponent, -10, 10),
             "coupling": checks.real("coupling", self.coupling, 0, 1),
             "feature_dim": checks.integer("feature_dim", self.feature_dim, 1, LARGEST_STATE),
-            "init_scale": checks.real("init_scale", self.init_scale, 1e-70, 1e70),
-            "num_saves": checks.integer("num_saves", self.num_saves, 2, 1_000_000),
+            "init_scale": checks.real(
+                "init_scale",
+                self.init_scale,
+                *((1e-18, 1e18) if self.dtype == "float32" else (1e-70, 1e70)),
+            ),
+            "num_saves": checks.integer(
+                "num_saves", self.num_saves, 3 if self.save_spacing == "log" else 2, 1_000_000
+            ),
             "rtol": checks.real("rtol", self.rtol, 0, 0.1, open_ends="("),
-            "atol": checks.real("atol", self.atol, 0),
             "max_steps": checks.integer("max_steps", self.max_steps, 1, 2**31 - 1),
             "seed": checks.integer("seed", self.seed, 0, 2**31 - 1),
         }
+        if self.atol is not None:
+            out["atol"] = checks.real("atol", self.atol, 0)
         if self.t1 is not None:
             out["t1"] = checks.real("t1", self.t1, 0, open_ends="(")
         out |= self._checked_classes(out)
         num_columns = out["num_classes"] if out["coupling"] == 1 else sum(_class_counts(out))
-        if (out["num_classes"] + num_columns) * out["feature_dim"] > LARGEST_STATE:
+        size = (out["num_classes"] + num_columns) * out["feature_dim"]
+        if max(size, out["num_classes"] * num_columns) > LARGEST_STATE:
             raise checks.refuse(
                 "feature_dim",
                 out["feature_dim"],
-                f"small enough that W and H, here with {num_columns} feature columns, hold at most "
-                f"{LARGEST_STATE} numbers (coupling=1 needs one column a class)",
+                f"small enough, and so the classes and their counts, that W and H, here with {num_columns} feature columns, "
+                f"and the logits hold at most {LARGEST_STATE} numbers (coupling=1 needs one column a class)",
+            )
+        if out["save_state"] and size * out["num_saves"] > LARGEST_STATE:
+            raise checks.refuse(
+                "save_state",
+                True,
+                f"False unless num_saves times the {size} numbers of W and H is at most {LARGEST_STATE}",
             )
         return out
 
@@ -150,14 +169,13 @@ class Config:
             raise checks.refuse("counts", self.counts, "left out unless profile='custom'")
 
         num_counts = len(out["counts"]) if "counts" in out else None
-        if self.num_classes is None:
-            out["num_classes"] = num_counts or 10
-        else:
-            out["num_classes"] = checks.integer("num_classes", self.num_classes, 2, 10_000)
-            if num_counts not in (None, out["num_classes"]):
+        out["num_classes"] = checks.integer("num_classes", self.num_classes, 2, 10_000)
+        if num_counts is not None:
+            if out["num_classes"] not in (num_counts, Config.num_classes):
                 raise checks.refuse(
                     "num_classes", self.num_classes, f"the number of counts, {num_counts}"
                 )
+            out["num_classes"] = checks.integer("number of counts", num_counts, 2, 10_000)
         num_classes = out["num_classes"]
 
         if known["profile"] == "step":
@@ -185,8 +203,7 @@ class Config:
             if len(weights) != num_classes:
                 raise checks.refuse("class_weights", self.class_weights, what)
             out["class_weights"] = tuple(
-                checks.real(f"class_weights[{i}]", w, 0, open_ends="(")
-                for i, w in enumerate(weights)
+                checks.real(f"class_weights[{i}]", w, 1e-50, 1e50) for i, w in enumerate(weights)
             )
             if known["weight_exponent"] != 0:
                 raise checks.refuse(
@@ -210,6 +227,11 @@ class Config:
             profiles.MINORITY,
         ) * num_minority
 
+    @property
+    def absolute_tolerance(self) -> float:
+        """`atol`, or init_scale x rtol where it is left out."""
+        return self.init_scale * self.rtol if self.atol is None else self.atol
+
     def to_json(self) -> str:
         """All fields as JSON."""
         return json.dumps(dataclasses.asdict(self))
@@ -219,11 +241,16 @@ class Config:
         """The Config that `to_json` wrote; raises InputError for anything else."""
         try:
             fields = json.loads(text)
-        except (json.JSONDecodeError, TypeError):
+        except (json.JSONDecodeError, TypeError, RecursionError):
             fields = None
         if not isinstance(fields, dict):
             raise checks.refuse("config", text, "a JSON object of Config fields")
         return cls(**fields)
+
+
+_parameters = inspect.signature(Config.__init__).parameters
+# __new__ takes anything, to name what it does not know; help() should show the fields
+Config.__signature__ = inspect.Signature(list(_parameters.values())[1:])  # type: ignore[attr-defined]
 
 
 def _class_counts(fields: Mapping[str, Any]) -> tuple[int, ...]:

@@ -7,7 +7,8 @@ It is given what to observe and knows nothing of what theory expects.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import diffrax
@@ -31,14 +32,16 @@ FINISHED, OUT_OF_STEPS, STEP_TOO_SMALL, NOT_FINITE = (
 )
 
 
-class Columns(NamedTuple):
-    """What the flow needs to know of the feature columns."""
+class Columns(eqx.Module):
+    """What the flow needs to know of the feature columns and their loss."""
 
     labels: Int[Any, " m"]
     risk_weights: Float[Any, " m"]
     class_columns: Float[Any, "m k"]
     coupling: Float[Any, ""] | None
     """None where columns move alone: free features, and shared ones, whose columns are whole classes."""
+    loss: str = eqx.field(static=True)
+    """`squared` or `cross_entropy`."""
 
 
 class Trajectory(NamedTuple):
@@ -51,7 +54,7 @@ class Trajectory(NamedTuple):
     num_steps: int
 
 
-def make_columns(problem: Problem) -> Columns:
+def make_columns(problem: Problem, loss: str) -> Columns:
     """The columns of a problem, as host arrays."""
     alone = problem.shared or problem.coupling == 0
     return Columns(
@@ -59,16 +62,17 @@ def make_columns(problem: Problem) -> Columns:
         risk_weights=problem.risk_weights,
         class_columns=membership(problem.labels, len(problem.counts)),
         coupling=None if alone else problem.coupling,
+        loss=loss,
     )
 
 
-def vector_field(t: Any, params: Params, args: tuple[Columns, str]) -> Params:
-    """(dW/dt, dH/dt) at `params`; `args` holds the columns and the name of the loss."""
+def vector_field(t: Any, params: Params, columns: Columns) -> Params:
+    """(dW/dt, dH/dt) at `params`."""
     del t
-    columns, loss = args
     W, H = params
     gradient = (
-        losses.LOSSES[loss].logit_gradient(W @ H, columns.labels) * columns.risk_weights[None]
+        losses.LOSSES[columns.loss].logit_gradient(W @ H, columns.labels)
+        * columns.risk_weights[None]
     )
     coupled = model.couple(gradient, columns.class_columns, columns.coupling)
     return Params(-gradient @ H.T, -W.T @ coupled)
@@ -77,7 +81,6 @@ def vector_field(t: Any, params: Params, args: tuple[Columns, str]) -> Params:
 def gradient_flow(
     params: Params,
     columns: Columns,
-    loss: str,
     times: Float[np.ndarray, " t"],
     observe: Callable[[Params], dict[str, Any]],
     *,
@@ -94,7 +97,6 @@ def gradient_flow(
 
     Args:
         params: the start, W (k x d) and H (d x m).
-        loss: `squared` or `cross_entropy`.
         times: ascending, flow time, the first the time of the start.
         observe: a pytree that maps Params to named arrays; called inside the solve at each time.
         rtol, atol: tolerances of one step.
@@ -104,17 +106,21 @@ def gradient_flow(
         np.asarray(rtol),
         np.asarray(atol),
     )  # a Python float would compile anew for each value
-    with np.errstate(over="ignore"):  # what float32 cannot hold makes a run that is not finite
+    with (
+        _reporting_to(progress),
+        np.errstate(over="ignore"),
+    ):  # what float32 cannot hold makes a run that is not finite
         raw_times, observations, result, num_steps = jax.block_until_ready(
-            _solve(params, columns, loss, times, observe, tolerances, solver, max_steps, progress)
+            _solve(params, columns, times, observe, tolerances, solver, max_steps, bool(progress))
         )
+    kept = {name: np.array(values) for name, values in observations.items()}
     reached = np.isfinite(raw_times)
-    kept = {}
-    for name, values in observations.items():
-        values = np.array(values)
-        values[~reached] = np.nan
-        kept[name] = values
-    if not all(np.isfinite(values[reached]).all() for values in kept.values()):
+    finite = np.logical_and.reduce(
+        [np.isfinite(values).reshape(len(values), -1).all(axis=1) for values in kept.values()]
+    )
+    for values in kept.values():
+        values[~np.logical_and.accumulate(reached & finite)] = np.nan
+    if not finite[reached].all():
         status = NOT_FINITE
     elif result == diffrax.RESULTS.successful:
         status = FINISHED
@@ -126,7 +132,7 @@ def gradient_flow(
 
 
 @eqx.filter_jit
-def _solve(params, columns, loss, times, observe, tolerances, solver, max_steps, progress):
+def _solve(params, columns, times, observe, tolerances, solver, max_steps, progress):
     params, columns, times = jax.tree.map(jnp.asarray, (params, columns, times))
     rtol, atol = (jnp.asarray(x, times.dtype) for x in tolerances)
     span = times[-1] - times[0]
@@ -137,22 +143,42 @@ def _solve(params, columns, loss, times, observe, tolerances, solver, max_steps,
         t1=times[-1],
         dt0=None,
         y0=params,
-        args=(columns, loss),
+        args=columns,
         saveat=diffrax.SaveAt(ts=times, fn=lambda t, y, args: observe(y)),
         stepsize_controller=diffrax.PIDController(
             rtol=rtol, atol=atol, dtmin=span * jnp.finfo(times.dtype).eps / 16
         ),
         max_steps=max_steps,
         throw=False,
-        progress_meter=_Progress(progress) if progress else diffrax.NoProgressMeter(),
+        progress_meter=_Progress() if progress else diffrax.NoProgressMeter(),
     )
     return solution.ts, solution.ys, solution.result, solution.stats["num_steps"]
 
 
-class _Progress(diffrax.AbstractProgressMeter):
-    """Reports the share done to a Python function, at most a hundred times a run."""
+# Who listens is looked up when a report comes: a listener that was part of the compiled run would compile it anew.
+_listeners: list[Callable[[float], None]] = []
 
-    report: Callable[[float], None] = eqx.field(static=True)
+
+def _report(share: Any) -> None:
+    for listener in _listeners:
+        listener(float(share))
+
+
+@contextlib.contextmanager
+def _reporting_to(listener: Callable[[float], None] | None) -> Iterator[None]:
+    if listener is None:
+        yield
+        return
+    _listeners.append(listener)
+    try:
+        yield
+        jax.effects_barrier()
+    finally:
+        _listeners.remove(listener)
+
+
+class _Progress(diffrax.AbstractProgressMeter):
+    """Reports the share done, at most a hundred times a run."""
 
     def init(self) -> Array:
         return jnp.array(0.0)
@@ -161,10 +187,10 @@ class _Progress(diffrax.AbstractProgressMeter):
         due = progress - state >= 0.01
 
         def tell(share: Array) -> Array:
-            jax.debug.callback(self.report, share)
+            jax.debug.callback(_report, share)
             return share
 
         return jax.lax.cond(due, tell, lambda share: state, jnp.asarray(progress, state.dtype))
 
     def close(self, state: Array) -> None:
-        jax.debug.callback(self.report, jnp.maximum(state, 1))  # of `state`, so that it comes last
+        jax.debug.callback(_report, jnp.maximum(state, 1))  # of `state`, so that it comes last

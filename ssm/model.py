@@ -79,14 +79,14 @@ def couple(X: Any, class_columns: Any, coupling: Any) -> Any:
 
 
 def conserved_terms(params: Params, class_columns: Any, coupling: Any) -> tuple[Any, Any]:
-    """The two d x d matrices whose difference gradient flow keeps: W^T W and H K^-1 H^T.
+    """The two d x d matrices whose difference gradient flow keeps: (1 - c) W^T W and (1 - c) H K^-1 H^T.
 
-    On a class of n_c columns K^-1 = (I - c 11^T / kappa_c) / (1 - c). Arguments as in `couple`.
+    On a class of n_c columns (1 - c) K^-1 = I - c 11^T / kappa_c: the factor keeps both finite as c tends to 1. Where columns
+    move alone they are W^T W and H H^T. Arguments as in `couple`.
     """
     W, H = params
-    features = H @ H.T
-    if coupling is not None:
-        sums = H @ class_columns
-        kernel = 1 + coupling * (class_columns.sum(0) - 1)
-        features = (features - (coupling * sums / kernel[None]) @ sums.T) / (1 - coupling)
-    return W.T @ W, features
+    if coupling is None:
+        return W.T @ W, H @ H.T
+    sums = H @ class_columns
+    kernel = 1 + coupling * (class_columns.sum(0) - 1)
+    return (1 - coupling) * W.T @ W, H @ H.T - (coupling * sums / kernel[None]) @ sums.T

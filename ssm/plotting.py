@@ -49,19 +49,24 @@ def check_picture(path: Path, overwrite: bool) -> None:
     """Refuse a picture that cannot be written: by its suffix, or as `files.check_output` does."""
     if path.suffix not in (".png", ".pdf", ".svg"):
         raise checks.refuse("out", str(path), "a path ending in .png, .pdf or .svg")
+    if path.is_dir():
+        raise checks.refuse("out", str(path), "a file, not a folder")
     check_output(path, overwrite)
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure, whole or not at all, with nothing in the file that changes from run to run."""
+    """Write a figure, whole or not at all; the same figure gives the same PNG to the byte."""
+    check_picture(Path(path), overwrite=True)
     with replacing(Path(path)) as scratch, style():
         metadata = {"Software": None} if scratch.suffix == ".png" else None
         figure.savefig(scratch, metadata=metadata)
 
 
-def time_label(dataset: xr.Dataset) -> str:
-    """Label of the time axis, with its unit."""
-    return dataset["time"].attrs.get("description", "time")
+def _time_axis(dataset: xr.Dataset, axes: Axes) -> None:
+    """Label the time axis with its unit; logarithmic where the times were so spaced."""
+    axes.set_xlabel(dataset["time"].attrs.get("description", "time"))
+    if '"save_spacing": "log"' in dataset.attrs.get("config", ""):
+        axes.set(xscale="log", xlim=dataset["time"].values[[1, -1]])
 
 
 def plot_blocks(dataset: xr.Dataset, axes: Axes, *, components: bool = True) -> None:
@@ -70,7 +75,7 @@ def plot_blocks(dataset: xr.Dataset, axes: Axes, *, components: bool = True) -> 
     Where the Dataset has predicted learning times they are marked by dotted lines.
     """
     progress = dataset["strength"] / dataset["component_target"]
-    predicted = dataset.get("predicted_learning_time")
+    predicted, dotted = dataset.get("predicted_learning_time"), None
     for block, color in COLORS.items():
         mine = dataset["component_block"].values == block
         if not mine.any():
@@ -81,8 +86,12 @@ def plot_blocks(dataset: xr.Dataset, axes: Axes, *, components: bool = True) -> 
         axes.plot(dataset["time"], mean, color=color, label=block)
         if predicted is not None and np.isfinite(predicted.values[mine]).any():
             axes.axvline(float(np.nanmean(predicted.values[mine])), color=color, lw=0.8, ls=":")
+            dotted = "half reached, predicted"
     axes.axhline(1, color="0.8", lw=0.6, zorder=0)
-    axes.set(xlabel=time_label(dataset), ylabel="strength / target")
+    if dotted:
+        axes.plot([], [], color="0.3", lw=0.8, ls=":", label=dotted)
+    _time_axis(dataset, axes)
+    axes.set_ylabel("strength / target")
     axes.legend(title="block")
 
 
@@ -90,20 +99,23 @@ def plot_classes(dataset: xr.Dataset, axes: Axes) -> None:
     """Strength of each class over time, 1 at interpolation, coloured by group."""
     _by_class(dataset, axes, "class_strength")
     axes.axhline(1, color="0.8", lw=0.6, zorder=0)
-    axes.set(xlabel=time_label(dataset), ylabel="class strength")
+    _time_axis(dataset, axes)
+    axes.set_ylabel("class strength")
 
 
 def plot_accuracy(dataset: xr.Dataset, axes: Axes) -> None:
     """Accuracy of each class (thin) and the mean of each group (bold) over time."""
     _by_class(dataset, axes, "class_accuracy", mean=True)
-    axes.set(xlabel=time_label(dataset), ylabel="accuracy", ylim=(-0.03, 1.03))
+    _time_axis(dataset, axes)
+    axes.set(ylabel="accuracy", ylim=(-0.03, 1.03))
 
 
 def plot_loss(dataset: xr.Dataset, axes: Axes) -> None:
     """Training loss (black) and the mean loss of each class, on a logarithmic axis."""
     _by_class(dataset, axes, "class_loss")
     axes.plot(dataset["time"], dataset["loss"], color="black", label="weighted training loss")
-    axes.set(xlabel=time_label(dataset), ylabel="loss", yscale="log")
+    _time_axis(dataset, axes)
+    axes.set(ylabel="loss", yscale="log")
     axes.legend()
 
 
@@ -114,7 +126,8 @@ def plot_singular_values(dataset: xr.Dataset, axes: Axes) -> None:
     for block, color in COLORS.items():
         for i, target in enumerate(np.unique(targets[blocks == block])):
             axes.axhline(target, color=color, ls="--", lw=1, label=None if i else f"{block} target")
-    axes.set(xlabel=time_label(dataset), ylabel="singular value of the logits", yscale="log")
+    _time_axis(dataset, axes)
+    axes.set(ylabel="singular value of the logits", yscale="log")
     axes.legend()
 
 
@@ -130,9 +143,9 @@ def _by_class(dataset: xr.Dataset, axes: Axes, name: str, *, mean: bool = False)
             dataset["time"], values[:, mine], color=COLORS[group], lw=width, alpha=alpha
         )
         if mean:
-            lines = axes.plot(
-                dataset["time"], metrics.group_mean(values, groups, group), color=COLORS[group]
-            )
+            width = 2.6 if group == profiles.MAJORITY else 1.4  # both are seen where they coincide
+            mean_values = metrics.group_mean(values, groups, group)
+            lines = axes.plot(dataset["time"], mean_values, color=COLORS[group], lw=width)
         lines[0].set_label(group)
     axes.legend()
 

@@ -41,6 +41,11 @@ class Problem(NamedTuple):
         """Factor of each column's loss in L: multiplicity x w_c / n."""
         return self.multiplicity * self.class_weights[self.labels] / self.counts.sum()
 
+    def class_means(self, columns: Float[np.ndarray, "d m"]) -> Float[np.ndarray, "d k"]:
+        """Mean of the feature columns of each class."""
+        members = membership(self.labels, len(self.counts))
+        return columns @ members / members.sum(0)
+
     @property
     def kernel_eigenvalues(self) -> Float[np.ndarray, " k"]:
         """kappa_c = 1 + c (n_c - 1), the eigenvalue of the coupling kernel on a class's constant vector."""

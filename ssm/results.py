@@ -7,7 +7,9 @@ import datetime
 import functools
 import hashlib
 import importlib.metadata
+import json
 import subprocess
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ import xarray as xr
 
 from ssm import checks, spectral, weights
 from ssm.config import Config
-from ssm.files import check_output, replacing
+from ssm.files import check_store, replacing
 from ssm.problem import Problem
 
 if TYPE_CHECKING:
@@ -56,12 +58,14 @@ def spectral_dataset(
     components: spectral.LabelSpectrum,
     counts: np.ndarray,
     class_groups: np.ndarray,
+    finer: tuple[np.ndarray, dict[str, np.ndarray]] | None = None,
 ) -> xr.Dataset:
     """The part of a Dataset that any logits have, from a run or from a network.
 
     Args:
         times: shape (t,).
         observations: by variable name, time first; `strength` and `class_strength` at least.
+        finer: times and those two to interpolate learning times from, where they are known at more times.
 
     Returns:
         Coordinates time, class (class_count, class_group), component (component_block, component_target), block
@@ -75,12 +79,9 @@ def spectral_dataset(
         name: (("time", *DIMENSIONS[name]), values)
         for name, values in {**observations, "block_strength": block_strength}.items()
     }
-    for name, progress in (
-        ("learning_time", observations["strength"] / target),
-        ("class_learning_time", observations["class_strength"]),
-        ("block_learning_time", block_strength / block_target),
-    ):
-        variables[name] = (DIMENSIONS[name], spectral.learning_times(times, progress))
+    known_times, known = (times, observations) if finer is None else finer
+    for name, progress in learning_progress(known, components).items():
+        variables[name] = (DIMENSIONS[name], spectral.learning_times(known_times, progress))
     dataset = xr.Dataset(
         variables,
         coords={
@@ -102,6 +103,19 @@ def spectral_dataset(
     return _describe(dataset)
 
 
+def learning_progress(
+    observations: dict[str, np.ndarray], components: spectral.LabelSpectrum
+) -> dict[str, np.ndarray]:
+    """What each learning time is read from: shares of the target over time, by the name of the learning time."""
+    target, strength = components.singular_values, observations["strength"]
+    block_target = spectral.block_means(target, components.blocks)
+    return {
+        "learning_time": strength / target,
+        "class_learning_time": observations["class_strength"],
+        "block_learning_time": spectral.block_means(strength, components.blocks) / block_target,
+    }
+
+
 def _describe(dataset: xr.Dataset) -> xr.Dataset:
     """Give every variable its description and units."""
     for name, (_, description, units) in _VARIABLES.items():
@@ -116,6 +130,7 @@ def dataset(
     components: spectral.LabelSpectrum,
     trajectory: Trajectory,
     *,
+    finer: tuple[np.ndarray, dict[str, np.ndarray]],
     predicted_learning_time: np.ndarray,
     device: str,
 ) -> xr.Dataset:
@@ -131,6 +146,7 @@ def dataset(
         components,
         problem.counts,
         problem.class_groups,
+        finer,
     )
     if config.save_state and problem.shared:
         run["H"] = run["H"].rename(column="class")
@@ -185,13 +201,17 @@ def _git_commit() -> str:
 
 
 def _digest(dataset: xr.Dataset) -> str:
-    """A hash of every array, so that a damaged store is found."""
-    sha = hashlib.sha256(str(dataset.attrs.get("config")).encode())
+    """A hash of every array and attribute, so that a damaged store is found."""
+    attributes = {name: value for name, value in dataset.attrs.items() if name != "digest"}
+    sha = hashlib.sha256(json.dumps(attributes, sort_keys=True).encode())
     for name in sorted(map(str, dataset.variables)):
-        values = np.ascontiguousarray(dataset[name].values)
-        if values.dtype.kind in "UTO":
+        values = dataset[name].values
+        described = json.dumps([name, values.shape, dataset[name].attrs], sort_keys=True)
+        if values.dtype.kind == "f":
+            values = np.where(np.isnan(values), np.nan, values)  # NaNs of one kind only
+        elif values.dtype.kind in "UTO":
             values = np.array(" ".join(map(str, values.ravel())).encode())
-        sha.update(f"{name} {values.shape}".encode() + values.tobytes())
+        sha.update(described.encode() + np.ascontiguousarray(values).tobytes())
     return sha.hexdigest()
 
 
@@ -202,7 +222,7 @@ def save(dataset: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> N
     False, or its folder cannot be written to.
     """
     path = Path(path)
-    check_output(path, overwrite)
+    check_store(path, overwrite)
     with replacing(path) as scratch:
         marked = dataset.assign_attrs(digest=_digest(dataset))
         marked.to_zarr(scratch, mode="w-", zarr_format=2, consolidated=True)
@@ -217,16 +237,19 @@ def load(path: str | Path) -> xr.Dataset:
     if not path.exists():
         raise checks.refuse("store", str(path), "a store that exists")
     try:
-        with xr.open_zarr(path, chunks=None) as stored:
-            dataset = stored.load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of stores that are not ours
+            with xr.open_zarr(path, chunks=None, consolidated=True) as stored:
+                dataset = stored.load()
     except Exception as error:  # zarr and its codecs raise many kinds
         raise checks.refuse(
             "store", str(path), f"a readable ssm store ({type(error).__name__})"
         ) from None
     if dataset.attrs.get("format") != FORMAT:
         raise checks.refuse("store", str(path), f"a store written by ssm in the format {FORMAT}")
-    if dataset.attrs.pop("digest", None) != _digest(dataset):
+    if dataset.attrs.get("digest") != _digest(dataset):
         raise checks.refuse("store", str(path), "an undamaged store; its contents have changed")
+    del dataset.attrs["digest"]
     return dataset
 
 
@@ -277,7 +300,6 @@ def block_table(dataset: xr.Dataset) -> list[list[str]]:
         mean = np.nan if predicted is None else predicted.values[mine].mean()
         rows.append(
             [str(block), str(mine.sum())]
-            + [f"{x:.4g}" for x in (target, share)]
-            + ["-" if np.isnan(x) else f"{x:.4g}" for x in (learned, mean)]
+            + ["-" if np.isnan(x) else f"{x:.4g}" for x in (target, share, learned, mean)]
         )
     return rows

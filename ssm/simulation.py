@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +15,11 @@ from jaxtyping import Float
 
 from ssm import dynamics, losses, metrics, model, results, spectral, theory
 from ssm.config import Config
-from ssm.dynamics import Columns
+from ssm.dynamics import Columns, Trajectory
 from ssm.model import Params
 from ssm.problem import Problem, make_problem
+
+MOST_PASSES = 6  # each narrows a gap by about the number of saves
 
 
 class Observer(eqx.Module):
@@ -27,17 +30,18 @@ class Observer(eqx.Module):
     counts: Float[Any, " k"]
     components: spectral.LabelSpectrum
     conserved: Float[Any, "d d"]
-    loss: str = eqx.field(static=True)
     keep_state: bool = eqx.field(static=True)
 
     def __call__(self, params: Params) -> dict[str, Any]:
         """Every time-dependent variable of the Dataset but the block means."""
-        columns, loss = self.columns, losses.LOSSES[self.loss]
+        columns, loss = self.columns, losses.LOSSES[self.columns.loss]
         logits = params.W @ params.H
         class_columns = columns.class_columns
         class_sums = (logits * self.multiplicity[None]) @ class_columns
         strength = spectral.strengths(class_sums, self.components)
         samples = logits * jnp.sqrt(self.multiplicity)[None]
+        largest = jnp.abs(samples).max()
+        largest = largest + (largest == 0)  # a scale, so that squares of small logits are not 0
         classifier, features = model.conserved_terms(params, class_columns, columns.coupling)
         scale = jnp.linalg.norm(classifier) + jnp.linalg.norm(features)
         values = loss.value(logits, columns.labels)
@@ -50,7 +54,7 @@ class Observer(eqx.Module):
             "singular_value": jnp.linalg.svd(samples, compute_uv=False, full_matrices=False)[
                 : min(params.W.shape)
             ],
-            "residual": spectral.residual(strength, (samples**2).sum()),
+            "residual": spectral.residual(strength / largest, ((samples / largest) ** 2).sum()),
             "drift": jnp.linalg.norm(classifier - features - self.conserved)
             / (scale + (scale == 0)),
         }
@@ -63,7 +67,7 @@ def make_observer(
     config: Config, problem: Problem, params: Params, components: spectral.LabelSpectrum
 ) -> Observer:
     """The observer of one run, which remembers the conserved matrix of its start."""
-    columns = dynamics.make_columns(problem)
+    columns = dynamics.make_columns(problem, config.loss)
     classifier, features = model.conserved_terms(params, columns.class_columns, columns.coupling)
     return Observer(
         columns=columns,
@@ -71,7 +75,6 @@ def make_observer(
         counts=problem.counts.astype(np.float64),
         components=components._replace(blocks=()),
         conserved=classifier - features,
-        loss=config.loss,
         keep_state=config.save_state,
     )
 
@@ -81,6 +84,39 @@ def save_times(config: Config, t1: float) -> Float[np.ndarray, " t"]:
     if config.save_spacing == "linear":
         return np.linspace(0.0, t1, config.num_saves)
     return np.concatenate([[0.0], np.geomspace(t1 * 1e-4, t1, config.num_saves - 1)])
+
+
+def resolve_learning(
+    follow: Callable[..., Trajectory], trajectory: Trajectory, components: spectral.LabelSpectrum
+) -> tuple[Float[np.ndarray, " t"], dict[str, np.ndarray]]:
+    """Strengths at enough times to read every learning time from.
+
+    Where the saved times jump over a crossing the run is followed again through times in between, as many as were saved, so
+    that nothing is compiled; the solver's steps do not depend on where it is observed.
+
+    Returns:
+        times, and `strength` and `class_strength` at them.
+    """
+    times = trajectory.times
+    known = {name: trajectory.observations[name] for name in ("strength", "class_strength")}
+    for _ in range(MOST_PASSES):
+        progress = np.hstack(list(results.learning_progress(known, components).values()))
+        gaps = spectral.unresolved(times, progress)
+        if not gaps:
+            break
+        shares = np.array_split(np.arange(len(trajectory.times) - 1), len(gaps))
+        inside = [
+            np.linspace(start, end, len(share) + 1)[1:]
+            for (start, end), share in zip(gaps, shares, strict=True)
+            if len(share)
+        ]
+        again = follow(times=np.concatenate([[0.0], *inside]))
+        times, order = np.unique(np.concatenate([times, again.times]), return_index=True)
+        known = {
+            name: np.concatenate([values, again.observations[name]])[order]
+            for name, values in known.items()
+        }
+    return times, known
 
 
 def simulate(config: Config, progress: Callable[[float], None] | None = None) -> xr.Dataset:
@@ -95,33 +131,40 @@ def simulate(config: Config, progress: Callable[[float], None] | None = None) ->
         progress: called now and then with the share of the run done, in [0, 1].
 
     Returns:
-        A Dataset over `time` (flow time), `class`, `component`, `block` and `mode` as `results.dataset` describes.
+        A Dataset. Over `time` (flow time): `loss`, `residual`, `drift`; by class `class_loss`, `class_accuracy`,
+        `class_strength`; by component `strength`; by block `block_strength`; by mode `singular_value`; `W` and `H` when
+        asked for. `learning_time`, `class_learning_time`, `block_learning_time` (when half of the target is reached, NaN
+        where it is not) and `predicted_learning_time`. Coordinates hold each class's count, weight and group, and each
+        component's and block's target. The attributes hold the Config as JSON, the `status`, and the origin. Each
+        variable's own attributes say what it is.
 
-    Raises:
-        Nothing of its own: bad values are refused when the Config is made.
     """
     problem = make_problem(config)
-    components = spectral.label_spectrum(problem.counts, class_groups=problem.class_groups)
+    components = spectral.components(problem)
     params = model.initial_params(config, problem)
     t1 = theory.automatic_t1(config, problem) if config.t1 is None else config.t1
+    follow = functools.partial(
+        dynamics.gradient_flow,
+        params,
+        dynamics.make_columns(problem, config.loss),
+        observe=make_observer(config, problem, params, components),
+        rtol=config.rtol,
+        atol=config.absolute_tolerance,
+        solver=config.solver,
+        max_steps=config.max_steps,
+    )
     with jax.enable_x64(config.dtype == "float64"):
-        trajectory = dynamics.gradient_flow(
-            params,
-            dynamics.make_columns(problem),
-            config.loss,
-            save_times(config, t1),
-            make_observer(config, problem, params, components),
-            rtol=config.rtol,
-            atol=config.atol,
-            solver=config.solver,
-            max_steps=config.max_steps,
-            progress=progress,
+        trajectory = follow(times=save_times(config, t1), progress=progress)
+        quietly = None if progress is None else lambda share: None  # shares the compilation
+        finer = resolve_learning(
+            functools.partial(follow, progress=quietly), trajectory, components
         )
     return results.dataset(
         config,
         problem,
         components,
         trajectory,
+        finer=finer,
         predicted_learning_time=theory.predicted_learning_times(config, problem, components),
         device=jax.devices()[0].device_kind,
     )

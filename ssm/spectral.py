@@ -12,8 +12,10 @@ import numpy as np
 from jaxtyping import Float, Int, Real, Shaped
 
 from ssm import profiles
+from ssm.problem import Problem
 
 BLOCKS = (profiles.MAJORITY, "cross", profiles.MINORITY)
+RESOLUTION = 0.25  # of a target: a larger jump between two times is too coarse for a learning time
 LEARNED = 0.5  # the share of its target at which a component or a class counts as learned
 
 
@@ -94,6 +96,11 @@ def label_spectrum(
     return LabelSpectrum(vectors, singular_values[order], _blocks(vectors, groups))
 
 
+def components(problem: Problem) -> LabelSpectrum:
+    """The fixed basis in which a problem is followed: the spectrum of its unweighted label matrix S."""
+    return label_spectrum(problem.counts, class_groups=problem.class_groups)
+
+
 def _complement(vector: Float[np.ndarray, " m"]) -> Float[np.ndarray, "m r"]:
     """An orthonormal basis, r = m - 1 columns, of everything orthogonal to `vector`."""
     return np.linalg.qr(vector[:, None], mode="complete")[0][:, 1:]
@@ -171,6 +178,19 @@ def block_means(values: np.ndarray, blocks: Shaped[np.ndarray, " r"]) -> np.ndar
         for name in BLOCKS
     ]
     return np.stack(means, axis=-1)
+
+
+def unresolved(
+    times: Float[np.ndarray, " t"], progress: Float[np.ndarray, "t series"], level: float = LEARNED
+) -> list[tuple[float, float]]:
+    """Intervals between observed times in which a series first reaches `level` by a jump of more than `RESOLUTION`."""
+    reached = progress >= level
+    first = reached.argmax(axis=0)
+    series = np.flatnonzero(reached.any(axis=0) & (first > 0))
+    last = first[series]
+    with np.errstate(invalid="ignore"):
+        wide = progress[last, series] - progress[last - 1, series] > RESOLUTION
+    return [(float(times[i - 1]), float(times[i])) for i in np.unique(last[wide])]
 
 
 def learning_times(

@@ -1,6 +1,6 @@
 """Closed forms that runs are held against. Times are flow time, the same unit as `Config.t1`.
 
-All but the sigmoid modes was derived for this project from the flow at zero logits, where both losses have the gradient
+All but the sigmoid modes were derived for this project from the flow at zero logits, where both losses have the gradient
 -S Omega / n; see paper_notes.md.
 """
 
@@ -21,20 +21,6 @@ def class_growth_rates(problem: Problem) -> Float[np.ndarray, " k"]:
     """
     p = problem
     return p.class_weights * np.sqrt(p.counts * p.kernel_eigenvalues) / p.counts.sum()
-
-
-def growth_rates(problem: Problem) -> spectral.LabelSpectrum:
-    """The growing modes of the early flow: spectrum of S Omega K^(1/2), its singular values divided by n.
-
-    Any counts, weights and coupling. `singular_values` are the rates r_j, shape (k - 1,), per unit of flow time.
-    """
-    spectrum = spectral.label_spectrum(
-        problem.counts,
-        problem.class_weights,
-        class_groups=problem.class_groups,
-        kernel_eigenvalues=problem.kernel_eigenvalues,
-    )
-    return spectrum._replace(singular_values=spectrum.singular_values / problem.counts.sum())
 
 
 def component_growth_rates(
@@ -117,18 +103,19 @@ def learning_time(
     return np.log(np.maximum(ratio, 1.0)) / (2 * rate)
 
 
-def expected_start_strength(config: Config, problem: Problem) -> float:
-    """Mean over starts of the growing part of one product mode at t = 0, the a_0 of a_0 e^(2 r t).
+def expected_start_strength(config: Config, problem: Problem) -> Float[np.ndarray, " k"]:
+    """Mean over starts of the growing part of a product mode at t = 0, the a_0 of a_0 e^(2 r t), for contrasts of each class.
 
-    The mode's factors p = U^T W and q = V^T K^(-1/2) H^T (d numbers each) grow as (p + q) / 2 e^(r t), so a_0 = E|p + q|^2 / 4:
+    A mode's factors p = U^T W and q = V^T K^(-1/2) H^T (d numbers each) grow as (p + q) / 2 e^(r t), so a_0 = E|p + q|^2 / 4:
     with standard deviation s it is d s^2 (1 + 1 / kappa) / 4 for a Gaussian start and d s^2 (1 + k / m) / 4 for a balanced
-    one; s^2 for a spectral one. kappa varies with the class; its smallest value is taken, and 1 for shared features.
+    one; s^2 for a spectral one. For shared features 1 stands for kappa. Shape (k,).
     """
+    k = len(problem.counts)
     scale, width = config.init_scale**2, config.feature_dim
     if config.init == "spectral":
-        return scale
-    kernel = 1.0 if problem.shared else float(problem.kernel_eigenvalues.min())
-    other = 1 / kernel if config.init == "gaussian" else len(problem.counts) / len(problem.labels)
+        return np.full(k, scale)
+    kernel = np.ones(k) if problem.shared else problem.kernel_eigenvalues
+    other = 1 / kernel if config.init == "gaussian" else np.full(k, k / len(problem.labels))
     return scale * width * (1 + other) / 4
 
 
@@ -164,25 +151,22 @@ def predicted_learning_times(
     k = len(problem.counts)
     if config.feature_dim < k - 1:
         return np.full(k - 1, np.nan)
-    start = expected_start_strength(config, problem) * _kernel_root(problem, components)
-    times = learning_time(
-        component_growth_rates(problem, components),
-        start / components.singular_values,
-        config.loss,
-        k,
-    )
+    start = (components.left**2 * expected_start_strength(config, problem)[:, None]).sum(axis=0)
+    share = start * _overlap(problem, components) / components.singular_values
+    times = learning_time(component_growth_rates(problem, components), share, config.loss, k)
     return np.where(separable(problem, components, config.loss), times, np.nan)
 
 
-def _kernel_root(problem: Problem, components: spectral.LabelSpectrum) -> Float[np.ndarray, " r"]:
+def _overlap(problem: Problem, components: spectral.LabelSpectrum) -> Float[np.ndarray, " r"]:
     """sqrt(kappa) of each component's classes: what a product mode of unit size shows in the label matrix's own basis."""
     return np.sqrt((components.left**2 * problem.kernel_eigenvalues[:, None]).sum(axis=0))
 
 
 def automatic_t1(config: Config, problem: Problem) -> float:
-    """A run length in which every class is learned: its expected learning time plus four e-folds of its features.
+    """A run length in which, from a small start, the contrasts of every class are learned: max_c t_c + 4 / r_c.
 
-    max_c t_c + 4 / r_c with r_c the class growth rates, which bound the rates of all modes from below.
+    t_c is the expected learning time at the class growth rate r_c, which bound the rates of all modes from below. Under
+    cross-entropy the cross component slows down once one group is learned, and may need longer.
     """
     p, rates = problem, class_growth_rates(problem)
     share = expected_start_strength(config, p) * np.sqrt(p.kernel_eigenvalues / p.counts)
@@ -241,22 +225,25 @@ def block_curves(
         times: shape (t,), flow time.
 
     Returns:
-        shape (t, 3), in the order of `spectral.BLOCKS`; NaN for a block that is empty or not `separable`.
+        shape (t, 3), in the order of `spectral.BLOCKS`; NaN for a block that is empty or not `separable`, and everywhere when
+        d < k - 1.
     """
     root = np.sqrt(problem.counts / problem.kernel_eigenvalues)
     factors = components.left.T @ (W + root[:, None] * class_means.T) / 2
     rates = component_growth_rates(problem, components)
-    kernel_root = _kernel_root(problem, components)
+    overlap = _overlap(problem, components)
     saturation = 1.0 if loss == "squared" else float(len(problem.counts))
     alone = separable(problem, components, loss)
     curves = np.full((len(times), len(spectral.BLOCKS)), np.nan)
+    if W.shape[1] < len(components.singular_values):
+        return curves
     for b, name in enumerate(spectral.BLOCKS):
         mine = components.blocks == name
         equal = mine.any() and np.ptp(components.singular_values[mine]) == 0
         if not (equal and alone[mine].all()):
             continue
         target = components.singular_values[mine]
-        start = np.linalg.eigvalsh(factors[mine] @ factors[mine].T) * kernel_root[mine] / target
+        start = np.linalg.eigvalsh(factors[mine] @ factors[mine].T) * overlap[mine] / target
         start = np.maximum(start, np.finfo(float).tiny)  # a rank-deficient start never grows
         shares = sigmoid(times, rates[mine], start, np.full(len(start), saturation))
         curves[:, b] = shares.mean(axis=1)

@@ -12,6 +12,8 @@ import xarray as xr
 from ssm import checks, metrics, profiles, results, spectral
 from ssm.problem import membership
 
+LARGEST_LOGIT = 1e100  # so that sums of squares are finite
+
 
 def track(
     logits: Any, labels: Any, times: Any = None, progress: Callable[[float], None] | None = None
@@ -45,20 +47,23 @@ def track(
         by_class = now.astype(np.float64).T
         class_sums = by_class @ columns
         strength = spectral.strengths(class_sums, components)
+        largest = np.abs(by_class).max() or 1.0
         observed.append(
             {
                 "class_accuracy": metrics.class_accuracy(by_class, labels, columns),
                 "strength": strength,
                 "class_strength": spectral.class_strengths(class_sums, counts),
                 "singular_value": np.linalg.svd(by_class, compute_uv=False),
-                "residual": spectral.residual(strength, (by_class**2).sum()),
+                "residual": spectral.residual(
+                    strength / largest, ((by_class / largest) ** 2).sum()
+                ),
             }
         )
         if progress:
             progress((i + 1) / len(logits))
     observations = {name: np.stack([o[name] for o in observed]) for name in observed[0]}
     tracked = results.spectral_dataset(times, observations, components, counts, groups)
-    tracked["time"].attrs.update(description="time of the logits")
+    tracked["time"].attrs = {"description": "time of the logits"}
     return tracked.assign_attrs(
         status="tracked", dtype="float64", num_samples=len(labels), **results.provenance()
     )
@@ -98,6 +103,8 @@ def _checked(logits: Any, labels: Any, times: Any) -> tuple[np.ndarray, np.ndarr
     if not np.isfinite(logits).all():
         bad = int(np.argmin(np.isfinite(logits).all(axis=(1, 2))))
         raise checks.refuse("logits", f"not finite at time index {bad}", "finite everywhere")
+    if (largest := float(np.abs(logits).max())) > LARGEST_LOGIT:
+        raise checks.refuse("logits", f"{largest:g}", f"at most {LARGEST_LOGIT:g}")
 
     labels = _array("labels", labels, f"{n} integers in [0, {k - 1}]")
     if labels.shape != (n,) or labels.dtype.kind not in "iu":
@@ -124,6 +131,8 @@ def _checked(logits: Any, labels: Any, times: Any) -> tuple[np.ndarray, np.ndarr
 
 
 def _array(name: str, value: Any, allowed: str) -> np.ndarray:
+    if np.ma.isMaskedArray(value):
+        raise checks.refuse(name, "a masked array", "without masked values")
     try:
         return np.asarray(value)
     except Exception:  # ragged lists, arrays of other libraries

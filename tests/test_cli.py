@@ -61,8 +61,9 @@ def test_track(command, tmp_path, rng):
 
 
 def test_a_run_that_runs_out_of_steps_is_a_result(command):
-    code, shown, _ = command(f"run {TINY_FLAGS} --max-steps 20")
+    code, shown, err = command(f"run {TINY_FLAGS} --max-steps 20")
     assert code == 0 and "out of steps after 20" in shown
+    assert err == "ssm: the run ended early: out of steps\n"
 
 
 def test_too_narrow_features_are_reported(command):
@@ -82,13 +83,14 @@ BAD = [
     ("run --loss hinge", "'hinge'"),
     ("run --learning-rate 3", "--learning-rate"),
     ("run --out nowhere/x.zarr", "out='nowhere/x.zarr': must be in a folder that exists"),
-    ("run --out taken", "out='taken': must be a path that does not exist yet, or --overwrite"),
+    ("run --out taken", "out='taken': must be a new path, or a store to overwrite"),
     ("show nothing.zarr", "store='nothing.zarr': must be a store that exists"),
     ("show taken", "store='taken': must be a readable ssm store"),
     ("plot nothing.zarr", "store='nothing.zarr': must be"),
     ("plot taken --kind pie", "'pie'"),
     ("plot taken --out figure.txt", "out='figure.txt': must be a path ending in .png"),
     ("plot taken --out taken", "out='taken': must be"),
+    ("run --num-classes 2.5", "'2.5'; see ssm run --help"),
     ("track taken", "file='taken': must be a readable NPZ file"),
     ("track nothing.npz", "file='nothing.npz': must be an NPZ file that exists"),
     ("plot", "PATH"),

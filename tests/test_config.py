@@ -51,12 +51,18 @@ BAD = [
     ("class_weights[0]", {"class_weights": (0,) * 10}),
     ("init_scale", {"init_scale": 0}),
     ("init_scale", {"init_scale": math.nan}),
+    ("init_scale", {"init_scale": 1e-71}),
+    ("init_scale", {"init_scale": 1e-30, "dtype": "float32"}),
     ("t1", {"t1": 0}),
     ("t1", {"t1": math.nan}),
     ("num_saves", {"num_saves": 1}),
     ("rtol", {"rtol": 0}),
     ("rtol", {"rtol": math.nan}),
     ("atol", {"atol": -1e-9}),
+    ("num_saves", {"num_saves": 2, "save_spacing": "log"}),
+    ("save_state", {"save_state": True, "num_saves": 1_000_000}),
+    ("feature_dim", {"num_classes": 10_000, "minority_count": 50}),
+    ("class_weights[0]", {"class_weights": (1e160,) * 10}),
     ("max_steps", {"max_steps": 0}),
     ("seed", {"seed": -1}),
     ("save_state", {"save_state": 1}),
@@ -87,6 +93,27 @@ def test_the_message_says_what_is_allowed():
         Config(coupling=1.5)
     with pytest.raises(ValueError, match="loss='hinge': must be one of cross_entropy, squared"):
         Config(loss="hinge")
+
+
+def test_even_a_huge_integer_or_a_positional_value_is_one_line():
+    with pytest.raises(ssm.InputError, match="seed=a huge int"):
+        Config(seed=10**5000)
+    with pytest.raises(ssm.InputError, match="Config=3: must be given by the names"):
+        Config(3)
+
+
+def test_a_custom_profile_replaces_another():
+    custom = dataclasses.replace(Config(), profile="custom", counts=(5, 3, 2))
+    assert (
+        custom.num_classes == 3
+        and dataclasses.replace(custom, counts=(9, 1, 1)).class_counts[0] == 9
+    )
+
+
+def test_the_tolerance_follows_the_start():
+    assert Config().absolute_tolerance == pytest.approx(1e-9)
+    assert Config(init_scale=1e-8, rtol=1e-5).absolute_tolerance == pytest.approx(1e-13)
+    assert Config(atol=0).absolute_tolerance == 0
 
 
 def test_numpy_numbers_become_plain_ones():

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageSequence
 from sklearn.metrics import recall_score
 
+import ssm
 from experiments import data, digits, digits_figures, digits_network
 from ssm import InputError, weights
 
@@ -138,9 +139,8 @@ def outcome(majority: list[float], minority: list[float], learning_time: list[fl
     diagonals = np.stack([majority] * 5 + [minority] * 5, axis=-1)
     confusion = diagonals[:, :, None] * np.eye(10)
     progress = np.zeros((len(majority), 3))
-    return digits_network.Outcome(
-        *(np.stack([a, a]) for a in (confusion, progress, np.array(learning_time)))
-    )
+    arrays = (confusion, progress, progress[:, 1], np.array(learning_time))
+    return digits_network.Outcome(*(np.stack([a, a]) for a in arrays))
 
 
 @pytest.mark.parametrize(
@@ -160,6 +160,19 @@ def test_claims_follow_their_definitions(erm_minority, weighted_minority, erm_de
     }
     claims = digits.make_claims(config, results)
     assert [claim.holds for claim in claims] == expected
+
+
+def test_an_offset_for_all_images_is_taken_out_and_moves_the_cross_block_only(rng):
+    labels = np.repeat(np.arange(10), [9] * 5 + [2] * 5)
+    logits = rng.normal(size=(3, len(labels), 10))
+    offset = rng.normal(size=10)
+    without = digits_network.without_offset(logits, labels)
+    np.testing.assert_allclose(digits_network.without_offset(logits + offset, labels), without)
+    plain, shifted = ssm.track(without, labels), ssm.track(without + offset, labels)
+    moved = np.abs(plain.block_strength - shifted.block_strength).max("time")
+    assert (
+        moved.sel(block="cross") > 0.1 and moved.sel(block=["majority", "minority"]).max() < 1e-12
+    )
 
 
 def test_never_passing_fails_the_claims_without_a_warning():

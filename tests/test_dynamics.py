@@ -10,7 +10,7 @@ import pytest
 import ssm
 from ssm import dynamics, losses, model, simulation, spectral, theory
 from ssm.model import Params, initial_params
-from ssm.problem import make_problem, membership
+from ssm.problem import make_problem
 
 LOSSES = ["squared", "cross_entropy"]
 COUPLINGS = [0.0, 0.1, 0.5, 1.0]
@@ -18,7 +18,7 @@ EXPONENTS = [0.0, 0.5, 1.0]
 
 
 def components_of(problem):
-    return spectral.label_spectrum(problem.counts, class_groups=problem.class_groups)
+    return spectral.components(problem)
 
 
 def follow(config, params, problem=None):
@@ -29,12 +29,11 @@ def follow(config, params, problem=None):
     observer = simulation.make_observer(config, problem, params, components_of(problem))
     return dynamics.gradient_flow(
         params,
-        dynamics.make_columns(problem),
-        config.loss,
+        dynamics.make_columns(problem, config.loss),
         simulation.save_times(config, t1),
         observer,
         rtol=config.rtol,
-        atol=config.atol,
+        atol=config.absolute_tolerance,
     )
 
 
@@ -124,6 +123,7 @@ def test_cross_entropy_keeps_the_sum_of_the_classifiers(tiny, coupling):
     config = tiny(coupling=coupling)
     problem = make_problem(config)
     W = follow(config, initial_params(config, problem)).observations["W"]
+    # a sum of four entries, each within a few steps' tolerance
     np.testing.assert_allclose(W.sum(1), np.broadcast_to(W[0].sum(0), W.sum(1).shape), atol=1e-9)
 
 
@@ -145,7 +145,7 @@ def test_rotating_the_start_rotates_the_run(tiny, rng, loss, coupling):
     Q, _ = np.linalg.qr(rng.normal(size=(6, 6)))
     plain = follow(config, Params(W, H)).observations
     turned = follow(config, Params(W @ Q.T, Q @ H)).observations
-    # two solves with their own steps, each within a few hundred rtol
+    # two solves with their own steps, each within a few hundred rtol; strengths add up twenty samples
     np.testing.assert_allclose(turned["W"], plain["W"] @ Q.T, atol=1e-6)
     np.testing.assert_allclose(turned["H"], Q @ plain["H"], atol=1e-6)
     np.testing.assert_allclose(turned["strength"], plain["strength"], atol=1e-5)
@@ -176,6 +176,7 @@ def test_permuting_classes_permutes_the_run(coupling, rng):
     columns = np.concatenate([np.flatnonzero(problem.labels == c) for c in order])
     plain = follow(config, Params(W, H), problem).observations
     permuted = follow(moved_config, Params(W[order], H[:, columns]), moved).observations
+    # as above: two solves, each within a few hundred rtol
     np.testing.assert_allclose(permuted["W"], plain["W"][:, order], atol=1e-6)
     np.testing.assert_allclose(permuted["H"], plain["H"][:, :, columns], atol=1e-6)
     np.testing.assert_allclose(
@@ -194,6 +195,7 @@ def test_shared_features_are_free_ones_that_move_as_one(tiny):
     near_problem = make_problem(near_config)
     shared = follow(shared_config, Params(W, M)).observations
     near = follow(near_config, Params(W, M[:, near_problem.labels]), near_problem).observations
+    # two solves with their own steps, and 1e-9 in the coupling times the length of the run
     for name in ("loss", "strength", "class_strength", "class_accuracy"):
         np.testing.assert_allclose(near[name], shared[name], atol=1e-5)
 
@@ -204,7 +206,7 @@ def test_the_vector_field_is_the_coupled_gradient_of_the_risk(tiny, loss, coupli
     config = tiny(loss=loss, coupling=coupling, init_scale=1.0, weight_exponent=0.7)
     problem = make_problem(config)
     params, columns = jax.tree.map(
-        jnp.asarray, (initial_params(config, problem), dynamics.make_columns(problem))
+        jnp.asarray, (initial_params(config, problem), dynamics.make_columns(problem, config.loss))
     )
 
     def risk(p):
@@ -212,7 +214,7 @@ def test_the_vector_field_is_the_coupled_gradient_of_the_risk(tiny, loss, coupli
         return losses.risk(losses.LOSSES[loss], logits, columns.labels, columns.risk_weights)
 
     gradient = jax.grad(risk)(params)
-    field = dynamics.vector_field(0.0, params, (columns, loss))
+    field = dynamics.vector_field(0.0, params, columns)
     np.testing.assert_allclose(field.W, -gradient.W, atol=1e-13)
     expected = -model.couple(gradient.H, columns.class_columns, columns.coupling)
     np.testing.assert_allclose(field.H, expected, atol=1e-13)
@@ -255,10 +257,9 @@ def test_block_curves_are_exact_for_a_lone_block():
     )
     ds, problem = ssm.simulate(config), make_problem(config)
     params = initial_params(config, problem)
-    columns = membership(problem.labels, 4)
     curves = theory.block_curves(
         params.W,
-        params.H @ columns / columns.sum(0),
+        problem.class_means(params.H),
         problem,
         components_of(problem),
         ds.time.values,

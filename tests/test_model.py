@@ -21,7 +21,7 @@ def dense_kernel(problem):
 @pytest.mark.parametrize("coupling", COUPLINGS)
 def test_couple_is_the_kernel(tiny, rng, coupling):
     problem = make_problem(tiny(coupling=coupling))
-    columns = make_columns(problem)
+    columns = make_columns(problem, "squared")
     X = rng.normal(size=(3, len(problem.labels)))
     coupled = model.couple(X, columns.class_columns, columns.coupling)
     np.testing.assert_allclose(coupled, X @ dense_kernel(problem), atol=1e-13)
@@ -30,13 +30,14 @@ def test_couple_is_the_kernel(tiny, rng, coupling):
 @pytest.mark.parametrize("coupling", COUPLINGS)
 def test_conserved_terms_use_the_inverse_kernel(tiny, coupling):
     problem = make_problem(tiny(coupling=coupling))
-    columns = make_columns(problem)
+    columns = make_columns(problem, "squared")
     W, H = model.initial_params(tiny(coupling=coupling), problem)
     classifier, features = model.conserved_terms(
         model.Params(W, H), columns.class_columns, columns.coupling
     )
-    np.testing.assert_allclose(classifier, W.T @ W, rtol=1e-13)
-    expected = H @ np.linalg.inv(dense_kernel(problem)) @ H.T
+    factor = 1 if columns.coupling is None else 1 - coupling
+    np.testing.assert_allclose(classifier, factor * W.T @ W, rtol=1e-13)
+    expected = factor * H @ np.linalg.inv(dense_kernel(problem)) @ H.T
     np.testing.assert_allclose(features, expected, atol=1e-12 * np.abs(expected).max())
 
 
@@ -45,7 +46,7 @@ def test_conserved_terms_use_the_inverse_kernel(tiny, coupling):
 def test_balanced_starts_have_a_zero_conserved_matrix(tiny, init, coupling):
     config = tiny(init=init, coupling=coupling, init_scale=0.1)
     problem = make_problem(config)
-    columns = make_columns(problem)
+    columns = make_columns(problem, "squared")
     params = model.initial_params(config, problem)
     classifier, features = model.conserved_terms(params, columns.class_columns, columns.coupling)
     np.testing.assert_allclose(classifier, features, atol=1e-15)
@@ -57,7 +58,7 @@ def test_a_spectral_start_has_every_component_alike(tiny, profile):
     config = tiny(init="spectral", init_scale=0.2, **profile)
     problem = make_problem(config)
     W, H = model.initial_params(config, problem)
-    components = spectral.label_spectrum(problem.counts, class_groups=problem.class_groups)
+    components = spectral.components(problem)
     V = (components.left / components.singular_values)[problem.labels]
     np.testing.assert_allclose(W @ H, 0.04 * components.left @ V.T, atol=1e-14)
 

@@ -54,6 +54,28 @@ def test_a_save_that_fails_leaves_what_was_there(store, run, monkeypatch):
     assert [p.name for p in store.parent.iterdir()] == ["run.zarr"]
 
 
+def test_a_run_of_nothing_but_nan_comes_back(run, tmp_path):
+    ds = run(loss="squared", init_scale=1e70, t1=1.0)
+    ssm.save(ds, tmp_path / "run.zarr")
+    xr.testing.assert_identical(ssm.load(tmp_path / "run.zarr"), ds)
+
+
+def test_overwriting_spares_what_is_no_store(run, tmp_path):
+    folder, file = tmp_path / "precious", tmp_path / "file"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years")
+    file.write_text("years")
+    for path in (folder, file, tmp_path / "x" / ".."):
+        with pytest.raises(ssm.InputError, match="out="):
+            ssm.save(run(), path, overwrite=True)
+    assert (folder / "thesis.txt").read_text() == file.read_text() == "years"
+
+
+def test_a_name_too_long_is_refused(run, tmp_path):
+    with pytest.raises(ssm.InputError, match="name not too long"):
+        ssm.save(run(), tmp_path / ("x" * 250))
+
+
 def test_an_output_folder_that_is_not_there_is_refused(run, tmp_path):
     with pytest.raises(ssm.InputError, match="must be in a folder that exists"):
         ssm.save(run(), tmp_path / "nowhere" / "run.zarr")
@@ -86,9 +108,43 @@ def garble(store):
     (store / ".zmetadata").write_text("{")
 
 
-@pytest.mark.parametrize(
-    "damage", [truncate, lose_a_chunk, lose_a_variable, change_the_config, garble]
-)
+def change_the_status(store):
+    for name in (".zattrs", ".zmetadata"):
+        file = store / name
+        file.write_text(file.read_text().replace('"finished"', '"fine"'))
+
+
+def change_a_unit(store):
+    file = store / ".zmetadata"
+    file.write_text(file.read_text().replace('"logit"', '"bits"'))
+
+
+def lose_an_attribute(store):
+    for name in (".zattrs", ".zmetadata"):
+        file = store / name
+        content = json.loads(file.read_text())
+        del content.get("metadata", {".zattrs": content})[".zattrs"]["created"]
+        file.write_text(json.dumps(content))
+
+
+def lose_the_metadata(store):
+    (store / ".zmetadata").unlink()
+
+
+DAMAGES = [
+    truncate,
+    lose_a_chunk,
+    lose_a_variable,
+    change_the_config,
+    garble,
+    change_the_status,
+    change_a_unit,
+    lose_an_attribute,
+    lose_the_metadata,
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_store_is_refused_in_one_line(store, damage):
     damage(store)
     with pytest.raises(ssm.InputError, match=r"run\.zarr.*must be") as caught:
@@ -103,7 +159,9 @@ def test_foreign_things_are_refused(tmp_path):
     empty.mkdir()
     file = tmp_path / "file.txt"
     file.write_text("hello")
-    for path in (foreign, empty, file, tmp_path / "missing"):
+    bare = tmp_path / "bare.zarr"
+    xr.Dataset({"x": ("time", np.arange(3))}).to_zarr(bare, zarr_format=2, consolidated=False)
+    for path in (foreign, bare, empty, file, tmp_path / "missing"):
         with pytest.raises(ssm.InputError, match=path.name):
             ssm.load(path)
 

@@ -72,7 +72,7 @@ def test_observations_against_the_kept_state(run, tiny, loss, coupling):
     problem = make_problem(tiny(**changes))
     y = np.repeat(np.arange(4), problem.counts)
     S = simplex_labels(y, 4)
-    components = spectral.label_spectrum(problem.counts, class_groups=problem.class_groups)
+    components = spectral.components(problem)
     V = (components.left / components.singular_values)[y]
     assert ds.H.dims == ("time", "feature", "class" if coupling == 1 else "sample")
     for t in (0, 20, 49):
@@ -117,6 +117,7 @@ def test_both_precisions_run_and_say_so(run):
 def test_the_same_config_gives_the_same_bits_twice(tiny):
     first, second = ssm.simulate(tiny(seed=3)), ssm.simulate(tiny(seed=3))
     xr.testing.assert_equal(first, second)
+    # observing and reporting must not touch the numbers
     with_progress = ssm.simulate(tiny(seed=3), progress=lambda share: None)
     xr.testing.assert_equal(first, with_progress)
 
@@ -147,6 +148,39 @@ def test_a_second_run_of_one_shape_compiles_nothing(run, tiny, caplog):
     assert [r.message for r in caplog.records if "ompil" in r.message]  # the log does hear of them
 
 
+def test_another_listener_compiles_nothing(tiny, caplog):
+    ssm.simulate(tiny(), progress=lambda share: None)
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        ssm.simulate(tiny(), progress=print)
+    assert not [r.message for r in caplog.records if "ompil" in r.message]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"imbalance_ratio": 1000.0, "coupling": 1.0},
+        {"imbalance_ratio": 1000.0, "coupling": 1.0, "loss": "squared"},
+        {"weight_exponent": -3.0},
+    ],
+)
+def test_learning_times_do_not_depend_on_the_saved_times(run, changes):
+    """Fifty saves over a run in which one block is learned within the first of them."""
+    coarse, fine = run(**changes), run(**changes, num_saves=20_000)
+    for name in ("learning_time", "block_learning_time", "class_learning_time"):
+        # a crossing is read by a straight line from a jump of at most a quarter of the target
+        np.testing.assert_allclose(coarse[name], fine[name], rtol=0.01)
+    np.testing.assert_allclose(coarse.strength[-1], fine.strength[-1], rtol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e-30, 1e-60])
+def test_small_starts_are_followed_as_accurately(run, scale):
+    ds = run(loss="squared", init_scale=scale)
+    assert ds.drift.max() < 100 * 1e-6
+    known = np.isfinite(ds.predicted_learning_time.values)
+    ratio = (ds.learning_time / ds.predicted_learning_time).values[known]
+    np.testing.assert_allclose(ratio, 1, atol=3 / -np.log(scale**2))  # O(1) of the e-folds
+
+
 def test_save_times(tiny):
     linear = simulation.save_times(tiny(), 10.0)
     np.testing.assert_allclose(linear, np.linspace(0, 10, 50))
@@ -169,12 +203,13 @@ def test_running_out_of_steps_is_a_result(run):
     "overflow",
     [
         {"loss": "squared", "init_scale": 1e70},
-        {"loss": "cross_entropy", "init_scale": 1e30, "dtype": "float32"},
+        {"loss": "cross_entropy", "init_scale": 1e18, "dtype": "float32"},
     ],
 )
 def test_turning_non_finite_is_a_result(run, overflow):
     ds = run(t1=1.0, **overflow)
     assert ds.attrs["status"] == "not finite"
+    assert all(np.isnan(ds[name]).all() for name in NUMBERS)  # it is so from the first time on
 
 
 @pytest.mark.parametrize("dim", [1, 2])

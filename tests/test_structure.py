@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # From the bottom up: a module may import those before it.
 ORDER = [
+    "background",
     "checks",
     "profiles",
     "config",

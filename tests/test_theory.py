@@ -6,11 +6,11 @@ from scipy.linalg import expm
 
 from ssm import spectral, theory
 from ssm.model import initial_params
-from ssm.problem import make_problem, membership, simplex_labels
+from ssm.problem import make_problem, simplex_labels
 
 
 def components_of(problem):
-    return spectral.label_spectrum(problem.counts, class_groups=problem.class_groups)
+    return spectral.components(problem)
 
 
 def dense_kernel_root(problem):
@@ -29,7 +29,13 @@ def test_growth_rates_are_singular_values_of_the_flow(tiny, coupling, exponent, 
     S = simplex_labels(problem.labels, 4)
     weighted = S * problem.class_weights[problem.labels] @ dense_kernel_root(problem)
     dense = np.linalg.svd(weighted, compute_uv=False)[:3] / n
-    np.testing.assert_allclose(theory.growth_rates(problem).singular_values, dense, rtol=1e-12)
+    modes = spectral.label_spectrum(
+        problem.counts, problem.class_weights, kernel_eigenvalues=problem.kernel_eigenvalues
+    )
+    np.testing.assert_allclose(modes.singular_values / n, dense, rtol=1e-12)
+    if not profile:  # the blocks of STEP are growing modes by themselves
+        rates = theory.component_growth_rates(problem, components_of(problem))
+        np.testing.assert_allclose(np.sort(rates)[::-1], dense, rtol=1e-12)
 
 
 def test_growth_rates_of_step_classes(tiny):
@@ -106,8 +112,7 @@ def test_the_linear_phase_against_the_matrix_exponential(tiny, coupling, profile
     config = tiny(coupling=coupling, weight_exponent=0.8, init_scale=0.1, **profile)
     problem = make_problem(config)
     params = initial_params(config, problem)
-    columns = membership(problem.labels, 4)
-    means = params.H @ columns / columns.sum(0)
+    means = problem.class_means(params.H)
     n, w = problem.counts, problem.class_weights
     P, zero = np.eye(4) - 0.25, np.zeros((4, 4))
     generator = np.block(
@@ -140,19 +145,29 @@ def test_predictions_need_a_separable_component_and_enough_width(tiny):
 
 
 @pytest.mark.parametrize("init", ["gaussian", "balanced"])
-@pytest.mark.parametrize("coupling", [0.0, 1.0])
+@pytest.mark.parametrize("coupling", [0.0, 0.2, 1.0])
 def test_the_expected_start_is_the_mean_over_draws(tiny, init, coupling):
     strengths = []
     for seed in range(400):
         config = tiny(init=init, coupling=coupling, init_scale=0.3, seed=seed)
         problem = make_problem(config)
         params = initial_params(config, problem)
-        columns = membership(problem.labels, 4)
         root = np.sqrt(problem.counts / problem.kernel_eigenvalues)[:, None]
-        features = root * (params.H @ columns / columns.sum(0)).T
+        features = root * problem.class_means(params.H).T
         factors = components_of(problem).left.T @ (params.W + features) / 2
-        strengths.append((factors**2).sum(1).mean())
-    error = np.std(strengths) / 20
-    assert np.mean(strengths) == pytest.approx(
-        theory.expected_start_strength(config, problem), abs=4 * error
-    )
+        strengths.append((factors**2).sum(1))
+    error = np.std(strengths, axis=0) / 20
+    components = components_of(problem)
+    expected = (components.left**2).T @ theory.expected_start_strength(config, problem)
+    assert (np.abs(np.mean(strengths, axis=0) - expected) < 4 * error).all()
+
+
+def test_block_curves_need_enough_width(tiny):
+    for dim, known in ((2, False), (3, True)):
+        config = tiny(loss="squared", feature_dim=dim)
+        problem = make_problem(config)
+        W, H = initial_params(config, problem)
+        components = components_of(problem)
+        means = problem.class_means(H)
+        curves = theory.block_curves(W, means, problem, components, np.array([0.0, 9.0]), "squared")
+        assert np.isfinite(curves).all() == known and np.isnan(curves).all() != known

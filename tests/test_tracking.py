@@ -39,7 +39,9 @@ def test_a_run_tracked_is_the_run(run, tiny):
     logits = np.einsum("tkd,tdn->tnk", ds.W.values, ds.H.values)
     tracked = ssm.track(logits, make_problem(tiny()).labels, ds.time.values)
     for name in set(tracked.data_vars):
-        np.testing.assert_allclose(tracked[name], ds[name], rtol=1e-9, atol=1e-9)
+        # the same sums in another order; learning times of a run come from more times than were saved
+        tolerance = 0.01 if "time" in name else 1e-9
+        np.testing.assert_allclose(tracked[name], ds[name], rtol=tolerance, atol=1e-9)
     for name in ("component_target", "block_target"):
         np.testing.assert_allclose(tracked[name], ds[name])
     np.testing.assert_array_equal(tracked.class_group, ds.class_group)
@@ -65,6 +67,8 @@ BAD = {
     "nothing": ("logits", None, GOOD[1], None),
     "nan": ("logits", GOOD[0] * np.array([1, np.nan])[:, None, None], GOOD[1], None),
     "infinite": ("logits", GOOD[0] * np.inf, GOOD[1], None),
+    "huge": ("logits", GOOD[0] * 1e160, GOOD[1], None),
+    "masked": ("logits", np.ma.masked_greater(GOOD[0], 1), GOOD[1], None),
     "labels too few": ("labels", GOOD[0], GOOD[1][:3], None),
     "labels real": ("labels", GOOD[0], GOOD[1] * 1.0, None),
     "labels one-hot": ("labels", GOOD[0], np.eye(4, 3, dtype=int), None),
