@@ -1,4 +1,5 @@
-"""`python -m experiments`: run the experiments, draw their figures, print and write the table of claims."""
+"""`python -m experiments`: run the experiments, draw their figures, print and write the table of
+claims."""
 
 from __future__ import annotations
 
@@ -24,15 +25,16 @@ Name = Literal["label_spectrum", "early_training", "digits"]
 
 @dataclasses.dataclass
 class Options:
-    """Run the experiments, draw their figures, and print what they claim: predicted, measured, tolerance, holds."""
+    """Run the experiments, draw their figures, and print what they claim: predicted, measured,
+    tolerance, holds."""
 
     names: tyro.conf.Positional[tuple[Name, ...]] = ()
     """Experiments to run; left out, all of them."""
     quick: bool = False
     """A smoke run: fewer points, seeds and steps. Its claims may fail."""
     out: Path | None = None
-    """Folder for the figures and, of a whole full run, claims.md; made if it is not there. Left out: `figures`, or
-    `build/quick-figures` for a smoke run."""
+    """Folder for the figures and, of a whole full run, claims.md; made if it is not there. Left
+    out: `figures`, or `build/quick-figures` for a smoke run."""
     dataset: Literal["digits", "mnist"] = "digits"
     """Images for the `digits` experiment."""
     data_dir: Path | None = None
@@ -89,7 +91,8 @@ def run_all(options: Options, names: tuple[Name, ...], out: Path) -> dict[str, l
 
 
 def main() -> None:
-    """Run what was asked for; exit code 2 for bad input. A claim that does not hold is a result, not a failure."""
+    """Run what was asked for; exit code 2 for bad input. A claim that does not hold is a result,
+    not a failure."""
     try:
         options = parse(Options, "python -m experiments", Options.__doc__ or "", sys.argv[1:])
         check(options)

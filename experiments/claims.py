@@ -1,4 +1,5 @@
-"""Claims: what was predicted before looking, what was measured, how far apart they may be, and whether they hold."""
+"""Claims: what was predicted before looking, what was measured, how far apart they may be, and
+whether they hold."""
 
 from __future__ import annotations
 

@@ -34,7 +34,8 @@ class Split(NamedTuple):
 
 
 def load_digits() -> tuple[np.ndarray, np.ndarray]:
-    """scikit-learn's 1797 digits: images (n, 1, 8, 8), float32 in [0, 1], and labels (n,), int32."""
+    """scikit-learn's 1797 digits: images (n, 1, 8, 8), float32 in [0, 1], and labels (n,),
+    int32."""
     pixels, labels = map(np.asarray, sklearn.datasets.load_digits(return_X_y=True))
     return (pixels.reshape(-1, 1, 8, 8) / 16).astype(np.float32), labels.astype(np.int32)
 
@@ -42,8 +43,9 @@ def load_digits() -> tuple[np.ndarray, np.ndarray]:
 def load_mnist(data_dir: Path) -> tuple[np.ndarray, np.ndarray]:
     """MNIST's training files: images (n, 1, h, w), float32 in [0, 1], and labels (n,), int32.
 
-    Reads train-images-idx3-ubyte and train-labels-idx1-ubyte (or train-images.idx3-ubyte, ...), gzipped or not.
-    Raises ssm.InputError, one line, for a folder or file that is missing or is not what it should be.
+    Reads train-images-idx3-ubyte and train-labels-idx1-ubyte (or train-images.idx3-ubyte, ...),
+    gzipped or not. Raises ssm.InputError, one line, for a folder or file that is missing or is not
+    what it should be.
     """
     if not data_dir.is_dir():
         raise refuse("data_dir", str(data_dir), "a folder that exists")
@@ -71,7 +73,8 @@ def _find(folder: Path, stem: str, num_axes: int) -> Path:
 
 
 def _read_idx(path: Path, num_axes: int) -> np.ndarray:
-    """The unsigned bytes of an IDX file: two zeros, type, number of axes, big-endian lengths, values."""
+    """The unsigned bytes of an IDX file: two zeros, type, number of axes, big-endian lengths,
+    values."""
     try:
         content = path.read_bytes()
         # by content: browsers unpack downloads and leave the .gz
@@ -110,8 +113,9 @@ def split(
 ) -> Split:
     """A balanced held-out set, and from what is left a STEP-imbalanced training set.
 
-    Majority classes keep all that is left; each minority class is cut to their mean count over `imbalance_ratio`, rounded to
-    the nearest integer. Counts do not depend on the seed, which images are drawn does.
+    Majority classes keep all that is left; each minority class is cut to their mean count over
+    `imbalance_ratio`, rounded to the nearest integer. Counts do not depend on the seed, which
+    images are drawn does.
 
     Args:
         images: shape (n, 1, h, w).
@@ -138,7 +142,8 @@ def split(
 
 
 def batches(num_images: int, batch_size: int, num_steps: int, seed: int) -> np.ndarray:
-    """Indices of each step's mini-batch, shape (num_steps, batch_size), int32: passes over all images, each in a new order."""
+    """Indices of each step's mini-batch, shape (num_steps, batch_size), int32: passes over all
+    images, each in a new order."""
     rng = np.random.default_rng(seed)
     size = num_steps * batch_size
     passes = [rng.permutation(num_images) for _ in range(math.ceil(size / num_images))]

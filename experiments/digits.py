@@ -1,4 +1,5 @@
-"""The real thing: a 3-layer convolutional network on STEP-imbalanced digits, cross-entropy (ERM) against weighted."""
+"""The real thing: a 3-layer convolutional network on STEP-imbalanced digits, cross-entropy (ERM)
+against weighted."""
 
 from __future__ import annotations
 
@@ -20,13 +21,15 @@ MNIST = {"held_out_per_class": 500}
 
 
 def first_passing(steps: np.ndarray, level: float, *curves: np.ndarray) -> float:
-    """First of the evaluated `steps` (t,) at which every curve (t,) is at least `level`; infinity if none is."""
+    """First of the evaluated `steps` (t,) at which every curve (t,) is at least `level`; infinity
+    if none is."""
     reached = np.min(curves, axis=0) >= level
     return float(steps[reached.argmax()]) if reached.any() else np.inf
 
 
 def make_claims(config: Config, results: dict[str, Outcome]) -> list[Claim]:
-    """The claims, on curves of recall averaged over seeds; the last on learning times averaged over seeds."""
+    """The claims, on curves of recall averaged over seeds; the last on learning times averaged over
+    seeds."""
     steps = config.evaluation_steps()
     by_seed = {method: recall(result.confusion, config) for method, result in results.items()}
     mean = {m: {name: v.mean(0) for name, v in curves.items()} for m, curves in by_seed.items()}
@@ -109,7 +112,8 @@ def run(
     dataset: str = "digits",
     data_dir: Path | None = None,
 ) -> list[Claim]:
-    """Train, draw recall, spectrum and confusion as figures and confusion as a film too; return the claims."""
+    """Train, draw recall, spectrum and confusion as figures and confusion as a film too; return the
+    claims."""
     choice("dataset", dataset, ("digits", "mnist"))
     config = Config(**(MNIST if dataset == "mnist" else {}), **(QUICK if quick else {}))
     if dataset == "digits":

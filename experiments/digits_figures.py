@@ -38,7 +38,8 @@ def _spread(config: Config) -> str:
 
 
 def draw_recall(path: Path, config: Config, results: dict[str, Outcome]) -> None:
-    """Held-out recall of the two groups under each method, and the balanced accuracy of both methods."""
+    """Held-out recall of the two groups under each method, and the balanced accuracy of both
+    methods."""
     steps = config.evaluation_steps()
     with plotting.style():
         figure = Figure(figsize=(plotting.PAGE_WIDTH, 2.5))
@@ -62,8 +63,8 @@ def draw_recall(path: Path, config: Config, results: dict[str, Outcome]) -> None
 def draw_spectrum(path: Path, config: Config, results: dict[str, Outcome]) -> None:
     """What the network's training logits hold of each block of the label matrix, under each method.
 
-    An offset for all images, which a network's biases make, moves the cross block by itself: drawn dotted with it, and solid
-    without.
+    An offset for all images, which a network's biases make, moves the cross block by itself: drawn
+    dotted with it, and solid without.
     """
     ticks = (-10, -3, -1, 0, 1, 3, 10, 30)
     with plotting.style():
@@ -103,7 +104,8 @@ def _matrix(axes: Axes, confusion: np.ndarray, config: Config) -> AxesImage:
 
 
 def draw_confusion(path: Path, config: Config, results: dict[str, Outcome]) -> None:
-    """Held-out confusion matrices, mean over seeds, at chosen steps (columns) under each method (rows)."""
+    """Held-out confusion matrices, mean over seeds, at chosen steps (columns) under each method
+    (rows)."""
     steps = config.evaluation_steps()
     with plotting.style():
         figure = Figure(figsize=(plotting.PAGE_WIDTH, 3.1))
@@ -125,7 +127,8 @@ def draw_confusion(path: Path, config: Config, results: dict[str, Outcome]) -> N
 
 
 def film_confusion(path: Path, config: Config, results: dict[str, Outcome]) -> None:
-    """An animated GIF of the two confusion matrices, mean over seeds, a frame for every other evaluated step."""
+    """An animated GIF of the two confusion matrices, mean over seeds, a frame for every other
+    evaluated step."""
     steps = config.evaluation_steps()
     means = [result.confusion.mean(0) for result in results.values()]
     frames = []

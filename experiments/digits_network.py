@@ -26,8 +26,8 @@ METHODS = {"ERM": 0.0, "weighted CE": 1.0}  # the exponent g of the class weight
 class Config:
     """Every number of the experiment. A step is one update on one mini-batch.
 
-    The learning rate is the largest of 0.0125, 0.025, ..., 0.4 at which ERM's training loss never rises by more than 0.05
-    above its lowest value so far, in any seed; held-out images had no say.
+    The learning rate is the largest of 0.0125, 0.025, ..., 0.4 at which ERM's training loss never
+    rises by more than 0.05 above its lowest value so far, in any seed; held-out images had no say.
     """
 
     held_out_per_class: int = 50
@@ -52,7 +52,8 @@ class Config:
 
 
 class Network(eqx.Module):
-    """Two 3 x 3 convolutions of stride 2 with ReLU and a linear layer: image (1, h, w) -> logits (k,)."""
+    """Two 3 x 3 convolutions of stride 2 with ReLU and a linear layer: image (1, h, w) -> logits
+    (k,)."""
 
     convolutions: tuple[eqx.nn.Conv2d, eqx.nn.Conv2d]
     linear: eqx.nn.Linear
@@ -87,7 +88,8 @@ def weighted_loss(
 
 
 def logged(train: np.ndarray, config: Config) -> np.ndarray:
-    """The training images (or labels) whose logits are logged: evenly spaced, so that the imbalance stays."""
+    """The training images (or labels) whose logits are logged: evenly spaced, so that the imbalance
+    stays."""
     return train[:: math.ceil(len(train) / config.max_logged)]
 
 
@@ -99,10 +101,11 @@ def train(
     order: Int32[Array, "steps b"],
     class_weights: Float32[Array, " k"],
 ) -> tuple[Float32[Array, "t n k"], Int32[Array, "t m"]]:
-    """Train one network by SGD with momentum; everything but `config` is an array, so all runs share one compilation.
+    """Train one network by SGD with momentum; everything but `config` is an array, so all runs
+    share one compilation.
 
-    Returns the logits of the logged training images and the predicted classes of the held-out images, at each
-    evaluation step.
+    Returns the logits of the logged training images and the predicted classes of the held-out
+    images, at each evaluation step.
     """
     optimizer = optax.sgd(config.learning_rate, config.momentum)
     images = logged(split.train_images, config)
@@ -132,19 +135,24 @@ class Outcome(NamedTuple):
     """What is kept of all runs of one method."""
 
     confusion: np.ndarray
-    """Held-out confusion matrices [true, predicted], each row summing to 1, shape (seed, t, k, k)."""
+    """Held-out confusion matrices [true, predicted], each row summing to 1, shape (seed, t, k,
+    k)."""
     progress: np.ndarray
-    """Strength over target of the blocks `spectral.BLOCKS`, from training logits less their offset, shape (seed, t, 3)."""
+    """Strength over target of the blocks `spectral.BLOCKS`, from training logits less their offset,
+    shape (seed, t, 3)."""
     raw_cross: np.ndarray
     """The cross block's with the offset, shape (seed, t). The other blocks have none of it."""
     learning_time: np.ndarray
-    """Steps until each block's strength is half its target, shape (seed, 3), NaN where it stays below."""
+    """Steps until each block's strength is half its target, shape (seed, 3), NaN where it stays
+    below."""
 
 
 def without_offset(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Logits (t, n, k) less the mean over classes of their class means, an offset for all images at once.
+    """Logits (t, n, k) less the mean over classes of their class means, an offset for all images at
+    once.
 
-    A network's biases make such an offset, which says nothing of an image; the model has none of it at balance.
+    A network's biases make such an offset, which says nothing of an image; the model has none of it
+    at balance.
     """
     members = np.eye(data.NUM_CLASSES)[labels]
     shares = (members / members.sum(0)).mean(1)
@@ -152,7 +160,8 @@ def without_offset(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def confusions(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    """Confusion matrices [true, predicted] over time, rows summing to 1: (m,), (t, m) -> (t, k, k)."""
+    """Confusion matrices [true, predicted] over time, rows summing to 1: (m,), (t, m) -> (t, k,
+    k)."""
     classes = np.arange(data.NUM_CLASSES)
     return np.stack(
         [confusion_matrix(labels, p, labels=classes, normalize="true") for p in predictions]
@@ -173,7 +182,8 @@ def recall(confusion: np.ndarray, config: Config) -> dict[str, np.ndarray]:
 def outcomes(
     config: Config, images: np.ndarray, labels: np.ndarray, report: Callable[[float], None]
 ) -> dict[str, Outcome]:
-    """Run every seed with every method; of one seed, both have the same split, first network and batches."""
+    """Run every seed with every method; of one seed, both have the same split, first network and
+    batches."""
     # one run after another: measured, neither a vmap over seeds nor two threads are faster
     kept: dict[str, list[Outcome]] = {method: [] for method in METHODS}
     for i, seed in enumerate(config.seeds):

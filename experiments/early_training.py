@@ -1,6 +1,8 @@
-"""Early training of the small-scale model: ERM learns majorities first, weights let both be learned at once.
+"""Early training of the small-scale model: ERM learns majorities first, weights let both be learned
+at once.
 
-ERM, inverse square root and inverse frequency; squared loss and cross-entropy; free and shared features; STEP 10:1.
+ERM, inverse square root and inverse frequency; squared loss and cross-entropy; free and shared
+features; STEP 10:1.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ def run(out: Path, quick: bool, report: Callable[[float], None]) -> list[Claim]:
 
 
 def _curves(seeds: int, report: Callable[[float], None]) -> dict[Key, list[xr.Dataset]]:
-    """Runs of every seed for each loss, features and weighting, over the time the slowest weighting takes."""
+    """Runs of every seed for each loss, features and weighting, over the time the slowest weighting
+    takes."""
     runs: dict[Key, list[xr.Dataset]] = {}
     total = len(LOSSES) * len(FEATURES) * len(WEIGHTINGS)
     for loss, (features, coupling) in itertools.product(LOSSES, FEATURES.items()):
@@ -72,8 +75,8 @@ def _curves(seeds: int, report: Callable[[float], None]) -> dict[Key, list[xr.Da
 def _ratios(
     seeds: int, scales: tuple[float, ...], report: Callable[[float], None]
 ) -> dict[tuple[str, str, float, float], tuple[float, float]]:
-    """Minority over majority learning time, (measured mean over seeds, predicted from the start's size), for each
-    (loss, features, exponent, start scale)."""
+    """Minority over majority learning time, (measured mean over seeds, predicted from the start's
+    size), for each (loss, features, exponent, start scale)."""
     found = {}
     cases = list(itertools.product(LOSSES, FEATURES, EXPONENTS, scales))
     for loss, features, exponent, scale in cases:
@@ -104,7 +107,8 @@ def _progress(run: xr.Dataset) -> np.ndarray:
 
 
 def _theory(run: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """What theory makes of a run's start: block curves, and the linear phase's cross block; each (time, ...)."""
+    """What theory makes of a run's start: block curves, and the linear phase's cross block; each
+    (time, ...)."""
     config = Config.from_json(run.attrs["config"])
     problem = make_problem(config)
     params = initial_params(config, problem)
@@ -225,7 +229,7 @@ def _draw_ratios(path: Path, ratios: dict) -> None:
         axes[0].annotate("$R^{1/2-g}$", (0.02, 2.0), xytext=(0.0, 1.35))
         axes[0].annotate("$R^{1-g}$", (0.02, 8.0), xytext=(0.12, 9.0))
         axes[0].text(0.0, 0.94, "learned at once", va="top", color="0.4", fontsize=7)
-        axes[1].legend(loc="upper right", handletextpad=0.2, labelspacing=0.25)
+        axes[1].legend(loc="lower left", handletextpad=0.2, labelspacing=0.25)
     plotting.save_figure(figure, path)
 
 
@@ -284,7 +288,8 @@ def _curve_claims(curves: dict[Key, list[xr.Dataset]]) -> list[Claim]:
 
 
 def _ratio_claims(ratios: dict) -> list[Claim]:
-    """Learning-time ratios against the prediction for their start and against the small-start law."""
+    """Learning-time ratios against the prediction for their start and against the small-start
+    law."""
     scales = sorted({scale for *_, scale in ratios}, reverse=True)
     claims = []
     for loss, features in itertools.product(LOSSES, FEATURES):

@@ -1,4 +1,5 @@
-"""The label matrix, its singular value decomposition, and what weights do to its singular values."""
+"""The label matrix, its singular value decomposition, and what weights do to its singular
+values."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ WEIGHTINGS = {"ERM": 0.0, "inverse square root": 0.5, "inverse frequency": 1.0}
 
 
 def step_formulas(config: Config, exponent: float) -> dict[str, float]:
-    """The published and derived STEP values, written out: within-majority, cross and within-minority."""
+    """The published and derived STEP values, written out: within-majority, cross and
+    within-minority."""
     n_maj, n_min = max(config.class_counts), min(config.class_counts)
     w = weights.power_law(config.class_counts, exponent)
     w_maj, w_min, rho = w[0], w[-1], config.minority_fraction
@@ -39,7 +41,8 @@ def dense_values(config: Config, exponent: float) -> np.ndarray:
 
 
 def run(out: Path, quick: bool, report: Callable[[float], None]) -> list[Claim]:
-    """Draw `label_matrix.png` and `label_spectrum.png`; hold the k x k problem and the formulas against a dense SVD."""
+    """Draw `label_matrix.png` and `label_spectrum.png`; hold the k x k problem and the formulas
+    against a dense SVD."""
     ratios = np.geomspace(1, 1000, 4 if quick else 13).round().astype(int)
     formulas = {name: [] for name in WEIGHTINGS}
     dense = {name: [] for name in WEIGHTINGS}
@@ -70,7 +73,8 @@ def run(out: Path, quick: bool, report: Callable[[float], None]) -> list[Claim]:
     half = np.sqrt(weights.power_law(config.class_counts, 1.0))
 
     def minority_over_majority(class_weights: np.ndarray) -> float:
-        """From the dense decomposition, the minority value found by its left vector among minorities."""
+        """From the dense decomposition, the minority value found by its left vector among
+        minorities."""
         problem = make_problem(config)
         S = simplex_labels(problem.labels, len(problem.counts))
         left, values, _ = np.linalg.svd(S * class_weights[problem.labels], full_matrices=False)

@@ -1,4 +1,5 @@
-"""The small-scale model of learning from imbalanced data: its dynamics, their spectra and their theory."""
+"""The small-scale model of learning from imbalanced data: its dynamics, their spectra and their
+theory."""
 
 from __future__ import annotations
 

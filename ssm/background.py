@@ -1,4 +1,5 @@
-"""Work in a thread while the main thread waits, so that Ctrl-C is heard while compiled code runs."""
+"""Work in a thread while the main thread waits, so that Ctrl-C is heard while compiled code
+runs."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def run(work: Callable[[], T], waiting: Callable[[], None]) -> T:
 
 
 def leave_interrupted(message: str) -> NoReturn:
-    """Say `message` and end with exit code 130 at once: compiled code may still be running in its thread."""
+    """Say `message` and end with exit code 130 at once: compiled code may still be running in its
+    thread."""
     print(message, file=sys.stderr, flush=True)
     sys.stdout.flush()
     os._exit(130)

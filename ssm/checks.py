@@ -9,7 +9,8 @@ from typing import Any
 
 
 class InputError(ValueError):
-    """A value from outside that cannot be used; the message is one line fit to be shown as it is."""
+    """A value from outside that cannot be used; the message is one line fit to be shown as it
+    is."""
 
 
 def refuse(name: str, value: object, allowed: str) -> InputError:
@@ -40,7 +41,8 @@ def integer(name: str, value: Any, low: int, high: int) -> int:
 def real(
     name: str, value: Any, low: float, high: float = math.inf, *, open_ends: str = ""
 ) -> float:
-    """`value` as a finite float between `low` and `high`; `open_ends` holds "(" and/or ")" for ends left out."""
+    """`value` as a finite float between `low` and `high`; `open_ends` holds "(" and/or ")" for ends
+    left out."""
     left = "(" if "(" in open_ends or math.isinf(low) else "["
     right = ")" if ")" in open_ends or math.isinf(high) else "]"
     allowed = f"a finite number in {left}{low:g}, {high:g}{right}"
@@ -73,7 +75,8 @@ def flag(name: str, value: Any) -> bool:
 
 
 def items(name: str, value: Any, what: str) -> list[Any]:
-    """`value` as a list; strings and things that cannot be iterated are refused as not being `what`."""
+    """`value` as a list; strings and things that cannot be iterated are refused as not being
+    `what`."""
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise refuse(name, value, what)
     return list(value)

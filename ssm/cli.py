@@ -90,7 +90,8 @@ class Plot:
 
 @dataclasses.dataclass
 class Track:
-    """Follow the spectral components of logits logged from any network, write the result and print a summary."""
+    """Follow the spectral components of logits logged from any network, write the result and print
+    a summary."""
 
     file: tyro.conf.Positional[Path]
     """An NPZ file with `logits` (time, n, k), `labels` (n) and, if you like, `times` (time)."""
@@ -134,7 +135,8 @@ def main() -> None:
 
 
 def parse(command: Any, prog: str, description: str, arguments: list[str]) -> Any:
-    """What tyro makes of the arguments; what it says of bad ones in its box becomes one InputError line."""
+    """What tyro makes of the arguments; what it says of bad ones in its box becomes one InputError
+    line."""
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -153,11 +155,12 @@ def parse(command: Any, prog: str, description: str, arguments: list[str]) -> An
 
 
 def _one_line(box: str) -> str:
-    """What a boxed message says before its first rule, on one line."""
-    rows = [row.strip(" │|") for row in box.splitlines()[1:]]
-    rules = [i for i, row in enumerate(rows) if re.match(r"[─╰+-]", row)]
-    said = " ".join(rows[: rules[0]] if rules else rows)
-    return said.rstrip(".")
+    """What a boxed message says between its title and its first rule, on one line."""
+    rows = [row.strip(" │") for row in box.splitlines()[1:]]
+    rules = [bool(re.match("[─╰]|-{10}", row)) for row in rows]
+    start = 1 if rules[:1] == [True] else 0  # without box characters a rule follows the title
+    end = rules.index(True, start) if True in rules[start:] else len(rows)
+    return " ".join(rows[start:end]).rstrip(".")
 
 
 def _with_progress(what: str, work: Callable[[Report], xr.Dataset]) -> xr.Dataset:

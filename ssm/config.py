@@ -25,46 +25,60 @@ LARGEST_STATE = 2**31  # numbers in W and H together: 16 GiB in float64
 class Config:
     """All that defines one run of the small-scale model.
 
-    The model is the unconstrained-features model: logits Z = W H with a classifier W (k x d) and one free feature column
-    a sample in H (d x n), trained by gradient flow on L = (1/n) sum_i w_{y_i} l(z_i, y_i). Flow time is the number of
-    gradient-descent steps times the learning rate, in the limit of small steps. Each field is a flag of `ssm run`, and
-    `ssm run --help` describes them all.
+    The model is the unconstrained-features model: logits Z = W H with a classifier W (k x d) and
+    one free feature column a sample in H (d x n), trained by gradient flow on L = (1/n) sum_i
+    w_{y_i} l(z_i, y_i). Flow time is the number of gradient-descent steps times the learning rate,
+    in the limit of small steps. Each field is a flag of `ssm run`, and `ssm run --help` describes
+    them all.
 
     Raises:
-        ssm.InputError (a ValueError): an unknown field, or a value that is not allowed; one line with the field,
-            the value and what is allowed.
+        ssm.InputError (a ValueError): an unknown field, or a value that is not allowed; one line
+            with the field, the value and what is allowed.
     """
 
     profile: Profile = "step"
-    """How samples are spread over classes: `step` (two sizes of class), `long_tailed` (exponential), `custom` (`counts`)."""
+    """How samples are spread over classes: `step` (two sizes of class), `long_tailed`
+    (exponential), `custom` (`counts`)."""
     num_classes: int = 10
-    """Number of classes k, at least 2. With `counts` it is their number; left at its default, it becomes that."""
+    """Number of classes k, at least 2. With `counts` it is their number; left at its default, it
+    becomes that."""
     imbalance_ratio: float = 10.0
-    """R, samples of the largest class over samples of the smallest, at least 1 (`step` and `long_tailed`)."""
+    """R, samples of the largest class over samples of the smallest, at least 1 (`step` and
+    `long_tailed`)."""
     minority_fraction: float = 0.5
-    """rho, the fraction of classes that are minorities, in (0, 1): round(rho k) classes, at least one, not all (`step`)."""
+    """rho, the fraction of classes that are minorities, in (0, 1): round(rho k) classes, at least
+    one, not all (`step`)."""
     minority_count: int = 5
-    """Samples of the smallest class (`step` and `long_tailed`); the largest has round(R * minority_count)."""
+    """Samples of the smallest class (`step` and `long_tailed`); the largest has round(R *
+    minority_count)."""
     counts: tuple[int, ...] | None = None
     """Samples of each class, for `custom` only."""
     loss: Loss = "cross_entropy"
-    """Loss of one sample: `cross_entropy`, or `squared`, half the squared distance to the simplex-encoded label."""
+    """Loss of one sample: `cross_entropy`, or `squared`, half the squared distance to the
+    simplex-encoded label."""
     weight_exponent: float = 0.0
-    """g in w_c ~ n_c^-g, scaled to unit mean over samples: 0 is ERM, 1 inverse frequency; in [-10, 10]."""
+    """g in w_c ~ n_c^-g, scaled to unit mean over samples: 0 is ERM, 1 inverse frequency; in [-10,
+    10]."""
     class_weights: tuple[float, ...] | None = None
-    """Weight of each class, in [1e-50, 1e50], used exactly as given instead of `weight_exponent`."""
+    """Weight of each class, in [1e-50, 1e50], used exactly as given instead of
+    `weight_exponent`."""
     coupling: float = 0.0
-    """c in [0, 1], how far training one sample moves the features of its class: 0 free features, 1 shared (class means)."""
+    """c in [0, 1], how far training one sample moves the features of its class: 0 free features, 1
+    shared (class means)."""
     feature_dim: int = 16
-    """Width d of the features. Below k - 1 the labels cannot be interpolated, which is allowed and reported."""
+    """Width d of the features. Below k - 1 the labels cannot be interpolated, which is allowed and
+    reported."""
     init: Init = "gaussian"
-    """Start: `gaussian` entries, `balanced` (the conserved matrix is zero), or `spectral` (every component alike)."""
+    """Start: `gaussian` entries, `balanced` (the conserved matrix is zero), or `spectral` (every
+    component alike)."""
     init_scale: float = 1e-3
-    """Size of the start: standard deviation of the entries of W and H; a spectral start has product strength scale^2.
-    In [1e-70, 1e70], for float32 [1e-18, 1e18], so that its square can be told from 0 and infinity."""
+    """Size of the start: standard deviation of the entries of W and H; a spectral start has product
+    strength scale^2. In [1e-70, 1e70], for float32 [1e-18, 1e18], so that its square can be told
+    from 0 and infinity."""
     t1: float | None = None
-    """Length of the run in flow time. Left out: chosen from theory so that, from a small start, the contrasts of every class
-    are learned; under cross-entropy the contrast between majorities and minorities may take longer."""
+    """Length of the run in flow time. Left out: chosen from theory so that, from a small start, the
+    contrasts of every class are learned; under cross-entropy the contrast between majorities and
+    minorities may take longer."""
     num_saves: int = 200
     """Number of times at which the run is observed, both ends included."""
     save_spacing: Spacing = "linear"
@@ -76,7 +90,8 @@ class Config:
     rtol: float = 1e-6
     """Relative tolerance of one step, in (0, 0.1]."""
     atol: float | None = None
-    """Absolute tolerance of one step, in the units of W and H. Left out: `init_scale` x `rtol`; larger ones lose small starts."""
+    """Absolute tolerance of one step, in the units of W and H. Left out: `init_scale` x `rtol`;
+    larger ones lose small starts."""
     max_steps: int = 100_000
     """Steps after which the run is given up; its result says so."""
     seed: int = 0
@@ -218,7 +233,8 @@ class Config:
 
     @property
     def class_groups(self) -> tuple[str, ...]:
-        """`majority` or `minority` for each class: by position for `step` (R = 1 too), else by count."""
+        """`majority` or `minority` for each class: by position for `step` (R = 1 too), else by
+        count."""
         counts = self.class_counts
         if self.profile != "step":
             return profiles.class_groups(counts)

@@ -39,7 +39,8 @@ class Columns(eqx.Module):
     risk_weights: Float[Any, " m"]
     class_columns: Float[Any, "m k"]
     coupling: Float[Any, ""] | None
-    """None where columns move alone: free features, and shared ones, whose columns are whole classes."""
+    """None where columns move alone: free features, and shared ones, whose columns are whole
+    classes."""
     loss: str = eqx.field(static=True)
     """`squared` or `cross_entropy`."""
 
@@ -90,10 +91,11 @@ def gradient_flow(
     max_steps: int = 100_000,
     progress: Callable[[float], None] | None = None,
 ) -> Trajectory:
-    """Follow the gradient flow from `params` through `times`, with error control, in the default JAX float type.
+    """Follow the gradient flow from `params` through `times`, with error control, in the default
+    JAX float type.
 
-    A run that cannot go on is a result: its Trajectory has the status, and NaN from there on. Runs of one shape, loss and
-    solver share one compilation; times and tolerances are arrays.
+    A run that cannot go on is a result: its Trajectory has the status, and NaN from there on. Runs
+    of one shape, loss and solver share one compilation; times and tolerances are arrays.
 
     Args:
         params: the start, W (k x d) and H (d x m).

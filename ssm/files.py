@@ -11,7 +11,8 @@ from ssm import checks
 
 
 def check_output(path: Path, overwrite: bool) -> None:
-    """Refuse an output that exists (unless it may be overwritten) or whose folder cannot be written to."""
+    """Refuse an output that exists (unless it may be overwritten) or whose folder cannot be written
+    to."""
     if not path.name:
         raise checks.refuse("out", str(path), "the name of a new file or store")
     if path.exists() and not overwrite:
@@ -29,7 +30,8 @@ def check_output(path: Path, overwrite: bool) -> None:
 
 
 def check_store(path: Path, overwrite: bool) -> None:
-    """Refuse a store that cannot be written, as `check_output` does, or would overwrite what is no store."""
+    """Refuse a store that cannot be written, as `check_output` does, or would overwrite what is no
+    store."""
     if path.exists() and not (path / ".zattrs").is_file():
         raise checks.refuse("out", str(path), "a new path, or a store to overwrite")
     check_output(path, overwrite)
@@ -37,7 +39,8 @@ def check_store(path: Path, overwrite: bool) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A scratch path of the same name to write to, moved to `path` at the end; after an error `path` is as it was."""
+    """A scratch path of the same name to write to, moved to `path` at the end; after an error
+    `path` is as it was."""
     with _scratch(path) as folder:
         scratch, old = Path(folder) / path.name, Path(folder) / "replaced"
         yield scratch

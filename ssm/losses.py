@@ -1,4 +1,5 @@
-"""Losses of one sample and their gradients in the logits, for columns of logits (k x m) and integer labels (m,)."""
+"""Losses of one sample and their gradients in the logits, for columns of logits (k x m) and integer
+labels (m,)."""
 
 from __future__ import annotations
 
@@ -54,5 +55,6 @@ LOSSES = {
 def risk(
     loss: Loss, logits: Logits, labels: Labels, risk_weights: Float[Array, " m"]
 ) -> Float[Array, ""]:
-    """The weighted empirical risk L = sum_i r_i l(z_i, y_i), r_i = w_{y_i} / n times the samples a column stands for."""
+    """The weighted empirical risk L = sum_i r_i l(z_i, y_i), r_i = w_{y_i} / n times the samples a
+    column stands for."""
     return jnp.dot(risk_weights, loss.value(logits, labels))

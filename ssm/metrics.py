@@ -23,7 +23,8 @@ def class_accuracy(logits: Any, labels: Any, class_columns: Any) -> Any:
 
 
 def group_mean(values: np.ndarray, groups: np.ndarray, group: str) -> np.ndarray:
-    """Mean of per-class `values` (..., k) over the classes of one group: (...); NaN when it has none."""
+    """Mean of per-class `values` (..., k) over the classes of one group: (...); NaN when it has
+    none."""
     members = groups == group
     if not members.any():
         return np.full(values.shape[:-1], np.nan)

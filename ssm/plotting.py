@@ -1,4 +1,5 @@
-"""Figures of Datasets: majority blue, minority vermilion, what lies between them grey; theory dashed over simulation."""
+"""Figures of Datasets: majority blue, minority vermilion, what lies between them grey; theory
+dashed over simulation."""
 
 from __future__ import annotations
 
@@ -120,7 +121,8 @@ def plot_loss(dataset: xr.Dataset, axes: Axes) -> None:
 
 
 def plot_singular_values(dataset: xr.Dataset, axes: Axes) -> None:
-    """Sorted singular values of the logits over time, with the targets of the label matrix dashed, by block."""
+    """Sorted singular values of the logits over time, with the targets of the label matrix dashed,
+    by block."""
     axes.plot(dataset["time"], dataset["singular_value"], color="black", lw=0.8)
     blocks, targets = dataset["component_block"].values, dataset["component_target"].values
     for block, color in COLORS.items():

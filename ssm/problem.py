@@ -1,4 +1,5 @@
-"""The learning problem as arrays: labels, how samples count, class weights, and the label matrices."""
+"""The learning problem as arrays: labels, how samples count, class weights, and the label
+matrices."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ from ssm.config import Config
 class Problem(NamedTuple):
     """What gradient flow learns, as host arrays (float64; a run converts them to its own type).
 
-    A feature *column* stands for one sample, or, for shared features (coupling 1), for a whole class. m columns,
-    k classes, n samples.
+    A feature *column* stands for one sample, or, for shared features (coupling 1), for a whole
+    class. m columns, k classes, n samples.
     """
 
     counts: Int[np.ndarray, " k"]
@@ -48,7 +49,8 @@ class Problem(NamedTuple):
 
     @property
     def kernel_eigenvalues(self) -> Float[np.ndarray, " k"]:
-        """kappa_c = 1 + c (n_c - 1), the eigenvalue of the coupling kernel on a class's constant vector."""
+        """kappa_c = 1 + c (n_c - 1), the eigenvalue of the coupling kernel on a class's constant
+        vector."""
         return 1 + self.coupling * (self.counts - 1.0)
 
 

@@ -9,14 +9,16 @@ MAJORITY, MINORITY = "majority", "minority"
 
 
 def num_minority_classes(num_classes: int, minority_fraction: float) -> int:
-    """Minority classes of a STEP profile: rho k, rounded to the nearest integer (a half to the even one)."""
+    """Minority classes of a STEP profile: rho k, rounded to the nearest integer (a half to the even
+    one)."""
     return round(minority_fraction * num_classes)
 
 
 def step_counts(
     num_classes: int, imbalance_ratio: float, minority_fraction: float, minority_count: int
 ) -> tuple[int, ...]:
-    """STEP(R, rho): first the majority classes of round(R n_min) samples, then the minority classes of n_min."""
+    """STEP(R, rho): first the majority classes of round(R n_min) samples, then the minority classes
+    of n_min."""
     num_minority = num_minority_classes(num_classes, minority_fraction)
     majority_count = round(imbalance_ratio * minority_count)
     return (majority_count,) * (num_classes - num_minority) + (minority_count,) * num_minority
@@ -25,7 +27,8 @@ def step_counts(
 def long_tailed_counts(
     num_classes: int, imbalance_ratio: float, minority_count: int
 ) -> tuple[int, ...]:
-    """Exponential long tail: n_c = n_max R^(-c / (k - 1)) for c = 0 .. k - 1 with n_max = R n_min, rounded."""
+    """Exponential long tail: n_c = n_max R^(-c / (k - 1)) for c = 0 .. k - 1 with n_max = R n_min,
+    rounded."""
     largest = imbalance_ratio * minority_count
     return tuple(
         round(largest * imbalance_ratio ** (-c / (num_classes - 1))) for c in range(num_classes)
@@ -33,10 +36,11 @@ def long_tailed_counts(
 
 
 def class_groups(counts: Sequence[int]) -> tuple[str, ...]:
-    """`majority` or `minority` for each class: at least, or less than, the geometric mean of the extreme counts.
+    """`majority` or `minority` for each class: at least, or less than, the geometric mean of the
+    extreme counts.
 
-    For STEP with R > 1 these are its two groups; of a long tail they are the head and the tail. All-equal counts are
-    all majority.
+    For STEP with R > 1 these are its two groups; of a long tail they are the head and the tail.
+    All-equal counts are all majority.
     """
     boundary = math.log(min(counts)) / 2 + math.log(max(counts)) / 2
     equal = min(counts) == max(counts)

@@ -1,4 +1,5 @@
-"""Runs as labelled Datasets with their whole origin in the attributes, saved to and loaded from zarr."""
+"""Runs as labelled Datasets with their whole origin in the attributes, saved to and loaded from
+zarr."""
 
 from __future__ import annotations
 
@@ -65,12 +66,13 @@ def spectral_dataset(
     Args:
         times: shape (t,).
         observations: by variable name, time first; `strength` and `class_strength` at least.
-        finer: times and those two to interpolate learning times from, where they are known at more times.
+        finer: times and those two to interpolate learning times from, where they are known at more
+            times.
 
     Returns:
-        Coordinates time, class (class_count, class_group), component (component_block, component_target), block
-        (block_target: mean target of its components), mode; the observations; `block_strength`; learning times, NaN where half
-        of the target is not reached.
+        Coordinates time, class (class_count, class_group), component (component_block,
+        component_target), block (block_target: mean target of its components), mode; the
+        observations; `block_strength`; learning times, NaN where half of the target is not reached.
     """
     target = components.singular_values
     block_target = spectral.block_means(target, components.blocks)
@@ -106,7 +108,8 @@ def spectral_dataset(
 def learning_progress(
     observations: dict[str, np.ndarray], components: spectral.LabelSpectrum
 ) -> dict[str, np.ndarray]:
-    """What each learning time is read from: shares of the target over time, by the name of the learning time."""
+    """What each learning time is read from: shares of the target over time, by the name of the
+    learning time."""
     target, strength = components.singular_values, observations["strength"]
     block_target = spectral.block_means(target, components.blocks)
     return {
@@ -136,9 +139,10 @@ def dataset(
 ) -> xr.Dataset:
     """A run as a Dataset.
 
-    That of `spectral_dataset`, with class_weight, `predicted_learning_time` (component) and, in the attributes, the config
-    as JSON, the t1 used, status, number of steps, mean sample weight, whether feature_dim lets the labels be interpolated,
-    dtype, device, versions, git commit and time of creation.
+    That of `spectral_dataset`, with class_weight, `predicted_learning_time` (component) and, in the
+    attributes, the config as JSON, the t1 used, status, number of steps, mean sample weight,
+    whether feature_dim lets the labels be interpolated, dtype, device, versions, git commit and
+    time of creation.
     """
     run = spectral_dataset(
         trajectory.times,
@@ -172,7 +176,8 @@ def dataset(
 
 
 def provenance() -> dict[str, str]:
-    """Where and when a result was made: format, versions, git commit of the source (`unknown` outside one), creation time."""
+    """Where and when a result was made: format, versions, git commit of the source (`unknown`
+    outside one), creation time."""
     return {
         "format": FORMAT,
         "versions": " ".join(f"{name}=={importlib.metadata.version(name)}" for name in VERSIONED),
@@ -254,7 +259,8 @@ def load(path: str | Path) -> xr.Dataset:
 
 
 def facts(dataset: xr.Dataset) -> dict[str, str]:
-    """What a Dataset says of itself, a line each: settings that differ from the defaults, classes, status, origin."""
+    """What a Dataset says of itself, a line each: settings that differ from the defaults, classes,
+    status, origin."""
     attributes = dataset.attrs
     described = {}
     if "config" in attributes:
@@ -286,7 +292,8 @@ def facts(dataset: xr.Dataset) -> dict[str, str]:
 
 
 def block_table(dataset: xr.Dataset) -> list[list[str]]:
-    """A row for each block that has components: name, components, target, share reached at the end, learned at, predicted."""
+    """A row for each block that has components: name, components, target, share reached at the end,
+    learned at, predicted."""
     rows = []
     for block in dataset["block"].values:
         mine = dataset["component_block"].values == block

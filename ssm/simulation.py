@@ -23,7 +23,8 @@ MOST_PASSES = 6  # each narrows a gap by about the number of saves
 
 
 class Observer(eqx.Module):
-    """What a run is asked at each saved time. A pytree, so that runs of one shape share a compilation."""
+    """What a run is asked at each saved time. A pytree, so that runs of one shape share a
+    compilation."""
 
     columns: Columns
     multiplicity: Float[Any, " m"]
@@ -91,8 +92,9 @@ def resolve_learning(
 ) -> tuple[Float[np.ndarray, " t"], dict[str, np.ndarray]]:
     """Strengths at enough times to read every learning time from.
 
-    Where the saved times jump over a crossing the run is followed again through times in between, as many as were saved, so
-    that nothing is compiled; the solver's steps do not depend on where it is observed.
+    Where the saved times jump over a crossing the run is followed again through times in between,
+    as many as were saved, so that nothing is compiled; the solver's steps do not depend on where it
+    is observed.
 
     Returns:
         times, and `strength` and `class_strength` at them.
@@ -122,21 +124,22 @@ def resolve_learning(
 def simulate(config: Config, progress: Callable[[float], None] | None = None) -> xr.Dataset:
     """Run the small-scale model once.
 
-    Gradient flow dW/dt = -G H^T, dH/dt = -W^T G K on L = (1/n) sum_i w_{y_i} l(z_i, y_i), Z = W H, from the start and to
-    the time that `config` names. A run that fails (out of steps, step too small, not finite) returns a Dataset too, with that
-    status and NaN for what it did not reach.
+    Gradient flow dW/dt = -G H^T, dH/dt = -W^T G K on L = (1/n) sum_i w_{y_i} l(z_i, y_i), Z = W H,
+    from the start and to the time that `config` names. A run that fails (out of steps, step too
+    small, not finite) returns a Dataset too, with that status and NaN for what it did not reach.
 
     Args:
         config: every number of the run.
         progress: called now and then with the share of the run done, in [0, 1].
 
     Returns:
-        A Dataset. Over `time` (flow time): `loss`, `residual`, `drift`; by class `class_loss`, `class_accuracy`,
-        `class_strength`; by component `strength`; by block `block_strength`; by mode `singular_value`; `W` and `H` when
-        asked for. `learning_time`, `class_learning_time`, `block_learning_time` (when half of the target is reached, NaN
-        where it is not) and `predicted_learning_time`. Coordinates hold each class's count, weight and group, and each
-        component's and block's target. The attributes hold the Config as JSON, the `status`, and the origin. Each
-        variable's own attributes say what it is.
+        A Dataset. Over `time` (flow time): `loss`, `residual`, `drift`; by class `class_loss`,
+        `class_accuracy`, `class_strength`; by component `strength`; by block `block_strength`; by
+        mode `singular_value`; `W` and `H` when asked for. `learning_time`, `class_learning_time`,
+        `block_learning_time` (when half of the target is reached, NaN where it is not) and
+        `predicted_learning_time`. Coordinates hold each class's count, weight and group, and each
+        component's and block's target. The attributes hold the Config as JSON, the `status`, and
+        the origin. Each variable's own attributes say what it is.
 
     """
     problem = make_problem(config)

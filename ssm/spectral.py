@@ -1,6 +1,7 @@
 """The spectrum of the label matrix, and what logits have learned of each of its components.
 
-Everything here works from *class sums* of logits (k x k), never from a k x n matrix, and on NumPy and JAX arrays alike.
+Everything here works from *class sums* of logits (k x k), never from a k x n matrix, and on NumPy
+and JAX arrays alike.
 """
 
 from __future__ import annotations
@@ -15,19 +16,21 @@ from ssm import profiles
 from ssm.problem import Problem
 
 BLOCKS = (profiles.MAJORITY, "cross", profiles.MINORITY)
-RESOLUTION = 0.25  # of a target: a larger jump between two times is too coarse for a learning time
+RESOLUTION = 0.1  # of a target: a larger jump between two times is too coarse for a learning time
 LEARNED = 0.5  # the share of its target at which a component or a class counts as learned
 
 
 class LabelSpectrum(NamedTuple):
-    """Singular value decomposition of a (weighted) label matrix without its zero mode, largest value first.
+    """Singular value decomposition of a (weighted) label matrix without its zero mode, largest
+    value first.
 
-    Only the left vectors are kept: the right vector of component j is constant on each class, with entry
-    left[c, j] / singular_values[j] on the samples of class c when the matrix is unweighted.
+    Only the left vectors are kept: the right vector of component j is constant on each class, with
+    entry left[c, j] / singular_values[j] on the samples of class c when the matrix is unweighted.
     """
 
     left: Float[Any, "k r"]
-    """Left singular vectors u_j as columns, r = k - 1; each sums to zero. Inside a multiplet the choice is arbitrary."""
+    """Left singular vectors u_j as columns, r = k - 1; each sums to zero. Inside a multiplet the
+    choice is arbitrary."""
     singular_values: Float[Any, " r"]
     """s_j, descending."""
     blocks: Shaped[np.ndarray, " r"]
@@ -43,20 +46,23 @@ def label_spectrum(
 ) -> LabelSpectrum:
     """The nonzero spectrum of S Omega K^(1/2) for any counts, from a k x k problem.
 
-    The singular values are the square roots of the eigenvalues of P diag(q) P with P = I - 11^T/k and
-    q_c = n_c w_c^2 kappa_c. Classes alike give exact contrasts of value sqrt(q_c); only the space between groups of
-    alike classes is left to a numerical SVD, of diag(sqrt(q)) P, which keeps small values accurate. With unit weights
-    and kernel it is the spectrum of the SEL matrix S itself. For STEP the values are w_maj sqrt(n_maj) (k_maj - 1 times),
-    w_min sqrt(n_min) (k_min - 1 times) and, once, sqrt(rho n_maj w_maj^2 + (1 - rho) n_min w_min^2).
+    The singular values are the square roots of the eigenvalues of P diag(q) P with P = I - 11^T/k
+    and q_c = n_c w_c^2 kappa_c. Classes alike give exact contrasts of value sqrt(q_c); only the
+    space between groups of alike classes is left to a numerical SVD, of diag(sqrt(q)) P, which
+    keeps small values accurate. With unit weights and kernel it is the spectrum of the SEL matrix S
+    itself. For STEP the values are w_maj sqrt(n_maj) (k_maj - 1 times), w_min sqrt(n_min) (k_min -
+    1 times) and, once, sqrt(rho n_maj w_maj^2 + (1 - rho) n_min w_min^2).
 
     Args:
         counts: samples n_c of each class, shape (k,).
         class_weights: w_c, shape (k,); 1 when left out.
-        class_groups: `majority` or `minority` for each class; by count when left out (`profiles.class_groups`).
-        kernel_eigenvalues: kappa_c of the coupling kernel, shape (k,); 1 (free features) when left out.
+        class_groups: `majority` or `minority` for each class; by count when left out
+            (`profiles.class_groups`).
+        kernel_eigenvalues: kappa_c of the coupling kernel, shape (k,); 1 (free features) when left
+            out.
 
-    Source: SEL matrix and its unweighted STEP spectrum at rho = 1/2, Thrampoulidis, Kini, Vakilian, Behnia 2022; weights,
-    coupling and any counts derived for this project.
+    Source: SEL matrix and its unweighted STEP spectrum at rho = 1/2, Thrampoulidis, Kini, Vakilian,
+    Behnia 2022; weights, coupling and any counts derived for this project.
     """
     counts = np.asarray(counts)
     k = len(counts)
@@ -97,7 +103,8 @@ def label_spectrum(
 
 
 def components(problem: Problem) -> LabelSpectrum:
-    """The fixed basis in which a problem is followed: the spectrum of its unweighted label matrix S."""
+    """The fixed basis in which a problem is followed: the spectrum of its unweighted label matrix
+    S."""
     return label_spectrum(problem.counts, class_groups=problem.class_groups)
 
 
@@ -107,7 +114,8 @@ def _complement(vector: Float[np.ndarray, " m"]) -> Float[np.ndarray, "m r"]:
 
 
 def _blocks(left: Float[np.ndarray, "k r"], groups: Shaped[np.ndarray, " k"]) -> np.ndarray:
-    """The block of each left vector: which of the three orthogonal kinds of contrast holds most of it."""
+    """The block of each left vector: which of the three orthogonal kinds of contrast holds most of
+    it."""
     majority = groups == profiles.MAJORITY
 
     def within(mask: np.ndarray) -> np.ndarray:
@@ -126,8 +134,8 @@ def strengths(
 ) -> Float[Any, "*batch r"]:
     """Strength u_j^T Z v_j of every component in the fixed basis of the label matrix S.
 
-    With v_j constant on classes this is (U^T C U)_jj / s_j, C the class sums of the logits Z. Its target under the
-    squared loss is s_j.
+    With v_j constant on classes this is (U^T C U)_jj / s_j, C the class sums of the logits Z. Its
+    target under the squared loss is s_j.
 
     Args:
         class_sums: C, shape (..., k, k): sums of logits, [logit, class].
@@ -143,7 +151,8 @@ def strengths(
 def class_strengths(
     class_sums: Float[Any, "*batch k k"], counts: Real[Any, " k"]
 ) -> Float[Any, "*batch k"]:
-    """Each class's mean logits on its simplex-encoded target, 1 at interpolation: <zbar_c, s_c> / |s_c|^2.
+    """Each class's mean logits on its simplex-encoded target, 1 at interpolation: <zbar_c, s_c> /
+    |s_c|^2.
 
     s_c = e_c - 1/k has |s_c|^2 = 1 - 1/k. `class_sums` as in `strengths`; returns shape (..., k).
     """
@@ -155,7 +164,8 @@ def class_strengths(
 def residual(
     strength: Float[Any, "*batch r"], energy: Float[Any, "*batch"]
 ) -> Float[Any, "*batch"]:
-    """Share of the logits' energy |Z|^2 that lies outside the fixed basis: 1 - sum_j strength_j^2 / |Z|^2, in [0, 1].
+    """Share of the logits' energy |Z|^2 that lies outside the fixed basis: 1 - sum_j strength_j^2 /
+    |Z|^2, in [0, 1].
 
     Args:
         strength: shape (..., k - 1).
@@ -167,7 +177,8 @@ def residual(
 
 
 def block_means(values: np.ndarray, blocks: Shaped[np.ndarray, " r"]) -> np.ndarray:
-    """Mean over each block's components, in the order of `BLOCKS`: (..., r) -> (..., 3); NaN for an empty block.
+    """Mean over each block's components, in the order of `BLOCKS`: (..., r) -> (..., 3); NaN for an
+    empty block.
 
     Means over a multiplet do not depend on the choice of vectors inside it, single components do.
     """
@@ -183,7 +194,8 @@ def block_means(values: np.ndarray, blocks: Shaped[np.ndarray, " r"]) -> np.ndar
 def unresolved(
     times: Float[np.ndarray, " t"], progress: Float[np.ndarray, "t series"], level: float = LEARNED
 ) -> list[tuple[float, float]]:
-    """Intervals between observed times in which a series first reaches `level` by a jump of more than `RESOLUTION`."""
+    """Intervals between observed times in which a series first reaches `level` by a jump of more
+    than `RESOLUTION`."""
     reached = progress >= level
     first = reached.argmax(axis=0)
     series = np.flatnonzero(reached.any(axis=0) & (first > 0))
@@ -198,7 +210,8 @@ def learning_times(
     progress: Float[np.ndarray, " t *series"],
     level: float = LEARNED,
 ) -> Float[np.ndarray, "*series"]:
-    """When `progress` first reaches `level`, by linear interpolation between observed times; NaN where it never does.
+    """When `progress` first reaches `level`, by linear interpolation between observed times; NaN
+    where it never does.
 
     Args:
         times: shape (t,), ascending, any unit.

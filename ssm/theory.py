@@ -1,7 +1,7 @@
 """Closed forms that runs are held against. Times are flow time, the same unit as `Config.t1`.
 
-All but the sigmoid modes were derived for this project from the flow at zero logits, where both losses have the gradient
--S Omega / n; see paper_notes.md.
+All but the sigmoid modes were derived for this project from the flow at zero logits, where both
+losses have the gradient -S Omega / n; see paper_notes.md.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from ssm.problem import Problem
 
 
 def class_growth_rates(problem: Problem) -> Float[np.ndarray, " k"]:
-    """Rate r_c = w_c sqrt(n_c kappa_c) / n at which contrasts of a class with its equals grow: features ~ e^(r t), logits ~ e^(2 r t).
+    """Rate r_c = w_c sqrt(n_c kappa_c) / n at which contrasts of a class with its equals grow:
+    features ~ e^(r t), logits ~ e^(2 r t).
 
-    kappa_c = 1 + c (n_c - 1): free features w_c sqrt(n_c) / n, shared ones w_c n_c / n. Shape (k,), per unit of flow time.
+    kappa_c = 1 + c (n_c - 1): free features w_c sqrt(n_c) / n, shared ones w_c n_c / n. Shape (k,),
+    per unit of flow time.
     """
     p = problem
     return p.class_weights * np.sqrt(p.counts * p.kernel_eigenvalues) / p.counts.sum()
@@ -26,10 +28,12 @@ def class_growth_rates(problem: Problem) -> Float[np.ndarray, " k"]:
 def component_growth_rates(
     problem: Problem, components: spectral.LabelSpectrum
 ) -> Float[np.ndarray, " r"]:
-    """Growth rate of each component of the label matrix's own basis, NaN where it is not a growing mode by itself.
+    """Growth rate of each component of the label matrix's own basis, NaN where it is not a growing
+    mode by itself.
 
-    r_j = sqrt(u_j^T diag(n w^2 kappa) u_j) / n, valid where u_j is an eigenvector of P diag(n w^2 kappa) P too: always for
-    STEP and for equal counts, for any counts with unit weights and free features.
+    r_j = sqrt(u_j^T diag(n w^2 kappa) u_j) / n, valid where u_j is an eigenvector of P diag(n w^2
+    kappa) P too: always for STEP and for equal counts, for any counts with unit weights and free
+    features.
     """
     n = problem.counts.sum()
     root_q = class_growth_rates(problem) * n
@@ -43,8 +47,8 @@ def component_growth_rates(
 def balancing_exponent(majority_count: int, minority_count: int, coupling: float) -> float:
     """The exponent g* of w_c ~ n_c^-g at which majority and minority contrasts grow alike.
 
-    g* = 1/2 + 1/2 log(kappa_maj / kappa_min) / log R: 1/2 for free features, 1 for shared. NaN when R = 1, where every
-    exponent balances.
+    g* = 1/2 + 1/2 log(kappa_maj / kappa_min) / log R: 1/2 for free features, 1 for shared. NaN when
+    R = 1, where every exponent balances.
     """
     kappa = [1 + coupling * (n - 1) for n in (majority_count, minority_count)]
     log_ratio = np.log(majority_count / minority_count)
@@ -54,10 +58,12 @@ def balancing_exponent(majority_count: int, minority_count: int, coupling: float
 
 
 def learning_time_ratio(imbalance_ratio: float, exponent: float, coupling: float) -> float:
-    """Small-start limit of minority over majority learning time at coupling 0 or 1: R^(1/2 - g), or R^(1 - g).
+    """Small-start limit of minority over majority learning time at coupling 0 or 1: R^(1/2 - g), or
+    R^(1 - g).
 
     Raises:
-        ValueError: coupling between 0 and 1, where the ratio depends on the counts (use `class_growth_rates`).
+        ValueError: coupling between 0 and 1, where the ratio depends on the counts (use
+            `class_growth_rates`).
     """
     if coupling not in (0, 1):
         raise ValueError(f"coupling={coupling}: must be 0 or 1")
@@ -72,15 +78,17 @@ def sigmoid(
 ) -> Float[np.ndarray, "t r"]:
     """Strengths a_j(t) under the squared loss from a balanced spectral start.
 
-    a(t) = s / (1 + (s / a_0 - 1) exp(-2 r t)). Exact for every component of an unweighted problem with free features
-    (r = s / n), and for contrasts within a group of equal classes under any weights and coupling; not for the cross
-    component of a weighted one, whose right vector the weights mix.
+    a(t) = s / (1 + (s / a_0 - 1) exp(-2 r t)). Exact for every component of an unweighted problem
+    with free features (r = s / n), and for contrasts within a group of equal classes under any
+    weights and coupling; not for the cross component of a weighted one, whose right vector the
+    weights mix.
 
     Args:
         times: shape (t,).
         rates, start, target: r_j, a_j(0), s_j, each of shape (r,).
 
-    Source: Saxe, McClelland, Ganguli 2014; Gidel, Bach, Lacoste-Julien 2019; rates under weights and coupling derived here.
+    Source: Saxe, McClelland, Ganguli 2014; Gidel, Bach, Lacoste-Julien 2019; rates under weights
+    and coupling derived here.
     """
     return target / (1 + (target / start - 1) * np.exp(-2 * np.multiply.outer(times, rates)))
 
@@ -92,11 +100,13 @@ def learning_time(
     num_classes: int,
     level: float = spectral.LEARNED,
 ) -> Float[np.ndarray, " r"]:
-    """When a mode growing as x' = 2 r x (1 - x / X) reaches `level`, x its share of the target and x(0) = `start_share`.
+    """When a mode growing as x' = 2 r x (1 - x / X) reaches `level`, x its share of the target and
+    x(0) = `start_share`.
 
-    t = ln((X / x_0 - 1) / (X / level - 1)) / (2 r), never below 0. The squared loss saturates at X = 1. Cross-entropy does
-    not saturate at the label matrix: softmax about zero logits, to first order, gives X = k, which matters little below
-    the level 1/2. In the limit of a small start t goes as 1 / r.
+    t = ln((X / x_0 - 1) / (X / level - 1)) / (2 r), never below 0. The squared loss saturates at X
+    = 1. Cross-entropy does not saturate at the label matrix: softmax about zero logits, to first
+    order, gives X = k, which matters little below the level 1/2. In the limit of a small start t
+    goes as 1 / r.
     """
     saturation = 1.0 if loss == "squared" else float(num_classes)
     ratio = (saturation / start_share - 1) / (saturation / level - 1)
@@ -104,11 +114,13 @@ def learning_time(
 
 
 def expected_start_strength(config: Config, problem: Problem) -> Float[np.ndarray, " k"]:
-    """Mean over starts of the growing part of a product mode at t = 0, the a_0 of a_0 e^(2 r t), for contrasts of each class.
+    """Mean over starts of the growing part of a product mode at t = 0, the a_0 of a_0 e^(2 r t),
+    for contrasts of each class.
 
-    A mode's factors p = U^T W and q = V^T K^(-1/2) H^T (d numbers each) grow as (p + q) / 2 e^(r t), so a_0 = E|p + q|^2 / 4:
-    with standard deviation s it is d s^2 (1 + 1 / kappa) / 4 for a Gaussian start and d s^2 (1 + k / m) / 4 for a balanced
-    one; s^2 for a spectral one. For shared features 1 stands for kappa. Shape (k,).
+    A mode's factors p = U^T W and q = V^T K^(-1/2) H^T (d numbers each) grow as (p + q) / 2 e^(r t),
+    so a_0 = E|p + q|^2 / 4. With standard deviation s it is d s^2 (1 + 1 / kappa) / 4 for a
+    Gaussian start and d s^2 (1 + k / m) / 4 for a balanced one; s^2 for a spectral one. For shared
+    features 1 stands for kappa. Shape (k,).
     """
     k = len(problem.counts)
     scale, width = config.init_scale**2, config.feature_dim
@@ -122,11 +134,12 @@ def expected_start_strength(config: Config, problem: Problem) -> Float[np.ndarra
 def separable(
     problem: Problem, components: spectral.LabelSpectrum, loss: str
 ) -> Bool[np.ndarray, " r"]:
-    """Which components of the label matrix learn as one mode each, unmoved by the others: bool, shape (k - 1,).
+    """Which components of the label matrix learn as one mode each, unmoved by the others: bool,
+    shape (k - 1,).
 
-    Under the squared loss those on whose classes the weight and kappa are equal: contrasts of equal classes, and every
-    component when the weights are equal and the features free. Under cross-entropy, where the softmax ties unequal classes
-    together, only contrasts of equal classes.
+    Under the squared loss those on whose classes the weight and kappa are equal: contrasts of equal
+    classes, and every component when the weights are equal and the features free. Under
+    cross-entropy, where the softmax ties unequal classes together, only contrasts of equal classes.
     """
     p = problem
     tied = [p.class_weights, p.kernel_eigenvalues] + ([] if loss == "squared" else [p.counts])
@@ -141,12 +154,13 @@ def separable(
 def predicted_learning_times(
     config: Config, problem: Problem, components: spectral.LabelSpectrum
 ) -> Float[np.ndarray, " r"]:
-    """Learning time expected for each component of the label matrix from the Config alone, in flow time.
+    """Learning time expected for each component of the label matrix from the Config alone, in flow
+    time.
 
-    `learning_time` at the component's growth rate, from the expected start. Exact for the squared loss from a spectral
-    start; from a random start it leaves out how the modes of one draw overlap, an O(1) change of the e-folds. NaN where the
-    component is not `separable`, and everywhere when feature_dim < k - 1, since the label matrix then cannot be
-    interpolated.
+    `learning_time` at the component's growth rate, from the expected start. Exact for the squared
+    loss from a spectral start; from a random start it leaves out how the modes of one draw overlap,
+    an O(1) change of the e-folds. NaN where the component is not `separable`, and everywhere when
+    feature_dim < k - 1, since the label matrix then cannot be interpolated.
     """
     k = len(problem.counts)
     if config.feature_dim < k - 1:
@@ -158,15 +172,18 @@ def predicted_learning_times(
 
 
 def _overlap(problem: Problem, components: spectral.LabelSpectrum) -> Float[np.ndarray, " r"]:
-    """sqrt(kappa) of each component's classes: what a product mode of unit size shows in the label matrix's own basis."""
+    """sqrt(kappa) of each component's classes: what a product mode of unit size shows in the label
+    matrix's own basis."""
     return np.sqrt((components.left**2 * problem.kernel_eigenvalues[:, None]).sum(axis=0))
 
 
 def automatic_t1(config: Config, problem: Problem) -> float:
-    """A run length in which, from a small start, the contrasts of every class are learned: max_c t_c + 4 / r_c.
+    """A run length in which, from a small start, the contrasts of every class are learned: max_c
+    t_c + 4 / r_c.
 
-    t_c is the expected learning time at the class growth rate r_c, which bound the rates of all modes from below. Under
-    cross-entropy the cross component slows down once one group is learned, and may need longer.
+    t_c is the expected learning time at the class growth rate r_c, which bound the rates of all
+    modes from below. Under cross-entropy the cross component slows down once one group is learned,
+    and may need longer.
     """
     p, rates = problem, class_growth_rates(problem)
     share = expected_start_strength(config, p) * np.sqrt(p.kernel_eigenvalues / p.counts)
@@ -179,11 +196,13 @@ def linear_phase(
     problem: Problem,
     times: Float[np.ndarray, " t"],
 ) -> Float[np.ndarray, "t k k"]:
-    """Class-mean logits while all logits are small, from any start and for either loss; exact in that limit.
+    """Class-mean logits while all logits are small, from any start and for either loss; exact in
+    that limit.
 
-    The gradient stays -S Omega / n, so W and the class means M of the features obey a linear system. With
-    N = M^T scaled by sqrt(n_c / kappa_c) and E = diag(w_c sqrt(n_c kappa_c)) / n it is the symmetric one
-    dW/dt = P E N, dN/dt = E P W, solved through the SVD P E = U diag(r) V^T by cosh(r t) and sinh(r t).
+    The gradient stays -S Omega / n, so W and the class means M of the features obey a linear
+    system. With N = M^T scaled by sqrt(n_c / kappa_c) and E = diag(w_c sqrt(n_c kappa_c)) / n it is
+    the symmetric one dW/dt = P E N, dN/dt = E P W, solved through the SVD P E = U diag(r) V^T by
+    cosh(r t) and sinh(r t).
 
     Args:
         W, class_means: the start, M one column a class.
@@ -212,21 +231,23 @@ def block_curves(
     times: Float[np.ndarray, " t"],
     loss: str,
 ) -> Float[np.ndarray, "t blocks"]:
-    """Share of its target that each block has learned, from any small start, as if the block were alone.
+    """Share of its target that each block has learned, from any small start, as if the block were
+    alone.
 
-    In the early phase the factors of a block of equal contrasts tend to A e^(r t), A = (U^T W + U^T N) / 2 with N as in
-    `linear_phase`. From such a balanced start the block's strength matrix X = A A^T sqrt(kappa) obeys
-    X' = 2 r X (1 - X / s): each eigenvalue is a sigmoid, and their mean does not depend on the basis. What it leaves out is
-    the decaying half of the start, which is gone after an e-fold, and the overlap with other blocks. Cross-entropy
-    saturates at k s to first order (`learning_time`), so its curve is early-phase only.
+    In the early phase the factors of a block of equal contrasts tend to A e^(r t), A = (U^T W + U^T
+    N) / 2 with N as in `linear_phase`. From such a balanced start the block's strength matrix X = A
+    A^T sqrt(kappa) obeys X' = 2 r X (1 - X / s): each eigenvalue is a sigmoid, and their mean does
+    not depend on the basis. What it leaves out is the decaying half of the start, which is gone
+    after an e-fold, and the overlap with other blocks. Cross-entropy saturates at k s to first
+    order (`learning_time`), so its curve is early-phase only.
 
     Args:
         W, class_means: the start, M one column a class.
         times: shape (t,), flow time.
 
     Returns:
-        shape (t, 3), in the order of `spectral.BLOCKS`; NaN for a block that is empty or not `separable`, and everywhere when
-        d < k - 1.
+        shape (t, 3), in the order of `spectral.BLOCKS`; NaN for a block that is empty or not
+        `separable`, and everywhere when d < k - 1.
     """
     root = np.sqrt(problem.counts / problem.kernel_eigenvalues)
     factors = components.left.T @ (W + root[:, None] * class_means.T) / 2

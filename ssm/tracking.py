@@ -20,9 +20,10 @@ def track(
 ) -> xr.Dataset:
     """Follow what logits learn of each spectral component of their label matrix.
 
-    The same variables as a simulated run has, with its units: strength u_j^T Z v_j in the fixed basis of the SEL matrix of
-    `labels`, block means, class strengths and accuracies, singular values, residual and learning times (NaN where half of
-    the target is not reached). The logits of one time are held against all samples: use the same samples at every time.
+    The same variables as a simulated run has, with its units: strength u_j^T Z v_j in the fixed
+    basis of the SEL matrix of `labels`, block means, class strengths and accuracies, singular
+    values, residual and learning times (NaN where half of the target is not reached). The logits of
+    one time are held against all samples: use the same samples at every time.
 
     Args:
         logits: shape (time, n, k), real and finite.
@@ -70,7 +71,8 @@ def track(
 
 
 def load_logits(path: str | Path) -> dict[str, np.ndarray]:
-    """The arguments of `track` from an NPZ file with arrays `logits`, `labels` and, if it likes, `times`; no pickles.
+    """The arguments of `track` from an NPZ file with arrays `logits`, `labels` and, if it likes,
+    `times`; no pickles.
 
     Raises ssm.InputError for a file that is not there, is not such a file, or has other arrays.
     """

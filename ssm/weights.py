@@ -1,4 +1,5 @@
-"""Class weights. Their scale matters to gradient flow, so the power law is scaled to unit mean over samples."""
+"""Class weights. Their scale matters to gradient flow, so the power law is scaled to unit mean over
+samples."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ Counts = Int[np.ndarray, " k"] | Sequence[int]
 def power_law(counts: Counts, exponent: float) -> Float[np.ndarray, " k"]:
     """Weights falling with class size, of unit mean over samples.
 
-    w_c = n n_c^-g / sum_j n_j^(1 - g), so that sum_c n_c w_c = n. g = 0 is ERM (every weight exactly 1), g = 1 inverse
-    frequency (scikit-learn's "balanced").
+    w_c = n n_c^-g / sum_j n_j^(1 - g), so that sum_c n_c w_c = n. g = 0 is ERM (every weight
+    exactly 1), g = 1 inverse frequency (scikit-learn's "balanced").
 
     Args:
         counts: samples n_c of each class, shape (k,).

@@ -167,12 +167,12 @@ def test_learning_times_do_not_depend_on_the_saved_times(run, changes):
     """Fifty saves over a run in which one block is learned within the first of them."""
     coarse, fine = run(**changes), run(**changes, num_saves=20_000)
     for name in ("learning_time", "block_learning_time", "class_learning_time"):
-        # a crossing is read by a straight line from a jump of at most a quarter of the target
+        # a crossing is read by a straight line from a jump of at most a tenth of the target
         np.testing.assert_allclose(coarse[name], fine[name], rtol=0.01)
     np.testing.assert_allclose(coarse.strength[-1], fine.strength[-1], rtol=1e-9)
 
 
-@pytest.mark.parametrize("scale", [1e-8, 1e-30, 1e-60])
+@pytest.mark.parametrize("scale", [1e-8, 1e-20])
 def test_small_starts_are_followed_as_accurately(run, scale):
     ds = run(loss="squared", init_scale=scale)
     assert ds.drift.max() < 100 * 1e-6
