@@ -1,6 +1,7 @@
 """Imports point one way, and what must start fast does."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -80,3 +81,27 @@ def test_what_is_not_needed_is_not_imported(code, absent):
     assert done.returncode == 0, done.stderr
     loaded = done.stdout.split("MODULES")[1].split()
     assert not set(absent.split()) & set(loaded)
+
+
+def test_the_notes_name_functions_and_tests_that_exist():
+    """Every row of the notes' table of equations points at code and at a test."""
+    defined = {
+        node.name
+        for folder in ("ssm", "tests")
+        for path in (ROOT / folder).glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    }
+    defined |= {
+        path.stem for folder in ("tests", "experiments") for path in (ROOT / folder).glob("*.py")
+    }
+    notes = (ROOT / "paper_notes.md").read_text()
+    rows = [
+        line.split(" | ") for line in notes.split("## Equations")[1].splitlines() if "|" in line
+    ]
+    assert len(rows) > 25
+    for _, _, functions, tests in rows[2:]:
+        for name in re.findall(r"`([^`]+)`", functions + tests):
+            last = re.split(r"\.|::", name)[-1]
+            assert last == "*" or last in defined, name
+        assert "`test_" in tests
