@@ -109,6 +109,15 @@ def test_bad_input_is_one_line_and_exit_code_2(command, tmp_path, line, said):
     assert (tmp_path / "taken").read_text() == "mine"
 
 
+@pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="no folder that even root cannot write to"
+)
+def test_an_unwritable_folder_is_refused(command):
+    for line in ("run --out /proc/x.zarr", "track log.npz --out /proc/x.zarr"):
+        code, _, err = command(line)
+        assert code == 2 and "in a folder that can be written to" in err and err.count("\n") == 1
+
+
 def test_an_existing_output_is_replaced_only_when_told(command, tmp_path, run):
     command(f"run {TINY_FLAGS}")
     code, _, err = command(f"run {TINY_FLAGS} --seed 1")

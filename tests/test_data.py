@@ -123,6 +123,13 @@ def test_label_out_of_range_is_refused(write):
     assert "10" in message
 
 
+def test_the_digits_split_has_the_counts_of_the_experiment():
+    """1797 digits have 174 to 183 of a class; without 50 held out, majorities average 130.2, a tenth of which is 13."""
+    split = data.split(*data.load_digits(), 50, 10.0, (5, 6, 7, 8, 9), seed=0)
+    assert np.bincount(split.test_labels).tolist() == [50] * 10
+    assert np.bincount(split.train_labels).tolist() == [128, 132, 127, 133, 131] + [13] * 5
+
+
 @given(
     seed=st.integers(0, 2**32),
     ratio=st.floats(1, 20),
