@@ -104,14 +104,10 @@ def gradient_flow(
         rtol, atol: tolerances of one step.
         progress: called now and then with the share of the time done.
     """
-    tolerances = (
-        np.asarray(rtol),
-        np.asarray(atol),
-    )  # a Python float would compile anew for each value
-    with (
-        _reporting_to(progress),
-        np.errstate(over="ignore"),
-    ):  # what float32 cannot hold makes a run that is not finite
+    # arrays, since a Python float would compile anew for each value
+    tolerances = np.asarray(rtol), np.asarray(atol)
+    # what float32 cannot hold makes a run that is not finite, which is said in its status
+    with _reporting_to(progress), np.errstate(over="ignore"):
         raw_times, observations, result, num_steps = jax.block_until_ready(
             _solve(params, columns, times, observe, tolerances, solver, max_steps, bool(progress))
         )
@@ -157,7 +153,8 @@ def _solve(params, columns, times, observe, tolerances, solver, max_steps, progr
     return solution.ts, solution.ys, solution.result, solution.stats["num_steps"]
 
 
-# Who listens is looked up when a report comes: a listener that was part of the compiled run would compile it anew.
+# Who listens is looked up when a report comes: as a part of the compiled run each listener would
+# compile it anew.
 _listeners: list[Callable[[float], None]] = []
 
 

@@ -19,7 +19,7 @@ from ssm.dynamics import Columns, Trajectory
 from ssm.model import Params
 from ssm.problem import Problem, make_problem
 
-MOST_PASSES = 6  # each narrows a gap by about the number of saves
+MOST_PASSES = 6  # each narrows a gap by about the number of saves, fifty or more
 
 
 class Observer(eqx.Module):
@@ -93,20 +93,25 @@ def resolve_learning(
     """Strengths at enough times to read every learning time from.
 
     Where the saved times jump over a crossing the run is followed again through times in between,
-    as many as were saved, so that nothing is compiled; the solver's steps do not depend on where it
-    is observed.
+    as many as were saved, so that nothing is compiled (but at least fifty); the solver's steps do
+    not depend on where it is observed.
 
     Returns:
         times, and `strength` and `class_strength` at them.
     """
-    times = trajectory.times
+    size = max(len(trajectory.times), 50)
+    times, finest = trajectory.times, np.finfo(trajectory.observations["strength"].dtype).eps
     known = {name: trajectory.observations[name] for name in ("strength", "class_strength")}
     for _ in range(MOST_PASSES):
         progress = np.hstack(list(results.learning_progress(known, components).values()))
-        gaps = spectral.unresolved(times, progress)
+        gaps = [
+            (start, end)
+            for start, end in spectral.unresolved(times, progress)
+            if (end - start) / size > 4 * finest * end
+        ]
         if not gaps:
             break
-        shares = np.array_split(np.arange(len(trajectory.times) - 1), len(gaps))
+        shares = np.array_split(np.arange(size - 1), len(gaps))
         inside = [
             np.linspace(start, end, len(share) + 1)[1:]
             for (start, end), share in zip(gaps, shares, strict=True)
@@ -140,7 +145,6 @@ def simulate(config: Config, progress: Callable[[float], None] | None = None) ->
         `predicted_learning_time`. Coordinates hold each class's count, weight and group, and each
         component's and block's target. The attributes hold the Config as JSON, the `status`, and
         the origin. Each variable's own attributes say what it is.
-
     """
     problem = make_problem(config)
     components = spectral.components(problem)

@@ -161,15 +161,17 @@ def test_another_listener_compiles_nothing(tiny, caplog):
         {"imbalance_ratio": 1000.0, "coupling": 1.0},
         {"imbalance_ratio": 1000.0, "coupling": 1.0, "loss": "squared"},
         {"weight_exponent": -3.0},
+        {"imbalance_ratio": 1000.0, "coupling": 1.0, "dtype": "float32"},
+        {"coupling": 1.0, "num_saves": 2},
     ],
 )
 def test_learning_times_do_not_depend_on_the_saved_times(run, changes):
     """Fifty saves over a run in which one block is learned within the first of them."""
-    coarse, fine = run(**changes), run(**changes, num_saves=20_000)
+    coarse, fine = run(**changes), run(**{**changes, "num_saves": 20_000})
     for name in ("learning_time", "block_learning_time", "class_learning_time"):
         # a crossing is read by a straight line from a jump of at most a tenth of the target
         np.testing.assert_allclose(coarse[name], fine[name], rtol=0.01)
-    np.testing.assert_allclose(coarse.strength[-1], fine.strength[-1], rtol=1e-9)
+    np.testing.assert_allclose(coarse.strength[-1], fine.strength[-1], rtol=1e-4)  # float32 too
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e-20])
