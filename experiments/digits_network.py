@@ -18,6 +18,7 @@ from sklearn.metrics import confusion_matrix
 import ssm
 from experiments import data
 from ssm import spectral, weights
+from ssm.problem import membership
 
 METHODS = {"ERM": 0.0, "weighted CE": 1.0}  # the exponent g of the class weights
 
@@ -154,7 +155,7 @@ def without_offset(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     A network's biases make such an offset, which says nothing of an image; the model has none of it
     at balance.
     """
-    members = np.eye(data.NUM_CLASSES)[labels]
+    members = membership(labels, data.NUM_CLASSES)
     shares = (members / members.sum(0)).mean(1)
     return logits - np.einsum("tnk,n->tk", logits, shares)[:, None]
 

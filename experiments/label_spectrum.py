@@ -32,12 +32,16 @@ def step_formulas(config: Config, exponent: float) -> dict[str, float]:
     }
 
 
-def dense_values(config: Config, exponent: float) -> np.ndarray:
-    """Singular values of S Omega, k x n, by a dense decomposition: shape (k,)."""
+def weighted_labels(config: Config, class_weights: np.ndarray) -> np.ndarray:
+    """S Omega in full, k x n."""
     problem = make_problem(config)
-    w = weights.power_law(problem.counts, exponent)
     S = simplex_labels(problem.labels, len(problem.counts))
-    return np.linalg.svd(S * w[problem.labels], compute_uv=False)
+    return S * class_weights[problem.labels]
+
+
+def dense_values(config: Config, class_weights: np.ndarray) -> np.ndarray:
+    """Nonzero singular values of S Omega by a dense decomposition: shape (k - 1,), descending."""
+    return np.linalg.svd(weighted_labels(config, class_weights), compute_uv=False)[:-1]
 
 
 def run(out: Path, quick: bool, report: Callable[[float], None]) -> list[Claim]:
@@ -51,13 +55,12 @@ def run(out: Path, quick: bool, report: Callable[[float], None]) -> list[Claim]:
         config = dataclasses.replace(SWEEP, imbalance_ratio=ratio)
         for name, exponent in WEIGHTINGS.items():
             predicted = step_formulas(config, exponent)
+            w = weights.power_law(config.class_counts, exponent)
             spectrum = spectral.label_spectrum(
-                config.class_counts,
-                weights.power_law(config.class_counts, exponent),
-                class_groups=config.class_groups,
+                config.class_counts, w, class_groups=config.class_groups
             )
             expected = np.array([predicted[block] for block in spectrum.blocks])
-            measured = dense_values(config, exponent)[:-1]
+            measured = dense_values(config, w)
             formulas[name].append(predicted)
             dense[name].append(measured)
             in_order = np.sort(expected)[::-1]
@@ -75,11 +78,10 @@ def run(out: Path, quick: bool, report: Callable[[float], None]) -> list[Claim]:
     def minority_over_majority(class_weights: np.ndarray) -> float:
         """From the dense decomposition, the minority value found by its left vector among
         minorities."""
-        problem = make_problem(config)
-        S = simplex_labels(problem.labels, len(problem.counts))
-        left, values, _ = np.linalg.svd(S * class_weights[problem.labels], full_matrices=False)
+        S = weighted_labels(config, class_weights)
+        left, values, _ = np.linalg.svd(S, full_matrices=False)
         found = [
-            np.abs((left[:, :-1] ** 2)[np.array(problem.class_groups) == group].sum(0) - 1).argmin()
+            np.abs((left[:, :-1] ** 2)[np.array(config.class_groups) == group].sum(0) - 1).argmin()
             for group in ("majority", "minority")
         ]
         return float(values[found[1]] / values[found[0]])
@@ -105,22 +107,17 @@ def run(out: Path, quick: bool, report: Callable[[float], None]) -> list[Claim]:
         at_most(
             "of S Omega, inverse square root: all values equal, largest over smallest - 1",
             1e-12,
-            float(
-                np.ptp(dense["inverse square root"][-1]) / dense["inverse square root"][-1].min()
-            ),
+            _spread(dense["inverse square root"][-1]),
         ),
         at_most(
             "of S Omega^(1/2), inverse frequency: all values equal, largest over smallest - 1",
             1e-12,
-            _spread(config, half),
+            _spread(dense_values(config, half)),
         ),
     ]
 
 
-def _spread(config: Config, class_weights: np.ndarray) -> float:
-    problem = make_problem(config)
-    S = simplex_labels(problem.labels, len(problem.counts))
-    values = np.linalg.svd(S * class_weights[problem.labels], compute_uv=False)[:-1]
+def _spread(values: np.ndarray) -> float:
     return float(np.ptp(values) / values.min())
 
 

@@ -150,11 +150,12 @@ def simulate(config: Config, progress: Callable[[float], None] | None = None) ->
     components = spectral.components(problem)
     params = model.initial_params(config, problem)
     t1 = theory.automatic_t1(config, problem) if config.t1 is None else config.t1
+    observer = make_observer(config, problem, params, components)
     follow = functools.partial(
         dynamics.gradient_flow,
         params,
-        dynamics.make_columns(problem, config.loss),
-        observe=make_observer(config, problem, params, components),
+        observer.columns,
+        observe=observer,
         rtol=config.rtol,
         atol=config.absolute_tolerance,
         solver=config.solver,

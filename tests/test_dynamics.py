@@ -15,10 +15,8 @@ from ssm.problem import make_problem
 LOSSES = ["squared", "cross_entropy"]
 COUPLINGS = [0.0, 0.1, 0.5, 1.0]
 EXPONENTS = [0.0, 0.5, 1.0]
-
-
-def components_of(problem):
-    return spectral.components(problem)
+# A step's error is rtol; a few hundred of them stay below 1e-6.
+SPECTRAL = {"loss": "squared", "init": "spectral", "rtol": 1e-9, "atol": 1e-12}
 
 
 def follow(config, params, problem=None):
@@ -26,7 +24,7 @@ def follow(config, params, problem=None):
     problem = make_problem(config) if problem is None else problem
     config = dataclasses.replace(config, save_state=True)
     t1 = theory.automatic_t1(config, problem) if config.t1 is None else config.t1
-    observer = simulation.make_observer(config, problem, params, components_of(problem))
+    observer = simulation.make_observer(config, problem, params, spectral.components(problem))
     return dynamics.gradient_flow(
         params,
         dynamics.make_columns(problem, config.loss),
@@ -40,17 +38,10 @@ def follow(config, params, problem=None):
 @pytest.mark.parametrize("profile", [{}, {"profile": "long_tailed"}])
 @pytest.mark.parametrize("dim", [3, 6])
 def test_spectral_start_follows_the_sigmoid(run, tiny, profile, dim):
-    # A step's error is rtol; a few hundred of them stay below 1e-6.
-    changes = {
-        "loss": "squared",
-        "init": "spectral",
-        "rtol": 1e-9,
-        "atol": 1e-12,
-        "feature_dim": dim,
-    }
+    changes = {**SPECTRAL, "feature_dim": dim}
     ds = run(**changes, **profile)
     problem = make_problem(tiny(**changes, **profile))
-    components = components_of(problem)
+    components = spectral.components(problem)
     target = components.singular_values
     exact = theory.sigmoid(ds.time.values, target / problem.counts.sum(), np.full(3, 1e-6), target)
     assert np.max(np.abs(ds.strength.values - exact) / target) < 1e-6
@@ -60,16 +51,9 @@ def test_spectral_start_follows_the_sigmoid(run, tiny, profile, dim):
 @pytest.mark.parametrize("coupling", COUPLINGS)
 @pytest.mark.parametrize("exponent", EXPONENTS)
 def test_weighted_and_coupled_contrasts_follow_the_sigmoid(run, tiny, exponent, coupling):
-    changes = {
-        "loss": "squared",
-        "init": "spectral",
-        "rtol": 1e-9,
-        "atol": 1e-12,
-        "weight_exponent": exponent,
-        "coupling": coupling,
-    }
+    changes = {**SPECTRAL, "weight_exponent": exponent, "coupling": coupling}
     ds, problem = run(**changes), make_problem(tiny(**changes))
-    components = components_of(problem)
+    components = spectral.components(problem)
     rates = theory.component_growth_rates(problem, components)
     exact = theory.sigmoid(ds.time.values, rates, ds.strength.values[0], components.singular_values)
     contrasts = components.blocks != "cross"
@@ -91,7 +75,7 @@ def test_measured_growth_rates(run, tiny, exponent, coupling, loss):
         "rtol": 1e-8,
     }
     problem = make_problem(tiny(**changes))
-    components = components_of(problem)
+    components = spectral.components(problem)
     rates = theory.component_growth_rates(problem, components)
     # The fastest block grows by 30 e-folds, from about 1e-18 to 1e-5, which leaves the slowest, at a quarter of its rate or
     # more, above the rounding of the fastest. Of its 7.5 e-folds the last 3 are measured: the decaying half of the start is
@@ -261,7 +245,7 @@ def test_block_curves_are_exact_for_a_lone_block():
         params.W,
         problem.class_means(params.H),
         problem,
-        components_of(problem),
+        spectral.components(problem),
         ds.time.values,
         "squared",
     )

@@ -9,10 +9,6 @@ from ssm.model import initial_params
 from ssm.problem import make_problem, simplex_labels
 
 
-def components_of(problem):
-    return spectral.components(problem)
-
-
 def dense_kernel_root(problem):
     same = problem.labels[:, None] == problem.labels
     c = float(problem.coupling)
@@ -34,13 +30,13 @@ def test_growth_rates_are_singular_values_of_the_flow(tiny, coupling, exponent, 
     )
     np.testing.assert_allclose(modes.singular_values / n, dense, rtol=1e-12)
     if not profile:  # the blocks of STEP are growing modes by themselves
-        rates = theory.component_growth_rates(problem, components_of(problem))
+        rates = theory.component_growth_rates(problem, spectral.components(problem))
         np.testing.assert_allclose(np.sort(rates)[::-1], dense, rtol=1e-12)
 
 
 def test_growth_rates_of_step_classes(tiny):
     problem = make_problem(tiny(coupling=0.25, weight_exponent=0.7))
-    rates = theory.component_growth_rates(problem, components_of(problem))
+    rates = theory.component_growth_rates(problem, spectral.components(problem))
     own = theory.class_growth_rates(problem)
     np.testing.assert_allclose(rates[[0, 2]], own[[0, 2]], rtol=1e-12)
     n, w = problem.counts, problem.class_weights
@@ -49,9 +45,9 @@ def test_growth_rates_of_step_classes(tiny):
 
 def test_components_that_weights_mix_have_no_rate_of_their_own(tiny):
     weighted = make_problem(tiny(profile="long_tailed", weight_exponent=1.0))
-    assert np.isnan(theory.component_growth_rates(weighted, components_of(weighted))).all()
+    assert np.isnan(theory.component_growth_rates(weighted, spectral.components(weighted))).all()
     plain = make_problem(tiny(profile="long_tailed"))
-    components = components_of(plain)
+    components = spectral.components(plain)
     np.testing.assert_allclose(
         theory.component_growth_rates(plain, components),
         components.singular_values / plain.counts.sum(),
@@ -132,7 +128,9 @@ def test_predictions_need_a_separable_component_and_enough_width(tiny):
     def predicted(**changes):
         config = tiny(**changes)
         problem = make_problem(config)
-        return np.isnan(theory.predicted_learning_times(config, problem, components_of(problem)))
+        return np.isnan(
+            theory.predicted_learning_times(config, problem, spectral.components(problem))
+        )
 
     np.testing.assert_array_equal(predicted(loss="squared"), [False, False, False])
     np.testing.assert_array_equal(predicted(loss="cross_entropy"), [False, True, False])
@@ -154,10 +152,10 @@ def test_the_expected_start_is_the_mean_over_draws(tiny, init, coupling):
         params = initial_params(config, problem)
         root = np.sqrt(problem.counts / problem.kernel_eigenvalues)[:, None]
         features = root * problem.class_means(params.H).T
-        factors = components_of(problem).left.T @ (params.W + features) / 2
+        factors = spectral.components(problem).left.T @ (params.W + features) / 2
         strengths.append((factors**2).sum(1))
     error = np.std(strengths, axis=0) / 20
-    components = components_of(problem)
+    components = spectral.components(problem)
     expected = (components.left**2).T @ theory.expected_start_strength(config, problem)
     assert (np.abs(np.mean(strengths, axis=0) - expected) < 4 * error).all()
 
@@ -167,7 +165,7 @@ def test_block_curves_need_enough_width(tiny):
         config = tiny(loss="squared", feature_dim=dim)
         problem = make_problem(config)
         W, H = initial_params(config, problem)
-        components = components_of(problem)
+        components = spectral.components(problem)
         means = problem.class_means(H)
         curves = theory.block_curves(W, means, problem, components, np.array([0.0, 9.0]), "squared")
         assert np.isfinite(curves).all() == known and np.isnan(curves).all() != known
