@@ -10,22 +10,24 @@ from ssm.checks import InputError
 from ssm.config import Config
 
 if TYPE_CHECKING:
-    from ssm.results import load, save
     from ssm.simulation import simulate
+    from ssm.stores import load, save
+    from ssm.sweeping import sweep
     from ssm.tracking import track
 
-__all__ = ["Config", "InputError", "load", "save", "simulate", "track"]
+__all__ = ["Config", "InputError", "load", "save", "simulate", "sweep", "track"]
 
 # What needs JAX or xarray is imported on first use: `ssm --help` should not wait for it.
 _HOMES = {
     "simulate": "ssm.simulation",
     "track": "ssm.tracking",
-    "load": "ssm.results",
-    "save": "ssm.results",
+    "sweep": "ssm.sweeping",
+    "load": "ssm.stores",
+    "save": "ssm.stores",
 }
 
 
-_MODULES = ("losses", "plotting", "results", "spectral", "theory", "weights")
+_MODULES = ("losses", "plotting", "reduction", "results", "spectral", "theory", "weights")
 
 
 def __dir__() -> list[str]:

@@ -8,18 +8,19 @@ import io
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from ssm import background
-from ssm.checks import InputError
+from ssm.checks import InputError, integer, refuse
 from ssm.config import Config
 from ssm.files import check_store
 
 if TYPE_CHECKING:
+    import distributed
     import xarray as xr
 
 Report = Callable[[float], None]
@@ -51,16 +52,78 @@ class Run:
 
 
 @dataclasses.dataclass
+class Sweep:
+    """Run every combination of some fields' values, on this machine or many, into a store that
+    goes on where it was left.
+
+    Example: ssm sweep --grid imbalance_ratio=1:1000:7:log --grid weight_exponent=0,0.5,1
+    --grid seed=0..9 --loss squared --out sweep.zarr
+    """
+
+    config: tyro.conf.OmitArgPrefixes[Config]
+    grid: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """An axis, once for each: `FIELD=A,B,C`; `FIELD=A..B` (all integers); `FIELD=A:B:N` (N numbers
+    evenly spaced), `FIELD=A:B:N:log` (by equal factors). Values that are lists stand between
+    semicolons: `counts=50,5;500,50`."""
+    out: Path = Path("sweep.zarr")
+    """The zarr store to write. One that exists goes on, if it is of the same grid and flags."""
+    chunk_size: int | None = None
+    """Most runs of a chunk, all that an interrupted sweep does again. Left out: chosen by memory
+    and work."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler, tcp://HOST:PORT, whose workers compute the chunks. Left out:
+    this machine's cores do."""
+    workers: int | None = None
+    """Start a Dask cluster of this many processes on this machine instead."""
+
+    def __call__(self) -> None:
+        from ssm import grids, results, stores
+
+        axes = dict(map(grids.parse_axis, self.grid))
+        if len(axes) < len(self.grid):
+            raise refuse("grid", list(self.grid), "one axis a field")
+        shown = _Runs("sweeping")
+
+        def work() -> xr.Dataset:
+            from ssm.sweeping import sweep
+
+            with _client(self.scheduler, self.workers) as client:
+                return sweep(
+                    axes,
+                    self.config,
+                    self.out,
+                    client,
+                    chunk_size=self.chunk_size,
+                    progress=shown.count,
+                )
+
+        try:
+            with shown.bar:
+                dataset = background.run(work, shown.update)
+        except KeyboardInterrupt:
+            background.leave_interrupted(
+                f"ssm: interrupted; the same command goes on with {self.out}"
+            )
+        origins = stores.SweepStore(self.out).origins()
+        _summarise_sweep(results.sweep_facts(dataset, origins), dataset, self.out)
+
+
+@dataclasses.dataclass
 class Show:
     """Print what a store holds: how it was made, how it ended, and when each block was learned."""
 
     store: tyro.conf.Positional[Path]
-    """A store written by `ssm run` or `ssm track`."""
+    """A store written by `ssm run`, `ssm sweep` or `ssm track`."""
 
     def __call__(self) -> None:
-        from ssm import results
+        from ssm import results, stores
 
-        _summarise(results.load(self.store), self.store)
+        dataset = stores.load(self.store)
+        if dataset.attrs["format"] == results.SWEEP_FORMAT:
+            origins = stores.SweepStore(self.store).origins()
+            _summarise_sweep(results.sweep_facts(dataset, origins), dataset, self.store)
+        else:
+            _summarise(dataset, self.store)
 
 
 @dataclasses.dataclass
@@ -68,23 +131,35 @@ class Plot:
     """Draw one picture of a store.
 
     Example: ssm plot balanced.zarr --kind accuracy --out accuracy.png
+    Example: ssm plot sweep.zarr --kind heatmap --axes imbalance_ratio weight_exponent
     """
 
     store: tyro.conf.Positional[Path]
-    """A store written by `ssm run` or `ssm track`."""
-    kind: Literal["blocks", "classes", "accuracy", "loss", "singular_values"] = "blocks"
-    """What to draw over time."""
+    """A store written by `ssm run`, `ssm sweep` or `ssm track`."""
+    kind: (
+        Literal["blocks", "classes", "accuracy", "loss", "singular_values", "heatmap", "curves"]
+        | None
+    ) = None
+    """What to draw: over time, and for a sweep a `heatmap` over two axes of the ratio of learning
+    times, or `curves` for each value of one axis. Left out: `blocks`, for a sweep `curves`."""
+    axes: tuple[str, ...] = ()
+    """Axes of a sweep, two for `heatmap`, one for `curves`. Left out: the first that will do."""
     out: Path | None = None
     """The picture to write, .png, .pdf or .svg. Left out: STORE-KIND.png in this folder."""
     overwrite: bool = False
     """Replace the picture if it exists."""
 
     def __call__(self) -> None:
-        from ssm import plotting, results
+        from ssm import plotting, results, stores
 
-        out = Path(f"{self.store.stem}-{self.kind}.png") if self.out is None else self.out
+        if self.out is not None:
+            plotting.check_picture(self.out, self.overwrite)
+        dataset = stores.load(self.store)
+        swept = dataset.attrs["format"] == results.SWEEP_FORMAT
+        kind = self.kind or ("curves" if swept else "blocks")
+        out = Path(f"{self.store.stem}-{kind}.png") if self.out is None else self.out
         plotting.check_picture(out, self.overwrite)
-        plotting.save_figure(plotting.figure(results.load(self.store), self.kind), out)
+        plotting.save_figure(plotting.figure(dataset, kind, axes=self.axes), out)
         print(out)
 
 
@@ -114,6 +189,7 @@ class Track:
 
 Command = (
     Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Show, tyro.conf.subcommand("show")]
     | Annotated[Plot, tyro.conf.subcommand("plot")]
     | Annotated[Track, tyro.conf.subcommand("track")]
@@ -150,7 +226,7 @@ def parse(command: Any, prog: str, description: str, arguments: list[str]) -> An
                 raise cause from None
             cause = cause.__context__
         said = _one_line(complaint.getvalue())
-        named = [a for a in arguments[:1] if a in ("run", "show", "plot", "track")]
+        named = [a for a in arguments[:1] if a in ("run", "sweep", "show", "plot", "track")]
         raise InputError(f"{said}; see {' '.join([prog, *named])} --help") from None
 
 
@@ -177,10 +253,81 @@ def _with_progress(what: str, work: Callable[[Report], xr.Dataset]) -> xr.Datase
         )
 
 
-def _save(dataset: xr.Dataset, out: Path, overwrite: bool) -> None:
-    from ssm import results
+class _Runs:
+    """A progress bar over runs, with their rate and the time left."""
 
-    results.save(dataset, out, overwrite=overwrite)
+    def __init__(self, what: str) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        console = Console(stderr=True)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self.task = self.bar.add_task(what, total=None, rate="")
+        self.done = self.total = 0
+        self.begun: tuple[float, int] | None = None
+
+    def count(self, done: int, total: int) -> None:
+        """Take note of how many runs are done; called from another thread."""
+        self.begun = self.begun or (time.monotonic(), done)
+        self.done, self.total = done, total
+
+    def update(self) -> None:
+        """Show it."""
+        if self.begun is not None:
+            seconds, fresh = time.monotonic() - self.begun[0], self.done - self.begun[1]
+            rate = f"{fresh / seconds:.3g} runs/s" if fresh and seconds > 1 else ""
+            self.bar.update(self.task, completed=self.done, total=self.total, rate=rate)
+
+
+@contextlib.contextmanager
+def _client(scheduler: str | None, workers: int | None) -> Iterator[distributed.Client | None]:
+    """A client of the cluster that was asked for, None without one."""
+    if scheduler is None and workers is None:
+        yield None
+        return
+    name, value = ("workers", workers) if scheduler is None else ("scheduler", scheduler)
+    if None not in (scheduler, workers):
+        raise refuse("scheduler", scheduler, "left out where --workers are started")
+    try:
+        import distributed
+    except ImportError:
+        raise refuse(
+            name, value, "left out unless Dask is there: pip install 'ssm[cluster]'"
+        ) from None
+    if scheduler is None:
+        number = integer("workers", workers, 1, 10_000)
+        options: dict[str, Any] = {"n_workers": number, "threads_per_worker": 1}
+        options |= {"dashboard_address": None, "silence_logs": 50}
+    else:
+        options = {"address": scheduler, "timeout": "10s"}
+    try:
+        client = distributed.Client(**options)
+    except (OSError, ValueError, TypeError) as error:
+        allowed = f"the address of a Dask scheduler that answers ({type(error).__name__})"
+        raise refuse(name, value, allowed) from None
+    with client:
+        yield client
+
+
+def _save(dataset: xr.Dataset, out: Path, overwrite: bool) -> None:
+    from ssm import stores
+
+    stores.save(dataset, out, overwrite=overwrite)
     _summarise(dataset, out)
     if dataset.attrs["status"] not in ("finished", "tracked"):
         print(f"ssm: the run ended early: {dataset.attrs['status']}", file=sys.stderr)
@@ -200,6 +347,23 @@ def _summarise(dataset: xr.Dataset, store: Path) -> None:
         "block", "components", "target", "reached / target", "half reached at", "predicted"
     )
     for row in results.block_table(dataset):
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"{'store':>12}  {store}", soft_wrap=True, markup=False)
+
+
+def _summarise_sweep(facts: dict[str, str], dataset: xr.Dataset, store: Path) -> None:
+    """Print a sweep's origin, and how its runs learned the blocks."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ssm import results
+
+    console = Console(highlight=False)
+    for name, value in facts.items():
+        console.print(f"{name:>12}  {value}", soft_wrap=True, markup=False)
+    table = Table("block", "runs that learned it", "half reached at, first", "median", "last")
+    for row in results.sweep_table(dataset):
         table.add_row(*row)
     console.print(table)
     console.print(f"{'store':>12}  {store}", soft_wrap=True, markup=False)

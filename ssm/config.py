@@ -12,9 +12,9 @@ from ssm import checks, profiles
 
 Profile = Literal["step", "long_tailed", "custom"]
 Loss = Literal["cross_entropy", "squared"]
-Init = Literal["gaussian", "balanced", "spectral"]
+Init = Literal["gaussian", "balanced", "spectral", "collapsed"]
 Spacing = Literal["linear", "log"]
-Solver = Literal["tsit5", "dopri5", "dopri8"]
+Solver = Literal["tsit5", "dopri5"]
 DType = Literal["float64", "float32"]
 
 LARGEST_COUNT = 2**53  # beyond it a count is no longer exact as a float64
@@ -69,8 +69,8 @@ class Config:
     """Width d of the features. Below k - 1 the labels cannot be interpolated, which is allowed and
     reported."""
     init: Init = "gaussian"
-    """Start: `gaussian` entries, `balanced` (the conserved matrix is zero), or `spectral` (every
-    component alike)."""
+    """Start: `gaussian` entries, `balanced` (the conserved matrix is zero), `spectral` (every
+    component alike), or `collapsed` (Gaussian, all features of a class equal)."""
     init_scale: float = 1e-3
     """Size of the start: standard deviation of the entries of W and H; a spectral start has product
     strength scale^2. In [1e-70, 1e70], for float32 [1e-18, 1e18], so that its square can be told
@@ -152,15 +152,18 @@ class Config:
         if self.t1 is not None:
             out["t1"] = checks.real("t1", self.t1, 0, open_ends="(")
         out |= self._checked_classes(out)
-        num_columns = out["num_classes"] if out["coupling"] == 1 else sum(_class_counts(out))
+        columns, num_columns = _feature_columns(out)
         size = (out["num_classes"] + num_columns) * out["feature_dim"]
         if max(size, out["num_classes"] * num_columns) > LARGEST_STATE:
             raise checks.refuse(
                 "feature_dim",
                 out["feature_dim"],
                 f"small enough, and so the classes and their counts, that W and H, here with {num_columns} feature columns, "
-                f"and the logits hold at most {LARGEST_STATE} numbers (coupling=1 needs one column a class)",
+                f"and the logits hold at most {LARGEST_STATE} numbers (the squared loss, coupling=1 and "
+                "init=collapsed need only some columns a class)",
             )
+        if columns == "coordinates":  # which are kept as the samples they stand for
+            size = (out["num_classes"] + sum(_class_counts(out))) * out["feature_dim"]
         if out["save_state"] and size * out["num_saves"] > LARGEST_STATE:
             raise checks.refuse(
                 "save_state",
@@ -244,6 +247,17 @@ class Config:
         ) * num_minority
 
     @property
+    def columns(self) -> Literal["samples", "classes", "coordinates"]:
+        """What the feature columns of the run stand for: whole `classes` where all features of a
+        class stay equal, else `coordinates` of each class (squared loss), else `samples`."""
+        return _feature_columns(vars(self))[0]
+
+    @property
+    def num_columns(self) -> int:
+        """Number of feature columns m."""
+        return _feature_columns(vars(self))[1]
+
+    @property
     def absolute_tolerance(self) -> float:
         """`atol`, or init_scale x rtol where it is left out."""
         return self.init_scale * self.rtol if self.atol is None else self.atol
@@ -277,3 +291,17 @@ def _class_counts(fields: Mapping[str, Any]) -> tuple[int, ...]:
     if fields["profile"] == "step":
         return profiles.step_counts(*shape, fields["minority_fraction"], fields["minority_count"])
     return profiles.long_tailed_counts(*shape, fields["minority_count"])
+
+
+def _feature_columns(
+    fields: Mapping[str, Any],
+) -> tuple[Literal["samples", "classes", "coordinates"], int]:
+    """What feature columns stand for under checked Config fields, and how many there are."""
+    num_classes = fields["num_classes"]
+    if fields["coupling"] == 1 or fields["init"] in ("spectral", "collapsed"):
+        return "classes", num_classes
+    if fields["loss"] == "squared":
+        # the rows of a balanced start are combinations of k rows, those of a Gaussian one are d
+        rows = num_classes if fields["init"] == "balanced" else fields["feature_dim"]
+        return "coordinates", num_classes * (rows + 1)
+    return "samples", sum(_class_counts(fields))

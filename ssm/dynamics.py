@@ -1,28 +1,29 @@
 """Gradient flow of the small-scale model, observed inside the solve.
 
-    dW/dt = -G H^T        dH/dt = -W^T G K        G = dL/dZ, column i: r_i dl/dz_i
+    dW/dt = -G H^T        dH/dt = -W^T G K        G = dL/dZ, column j: r_j dl/dz_j
 
-It is given what to observe and knows nothing of what theory expects.
+An explicit Runge-Kutta pair with error control (Hairer, Norsett, Wanner 1993, II.4), its stages
+unrolled into one compiled loop: about the cost of the field itself, where a general solver spends
+as much again on its own bookkeeping. It is given what to observe and knows nothing of what theory
+expects.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from ssm import losses, model
+from ssm import model
+from ssm.columns import Columns
 from ssm.model import Params
-from ssm.problem import Problem, membership
-
-SOLVERS = {"tsit5": diffrax.Tsit5, "dopri5": diffrax.Dopri5, "dopri8": diffrax.Dopri8}
 
 FINISHED, OUT_OF_STEPS, STEP_TOO_SMALL, NOT_FINITE = (
     "finished",
@@ -30,19 +31,40 @@ FINISHED, OUT_OF_STEPS, STEP_TOO_SMALL, NOT_FINITE = (
     "step too small",
     "not finite",
 )
+LEVEL = 0.5  # the share of its target at which a watched series counts as there
 
 
-class Columns(eqx.Module):
-    """What the flow needs to know of the feature columns and their loss."""
+class Observe(Protocol):
+    """What a run is asked, as a pytree, so that runs of one shape share a compilation."""
 
-    labels: Int[Any, " m"]
-    risk_weights: Float[Any, " m"]
-    class_columns: Float[Any, "m k"]
-    coupling: Float[Any, ""] | None
-    """None where columns move alone: free features, and shared ones, whose columns are whole
-    classes."""
-    loss: str = eqx.field(static=True)
-    """`squared` or `cross_entropy`."""
+    def __call__(self, params: Params) -> dict[str, Any]:
+        """Named arrays, asked at every saved time."""
+        ...
+
+    def summarise(self, observed: dict[str, Any]) -> dict[str, Any]:
+        """What is kept of them, asked of the host arrays of all times reached, time first."""
+        ...
+
+    def watch(self, params: Params) -> Any:
+        """Series (s,) whose first crossing of `LEVEL` is timed, asked at every step."""
+        ...
+
+
+class Flow(NamedTuple):
+    """One solve: all that its compiled loop is given. Arrays throughout; a Python number would
+    compile anew for each value."""
+
+    params: Params
+    """The start, W (k x d) and H (d x m)."""
+    columns: Columns
+    observe: Any
+    """An `Observe`."""
+    times: Float[Any, " t"]
+    """Ascending, flow time, the first the time of the start."""
+    rtol: Any
+    atol: Any
+    """Tolerances of one step."""
+    max_steps: Any
 
 
 class Trajectory(NamedTuple):
@@ -50,107 +72,342 @@ class Trajectory(NamedTuple):
 
     times: Float[np.ndarray, " t"]
     observations: dict[str, np.ndarray]
+    crossings: Float[np.ndarray, " s"]
+    """When each watched series first reached `LEVEL`, NaN where it did not."""
     status: str
     """`finished`, `out of steps`, `step too small` or `not finite`."""
     num_steps: int
 
 
-def make_columns(problem: Problem, loss: str) -> Columns:
-    """The columns of a problem, as host arrays."""
-    alone = problem.shared or problem.coupling == 0
-    return Columns(
-        labels=problem.labels,
-        risk_weights=problem.risk_weights,
-        class_columns=membership(problem.labels, len(problem.counts)),
-        coupling=None if alone else problem.coupling,
-        loss=loss,
-    )
+class Pair(NamedTuple):
+    """An explicit Runge-Kutta pair of order 5 and 4 whose last stage is the next step's first."""
+
+    stages: tuple[np.ndarray, ...]
+    """Weights of the derivatives known so far, for each stage but the first; the last is the
+    solution."""
+    error: np.ndarray
+    dense: np.ndarray
+    """(4, stages): at share x of the step derivative i has weight sum_p dense[p, i] x^(p + 1)."""
 
 
-def vector_field(t: Any, params: Params, columns: Columns) -> Params:
+def _pair(tableau: diffrax.ButcherTableau, middle: Sequence[float]) -> Pair:
+    """A pair with the quartic through both ends of a step, their slopes, and its middle."""
+    first, *_, last = np.eye(len(tableau.b_sol))
+    slope, value = np.arange(1, 5), np.ones(4)
+    powers = np.stack([value * (slope == 1), slope, value, 0.5**slope])
+    known = np.stack([first, last, np.array(tableau.b_sol), np.array(middle)])
+    rows = tuple(np.array(row) for row in tableau.a_lower)
+    return Pair(rows, np.array(tableau.b_error), np.linalg.solve(powers, known))
+
+
+# The middles: the free interpolants of Tsitouras 2011 at 1/2, and of Shampine 1986.
+PAIRS = {
+    "tsit5": _pair(
+        diffrax.Tsit5.tableau,
+        (
+            0.10741235230096871,
+            0.01135625,
+            0.39560903056045305,
+            -0.34475214352593553,
+            1.3161853649581645,
+            -1.0170608542936508,
+            0.03125,
+        ),
+    ),
+    "dopri5": _pair(
+        diffrax.Dopri5.tableau,
+        (
+            6025192743 / 30085553152 / 2,
+            0.0,
+            51252292925 / 65400821598 / 2,
+            -2691868925 / 45128329728 / 2,
+            187940372067 / 1594534317056 / 2,
+            -1776094331 / 19743644256 / 2,
+            11237099 / 235043384 / 2,
+        ),
+    ),
+}
+
+
+def vector_field(params: Params, columns: Columns) -> Params:
     """(dW/dt, dH/dt) at `params`."""
-    del t
     W, H = params
-    gradient = (
-        losses.LOSSES[columns.loss].logit_gradient(W @ H, columns.labels)
-        * columns.risk_weights[None]
-    )
-    coupled = model.couple(gradient, columns.class_columns, columns.coupling)
-    return Params(-gradient @ H.T, -W.T @ coupled)
+    gradient = columns.logit_gradient(W @ H) * columns.risk_weights[None]
+    # a transposed left factor would be multiplied at half the speed, on a CPU
+    transposed = jax.lax.optimization_barrier(-W.T)
+    return Params(-gradient @ H.T, transposed @ model.couple(gradient, columns))
 
 
 def gradient_flow(
-    params: Params,
-    columns: Columns,
-    times: Float[np.ndarray, " t"],
-    observe: Callable[[Params], dict[str, Any]],
+    flow: Flow,
     *,
-    rtol: float,
-    atol: float,
     solver: str = "tsit5",
-    max_steps: int = 100_000,
     progress: Callable[[float], None] | None = None,
 ) -> Trajectory:
-    """Follow the gradient flow from `params` through `times`, with error control, in the default
-    JAX float type.
+    """Follow the gradient flow through the times of `flow`, with error control, in the default JAX
+    float type.
 
     A run that cannot go on is a result: its Trajectory has the status, and NaN from there on. Runs
-    of one shape, loss and solver share one compilation; times and tolerances are arrays.
+    of one shape, loss and solver share one compilation.
 
     Args:
-        params: the start, W (k x d) and H (d x m).
-        times: ascending, flow time, the first the time of the start.
-        observe: a pytree that maps Params to named arrays; called inside the solve at each time.
-        rtol, atol: tolerances of one step.
         progress: called now and then with the share of the time done.
     """
-    # arrays, since a Python float would compile anew for each value
-    tolerances = np.asarray(rtol), np.asarray(atol)
     # what float32 cannot hold makes a run that is not finite, which is said in its status
     with _reporting_to(progress), np.errstate(over="ignore"):
-        raw_times, observations, result, num_steps = jax.block_until_ready(
-            _solve(params, columns, times, observe, tolerances, solver, max_steps, bool(progress))
-        )
-    kept = {name: np.array(values) for name, values in observations.items()}
-    reached = np.isfinite(raw_times)
+        return _trajectory(flow, jax.device_get(_solve(flow, solver, progress is not None)))
+
+
+def gradient_flows(flows: Sequence[Flow], *, solver: str = "tsit5") -> list[Trajectory]:
+    """The same for many flows of one shape, batched: for accelerators, which one run cannot fill.
+
+    On a CPU batched loops are slower than one run after the other.
+    """
+    with np.errstate(over="ignore"):
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *flows)
+        solved = jax.device_get(_solve_batch(stacked, solver))
+    return [
+        _trajectory(flow, jax.tree.map(lambda leaf, i=i: leaf[i], solved))
+        for i, flow in enumerate(flows)
+    ]
+
+
+def shape_of(flow: Flow, solver: str) -> Any:
+    """What decides whether two flows share a compilation."""
+    leaves, structure = jax.tree.flatten(flow)
+    return solver, structure, tuple((np.shape(x), np.result_type(x).kind) for x in leaves)
+
+
+def num_compilations() -> int:
+    """How many times a flow was compiled (or read from a cache on disk) in this process."""
+    return len(_traced)
+
+
+_traced: list[str] = []  # a solver's name each time a solve is traced, once a compilation
+
+
+def _trajectory(flow: Flow, solved: dict[str, Any]) -> Trajectory:
+    """A solve as a Trajectory, its status read off."""
+    observed = solved["observations"]
+    num_reached, num_times = int(solved["num_saved"]), len(flow.times)
     finite = np.logical_and.reduce(
-        [np.isfinite(values).reshape(len(values), -1).all(axis=1) for values in kept.values()]
+        [
+            np.isfinite(x[:num_reached]).reshape(num_reached, -1).all(axis=1)
+            for x in observed.values()
+        ]
     )
-    for values in kept.values():
-        values[~np.logical_and.accumulate(reached & finite)] = np.nan
-    if not finite[reached].all():
+    if not finite.all():
         status = NOT_FINITE
-    elif result == diffrax.RESULTS.successful:
+    elif num_reached == num_times:
         status = FINISHED
-    elif result == diffrax.RESULTS.max_steps_reached:
+    elif solved["num_steps"] >= flow.max_steps:
         status = OUT_OF_STEPS
     else:
         status = STEP_TOO_SMALL
-    return Trajectory(np.asarray(times), kept, status, int(num_steps))
+    good = int(np.logical_and.accumulate(finite).sum())
+    kept = flow.observe.summarise({name: values[:good] for name, values in observed.items()})
+    for name, values in kept.items():
+        missing = np.full((num_times - good, *values.shape[1:]), np.nan, values.dtype)
+        kept[name] = np.concatenate([values, missing])
+    crossings = np.array(solved["crossings"])
+    return Trajectory(np.asarray(flow.times), kept, crossings, status, int(solved["num_steps"]))
 
 
-@eqx.filter_jit
-def _solve(params, columns, times, observe, tolerances, solver, max_steps, progress):
-    params, columns, times = jax.tree.map(jnp.asarray, (params, columns, times))
-    rtol, atol = (jnp.asarray(x, times.dtype) for x in tolerances)
-    span = times[-1] - times[0]
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(vector_field),
-        SOLVERS[solver](),
-        t0=times[0],
-        t1=times[-1],
-        dt0=None,
-        y0=params,
-        args=columns,
-        saveat=diffrax.SaveAt(ts=times, fn=lambda t, y, args: observe(y)),
-        stepsize_controller=diffrax.PIDController(
-            rtol=rtol, atol=atol, dtmin=span * jnp.finfo(times.dtype).eps / 16
+class _Loop(NamedTuple):
+    """What one step hands to the next."""
+
+    time: Array
+    params: Params
+    slope: Params
+    step: Array
+    """Length of the next step."""
+    num_steps: Array
+    num_saved: Array
+    saved: dict[str, Array]
+    watched: Array
+    bracket: Array
+    """(6, s): for each watched series the step it crossed in: start, length, values, slopes."""
+    reported: Array
+
+
+def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
+    """The whole solve, one loop over steps."""
+    _traced.append(solver)
+    flow = jax.tree.map(jnp.asarray, flow)
+    times, observe = flow.times, flow.observe
+    pair = jax.tree.map(lambda x: np.asarray(x, times.dtype), PAIRS[solver])
+    real = (flow.columns.multiplicity > 0).astype(times.dtype)
+    start, end = times[0], times[-1]
+    smallest = (end - start) * jnp.finfo(times.dtype).eps / 16
+
+    def field(params: Params) -> Params:
+        return vector_field(params, flow.columns)
+
+    def size(x: Params, scale: Params) -> Array:
+        """Root mean square of x over its tolerance, padding left out."""
+        W, H = jax.tree.map(lambda a, s: (a / s) ** 2, x, scale)
+        return jnp.sqrt((W.sum() + (H.sum(0) * real).sum()) / (W.size + H.shape[0] * real.sum()))
+
+    def tolerance(*params: Params) -> Params:
+        return jax.tree.map(
+            lambda *x: flow.atol + flow.rtol * functools.reduce(jnp.maximum, map(jnp.abs, x)),
+            *params,
+        )
+
+    def advance(params: Params, slopes: Sequence[Params], weights: Any) -> Params:
+        return jax.tree.map(lambda y, *k: _weighted_sum(y, k, weights), params, *slopes)
+
+    def unfinished(loop: _Loop) -> Array:
+        return (
+            (loop.num_saved < len(times))
+            & (loop.num_steps < flow.max_steps)
+            & (loop.step >= smallest)
+        )
+
+    def step(loop: _Loop) -> _Loop:
+        last = loop.step >= end - loop.time
+        length = jnp.where(last, end - loop.time, loop.step)
+        slopes, params = [loop.slope], loop.params
+        for weights in pair.stages:
+            params = advance(loop.params, slopes, length * weights)
+            slopes.append(field(params))
+        zero = jax.tree.map(jnp.zeros_like, loop.params)
+        error = advance(zero, slopes, length * pair.error)
+        error = size(error, tolerance(loop.params, params))
+        error = jnp.where(jnp.isfinite(error), error, jnp.inf)
+        accepted = error < 1
+        growth = 0.9 * jnp.maximum(error, 1e-10) ** -0.2
+        growth = jnp.clip(growth, jnp.where(accepted, 1.0, 0.2), 10.0)
+        time = jnp.where(last, end, loop.time + length)
+
+        def due(carry: tuple[Array, Any]) -> Array:
+            here = times[jnp.minimum(carry[0], len(times) - 1)]
+            return accepted & (carry[0] < len(times)) & (here <= time)
+
+        def save(carry: tuple[Array, Any]) -> tuple[Array, Any]:
+            i, saved = carry
+            share = (times[i] - loop.time) / length
+            powers = share ** jnp.arange(1, 5)
+            inside = advance(loop.params, slopes, length * (powers @ pair.dense))
+            return i + 1, _put(saved, i, observe(inside))
+
+        num_saved, saved = jax.lax.while_loop(due, save, (loop.num_saved, loop.saved))
+        watched = observe.watch(params)
+        crossed = accepted & (watched >= LEVEL) & ~(loop.bracket[1] >= 0)
+
+        def bracket(old: Array) -> Array:
+            def rate(params: Params, slope: Params) -> Array:
+                return jax.jvp(observe.watch, (params,), (slope,))[1]
+
+            ends = [loop.watched, watched, rate(loop.params, slopes[0]), rate(params, slopes[-1])]
+            now = jnp.stack([jnp.full_like(watched, x) for x in (loop.time, length)] + ends)
+            return jnp.where(crossed[None], now, old)
+
+        def kept(new: Any, old: Any) -> Any:
+            return jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
+
+        return _Loop(
+            time=kept(time, loop.time),
+            params=kept(params, loop.params),
+            slope=kept(slopes[-1], loop.slope),
+            step=length * growth,
+            num_steps=loop.num_steps + 1,
+            num_saved=num_saved,
+            saved=saved,
+            watched=kept(watched, loop.watched),
+            bracket=jax.lax.cond(crossed.any(), bracket, lambda old: old, loop.bracket),
+            reported=_report_share(loop.reported, (time - start) / (end - start), report),
+        )
+
+    params = flow.params
+    slope, first, watched = field(params), observe(params), observe.watch(params)
+    empty = {
+        name: jnp.full((len(times), *x.shape), jnp.nan, jnp.result_type(x, times.dtype))
+        for name, x in first.items()
+    }
+    # what is there at the start is crossed at once: a step of length 0
+    there = jnp.where(watched >= LEVEL, 0.0, jnp.nan)
+    bracket = jnp.stack([start + there, *[there] * 5])
+    loop = jax.lax.while_loop(
+        unfinished,
+        step,
+        _Loop(
+            time=start,
+            params=params,
+            slope=slope,
+            step=jnp.minimum(
+                _first_step(field, params, slope, tolerance(params), size), end - start
+            ),
+            num_steps=jnp.zeros((), int),
+            num_saved=jnp.ones((), int),
+            saved=_put(empty, 0, first),
+            watched=watched,
+            bracket=bracket,
+            reported=jnp.zeros((), times.dtype),
         ),
-        max_steps=max_steps,
-        throw=False,
-        progress_meter=_Progress() if progress else diffrax.NoProgressMeter(),
     )
-    return solution.ts, solution.ys, solution.result, solution.stats["num_steps"]
+    if report:
+        jax.debug.callback(_report, jnp.maximum(loop.reported, 1))  # of it, so that it comes last
+    return {
+        "observations": loop.saved,
+        "crossings": _cross(loop.bracket),
+        "num_steps": loop.num_steps,
+        "num_saved": loop.num_saved,
+    }
+
+
+_solve = jax.jit(_solve_flow, static_argnums=(1, 2))
+_solve_batch = jax.jit(
+    lambda flows, solver: jax.vmap(lambda flow: _solve_flow(flow, solver, False))(flows),
+    static_argnums=1,
+)
+
+
+def _weighted_sum(y: Array, slopes: Sequence[Array], weights: Any) -> Array:
+    for i, slope in enumerate(slopes):
+        y = y + weights[i] * slope
+    return y
+
+
+def _put(saved: dict[str, Array], i: Any, observed: dict[str, Any]) -> dict[str, Array]:
+    return {name: values.at[i].set(observed[name]) for name, values in saved.items()}
+
+
+def _first_step(
+    field: Callable[[Params], Params],
+    params: Params,
+    slope: Params,
+    scale: Params,
+    size: Callable[[Params, Params], Array],
+) -> Array:
+    """A length at which one Euler step is about a hundredth of the tolerance off (Hairer, Norsett,
+    Wanner 1993, II.4)."""
+    d0, d1 = size(params, scale), size(slope, scale)
+    small = jnp.where((d0 < 1e-5) | (d1 < 1e-5), 1e-6, 0.01 * d0 / jnp.maximum(d1, 1e-30))
+    ahead = field(jax.tree.map(lambda y, k: y + small * k, params, slope))
+    d2 = size(jax.tree.map(jnp.subtract, ahead, slope), scale) / small
+    largest = jnp.maximum(d1, d2)
+    guess = jnp.where(largest <= 1e-15, jnp.maximum(1e-6, small * 1e-3), (0.01 / largest) ** 0.2)
+    return jnp.minimum(100 * small, guess)
+
+
+def _cross(bracket: Array) -> Array:
+    """When the cubic Hermite interpolant of each bracket reaches `LEVEL`, by bisection; NaN without
+    one."""
+    time, length, low, high, low_slope, high_slope = bracket
+
+    def halve(_: Any, inside: tuple[Array, Array]) -> tuple[Array, Array]:
+        left, right = inside
+        x = (left + right) / 2
+        value = (
+            (1 + 2 * x) * (1 - x) ** 2 * low
+            + x**2 * (3 - 2 * x) * high
+            + length * x * (1 - x) * ((1 - x) * low_slope - x * high_slope)
+        )
+        return jnp.where(value < LEVEL, x, left), jnp.where(value < LEVEL, right, x)
+
+    ends = jnp.zeros_like(low), jnp.ones_like(low)
+    return time + length * jax.lax.fori_loop(0, 50, halve, ends)[1]
 
 
 # Who listens is looked up when a report comes: as a part of the compiled run each listener would
@@ -176,20 +433,13 @@ def _reporting_to(listener: Callable[[float], None] | None) -> Iterator[None]:
         _listeners.remove(listener)
 
 
-class _Progress(diffrax.AbstractProgressMeter):
-    """Reports the share done, at most a hundred times a run."""
+def _report_share(reported: Array, share: Array, report: bool) -> Array:
+    """Report the share done, at most a hundred times a run; returns what was reported last."""
+    if not report:
+        return reported
 
-    def init(self) -> Array:
-        return jnp.array(0.0)
+    def tell(now: Array) -> Array:
+        jax.debug.callback(_report, now)
+        return now
 
-    def step(self, state: Array, progress: Array) -> Array:
-        due = progress - state >= 0.01
-
-        def tell(share: Array) -> Array:
-            jax.debug.callback(_report, share)
-            return share
-
-        return jax.lax.cond(due, tell, lambda share: state, jnp.asarray(progress, state.dtype))
-
-    def close(self, state: Array) -> None:
-        jax.debug.callback(_report, jnp.maximum(state, 1))  # of `state`, so that it comes last
+    return jax.lax.cond(share - reported >= 0.01, tell, lambda _: reported, share)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
@@ -18,22 +17,28 @@ Labels = Int[Array, " m"]
 class Loss(NamedTuple):
     """A loss: its value for each column, and the gradient of that value in the column's logits."""
 
-    value: Callable[[Logits, Labels], Float[Array, " m"]]
-    logit_gradient: Callable[[Logits, Labels], Logits]
+    value: Callable[..., Float[Array, " m"]]
+    logit_gradient: Callable[..., Logits]
 
 
 def _one_hot(logits: Logits, labels: Labels) -> Logits:
     return jax.nn.one_hot(labels, logits.shape[0], axis=0, dtype=logits.dtype)
 
 
-def squared(logits: Logits, labels: Labels) -> Float[Array, " m"]:
-    """Half the squared distance of a column to its simplex-encoded label e_y - 1/k: shape (m,)."""
-    return optax.l2_loss(squared_gradient(logits, labels)).sum(0)
+def squared(
+    logits: Logits, labels: Labels, scale: Float[Array, " m"] | None = None
+) -> Float[Array, " m"]:
+    """Half the squared distance of a column to its simplex-encoded label e_y - 1/k, times `scale`
+    where it is given: shape (m,)."""
+    return optax.l2_loss(squared_gradient(logits, labels, scale)).sum(0)
 
 
-def squared_gradient(logits: Logits, labels: Labels) -> Logits:
-    """Z - S, with S the simplex-encoded labels: shape (k, m)."""
-    return logits - (_one_hot(logits, labels) - 1 / logits.shape[0])
+def squared_gradient(
+    logits: Logits, labels: Labels, scale: Float[Array, " m"] | None = None
+) -> Logits:
+    """Z - S, with S the simplex-encoded labels, times `scale` where it is given: shape (k, m)."""
+    encoded = _one_hot(logits, labels) - 1 / logits.shape[0]
+    return logits - (encoded if scale is None else encoded * scale[None])
 
 
 def cross_entropy(logits: Logits, labels: Labels) -> Float[Array, " m"]:
@@ -50,11 +55,3 @@ LOSSES = {
     "squared": Loss(squared, squared_gradient),
     "cross_entropy": Loss(cross_entropy, cross_entropy_gradient),
 }
-
-
-def risk(
-    loss: Loss, logits: Logits, labels: Labels, risk_weights: Float[Array, " m"]
-) -> Float[Array, ""]:
-    """The weighted empirical risk L = sum_i r_i l(z_i, y_i), r_i = w_{y_i} / n times the samples a
-    column stands for."""
-    return jnp.dot(risk_weights, loss.value(logits, labels))

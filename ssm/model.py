@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ssm import spectral
+from ssm import reduction, spectral
+from ssm.columns import Columns
 from ssm.config import Config
-from ssm.problem import Problem, membership
+from ssm.problem import Problem
+from ssm.reduction import Reduced
 
 
 class Params(NamedTuple):
@@ -21,80 +23,101 @@ class Params(NamedTuple):
     H: Float[Any, "d m"]
 
 
-def initial_params(config: Config, problem: Problem) -> Params:
+def initial_params(
+    config: Config, problem: Problem, columns: Columns
+) -> tuple[Params, Reduced | None]:
     """The start a Config asks for, as float64 host arrays; the same `seed` gives the same start in
     every dtype.
 
     - `gaussian`: all entries N(0, init_scale^2).
-    - `balanced`: W as above, H = W^T O K^(1/2) with O (k x m) of random orthonormal rows, so that
+    - `balanced`: W as above, H = W^T O K^(1/2) with O (k x n) of random orthonormal rows, so that
       the conserved matrix W^T W - H K^-1 H^T is zero.
     - `spectral`: balanced with every label component at product strength init_scale^2: W =
       init_scale U A^T, H = init_scale A V^T K^(1/2), with U, V singular vectors of S K^(1/2) and A
       (d x r) of random orthonormal columns; when d < k - 1 only the d largest components are there.
+    - `collapsed`: W and one feature a class N(0, init_scale^2), all features of a class equal.
 
     For shared features K = I: a column stands for its whole class.
+
+    Returns:
+        the start in the given columns, and, for coordinates, the rows they were drawn from (the
+        features over their scale, or the rows that O combines).
     """
     rng = np.random.default_rng(config.seed)
-    k, m, d = len(problem.counts), len(problem.labels), config.feature_dim
-    scale = config.init_scale
+    k, d, scale = len(problem.counts), config.feature_dim, config.init_scale
     if config.init == "spectral":
         kernel = problem.kernel_eigenvalues
         spectrum = spectral.label_spectrum(
             problem.counts, class_groups=problem.class_groups, kernel_eigenvalues=kernel
         )
         rank = min(d, k - 1)
-        frame = _random_frame(rng, d, rank)
+        frame = _orthonormal(rng.normal(size=(d, rank)))
         left = spectrum.left[:, :rank]
         right = kernel[:, None] * left / spectrum.singular_values[:rank]
-        return Params(scale * left @ frame.T, scale * frame @ right[problem.labels].T)
+        return Params(scale * left @ frame.T, columns.spread(scale * frame @ right.T)), None
     W = scale * rng.normal(size=(k, d))
+    if config.init == "collapsed":
+        return Params(W, columns.spread(scale * rng.normal(size=(d, k)))), None
+    rows, reduced = k if config.init == "balanced" else d, None
+    if columns.coordinates:
+        reduced = reduction.draw(rng, problem.counts, rows)
+        gaussian = reduced.features
+    else:
+        real = np.flatnonzero(columns.multiplicity)
+        gaussian = np.zeros((rows, len(columns.labels)))
+        gaussian[:, real] = rng.normal(size=(rows, len(real)))
     if config.init == "gaussian":
-        return Params(W, scale * rng.normal(size=(d, m)))
-    rows = _random_frame(rng, m, k).T
-    return Params(W, W.T @ _kernel_root(rows, problem))
+        return Params(W, scale * gaussian), reduced
+    return Params(W, W.T @ _kernel_root(_orthonormal(gaussian.T).T, columns)), reduced
 
 
-def _random_frame(rng: np.random.Generator, size: int, rank: int) -> Float[np.ndarray, "size rank"]:
-    """Orthonormal columns, uniformly distributed (Haar): the signs make the QR factorisation
-    unique."""
-    Q, R = np.linalg.qr(rng.normal(size=(size, rank)))
+def _orthonormal(X: Float[np.ndarray, "m r"]) -> Float[np.ndarray, "m r"]:
+    """Orthonormal columns with the span of X, uniformly distributed (Haar) for Gaussian X: the
+    signs make the QR factorisation unique."""
+    Q, R = np.linalg.qr(X)
     return Q * np.sign(np.diag(R))
 
 
-def _kernel_root(X: Float[np.ndarray, "r m"], problem: Problem) -> Float[np.ndarray, "r m"]:
-    """X K^(1/2): sqrt(kappa_c) on the class mean of each row, sqrt(1 - c) on what deviates from
-    it."""
-    if problem.shared:
+def _kernel_root(X: Float[np.ndarray, "r m"], columns: Columns) -> Float[np.ndarray, "r m"]:
+    """X K^(1/2); on samples sqrt(kappa_c) on the class mean of each row, sqrt(1 - c) on what
+    deviates from it."""
+    if columns.kernel is not None:
+        return X * np.sqrt(columns.kernel)
+    if columns.coupling is None:
         return X
-    kernel = problem.kernel_eigenvalues
-    means = (X @ membership(problem.labels, len(kernel)) / problem.counts)[:, problem.labels]
-    return np.sqrt(kernel)[problem.labels] * means + np.sqrt(1 - problem.coupling) * (X - means)
+    c = columns.coupling
+    kernel = 1 + c * (columns.counts - 1)
+    means = columns.class_means(X)
+    spread = columns.multiplicity * columns.spread(means)
+    return columns.spread(np.sqrt(kernel) * means) + np.sqrt(1 - c) * (X - spread)
 
 
-def couple(X: Any, class_columns: Any, coupling: Any) -> Any:
+def couple(X: Any, columns: Columns) -> Any:
     """X K, the coupling kernel K = blockdiag((1 - c) I + c 11^T) applied to the columns of X (r x
-    m).
-
-    Args:
-        class_columns: (m x k), 1 where a column belongs to a class.
-        coupling: c; None leaves X as it is (free features, and shared ones, whose columns are whole
-            classes).
-    """
-    if coupling is None:
+    m)."""
+    if columns.kernel is not None:
+        return X * columns.kernel[None]
+    if columns.coupling is None:
         return X
-    return (1 - coupling) * X + coupling * (X @ class_columns) @ class_columns.T
+    c = columns.coupling
+    return (1 - c) * X + c * (X @ columns.sum_columns) @ columns.sum_columns.T
 
 
-def conserved_terms(params: Params, class_columns: Any, coupling: Any) -> tuple[Any, Any]:
-    """The two d x d matrices whose difference gradient flow keeps: (1 - c) W^T W and (1 - c) H K^-1
-    H^T.
+def conserved_terms(params: Params, columns: Columns) -> tuple[Any, Any]:
+    """The two d x d matrices whose difference gradient flow keeps: W^T W and H K^-1 H^T, both times
+    1 - c where K^-1 would grow without bound as c tends to 1.
 
-    On a class of n_c columns (1 - c) K^-1 = I - c 11^T / kappa_c: the factor keeps both finite as c
-    tends to 1. Where columns move alone they are W^T W and H H^T. Arguments as in `couple`.
+    On a class of n_c samples (1 - c) K^-1 = I - c 11^T / kappa_c.
     """
     W, H = params
-    if coupling is None:
+    if columns.kernel is not None:
+        factor = columns.conserved_factor
+        weights = columns.multiplicity * factor / columns.kernel
+        # one column a class stands for n_c of them, and its kernel is kappa_c / n_c of theirs
+        weights = weights if columns.coordinates else 1 / columns.kernel
+        return factor * W.T @ W, (H * weights[None]) @ H.T
+    if columns.coupling is None:
         return W.T @ W, H @ H.T
-    sums = H @ class_columns
-    kernel = 1 + coupling * (class_columns.sum(0) - 1)
-    return (1 - coupling) * W.T @ W, H @ H.T - (coupling * sums / kernel[None]) @ sums.T
+    c, sums = columns.coupling, H @ columns.sum_columns
+    kernel = 1 + c * (columns.counts - 1)
+    return (1 - c) * W.T @ W, H @ H.T - (c * sums / kernel[None]) @ sums.T

@@ -1,5 +1,4 @@
-"""The learning problem as arrays: labels, how samples count, class weights, and the label
-matrices."""
+"""The learning problem class by class: counts, weights, coupling; and label matrices."""
 
 from __future__ import annotations
 
@@ -13,11 +12,7 @@ from ssm.config import Config
 
 
 class Problem(NamedTuple):
-    """What gradient flow learns, as host arrays (float64; a run converts them to its own type).
-
-    A feature *column* stands for one sample, or, for shared features (coupling 1), for a whole
-    class. m columns, k classes, n samples.
-    """
+    """What gradient flow learns, as host arrays over the k classes. n = sum of the counts."""
 
     counts: Int[np.ndarray, " k"]
     """Samples n_c of each class."""
@@ -27,25 +22,16 @@ class Problem(NamedTuple):
     """w_c."""
     coupling: Float[np.ndarray, ""]
     """c in [0, 1]."""
-    labels: Int[np.ndarray, " m"]
-    """Class of each column, sorted."""
-    multiplicity: Float[np.ndarray, " m"]
-    """Samples that each column stands for."""
 
     @property
     def shared(self) -> bool:
-        """Whether a column stands for a whole class."""
+        """Whether the features of a class move as one."""
         return bool(self.coupling == 1)
 
     @property
-    def risk_weights(self) -> Float[np.ndarray, " m"]:
-        """Factor of each column's loss in L: multiplicity x w_c / n."""
-        return self.multiplicity * self.class_weights[self.labels] / self.counts.sum()
-
-    def class_means(self, columns: Float[np.ndarray, "d m"]) -> Float[np.ndarray, "d k"]:
-        """Mean of the feature columns of each class."""
-        members = membership(self.labels, len(self.counts))
-        return columns @ members / members.sum(0)
+    def labels(self) -> Int[np.ndarray, " n"]:
+        """Class of each sample, sorted."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
 
     @property
     def kernel_eigenvalues(self) -> Float[np.ndarray, " k"]:
@@ -57,8 +43,6 @@ class Problem(NamedTuple):
 def make_problem(config: Config) -> Problem:
     """The problem a Config describes."""
     counts = np.array(config.class_counts)
-    shared = config.coupling == 1
-    per_column = np.ones_like(counts) if shared else counts
     class_weights = (
         weights.power_law(counts, config.weight_exponent)
         if config.class_weights is None
@@ -69,8 +53,6 @@ def make_problem(config: Config) -> Problem:
         class_groups=np.array(config.class_groups),
         class_weights=class_weights,
         coupling=np.array(config.coupling),
-        labels=np.repeat(np.arange(len(counts)), per_column),
-        multiplicity=np.repeat(counts / per_column, per_column),
     )
 
 

@@ -1,178 +1,206 @@
-"""Runs as labelled Datasets with their whole origin in the attributes, saved to and loaded from
-zarr."""
+"""Runs as labelled Datasets with their whole origin in the attributes."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
 import functools
-import hashlib
 import importlib.metadata
 import json
 import subprocess
-import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from ssm import checks, spectral, weights
+from ssm import spectral
 from ssm.config import Config
-from ssm.files import check_store, replacing
-from ssm.problem import Problem
 
-if TYPE_CHECKING:
-    from ssm.dynamics import Trajectory
-
-FORMAT = "ssm-1"
+FORMAT, SWEEP_FORMAT = "ssm-1", "ssm-sweep-1"
 VERSIONED = ("ssm", "jax", "diffrax", "equinox", "numpy", "xarray", "zarr")
 
-# name: (dimensions beside time, description, units)
+# name: (dimensions, description, units)
 _VARIABLES = {
-    "loss": ((), "weighted training loss", "loss"),
-    "class_loss": (("class",), "mean loss of a class's samples, unweighted", "loss"),
-    "class_accuracy": (("class",), "share of a class's samples classified right", "1"),
-    "strength": (("component",), "u_j^T Z v_j in the fixed basis of the label matrix", "logit"),
-    "block_strength": (("block",), "mean strength over a block's components", "logit"),
+    "loss": (("time",), "weighted training loss", "loss"),
+    "class_loss": (("time", "class"), "mean loss of a class's samples, unweighted", "loss"),
+    "class_accuracy": (("time", "class"), "share of a class's samples classified right", "1"),
+    "strength": (
+        ("time", "component"),
+        "u_j^T Z v_j in the fixed basis of the label matrix",
+        "logit",
+    ),
+    "block_strength": (("time", "block"), "mean strength over a block's components", "logit"),
     "class_strength": (
-        ("class",),
+        ("time", "class"),
         "class-mean logits on the simplex-encoded target, 1 at interpolation",
         "1",
     ),
-    "singular_value": (("mode",), "singular values of the logits, sorted", "logit"),
-    "residual": ((), "share of the logits' energy outside the fixed basis", "1"),
-    "drift": ((), "change of the conserved matrix over the size of its two terms", "1"),
-    "W": (("class", "feature"), "classifier", "1"),
-    "H": (("feature", "column"), "features, one column a sample (a class if shared)", "1"),
+    "singular_value": (("time", "mode"), "singular values of the logits, sorted", "logit"),
+    "residual": (("time",), "share of the logits' energy outside the fixed basis", "1"),
+    "drift": (("time",), "change of the conserved matrix over the size of its two terms", "1"),
+    "W": (("time", "class", "feature"), "classifier", "1"),
+    "H": (("time", "feature", "sample"), "features, one column a sample", "1"),
+    "class_H": (
+        ("time", "feature", "class"),
+        "features, one column a class: all of its samples are alike",
+        "1",
+    ),
     "learning_time": (("component",), "when the component reaches half its target", "time"),
     "class_learning_time": (("class",), "when the class reaches half its target", "time"),
     "block_learning_time": (("block",), "when the block's mean reaches half its target", "time"),
     "predicted_learning_time": (("component",), "learning time expected of the config", "time"),
 }
-DIMENSIONS = {name: dims for name, (dims, _, _) in _VARIABLES.items()}
+_COORDINATES = {
+    "time": (("time",), "flow time (steps x learning rate)", "1"),
+    "class_count": (("class",), "samples of the class", "1"),
+    "class_group": (("class",), "majority or minority", ""),
+    "class_weight": (("class",), "weight of the class in the loss", "1"),
+    "component_block": (("component",), "kind of contrast", ""),
+    "component_target": (("component",), "singular value of the label matrix", "logit"),
+    "block_target": (("block",), "mean target of the block's components", "logit"),
+}
+# In a sweep times belong to runs, and what is one number a run is a variable.
+FACTS = {
+    "status": ((), "how the run ended", ""),
+    "num_steps": ((), "steps of the solver, those it took back too", "1"),
+    "t1": ((), "length of the run", "time"),
+    "mean_sample_weight": ((), "mean weight of a sample, a factor of the learning rate", "1"),
+    "can_interpolate": ((), "1 where feature_dim lets the labels be interpolated, else 0", "1"),
+}
+_TABLE = _VARIABLES | _COORDINATES | FACTS | {"flow_time": _COORDINATES["time"]}
+DIMENSIONS = {name: dims for name, (dims, _, _) in _TABLE.items()}
+_WORDS = ("status", "class_group", "component_block")
+_COUNTS = ("class_count", "num_steps", "can_interpolate")
+SWEEP_KINDS = {
+    name: "U" if name in _WORDS else "i" if name in _COUNTS else "f"
+    for name in _TABLE
+    if name != "time"
+}
 
 
-def spectral_dataset(
+def spectral_arrays(
     times: np.ndarray,
     observations: dict[str, np.ndarray],
     components: spectral.LabelSpectrum,
     counts: np.ndarray,
     class_groups: np.ndarray,
-    finer: tuple[np.ndarray, dict[str, np.ndarray]] | None = None,
-) -> xr.Dataset:
-    """The part of a Dataset that any logits have, from a run or from a network.
+) -> dict[str, np.ndarray]:
+    """The part of a result that any logits have, from a run or from a network: arrays by name.
 
     Args:
         times: shape (t,).
         observations: by variable name, time first; `strength` and `class_strength` at least.
-        finer: times and those two to interpolate learning times from, where they are known at more
-            times.
 
     Returns:
-        Coordinates time, class (class_count, class_group), component (component_block,
-        component_target), block (block_target: mean target of its components), mode; the
-        observations; `block_strength`; learning times, NaN where half of the target is not reached.
+        the observations; `block_strength`; coordinates.
     """
     target = components.singular_values
-    block_target = spectral.block_means(target, components.blocks)
-    block_strength = spectral.block_means(observations["strength"], components.blocks)
-    variables: dict[str, Any] = {
-        name: (("time", *DIMENSIONS[name]), values)
-        for name, values in {**observations, "block_strength": block_strength}.items()
-    }
-    known_times, known = (times, observations) if finer is None else finer
-    for name, progress in learning_progress(known, components).items():
-        variables[name] = (DIMENSIONS[name], spectral.learning_times(known_times, progress))
-    dataset = xr.Dataset(
-        variables,
-        coords={
-            "time": (
-                "time",
-                times,
-                {"description": "flow time (steps x learning rate)", "units": "1"},
-            ),
-            "class": np.arange(len(counts)),
-            "class_count": ("class", counts),
-            "class_group": ("class", class_groups),
-            "component": np.arange(len(target)),
-            "component_block": ("component", components.blocks),
-            "component_target": ("component", target),
-            "block": list(spectral.BLOCKS),
-            "block_target": ("block", block_target),
-        },
-    )
-    return _describe(dataset)
-
-
-def learning_progress(
-    observations: dict[str, np.ndarray], components: spectral.LabelSpectrum
-) -> dict[str, np.ndarray]:
-    """What each learning time is read from: shares of the target over time, by the name of the
-    learning time."""
-    target, strength = components.singular_values, observations["strength"]
-    block_target = spectral.block_means(target, components.blocks)
     return {
-        "learning_time": strength / target,
-        "class_learning_time": observations["class_strength"],
-        "block_learning_time": spectral.block_means(strength, components.blocks) / block_target,
+        **observations,
+        "block_strength": spectral.block_means(observations["strength"], components.blocks),
+        "time": times,
+        "class_count": counts,
+        "class_group": class_groups,
+        "component_block": components.blocks,
+        "component_target": target,
+        "block_target": spectral.block_means(target, components.blocks),
     }
 
 
-def _describe(dataset: xr.Dataset) -> xr.Dataset:
-    """Give every variable its description and units."""
-    for name, (_, description, units) in _VARIABLES.items():
-        if name in dataset:
-            dataset[name].attrs.update(description=description, units=units)
-    return dataset
+def assemble(arrays: dict[str, np.ndarray]) -> xr.Dataset:
+    """Arrays by name as a Dataset, each with its dimensions, description and units."""
+
+    def described(names: Any) -> dict[str, Any]:
+        return {
+            name: (DIMENSIONS[name], arrays[name], describe(name))
+            for name in names
+            if name in arrays
+        }
+
+    return xr.Dataset(described(_VARIABLES), coords=described(_COORDINATES)).assign_coords(
+        indices({"class": len(arrays["class_count"]), "component": len(arrays["component_block"])})
+    )
 
 
-def dataset(
-    config: Config,
-    problem: Problem,
-    components: spectral.LabelSpectrum,
-    trajectory: Trajectory,
-    *,
-    finer: tuple[np.ndarray, dict[str, np.ndarray]],
-    predicted_learning_time: np.ndarray,
-    device: str,
+def indices(sizes: dict[str, int]) -> dict[str, Any]:
+    """Index coordinates of the dimensions that have one: numbers, and the names of the blocks."""
+    return {name: np.arange(sizes[name]) for name in ("class", "component")} | {
+        "block": list(spectral.BLOCKS)
+    }
+
+
+def describe(name: str) -> dict[str, str]:
+    """Description and units of a variable or coordinate."""
+    _, description, units = _TABLE[name]
+    return {"description": description} | ({"units": units} if units else {})
+
+
+def filling(dtype: Any) -> Any:
+    """What stands where a run of a sweep has no entry: NaN, 0 or nothing."""
+    return {"f": np.nan, "i": 0, "U": ""}[np.dtype(dtype).kind]
+
+
+def sweep_dataset(
+    arrays: Mapping[str, Any], sweep: Mapping[str, Any], axes: Mapping[str, np.ndarray]
 ) -> xr.Dataset:
-    """A run as a Dataset.
+    """A sweep as a Dataset.
 
-    That of `spectral_dataset`, with class_weight, `predicted_learning_time` (component) and, in the
-    attributes, the config as JSON, the t1 used, status, number of steps, mean sample weight,
-    whether feature_dim lets the labels be interpolated, dtype, device, versions, git commit and
-    time of creation.
+    Coordinates keep only the axes they vary along; times that all runs share are `time`.
+
+    Args:
+        arrays: by name, the axes first.
+        sweep: base and axes as JSON types, for the attributes.
+        axes: coordinate of each axis.
     """
-    run = spectral_dataset(
-        trajectory.times,
-        trajectory.observations,
-        components,
-        problem.counts,
-        problem.class_groups,
-        finer,
+    variables = {
+        name: values
+        if isinstance(values, xr.Variable)
+        else xr.Variable((*axes, *DIMENSIONS[name]), values, describe(name))
+        for name, values in arrays.items()
+    }
+    for name in (*_COORDINATES, "flow_time"):
+        if name in variables:
+            variables[name] = _where_it_varies(variables[name], list(axes))
+    if variables["flow_time"].dims == ("time",):
+        variables["time"] = variables.pop("flow_time")
+    sizes = {str(dim): size for v in variables.values() for dim, size in v.sizes.items()}
+    dataset = xr.Dataset(variables).set_coords(
+        [name for name in (*_COORDINATES, "flow_time") if name in variables]
     )
-    if config.save_state and problem.shared:
-        run["H"] = run["H"].rename(column="class")
-    elif config.save_state:
-        run = run.rename(column="sample")
-    run = run.assign_coords(class_weight=("class", problem.class_weights))
-    run["predicted_learning_time"] = (
-        DIMENSIONS["predicted_learning_time"],
-        predicted_learning_time,
+    return (
+        _one_name(dataset)
+        .assign_coords({**axes, **indices(sizes)})
+        .assign_attrs(format=SWEEP_FORMAT, sweep=json.dumps(sweep))
     )
-    k = len(problem.counts)
-    return _describe(run).assign_attrs(
-        config=config.to_json(),
-        t1=float(trajectory.times[-1]),
-        status=trajectory.status,
-        num_steps=trajectory.num_steps,
-        mean_sample_weight=weights.mean_sample_weight(problem.counts, problem.class_weights),
-        can_interpolate=int(config.feature_dim >= k - 1),
-        dtype=config.dtype,
-        device=device,
-        **provenance(),
+
+
+def _where_it_varies(variable: xr.Variable, axes: Sequence[str]) -> xr.Variable:
+    """A variable without the axes along which it is constant."""
+    variable = variable.load()
+    for dim in axes:
+        first = variable.isel({dim: slice(0, 1)})
+        same = variable.values == first.values
+        if variable.dtype.kind == "f":
+            same |= np.isnan(variable.values) & np.isnan(first.values)
+        if same.all():
+            variable = variable.isel({dim: 0})
+    return variable
+
+
+def dataset(config: Config, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> xr.Dataset:
+    """A run as a Dataset: its arrays and, in the attributes, the config as JSON, the `facts` of the
+    run, its dtype and its origin."""
+    return _one_name(assemble(arrays)).assign_attrs(
+        config=config.to_json(), **facts, dtype=config.dtype, **provenance()
     )
+
+
+def _one_name(dataset: xr.Dataset) -> xr.Dataset:
+    """Features are H whatever their columns are, unless a sweep has both kinds."""
+    only_classes = "class_H" in dataset and "H" not in dataset
+    return dataset.rename(class_H="H") if only_classes else dataset
 
 
 def provenance() -> dict[str, str]:
@@ -203,59 +231,6 @@ def _git_commit() -> str:
         return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-
-
-def _digest(dataset: xr.Dataset) -> str:
-    """A hash of every array and attribute, so that a damaged store is found."""
-    attributes = {name: value for name, value in dataset.attrs.items() if name != "digest"}
-    sha = hashlib.sha256(json.dumps(attributes, sort_keys=True).encode())
-    for name in sorted(map(str, dataset.variables)):
-        values = dataset[name].values
-        described = json.dumps([name, values.shape, dataset[name].attrs], sort_keys=True)
-        if values.dtype.kind == "f":
-            values = np.where(np.isnan(values), np.nan, values)  # NaNs of one kind only
-        elif values.dtype.kind in "UTO":
-            values = np.array(" ".join(map(str, values.ravel())).encode())
-        sha.update(described.encode() + np.ascontiguousarray(values).tobytes())
-    return sha.hexdigest()
-
-
-def save(dataset: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> None:
-    """Write a Dataset to a zarr store, whole or not at all.
-
-    Raises ssm.InputError where `path` exists and `overwrite` is
-    False, or its folder cannot be written to.
-    """
-    path = Path(path)
-    check_store(path, overwrite)
-    with replacing(path) as scratch:
-        marked = dataset.assign_attrs(digest=_digest(dataset))
-        marked.to_zarr(scratch, mode="w-", zarr_format=2, consolidated=True)
-
-
-def load(path: str | Path) -> xr.Dataset:
-    """Read a Dataset that `save` wrote, into memory.
-
-    Raises ssm.InputError for a path that is not there, was not written by `save`, or is damaged.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise checks.refuse("store", str(path), "a store that exists")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of stores that are not ours
-            with xr.open_zarr(path, chunks=None, consolidated=True) as stored:
-                dataset = stored.load()
-    except Exception as error:  # zarr and its codecs raise many kinds
-        raise checks.refuse(
-            "store", str(path), f"a readable ssm store ({type(error).__name__})"
-        ) from None
-    if dataset.attrs.get("format") != FORMAT:
-        raise checks.refuse("store", str(path), f"a store written by ssm in the format {FORMAT}")
-    if dataset.attrs.get("digest") != _digest(dataset):
-        raise checks.refuse("store", str(path), "an undamaged store; its contents have changed")
-    del dataset.attrs["digest"]
-    return dataset
 
 
 def facts(dataset: xr.Dataset) -> dict[str, str]:
@@ -289,6 +264,49 @@ def facts(dataset: xr.Dataset) -> dict[str, str]:
         described["numbers"] = f"{attributes['dtype']} on {attributes['device']}"
     described["made"] = f"{attributes['created']}, commit {attributes['git_commit']}"
     return described
+
+
+def sweep_facts(dataset: xr.Dataset, origins: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What a sweep says of itself, a line each: settings, axes, how its runs ended, cost, origin.
+
+    Args:
+        origins: what was written beside each of its chunks.
+    """
+    sweep = json.loads(dataset.attrs["sweep"])
+    axes = [f"{name} ({len(values)})" for name, values in sweep["axes"].items()]
+    base = {
+        field.name: sweep["base"][field.name]
+        for field in dataclasses.fields(Config)
+        if field.name not in sweep["axes"]
+        and field.name != "num_classes"
+        and sweep["base"][field.name] != field.default
+    }
+    statuses, counts = np.unique(dataset["status"].values, return_counts=True)
+    ended = ", ".join(f"{n} {name}" for name, n in zip(statuses, counts, strict=True))
+    seconds = sum(origin["seconds"] for origin in origins)
+    compiled = sum(origin["compilations"] for origin in origins)
+    made = sorted(origin["created"] for origin in origins)
+    commits = ", ".join(sorted({origin["git_commit"] for origin in origins}))
+    devices = ", ".join(sorted({origin["device"] for origin in origins}))
+    return {
+        "settings": ", ".join(f"{k}={v}" for k, v in base.items()) or "defaults",
+        "axes": " x ".join(axes),
+        "runs": f"{dataset['status'].size}: {ended}",
+        "chunks": f"{len(origins)}, {seconds:.3g} s of work on {devices}, {compiled} compilations",
+        "made": f"{made[0]} to {made[-1]}, commit {commits}",
+    }
+
+
+def sweep_table(dataset: xr.Dataset) -> list[list[str]]:
+    """A row for each block that any run learned: name, number of runs, and when."""
+    rows = []
+    for block in dataset["block"].values:
+        times = dataset["block_learning_time"].sel(block=block).values
+        known = times[np.isfinite(times)]
+        if known.size:
+            when = (known.min(), np.median(known), known.max())
+            rows.append([str(block), f"{known.size} of {times.size}", *(f"{t:.4g}" for t in when)])
+    return rows
 
 
 def block_table(dataset: xr.Dataset) -> list[list[str]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,70 +14,183 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from ssm import dynamics, losses, metrics, model, results, spectral, theory
+from ssm import dynamics, model, reduction, results, spectral, theory, weights
+from ssm.columns import Columns, make_columns
 from ssm.config import Config
-from ssm.dynamics import Columns, Trajectory
+from ssm.dynamics import Flow, Trajectory
 from ssm.model import Params
 from ssm.problem import Problem, make_problem
-
-MOST_PASSES = 6  # each narrows a gap by about the number of saves, fifty or more
+from ssm.reduction import Reduced
 
 
 class Observer(eqx.Module):
-    """What a run is asked at each saved time. A pytree, so that runs of one shape share a
-    compilation."""
+    """What a run is asked: a `dynamics.Observe`."""
 
     columns: Columns
-    multiplicity: Float[Any, " m"]
-    counts: Float[Any, " k"]
-    components: spectral.LabelSpectrum
+    rows: Float[Any, "k k"]
+    """Left vectors of the label matrix and the constant one: rows in which logits are followed."""
+    targets: Float[Any, " r"]
+    readout: Float[Any, "s kk"]
     conserved: Float[Any, "d d"]
+    basis: Float[Any, "k p width"] | None
+    """Where columns are coordinates: those of the samples that accuracy is measured on."""
+    drawn: Float[Any, "k p"] | None
+    """1 where a class has such a sample."""
     keep_state: bool = eqx.field(static=True)
 
     def __call__(self, params: Params) -> dict[str, Any]:
-        """Every time-dependent variable of the Dataset but the block means."""
-        columns, loss = self.columns, losses.LOSSES[self.columns.loss]
+        """Sums over samples, from which `summarise` makes the variables of a Dataset."""
+        columns = self.columns
         logits = params.W @ params.H
-        class_columns = columns.class_columns
-        class_sums = (logits * self.multiplicity[None]) @ class_columns
-        strength = spectral.strengths(class_sums, self.components)
-        samples = logits * jnp.sqrt(self.multiplicity)[None]
-        largest = jnp.abs(samples).max()
-        largest = largest + (largest == 0)  # a scale, so that squares of small logits are not 0
-        classifier, features = model.conserved_terms(params, class_columns, columns.coupling)
+        losses = columns.losses(logits)
+        turned = self.rows.T @ logits
+        largest = jnp.abs(turned).max()
+        scaled = turned / (largest + (largest == 0))  # squares of small logits would be 0
+        classifier, features = model.conserved_terms(params, columns)
         scale = jnp.linalg.norm(classifier) + jnp.linalg.norm(features)
-        values = loss.value(logits, columns.labels)
         observed = {
-            "loss": losses.risk(loss, logits, columns.labels, columns.risk_weights),
-            "class_loss": values @ class_columns / class_columns.sum(0),
-            "class_accuracy": metrics.class_accuracy(logits, columns.labels, class_columns),
-            "strength": strength,
-            "class_strength": spectral.class_strengths(class_sums, self.counts),
-            "singular_value": jnp.linalg.svd(samples, compute_uv=False, full_matrices=False)[
-                : min(params.W.shape)
-            ],
-            "residual": spectral.residual(strength / largest, ((samples / largest) ** 2).sum()),
+            "loss": jnp.dot(columns.risk_weights, losses),
+            "class_sums": logits @ columns.sum_columns,
+            "largest": largest,
+            "gram": (scaled * columns.multiplicity[None]) @ scaled.T,
             "drift": jnp.linalg.norm(classifier - features - self.conserved)
             / (scale + (scale == 0)),
         }
+        if self.basis is None:
+            correct = (logits.argmax(0) == columns.labels).astype(losses.dtype)
+            sums = jnp.stack([losses, correct]) @ columns.member_columns
+            observed["class_loss"], observed["class_accuracy"] = sums / columns.counts[None]
+        else:
+            observed["class_loss"] = losses @ columns.member_columns / columns.counts
+            observed["class_accuracy"] = _coordinate_accuracy(logits, self.basis, self.drawn)
         if self.keep_state:
             observed |= {"W": params.W, "H": params.H}
         return observed
 
+    def watch(self, params: Params) -> Float[Any, " s"]:
+        """What learning times are read from, in the order of `spectral.learning_readout`."""
+        sums = (params.W @ params.H) @ self.columns.sum_columns
+        return self.readout @ sums.ravel()
+
+    def summarise(self, observed: dict[str, Any]) -> dict[str, Any]:
+        """Every time-dependent variable of the Dataset but the block means, on the host."""
+        sums, gram, largest = (observed.pop(name) for name in ("class_sums", "gram", "largest"))
+        k, dim = len(self.rows), len(self.conserved)
+        spectrum = spectral.LabelSpectrum(self.rows[:, :-1], self.targets, np.array(()))
+        strength = spectral.strengths(sums, spectrum).astype(sums.dtype)
+        unit = (largest + (largest == 0))[:, None]
+        energy = np.trace(gram, axis1=1, axis2=2)
+        return observed | {
+            "strength": strength,
+            "class_strength": spectral.class_strengths(sums, self.columns.counts).astype(
+                sums.dtype
+            ),
+            "singular_value": (spectral.singular_values(gram) * unit)[:, : min(k, dim)],
+            "residual": spectral.residual(strength / unit, energy),
+        }
+
+
+def _coordinate_accuracy(logits: Any, basis: Any, drawn: Any) -> Float[Any, " k"]:
+    """Share of each class's samples that were drawn one by one that are classified right."""
+    k, _, width = basis.shape
+    of_samples = jnp.einsum("lcr,cpr->lcp", logits.reshape(k, k, width), basis)
+    correct = of_samples.argmax(0) == jnp.arange(k)[:, None]
+    return (correct * drawn).sum(1) / drawn.sum(1)
+
+
+class Run(NamedTuple):
+    """A Config made ready to be followed."""
+
+    config: Config
+    problem: Problem
+    components: spectral.LabelSpectrum
+    reduced: Reduced | None
+    flow: Flow
+    predicted_learning_time: Float[np.ndarray, " r"]
+
+
+class _Setting(NamedTuple):
+    """What runs that differ only in their seed share."""
+
+    problem: Problem
+    components: spectral.LabelSpectrum
+    columns: Columns
+    times: Float[np.ndarray, " t"]
+    readout: Float[np.ndarray, "s kk"]
+    predicted_learning_time: Float[np.ndarray, " r"]
+
+
+@functools.lru_cache(maxsize=4)
+def _setting(config: Config, size: int | None) -> _Setting:
+    problem = make_problem(config)
+    components = spectral.components(problem)
+    t1 = theory.automatic_t1(config, problem) if config.t1 is None else config.t1
+    return _Setting(
+        problem,
+        components,
+        make_columns(config, problem, size),
+        save_times(config, t1),
+        spectral.learning_readout(components, problem.counts),
+        theory.predicted_learning_times(config, problem, components),
+    )
+
+
+def prepare(config: Config, size: int | None = None) -> Run:
+    """All of a run but its solving. Columns that are samples are padded up to `size`, so that runs
+    of different sizes can share a compilation."""
+    setting = _setting(dataclasses.replace(config, seed=0), size)
+    problem, columns = setting.problem, setting.columns
+    params, reduced = model.initial_params(config, problem, columns)
+    return Run(
+        config,
+        problem,
+        setting.components,
+        reduced,
+        Flow(
+            params=params,
+            columns=columns,
+            observe=make_observer(
+                columns,
+                params,
+                reduced,
+                setting.components,
+                setting.readout,
+                keep_state=config.save_state,
+            ),
+            times=setting.times,
+            # arrays, since a Python float would compile anew for each value
+            rtol=np.asarray(config.rtol),
+            atol=np.asarray(config.absolute_tolerance),
+            max_steps=np.asarray(config.max_steps),
+        ),
+        setting.predicted_learning_time,
+    )
+
 
 def make_observer(
-    config: Config, problem: Problem, params: Params, components: spectral.LabelSpectrum
+    columns: Columns,
+    params: Params,
+    reduced: Reduced | None,
+    components: spectral.LabelSpectrum,
+    readout: Float[np.ndarray, "s kk"],
+    *,
+    keep_state: bool = False,
 ) -> Observer:
     """The observer of one run, which remembers the conserved matrix of its start."""
-    columns = dynamics.make_columns(problem, config.loss)
-    classifier, features = model.conserved_terms(params, columns.class_columns, columns.coupling)
+    k = len(columns.counts)
+    classifier, features = model.conserved_terms(params, columns)
+    drawn = None
+    if reduced is not None:
+        drawn = (np.arange(reduced.basis.shape[1]) < reduced.drawn[:, None]).astype(float)
     return Observer(
         columns=columns,
-        multiplicity=problem.multiplicity,
-        counts=problem.counts.astype(np.float64),
-        components=components._replace(blocks=()),
+        rows=np.hstack([components.left, np.full((k, 1), k**-0.5)]),
+        targets=components.singular_values,
+        readout=readout,
         conserved=classifier - features,
-        keep_state=config.save_state,
+        basis=None if reduced is None else reduced.basis,
+        drawn=drawn,
+        keep_state=keep_state,
     )
 
 
@@ -87,43 +201,38 @@ def save_times(config: Config, t1: float) -> Float[np.ndarray, " t"]:
     return np.concatenate([[0.0], np.geomspace(t1 * 1e-4, t1, config.num_saves - 1)])
 
 
-def resolve_learning(
-    follow: Callable[..., Trajectory], trajectory: Trajectory, components: spectral.LabelSpectrum
-) -> tuple[Float[np.ndarray, " t"], dict[str, np.ndarray]]:
-    """Strengths at enough times to read every learning time from.
+RUN_FACTS = ("status", "num_steps", "t1", "mean_sample_weight", "can_interpolate")
 
-    Where the saved times jump over a crossing the run is followed again through times in between,
-    as many as were saved, so that nothing is compiled (but at least fifty); the solver's steps do
-    not depend on where it is observed.
 
-    Returns:
-        times, and `strength` and `class_strength` at them.
-    """
-    size = max(len(trajectory.times), 50)
-    times, finest = trajectory.times, np.finfo(trajectory.observations["strength"].dtype).eps
-    known = {name: trajectory.observations[name] for name in ("strength", "class_strength")}
-    for _ in range(MOST_PASSES):
-        progress = np.hstack(list(results.learning_progress(known, components).values()))
-        gaps = [
-            (start, end)
-            for start, end in spectral.unresolved(times, progress)
-            if (end - start) / size > 4 * finest * end
-        ]
-        if not gaps:
-            break
-        shares = np.array_split(np.arange(size - 1), len(gaps))
-        inside = [
-            np.linspace(start, end, len(share) + 1)[1:]
-            for (start, end), share in zip(gaps, shares, strict=True)
-            if len(share)
-        ]
-        again = follow(times=np.concatenate([[0.0], *inside]))
-        times, order = np.unique(np.concatenate([times, again.times]), return_index=True)
-        known = {
-            name: np.concatenate([values, again.observations[name]])[order]
-            for name, values in known.items()
-        }
-    return times, known
+def run_arrays(run: Run, trajectory: Trajectory) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """A followed run as the arrays of its Dataset, by name, and its facts, one of each of
+    `RUN_FACTS`."""
+    config, problem, components = run.config, run.problem, run.components
+    observed = dict(trajectory.observations)
+    if config.save_state and config.columns == "classes":
+        observed["class_H"] = observed.pop("H")
+    elif config.save_state and run.reduced is not None:
+        rng = np.random.default_rng([config.seed, 1])  # apart from the draw of the start
+        bases = reduction.full_basis(run.reduced, problem.counts, rng)
+        observed["H"] = reduction.restore_features(observed["H"], bases)
+    k = len(problem.counts)
+    component, by_class, block = np.split(trajectory.crossings, [k - 1, 2 * k - 1])
+    arrays = results.spectral_arrays(
+        trajectory.times, observed, components, problem.counts, problem.class_groups
+    ) | {
+        "class_weight": problem.class_weights,
+        "learning_time": component,
+        "class_learning_time": by_class,
+        "block_learning_time": block,
+        "predicted_learning_time": run.predicted_learning_time,
+    }
+    return arrays, {
+        "status": trajectory.status,
+        "num_steps": trajectory.num_steps,
+        "t1": float(trajectory.times[-1]),
+        "mean_sample_weight": weights.mean_sample_weight(problem.counts, problem.class_weights),
+        "can_interpolate": int(config.feature_dim >= k - 1),
+    }
 
 
 def simulate(config: Config, progress: Callable[[float], None] | None = None) -> xr.Dataset:
@@ -146,33 +255,8 @@ def simulate(config: Config, progress: Callable[[float], None] | None = None) ->
         component's and block's target. The attributes hold the Config as JSON, the `status`, and
         the origin. Each variable's own attributes say what it is.
     """
-    problem = make_problem(config)
-    components = spectral.components(problem)
-    params = model.initial_params(config, problem)
-    t1 = theory.automatic_t1(config, problem) if config.t1 is None else config.t1
-    observer = make_observer(config, problem, params, components)
-    follow = functools.partial(
-        dynamics.gradient_flow,
-        params,
-        observer.columns,
-        observe=observer,
-        rtol=config.rtol,
-        atol=config.absolute_tolerance,
-        solver=config.solver,
-        max_steps=config.max_steps,
-    )
+    run = prepare(config)
     with jax.enable_x64(config.dtype == "float64"):
-        trajectory = follow(times=save_times(config, t1), progress=progress)
-        quietly = None if progress is None else lambda share: None  # shares the compilation
-        finer = resolve_learning(
-            functools.partial(follow, progress=quietly), trajectory, components
-        )
-    return results.dataset(
-        config,
-        problem,
-        components,
-        trajectory,
-        finer=finer,
-        predicted_learning_time=theory.predicted_learning_times(config, problem, components),
-        device=jax.devices()[0].device_kind,
-    )
+        trajectory = dynamics.gradient_flow(run.flow, solver=config.solver, progress=progress)
+    arrays, facts = run_arrays(run, trajectory)
+    return results.dataset(config, arrays, {**facts, "device": jax.devices()[0].device_kind})

@@ -16,7 +16,6 @@ from ssm import profiles
 from ssm.problem import Problem
 
 BLOCKS = (profiles.MAJORITY, "cross", profiles.MINORITY)
-RESOLUTION = 0.1  # of a target: a larger jump between two times is too coarse for a learning time
 LEARNED = 0.5  # the share of its target at which a component or a class counts as learned
 
 
@@ -161,6 +160,48 @@ def class_strengths(
     return (own - means.mean(-2)) / (1 - 1 / len(counts))
 
 
+def learning_readout(
+    spectrum: LabelSpectrum, counts: Real[np.ndarray, " k"]
+) -> Float[np.ndarray, "s kk"]:
+    """The linear map from class sums of logits to all that a learning time is read from.
+
+    `readout @ C.ravel()` holds the share of the target reached by each component, the strength of
+    each class and the share reached by each block, in that order: s = (k - 1) + k + 3. Arguments
+    and formulas are those of `strengths`, `class_strengths` and `block_means`; the row of an empty
+    block is NaN.
+    """
+    k = len(counts)
+    outer = np.einsum("lj,cj->jlc", spectrum.left, spectrum.left)
+    strength = outer / spectrum.singular_values[:, None, None]
+    by_component = strength / spectrum.singular_values[:, None, None]
+    encoded = (np.eye(k) - 1 / k) / (counts * (1 - 1 / k))
+    by_class = encoded.T[:, :, None] * np.eye(k)[:, None, :]
+    targets = block_means(spectrum.singular_values, spectrum.blocks)
+    by_block = block_means(np.moveaxis(strength, 0, -1), spectrum.blocks) / targets
+    rows = np.concatenate([by_component, by_class, np.moveaxis(by_block, -1, 0)])
+    return rows.reshape(len(rows), k * k)
+
+
+def singular_values(gram: Float[np.ndarray, "*batch k k"]) -> Float[np.ndarray, "*batch k"]:
+    """Singular values, sorted, of a matrix X from X X^T, its rows of any size but not nearly
+    parallel.
+
+    With D the lengths of the rows, X X^T = D A D, and D times a Cholesky factor of A has the
+    singular values of X. They are lost only to the rounding of the largest, where the square roots
+    of the eigenvalues of X X^T are lost below a part in 1e8 (after Demmel and Veselic 1992).
+    """
+    lengths = np.sqrt(np.diagonal(gram, axis1=-2, axis2=-1))
+    safe = np.where(lengths > 0, lengths, 1)
+    scaled = gram / (safe[..., :, None] * safe[..., None, :])
+    rounding = 16 * gram.shape[-1] * np.finfo(gram.dtype).eps
+    try:
+        factor = np.linalg.cholesky(scaled + rounding * np.eye(gram.shape[-1], dtype=gram.dtype))
+    except np.linalg.LinAlgError:  # rows that are parallel to rounding
+        values, vectors = np.linalg.eigh(scaled)
+        factor = vectors * np.sqrt(values.clip(0))[..., None, :]
+    return np.linalg.svd(lengths[..., None] * factor, compute_uv=False)
+
+
 def residual(
     strength: Float[Any, "*batch r"], energy: Float[Any, "*batch"]
 ) -> Float[Any, "*batch"]:
@@ -189,20 +230,6 @@ def block_means(values: np.ndarray, blocks: Shaped[np.ndarray, " r"]) -> np.ndar
         for name in BLOCKS
     ]
     return np.stack(means, axis=-1)
-
-
-def unresolved(
-    times: Float[np.ndarray, " t"], progress: Float[np.ndarray, "t series"], level: float = LEARNED
-) -> list[tuple[float, float]]:
-    """Intervals between observed times in which a series first reaches `level` by a jump of more
-    than `RESOLUTION`."""
-    reached = progress >= level
-    first = reached.argmax(axis=0)
-    series = np.flatnonzero(reached.any(axis=0) & (first > 0))
-    last = first[series]
-    with np.errstate(invalid="ignore"):
-        wide = progress[last, series] - progress[last - 1, series] > RESOLUTION
-    return [(float(times[i - 1]), float(times[i])) for i in np.unique(last[wide])]
 
 
 def learning_times(

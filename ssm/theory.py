@@ -119,15 +119,21 @@ def expected_start_strength(config: Config, problem: Problem) -> Float[np.ndarra
 
     A mode's factors p = U^T W and q = V^T K^(-1/2) H^T (d numbers each) grow as (p + q) / 2 e^(r t),
     so a_0 = E|p + q|^2 / 4. With standard deviation s it is d s^2 (1 + 1 / kappa) / 4 for a
-    Gaussian start and d s^2 (1 + k / m) / 4 for a balanced one; s^2 for a spectral one. For shared
-    features 1 stands for kappa. Shape (k,).
+    Gaussian start, d s^2 (1 + k / n) / 4 for a balanced and d s^2 (1 + n_c / kappa) / 4 for a
+    collapsed one; s^2 for a spectral one. For shared features 1 stands for kappa, n_c and k / n.
+    Shape (k,).
     """
     k = len(problem.counts)
     scale, width = config.init_scale**2, config.feature_dim
     if config.init == "spectral":
         return np.full(k, scale)
-    kernel = np.ones(k) if problem.shared else problem.kernel_eigenvalues
-    other = 1 / kernel if config.init == "gaussian" else np.full(k, k / len(problem.labels))
+    if problem.shared:
+        return np.full(k, scale * width / 2)
+    other = {
+        "gaussian": 1 / problem.kernel_eigenvalues,
+        "balanced": np.full(k, k / problem.counts.sum()),
+        "collapsed": problem.counts / problem.kernel_eigenvalues,
+    }[config.init]
     return scale * width * (1 + other) / 4
 
 

@@ -63,7 +63,15 @@ def track(
         if progress:
             progress((i + 1) / len(logits))
     observations = {name: np.stack([o[name] for o in observed]) for name in observed[0]}
-    tracked = results.spectral_dataset(times, observations, components, counts, groups)
+    arrays = results.spectral_arrays(times, observations, components, counts, groups)
+    target = components.singular_values
+    progress_of = {
+        "learning_time": observations["strength"] / target,
+        "class_learning_time": observations["class_strength"],
+        "block_learning_time": arrays["block_strength"] / arrays["block_target"],
+    }
+    learned = {name: spectral.learning_times(times, x) for name, x in progress_of.items()}
+    tracked = results.assemble(arrays | learned)
     tracked["time"].attrs = {"description": "time of the logits"}
     return tracked.assign_attrs(
         status="tracked", dtype="float64", num_samples=len(labels), **results.provenance()

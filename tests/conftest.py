@@ -1,5 +1,7 @@
 """Every test runs in float64, with implicit rank promotion an error and all array shapes checked."""
 
+import tempfile
+
 import jax
 import numpy as np
 import pytest
@@ -7,12 +9,17 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_enable_x64", True)
+# sweeps keep what they compile on disk, for tests in a folder of their own
+CACHE = tempfile.TemporaryDirectory(prefix="ssm-compiled-")
+jax.config.update("jax_compilation_cache_dir", CACHE.name)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ARRAYS = [
     "weights",
     "problem",
     "spectral",
+    "reduction",
+    "columns",
     "model",
     "losses",
     "theory",
@@ -20,12 +27,15 @@ ARRAYS = [
     "dynamics",
     "tracking",
     "simulation",
+    "grids",
+    "sweeping",
 ]
 with install_import_hook([f"ssm.{name}" for name in ARRAYS], "beartype.beartype"):
     import ssm
     import ssm.cli
     import ssm.plotting
     import ssm.simulation
+    import ssm.sweeping
     import ssm.theory
     import ssm.tracking
 

@@ -49,6 +49,25 @@ def test_run_show_plot(command, run, tmp_path):
     assert code == 0 and (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_sweep_show_plot(command, tiny, tmp_path):
+    grid = "--grid imbalance-ratio=1,4 --grid weight_exponent=0:1:3 --grid seed=0..1"
+    line = f"sweep {TINY_FLAGS} --loss squared {grid} --out mine.zarr"
+    code, shown, _ = command(line)
+    assert code == 0 and "12: 12 finished" in shown
+    assert "imbalance_ratio (2) x weight_exponent (3) x seed (2)" in shown
+    axes = {"imbalance_ratio": [1, 4], "weight_exponent": [0, 0.5, 1], "seed": [0, 1]}
+    xr.testing.assert_equal(ssm.load("mine.zarr"), ssm.sweep(axes, tiny(loss="squared")))
+    assert command("show mine.zarr")[1] == shown
+    assert command(line)[1] == shown  # nothing is left to do
+    for kind in ("heatmap", "curves"):
+        code, out, err = command(f"plot mine.zarr --kind {kind}")
+        assert code == 0 and (tmp_path / out.strip()).is_file(), err
+    code, out, _ = command("plot mine.zarr --kind heatmap --axes imbalance_ratio seed --out h.png")
+    assert code == 0
+    code, _, err = command(f"{line} --rtol 1e-5")
+    assert code == 2 and "rtol is 1e-06 there, 1e-05 here" in err
+
+
 def test_track(command, tmp_path, rng):
     logits, labels = rng.normal(size=(4, 9, 3)), np.array([0] * 5 + [1] * 3 + [2])
     np.savez(tmp_path / "log.npz", logits=logits, labels=labels, times=[0, 1, 2, 5])
@@ -91,6 +110,26 @@ BAD = [
     ("plot taken --out figure.txt", "out='figure.txt': must be a path ending in .png"),
     ("plot taken --out taken", "out='taken': must be"),
     ("run --num-classes 2.5", "'2.5'; see ssm run --help"),
+    ("sweep", "grid={}: must be a mapping"),
+    ("sweep --grid foo=1", "grid='foo': must be one of the fields"),
+    ("sweep --grid seed", "grid='seed': must be FIELD=A,B,C"),
+    ("sweep --grid seed=", "grid='seed=': must be FIELD=A,B,C"),
+    ("sweep --grid seed=1 --grid seed=2", "must be one axis a field"),
+    ("sweep --grid seed=1,1", "grid[seed]=[1, 1]: must be one or more different values"),
+    ("sweep --grid seed=1,x", "seed='x': must be an integer in [0, 2147483647] (at seed=x)"),
+    (
+        "sweep --grid num_classes=4,2 --grid minority_fraction=0.2,0.5",
+        "minority_fraction=0.2: must be such that round(minority_fraction * 2) is in [1, 1], not 0 "
+        "(at num_classes=2, minority_fraction=0.2)",
+    ),
+    ("sweep --grid seed=1,2 --chunk-size 0", "chunk_size=0: must be"),
+    ("sweep --grid seed=1,2 --workers 0", "workers=0: must be"),
+    ("sweep --grid seed=1,2 --out taken", "store='taken': must be the readable store of a sweep"),
+    ("sweep --grid seed=1,2 --out nowhere/x.zarr", "out='nowhere/x.zarr': must be in a folder"),
+    (
+        "sweep --grid seed=1 --workers 2 --scheduler tcp://a:1",
+        "scheduler='tcp://a:1': must be left",
+    ),
     ("track taken", "file='taken': must be a readable NPZ file"),
     ("track nothing.npz", "file='nothing.npz': must be an NPZ file that exists"),
     ("plot", "PATH"),
@@ -130,7 +169,8 @@ def test_an_existing_output_is_replaced_only_when_told(command, tmp_path, run):
 
 
 @pytest.mark.parametrize(
-    "line", ["--help", "run --help", "show --help", "plot --help", "track --help"]
+    "line",
+    ["--help", "run --help", "sweep --help", "show --help", "plot --help", "track --help"],
 )
 def test_help(command, line):
     code, out, err = command(line)
@@ -156,6 +196,31 @@ def test_interrupting_a_long_run_writes_nothing_and_says_so(tmp_path):
         _, err = process.communicate(timeout=20)
     assert process.returncode == 130 and "interrupted, nothing was written" in err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_an_interrupted_sweep_goes_on(tmp_path):
+    # four runs that end and then one of many minutes
+    line = "sweep --loss squared --rtol 1e-13 --atol 1e-16 --max-steps 2000000000 --chunk-size 2"
+    line += " --grid seed=0..1 --grid t1=100,200,1e9 --num-saves 50"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    with subprocess.Popen(
+        [sys.executable, "-c", "from ssm.cli import main; main()", *line.split()],
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("sweep.zarr/chunks/0.json")):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err == "ssm: interrupted; the same command goes on with sweep.zarr\n"
+    with pytest.raises(ssm.InputError, match="chunks are missing"):
+        ssm.load(tmp_path / "sweep.zarr")
 
 
 @pytest.mark.slow

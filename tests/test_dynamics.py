@@ -1,14 +1,15 @@
 """Laws of the flow: closed forms, growth rates, conservation, descent, symmetries, order of convergence."""
 
-import dataclasses
-
+import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import ssm
-from ssm import dynamics, losses, model, simulation, spectral, theory
+from ssm import dynamics, model, simulation, spectral, theory
+from ssm.columns import class_columns, make_columns, sample_columns
+from ssm.dynamics import Flow
 from ssm.model import Params, initial_params
 from ssm.problem import make_problem
 
@@ -19,19 +20,32 @@ EXPONENTS = [0.0, 0.5, 1.0]
 SPECTRAL = {"loss": "squared", "init": "spectral", "rtol": 1e-9, "atol": 1e-12}
 
 
-def follow(config, params, problem=None):
-    """Run `config` from given params, keeping W and H."""
+def of_samples(config, problem=None):
+    """A start with one column a sample, whatever fewer columns the Config would be run in."""
     problem = make_problem(config) if problem is None else problem
-    config = dataclasses.replace(config, save_state=True)
+    return initial_params(config, problem, sample_columns(problem, config.loss))[0]
+
+
+def follow(config, params, problem=None, columns=None, reduced=None):
+    """Run `config` from given params, one column a sample unless told otherwise, keeping W and
+    H."""
+    problem = make_problem(config) if problem is None else problem
+    columns = sample_columns(problem, config.loss) if columns is None else columns
+    components = spectral.components(problem)
+    readout = spectral.learning_readout(components, problem.counts)
     t1 = theory.automatic_t1(config, problem) if config.t1 is None else config.t1
-    observer = simulation.make_observer(config, problem, params, spectral.components(problem))
     return dynamics.gradient_flow(
-        params,
-        dynamics.make_columns(problem, config.loss),
-        simulation.save_times(config, t1),
-        observer,
-        rtol=config.rtol,
-        atol=config.absolute_tolerance,
+        Flow(
+            params=params,
+            columns=columns,
+            observe=simulation.make_observer(
+                columns, params, reduced, components, readout, keep_state=True
+            ),
+            times=simulation.save_times(config, t1),
+            rtol=np.asarray(config.rtol),
+            atol=np.asarray(config.absolute_tolerance),
+            max_steps=np.asarray(config.max_steps),
+        )
     )
 
 
@@ -105,8 +119,7 @@ def test_conserved_matrix_and_descent(run, loss, coupling, init):
 @pytest.mark.parametrize("coupling", [0.0, 0.5, 1.0])
 def test_cross_entropy_keeps_the_sum_of_the_classifiers(tiny, coupling):
     config = tiny(coupling=coupling)
-    problem = make_problem(config)
-    W = follow(config, initial_params(config, problem)).observations["W"]
+    W = follow(config, of_samples(config)).observations["W"]
     # a sum of four entries, each within a few steps' tolerance
     np.testing.assert_allclose(W.sum(1), np.broadcast_to(W[0].sum(0), W.sum(1).shape), atol=1e-9)
 
@@ -124,8 +137,7 @@ def test_unit_weights_are_erm_to_the_bit(run, loss, coupling):
 @pytest.mark.parametrize("coupling", [0.0, 0.5, 1.0])
 def test_rotating_the_start_rotates_the_run(tiny, rng, loss, coupling):
     config = tiny(loss=loss, coupling=coupling, rtol=1e-9, atol=1e-12, init_scale=0.1)
-    problem = make_problem(config)
-    W, H = initial_params(config, problem)
+    W, H = of_samples(config)
     Q, _ = np.linalg.qr(rng.normal(size=(6, 6)))
     plain = follow(config, Params(W, H)).observations
     turned = follow(config, Params(W @ Q.T, Q @ H)).observations
@@ -155,7 +167,7 @@ def test_permuting_classes_permutes_the_run(coupling, rng):
         return config, make_problem(config)
 
     config, problem = problem_of(np.arange(4))
-    W, H = initial_params(config, problem)
+    W, H = of_samples(config, problem)
     moved_config, moved = problem_of(order)
     columns = np.concatenate([np.flatnonzero(problem.labels == c) for c in order])
     plain = follow(config, Params(W, H), problem).observations
@@ -169,42 +181,94 @@ def test_permuting_classes_permutes_the_run(coupling, rng):
     np.testing.assert_allclose(permuted["loss"], plain["loss"], atol=1e-7)
 
 
-def test_shared_features_are_free_ones_that_move_as_one(tiny):
-    """Coupling just below 1 from a start of equal features is the class-mean model."""
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("coupling", COUPLINGS)
+def test_classes_are_samples_that_move_as_one(tiny, loss, coupling):
+    """From a start that is equal on each class, one column a class is the same run."""
     changes = {"init_scale": 0.1, "rtol": 1e-9, "atol": 1e-12, "t1": 100.0}
-    shared_config = tiny(coupling=1.0, **changes)
-    shared_problem = make_problem(shared_config)
-    W, M = initial_params(shared_config, shared_problem)
-    near_config = tiny(coupling=1 - 1e-9, **changes)
-    near_problem = make_problem(near_config)
-    shared = follow(shared_config, Params(W, M)).observations
-    near = follow(near_config, Params(W, M[:, near_problem.labels]), near_problem).observations
-    # two solves with their own steps, and 1e-9 in the coupling times the length of the run
-    for name in ("loss", "strength", "class_strength", "class_accuracy"):
-        np.testing.assert_allclose(near[name], shared[name], atol=1e-5)
+    config = tiny(loss=loss, coupling=coupling, init="collapsed", **changes)
+    problem = make_problem(config)
+    columns = class_columns(problem, loss)
+    params, _ = initial_params(config, problem, columns)
+    by_class = follow(config, params, columns=columns).observations
+    by_sample = follow(config, Params(params.W, params.H[:, problem.labels])).observations
+    # two solves with their own steps, each within a few hundred rtol
+    for name in ("loss", "class_loss", "strength", "class_strength", "singular_value"):
+        np.testing.assert_allclose(by_class[name], by_sample[name], atol=1e-6)
+    np.testing.assert_array_equal(by_class["class_accuracy"], by_sample["class_accuracy"])
+    np.testing.assert_allclose(by_class["H"][:, :, problem.labels], by_sample["H"], atol=1e-6)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("coupling", [0.0, 0.5, 1.0])
-def test_the_vector_field_is_the_coupled_gradient_of_the_risk(tiny, loss, coupling):
-    config = tiny(loss=loss, coupling=coupling, init_scale=1.0, weight_exponent=0.7)
+@pytest.mark.parametrize("init", ["gaussian", "collapsed"])
+def test_the_vector_field_is_the_coupled_gradient_of_the_risk(tiny, loss, coupling, init):
+    config = tiny(loss=loss, coupling=coupling, init_scale=1.0, weight_exponent=0.7, init=init)
     problem = make_problem(config)
+    columns = make_columns(config, problem)
     params, columns = jax.tree.map(
-        jnp.asarray, (initial_params(config, problem), dynamics.make_columns(problem, config.loss))
+        jnp.asarray, (initial_params(config, problem, columns)[0], columns)
     )
 
     def risk(p):
-        logits = p.W @ p.H
-        return losses.risk(losses.LOSSES[loss], logits, columns.labels, columns.risk_weights)
+        return jnp.dot(columns.risk_weights, columns.losses(p.W @ p.H))
 
     gradient = jax.grad(risk)(params)
-    field = dynamics.vector_field(0.0, params, columns)
+    field = dynamics.vector_field(params, columns)
     np.testing.assert_allclose(field.W, -gradient.W, atol=1e-13)
-    expected = -model.couple(gradient.H, columns.class_columns, columns.coupling)
-    np.testing.assert_allclose(field.H, expected, atol=1e-13)
+    np.testing.assert_allclose(field.H, -model.couple(gradient.H, columns), atol=1e-13)
 
 
-@pytest.mark.parametrize("solver", ["tsit5", "dopri5", "dopri8"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_padding_weighs_nothing(tiny, loss):
+    config = tiny(loss=loss, init_scale=0.1)
+    problem = make_problem(config)
+    W, H = of_samples(config)
+    plain = follow(config, Params(W, H)).observations
+    columns = sample_columns(problem, loss, 31)
+    padded = follow(config, Params(W, np.pad(H, ((0, 0), (0, 11)))), columns=columns).observations
+    # the same steps: only the order of additions differs
+    for name in ("loss", "class_loss", "class_accuracy", "strength", "singular_value", "W"):
+        np.testing.assert_allclose(padded[name], plain[name], atol=1e-12)
+    assert not padded["H"][:, :, 20:].any()
+
+
+@pytest.mark.parametrize("solver", ["tsit5", "dopri5"])
+def test_the_loop_against_another_implementation(tiny, solver):
+    """The same pair, tolerance and times in diffrax; dense output included."""
+    config = tiny(init_scale=0.1, rtol=1e-9, atol=1e-12, solver=solver, save_state=True)
+    ours, run = ssm.simulate(config), simulation.prepare(config)
+    theirs = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: dynamics.vector_field(y, args)),
+        {"tsit5": diffrax.Tsit5, "dopri5": diffrax.Dopri5}[solver](),
+        t0=0.0,
+        t1=run.flow.times[-1],
+        dt0=None,
+        y0=jax.tree.map(jnp.asarray, run.flow.params),
+        args=jax.tree.map(jnp.asarray, run.flow.columns),
+        saveat=diffrax.SaveAt(ts=run.flow.times),
+        stepsize_controller=diffrax.PIDController(rtol=1e-9, atol=1e-12),
+        max_steps=10_000,
+    )
+    # two solves with their own steps, each within a few hundred rtol
+    np.testing.assert_allclose(ours.W, theirs.ys.W, atol=1e-6)
+    np.testing.assert_allclose(ours.H, theirs.ys.H, atol=1e-6)
+    assert ours.attrs["num_steps"] <= 1.1 * theirs.stats["num_steps"]
+
+
+@pytest.mark.parametrize("solver", list(dynamics.PAIRS))
+def test_dense_output_is_of_fourth_order(solver):
+    """Order conditions of the weights b_i(x): sum_i b_i(x) c_i^q = x^(q + 1) / (q + 1), q < 4."""
+    pair = dynamics.PAIRS[solver]
+    nodes = np.array([0.0, *(row.sum() for row in pair.stages)])
+    for x in (0.2, 0.5, 0.9, 1.0):
+        weights = x ** np.arange(1, 5) @ pair.dense
+        for q in range(4):
+            # the middle of dopri5 is published to ten digits
+            assert weights @ nodes**q == pytest.approx(x ** (q + 1) / (q + 1), abs=1e-9)
+
+
+@pytest.mark.parametrize("solver", ["tsit5", "dopri5"])
 def test_solvers_agree_to_their_tolerance(run, solver):
     exact = run(loss="squared", rtol=1e-11, atol=1e-14, init_scale=0.1)
     ds = run(loss="squared", rtol=1e-7, atol=1e-10, init_scale=0.1, solver=solver)
@@ -240,10 +304,11 @@ def test_block_curves_are_exact_for_a_lone_block():
         rtol=1e-9,
     )
     ds, problem = ssm.simulate(config), make_problem(config)
-    params = initial_params(config, problem)
+    columns = make_columns(config, problem)
+    params, _ = initial_params(config, problem, columns)
     curves = theory.block_curves(
         params.W,
-        problem.class_means(params.H),
+        columns.class_means(params.H),
         problem,
         spectral.components(problem),
         ds.time.values,

@@ -1,7 +1,6 @@
 """Labels, multiplicities and the kernel's eigenvalues."""
 
 import numpy as np
-import pytest
 
 from ssm.problem import make_problem, membership, simplex_labels
 
@@ -13,15 +12,6 @@ def test_label_matrices():
     S = simplex_labels(labels, 3)
     np.testing.assert_allclose(S, Y - 1 / 3)
     np.testing.assert_allclose(S.sum(0), 0, atol=1e-15)
-
-
-@pytest.mark.parametrize("coupling", [0.0, 0.4, 1.0])
-def test_columns_stand_for_all_samples(tiny, coupling):
-    problem = make_problem(tiny(coupling=coupling, weight_exponent=1.0))
-    k, n = 4, 2 * 8 + 2 * 2
-    assert len(problem.labels) == (k if coupling == 1 else n)
-    assert problem.multiplicity.sum() == n
-    np.testing.assert_allclose(problem.risk_weights.sum(), 1)
 
 
 def test_kernel_eigenvalues_are_those_of_the_kernel(tiny):

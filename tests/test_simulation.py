@@ -169,8 +169,8 @@ def test_learning_times_do_not_depend_on_the_saved_times(run, changes):
     """Fifty saves over a run in which one block is learned within the first of them."""
     coarse, fine = run(**changes), run(**{**changes, "num_saves": 20_000})
     for name in ("learning_time", "block_learning_time", "class_learning_time"):
-        # a crossing is read by a straight line from a jump of at most a tenth of the target
-        np.testing.assert_allclose(coarse[name], fine[name], rtol=0.01)
+        # crossings are read from the solver's own steps, which do not depend on the saves
+        np.testing.assert_array_equal(coarse[name], fine[name])
     np.testing.assert_allclose(coarse.strength[-1], fine.strength[-1], rtol=1e-4)  # float32 too
 
 
@@ -201,17 +201,17 @@ def test_running_out_of_steps_is_a_result(run):
     assert np.isnan(ds.learning_time).any()
 
 
-@pytest.mark.parametrize(
-    "overflow",
-    [
-        {"loss": "squared", "init_scale": 1e70},
-        {"loss": "cross_entropy", "init_scale": 1e18, "dtype": "float32"},
-    ],
-)
-def test_turning_non_finite_is_a_result(run, overflow):
-    ds = run(t1=1.0, **overflow)
+def test_turning_non_finite_is_a_result(run):
+    ds = run(t1=1.0, loss="cross_entropy", init_scale=1e18, dtype="float32")
     assert ds.attrs["status"] == "not finite"
     assert all(np.isnan(ds[name]).all() for name in NUMBERS)  # it is so from the first time on
+
+
+def test_a_step_too_small_for_the_clock_is_a_result(run):
+    """A start of 1e70 moves by itself within 1e-140, which no step from 0 to 1 resolves."""
+    ds = run(t1=1.0, loss="squared", init_scale=1e70)
+    assert ds.attrs["status"] == "step too small"
+    assert np.isfinite(ds.loss[0]) and np.isnan(ds.loss[1:]).all()
 
 
 @pytest.mark.parametrize("dim", [1, 2])

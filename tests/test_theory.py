@@ -5,6 +5,7 @@ import pytest
 from scipy.linalg import expm
 
 from ssm import spectral, theory
+from ssm.columns import make_columns, sample_columns
 from ssm.model import initial_params
 from ssm.problem import make_problem, simplex_labels
 
@@ -107,8 +108,9 @@ def test_what_starts_learned_needs_no_time():
 def test_the_linear_phase_against_the_matrix_exponential(tiny, coupling, profile):
     config = tiny(coupling=coupling, weight_exponent=0.8, init_scale=0.1, **profile)
     problem = make_problem(config)
-    params = initial_params(config, problem)
-    means = problem.class_means(params.H)
+    columns = make_columns(config, problem)
+    params, _ = initial_params(config, problem, columns)
+    means = columns.class_means(params.H)
     n, w = problem.counts, problem.class_weights
     P, zero = np.eye(4) - 0.25, np.zeros((4, 4))
     generator = np.block(
@@ -142,16 +144,18 @@ def test_predictions_need_a_separable_component_and_enough_width(tiny):
     assert not predicted(loss="squared", feature_dim=3).any()
 
 
-@pytest.mark.parametrize("init", ["gaussian", "balanced"])
+@pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
+@pytest.mark.parametrize("init", ["gaussian", "balanced", "collapsed"])
 @pytest.mark.parametrize("coupling", [0.0, 0.2, 1.0])
-def test_the_expected_start_is_the_mean_over_draws(tiny, init, coupling):
+def test_the_expected_start_is_the_mean_over_draws(tiny, init, coupling, loss):
     strengths = []
     for seed in range(400):
-        config = tiny(init=init, coupling=coupling, init_scale=0.3, seed=seed)
+        config = tiny(init=init, coupling=coupling, init_scale=0.3, seed=seed, loss=loss)
         problem = make_problem(config)
-        params = initial_params(config, problem)
+        columns = make_columns(config, problem)
+        params, _ = initial_params(config, problem, columns)
         root = np.sqrt(problem.counts / problem.kernel_eigenvalues)[:, None]
-        features = root * problem.class_means(params.H).T
+        features = root * columns.class_means(params.H).T
         factors = spectral.components(problem).left.T @ (params.W + features) / 2
         strengths.append((factors**2).sum(1))
     error = np.std(strengths, axis=0) / 20
@@ -164,8 +168,9 @@ def test_block_curves_need_enough_width(tiny):
     for dim, known in ((2, False), (3, True)):
         config = tiny(loss="squared", feature_dim=dim)
         problem = make_problem(config)
-        W, H = initial_params(config, problem)
+        columns = sample_columns(problem, "squared")
+        (W, H), _ = initial_params(config, problem, columns)
         components = spectral.components(problem)
-        means = problem.class_means(H)
+        means = columns.class_means(H)
         curves = theory.block_curves(W, means, problem, components, np.array([0.0, 9.0]), "squared")
         assert np.isfinite(curves).all() == known and np.isnan(curves).all() != known

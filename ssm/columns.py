@@ -1,0 +1,160 @@
+"""What the feature columns of a run stand for: samples, whole classes, or coordinates of a class.
+
+    samples      one column a sample: the model as it is written
+    classes      one column a class, exact where all features of a class are and stay equal: shared
+                 features (coupling 1), and free or coupled ones from a start equal on each class
+    coordinates  r columns a class in the basis of `ssm.reduction`, exact for the squared loss
+
+All three follow the same flow, with their own constants.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from ssm import losses
+from ssm.config import Config
+from ssm.problem import Problem, membership
+
+
+class Columns(eqx.Module):
+    """The constants of m feature columns, as host arrays; a column with multiplicity 0 is padding.
+
+    A column h_j has loss r_j l(z_j), moves by K, and adds to sums over the samples of its class.
+    """
+
+    labels: Int[Any, " m"]
+    """Class of each column."""
+    counts: Float[Any, " k"]
+    """Samples n_c of each class."""
+    multiplicity: Float[Any, " m"]
+    """Samples a column stands for in sums of squares: 1 (samples, coordinates), n_c (classes)."""
+    constant: Float[Any, " m"]
+    """The column where all features of its class are 1: 1 (samples, classes), sqrt(n_c) for the
+    first coordinate, 0 for the others."""
+    risk_weights: Float[Any, " m"]
+    """r_j = multiplicity x w_c / n, the factor of the column's loss in L."""
+    kernel: Float[Any, " m"] | None
+    """K where it is diagonal: kappa_c / n_c (classes); kappa_c, then 1 - c (coordinates); None where
+    it is 1."""
+    coupling: Float[Any, ""] | None
+    """c where K is not diagonal: coupled samples."""
+    sum_columns: Float[Any, "m k"]
+    """Z -> sums over the samples of each class, Z @ sum_columns."""
+    member_columns: Float[Any, "m k"]
+    """Values of columns -> their sums over the samples of each class."""
+    conserved_factor: Float[Any, ""]
+    """1 - c for coordinates, which keeps K^-1 finite as c tends to 1; else 1."""
+    loss: str = eqx.field(static=True)
+    """`squared` or `cross_entropy`."""
+    coordinates: bool = eqx.field(static=True)
+    """Whether they are coordinates, whose squared loss has a label only in the first."""
+
+    def losses(self, logits: Float[Array, "k m"]) -> Float[Array, " m"]:
+        """l(z_j) of each column; the r of a class sum to the total over its samples."""
+        return losses.LOSSES[self.loss].value(logits, self.labels, *self._label_scale)
+
+    def logit_gradient(self, logits: Float[Array, "k m"]) -> Float[Array, "k m"]:
+        """dl/dz_j of each column."""
+        return losses.LOSSES[self.loss].logit_gradient(logits, self.labels, *self._label_scale)
+
+    @property
+    def _label_scale(self) -> tuple[Any, ...]:
+        return (self.constant,) if self.coordinates else ()
+
+    def class_means(self, H: Float[np.ndarray, "d m"]) -> Float[np.ndarray, "d k"]:
+        """Mean feature of each class's samples."""
+        return H @ self.sum_columns / self.counts
+
+    def spread(self, M: Float[np.ndarray, "d k"]) -> Float[np.ndarray, "d m"]:
+        """The columns whose samples all have the feature of their class."""
+        return M[:, self.labels] * self.constant
+
+
+def sample_columns(problem: Problem, loss: str, size: int | None = None) -> Columns:
+    """One column a sample, padded up to `size` columns that weigh nothing and stay where they are."""
+    n = problem.counts.sum()
+    padding = 0 if size is None else size - n
+    labels = np.pad(problem.labels, (0, padding))
+    real = (np.arange(n + padding) < n).astype(float)
+    return _columns(
+        problem,
+        loss,
+        labels,
+        multiplicity=real,
+        constant=np.ones(len(labels)),
+        coupling=None if problem.coupling == 0 else problem.coupling,
+    )
+
+
+def class_columns(problem: Problem, loss: str) -> Columns:
+    """One column a class, for features that are equal on each class."""
+    return _columns(
+        problem,
+        loss,
+        np.arange(len(problem.counts)),
+        multiplicity=problem.counts.astype(float),
+        constant=np.ones(len(problem.counts)),
+        kernel=problem.kernel_eigenvalues / problem.counts,
+    )
+
+
+def coordinate_columns(problem: Problem, width: int) -> Columns:
+    """`width` coordinates a class, for the squared loss and coupling below 1."""
+    counts = problem.counts
+    first = np.tile(np.arange(width) == 0, len(counts))
+    labels = np.repeat(np.arange(len(counts)), width)
+    exists = (np.arange(width) < counts[:, None]).ravel()
+    return _columns(
+        problem,
+        "squared",
+        labels,
+        multiplicity=exists.astype(float),
+        constant=np.where(first, np.sqrt(counts)[labels], 0.0),
+        kernel=np.where(first, problem.kernel_eigenvalues[labels], 1 - problem.coupling),
+        conserved_factor=1 - problem.coupling,
+        coordinates=True,
+    )
+
+
+def _columns(
+    problem: Problem,
+    loss: str,
+    labels: Int[np.ndarray, " m"],
+    *,
+    multiplicity: Float[np.ndarray, " m"],
+    constant: Float[np.ndarray, " m"],
+    kernel: Float[np.ndarray, " m"] | None = None,
+    coupling: Float[np.ndarray, ""] | None = None,
+    conserved_factor: Any = 1.0,
+    coordinates: bool = False,
+) -> Columns:
+    counts = problem.counts.astype(float)
+    members = membership(labels, len(counts)) * multiplicity[:, None]
+    return Columns(
+        labels=labels,
+        counts=counts,
+        multiplicity=multiplicity,
+        constant=constant,
+        risk_weights=multiplicity * problem.class_weights[labels] / counts.sum(),
+        kernel=kernel,
+        coupling=coupling,
+        sum_columns=members * constant[:, None],
+        member_columns=members,
+        conserved_factor=np.asarray(conserved_factor, dtype=float),
+        loss=loss,
+        coordinates=coordinates,
+    )
+
+
+def make_columns(config: Config, problem: Problem, size: int | None = None) -> Columns:
+    """The fewest columns in which a Config can be run exactly; samples are padded up to `size`."""
+    if config.columns == "classes":
+        return class_columns(problem, config.loss)
+    if config.columns == "coordinates":
+        return coordinate_columns(problem, config.num_columns // config.num_classes)
+    return sample_columns(problem, config.loss, size)
