@@ -43,7 +43,7 @@ def squared_gradient(
 
 def cross_entropy(logits: Logits, labels: Labels) -> Float[Array, " m"]:
     """-log softmax(z)_y of each column: shape (m,)."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels, axis=0)
+    return optax.softmax_cross_entropy(logits, _one_hot(logits, labels), axis=0)
 
 
 def cross_entropy_gradient(logits: Logits, labels: Labels) -> Logits:

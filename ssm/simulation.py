@@ -43,16 +43,16 @@ class Observer(eqx.Module):
         columns = self.columns
         logits = params.W @ params.H
         losses = columns.losses(logits)
-        turned = self.rows.T @ logits
-        largest = jnp.abs(turned).max()
-        scaled = turned / (largest + (largest == 0))  # squares of small logits would be 0
         classifier, features = model.conserved_terms(params, columns)
         scale = jnp.linalg.norm(classifier) + jnp.linalg.norm(features)
+        # an upper bound of the logits, without which squares of small ones would be 0
+        unit = jnp.linalg.norm(params.W) * jnp.linalg.norm(params.H)
+        turned = ((self.rows.T @ params.W) / (unit + (unit == 0))) @ params.H
         observed = {
             "loss": jnp.dot(columns.risk_weights, losses),
             "class_sums": logits @ columns.sum_columns,
-            "largest": largest,
-            "gram": (scaled * columns.multiplicity[None]) @ scaled.T,
+            "unit": unit,
+            "gram": (turned * columns.multiplicity[None]) @ turned.T,
             "drift": jnp.linalg.norm(classifier - features - self.conserved)
             / (scale + (scale == 0)),
         }
@@ -74,11 +74,11 @@ class Observer(eqx.Module):
 
     def summarise(self, observed: dict[str, Any]) -> dict[str, Any]:
         """Every time-dependent variable of the Dataset but the block means, on the host."""
-        sums, gram, largest = (observed.pop(name) for name in ("class_sums", "gram", "largest"))
+        sums, gram, unit = (observed.pop(name) for name in ("class_sums", "gram", "unit"))
         k, dim = len(self.rows), len(self.conserved)
         spectrum = spectral.LabelSpectrum(self.rows[:, :-1], self.targets, np.array(()))
         strength = spectral.strengths(sums, spectrum).astype(sums.dtype)
-        unit = (largest + (largest == 0))[:, None]
+        unit = (unit + (unit == 0))[:, None]
         energy = np.trace(gram, axis1=1, axis2=2)
         return observed | {
             "strength": strength,

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 import zarr
+from numcodecs import Zstd
 
 from ssm import checks, results
 from ssm.files import check_output, check_store, replacing
 from ssm.results import FORMAT, SWEEP_FORMAT
 
+COMPRESSOR = Zstd()  # refuses a file that was cut off; blosc, the usual one, reads beyond its end
 MARKS = "chunks"  # the folder in a sweep's store with one file for each finished chunk
 
 
@@ -148,13 +150,16 @@ class SweepStore:
             group = zarr.open_group(scratch, mode="w-", zarr_format=2)
             for name, values in axes.items():
                 own: dict[str, Any] = {"_ARRAY_DIMENSIONS": [name]}
-                group.create_array(name, data=values, fill_value=None, attributes=own)
+                group.create_array(
+                    name, data=values, compressors=COMPRESSOR, fill_value=None, attributes=own
+                )
             for name, (shape, dtype) in variables.items():
                 group.create_array(
                     name,
                     shape=shape,
                     dtype=dtype,
                     chunks=chunk + shape[len(chunk) :],
+                    compressors=COMPRESSOR,
                     # a value that stands for missing ones would be read as NaN by xarray
                     fill_value=np.nan if np.dtype(dtype).kind == "f" else None,
                     attributes={

@@ -273,22 +273,22 @@ def _on_cluster(
     """A chunk a worker thread, and one more waiting for each, so that results do not pile up."""
     from distributed import as_completed
 
-    waiting = iter(chunks)
-    shared = client.scatter(plan, broadcast=True)
-    busy = {}
-    threads: Any = client.nthreads()
-    at_once = 2 * max(sum(threads.values()), 1)
-    running = as_completed()
-    for chunk in itertools.islice(waiting, at_once):
-        future = client.submit(compute_chunk, shared, chunk, pure=False)
+    def submit(chunk: int) -> None:
+        # each with the plan of its own, as what is left with workers is lost with them
+        future = client.submit(
+            compute_chunk, plan._replace(blocks=(plan.blocks[chunk],)), 0, pure=False
+        )
         busy[future.key] = chunk
         running.add(future)
+
+    waiting, running, busy = iter(chunks), as_completed(), {}
+    threads: Any = client.nthreads()
+    for chunk in itertools.islice(waiting, 2 * max(sum(threads.values()), 1)):
+        submit(chunk)
     for future in running:
         chunk, found = busy.pop(future.key), future.result()
         for following in itertools.islice(waiting, 1):
-            another = client.submit(compute_chunk, shared, following, pure=False)
-            busy[another.key] = following
-            running.add(another)
+            submit(following)
         yield chunk, found
 
 
