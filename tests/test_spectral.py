@@ -1,5 +1,6 @@
 """The label matrix's spectrum from a k x k problem, and what logits hold of it."""
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
@@ -127,3 +128,41 @@ def test_learning_time_interpolates(level, rate):
 
 def test_learning_time_of_what_is_learned_at_once_is_the_first_time():
     assert spectral.learning_times(np.array([1.0, 2.0]), np.array([0.7, 0.9])) == 1.0
+
+
+def test_graded_singular_values_keep_their_digits(rng):
+    """Orthogonal rows of sizes from 1 to 1e-12, barely mixed: the small values come out to ten
+    digits, where the square roots of the eigenvalues of X X^T have none below 1e-8."""
+    sizes = 10.0 ** -np.arange(0, 13, 2)
+    rows = np.linalg.qr(rng.normal(size=(40, 7)))[0].T
+    mixed = np.eye(7) + 0.3 * rng.normal(size=(7, 7))
+    X = sizes[:, None] * (mixed @ rows)
+    # the exact values: those of the small well-scaled factor, found with 40 digits
+    with mpmath.workdps(40):
+        exact = mpmath.svd_r(mpmath.diag(sizes.tolist()) * mpmath.matrix(mixed.tolist()))[1]
+    exact = np.array(sorted(map(float, exact), reverse=True))
+    found = spectral.singular_values(X @ X.T)
+    np.testing.assert_allclose(found, exact, rtol=1e-10)
+
+
+def test_singular_values_of_a_degenerate_gram():
+    X = np.array([[1.0, 0, 0], [1.0, 0, 0], [0, 0, 0]])
+    found = spectral.singular_values(X @ X.T)
+    np.testing.assert_allclose(
+        found, [np.sqrt(2), 0, 0], atol=1e-6
+    )  # parallel rows: half the digits
+    np.testing.assert_array_equal(spectral.singular_values(np.zeros((2, 3, 3))), np.zeros((2, 3)))
+
+
+def test_the_readout_is_strengths_class_strengths_and_blocks(rng):
+    counts = np.array([8, 8, 2, 2])
+    spectrum = spectral.label_spectrum(counts)
+    sums = rng.normal(size=(4, 4))
+    read = spectral.learning_readout(spectrum, counts) @ sums.ravel()
+    strength = spectral.strengths(sums, spectrum)
+    targets = spectrum.singular_values
+    blocks = [spectral.block_means(x, spectrum.blocks) for x in (strength, targets)]
+    expected = [strength / targets, spectral.class_strengths(sums, counts), blocks[0] / blocks[1]]
+    np.testing.assert_allclose(read, np.concatenate(expected), rtol=1e-12)
+    alone = spectral.learning_readout(spectral.label_spectrum([5, 5, 5]), np.array([5, 5, 5]))
+    assert np.isnan(alone[-2:]).all() and np.isfinite(alone[:-2]).all()  # one block has components
