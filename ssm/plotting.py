@@ -250,9 +250,8 @@ def plot_curves(dataset: xr.Dataset, drawing: Figure, names: tuple[str, ...]) ->
     share = share.transpose("block", name, ..., "time")
     times = times.transpose(*share.dims)
     count, length = share.sizes[name], share.sizes["time"]
-    ends = np.nanmax(times.values, axis=-1)
     panels = drawing.subplots(1, 2, sharey=True, sharex=True)
-    starts = []
+    starts, ends = [], []
     for axes, group in zip(panels, (profiles.MAJORITY, profiles.MINORITY), strict=True):
         own_times, own = (array.sel(block=group).values for array in (times, share))
         for i, color in enumerate(_shades(COLORS[group], count)):
@@ -260,6 +259,7 @@ def plot_curves(dataset: xr.Dataset, drawing: Figure, names: tuple[str, ...]) ->
                 own_times[i].reshape(-1, length), own[i].reshape(-1, length)
             )
             starts.append(grid[grid > 0].min(initial=np.inf))
+            ends.append(grid[-1])
             axes.plot(grid, _over_runs(np.nanmedian, values), color=color)
             low, high = (_over_runs(extreme, values) for extreme in (np.nanmin, np.nanmax))
             axes.fill_between(grid, low, high, color=color, alpha=0.2, lw=0)
@@ -268,9 +268,9 @@ def plot_curves(dataset: xr.Dataset, drawing: Figure, names: tuple[str, ...]) ->
         if not np.isfinite(own).any():
             axes.text(0.5, 0.5, "no such block", transform=axes.transAxes, ha="center", color="0.4")
     spaced = '"save_spacing": "log"' in dataset.attrs.get("sweep", "")
-    if spaced or ends.max() > 10 * ends.min():
-        first = min(starts) if spaced else max(*starts, ends.min() / 100)
-        panels[0].set(xscale="log", xlim=(first, ends.max()))
+    if spaced or max(ends) > 10 * min(ends):
+        first = min(starts) if spaced else max(min(starts), min(ends) / 100)
+        panels[0].set(xscale="log", xlim=(first, max(ends)))
     panels[0].set_ylabel("share of target learned")
     shown, greys = _some(count, 8), _shades("0.45", count)
     handles = [Line2D([], [], color=greys[i], label=f"{dataset[name].values[i]:g}") for i in shown]

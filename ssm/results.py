@@ -73,8 +73,16 @@ _TABLE = _VARIABLES | _COORDINATES | FACTS | {"flow_time": _COORDINATES["time"]}
 DIMENSIONS = {name: dims for name, (dims, _, _) in _TABLE.items()}
 _WORDS = ("status", "class_group", "component_block")
 _COUNTS = ("class_count", "num_steps", "can_interpolate")
-SWEEP_KINDS = {
-    name: "U" if name in _WORDS else "i" if name in _COUNTS else "f"
+_OBSERVED = {*_VARIABLES} - {"predicted_learning_time"}
+# the type of each variable of a sweep; what was observed is of the run's own precision
+SWEEP_TYPES = {
+    name: "<U14"
+    if name in _WORDS
+    else "int64"
+    if name in _COUNTS
+    else "observed"
+    if name in _OBSERVED
+    else "float64"
     for name in _TABLE
     if name != "time"
 }

@@ -83,8 +83,8 @@ def make_plan(grid: Grid, chunk_size: int | None = None) -> Plan:
         columns.setdefault(_signature(config), collections.Counter())[config.num_columns] += 1
     floats = max(precisions)  # float64 where there are both
     dtypes = {
-        name: {"f": floats, "i": "int64", "U": "<U14"}[kind]
-        for name, kind in results.SWEEP_KINDS.items()
+        name: floats if dtype == "observed" else dtype
+        for name, dtype in results.SWEEP_TYPES.items()
         # t1 as an axis is a coordinate of that name
         if (name not in ("W", "H", "class_H") or name in kept) and name not in grid.dimensions
     }
@@ -390,4 +390,4 @@ def use_compilation_cache() -> None:
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(home / "ssm" / "compiled"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -27,8 +27,6 @@ ARRAYS = [
     "dynamics",
     "tracking",
     "simulation",
-    "grids",
-    "sweeping",
 ]
 with install_import_hook([f"ssm.{name}" for name in ARRAYS], "beartype.beartype"):
     import ssm
