@@ -4,6 +4,7 @@ claims."""
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from ssm.checks import refuse
 from ssm.cli import parse
 from ssm.files import replacing
 
-Name = Literal["label_spectrum", "early_training", "digits"]
+Name = Literal["label_spectrum", "early_training", "imbalance_sweep", "early_stopping", "digits"]
 
 
 @dataclasses.dataclass
@@ -45,14 +46,9 @@ def run_one(
     name: Name, options: Options, out: Path, report: Callable[[float], None]
 ) -> list[claims.Claim]:
     """Run one experiment, its figures into `out`, and return its claims."""
-    if name == "label_spectrum":
-        from experiments import label_spectrum
-
-        return label_spectrum.run(out, options.quick, report)
-    if name == "early_training":
-        from experiments import early_training
-
-        return early_training.run(out, options.quick, report)
+    if name != "digits":
+        experiment = importlib.import_module(f"experiments.{name}")
+        return experiment.run(out, options.quick, report)
     from experiments import digits
 
     return digits.run(out, options.quick, report, options.dataset, options.data_dir)

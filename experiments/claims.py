@@ -44,6 +44,11 @@ def ascending(statement: str, names: Sequence[str], values: Sequence[float]) -> 
     return Claim(statement, " <= ".join(names), measured, "none", bool(holds))
 
 
+def noted(claim: Claim, note: str) -> Claim:
+    """The claim with more of what was measured, in brackets."""
+    return dataclasses.replace(claim, measured=f"{claim.measured} ({note})")
+
+
 def markdown(claims: Sequence[Claim]) -> str:
     """The table of claims."""
     header = [field.name for field in dataclasses.fields(Claim)]

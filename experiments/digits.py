@@ -3,7 +3,6 @@ against weighted."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from experiments import data
 from experiments import digits_figures as figures
-from experiments.claims import Claim, at_least, at_most
+from experiments.claims import Claim, at_least, at_most, noted
 from experiments.digits_network import METHODS, Config, Outcome, outcomes, recall
 from ssm.checks import choice, refuse
 
@@ -43,7 +42,7 @@ def make_claims(config: Config, results: dict[str, Outcome]) -> list[Claim]:
     groups = by_seed[ERM]["majority"], by_seed[ERM]["minority"]
     own = [at_passing(*one) for one in zip(*groups, strict=True)]
     first = [
-        _noted(
+        noted(
             at_most(
                 "ERM's minority recall when its majority's first passes 0.97 (held-out, each seed at its own "
                 "passing, mean)",
@@ -52,7 +51,7 @@ def make_claims(config: Config, results: dict[str, Outcome]) -> list[Claim]:
             ),
             "steps " + ", ".join(f"{step:g}" for step, _ in own),
         ),
-        _noted(
+        noted(
             at_most(f"the same on the mean curves ({where})", 0.5, at_mean),
             f"step {passing:g}",
         ),
@@ -66,7 +65,7 @@ def make_claims(config: Config, results: dict[str, Outcome]) -> list[Claim]:
         for level in (0.9, 0.85, 0.8)
     }
     weighted, erm = both[0.9]
-    second = _noted(
+    second = noted(
         at_most(
             f"steps until majority and minority reach 0.9, weighted CE over ERM ({where}; "
             f"{config.num_steps} for an ERM that never does)",
@@ -78,7 +77,7 @@ def make_claims(config: Config, results: dict[str, Outcome]) -> list[Claim]:
 
     gap = mean[WEIGHTED]["balanced accuracy"] - mean[ERM]["balanced accuracy"]
     largest = np.abs(gap).argmax()
-    third = _noted(
+    third = noted(
         at_most(
             f"balanced accuracy, weighted CE minus ERM: last step over largest ({where})",
             0.25,
@@ -89,7 +88,7 @@ def make_claims(config: Config, results: dict[str, Outcome]) -> list[Claim]:
 
     learned = (results[method].learning_time for method in METHODS)
     delay_erm, delay_weighted = (float(np.mean(t[:, 2] / t[:, 0])) for t in learned)
-    fourth = _noted(
+    fourth = noted(
         at_least(
             "learning time of the minority block over the majority's, ERM over weighted CE "
             "(training logits, ratios averaged over seeds)",
@@ -99,10 +98,6 @@ def make_claims(config: Config, results: dict[str, Outcome]) -> list[Claim]:
         f"{delay_erm:.3g} over {delay_weighted:.3g}",
     )
     return [*first, second, third, fourth]
-
-
-def _noted(claim: Claim, note: str) -> Claim:
-    return dataclasses.replace(claim, measured=f"{claim.measured} ({note})")
 
 
 def run(

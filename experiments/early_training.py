@@ -19,22 +19,30 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.claims import Claim, ascending, at_least, at_most, close
-from ssm import Config, plotting, simulate, spectral, theory
+from experiments.settings import (
+    BASE,
+    FEATURE_COLORS,
+    FEATURES,
+    FLOW_TIME,
+    LAWS,
+    LOSSES,
+    THEORY,
+    WEIGHTINGS,
+)
+from ssm import Config, plotting, simulate, spectral, sweep, theory
+from ssm.columns import make_columns
 from ssm.config import Loss
 from ssm.metrics import group_mean
 from ssm.model import initial_params
 from ssm.problem import make_problem
 
-BASE = Config(num_classes=10, imbalance_ratio=10, minority_count=5, feature_dim=16)
-LOSSES: tuple[Loss, ...] = ("squared", "cross_entropy")
-FEATURES = {"free": 0.0, "shared": 1.0}
-WEIGHTINGS = {"ERM": 0.0, "inverse square root": 0.5, "inverse frequency": 1.0}
 EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SCALES = (1e-3, 1e-6, 1e-10)  # of the start: the ratio laws are its small limit
 SEEDS = 5
 WIDTHS = {"majority": 2.6, "cross": 1.4, "minority": 1.4}  # both can be seen where they coincide
 
-Key = tuple[str, str, str]  # loss, features, weighting
+Curves = dict[tuple[str, str], xr.Dataset]
+"""A sweep over weight exponents and seeds for each (loss, features)."""
 
 
 def run(out: Path, quick: bool, report: Callable[[float], None]) -> list[Claim]:
@@ -51,68 +59,57 @@ def run(out: Path, quick: bool, report: Callable[[float], None]) -> list[Claim]:
     return [*_curve_claims(curves), *_ratio_claims(ratios), _closed_form_claim()]
 
 
-def _curves(seeds: int, report: Callable[[float], None]) -> dict[Key, list[xr.Dataset]]:
-    """Runs of every seed for each loss, features and weighting, over the time the slowest weighting
-    takes."""
-    runs: dict[Key, list[xr.Dataset]] = {}
-    total = len(LOSSES) * len(FEATURES) * len(WEIGHTINGS)
-    for loss, (features, coupling) in itertools.product(LOSSES, FEATURES.items()):
-        configs = {
-            weighting: dataclasses.replace(
-                BASE, loss=loss, coupling=coupling, weight_exponent=exponent
-            )
-            for weighting, exponent in WEIGHTINGS.items()
-        }
-        t1 = max(theory.automatic_t1(c, make_problem(c)) for c in configs.values())
-        for weighting, config in configs.items():
-            runs[loss, features, weighting] = [
-                simulate(dataclasses.replace(config, t1=t1, seed=seed)) for seed in range(seeds)
-            ]
-            report(len(runs) / total)
+def _curves(seeds: int, report: Callable[[float], None]) -> Curves:
+    """Runs of every seed and weighting for each loss and features, over the time the slowest
+    weighting takes."""
+    runs: Curves = {}
+    for loss, features in itertools.product(LOSSES, FEATURES):
+        base = dataclasses.replace(BASE, loss=loss, coupling=FEATURES[features])
+        weighted = [dataclasses.replace(base, weight_exponent=g) for g in WEIGHTINGS.values()]
+        t1 = max(theory.automatic_t1(config, make_problem(config)) for config in weighted)
+        runs[loss, features] = sweep(
+            {"weight_exponent": list(WEIGHTINGS.values()), "seed": range(seeds)},
+            dataclasses.replace(base, t1=t1),
+        )
+        report(len(runs) / len(LOSSES) / len(FEATURES))
     return runs
 
 
 def _ratios(
     seeds: int, scales: tuple[float, ...], report: Callable[[float], None]
-) -> dict[tuple[str, str, float, float], tuple[float, float]]:
-    """Minority over majority learning time, (measured mean over seeds, predicted from the start's
-    size), for each (loss, features, exponent, start scale)."""
+) -> dict[str, xr.Dataset]:
+    """For each loss the minority over majority learning time, `measured` (mean over seeds) and
+    `predicted` (from the start's size), over coupling, weight exponent and scale of the start."""
     found = {}
-    cases = list(itertools.product(LOSSES, FEATURES, EXPONENTS, scales))
-    for loss, features, exponent, scale in cases:
-        measured, predicted = [], np.nan
-        for seed in range(seeds):
-            run = simulate(
-                dataclasses.replace(
-                    BASE,
-                    loss=loss,
-                    coupling=FEATURES[features],
-                    weight_exponent=exponent,
-                    init_scale=scale,
-                    seed=seed,
-                )
-            )
-            times = run["block_learning_time"].sel(block=["majority", "minority"]).values
-            measured.append(times[1] / times[0])
-            expected = run["predicted_learning_time"].values
-            predicted = float(expected[-1] / expected[0])
-        found[loss, features, exponent, scale] = (float(np.mean(measured)), predicted)
-        report(len(found) / len(cases))
+    axes = {"coupling": list(FEATURES.values()), "weight_exponent": EXPONENTS, "init_scale": scales}
+    for i, loss in enumerate(LOSSES):
+        runs = sweep(
+            {**axes, "seed": range(seeds)},
+            dataclasses.replace(BASE, loss=loss),
+            progress=lambda done, total, i=i: report((i + done / total) / len(LOSSES)),
+        )
+        expected = runs["predicted_learning_time"].isel(seed=0)
+        found[loss] = xr.Dataset(
+            {
+                "measured": plotting.ratio_of_learning_times(runs).mean("seed", skipna=False),
+                "predicted": expected.isel(component=-1) / expected.isel(component=0),
+            }
+        )
     return found
 
 
 def _progress(run: xr.Dataset) -> np.ndarray:
-    """Share of its target that each block has learned, (time, block)."""
-    return (run["block_strength"] / run["block_target"]).values
+    """Share of its target that each block has learned, (..., time, block)."""
+    return (run["block_strength"] / run["block_target"]).transpose(..., "time", "block").values
 
 
-def _theory(run: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+def _theory(config: Config, run: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """What theory makes of a run's start: block curves, and the linear phase's cross block; each
     (time, ...)."""
-    config = Config.from_json(run.attrs["config"])
     problem = make_problem(config)
-    params = initial_params(config, problem)
-    means = problem.class_means(params.H)
+    columns = make_columns(config, problem)
+    params, _ = initial_params(config, problem, columns)
+    means = columns.class_means(params.H)
     components = spectral.components(problem)
     times = run["time"].values
     curves = theory.block_curves(params.W, means, problem, components, times, config.loss)
@@ -121,43 +118,51 @@ def _theory(run: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     return curves, (linear / run["block_target"].values)[:, 1]
 
 
-def _draw_strengths(path: Path, loss: str, curves: dict[Key, list[xr.Dataset]]) -> None:
+def _draw_strengths(path: Path, loss: Loss, curves: Curves) -> None:
     with plotting.style():
         figure = Figure(figsize=(plotting.PAGE_WIDTH, 4.0))
         axes = figure.subplots(len(FEATURES), len(WEIGHTINGS), sharey=True, sharex="row")
         for (row, features), (column, weighting) in itertools.product(
             enumerate(FEATURES), enumerate(WEIGHTINGS)
         ):
-            ax, run = axes[row, column], curves[loss, features, weighting][0]
-            progress, (expected, cross) = _progress(run), _theory(run)
+            exponent = WEIGHTINGS[weighting]
+            run = curves[loss, features].sel(weight_exponent=exponent, seed=0)
+            config = dataclasses.replace(
+                BASE, loss=loss, coupling=FEATURES[features], weight_exponent=exponent
+            )
+            ax, progress, (expected, cross) = (
+                axes[row, column],
+                _progress(run),
+                _theory(config, run),
+            )
             expected[:, 1] = np.where(cross < 0.3, cross, np.nan)  # the linear phase ends there
             expected = np.where(expected < 1.25, expected, np.nan)
             for b, (block, color) in enumerate(plotting.COLORS.items()):
                 ax.plot(run["time"], progress[:, b], color=color, label=block, lw=WIDTHS[block])
-                ax.plot(run["time"], expected[:, b], color="black", lw=1, ls=(0, (3, 2)))
+                ax.plot(run["time"], expected[:, b], **THEORY)
             ax.axhline(1, color="0.85", lw=0.6, zorder=0)
             ax.set(ylim=(-0.05, 1.25))
             ax.set_title(f"{features} features, {weighting}")
             if row == len(FEATURES) - 1:
-                ax.set_xlabel("flow time (steps x learning rate)")
+                ax.set_xlabel(FLOW_TIME)
             if column == 0:
                 ax.set_ylabel(
                     "share of target learned"
                     if loss == "squared"
                     else "strength / singular value of $S$"
                 )
-        axes[0, 0].plot([], [], color="black", lw=1, ls=(0, (3, 2)), label="theory")
+        axes[0, 0].plot([], [], **THEORY, label="theory")
         figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     plotting.save_figure(figure, path)
 
 
-def _group_accuracy(runs: list[xr.Dataset], group: str) -> np.ndarray:
-    """Accuracy of a group's classes in every run: (run, time)."""
-    groups = runs[0]["class_group"].values
-    return np.stack([group_mean(run["class_accuracy"].values, groups, group) for run in runs])
+def _group_accuracy(runs: xr.Dataset, group: str) -> np.ndarray:
+    """Accuracy of a group's classes in every run: (..., time)."""
+    accuracy = runs["class_accuracy"].transpose(..., "time", "class")
+    return group_mean(accuracy.values, runs["class_group"].values, group)
 
 
-def _draw_accuracy(path: Path, curves: dict[Key, list[xr.Dataset]]) -> None:
+def _draw_accuracy(path: Path, curves: Curves) -> None:
     rows = list(itertools.product(LOSSES, FEATURES))
     with plotting.style():
         figure = Figure(figsize=(plotting.PAGE_WIDTH, 6.6))
@@ -165,33 +170,24 @@ def _draw_accuracy(path: Path, curves: dict[Key, list[xr.Dataset]]) -> None:
         for (row, (loss, features)), (column, weighting) in itertools.product(
             enumerate(rows), enumerate(WEIGHTINGS)
         ):
-            ax, runs = cast(Axes, axes[row, column]), curves[loss, features, weighting]
-            time, groups = runs[0]["time"], runs[0]["class_group"].values
-            for group in ("majority", "minority"):
-                color = plotting.COLORS[group]
-                classes = np.mean([run["class_accuracy"].values for run in runs], axis=0)
-                ax.plot(time, classes[:, groups == group], color=color, lw=0.5, alpha=0.35)
-                ax.plot(
-                    time,
-                    _group_accuracy(runs, group).mean(axis=0),
-                    color=color,
-                    label=group,
-                    lw=WIDTHS[group],
-                )
+            ax = cast(Axes, axes[row, column])
+            runs = curves[loss, features].sel(weight_exponent=WEIGHTINGS[weighting])
+            time, classes = runs["time"], runs["class_accuracy"].mean("seed")
+            for group, mine in classes.groupby("class_group"):
+                color = plotting.COLORS[str(group)]
+                ax.plot(time, mine.transpose("time", "class"), color=color, lw=0.5, alpha=0.35)
+                ax.plot(time, mine.mean("class"), color=color, label=group, lw=WIDTHS[str(group)])
             ax.set(ylim=(-0.04, 1.04))
             ax.set_title(f"{loss.replace('_', '-')}, {features}, {weighting}", fontsize=7)
             if column == 0:
                 ax.set_ylabel("training accuracy")
             if row == len(rows) - 1:
-                ax.set_xlabel("flow time (steps x learning rate)")
+                ax.set_xlabel(FLOW_TIME)
         figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     plotting.save_figure(figure, path)
 
 
-def _draw_ratios(path: Path, ratios: dict) -> None:
-    scales = sorted({scale for *_, scale in ratios}, reverse=True)
-    markers = dict(zip(scales, "os^", strict=False))
-    colors = {"free": "#009E73", "shared": "#CC79A7"}  # features, so neither group's colour
+def _draw_ratios(path: Path, ratios: dict[str, xr.Dataset]) -> None:
     exponents = np.linspace(0, 1, 50)
     with plotting.style():
         figure = Figure(figsize=(plotting.PAGE_WIDTH, 2.8))
@@ -201,14 +197,15 @@ def _draw_ratios(path: Path, ratios: dict) -> None:
                 law = [
                     theory.learning_time_ratio(BASE.imbalance_ratio, g, coupling) for g in exponents
                 ]
-                ax.plot(exponents, law, "--", color="black", lw=1)
-                for scale in scales:
-                    values = [ratios[loss, features, g, scale][0] for g in EXPONENTS]
+                ax.plot(exponents, law, **THEORY)
+                color = FEATURE_COLORS[features]
+                measured = ratios[loss]["measured"].sel(coupling=coupling)
+                for scale, marker in zip(measured["init_scale"].values, "os^", strict=False):
                     ax.plot(
                         EXPONENTS,
-                        values,
-                        markers[scale],
-                        color=colors[features],
+                        measured.sel(init_scale=scale),
+                        marker,
+                        color=color,
                         mfc="none",
                         ms=5,
                         label=f"{features}, start {scale:.0e}",
@@ -216,7 +213,7 @@ def _draw_ratios(path: Path, ratios: dict) -> None:
                 balance = theory.balancing_exponent(
                     max(BASE.class_counts), min(BASE.class_counts), coupling
                 )
-                ax.axvline(balance, color=colors[features], lw=0.8, ls=":", zorder=0)
+                ax.axvline(balance, color=color, lw=0.8, ls=":", zorder=0)
             ax.axhline(1, color="0.8", lw=0.6, zorder=0)
             ax.set(
                 xlabel="weight exponent $g$ (dotted: balancing exponent)",
@@ -233,89 +230,83 @@ def _draw_ratios(path: Path, ratios: dict) -> None:
     plotting.save_figure(figure, path)
 
 
-def _curve_claims(curves: dict[Key, list[xr.Dataset]]) -> list[Claim]:
+def _curve_claims(curves: Curves) -> list[Claim]:
     """Order of learning and accuracy, mean over seeds."""
     claims = []
     at_once = {("free", "inverse square root"), ("shared", "inverse frequency")}
-    for (loss, features, weighting), runs in curves.items():
-        majority, minority = (
-            float(np.mean([run["block_learning_time"].sel(block=block) for run in runs]))
-            for block in ("majority", "minority")
-        )
-        name = f"{loss}, {features}, {weighting}"
-        if (features, weighting) in at_once:
-            ratio = minority / majority
-            claims.append(close(f"{name}: minority over majority learning time", 1.0, ratio, 0.25))
-        elif (features, weighting) == ("free", "inverse frequency"):
-            order = ("minority", "majority")
-            claims.append(ascending(f"{name}: order of learning", order, (minority, majority)))
-        else:
-            order = ("majority", "minority")
-            claims.append(ascending(f"{name}: order of learning", order, (majority, minority)))
+    for (loss, features), runs in curves.items():
+        times = runs["block_learning_time"].mean("seed", skipna=False)
+        for weighting, exponent in WEIGHTINGS.items():
+            own = times.sel(weight_exponent=exponent)
+            majority, minority = (float(own.sel(block=b)) for b in ("majority", "minority"))
+            name = f"{loss}, {features}, {weighting}"
+            if (features, weighting) in at_once:
+                claims.append(
+                    close(
+                        f"{name}: minority over majority learning time",
+                        1.0,
+                        minority / majority,
+                        0.25,
+                    )
+                )
+            elif (features, weighting) == ("free", "inverse frequency"):
+                order = ("minority", "majority")
+                claims.append(ascending(f"{name}: order of learning", order, (minority, majority)))
+            else:
+                order = ("majority", "minority")
+                claims.append(ascending(f"{name}: order of learning", order, (majority, minority)))
     at_first, final = [], []
-    for loss, features in itertools.product(LOSSES, FEATURES):
-        majority, minority = (
-            _group_accuracy(curves[loss, features, "ERM"], group)
-            for group in ("majority", "minority")
-        )
+    for runs in curves.values():
+        erm = runs.sel(weight_exponent=WEIGHTINGS["ERM"])
+        majority, minority = (_group_accuracy(erm, group) for group in ("majority", "minority"))
         passed = majority >= 0.97
         first = passed.argmax(axis=1)
         seen = np.where(passed.any(axis=1), minority[np.arange(len(first)), first], np.nan)
         at_first.append(np.mean(seen))
-        final += [
-            _group_accuracy(curves[loss, features, weighting], group)[:, -1].min()
-            for weighting in WEIGHTINGS
-            for group in ("majority", "minority")
-        ]
-    claims += [
+        final += [_group_accuracy(runs, group)[..., -1].min() for group in ("majority", "minority")]
+    end = max(
+        float(np.abs(_progress(runs)[..., -1, :] - 1).max())
+        for (loss, _), runs in curves.items()
+        if loss == "squared"
+    )
+    return [
+        *claims,
         at_most(
             "ERM, all losses and features: highest mean minority accuracy when the majority first passes 97 %",
             0.5,
             max(at_first),
         ),
         at_least("every run: lowest final accuracy of a group", 1.0, min(final)),
+        at_most("squared, every run: distance of a block from its target at the end", 0.01, end),
     ]
-    end = max(
-        float(np.abs(_progress(run)[-1] - 1).max())
-        for (loss, *_), runs in curves.items()
-        if loss == "squared"
-        for run in runs
-    )
-    claims.append(
-        at_most("squared, every run: distance of a block from its target at the end", 0.01, end)
-    )
-    return claims
 
 
-def _ratio_claims(ratios: dict) -> list[Claim]:
+def _ratio_claims(ratios: dict[str, xr.Dataset]) -> list[Claim]:
     """Learning-time ratios against the prediction for their start and against the small-start
     law."""
-    scales = sorted({scale for *_, scale in ratios}, reverse=True)
     claims = []
-    for loss, features in itertools.product(LOSSES, FEATURES):
-        coupling = FEATURES[features]
+    for loss, (features, coupling) in itertools.product(LOSSES, FEATURES.items()):
+        own = ratios[loss].sel(coupling=coupling)
+        scales = own["init_scale"].values
         for exponent in WEIGHTINGS.values():
-            measured, predicted = ratios[loss, features, exponent, scales[1]]
+            here = own.sel(weight_exponent=exponent, init_scale=scales[1])
             name = f"{loss}, {features}, g = {exponent:g}, start {scales[1]:g}: minority / majority time"
             # a draw shifts each time by about one of its 28 e-folds
-            claims.append(close(f"{name}, from the start's size", predicted, measured, 0.05))
-        worst = [
-            max(
-                abs(
-                    ratios[loss, features, g, scale][0]
-                    / theory.learning_time_ratio(BASE.imbalance_ratio, g, coupling)
-                    - 1
+            claims.append(
+                close(
+                    f"{name}, from the start's size",
+                    float(here["predicted"]),
+                    float(here["measured"]),
+                    0.05,
                 )
-                for g in EXPONENTS
             )
-            for scale in scales
-        ]
-        law = "R^(1-g)" if coupling else "R^(1/2-g)"
+        law = [theory.learning_time_ratio(BASE.imbalance_ratio, g, coupling) for g in EXPONENTS]
+        off = abs(own["measured"].transpose("init_scale", "weight_exponent") / law - 1)
         claims.append(
             ascending(
-                f"{loss}, {features}: worst distance from {law} falls with the start",
-                [f"at {scale:g}" for scale in reversed(scales)],
-                worst[::-1],
+                f"{loss}, {features}: worst distance from {LAWS[features]} falls with the start",
+                [f"at {scale:g}" for scale in scales[::-1]],
+                off.max("weight_exponent", skipna=False).values[::-1].tolist(),
             )
         )
     return claims

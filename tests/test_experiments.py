@@ -1,14 +1,17 @@
 """Experiments: claims are judged as stated, figures appear, the README's example runs."""
 
+import importlib
 import math
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xarray as xr
 
-from experiments import claims, early_training, label_spectrum
+from experiments import claims, early_stopping, imbalance_sweep, label_spectrum
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,13 +51,70 @@ def test_label_spectrum(tmp_path):
 
 
 @pytest.mark.slow
-def test_early_training(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "figures"), [("early_training", 4), ("imbalance_sweep", 3), ("early_stopping", 2)]
+)
+def test_a_quick_run_draws_its_figures_and_its_claims_hold(tmp_path, name, figures):
     shares = []
-    found = early_training.run(tmp_path, True, shares.append)
+    found = importlib.import_module(f"experiments.{name}").run(tmp_path, True, shares.append)
     assert shares == sorted(shares) and shares[-1] <= 1
     failed = [claim for claim in found if not claim.holds]
     assert not failed
-    assert len(list(tmp_path.glob("*.png"))) == 4
+    assert len(list(tmp_path.glob("*.png"))) == figures
+
+
+def test_the_balancing_exponent_is_where_the_law_passes_through_one():
+    axes = {"imbalance_ratio": [10, 100], "weight_exponent": [0.4, 0.6, 0.8, 1.0, 1.2]}
+    grid = xr.DataArray(np.ones((2, 5)), axes, list(axes)).expand_dims(coupling=[0.0, 0.03])
+    found = imbalance_sweep.balance(imbalance_sweep.laws(grid))
+    for coupling in (0.0, 0.03):
+        for ratio in (10, 100):
+            expected = imbalance_sweep.predicted_balance(ratio, coupling)
+            measured = found.sel(coupling=coupling, imbalance_ratio=ratio)
+            np.testing.assert_allclose(measured, expected, rtol=1e-12)
+    # nothing is made up beyond the exponents that were run, or from a run that was not learned
+    above = imbalance_sweep.laws(grid).isel(weight_exponent=slice(1, None))
+    beyond = imbalance_sweep.balance(above).isnull()
+    assert beyond.sel(coupling=0.0).all() and not beyond.sel(coupling=0.03).any()
+    assert imbalance_sweep.balance(imbalance_sweep.laws(grid) * np.nan).isnull().all()
+
+
+def test_windows_are_read_from_known_curves():
+    times = np.arange(11.0)
+
+    def runs(accuracy, majority, minority):
+        return xr.Dataset(
+            {
+                "class_accuracy": (("time", "class", "seed"), accuracy[:, None, None]),
+                "block_learning_time": (
+                    ("block", "seed"),
+                    [[majority], [np.nan], [minority]],
+                ),
+            },
+            coords={"time": times, "block": ["majority", "cross", "minority"]},
+        )
+
+    slow, fast = runs(times / 10, 2.0, 9.0), runs(np.minimum(times / 5, 1), 3.0, 4.0)
+    slow["predicted_learning_time"] = fast["predicted_learning_time"] = (
+        ("seed", "component"),
+        [[2.0, np.nan, 7.0]],
+    )
+    for one in (slow, fast):
+        one["component_block"] = ("component", ["majority", "cross", "minority"])
+    pair = early_stopping.Pair(slow, fast, np.ones(2))
+    assert early_stopping.learning_window(pair) == ((4.0, 9.0), (7.0, 7.0))
+    assert early_stopping.accuracy_window(pair) == (1.0, 9.0)
+    assert early_stopping.first_reached(fast, 0.95) == 5 and np.isnan(
+        early_stopping.first_reached(fast, 1.1)
+    )
+    same = early_stopping.accuracy_window(early_stopping.Pair(slow, slow, np.ones(2)))
+    assert np.isnan(same).all()
+
+
+@pytest.mark.parametrize(("exponent", "weight"), [(0.5, 11 / (1 + 10**0.5)), (1.0, 5.5), (0.0, 1)])
+def test_the_limit_of_the_windows_length(exponent, weight):
+    """1 - 1/w_min with w_min of STEP 10:1 written out, unit mean over samples."""
+    assert early_stopping.limit_of_length(10, exponent) == pytest.approx(1 - 1 / weight, abs=1e-12)
 
 
 def test_the_command_prints_its_table_and_leaves_the_committed_claims_alone(tmp_path):
@@ -99,10 +159,14 @@ def test_bad_input_to_the_command_is_one_line_and_exit_code_2(tmp_path, flags):
 
 
 @pytest.mark.slow
-def test_the_example_in_the_readme(tmp_path, monkeypatch, capsys):
+def test_the_examples_in_the_readme(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    exec(code, {})
+    first, swept, slurm = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    names = {}
+    exec(first, names)
     assert "inverse square root {'majority'" in capsys.readouterr().out
     assert (tmp_path / "erm.png").is_file() and (tmp_path / "erm.zarr").is_dir()
-    assert len(code.strip().splitlines()) <= 11
+    assert len(first.strip().splitlines()) <= 11
+    exec(swept, names)
+    assert capsys.readouterr().out.startswith("weight_exponent")
+    compile(slurm, "README.md", "exec")

@@ -8,6 +8,13 @@ from matplotlib.figure import Figure
 import ssm
 from ssm import plotting
 
+GRID = {"imbalance_ratio": [1, 3], "weight_exponent": [0, 0.5, 1], "seed": range(2)}
+
+
+@pytest.fixture(scope="module")
+def sweep(tiny):
+    return ssm.sweep(GRID, tiny(loss="squared"))
+
 
 @pytest.mark.parametrize("kind", plotting.KINDS)
 @pytest.mark.parametrize(
@@ -50,3 +57,119 @@ def test_tracked_logits_have_no_loss_to_draw(rng):
 def test_a_failed_run_can_be_drawn(run, tmp_path):
     for kind in plotting.KINDS:
         plotting.save_figure(plotting.figure(run(max_steps=20), kind), tmp_path / f"{kind}.png")
+
+
+@pytest.mark.parametrize("kind", plotting.SWEEP_KINDS)
+@pytest.mark.parametrize(
+    ("grid", "changes"),
+    [
+        (GRID, {"loss": "squared"}),
+        ({"weight_exponent": [0, 1], "seed": [0, 1]}, {}),  # one length of run
+        ({"imbalance_ratio": [1, 200], "seed": [0]}, {"loss": "squared"}),  # very different ones
+        ({"num_saves": [3, 50], "seed": [0]}, {"loss": "squared"}),  # missing times
+        ({"num_classes": [2, 4], "seed": [0]}, {"loss": "squared"}),  # empty blocks
+        ({"weight_exponent": [0, 1], "seed": [0]}, {"save_spacing": "log"}),
+        ({"max_steps": [3, 100], "seed": [0]}, {"loss": "squared"}),  # failed runs
+    ],
+)
+def test_every_sweep_kind_draws_every_sweep(tiny, tmp_path, kind, grid, changes):
+    ds = ssm.sweep(grid, tiny(**changes))
+    drawn = [plotting.figure(ds, kind) for _ in range(2)]
+    for axes in drawn[0].axes:
+        assert axes.get_xlabel() or axes.get_ylabel()
+    paths = [tmp_path / "first.png", tmp_path / "second.png"]
+    for figure, path in zip(drawn, paths, strict=True):
+        plotting.save_figure(figure, path)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_a_stored_sweep_is_drawn_like_one_in_memory(sweep, tiny, tmp_path):
+    stored = ssm.sweep(GRID, tiny(loss="squared"), store=tmp_path / "sweep.zarr")
+    for kind in plotting.SWEEP_KINDS:
+        for name, ds in (("memory", sweep), ("store", stored)):
+            plotting.save_figure(plotting.figure(ds, kind), tmp_path / f"{kind}-{name}.png")
+        first, second = (tmp_path / f"{kind}-{name}.png" for name in ("memory", "store"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_heat_map_shows_the_geometric_mean_over_all_other_axes(sweep):
+    cells, bar = plotting.figure(sweep, "heatmap").axes
+    times = sweep["block_learning_time"].sel(block=["minority", "majority"]).values
+    ratio = times[..., 0] / times[..., 1]
+    expected = np.sqrt(ratio[:, :, 0] * ratio[:, :, 1]).T
+    (image,) = cells.collections
+    np.testing.assert_allclose(image.get_array(), expected, rtol=1e-12)
+    assert image.norm.vmin * image.norm.vmax == pytest.approx(1)
+    assert (cells.get_xlabel(), cells.get_ylabel()) == ("imbalance ratio", "weight exponent")
+    assert [tick.get_text() for tick in cells.get_yticklabels()] == ["0", "0.5", "1"]
+    assert "minority / majority" in bar.get_ylabel()
+    swapped = plotting.figure(sweep, "heatmap", ("weight_exponent", "imbalance_ratio")).axes[0]
+    np.testing.assert_allclose(swapped.collections[0].get_array(), expected.T, rtol=1e-12)
+
+
+def test_cells_whose_runs_all_lack_a_value_are_marked(sweep):
+    holed = sweep.copy(deep=True)
+    holed["block_learning_time"][{"imbalance_ratio": 1, "weight_exponent": 2}] = np.nan
+    holed["block_learning_time"][{"imbalance_ratio": 0, "weight_exponent": 0, "seed": 0}] = np.nan
+    cells = plotting.figure(holed, "heatmap").axes[0]
+    (crosses,) = cells.lines
+    np.testing.assert_array_equal(crosses.get_xydata(), [[1.5, 2.5]])
+    values = cells.collections[0].get_array()
+    assert values.mask.sum() == 1
+    alone = sweep.isel(imbalance_ratio=0, weight_exponent=0, seed=1)["block_learning_time"]
+    assert values[0, 0] == pytest.approx(
+        float(alone.sel(block="minority") / alone.sel(block="majority"))
+    )
+
+
+def test_curves_are_medians_within_their_range(sweep):
+    weights = sweep.sel(imbalance_ratio=3)
+    panels = plotting.figure(weights, "curves").axes
+    for axes, block in zip(panels, ("majority", "minority"), strict=True):
+        here = weights.sel(block=block)
+        share = (here["block_strength"] / here["block_target"]).values  # (exponent, seed, time)
+        lines = [line for line in axes.lines if len(line.get_xdata()) > 2]
+        assert len(lines) == len(axes.collections) == 3
+        for line, own, times in zip(lines, share, weights["flow_time"].values, strict=True):
+            np.testing.assert_array_equal(line.get_xdata(), times)
+            np.testing.assert_allclose(line.get_ydata(), np.median(own, axis=0), rtol=1e-12)
+        assert mcolors.same_color(lines[1].get_color(), plotting.COLORS[block])
+        lightness = [sum(mcolors.to_rgb(line.get_color())) for line in lines]
+        assert lightness == sorted(lightness, reverse=True)
+
+
+def test_runs_of_other_lengths_are_brought_to_the_times_of_the_shortest(sweep):
+    axes = plotting.figure(sweep, "curves", ["imbalance_ratio"]).axes[0]
+    times = sweep["flow_time"].sel(imbalance_ratio=3).values
+    longest_line = max((line.get_xdata() for line in axes.lines), key=lambda x: x[-1])
+    assert longest_line[-1] == pytest.approx(times[:, -1].min())
+
+
+@pytest.mark.parametrize(
+    ("kind", "axes", "message"),
+    [
+        ("blocks", (), "kind='blocks': must be one of heatmap, curves: this is a sweep"),
+        ("pie", (), "kind='pie': must be one of blocks, .* heatmap, curves"),
+        ("heatmap", ("seed",), "must be 2 of the sweep's numeric axes, here imbalance_ratio"),
+        ("heatmap", ("seed", "seed"), "axes=.'seed', 'seed'.: must be 2 of"),
+        ("heatmap", ("seed", "width"), "axes=.'seed', 'width'.: must be 2 of"),
+        ("curves", ("seed", "weight_exponent"), "must be 1 of the sweep's numeric axes"),
+        ("curves", "seed", "axes='seed': must be 1 of"),
+    ],
+)
+def test_what_a_sweep_cannot_be_drawn_as(sweep, kind, axes, message):
+    with pytest.raises(ssm.InputError, match=message):
+        plotting.figure(sweep, kind, axes)
+
+
+def test_what_a_run_and_words_cannot_be_drawn_as(run, tiny):
+    for kind in plotting.SWEEP_KINDS:
+        with pytest.raises(ssm.InputError, match=f"kind='{kind}': must be one of blocks"):
+            plotting.figure(run(loss="squared"), kind)
+    with pytest.raises(ssm.InputError, match=r"axes=.'seed',.: must be left out"):
+        plotting.figure(run(loss="squared"), "blocks", ("seed",))
+    words = ssm.sweep({"loss": ["squared"], "seed": [0, 1]}, tiny(num_saves=3))
+    with pytest.raises(ssm.InputError, match=r"must be 1 of .* here seed"):
+        plotting.figure(words, "curves", ("loss_name",))
+    with pytest.raises(ssm.InputError, match=r"axes=.'seed',.: must be 2 of .* here seed"):
+        plotting.figure(words, "heatmap")
