@@ -10,15 +10,22 @@ All three follow the same flow, with their own constants.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ssm import losses
 from ssm.config import Config
 from ssm.problem import Problem, membership
+
+BLOCK = 1024  # columns whose features and logits stay in the cache
+MANY = 2048  # from here on blocks are faster (measured for 10 classes, 16 to 64 features)
 
 
 class Columns(eqx.Module):
@@ -54,6 +61,34 @@ class Columns(eqx.Module):
     coordinates: bool = eqx.field(static=True)
     """Whether they are coordinates, whose squared loss has a label only in the first."""
 
+    @property
+    def many(self) -> bool:
+        """Whether columns are gone through a block at a time, each of which stays in the cache:
+        many whole blocks of samples that move alone."""
+        number = len(self.labels)
+        alone = self.kernel is None and self.coupling is None
+        return alone and number >= MANY and number % BLOCK == 0
+
+    def block(self, i: Any, H: Float[Any, "d m"]) -> tuple[Columns, Float[Any, "d b"]]:
+        """The i-th block of the columns and of their features."""
+
+        def part(x: Any, axis: int = 0) -> Any:
+            return jax.lax.dynamic_slice_in_dim(x, i * BLOCK, BLOCK, axis)
+
+        names = ("labels", "multiplicity", "constant", "risk_weights", "sum_columns")
+        parts = {name: part(getattr(self, name)) for name in (*names, "member_columns")}
+        return dataclasses.replace(self, **parts), part(H, 1)
+
+    def total(self, summed: Callable[[Columns, Any], Any], H: Float[Any, "d m"]) -> Any:
+        """`summed(columns, H)`, a pytree of sums over columns, block by block where they are many."""
+        if not self.many:
+            return summed(self, H)
+
+        def add(i: Any, so_far: Any) -> Any:
+            return jax.tree.map(jnp.add, so_far, summed(*self.block(i, H)))
+
+        return jax.lax.fori_loop(1, len(self.labels) // BLOCK, add, summed(*self.block(0, H)))
+
     def losses(self, logits: Float[Array, "k m"]) -> Float[Array, " m"]:
         """l(z_j) of each column; the r of a class sum to the total over its samples."""
         return losses.LOSSES[self.loss].value(logits, self.labels, *self._label_scale)
@@ -73,6 +108,11 @@ class Columns(eqx.Module):
     def spread(self, M: Float[np.ndarray, "d k"]) -> Float[np.ndarray, "d m"]:
         """The columns whose samples all have the feature of their class."""
         return M[:, self.labels] * self.constant
+
+
+def _whole_blocks(number: int) -> int:
+    """A number of samples, padded to whole blocks where they are many."""
+    return number if number < MANY else -(-number // BLOCK) * BLOCK
 
 
 def sample_columns(problem: Problem, loss: str, size: int | None = None) -> Columns:
@@ -157,4 +197,4 @@ def make_columns(config: Config, problem: Problem, size: int | None = None) -> C
         return class_columns(problem, config.loss)
     if config.columns == "coordinates":
         return coordinate_columns(problem, config.num_columns // config.num_classes)
-    return sample_columns(problem, config.loss, size)
+    return sample_columns(problem, config.loss, _whole_blocks(size or config.num_columns))

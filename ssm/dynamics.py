@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ssm import model
-from ssm.columns import Columns
+from ssm.columns import BLOCK, Columns
 from ssm.model import Params
 
 FINISHED, OUT_OF_STEPS, STEP_TOO_SMALL, NOT_FINITE = (
@@ -131,11 +131,35 @@ PAIRS = {
 
 def vector_field(params: Params, columns: Columns) -> Params:
     """(dW/dt, dH/dt) at `params`."""
+    slope = _slope(params, columns)
+    return Params(slope.W, slope.left @ slope.right)
+
+
+class _Slope(NamedTuple):
+    """dW/dt, and dH/dt = left right in factors: d x k and k x m."""
+
+    W: Array
+    left: Array
+    right: Array
+
+
+def _slope(params: Params, columns: Columns) -> _Slope:
     W, H = params
-    gradient = columns.logit_gradient(W @ H) * columns.risk_weights[None]
     # a transposed left factor would be multiplied at half the speed, on a CPU
-    transposed = jax.lax.optimization_barrier(-W.T)
-    return Params(-(gradient @ H.T), transposed @ model.couple(gradient, columns))
+    left = jax.lax.optimization_barrier(-W.T)
+    if not columns.many:
+        gradient = columns.logit_gradient(W @ H) * columns.risk_weights[None]
+        return _Slope(-(gradient @ H.T), left, model.couple(gradient, columns))
+
+    def add(i: Any, so_far: tuple[Array, Array]) -> tuple[Array, Array]:
+        part, features = columns.block(i, H)
+        gradient = part.logit_gradient(W @ features) * part.risk_weights[None]
+        right = jax.lax.dynamic_update_slice_in_dim(so_far[1], gradient, i * BLOCK, 1)
+        return so_far[0] - gradient @ features.T, right
+
+    nothing = jnp.zeros_like(W), jnp.zeros((W.shape[0], H.shape[1]), H.dtype)
+    slope, right = jax.lax.fori_loop(0, H.shape[1] // BLOCK, add, nothing)
+    return _Slope(slope, left, right)
 
 
 def gradient_flow(
@@ -218,7 +242,7 @@ class _Loop(NamedTuple):
 
     time: Array
     params: Params
-    slope: Params
+    slope: Any
     step: Array
     """Length of the next step."""
     num_steps: Array
@@ -240,8 +264,12 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
     start, end = times[0], times[-1]
     smallest = (end - start) * jnp.finfo(times.dtype).eps / 16
 
-    def field(params: Params) -> Params:
-        return vector_field(params, flow.columns)
+    def field(params: Params) -> Any:
+        # factors of the slopes of many columns take a fraction of their room
+        return (_slope if flow.columns.many else vector_field)(params, flow.columns)
+
+    def whole(slope: Any) -> Params:
+        return Params(slope.W, slope.left @ slope.right) if flow.columns.many else slope
 
     def size(x: Params, scale: Params) -> Array:
         """Root mean square of x over its tolerance, padding left out."""
@@ -254,8 +282,13 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
             *params,
         )
 
-    def advance(params: Params, slopes: Sequence[Params], weights: Any) -> Params:
-        return jax.tree.map(lambda y, *k: _weighted_sum(y, k, weights), params, *slopes)
+    def advance(params: Params, slopes: Sequence[Any], weights: Any) -> Params:
+        if not flow.columns.many:
+            return jax.tree.map(lambda y, *k: _weighted_sum(y, k, weights), params, *slopes)
+        lefts = jnp.hstack([weights[i] * slope.left for i, slope in enumerate(slopes)])
+        rights = jnp.vstack([slope.right for slope in slopes])
+        W = _weighted_sum(params.W, [slope.W for slope in slopes], weights)
+        return Params(W, params.H + lefts @ rights)
 
     def unfinished(loop: _Loop) -> Array:
         return (
@@ -297,8 +330,8 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
         crossed = accepted & (watched >= LEVEL) & ~(loop.bracket[1] >= 0)
 
         def bracket(old: Array) -> Array:
-            def rate(params: Params, slope: Params) -> Array:
-                return jax.jvp(observe.watch, (params,), (slope,))[1]
+            def rate(params: Params, slope: Any) -> Array:
+                return jax.jvp(observe.watch, (params,), (whole(slope),))[1]
 
             ends = [loop.watched, watched, rate(loop.params, slopes[0]), rate(params, slopes[-1])]
             now = jnp.stack([jnp.full_like(watched, x) for x in (loop.time, length)] + ends)
@@ -337,7 +370,10 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
             params=params,
             slope=slope,
             step=jnp.minimum(
-                _first_step(field, params, slope, tolerance(params), size), end - start
+                _first_step(
+                    lambda y: whole(field(y)), params, whole(slope), tolerance(params), size
+                ),
+                end - start,
             ),
             num_steps=jnp.zeros((), int),
             num_saved=jnp.ones((), int),

@@ -40,36 +40,52 @@ class Observer(eqx.Module):
 
     def __call__(self, params: Params) -> dict[str, Any]:
         """Sums over samples, from which `summarise` makes the variables of a Dataset."""
-        columns = self.columns
-        logits = params.W @ params.H
-        losses = columns.losses(logits)
-        classifier, features = model.conserved_terms(params, columns)
-        scale = jnp.linalg.norm(classifier) + jnp.linalg.norm(features)
+        columns, (W, H) = self.columns, params
         # an upper bound of the logits, without which squares of small ones would be 0
-        unit = jnp.linalg.norm(params.W) * jnp.linalg.norm(params.H)
-        turned = ((self.rows.T @ params.W) / (unit + (unit == 0))) @ params.H
+        unit = jnp.linalg.norm(W) * jnp.linalg.norm(H)
+        turning = (self.rows.T @ W) / (unit + (unit == 0))
+        totals = columns.total(lambda part, features: self._sums(part, W, turning, features), H)
+        if columns.many:
+            classifier, features = W.T @ W, totals["scatter"]
+        else:
+            classifier, features = model.conserved_terms(params, columns)
+        scale = jnp.linalg.norm(classifier) + jnp.linalg.norm(features)
         observed = {
-            "loss": jnp.dot(columns.risk_weights, losses),
-            "class_sums": logits @ columns.sum_columns,
+            "loss": totals["loss"],
+            "class_loss": totals["values"][0] / columns.counts,
+            "class_sums": totals["class_sums"],
             "unit": unit,
-            "gram": (turned * columns.multiplicity[None]) @ turned.T,
+            "gram": totals["gram"],
             "drift": jnp.linalg.norm(classifier - features - self.conserved)
             / (scale + (scale == 0)),
         }
         if self.basis is None:
-            correct = (logits.argmax(0) == columns.labels).astype(losses.dtype)
-            sums = jnp.stack([losses, correct]) @ columns.member_columns
-            observed["class_loss"], observed["class_accuracy"] = sums / columns.counts[None]
+            observed["class_accuracy"] = totals["values"][1] / columns.counts
         else:
-            observed["class_loss"] = losses @ columns.member_columns / columns.counts
-            observed["class_accuracy"] = _coordinate_accuracy(logits, self.basis, self.drawn)
+            observed["class_accuracy"] = _coordinate_accuracy(W @ H, self.basis, self.drawn)
         if self.keep_state:
-            observed |= {"W": params.W, "H": params.H}
+            observed |= {"W": W, "H": H}
         return observed
+
+    def _sums(self, columns: Columns, W: Any, turning: Any, H: Any) -> dict[str, Any]:
+        """What is a sum over columns."""
+        logits = W @ H
+        turned = turning @ H
+        values = [columns.losses(logits)]
+        if self.basis is None:
+            values.append((logits.argmax(0) == columns.labels).astype(logits.dtype))
+        sums = {
+            "loss": jnp.dot(columns.risk_weights, values[0]),
+            "values": jnp.stack(values) @ columns.member_columns,
+            "class_sums": logits @ columns.sum_columns,
+            "gram": (turned * columns.multiplicity[None]) @ turned.T,
+        }
+        return sums | ({"scatter": H @ H.T} if self.columns.many else {})
 
     def watch(self, params: Params) -> Float[Any, " s"]:
         """What learning times are read from, in the order of `spectral.learning_readout`."""
-        sums = (params.W @ params.H) @ self.columns.sum_columns
+        W, H = params
+        sums = self.columns.total(lambda part, features: (W @ features) @ part.sum_columns, H)
         return self.readout @ sums.ravel()
 
     def summarise(self, observed: dict[str, Any]) -> dict[str, Any]:
@@ -209,6 +225,8 @@ def run_arrays(run: Run, trajectory: Trajectory) -> tuple[dict[str, np.ndarray],
     `RUN_FACTS`."""
     config, problem, components = run.config, run.problem, run.components
     observed = dict(trajectory.observations)
+    if config.save_state and config.columns == "samples":
+        observed["H"] = observed["H"][:, :, : problem.counts.sum()]  # without padding
     if config.save_state and config.columns == "classes":
         observed["class_H"] = observed.pop("H")
     elif config.save_state and run.reduced is not None:

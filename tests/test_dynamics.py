@@ -318,3 +318,17 @@ def test_block_curves_are_exact_for_a_lone_block():
     # what decays of the start leaves an imprint of its own size, 1e-6 of the saturated factors
     np.testing.assert_allclose(curves[:, 0], measured[:, 0], atol=1e-5)
     assert measured[-1, 0] > 0.99 and np.isnan(curves[:, 1:]).all()
+
+
+def test_going_through_many_samples_in_blocks_changes_nothing(tiny, monkeypatch):
+    config = tiny(minority_count=300, init_scale=0.1, save_state=True, weight_exponent=0.7)
+    assert make_columns(config, make_problem(config)).many
+    in_blocks = ssm.simulate(config)
+    assert in_blocks.sizes["sample"] == 3000  # padded to whole blocks and cut again
+    monkeypatch.setattr("ssm.columns.MANY", 10**9)
+    simulation._setting.cache_clear()
+    at_once = ssm.simulate(config)
+    simulation._setting.cache_clear()
+    assert in_blocks.attrs["num_steps"] == at_once.attrs["num_steps"]
+    for name in at_once.data_vars:  # only the order of additions differs
+        np.testing.assert_allclose(in_blocks[name], at_once[name], atol=1e-9, err_msg=name)

@@ -1,0 +1,91 @@
+"""The harness of the benchmarks: its table, its medians, its accuracies, and what it refuses."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import machine, table, timing
+from benchmarks.peers import matching
+from benchmarks.table import Row
+
+
+def test_a_target_is_met_or_not():
+    assert Row("a", "1 ms", 1.5, "limit", at_most=2).met is True
+    assert Row("a", "1 ms", 2.5, "limit", at_most=2).met is False
+    assert Row("a", "1 ms", 12.0, "ours", at_least=10).met is True
+    assert Row("a", "1 ms", 8.0, "ours", at_least=10).met is False
+    assert Row("a", "1 ms", 8.0, "ours").met is None
+    assert Row("a", "1 ms", at_most=2).cells() == ("a", "1 ms", "", "", "", "")
+
+
+def test_the_file_has_the_machine_and_every_row():
+    found = {"batch": [Row("ours", "3 ms a run", 1.5, "limit", at_most=2)], "many": [Row("x", "1")]}
+    text = table.markdown(found, {"memory": "8 GiB"}, {"batch": "said.", "many": "told."})
+    assert "- memory: 8 GiB" in text
+    assert "## batch\n\nsaid.\n\n| what | measured | ratio | to | target | met |" in text
+    assert "| ours | 3 ms a run | 1.5 | limit | <= 2 | yes |" in text
+    assert table.screen(found).row_count == 2
+
+
+def test_the_machine_is_described_without_its_name():
+    described = machine.describe()
+    assert {"processor", "memory", "versions"} <= set(described)
+    assert "numpy" in described["versions"]
+
+
+def test_medians_leave_out_the_first_call(monkeypatch):
+    took = iter([5.0, 1.0, 3.0])
+    monkeypatch.setattr(timing, "seconds", lambda work: next(took))
+    calls = []
+    assert timing.medians({"a": lambda: calls.append(1)}, 3) == {"a": 3.0}
+    assert len(calls) == 1
+
+
+def test_every_item_meets_one_core():
+    seen = []
+    timing.on_all_cores(seen.append, range(7))
+    assert sorted(seen) == list(range(7))
+
+
+def test_a_peer_gets_the_loosest_tolerance_that_is_accurate_enough():
+    reference = np.linspace(0, 2, 5)[:, None]
+    rtol, error = matching.match(lambda r: [reference + r], [reference], 1e-2, [1e-1, 1e-2, 1e-3])
+    assert rtol == 1e-2
+    np.testing.assert_allclose(error, 0.5e-2, rtol=1e-12)
+    assert matching.match(lambda r: [reference + r], [reference], 0.0, [1e-1, 1e-2])[0] == 1e-2
+
+
+def test_bytes_moved_grow_with_the_steps():
+    limits = pytest.importorskip("benchmarks.limits")
+    assert limits.num_evaluations(10) == 62
+    # six stages read the state, 1 to 6 slopes, and write one: 33; and the new state: 34
+    assert limits.copies_moved(10, 0) == 340
+    assert limits.copies_moved(0, 20) == 160
+
+
+def test_a_process_of_its_own_answers(tmp_path):
+    assert timing.in_fresh_process("math:gcd", tmp_path) == 0
+    with pytest.raises(RuntimeError, match="failed in its own process"):
+        timing.in_fresh_process("math:nothing", tmp_path)
+
+
+def test_bad_names_are_refused_in_one_line():
+    command = [sys.executable, "-m", "benchmarks", "nonsense", "--quick"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=timing.ROOT)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "nonsense" in done.stderr
+
+
+def test_missing_peers_are_named(monkeypatch):
+    from benchmarks import peers
+    from ssm import InputError
+
+    monkeypatch.setattr(peers, "PACKAGES", ("json", "no_such_package"))
+    with pytest.raises(InputError, match="not installed: no_such_package"):
+        peers.require()
+    assert json  # the one that is there is not named
