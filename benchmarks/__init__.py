@@ -1,0 +1,1 @@
+"""This project beside its peers and beside the machine's limit: `python -m benchmarks`."""

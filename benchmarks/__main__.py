@@ -1,0 +1,131 @@
+"""`python -m benchmarks`: measure this project beside its peers and the machine's limit, print and
+write the table."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, get_args
+
+import tyro
+from rich.console import Console
+from rich.progress import Progress, TimeElapsedColumn
+
+from benchmarks import machine, peers, table
+from benchmarks.table import Row
+from ssm import InputError, background
+from ssm.cli import parse
+from ssm.files import replacing
+
+Name = Literal["batch", "cold_grid", "reduction", "large", "many", "cache"]
+Report = Callable[[float], None]
+
+
+@dataclasses.dataclass
+class Options:
+    """Measure this project beside its peers and beside the machine's limit, and print one table of
+    ratios. Nothing else should be running meanwhile."""
+
+    names: tyro.conf.Positional[tuple[Name, ...]] = ()
+    """Benchmarks to run; left out, all of them."""
+    quick: bool = False
+    """A smoke run: smaller sizes and fewer repeats. Its ratios mean little."""
+    out: Path | None = None
+    """The file to write. Left out: `benchmarks/results.md` after a whole full run, or
+    `build/quick-benchmarks/results.md` for a smoke run."""
+
+
+def run_one(name: Name, quick: bool, report: Report) -> tuple[list[Row], str]:
+    """The rows of one benchmark, and what is to be said of them."""
+    if name == "batch":
+        from benchmarks import batch
+
+        return batch.run(quick, report), batch.NOTE
+    if name == "reduction":
+        from benchmarks import reduction
+
+        return reduction.run(quick, report), reduction.NOTE
+    if name == "large":
+        from benchmarks import large
+
+        return large.run(quick, report), large.NOTE
+    from benchmarks import sweeps
+
+    if name == "cold_grid":
+        return sweeps.run_cold(quick, report), sweeps.COLD_NOTE
+    if name == "many":
+        return sweeps.run_many(quick, report), sweeps.MANY_NOTE
+    return sweeps.run_cache(quick, report), sweeps.CACHE_NOTE
+
+
+def run_all(names: tuple[Name, ...], quick: bool) -> dict[str, tuple[list[Row], str]]:
+    """Run the benchmarks with a progress bar each."""
+    shares: dict[str, float] = dict.fromkeys(names, 0.0)
+    columns = [*Progress.get_default_columns(), TimeElapsedColumn()]
+    # drawn seldom: the bar shares the cores with what is measured
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=1) as bar:
+        tasks = {name: bar.add_task(name, total=1.0, start=False) for name in names}
+
+        def work() -> dict[str, tuple[list[Row], str]]:
+            found = {}
+            for name in names:
+                bar.start_task(tasks[name])
+                found[name] = run_one(
+                    name, quick, lambda share, name=name: shares.__setitem__(name, share)
+                )
+                shares[name] = 1.0
+            return found
+
+        def show() -> None:
+            for name, task in tasks.items():
+                bar.update(task, completed=shares[name])
+
+        found = background.run(work, show)
+        show()
+    return found
+
+
+def target(options: Options) -> Path | None:
+    """The file to write; None where only part of a full run was asked for."""
+    if options.out is not None:
+        return options.out
+    if options.quick:
+        return Path("build/quick-benchmarks/results.md")
+    return None if options.names else Path("benchmarks/results.md")
+
+
+def main() -> None:
+    """Run what was asked for; exit code 2 for bad input. A target that is missed is a result, not a
+    failure."""
+    try:
+        options = parse(Options, "python -m benchmarks", Options.__doc__ or "", sys.argv[1:])
+        names: tuple[Name, ...] = tuple(dict.fromkeys(options.names)) or get_args(Name)
+        if {"batch", "cold_grid"} & set(names):
+            peers.require()
+        out = target(options)
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+        found = run_all(names, options.quick)
+    except (InputError, OSError) as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        background.leave_interrupted("benchmarks: interrupted")
+
+    rows = {name: rows for name, (rows, _) in found.items()}
+    console = Console()
+    console.width = max(console.width, 140)  # a row should fit on a line
+    console.print(table.screen(rows))
+    judged = [row.met for each in rows.values() for row in each if row.met is not None]
+    where = "" if out is None else f"; {out}"
+    console.print(f"{sum(judged)} of {len(judged)} targets met{where}")
+    if out is not None:
+        notes = {name: note for name, (_, note) in found.items()}
+        with replacing(out) as scratch:
+            scratch.write_text(table.markdown(rows, machine.describe(), notes))
+
+
+if __name__ == "__main__":
+    main()

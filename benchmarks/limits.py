@@ -1,0 +1,82 @@
+"""What a machine cannot do without: the field evaluations of a run, and the bytes they move."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssm import dynamics, losses
+from ssm.columns import Columns
+from ssm.model import Params
+
+
+def num_evaluations(steps: int, solver: str = "tsit5") -> int:
+    """Field evaluations of a run: one a stage of each step, the last being the next step's first,
+    and two to begin with."""
+    return len(dynamics.PAIRS[solver].stages) * steps + 2
+
+
+@jax.jit
+def _repeat(params: Params, columns: Columns, times: Any, nothing: Any) -> Params:
+    def once(_: Any, carry: tuple[Any, Params]) -> tuple[Any, Params]:
+        W, _ = carry
+        rate = dynamics.vector_field(Params(W, params.H), columns)
+        # without a use of its result for the next an evaluation could be left out
+        return W + nothing * rate.W, rate
+
+    return jax.lax.fori_loop(0, times, once, (params.W, params))[1]
+
+
+def bare_field(params: Params, columns: Columns, times: int) -> Params:
+    """Evaluate the field `times` times in one compiled loop, at one state."""
+    params, columns = jax.tree.map(jnp.asarray, (params, columns))
+    return _repeat(params, columns, np.asarray(times), np.asarray(0.0))
+
+
+@functools.partial(jax.jit, static_argnums=4)
+def _repeat_in_blocks(
+    params: Params, columns: Columns, times: Any, nothing: Any, block: int
+) -> Any:
+    size = params.H.shape[1] // block * block
+
+    def once(_: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+        W, rate = carry
+        transposed = jax.lax.optimization_barrier(-W.T)
+
+        def part(i: Any, rates: tuple[Any, Any]) -> tuple[Any, Any]:
+            def cut(x: Any) -> Any:
+                return jax.lax.dynamic_slice_in_dim(x, i * block, block, x.ndim - 1)
+
+            h, labels, risk_weights = map(cut, (params.H, columns.labels, columns.risk_weights))
+            G = losses.cross_entropy_gradient(W @ h, labels) * risk_weights[None]
+            put = jax.lax.dynamic_update_slice_in_dim(rates[1], transposed @ G, i * block, 1)
+            return rates[0] - G @ h.T, put
+
+        slope, rate = jax.lax.fori_loop(0, size // block, part, (jnp.zeros_like(W), rate))
+        return W + nothing * slope, rate
+
+    return jax.lax.fori_loop(0, times, once, (params.W, params.H))[1]
+
+
+def bare_field_in_blocks(params: Params, columns: Columns, times: int, block: int) -> Any:
+    """The same for free samples under cross-entropy, so many columns at a time that they stay in
+    the cache; what is left over beyond whole blocks is left out."""
+    params, columns = jax.tree.map(jnp.asarray, (params, columns))
+    return _repeat_in_blocks(params, columns, np.asarray(times), np.asarray(0.0), block)
+
+
+def copies_moved(steps: int, saves: int, solver: str = "tsit5") -> int:
+    """Copies of the state read or written by a run of an explicit Runge-Kutta pair, if nothing but
+    the state and the slopes of its stages is ever put into memory.
+
+    A stage reads the state and the slopes it weighs, and writes its own; the last one writes the
+    new state too and forms the error of slopes that it has read. A save reads the state and all slopes.
+    """
+    pair = dynamics.PAIRS[solver]
+    stages = sum(1 + np.count_nonzero(weights) + 1 for weights in pair.stages)
+    error = np.count_nonzero(pair.error[:-1]) - np.count_nonzero(pair.stages[-1])
+    return int(steps * (stages + 1 + max(error, 0)) + saves * (1 + len(pair.error)))

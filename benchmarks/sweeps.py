@@ -1,0 +1,199 @@
+"""Whole sweeps in fresh processes: cold, with a warm cache, and of very many small runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import timing
+from benchmarks.table import Row
+
+COLD_NOTE = """10 ratios (1 to 100) x 5 exponents (0 to 1) x 10 seeds, n_min = 5, d = 16, 100 times,
+in a fresh process with an empty cache: the whole `ssm.sweep`, compilation included. scipy solves one
+seed of each ratio and exponent, one process a core, and its time is scaled up to all seeds; its
+tolerance is the one matched to this project's accuracy at R = 10 (cross-entropy), or this project's
+own (squared, whose starts are drawn in other coordinates, so that curves cannot be compared)."""
+MANY_NOTE = """Small runs (coupling 1, k = 4, d = 6, 100 times) in one sweep that streams to a store.
+Memory is the most that the process ever held, the libraries included."""
+CACHE_NOTE = """The same sweep (8 seeds of the batch) in two processes that share an empty cache, one
+after the other: seconds spent in compilation, or in reading what was compiled. And the time in which
+`ssm --help` answers."""
+
+
+def run_cold(quick: bool, report: Callable[[float], None]) -> list[Row]:
+    """The cold grid for each loss; the rows of the table."""
+    from benchmarks.peers import by_scipy, matching
+    from ssm import Config
+
+    ratios, exponents, num_seeds, repeats = (3, 2, 2, 2) if quick else (10, 5, 10, 5)
+    axes = {
+        "imbalance_ratio": np.geomspace(1, 100, ratios).tolist(),
+        "weight_exponent": np.linspace(0, 1, exponents).tolist(),
+    }
+    rows = []
+    with matching.one_process_a_core(os.cpu_count() or 1) as pool:
+        for i, loss in enumerate(("squared", "cross_entropy")):
+            cold = [_sweep_cold(axes, num_seeds, loss) for _ in range(repeats)]
+            report((i + 0.5) / 2)
+            ours = statistics.median(one["seconds"] for one in cold)
+            base = Config(loss=loss, num_saves=100, minority_count=5)
+            rtol = _matched_tolerance(base)
+            cells = [
+                dataclasses.replace(base, imbalance_ratio=ratio, weight_exponent=exponent)
+                for ratio in axes["imbalance_ratio"]
+                for exponent in axes["weight_exponent"]
+            ]
+            solve = _At(by_scipy.rk45, rtol)
+            took = timing.medians({"": lambda s=solve, c=cells: list(pool.map(s, c))}, repeats)
+            scipy = took[""] * num_seeds
+            name, runs = loss.replace("_", "-"), len(cells) * num_seeds
+            rows += [
+                Row(
+                    f"compilations, {name}, {runs} runs",
+                    f"{cold[0]['compilations']}",
+                    cold[0]["compilations"],
+                    "one",
+                    at_most=3,
+                ),
+                Row(f"time, {name}", f"{ours:.3g} s"),
+                Row(
+                    f"scipy RK45, {name}, all cores, rtol {rtol:.1e}, from {len(cells)} of {runs}",
+                    f"{scipy:.3g} s",
+                    scipy / ours,
+                    "ours",
+                    at_least=10,
+                ),
+            ]
+            report((i + 1) / 2)
+    return rows
+
+
+@dataclasses.dataclass(frozen=True)
+class _At:
+    """A peer at one tolerance, fit to be sent to another process."""
+
+    solve: Callable[..., np.ndarray]
+    rtol: float
+
+    def __call__(self, config: Any) -> np.ndarray:
+        return self.solve(config, self.rtol)
+
+
+def _matched_tolerance(base: Any) -> float:
+    """The tolerance at which scipy is as accurate as this project, on one run with samples as
+    columns."""
+    import ssm
+    from benchmarks.peers import by_scipy, matching
+
+    if base.loss == "squared":  # its start is drawn in coordinates; tolerances act alike
+        return base.rtol
+    references = [by_scipy.reference(base)]
+    own = matching.error([ssm.simulate(base)["block_strength"].values], references)
+    return matching.match(lambda rtol: [by_scipy.rk45(base, rtol)], references, own)[0]
+
+
+def _sweep_cold(axes: dict[str, list[float]], num_seeds: int, loss: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as cache:
+        return timing.in_fresh_process(
+            "benchmarks.sweeps:measure",
+            cache,
+            axes=axes | {"seed": list(range(num_seeds))},
+            base={"loss": loss, "num_saves": 100, "minority_count": 5},
+        )
+
+
+def run_many(quick: bool, report: Callable[[float], None]) -> list[Row]:
+    """Very many small runs; the rows of the table."""
+    num_runs, repeats = (500, 1) if quick else (20_000, 5)
+    found = []
+    for i in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            found.append(
+                timing.in_fresh_process(
+                    "benchmarks.sweeps:measure",
+                    Path(folder) / "cache",
+                    axes={
+                        "imbalance_ratio": np.geomspace(1, 1000, 10).tolist(),
+                        "seed": list(range(num_runs // 10)),
+                    },
+                    base={"coupling": 1, "num_classes": 4, "feature_dim": 6, "num_saves": 100},
+                    store=str(Path(folder) / "many.zarr"),
+                )
+            )
+        report((i + 1) / repeats)
+    rate = statistics.median(num_runs / one["seconds"] for one in found)
+    memory = max(one["memory"] for one in found)
+    return [
+        Row(f"{num_runs:,} runs", f"{rate:.0f} runs a second"),
+        Row("memory", f"{memory / 2**20:.0f} MiB", memory / 2**31, "2 GiB", at_most=1),
+    ]
+
+
+def run_cache(quick: bool, report: Callable[[float], None]) -> list[Row]:
+    """Compilation in a second process, and the command's own start; the rows of the table."""
+    repeats = 2 if quick else 5
+    firsts, seconds = [], []
+    for i in range(repeats):
+        with tempfile.TemporaryDirectory() as cache:
+            for found in (firsts, seconds):
+                one = timing.in_fresh_process(
+                    "benchmarks.sweeps:measure",
+                    cache,
+                    axes={"seed": list(range(8))},
+                    base={"num_saves": 100, "minority_count": 5},
+                )
+                found.append(one)
+        report((i + 1) / (repeats + 1))
+    first, second = (statistics.median(o["compile"] for o in f) for f in (firsts, seconds))
+    whole = [statistics.median(o["seconds"] for o in f) for f in (firsts, seconds)]
+    command = [sys.executable, "-c", "from ssm.cli import main; main()", "--help"]
+
+    def answer() -> None:
+        subprocess.run(command, check=True, capture_output=True, cwd=timing.ROOT)
+
+    help_time = timing.medians({"": answer}, max(repeats, 5))[""]
+    return [
+        Row("first process, compilation", f"{first:.3g} s of {whole[0]:.3g} s"),
+        Row(
+            "second process, compilation",
+            f"{second:.3g} s of {whole[1]:.3g} s",
+            second / first,
+            "the first",
+            at_most=0.1,
+        ),
+        Row("ssm --help", f"{help_time:.3g} s", help_time / 0.5, "0.5 s", at_most=1),
+    ]
+
+
+def measure(
+    axes: dict[str, list[Any]], base: dict[str, Any], store: str | None = None
+) -> dict[str, Any]:
+    """One sweep in this process: its time, compilations, and memory."""
+    import jax
+
+    import ssm
+    from ssm import dynamics
+
+    compiling: list[float] = []
+
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiling.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    seconds = timing.seconds(lambda: ssm.sweep(axes, ssm.Config(**base), store=store))
+    return {
+        "seconds": seconds,
+        "compile": sum(compiling),
+        "compilations": dynamics.num_compilations(),
+        "memory": timing.peak_memory(),
+    }
