@@ -23,7 +23,7 @@ seed of each ratio and exponent, one process a core, and its time is scaled up t
 tolerance is the one matched to this project's accuracy at R = 10 (cross-entropy), or this project's
 own (squared, whose starts are drawn in other coordinates, so that curves cannot be compared)."""
 MANY_NOTE = """Small runs (coupling 1, k = 4, d = 6, 100 times) in one sweep that streams to a store.
-Memory is the most that the process ever held, the libraries included."""
+Memory is the most that the process ever held, the libraries included. One sweep."""
 CACHE_NOTE = """The same sweep (8 seeds of the batch) in two processes that share an empty cache, one
 after the other: seconds spent in compilation, or in reading what was compiled. And the time in which
 `ssm --help` answers."""
@@ -113,7 +113,7 @@ def _sweep_cold(axes: dict[str, list[float]], num_seeds: int, loss: str) -> dict
 
 def run_many(quick: bool, report: Callable[[float], None]) -> list[Row]:
     """Very many small runs; the rows of the table."""
-    num_runs, repeats = (500, 1) if quick else (20_000, 5)
+    num_runs, repeats = (500, 1) if quick else (20_000, 1)
     found = []
     for i in range(repeats):
         with tempfile.TemporaryDirectory() as folder:

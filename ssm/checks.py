@@ -79,4 +79,7 @@ def items(name: str, value: Any, what: str) -> list[Any]:
     `what`."""
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise refuse(name, value, what)
-    return list(value)
+    try:
+        return list(value)
+    except TypeError:  # an array without axes
+        raise refuse(name, value, what) from None

@@ -64,7 +64,7 @@ class Sweep:
     grid: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """An axis, once for each: `FIELD=A,B,C`; `FIELD=A..B` (all integers); `FIELD=A:B:N` (N numbers
     evenly spaced), `FIELD=A:B:N:log` (by equal factors). Values that are lists stand between
-    semicolons: `counts=50,5;500,50`."""
+    semicolons: `--grid profile=custom --grid 'counts=50,5;500,50'`."""
     out: Path = Path("sweep.zarr")
     """The zarr store to write. One that exists goes on, if it is of the same grid and flags."""
     chunk_size: int | None = None
@@ -77,8 +77,10 @@ class Sweep:
     """Start a Dask cluster of this many processes on this machine instead."""
 
     def __call__(self) -> None:
-        from ssm import grids, results, stores
+        from ssm import grids
 
+        if not self.grid:
+            raise refuse("grid", (), "given at least once, as --grid FIELD=A,B,C")
         axes = dict(map(grids.parse_axis, self.grid))
         if len(axes) < len(self.grid):
             raise refuse("grid", list(self.grid), "one axis a field")
@@ -101,11 +103,11 @@ class Sweep:
             with shown.bar:
                 dataset = background.run(work, shown.update)
         except KeyboardInterrupt:
+            kept = f"the same command goes on with {self.out}"
             background.leave_interrupted(
-                f"ssm: interrupted; the same command goes on with {self.out}"
+                f"ssm: interrupted; {kept if self.out.exists() else 'nothing was written'}"
             )
-        origins = stores.SweepStore(self.out).origins()
-        _summarise_sweep(results.sweep_facts(dataset, origins), dataset, self.out)
+        _summarise_sweep(dataset, self.out)
 
 
 @dataclasses.dataclass
@@ -120,8 +122,7 @@ class Show:
 
         dataset = stores.load(self.store)
         if dataset.attrs["format"] == results.SWEEP_FORMAT:
-            origins = stores.SweepStore(self.store).origins()
-            _summarise_sweep(results.sweep_facts(dataset, origins), dataset, self.store)
+            _summarise_sweep(dataset, self.store)
         else:
             _summarise(dataset, self.store)
 
@@ -352,7 +353,7 @@ def _summarise(dataset: xr.Dataset, store: Path) -> None:
     console.print(f"{'store':>12}  {store}", soft_wrap=True, markup=False)
 
 
-def _summarise_sweep(facts: dict[str, str], dataset: xr.Dataset, store: Path) -> None:
+def _summarise_sweep(dataset: xr.Dataset, store: Path) -> None:
     """Print a sweep's origin, and how its runs learned the blocks."""
     from rich.console import Console
     from rich.table import Table
@@ -360,7 +361,7 @@ def _summarise_sweep(facts: dict[str, str], dataset: xr.Dataset, store: Path) ->
     from ssm import results
 
     console = Console(highlight=False)
-    for name, value in facts.items():
+    for name, value in results.sweep_facts(dataset).items():
         console.print(f"{name:>12}  {value}", soft_wrap=True, markup=False)
     table = Table("block", "runs that learned it", "half reached at, first", "median", "last")
     for row in results.sweep_table(dataset):

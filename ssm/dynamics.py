@@ -196,12 +196,6 @@ def gradient_flows(flows: Sequence[Flow], *, solver: str = "tsit5") -> list[Traj
     ]
 
 
-def shape_of(flow: Flow, solver: str) -> Any:
-    """What decides whether two flows share a compilation."""
-    leaves, structure = jax.tree.flatten(flow)
-    return solver, structure, tuple((np.shape(x), np.result_type(x).kind) for x in leaves)
-
-
 def num_compilations() -> int:
     """How many times a flow was compiled (or read from a cache on disk) in this process."""
     return len(_traced)

@@ -17,6 +17,7 @@ from ssm.config import Config
 
 LONGEST_AXIS = 1_000_000  # values
 MOST_SIZES = 3
+LARGEST_GRID = 10_000_000  # runs
 COMPILATION = 150_000  # what one costs, in feature columns of one run followed to its end
 
 # The field `loss` shares its name with a variable of every Dataset.
@@ -54,15 +55,18 @@ class Grid(NamedTuple):
         values = {
             field: options[i] for (field, options), i in zip(self.axes.items(), index, strict=True)
         }
+        if values.get("counts") is not None:  # which say how many classes there are
+            values.setdefault("num_classes", Config.num_classes)
         try:
             return dataclasses.replace(self.base, **values)
         except checks.InputError as error:
-            point = ", ".join(f"{field}={_written(value)}" for field, value in values.items())
+            point = ", ".join(f"{field}={_written(values[field])}" for field in self.axes)
             raise checks.InputError(f"{error} (at {point})") from None
 
     def to_json(self) -> dict[str, Any]:
         """Base and axes as JSON types: what two sweeps must agree on to be the same."""
-        return json.loads(json.dumps({"base": dataclasses.asdict(self.base), "axes": self.axes}))
+        base = {k: v for k, v in dataclasses.asdict(self.base).items() if k not in self.axes}
+        return json.loads(json.dumps({"base": base, "axes": self.axes}))
 
 
 def make_grid(axes: Mapping[str, Iterable[Any]], base: Config) -> Grid:
@@ -84,7 +88,7 @@ def make_grid(axes: Mapping[str, Iterable[Any]], base: Config) -> Grid:
         if field not in fields:
             raise checks.refuse("grid", field, "one of the fields " + ", ".join(fields))
         what = "one or more different values"
-        if isinstance(values, Mapping):
+        if isinstance(values, Mapping | set | frozenset):  # without an order of its own
             raise checks.refuse(f"grid[{field}]", values, what)
         options = tuple(_plain(value) for value in checks.items(f"grid[{field}]", values, what))
         try:
@@ -94,6 +98,8 @@ def make_grid(axes: Mapping[str, Iterable[Any]], base: Config) -> Grid:
         if not options or different < len(options):
             raise checks.refuse(f"grid[{field}]", list(options), what)
         checked[field] = options
+    if (runs := math.prod(map(len, checked.values()))) > LARGEST_GRID:
+        raise checks.refuse("grid", f"{runs} runs", f"at most {LARGEST_GRID} runs")
     return Grid(base, checked)
 
 
@@ -209,15 +215,15 @@ def blocks(shape: tuple[int, ...], chunk: tuple[int, ...]) -> Iterator[tuple[sli
 
 def _plain(value: Any) -> Any:
     """NumPy scalars as Python ones, lists as tuples."""
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
+    if hasattr(value, "tolist"):  # of NumPy, xarray or JAX
+        value = np.asarray(value).tolist()
     return tuple(value) if isinstance(value, list) else value
 
 
 def _written(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(map(_written, value))
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return "none" if value is None else str(value)
 
 
 def _coordinate(values: tuple[Any, ...]) -> np.ndarray:

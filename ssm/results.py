@@ -25,7 +25,11 @@ VERSIONED = ("ssm", "jax", "diffrax", "equinox", "numpy", "xarray", "zarr")
 _VARIABLES = {
     "loss": (("time",), "weighted training loss", "loss"),
     "class_loss": (("time", "class"), "mean loss of a class's samples, unweighted", "loss"),
-    "class_accuracy": (("time", "class"), "share of a class's samples classified right", "1"),
+    "class_accuracy": (
+        ("time", "class"),
+        "share of a class's samples classified right (of 100 of a large class, under the squared loss)",
+        "1",
+    ),
     "strength": (
         ("time", "component"),
         "u_j^T Z v_j in the fixed basis of the label matrix",
@@ -151,7 +155,10 @@ def filling(dtype: Any) -> Any:
 
 
 def sweep_dataset(
-    arrays: Mapping[str, Any], sweep: Mapping[str, Any], axes: Mapping[str, np.ndarray]
+    arrays: Mapping[str, Any],
+    sweep: Mapping[str, Any],
+    axes: Mapping[str, np.ndarray],
+    origins: Sequence[Mapping[str, Any]],
 ) -> xr.Dataset:
     """A sweep as a Dataset.
 
@@ -161,6 +168,7 @@ def sweep_dataset(
         arrays: by name, the axes first.
         sweep: base and axes as JSON types, for the attributes.
         axes: coordinate of each axis.
+        origins: where each chunk of runs comes from.
     """
     variables = {
         name: values
@@ -180,8 +188,23 @@ def sweep_dataset(
     return (
         _one_name(dataset)
         .assign_coords({**axes, **indices(sizes)})
-        .assign_attrs(format=SWEEP_FORMAT, sweep=json.dumps(sweep))
+        .assign_attrs(format=SWEEP_FORMAT, sweep=json.dumps(sweep), **_common_origin(origins))
     )
+
+
+def _common_origin(origins: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Provenance of a sweep from that of its chunks: everything that is said of any of them."""
+    made = sorted(origin["created"] for origin in origins)
+    several = {
+        name: "; ".join(sorted({origin[name] for origin in origins}))
+        for name in ("versions", "git_commit", "device")
+    }
+    return several | {
+        "created": " to ".join(dict.fromkeys([made[0], made[-1]])) if made else "",
+        "num_chunks": len(origins),
+        "num_compilations": sum(origin["compilations"] for origin in origins),
+        "seconds": sum(origin["seconds"] for origin in origins),
+    }
 
 
 def _where_it_varies(variable: xr.Variable, axes: Sequence[str]) -> xr.Variable:
@@ -274,12 +297,9 @@ def facts(dataset: xr.Dataset) -> dict[str, str]:
     return described
 
 
-def sweep_facts(dataset: xr.Dataset, origins: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """What a sweep says of itself, a line each: settings, axes, how its runs ended, cost, origin.
-
-    Args:
-        origins: what was written beside each of its chunks.
-    """
+def sweep_facts(dataset: xr.Dataset) -> dict[str, str]:
+    """What a sweep says of itself, a line each: settings, axes, how its runs ended, cost, origin."""
+    attributes = dataset.attrs
     sweep = json.loads(dataset.attrs["sweep"])
     axes = [f"{name} ({len(values)})" for name, values in sweep["axes"].items()]
     base = {
@@ -291,17 +311,13 @@ def sweep_facts(dataset: xr.Dataset, origins: Sequence[Mapping[str, Any]]) -> di
     }
     statuses, counts = np.unique(dataset["status"].values, return_counts=True)
     ended = ", ".join(f"{n} {name}" for name, n in zip(statuses, counts, strict=True))
-    seconds = sum(origin["seconds"] for origin in origins)
-    compiled = sum(origin["compilations"] for origin in origins)
-    made = sorted(origin["created"] for origin in origins)
-    commits = ", ".join(sorted({origin["git_commit"] for origin in origins}))
-    devices = ", ".join(sorted({origin["device"] for origin in origins}))
     return {
         "settings": ", ".join(f"{k}={v}" for k, v in base.items()) or "defaults",
         "axes": " x ".join(axes),
         "runs": f"{dataset['status'].size}: {ended}",
-        "chunks": f"{len(origins)}, {seconds:.3g} s of work on {devices}, {compiled} compilations",
-        "made": f"{made[0]} to {made[-1]}, commit {commits}",
+        "chunks": f"{attributes['num_chunks']} in {attributes['seconds']:.3g} s on "
+        f"{attributes['device']}, {attributes['num_compilations']} compilations",
+        "made": f"{attributes['created']}, commit {attributes['git_commit']}",
     }
 
 

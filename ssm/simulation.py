@@ -30,7 +30,7 @@ class Observer(eqx.Module):
     rows: Float[Any, "k k"]
     """Left vectors of the label matrix and the constant one: rows in which logits are followed."""
     targets: Float[Any, " r"]
-    readout: Float[Any, "s kk"]
+    block_weights: Float[Any, "blocks r"]
     conserved: Float[Any, "d d"]
     basis: Float[Any, "k p width"] | None
     """Where columns are coordinates: those of the samples that accuracy is measured on."""
@@ -83,10 +83,14 @@ class Observer(eqx.Module):
         return sums | ({"scatter": H @ H.T} if self.columns.many else {})
 
     def watch(self, params: Params) -> Float[Any, " s"]:
-        """What learning times are read from, in the order of `spectral.learning_readout`."""
+        """What learning times are read from: the shares of their targets that components, classes
+        and blocks have reached, s = (k - 1) + k + 3."""
         W, H = params
         sums = self.columns.total(lambda part, features: (W @ features) @ part.sum_columns, H)
-        return self.readout @ sums.ravel()
+        spectrum = spectral.LabelSpectrum(self.rows[:, :-1], self.targets, np.array(()))
+        strength = spectral.strengths(sums, spectrum)
+        by_class = spectral.class_strengths(sums, self.columns.counts)
+        return jnp.concatenate([strength / self.targets, by_class, self.block_weights @ strength])
 
     def summarise(self, observed: dict[str, Any]) -> dict[str, Any]:
         """Every time-dependent variable of the Dataset but the block means, on the host."""
@@ -132,7 +136,6 @@ class _Setting(NamedTuple):
     components: spectral.LabelSpectrum
     columns: Columns
     times: Float[np.ndarray, " t"]
-    readout: Float[np.ndarray, "s kk"]
     predicted_learning_time: Float[np.ndarray, " r"]
 
 
@@ -146,7 +149,6 @@ def _setting(config: Config, size: int | None) -> _Setting:
         components,
         make_columns(config, problem, size),
         save_times(config, t1),
-        spectral.learning_readout(components, problem.counts),
         theory.predicted_learning_times(config, problem, components),
     )
 
@@ -170,7 +172,6 @@ def prepare(config: Config, size: int | None = None) -> Run:
                 params,
                 reduced,
                 setting.components,
-                setting.readout,
                 keep_state=config.save_state,
             ),
             times=setting.times,
@@ -188,7 +189,6 @@ def make_observer(
     params: Params,
     reduced: Reduced | None,
     components: spectral.LabelSpectrum,
-    readout: Float[np.ndarray, "s kk"],
     *,
     keep_state: bool = False,
 ) -> Observer:
@@ -202,7 +202,7 @@ def make_observer(
         columns=columns,
         rows=np.hstack([components.left, np.full((k, 1), k**-0.5)]),
         targets=components.singular_values,
-        readout=readout,
+        block_weights=spectral.block_weights(components),
         conserved=classifier - features,
         basis=None if reduced is None else reduced.basis,
         drawn=drawn,
@@ -266,7 +266,8 @@ def simulate(config: Config, progress: Callable[[float], None] | None = None) ->
 
     Returns:
         A Dataset. Over `time` (flow time): `loss`, `residual`, `drift`; by class `class_loss`,
-        `class_accuracy`, `class_strength`; by component `strength`; by block `block_strength`; by
+        `class_accuracy` (under the squared loss of 100 samples of a class of more than 100 +
+        feature_dim + 1), `class_strength`; by component `strength`; by block `block_strength`; by
         mode `singular_value`; `W` and `H` when asked for. `learning_time`, `class_learning_time`,
         `block_learning_time` (when half of the target is reached, NaN where it is not) and
         `predicted_learning_time`. Coordinates hold each class's count, weight and group, and each

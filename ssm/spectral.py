@@ -160,26 +160,12 @@ def class_strengths(
     return (own - means.mean(-2)) / (1 - 1 / len(counts))
 
 
-def learning_readout(
-    spectrum: LabelSpectrum, counts: Real[np.ndarray, " k"]
-) -> Float[np.ndarray, "s kk"]:
-    """The linear map from class sums of logits to all that a learning time is read from.
-
-    `readout @ C.ravel()` holds the share of the target reached by each component, the strength of
-    each class and the share reached by each block, in that order: s = (k - 1) + k + 3. Arguments
-    and formulas are those of `strengths`, `class_strengths` and `block_means`; the row of an empty
-    block is NaN.
-    """
-    k = len(counts)
-    outer = np.einsum("lj,cj->jlc", spectrum.left, spectrum.left)
-    strength = outer / spectrum.singular_values[:, None, None]
-    by_component = strength / spectrum.singular_values[:, None, None]
-    encoded = (np.eye(k) - 1 / k) / (counts * (1 - 1 / k))
-    by_class = encoded.T[:, :, None] * np.eye(k)[:, None, :]
-    targets = block_means(spectrum.singular_values, spectrum.blocks)
-    by_block = block_means(np.moveaxis(strength, 0, -1), spectrum.blocks) / targets
-    rows = np.concatenate([by_component, by_class, np.moveaxis(by_block, -1, 0)])
-    return rows.reshape(len(rows), k * k)
+def block_weights(spectrum: LabelSpectrum) -> Float[np.ndarray, "blocks r"]:
+    """Weights with which strengths add up to the share of its target that each block has reached,
+    in the order of `BLOCKS`: 1 / (sum of its targets); NaN for an empty block."""
+    members = np.array([spectrum.blocks == name for name in BLOCKS], dtype=float)
+    targets = members @ spectrum.singular_values
+    return members / np.where(targets > 0, targets, np.nan)[:, None]
 
 
 def singular_values(gram: Float[np.ndarray, "*batch k k"]) -> Float[np.ndarray, "*batch k"]:

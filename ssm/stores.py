@@ -63,7 +63,8 @@ def load(path: str | Path) -> xr.Dataset:
             )
         return store.dataset()
     if dataset.attrs.get("format") not in (FORMAT, SWEEP_FORMAT):
-        raise checks.refuse("store", str(path), f"a store written by ssm in the format {FORMAT}")
+        formats = f"{FORMAT} (runs) or {SWEEP_FORMAT}"
+        raise checks.refuse("store", str(path), f"a store written by ssm in the format {formats}")
     try:
         dataset = dataset.load()
     except Exception as error:  # zarr and its codecs raise many kinds
@@ -114,8 +115,15 @@ class SweepStore:
         self.path = path
         try:
             self.group = zarr.open_group(path, mode="r+", zarr_format=2, use_consolidated=True)
-            if self.group.attrs["format"] != SWEEP_FORMAT:
-                raise KeyError("format")
+            written = self.group.attrs["format"]
+        except Exception as error:  # zarr raises many kinds
+            raise _unreadable(path, error) from None
+        if written != SWEEP_FORMAT or "blocks" not in self.group.attrs:
+            kind = "a single run" if written == FORMAT else "a sweep saved whole"
+            kind = kind if written in (FORMAT, SWEEP_FORMAT) else f"in the format {written}"
+            allowed = f"a sweep that ssm.sweep wrote in the format {SWEEP_FORMAT}, not {kind}"
+            raise checks.refuse("store", str(path), allowed)
+        try:
             self.sweep: dict[str, Any] = json.loads(str(self.group.attrs["sweep"]))
             self.axes = list(json.loads(str(self.group.attrs["dimensions"])))
             self.blocks = tuple(
@@ -123,9 +131,7 @@ class SweepStore:
                 for block in json.loads(str(self.group.attrs["blocks"]))
             )
         except Exception as error:  # zarr raises many kinds
-            raise checks.refuse(
-                "store", str(path), f"the readable store of a sweep ({type(error).__name__})"
-            ) from None
+            raise _unreadable(path, error) from None
 
     @classmethod
     def create(
@@ -218,15 +224,15 @@ class SweepStore:
 
     def origins(self) -> list[dict[str, Any]]:
         """What was written with each finished chunk: when, where, by which versions, at what cost."""
-        marks = sorted((self.path / MARKS).glob("*.json"), key=lambda mark: int(mark.stem))
-        return [json.loads(mark.read_text()) for mark in marks]
+        marks = [self._mark(chunk) for chunk in range(len(self.blocks))]
+        return [json.loads(mark.read_text()) for mark in marks if mark.is_file()]
 
     def dataset(self) -> xr.Dataset:
         """The sweep, its variables over time read as they are asked for."""
         stored = _open(self.path)
         axes = {dim: stored[dim].values for dim in self.axes}
         variables = {str(name): v for name, v in stored.variables.items() if name not in axes}
-        return results.sweep_dataset(variables, self.sweep, axes)
+        return results.sweep_dataset(variables, self.sweep, axes, self.origins())
 
     def _array(self, name: str) -> zarr.Array[Any]:
         array = self.group[name]

@@ -111,6 +111,7 @@ def _signature(config: Config) -> tuple[Any, ...]:
         config.solver,
         config.dtype,
         config.save_state,
+        # coupled samples have a kernel that is no diagonal
         config.columns == "samples" and config.coupling == 0,
     )
 
@@ -152,17 +153,26 @@ def sweep(
         ssm.InputError: a bad grid, a combination that is not allowed (named), a store of another
             sweep (with the difference); before anything runs.
     """
-    plan = make_plan(grids.make_grid(grid, base or Config()), chunk_size)
+    base = Config() if base is None else base
+    if not isinstance(base, Config):
+        raise checks.refuse("base", base, "a Config")
+    if client is not None and not hasattr(client, "submit"):
+        raise checks.refuse("client", client, "a Dask client, distributed.Client(address)")
+    if store is not None and not isinstance(store, str | Path):
+        raise checks.refuse("store", store, "a path")
+    plan = make_plan(grids.make_grid(grid, base), chunk_size)
     use_compilation_cache()
     if store is None:
         arrays = {
             name: np.full(plan.grid.shape + plan.shape(name), results.filling(dtype), dtype)
             for name, dtype in plan.dtypes.items()
         }
-        for chunk, found, _ in _compute(plan, range(len(plan.blocks)), client, progress):
+        origins = []
+        for chunk, found, origin in _compute(plan, range(len(plan.blocks)), client, progress):
+            origins.append(origin)
             for name, values in found.items():
                 arrays[name][plan.blocks[chunk]] = values
-        return results.sweep_dataset(arrays, plan.grid.to_json(), plan.grid.coordinates)
+        return results.sweep_dataset(arrays, plan.grid.to_json(), plan.grid.coordinates, origins)
     stored = open_store(Path(store), plan)
     plan = plan._replace(blocks=stored.blocks)
     pending = [chunk for chunk in range(len(plan.blocks)) if not stored.is_done(chunk)]
@@ -195,15 +205,22 @@ def open_store(path: Path, plan: Plan) -> SweepStore:
 
 def _differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """Where two sweeps differ, a phrase each."""
-    found = []
+    found, missing = [], "no axis"
     for part in ("base", "axes"):
         for field in sorted({*stored[part], *asked[part]}):
-            there, here = stored[part].get(field), asked[part].get(field)
-            if there != here:
-                found.append(f"{field} is {json.dumps(there)} there, {json.dumps(here)} here")
+            there, here = stored[part].get(field, missing), asked[part].get(field, missing)
+            if there != here and (part == "axes" or missing not in (there, here)):
+                found.append(f"{field} is {_shown(there)} there, {_shown(here)} here")
     if not found and list(stored["axes"]) != list(asked["axes"]):
         found.append(f"its axes are in the order {', '.join(stored['axes'])}")
     return found
+
+
+def _shown(value: Any) -> str:
+    """A value, or the ends of an axis of many."""
+    if isinstance(value, list) and len(value) > 6:
+        return f"{json.dumps(value[:2])[:-1]}, ... {json.dumps(value[-1])}] ({len(value)} values)"
+    return "no axis" if value == "no axis" else json.dumps(value)
 
 
 def _compute(
@@ -240,7 +257,7 @@ def _on_cores(
     """One run a core at a time, and the next chunk begun while one is written."""
     ahead: collections.deque[tuple[int, list[Future[Arrays]]]] = collections.deque()
     clock = _Clock()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(_num_cores()) as pool:
 
         def finish() -> tuple[int, Arrays, dict[str, Any]]:
             nonlocal clock
@@ -267,6 +284,12 @@ def _on_cores(
                     future.cancel()
 
 
+def _num_cores() -> int:
+    """Cores that this process may use, which can be fewer than the machine has."""
+    available = getattr(os, "sched_getaffinity", None)
+    return len(available(0)) if available else os.cpu_count() or 1
+
+
 def _on_cluster(
     plan: Plan, chunks: Sequence[int], client: distributed.Client
 ) -> Iterator[tuple[int, tuple[Arrays, dict[str, Any]]]]:
@@ -286,7 +309,13 @@ def _on_cluster(
     for chunk in itertools.islice(waiting, 2 * max(sum(threads.values()), 1)):
         submit(chunk)
     for future in running:
-        chunk, found = busy.pop(future.key), future.result()
+        try:
+            chunk, found = busy.pop(future.key), future.result()
+        except Exception as error:
+            raise ConnectionError(
+                f"the cluster was lost or a worker failed ({type(error).__name__}: "
+                f"{' '.join(str(error).split())[:200]}); what is finished is kept in a store"
+            ) from error
         for following in itertools.islice(waiting, 1):
             submit(following)
         yield chunk, found

@@ -110,7 +110,7 @@ BAD = [
     ("plot taken --out figure.txt", "out='figure.txt': must be a path ending in .png"),
     ("plot taken --out taken", "out='taken': must be"),
     ("run --num-classes 2.5", "'2.5'; see ssm run --help"),
-    ("sweep", "grid={}: must be a mapping"),
+    ("sweep", "grid=(): must be given at least once, as --grid FIELD=A,B,C"),
     ("sweep --grid foo=1", "grid='foo': must be one of the fields"),
     ("sweep --grid seed", "grid='seed': must be FIELD=A,B,C"),
     ("sweep --grid seed=", "grid='seed=': must be FIELD=A,B,C"),
@@ -124,7 +124,7 @@ BAD = [
     ),
     ("sweep --grid seed=1,2 --chunk-size 0", "chunk_size=0: must be"),
     ("sweep --grid seed=1,2 --workers 0", "workers=0: must be"),
-    ("sweep --grid seed=1,2 --out taken", "store='taken': must be the readable store of a sweep"),
+    ("sweep --grid seed=1,2 --out taken", "store='taken': must be a readable ssm store"),
     ("sweep --grid seed=1,2 --out nowhere/x.zarr", "out='nowhere/x.zarr': must be in a folder"),
     (
         "sweep --grid seed=1 --workers 2 --scheduler tcp://a:1",

@@ -32,15 +32,12 @@ def follow(config, params, problem=None, columns=None, reduced=None):
     problem = make_problem(config) if problem is None else problem
     columns = sample_columns(problem, config.loss) if columns is None else columns
     components = spectral.components(problem)
-    readout = spectral.learning_readout(components, problem.counts)
     t1 = theory.automatic_t1(config, problem) if config.t1 is None else config.t1
     return dynamics.gradient_flow(
         Flow(
             params=params,
             columns=columns,
-            observe=simulation.make_observer(
-                columns, params, reduced, components, readout, keep_state=True
-            ),
+            observe=simulation.make_observer(columns, params, reduced, components, keep_state=True),
             times=simulation.save_times(config, t1),
             rtol=np.asarray(config.rtol),
             atol=np.asarray(config.absolute_tolerance),

@@ -65,8 +65,7 @@ def test_the_law_of_the_draw_is_that_of_gaussian_samples(rng, count):
 
 def followed(params, problem, columns, config, times):
     components = spectral.components(problem)
-    readout = spectral.learning_readout(components, problem.counts)
-    observer = simulation.make_observer(columns, params, None, components, readout)
+    observer = simulation.make_observer(columns, params, None, components)
     tolerance = np.asarray(config.rtol), np.asarray(config.absolute_tolerance)
     flow = Flow(params, columns, observer, times, *tolerance, np.asarray(100_000))
     return dynamics.gradient_flow(flow)

@@ -154,15 +154,10 @@ def test_singular_values_of_a_degenerate_gram():
     np.testing.assert_array_equal(spectral.singular_values(np.zeros((2, 3, 3))), np.zeros((2, 3)))
 
 
-def test_the_readout_is_strengths_class_strengths_and_blocks(rng):
-    counts = np.array([8, 8, 2, 2])
-    spectrum = spectral.label_spectrum(counts)
-    sums = rng.normal(size=(4, 4))
-    read = spectral.learning_readout(spectrum, counts) @ sums.ravel()
-    strength = spectral.strengths(sums, spectrum)
-    targets = spectrum.singular_values
-    blocks = [spectral.block_means(x, spectrum.blocks) for x in (strength, targets)]
-    expected = [strength / targets, spectral.class_strengths(sums, counts), blocks[0] / blocks[1]]
-    np.testing.assert_allclose(read, np.concatenate(expected), rtol=1e-12)
-    alone = spectral.learning_readout(spectral.label_spectrum([5, 5, 5]), np.array([5, 5, 5]))
-    assert np.isnan(alone[-2:]).all() and np.isfinite(alone[:-2]).all()  # one block has components
+def test_block_weights_are_shares_of_mean_targets(rng):
+    spectrum = spectral.label_spectrum(np.array([8, 8, 2, 2]))
+    strength = rng.normal(size=3)
+    means = [spectral.block_means(x, spectrum.blocks) for x in (strength, spectrum.singular_values)]
+    np.testing.assert_allclose(spectral.block_weights(spectrum) @ strength, means[0] / means[1])
+    alone = spectral.block_weights(spectral.label_spectrum([5, 5, 5]))
+    assert np.isnan(alone[1:]).all() and np.isfinite(alone[0]).all()  # one block has components
