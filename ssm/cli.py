@@ -145,6 +145,8 @@ class Plot:
     times, or `curves` for each value of one axis. Left out: `blocks`, for a sweep `curves`."""
     axes: tuple[str, ...] = ()
     """Axes of a sweep, two for `heatmap`, one for `curves`. Left out: the first that will do."""
+    at: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """FIELD=VALUE, once for each axis of a sweep to be held at one of its values."""
     out: Path | None = None
     """The picture to write, .png, .pdf or .svg. Left out: STORE-KIND.png in this folder."""
     overwrite: bool = False
@@ -157,6 +159,8 @@ class Plot:
             plotting.check_picture(self.out, self.overwrite)
         dataset = stores.load(self.store)
         swept = dataset.attrs["format"] == results.SWEEP_FORMAT
+        for held in self.at:
+            dataset = _held(dataset, held)
         kind = self.kind or ("curves" if swept else "blocks")
         out = Path(f"{self.store.stem}-{kind}.png") if self.out is None else self.out
         plotting.check_picture(out, self.overwrite)
@@ -293,6 +297,22 @@ class _Runs:
             seconds, fresh = time.monotonic() - self.begun[0], self.done - self.begun[1]
             rate = f"{fresh / seconds:.3g} runs/s" if fresh and seconds > 1 else ""
             self.bar.update(self.task, completed=self.done, total=self.total, rate=rate)
+
+
+def _held(dataset: xr.Dataset, held: str) -> xr.Dataset:
+    """A sweep at one value of one axis, FIELD=VALUE."""
+    from ssm import plotting
+
+    name, _, value = held.partition("=")
+    axes = plotting.sweep_axes(dataset) if "sweep" in dataset.attrs else ()
+    if name not in axes:
+        raise refuse("at", held, f"FIELD=VALUE with an axis of the sweep ({', '.join(axes)})")
+    values = dataset[name].values
+    number = values.dtype.kind in "if" and re.fullmatch(r"[-+.\deE]+", value)
+    matching = [i for i, v in enumerate(values) if v == (float(value) if number else value)]
+    if not matching:
+        raise refuse("at", held, f"one of {name}'s values {values.tolist()[:10]}")
+    return dataset.isel({name: matching[0]})
 
 
 @contextlib.contextmanager

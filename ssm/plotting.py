@@ -238,12 +238,15 @@ def plot_curves(dataset: xr.Dataset, drawing: Figure, names: tuple[str, ...]) ->
     """Share of their targets learned by the majority and the minority block over flow time, a curve
     for each value of one axis, light to dark.
 
-    Lines are medians over all other axes, bands go from their least to their greatest; both as far
-    as the shortest of these runs. Time is logarithmic where the lengths of runs differ more than
+    Lines are medians over seeds, bands go from the least to the greatest; both as far as the
+    shortest of these runs. Other axes stand at their first value, which is said; pick another by
+    `dataset.sel`. Time is logarithmic where the lengths of runs differ more than
     tenfold, or where the runs were observed so.
     """
     (name,) = names
-    dataset = dataset.sortby(name)
+    others = [dim for dim in sweep_axes(dataset) if dim not in (name, "seed")]
+    dataset = dataset.sortby(name).isel(dict.fromkeys(others, 0))
+    fixed = [f"{_title(dim)} = {dataset[dim].item()}" for dim in others]
     times = dataset["time" if "time" in dataset.coords else "flow_time"]
     share = dataset["block_strength"] / dataset["block_target"]
     times, share = xr.broadcast(times, share.transpose("block", name, ..., "time"))
@@ -272,6 +275,8 @@ def plot_curves(dataset: xr.Dataset, drawing: Figure, names: tuple[str, ...]) ->
         first = min(starts) if spaced else max(min(starts), min(ends) / 100)
         panels[0].set(xscale="log", xlim=(first, max(ends)))
     panels[0].set_ylabel("share of target learned")
+    if fixed:
+        drawing.suptitle(", ".join(fixed), fontsize=7)
     shown, greys = _some(count, 8), _shades("0.45", count)
     handles = [Line2D([], [], color=greys[i], label=f"{dataset[name].values[i]:g}") for i in shown]
     drawing.legend(handles=handles, title=_title(name), loc="outside right upper")

@@ -64,6 +64,17 @@ def test_sweep_show_plot(command, tiny, tmp_path):
         assert code == 0 and (tmp_path / out.strip()).is_file(), err
     code, out, _ = command("plot mine.zarr --kind heatmap --axes imbalance_ratio seed --out h.png")
     assert code == 0
+    code, out, _ = command("plot mine.zarr --kind curves --at weight_exponent=0.5 --out at.png")
+    assert code == 0 and (tmp_path / "at.png").read_bytes() != Path("mine-curves.png").read_bytes()
+    for held, said in (
+        ("weight_exponent=0.3", "one of weight_exponent's values [0.0, 0.5, 1.0]"),
+        (
+            "rtol=1",
+            "FIELD=VALUE with an axis of the sweep (imbalance_ratio, weight_exponent, seed)",
+        ),
+    ):
+        code, _, err = command(f"plot mine.zarr --kind curves --at {held} --out no.png")
+        assert code == 2 and said in err and err.count("\n") == 1
     code, _, err = command(f"{line} --rtol 1e-5")
     assert code == 2 and "rtol is 1e-06 there, 1e-05 here" in err
 
@@ -190,7 +201,7 @@ def test_interrupting_a_long_run_writes_nothing_and_says_so(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        time.sleep(12)
+        time.sleep(8)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
