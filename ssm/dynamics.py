@@ -387,7 +387,9 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
     }
 
 
-_solve = jax.jit(_solve_flow, static_argnums=(1, 2))
+# On a CPU small products are not worth spreading over cores, which other runs can use.
+_OPTIONS = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
+_solve = jax.jit(_solve_flow, static_argnums=(1, 2), compiler_options=_OPTIONS)
 _solve_batch = jax.jit(
     lambda flows, solver: jax.vmap(lambda flow: _solve_flow(flow, solver, False))(flows),
     static_argnums=1,

@@ -138,11 +138,13 @@ def test_curves_are_medians_within_their_range(sweep):
         assert lightness == sorted(lightness, reverse=True)
 
 
-def test_runs_of_other_lengths_are_brought_to_the_times_of_the_shortest(sweep):
-    axes = plotting.figure(sweep, "curves", ["imbalance_ratio"]).axes[0]
-    times = sweep["flow_time"].sel(imbalance_ratio=3).values
-    longest_line = max((line.get_xdata() for line in axes.lines), key=lambda x: x[-1])
-    assert longest_line[-1] == pytest.approx(times[:, -1].min())
+def test_other_axes_of_curves_stand_at_their_first_value(sweep):
+    drawn = plotting.figure(sweep, "curves", ["imbalance_ratio"])
+    assert drawn.get_suptitle() == "weight exponent = 0.0"
+    alone = plotting.figure(sweep.isel(weight_exponent=0), "curves", ["imbalance_ratio"])
+    for axes, own in zip(drawn.axes, alone.axes, strict=True):
+        for line, other in zip(axes.lines, own.lines, strict=True):
+            np.testing.assert_array_equal(line.get_xydata(), other.get_xydata())
 
 
 @pytest.mark.parametrize(
