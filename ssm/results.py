@@ -271,13 +271,7 @@ def facts(dataset: xr.Dataset) -> dict[str, str]:
     described = {}
     if "config" in attributes:
         config = Config.from_json(attributes["config"])
-        # the class count is always filled in, so it is left to the line on the classes
-        changed = {
-            field.name: getattr(config, field.name)
-            for field in dataclasses.fields(Config)
-            if field.name != "num_classes" and getattr(config, field.name) != field.default
-        }
-        described["settings"] = ", ".join(f"{k}={v}" for k, v in changed.items()) or "defaults"
+        described["settings"] = _settings(dataclasses.asdict(config))
     counts = dataset["class_count"].values
     described["classes"] = (
         f"{len(counts)} with {counts.max()} to {counts.min()} samples, {counts.sum()} in all"
@@ -297,22 +291,28 @@ def facts(dataset: xr.Dataset) -> dict[str, str]:
     return described
 
 
+def _settings(fields: Mapping[str, Any]) -> str:
+    """What differs from the defaults; the class count is always filled in, so it is left to the line
+    on the classes."""
+    changed = {
+        field.name: fields[field.name]
+        for field in dataclasses.fields(Config)
+        if field.name in fields
+        and field.name != "num_classes"
+        and fields[field.name] != field.default
+    }
+    return ", ".join(f"{name}={value}" for name, value in changed.items()) or "defaults"
+
+
 def sweep_facts(dataset: xr.Dataset) -> dict[str, str]:
     """What a sweep says of itself, a line each: settings, axes, how its runs ended, cost, origin."""
     attributes = dataset.attrs
     sweep = json.loads(dataset.attrs["sweep"])
     axes = [f"{name} ({len(values)})" for name, values in sweep["axes"].items()]
-    base = {
-        field.name: sweep["base"][field.name]
-        for field in dataclasses.fields(Config)
-        if field.name not in sweep["axes"]
-        and field.name != "num_classes"
-        and sweep["base"][field.name] != field.default
-    }
     statuses, counts = np.unique(dataset["status"].values, return_counts=True)
     ended = ", ".join(f"{n} {name}" for name, n in zip(statuses, counts, strict=True))
     return {
-        "settings": ", ".join(f"{k}={v}" for k, v in base.items()) or "defaults",
+        "settings": _settings(sweep["base"]),
         "axes": " x ".join(axes),
         "runs": f"{dataset['status'].size}: {ended}",
         "chunks": f"{attributes['num_chunks']} in {attributes['seconds']:.3g} s on "

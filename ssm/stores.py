@@ -31,9 +31,7 @@ def save(dataset: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> N
     path = Path(path)
     check_store(path, overwrite)
     with replacing(path) as scratch:
-        arrays = {str(name): dataset[name].values for name in dataset.variables}
-        attributes = {name: dataset[name].attrs for name in arrays}
-        marked = dataset.assign_attrs(digest=_digest(arrays, [dataset.attrs, attributes]))
+        marked = dataset.assign_attrs(digest=_digest_of_run(dataset))
         marked.to_zarr(scratch, mode="w-", zarr_format=2, consolidated=True)
 
 
@@ -70,9 +68,7 @@ def load(path: str | Path) -> xr.Dataset:
     except Exception as error:  # zarr and its codecs raise many kinds
         raise _unreadable(path, error) from None
     digest = dataset.attrs.pop("digest", None)
-    arrays = {str(name): dataset[name].values for name in dataset.variables}
-    attributes = {name: dataset[name].attrs for name in arrays}
-    if digest != _digest(arrays, [dataset.attrs, attributes]):
+    if digest != _digest_of_run(dataset):
         raise _changed(path)
     return dataset
 
@@ -105,6 +101,12 @@ def _digest(arrays: Mapping[str, np.ndarray], attributes: Any = None) -> str:
             values = np.array(" ".join(map(str, values.ravel())).encode())
         sha.update(np.ascontiguousarray(values).tobytes())
     return sha.hexdigest()
+
+
+def _digest_of_run(dataset: xr.Dataset) -> str:
+    arrays = {str(name): dataset[name].values for name in dataset.variables}
+    attributes = {name: dataset[name].attrs for name in arrays}
+    return _digest(arrays, [dataset.attrs, attributes])
 
 
 class SweepStore:
