@@ -11,11 +11,10 @@ from typing import Literal, get_args
 
 import tyro
 from rich.console import Console
-from rich.progress import Progress, TimeElapsedColumn
 
 from benchmarks import machine, peers, table
 from benchmarks.table import Row
-from ssm import InputError, background
+from ssm import InputError, background, progress
 from ssm.cli import parse
 from ssm.files import replacing
 
@@ -60,33 +59,6 @@ def run_one(name: Name, quick: bool, report: Report) -> tuple[list[Row], str]:
     return sweeps.run_cache(quick, report), sweeps.CACHE_NOTE
 
 
-def run_all(names: tuple[Name, ...], quick: bool) -> dict[str, tuple[list[Row], str]]:
-    """Run the benchmarks with a progress bar each."""
-    shares: dict[str, float] = dict.fromkeys(names, 0.0)
-    columns = [*Progress.get_default_columns(), TimeElapsedColumn()]
-    # drawn seldom: the bar shares the cores with what is measured
-    with Progress(*columns, console=Console(stderr=True), refresh_per_second=1) as bar:
-        tasks = {name: bar.add_task(name, total=1.0, start=False) for name in names}
-
-        def work() -> dict[str, tuple[list[Row], str]]:
-            found = {}
-            for name in names:
-                bar.start_task(tasks[name])
-                found[name] = run_one(
-                    name, quick, lambda share, name=name: shares.__setitem__(name, share)
-                )
-                shares[name] = 1.0
-            return found
-
-        def show() -> None:
-            for name, task in tasks.items():
-                bar.update(task, completed=shares[name])
-
-        found = background.run(work, show)
-        show()
-    return found
-
-
 def target(options: Options) -> Path | None:
     """The file to write; None where only part of a full run was asked for."""
     if options.out is not None:
@@ -107,7 +79,8 @@ def main() -> None:
         out = target(options)
         if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)
-        found = run_all(names, options.quick)
+        # drawn seldom: the bars share the cores with what is measured
+        found = progress.each(names, lambda name, report: run_one(name, options.quick, report), 1)
     except (InputError, OSError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         raise SystemExit(2) from None

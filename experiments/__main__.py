@@ -12,11 +12,10 @@ from typing import Literal, get_args
 
 import tyro
 from rich.console import Console
-from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
 from experiments import claims
-from ssm import InputError, background
+from ssm import InputError, background, progress
 from ssm.checks import refuse
 from ssm.cli import parse
 from ssm.files import replacing
@@ -60,32 +59,6 @@ def check(options: Options) -> None:
         raise refuse("data_dir", options.data_dir, "the folder with MNIST's IDX files")
 
 
-def run_all(options: Options, names: tuple[Name, ...], out: Path) -> dict[str, list[claims.Claim]]:
-    """Run the experiments with a progress bar each; the claims of each."""
-    shares: dict[str, float] = dict.fromkeys(names, 0.0)
-    columns = [*Progress.get_default_columns(), TimeElapsedColumn()]
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        tasks = {name: bar.add_task(name, total=1.0, start=False) for name in names}
-
-        def work() -> dict[str, list[claims.Claim]]:
-            found = {}
-            for name in names:
-                bar.start_task(tasks[name])
-                found[name] = run_one(
-                    name, options, out, lambda share, name=name: shares.__setitem__(name, share)
-                )
-                shares[name] = 1.0
-            return found
-
-        def show() -> None:
-            for name, task in tasks.items():
-                bar.update(task, completed=shares[name])
-
-        found = background.run(work, show)
-        show()
-    return found
-
-
 def main() -> None:
     """Run what was asked for; exit code 2 for bad input. A claim that does not hold is a result,
     not a failure."""
@@ -94,7 +67,8 @@ def main() -> None:
         check(options)
         out = options.out or Path("build/quick-figures" if options.quick else "figures")
         out.mkdir(parents=True, exist_ok=True)
-        found = run_all(options, options.names or get_args(Name), out)
+        names: tuple[Name, ...] = options.names or get_args(Name)
+        found = progress.each(names, lambda name, report: run_one(name, options, out, report))
     except (InputError, OSError) as error:
         print(f"experiments: {error}", file=sys.stderr)
         raise SystemExit(2) from None

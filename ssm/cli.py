@@ -7,14 +7,13 @@ import dataclasses
 import io
 import re
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from ssm import background
+from ssm import background, progress
 from ssm.checks import InputError, integer, refuse
 from ssm.config import Config
 from ssm.files import check_store
@@ -47,7 +46,7 @@ class Run:
 
             return simulate(self.config, report)
 
-        dataset = _with_progress("simulating", work)
+        dataset = progress.with_bar("simulating", work)
         _save(dataset, self.out, self.overwrite)
 
 
@@ -84,7 +83,7 @@ class Sweep:
         axes = dict(map(grids.parse_axis, self.grid))
         if len(axes) < len(self.grid):
             raise refuse("grid", list(self.grid), "one axis a field")
-        shown = _Runs("sweeping")
+        shown = progress.Runs("sweeping")
 
         def work() -> xr.Dataset:
             from ssm.sweeping import sweep
@@ -189,7 +188,7 @@ class Track:
 
             return track(**load_logits(self.file), progress=report)
 
-        _save(_with_progress("tracking", work), out, self.overwrite)
+        _save(progress.with_bar("tracking", work), out, self.overwrite)
 
 
 Command = (
@@ -242,61 +241,6 @@ def _one_line(box: str) -> str:
     start = 1 if rules[:1] == [True] else 0  # without box characters a rule follows the title
     end = rules.index(True, start) if True in rules[start:] else len(rows)
     return " ".join(rows[start:end]).rstrip(".")
-
-
-def _with_progress(what: str, work: Callable[[Report], xr.Dataset]) -> xr.Dataset:
-    """Do `work`, with a progress bar on a terminal if it takes over two seconds."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    share, begun, console = [0.0], time.monotonic(), Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=1.0, visible=False)
-        return background.run(
-            lambda: work(lambda done: share.__setitem__(0, done)),
-            lambda: bar.update(task, completed=share[0], visible=time.monotonic() - begun > 2),
-        )
-
-
-class _Runs:
-    """A progress bar over runs, with their rate and the time left."""
-
-    def __init__(self, what: str) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        console = Console(stderr=True)
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self.task = self.bar.add_task(what, total=None, rate="")
-        self.done = self.total = 0
-        self.begun: tuple[float, int] | None = None
-
-    def count(self, done: int, total: int) -> None:
-        """Take note of how many runs are done; called from another thread."""
-        self.begun = self.begun or (time.monotonic(), done)
-        self.done, self.total = done, total
-
-    def update(self) -> None:
-        """Show it."""
-        if self.begun is not None:
-            seconds, fresh = time.monotonic() - self.begun[0], self.done - self.begun[1]
-            rate = f"{fresh / seconds:.3g} runs/s" if fresh and seconds > 1 else ""
-            self.bar.update(self.task, completed=self.done, total=self.total, rate=rate)
 
 
 def _held(dataset: xr.Dataset, held: str) -> xr.Dataset:
