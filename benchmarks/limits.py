@@ -12,12 +12,13 @@ import numpy as np
 from ssm import dynamics, losses
 from ssm.columns import Columns
 from ssm.model import Params
+from ssm.runge_kutta import PAIRS
 
 
 def num_evaluations(steps: int, solver: str = "tsit5") -> int:
     """Field evaluations of a run: one a stage of each step, the last being the next step's first,
     and two to begin with."""
-    return len(dynamics.PAIRS[solver].stages) * steps + 2
+    return len(PAIRS[solver].stages) * steps + 2
 
 
 @jax.jit
@@ -76,7 +77,7 @@ def copies_moved(steps: int, saves: int, solver: str = "tsit5") -> int:
     A stage reads the state and the slopes it weighs, and writes its own; the last one writes the
     new state too and forms the error of slopes that it has read. A save reads the state and all slopes.
     """
-    pair = dynamics.PAIRS[solver]
+    pair = PAIRS[solver]
     stages = sum(1 + np.count_nonzero(weights) + 1 for weights in pair.stages)
     error = np.count_nonzero(pair.error[:-1]) - np.count_nonzero(pair.stages[-1])
     return int(steps * (stages + 1 + max(error, 0)) + saves * (1 + len(pair.error)))

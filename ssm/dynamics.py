@@ -4,18 +4,16 @@
 
 An explicit Runge-Kutta pair with error control (Hairer, Norsett, Wanner 1993, II.4), its stages
 unrolled into one compiled loop that watches every step, so that learning times need no second run,
-and that can keep the slopes of many columns in factors. It is given what to observe and knows nothing of what theory
-expects.
+and that can keep the slopes of many columns in factors. It is given what to observe and knows
+nothing of what theory expects.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +22,9 @@ from jaxtyping import Array, Float
 from ssm import model
 from ssm.columns import BLOCK, Columns
 from ssm.model import Params
+from ssm.reporting import report_end, report_share, reporting_to
+from ssm.runge_kutta import PAIRS, crossing, first_step, weighted_sum
+from ssm.spectral import LEARNED
 
 FINISHED, OUT_OF_STEPS, STEP_TOO_SMALL, NOT_FINITE = (
     "finished",
@@ -31,7 +32,6 @@ FINISHED, OUT_OF_STEPS, STEP_TOO_SMALL, NOT_FINITE = (
     "step too small",
     "not finite",
 )
-LEVEL = 0.5  # the share of its target at which a watched series counts as there
 
 
 class Observe(Protocol):
@@ -46,7 +46,7 @@ class Observe(Protocol):
         ...
 
     def watch(self, params: Params) -> Any:
-        """Series (s,) whose first crossing of `LEVEL` is timed, asked at every step."""
+        """Series (s,) whose first crossing of `LEARNED` is timed, asked at every step."""
         ...
 
 
@@ -73,60 +73,10 @@ class Trajectory(NamedTuple):
     times: Float[np.ndarray, " t"]
     observations: dict[str, np.ndarray]
     crossings: Float[np.ndarray, " s"]
-    """When each watched series first reached `LEVEL`, NaN where it did not."""
+    """When each watched series first reached `LEARNED`, NaN where it did not."""
     status: str
     """`finished`, `out of steps`, `step too small` or `not finite`."""
     num_steps: int
-
-
-class Pair(NamedTuple):
-    """An explicit Runge-Kutta pair of order 5 and 4 whose last stage is the next step's first."""
-
-    stages: tuple[np.ndarray, ...]
-    """Weights of the derivatives known so far, for each stage but the first; the last is the
-    solution."""
-    error: np.ndarray
-    dense: np.ndarray
-    """(4, stages): at share x of the step derivative i has weight sum_p dense[p, i] x^(p + 1)."""
-
-
-def _pair(tableau: diffrax.ButcherTableau, middle: Sequence[float]) -> Pair:
-    """A pair with the quartic through both ends of a step, their slopes, and its middle."""
-    first, *_, last = np.eye(len(tableau.b_sol))
-    slope, value = np.arange(1, 5), np.ones(4)
-    powers = np.stack([value * (slope == 1), slope, value, 0.5**slope])
-    known = np.stack([first, last, np.array(tableau.b_sol), np.array(middle)])
-    rows = tuple(np.array(row) for row in tableau.a_lower)
-    return Pair(rows, np.array(tableau.b_error), np.linalg.solve(powers, known))
-
-
-# The middles: the free interpolants of Tsitouras 2011 at 1/2, and of Shampine 1986.
-PAIRS = {
-    "tsit5": _pair(
-        diffrax.Tsit5.tableau,
-        (
-            0.10741235230096871,
-            0.01135625,
-            0.39560903056045305,
-            -0.34475214352593553,
-            1.3161853649581645,
-            -1.0170608542936508,
-            0.03125,
-        ),
-    ),
-    "dopri5": _pair(
-        diffrax.Dopri5.tableau,
-        (
-            6025192743 / 30085553152 / 2,
-            0.0,
-            51252292925 / 65400821598 / 2,
-            -2691868925 / 45128329728 / 2,
-            187940372067 / 1594534317056 / 2,
-            -1776094331 / 19743644256 / 2,
-            11237099 / 235043384 / 2,
-        ),
-    ),
-}
 
 
 def vector_field(params: Params, columns: Columns) -> Params:
@@ -178,7 +128,7 @@ def gradient_flow(
         progress: called now and then with the share of the time done.
     """
     # what float32 cannot hold makes a run that is not finite, which is said in its status
-    with _reporting_to(progress), np.errstate(over="ignore"):
+    with reporting_to(progress), np.errstate(over="ignore"):
         return _trajectory(flow, jax.device_get(_solve(flow, solver, progress is not None)))
 
 
@@ -278,10 +228,10 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
 
     def advance(params: Params, slopes: Sequence[Any], weights: Any) -> Params:
         if not flow.columns.many:
-            return jax.tree.map(lambda y, *k: _weighted_sum(y, k, weights), params, *slopes)
+            return jax.tree.map(lambda y, *k: weighted_sum(y, k, weights), params, *slopes)
         lefts = jnp.hstack([weights[i] * slope.left for i, slope in enumerate(slopes)])
         rights = jnp.vstack([slope.right for slope in slopes])
-        W = _weighted_sum(params.W, [slope.W for slope in slopes], weights)
+        W = weighted_sum(params.W, [slope.W for slope in slopes], weights)
         return Params(W, params.H + lefts @ rights)
 
     def unfinished(loop: _Loop) -> Array:
@@ -321,7 +271,7 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
 
         num_saved, saved = jax.lax.while_loop(due, save, (loop.num_saved, loop.saved))
         watched = observe.watch(params)
-        crossed = accepted & (watched >= LEVEL) & ~(loop.bracket[1] >= 0)
+        crossed = accepted & (watched >= LEARNED) & ~(loop.bracket[1] >= 0)
 
         def bracket(old: Array) -> Array:
             def rate(params: Params, slope: Any) -> Array:
@@ -344,7 +294,7 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
             saved=saved,
             watched=kept(watched, loop.watched),
             bracket=jax.lax.cond(crossed.any(), bracket, lambda old: old, loop.bracket),
-            reported=_report_share(loop.reported, (time - start) / (end - start), report),
+            reported=report_share(loop.reported, (time - start) / (end - start), report),
         )
 
     params = flow.params
@@ -354,7 +304,7 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
         for name, x in first.items()
     }
     # what is there at the start is crossed at once: a step of length 0
-    there = jnp.where(watched >= LEVEL, 0.0, jnp.nan)
+    there = jnp.where(watched >= LEARNED, 0.0, jnp.nan)
     bracket = jnp.stack([start + there, *[there] * 5])
     loop = jax.lax.while_loop(
         unfinished,
@@ -364,7 +314,7 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
             params=params,
             slope=slope,
             step=jnp.minimum(
-                _first_step(
+                first_step(
                     lambda y: whole(field(y)), params, whole(slope), tolerance(params), size
                 ),
                 end - start,
@@ -378,10 +328,10 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
         ),
     )
     if report:
-        jax.debug.callback(_report, jnp.maximum(loop.reported, 1))  # of it, so that it comes last
+        report_end(loop.reported)
     return {
         "observations": loop.saved,
-        "crossings": _cross(loop.bracket),
+        "crossings": crossing(loop.bracket, LEARNED),
         "num_steps": loop.num_steps,
         "num_saved": loop.num_saved,
     }
@@ -396,86 +346,8 @@ _solve_batch = jax.jit(
 )
 
 
-def _weighted_sum(y: Array, slopes: Sequence[Array], weights: Any) -> Array:
-    for i, slope in enumerate(slopes):
-        y = y + weights[i] * slope
-    return y
-
-
 def _put(saved: dict[str, Array], i: Any, observed: dict[str, Any]) -> dict[str, Array]:
     return {
         name: jax.lax.dynamic_update_index_in_dim(values, observed[name], i, 0)
         for name, values in saved.items()
     }
-
-
-def _first_step(
-    field: Callable[[Params], Params],
-    params: Params,
-    slope: Params,
-    scale: Params,
-    size: Callable[[Params, Params], Array],
-) -> Array:
-    """A length at which one Euler step is about a hundredth of the tolerance off (Hairer, Norsett,
-    Wanner 1993, II.4)."""
-    d0, d1 = size(params, scale), size(slope, scale)
-    small = jnp.where((d0 < 1e-5) | (d1 < 1e-5), 1e-6, 0.01 * d0 / jnp.maximum(d1, 1e-30))
-    ahead = field(jax.tree.map(lambda y, k: y + small * k, params, slope))
-    d2 = size(jax.tree.map(jnp.subtract, ahead, slope), scale) / small
-    largest = jnp.maximum(d1, d2)
-    guess = jnp.where(largest <= 1e-15, jnp.maximum(1e-6, small * 1e-3), (0.01 / largest) ** 0.2)
-    return jnp.minimum(100 * small, guess)
-
-
-def _cross(bracket: Array) -> Array:
-    """When the cubic Hermite interpolant of each bracket reaches `LEVEL`, by bisection; NaN without
-    one."""
-    time, length, low, high, low_slope, high_slope = bracket
-
-    def halve(_: Any, inside: tuple[Array, Array]) -> tuple[Array, Array]:
-        left, right = inside
-        x = (left + right) / 2
-        value = (
-            (1 + 2 * x) * (1 - x) ** 2 * low
-            + x**2 * (3 - 2 * x) * high
-            + length * x * (1 - x) * ((1 - x) * low_slope - x * high_slope)
-        )
-        return jnp.where(value < LEVEL, x, left), jnp.where(value < LEVEL, right, x)
-
-    ends = jnp.zeros_like(low), jnp.ones_like(low)
-    return time + length * jax.lax.fori_loop(0, 50, halve, ends)[1]
-
-
-# Who listens is looked up when a report comes: as a part of the compiled run each listener would
-# compile it anew.
-_listeners: list[Callable[[float], None]] = []
-
-
-def _report(share: Any) -> None:
-    for listener in _listeners:
-        listener(float(share))
-
-
-@contextlib.contextmanager
-def _reporting_to(listener: Callable[[float], None] | None) -> Iterator[None]:
-    if listener is None:
-        yield
-        return
-    _listeners.append(listener)
-    try:
-        yield
-        jax.effects_barrier()
-    finally:
-        _listeners.remove(listener)
-
-
-def _report_share(reported: Array, share: Array, report: bool) -> Array:
-    """Report the share done, at most a hundred times a run; returns what was reported last."""
-    if not report:
-        return reported
-
-    def tell(now: Array) -> Array:
-        jax.debug.callback(_report, now)
-        return now
-
-    return jax.lax.cond(share - reported >= 0.01, tell, lambda _: reported, share)

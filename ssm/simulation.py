@@ -82,13 +82,17 @@ class Observer(eqx.Module):
         }
         return sums | ({"scatter": H @ H.T} if self.columns.many else {})
 
+    @property
+    def _spectrum(self) -> spectral.LabelSpectrum:
+        """The label matrix's, without the names of blocks, which cannot be compiled."""
+        return spectral.LabelSpectrum(self.rows[:, :-1], self.targets, np.array(()))
+
     def watch(self, params: Params) -> Float[Any, " s"]:
         """What learning times are read from: the shares of their targets that components, classes
         and blocks have reached, s = (k - 1) + k + 3."""
         W, H = params
         sums = self.columns.total(lambda part, features: (W @ features) @ part.sum_columns, H)
-        spectrum = spectral.LabelSpectrum(self.rows[:, :-1], self.targets, np.array(()))
-        strength = spectral.strengths(sums, spectrum)
+        strength = spectral.strengths(sums, self._spectrum)
         by_class = spectral.class_strengths(sums, self.columns.counts)
         return jnp.concatenate([strength / self.targets, by_class, self.block_weights @ strength])
 
@@ -96,8 +100,7 @@ class Observer(eqx.Module):
         """Every time-dependent variable of the Dataset but the block means, on the host."""
         sums, gram, unit = (observed.pop(name) for name in ("class_sums", "gram", "unit"))
         k, dim = len(self.rows), len(self.conserved)
-        spectrum = spectral.LabelSpectrum(self.rows[:, :-1], self.targets, np.array(()))
-        strength = spectral.strengths(sums, spectrum).astype(sums.dtype)
+        strength = spectral.strengths(sums, self._spectrum).astype(sums.dtype)
         unit = (unit + (unit == 0))[:, None]
         energy = np.trace(gram, axis1=1, axis2=2)
         return observed | {
@@ -217,12 +220,9 @@ def save_times(config: Config, t1: float) -> Float[np.ndarray, " t"]:
     return np.concatenate([[0.0], np.geomspace(t1 * 1e-4, t1, config.num_saves - 1)])
 
 
-RUN_FACTS = ("status", "num_steps", "t1", "mean_sample_weight", "can_interpolate")
-
-
 def run_arrays(run: Run, trajectory: Trajectory) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """A followed run as the arrays of its Dataset, by name, and its facts, one of each of
-    `RUN_FACTS`."""
+    `results.FACTS`."""
     config, problem, components = run.config, run.problem, run.components
     observed = dict(trajectory.observations)
     if config.save_state and config.columns == "samples":

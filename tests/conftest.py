@@ -24,6 +24,7 @@ ARRAYS = [
     "losses",
     "theory",
     "metrics",
+    "runge_kutta",
     "dynamics",
     "tracking",
     "simulation",

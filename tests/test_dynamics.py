@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import ssm
-from ssm import dynamics, model, simulation, spectral, theory
+from ssm import dynamics, model, runge_kutta, simulation, spectral, theory
 from ssm.columns import class_columns, make_columns, sample_columns
 from ssm.dynamics import Flow
 from ssm.model import Params, initial_params
@@ -253,10 +253,10 @@ def test_the_loop_against_another_implementation(tiny, solver):
     assert ours.attrs["num_steps"] <= 1.1 * theirs.stats["num_steps"]
 
 
-@pytest.mark.parametrize("solver", list(dynamics.PAIRS))
+@pytest.mark.parametrize("solver", list(runge_kutta.PAIRS))
 def test_dense_output_is_of_fourth_order(solver):
     """Order conditions of the weights b_i(x): sum_i b_i(x) c_i^q = x^(q + 1) / (q + 1), q < 4."""
-    pair = dynamics.PAIRS[solver]
+    pair = runge_kutta.PAIRS[solver]
     nodes = np.array([0.0, *(row.sum() for row in pair.stages)])
     for x in (0.2, 0.5, 0.9, 1.0):
         weights = x ** np.arange(1, 5) @ pair.dense

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 import ssm
-from ssm import dynamics, grids, results, simulation, sweeping
+from ssm import computing, dynamics, grids, plans, results
 
 # values of each field other than those of the base
 OTHERS = {
@@ -51,7 +51,7 @@ def squared(tiny):
 def assert_is(point, alone, tolerance=None):
     """A point of a sweep is a single run: to the bit, or within an absolute and relative
     tolerance (quantities are of order one, times are not)."""
-    facts = {name: alone.attrs[name] for name in simulation.RUN_FACTS}
+    facts = {name: alone.attrs[name] for name in results.FACTS}
     there = {name: variable.values for name, variable in alone.variables.items()} | facts
     names = {"time": "flow_time"} if "flow_time" in point.variables else {}
     for name, expected in there.items():
@@ -67,7 +67,7 @@ def assert_is(point, alone, tolerance=None):
         elif expected.dtype.kind == "f":
             close = {"rtol": tolerance, "atol": tolerance}
             np.testing.assert_allclose(found[part], expected, **close, err_msg=name)
-    assert set(there) - set(simulation.RUN_FACTS) <= {*point.variables, "time"}
+    assert set(there) - set(results.FACTS) <= {*point.variables, "time"}
 
 
 def assert_is_every_run(swept, grid, base, tolerance=None, simulate=ssm.simulate):
@@ -126,7 +126,7 @@ def test_a_padded_run_is_the_run_itself(tiny, run, coupling):
     grid = {"imbalance_ratio": [6.0, 4.0]}  # 28 and 20 samples
     base = tiny(coupling=coupling)
     swept = ssm.sweep(grid, base)
-    assert sweeping.make_plan(grids.make_grid(grid, base)).columns(base) == 28
+    assert plans.make_plan(grids.make_grid(grid, base)).compiled_shape(base)[0] == 28
     assert_is(swept.isel(imbalance_ratio=1), run(coupling=coupling), tolerance=1e-10)
 
 
@@ -250,9 +250,9 @@ def test_progress_counts_every_run_once(squared):
 def test_at_most_two_chunks_are_under_way(squared, monkeypatch):
     """So that memory is bounded by the chunk, not by the sweep."""
     begun, told = [], []
-    follow = sweeping._follow
+    follow = computing._follow
     monkeypatch.setattr(
-        sweeping, "_follow", lambda plan, run: begun.append(run) or follow(plan, run)
+        computing, "_follow", lambda plan, run: begun.append(run) or follow(plan, run)
     )
 
     def progress(done, total):
@@ -264,9 +264,9 @@ def test_at_most_two_chunks_are_under_way(squared, monkeypatch):
 
 def test_an_interrupt_does_not_wait_for_the_chunk(squared, monkeypatch):
     begun = []
-    follow = sweeping._follow
+    follow = computing._follow
     monkeypatch.setattr(
-        sweeping, "_follow", lambda plan, run: begun.append(run) or follow(plan, run)
+        computing, "_follow", lambda plan, run: begun.append(run) or follow(plan, run)
     )
 
     def progress(done, total):
@@ -282,11 +282,11 @@ def test_an_interrupt_does_not_wait_for_the_chunk(squared, monkeypatch):
 def test_batched_runs_are_single_runs(squared):
     """The form for accelerators, here on a CPU."""
     axes = {"imbalance_ratio": [1, 40], "init": ["gaussian", "balanced"], "max_steps": [9, 10**5]}
-    plan = sweeping.make_plan(grids.make_grid(axes | {"seed": [0, 1]}, squared()))
+    plan = plans.make_plan(grids.make_grid(axes | {"seed": [0, 1]}, squared()))
     numbers = list(reversed(range(16)))
-    together = sweeping._follow_batched(plan, numbers)
+    together = computing._follow_batched(plan, numbers)
     for number, batched in zip(numbers, together, strict=True):
-        alone = sweeping._follow(plan, number)
+        alone = computing._follow(plan, number)
         assert alone.keys() == batched.keys() and batched["status"] == alone["status"]
         for name, values in alone.items():
             if values.dtype.kind == "f":  # the same arithmetic in another order

@@ -1,0 +1,101 @@
+"""What a sweep computes and how it is laid out: sizes, types, padding, chunks."""
+
+from __future__ import annotations
+
+import collections
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ssm import checks, grids, results, spectral
+from ssm.config import Config
+from ssm.grids import Grid
+
+CHUNK_RUNS, CHUNK_BYTES = 256, 2**26
+CHUNK_COLUMNS = 200_000  # feature columns of all its runs: some seconds' work
+
+
+class Plan(NamedTuple):
+    """What a sweep computes and how it is laid out, the same whoever computes it."""
+
+    grid: Grid
+    sizes: dict[str, int]
+    """Length of each dimension of a run, the largest of all runs."""
+    dtypes: dict[str, str]
+    """Type of each variable of a run, in the order they are written."""
+    padded: dict[tuple[Any, ...], dict[int, int]]
+    """What the number of feature columns of a run is padded up to, by shape and number."""
+    blocks: tuple[tuple[slice, ...], ...]
+    """The chunks of runs."""
+
+    def runs(self, chunk: int) -> list[int]:
+        """Numbers of a chunk's runs in the flattened grid."""
+        numbers = np.arange(np.prod(self.grid.shape)).reshape(self.grid.shape)
+        return numbers[self.blocks[chunk]].ravel().tolist()
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a variable of one run."""
+        return tuple(self.sizes[dim] for dim in results.DIMENSIONS[name])
+
+    def compiled_shape(self, config: Config) -> tuple[int, tuple[Any, ...]]:
+        """Number of feature columns a run is followed in, and what decides beside it whether two
+        runs share a compilation."""
+        signature = _signature(config)
+        return self.padded[signature][config.num_columns], signature
+
+
+def make_plan(grid: Grid, chunk_size: int | None = None) -> Plan:
+    """Check every combination of a grid and lay its sweep out.
+
+    Raises ssm.InputError for the first combination that is not allowed.
+    """
+    if chunk_size is not None:
+        chunk_size = checks.integer("chunk_size", chunk_size, 1, 2**31 - 1)
+    sizes: dict[str, int] = {"block": len(spectral.BLOCKS)}
+    columns: dict[tuple[Any, ...], collections.Counter[int]] = {}
+    kept, precisions = set(), set()
+    for run in range(int(np.prod(grid.shape))):
+        config = grid.config(run)
+        k, d = config.num_classes, config.feature_dim
+        own = {"time": config.num_saves, "class": k, "component": k - 1, "feature": d}
+        own["mode"] = min(k, d)
+        if config.save_state:
+            shared = config.columns == "classes"
+            kept |= {"W", "class_H" if shared else "H"}
+            own |= {} if shared else {"sample": sum(config.class_counts)}
+        sizes = sizes | {dim: max(size, sizes.get(dim, 0)) for dim, size in own.items()}
+        precisions.add(config.dtype)
+        columns.setdefault(_signature(config), collections.Counter())[config.num_columns] += 1
+    floats = max(precisions)  # float64 where there are both
+    dtypes = {
+        name: floats if dtype == "observed" else dtype
+        for name, dtype in results.SWEEP_TYPES.items()
+        # t1 as an axis is a coordinate of that name
+        if (name not in ("W", "H", "class_H") or name in kept) and name not in grid.dimensions
+    }
+    padded = {
+        key: grids.padded_sizes(n) if key[0] == "samples" else {size: size for size in n}
+        for key, n in columns.items()
+    }
+    plan = Plan(grid, sizes, dtypes, padded, ())
+    size_of_run = sum(8 * int(np.prod(plan.shape(name))) for name in dtypes)
+    largest = max(max(padded.values()) for padded in plan.padded.values())
+    most = min(CHUNK_RUNS, CHUNK_BYTES // size_of_run, CHUNK_COLUMNS // largest)
+    chunk = grids.chunk_shape(grid.shape, chunk_size or max(most, 1))
+    return plan._replace(blocks=tuple(grids.blocks(grid.shape, chunk)))
+
+
+def _signature(config: Config) -> tuple[Any, ...]:
+    """What decides, beside the number of columns, whether two runs share a compilation."""
+    return (
+        config.columns,
+        config.num_classes,
+        config.feature_dim,
+        config.loss,
+        config.num_saves,
+        config.solver,
+        config.dtype,
+        config.save_state,
+        # coupled samples have a kernel that is no diagonal
+        config.columns == "samples" and config.coupling == 0,
+    )
