@@ -1,5 +1,8 @@
 """torchdiffeq's dopri5, and a plain torch loop of gradient descent as a notebook would have it."""
 
+# torch comes with the extra `bench` alone, and the static checks run without it
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,5 +1,8 @@
 """The accuracy at which a peer is as accurate as this project, and how accurate a curve is."""
 
+# torch comes with the extra `bench` alone, and the static checks run without it
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
