@@ -133,6 +133,8 @@ def _bare_arithmetic(configs: Sequence[Config], num_steps: np.ndarray) -> None:
 
     def work(steps: int) -> None:
         with jax.enable_x64(True):
-            jax.block_until_ready(bare_field(flow.params, flow.columns, num_evaluations(steps)))
+            jax.block_until_ready(
+                bare_field(flow.params, flow.field.columns, num_evaluations(steps))
+            )
 
     timing.on_all_cores(work, [int(steps) for steps in num_steps])

@@ -75,7 +75,7 @@ def measure(minority_count: int, repeats: int) -> dict[str, Any]:
     with jax.enable_x64(True):
         flow = jax.tree.map(jax.numpy.asarray, simulation.prepare(config).flow)
         evaluations = max(num_evaluations(steps) // 10, 1)
-        asked = flow.params, flow.columns, evaluations
+        asked = flow.params, flow.field.columns, evaluations
         bare = timing.medians(
             {
                 "whole": lambda: jax.block_until_ready(bare_field(*asked)),

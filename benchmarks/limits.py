@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import dynamics, losses
+from ssm import losses
 from ssm.columns import Columns
+from ssm.fields import Field
 from ssm.model import Params
 from ssm.runge_kutta import PAIRS
 
@@ -25,7 +26,7 @@ def num_evaluations(steps: int, solver: str = "tsit5") -> int:
 def _repeat(params: Params, columns: Columns, times: Any, nothing: Any) -> Params:
     def once(_: Any, carry: tuple[Any, Params]) -> tuple[Any, Params]:
         W, _ = carry
-        rate = dynamics.vector_field(Params(W, params.H), columns)
+        rate = Field(columns)(Params(W, params.H))
         # without a use of its result for the next an evaluation could be left out
         return W + nothing * rate.W, rate
 

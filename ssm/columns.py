@@ -97,6 +97,27 @@ class Columns(eqx.Module):
         """dl/dz_j of each column."""
         return losses.LOSSES[self.loss].logit_gradient(logits, self.labels, *self._label_scale)
 
+    def log_losses(self, logits: Float[Array, "k m"]) -> Float[Array, " m"]:
+        """log l(z_j) of each column, for cross-entropy."""
+        return losses.log_cross_entropy(logits, self.labels)
+
+    def log_risk(self, logits: Float[Array, "k m"]) -> Float[Array, ""]:
+        """log L, for cross-entropy; a number where L itself underflows."""
+        return jax.nn.logsumexp(self.log_losses(logits) + jnp.log(self.risk_weights))
+
+    def log_risk_gradient(self, logits: Float[Array, "k m"]) -> Float[Array, "k m"]:
+        """d log L/dz_j = r_j dl/dz_j / L of each column, for cross-entropy, as exact at any
+        margin."""
+        log_gradient = losses.cross_entropy_log_gradient(logits, self.labels)
+        scale = jnp.log(self.risk_weights) - self.log_risk(logits)
+        own = jnp.arange(logits.shape[0])[:, None] == self.labels[None]
+        return jnp.where(own, -1.0, 1.0) * jnp.exp(log_gradient + scale[None])
+
+    def margin(self, logits: Float[Array, "k m"]) -> Float[Array, ""]:
+        """Least margin z_y - max_{c != y} z_c of any column, padding left out."""
+        own = losses.margins(logits, self.labels)
+        return jnp.where(self.multiplicity > 0, own, jnp.inf).min()
+
     @property
     def _label_scale(self) -> tuple[Any, ...]:
         return (self.constant,) if self.coordinates else ()

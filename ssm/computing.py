@@ -166,7 +166,7 @@ def _follow(plan: Plan, run: int) -> Arrays:
 
     def solve() -> dynamics.Trajectory:
         with jax.enable_x64(config.dtype == "float64"):
-            return dynamics.gradient_flow(ready.flow, solver=config.solver)
+            return dynamics.gradient_flow(ready.flow, solver=config.chosen_solver)
 
     if shape in _compiled:
         trajectory = solve()
@@ -189,7 +189,7 @@ def _follow_batched(plan: Plan, runs: Sequence[int]) -> list[Arrays]:
         config = alike[0][1].config
         with jax.enable_x64(config.dtype == "float64"):
             trajectories = dynamics.gradient_flows(
-                [ready.flow for _, ready in alike], solver=config.solver
+                [ready.flow for _, ready in alike], solver=config.chosen_solver
             )
         for (run, ready), trajectory in zip(alike, trajectories, strict=True):
             found[run] = _run_arrays(ready, trajectory)

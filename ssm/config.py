@@ -14,7 +14,8 @@ Profile = Literal["step", "long_tailed", "custom"]
 Loss = Literal["cross_entropy", "squared"]
 Init = Literal["gaussian", "balanced", "spectral", "collapsed"]
 Spacing = Literal["linear", "log"]
-Solver = Literal["tsit5", "dopri5"]
+Clock = Literal["time", "loss"]
+Solver = Literal["tsit5", "dopri5", "rkl2"]
 DType = Literal["float64", "float32"]
 
 LARGEST_COUNT = 2**53  # beyond it a count is no longer exact as a float64
@@ -27,7 +28,7 @@ class Config:
 
     The model is the unconstrained-features model: logits Z = W H with a classifier W (k x d) and
     one free feature column a sample in H (d x n), trained by gradient flow on L = (1/n) sum_i
-    w_{y_i} l(z_i, y_i). Flow time is the number of gradient-descent steps times the learning rate,
+    w_{y_i} l(z_i, y_i), and its penalties where there are any. Flow time is the number of gradient-descent steps times the learning rate,
     in the limit of small steps. Each field is a flag of `ssm run`, and `ssm run --help` describes
     them all.
 
@@ -68,25 +69,43 @@ class Config:
     feature_dim: int = 16
     """Width d of the features. Below k - 1 the labels cannot be interpolated, which is allowed and
     reported."""
+    depth: int = 2
+    """Number of layers L, features included: 2 is Z = W H; beyond it d x d layers stand between; at
+    1 the features are the logits, Z = H, and feature_dim is num_classes."""
     init: Init = "gaussian"
     """Start: `gaussian` entries, `balanced` (the conserved matrix is zero), `spectral` (every
     component alike), or `collapsed` (Gaussian, all features of a class equal)."""
     init_scale: float = 1e-3
     """Size of the start: standard deviation of the entries of W and H; a spectral start has product
-    strength scale^2. In [1e-70, 1e70], for float32 [1e-18, 1e18], so that its square can be told
-    from 0 and infinity."""
+    strength scale^depth. In [1e-70, 1e70], for float32 [1e-18, 1e18], so that its square can be
+    told from 0 and infinity."""
+    weight_decay: float = 0.0
+    """lam_W >= 0: the penalty (lam_W / 2) |W|^2 on the classifier and each hidden layer."""
+    feature_decay: float = 0.0
+    """lam_H >= 0: the penalty (lam_H / 2) |H|^2 on the features (coupled ones: tr(H K^-1 H^T))."""
+    clock: Clock = "time"
+    """What times are: flow `time` t, or tau with d tau = L dt, driven by the `loss` (cross-entropy
+    without decay): gradient flow of log L, which reaches the terminal phase."""
     t1: float | None = None
-    """Length of the run in flow time. Left out: chosen from theory so that, from a small start, the
-    contrasts of every class are learned; under cross-entropy the contrast between majorities and
-    minorities may take longer."""
+    """Length of the run by its clock. Left out: chosen from theory so that, from a small start, the
+    contrasts of every class are learned (under cross-entropy the contrast between majorities and
+    minorities may take longer); with decay, until that has settled; by the loss, about until
+    `stop_margin`, or a margin of 1000, is reached."""
+    stop_margin: float | None = None
+    """End the run where every sample's margin, its own logit over the next, has reached this
+    (cross-entropy); later times then hold NaN. Left out: it goes on to t1."""
     num_saves: int = 200
     """Number of times at which the run is observed, both ends included."""
     save_spacing: Spacing = "linear"
     """Spacing of those times: `linear`, or `log` (0, then four decades up to t1)."""
     save_state: bool = False
-    """Keep W and H at every observed time too."""
-    solver: Solver = "tsit5"
-    """Explicit Runge-Kutta method with error control."""
+    """Keep W and H at every observed time too, and the hidden layers."""
+    geometry: bool = False
+    """Observe the geometry too: neural collapse NC1 to NC4, and the distance to SELI and to the
+    simplex ETF (depth 2)."""
+    solver: Solver | None = None
+    """Runge-Kutta method with error control: `tsit5` or `dopri5` of order 5, or `rkl2` of order 2
+    with as many stages as a stiff problem asks for. Left out: `tsit5` by time, `rkl2` by the loss."""
     rtol: float = 1e-6
     """Relative tolerance of one step, in (0, 0.1]."""
     atol: float | None = None
@@ -122,9 +141,13 @@ class Config:
             "loss": checks.choice("loss", self.loss, get_args(Loss)),
             "init": checks.choice("init", self.init, get_args(Init)),
             "save_spacing": checks.choice("save_spacing", self.save_spacing, get_args(Spacing)),
-            "solver": checks.choice("solver", self.solver, get_args(Solver)),
+            "clock": checks.choice("clock", self.clock, get_args(Clock)),
             "dtype": checks.choice("dtype", self.dtype, get_args(DType)),
             "save_state": checks.flag("save_state", self.save_state),
+            "geometry": checks.flag("geometry", self.geometry),
+            "depth": checks.integer("depth", self.depth, 1, 100),
+            "weight_decay": checks.real("weight_decay", self.weight_decay, 0, 1e50),
+            "feature_decay": checks.real("feature_decay", self.feature_decay, 0, 1e50),
             "imbalance_ratio": checks.real("imbalance_ratio", self.imbalance_ratio, 1),
             "minority_fraction": checks.real(
                 "minority_fraction", self.minority_fraction, 0, 1, open_ends="()"
@@ -151,26 +174,65 @@ class Config:
             out["atol"] = checks.real("atol", self.atol, 0)
         if self.t1 is not None:
             out["t1"] = checks.real("t1", self.t1, 0, open_ends="(")
+        if self.stop_margin is not None:
+            out["stop_margin"] = checks.real("stop_margin", self.stop_margin, 0, open_ends="(")
+        if self.solver is not None:
+            out["solver"] = checks.choice("solver", self.solver, get_args(Solver))
         out |= self._checked_classes(out)
+        self._check_together(out)
         columns, num_columns = _feature_columns(out)
-        size = (out["num_classes"] + num_columns) * out["feature_dim"]
+        hidden = max(out["depth"] - 2, 0) * out["feature_dim"] ** 2
+        size = (out["num_classes"] + num_columns) * out["feature_dim"] + hidden
         if max(size, out["num_classes"] * num_columns) > LARGEST_STATE:
             raise checks.refuse(
                 "feature_dim",
                 out["feature_dim"],
-                f"small enough, and so the classes and their counts, that W and H, here with {num_columns} feature columns, "
+                f"small enough, and so the classes and their counts, that all layers, here with {num_columns} feature columns, "
                 f"and the logits hold at most {LARGEST_STATE} numbers (the squared loss, coupling=1 and "
                 "init=collapsed need only some columns a class)",
             )
         if columns == "coordinates":  # which are kept as the samples they stand for
-            size = (out["num_classes"] + sum(_class_counts(out))) * out["feature_dim"]
+            size = (out["num_classes"] + sum(_class_counts(out))) * out["feature_dim"] + hidden
         if out["save_state"] and size * out["num_saves"] > LARGEST_STATE:
             raise checks.refuse(
                 "save_state",
                 True,
-                f"False unless num_saves times the {size} numbers of W and H is at most {LARGEST_STATE}",
+                f"False unless num_saves times the {size} numbers of all layers is at most {LARGEST_STATE}",
             )
         return out
+
+    def _check_together(self, known: dict[str, Any]) -> None:
+        """What single fields allow and their combination does not."""
+        decays = known["weight_decay"] > 0 or known["feature_decay"] > 0
+        squared, k = known["loss"] == "squared", known["num_classes"]
+        if known["clock"] == "loss" and (squared or decays):
+            what = "time under the squared loss" if squared else "time with weight or feature decay"
+            raise checks.refuse("clock", "loss", f"{what}: the loss has to fall to 0 by itself")
+        if "stop_margin" in known and squared:
+            raise checks.refuse(
+                "stop_margin", self.stop_margin, "left out unless loss=cross_entropy"
+            )
+        if known["geometry"] and known["depth"] != 2:
+            raise checks.refuse("geometry", True, f"False unless depth is 2, not {known['depth']}")
+        if known["depth"] == 1:
+            if known["feature_dim"] != k:
+                raise checks.refuse(
+                    "feature_dim",
+                    known["feature_dim"],
+                    f"num_classes, {k}, at depth=1, where the features are the logits",
+                )
+            if known["weight_decay"] > 0:
+                raise checks.refuse(
+                    "weight_decay",
+                    known["weight_decay"],
+                    "0 at depth=1, which has no classifier to decay",
+                )
+            if known["init"] == "balanced":
+                raise checks.refuse(
+                    "init",
+                    "balanced",
+                    "another start at depth=1, which has no second layer to balance",
+                )
 
     def _checked_classes(self, known: dict[str, Any]) -> dict[str, Any]:
         """The fields that speak of single classes, which have to agree on how many there are."""
@@ -256,6 +318,22 @@ class Config:
     def num_columns(self) -> int:
         """Number of feature columns m."""
         return _feature_columns(vars(self))[1]
+
+    @property
+    def chosen_solver(self) -> Solver:
+        """`solver`, or the one for the run's clock where it is left out."""
+        return self.solver or ("rkl2" if self.clock == "loss" else "tsit5")
+
+    @property
+    def keeps_margin(self) -> bool:
+        """Whether margins and the logarithm of the loss are observed."""
+        terminal = self.clock == "loss" or self.stop_margin is not None or self.geometry
+        return terminal and self.loss == "cross_entropy"
+
+    @property
+    def decays(self) -> bool:
+        """Whether anything is penalised."""
+        return self.weight_decay > 0 or self.feature_decay > 0
 
     @property
     def absolute_tolerance(self) -> float:

@@ -1,11 +1,9 @@
 """Gradient flow of the small-scale model, observed inside the solve.
 
-    dW/dt = -G H^T        dH/dt = -W^T G K        G = dL/dZ, column j: r_j dl/dz_j
-
-An explicit Runge-Kutta pair with error control (Hairer, Norsett, Wanner 1993, II.4), its stages
-unrolled into one compiled loop that watches every step, so that learning times need no second run,
-and that can keep the slopes of many columns in factors. It is given what to observe and knows
-nothing of what theory expects.
+Runge-Kutta steps with error control (Hairer, Norsett, Wanner 1993, II.4) in one compiled loop that
+watches every step, so that learning times need no second run, that can keep the slopes of many
+columns in factors, and that can end a run when its margin is large enough. It is given the field to
+follow and what to observe, and knows nothing of what theory expects.
 """
 
 from __future__ import annotations
@@ -19,15 +17,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ssm import model
-from ssm.columns import BLOCK, Columns
+from ssm.fields import FactoredSlope, Field, log_time_after
 from ssm.model import Params
 from ssm.reporting import report_end, report_share, reporting_to
-from ssm.runge_kutta import PAIRS, crossing, first_step, weighted_sum
+from ssm.runge_kutta import (
+    PAIRS,
+    Step,
+    crossing,
+    first_step,
+    legendre_step,
+    pair_step,
+    weighted_sum,
+)
 from ssm.spectral import LEARNED
 
-FINISHED, OUT_OF_STEPS, STEP_TOO_SMALL, NOT_FINITE = (
+FINISHED, MARGIN_REACHED, OUT_OF_STEPS, STEP_TOO_SMALL, NOT_FINITE = (
     "finished",
+    "margin reached",
     "out of steps",
     "step too small",
     "not finite",
@@ -37,7 +43,7 @@ FINISHED, OUT_OF_STEPS, STEP_TOO_SMALL, NOT_FINITE = (
 class Observe(Protocol):
     """What a run is asked, as a pytree, so that runs of one shape share a compilation."""
 
-    def __call__(self, params: Params) -> dict[str, Any]:
+    def __call__(self, params: Params, time: Any) -> dict[str, Any]:
         """Named arrays, asked at every saved time."""
         ...
 
@@ -55,61 +61,33 @@ class Flow(NamedTuple):
     compile anew for each value."""
 
     params: Params
-    """The start, W (k x d) and H (d x m)."""
-    columns: Columns
+    """The start, W (k x d), H (d x m) and the hidden layers."""
+    field: Field
     observe: Any
     """An `Observe`."""
     times: Float[Any, " t"]
-    """Ascending, flow time, the first the time of the start."""
+    """Ascending, by the field's clock, the first the time of the start."""
     rtol: Any
     atol: Any
     """Tolerances of one step."""
     max_steps: Any
+    stop_margin: Any = None
+    """Margin at which the run ends; None for a run without."""
 
 
 class Trajectory(NamedTuple):
     """A run: what was observed at each time, and how the run ended. Unreached times hold NaN."""
 
     times: Float[np.ndarray, " t"]
+    """Those asked for; of a run that its margin ended, the last that was reached is its end."""
+    log_times: Float[np.ndarray, " t"]
+    """log of flow time at each of them, where the loss drives the clock; else NaN."""
     observations: dict[str, np.ndarray]
     crossings: Float[np.ndarray, " s"]
     """When each watched series first reached `LEARNED`, NaN where it did not."""
     status: str
-    """`finished`, `out of steps`, `step too small` or `not finite`."""
+    """`finished`, `margin reached`, `out of steps`, `step too small` or `not finite`."""
     num_steps: int
-
-
-def vector_field(params: Params, columns: Columns) -> Params:
-    """(dW/dt, dH/dt) at `params`."""
-    slope = _slope(params, columns)
-    return Params(slope.W, slope.left @ slope.right)
-
-
-class _Slope(NamedTuple):
-    """dW/dt, and dH/dt = left right in factors: d x k and k x m."""
-
-    W: Array
-    left: Array
-    right: Array
-
-
-def _slope(params: Params, columns: Columns) -> _Slope:
-    W, H = params
-    # a transposed left factor would be multiplied at half the speed, on a CPU
-    left = jax.lax.optimization_barrier(-W.T)
-    if not columns.many:
-        gradient = columns.logit_gradient(W @ H) * columns.risk_weights[None]
-        return _Slope(-(gradient @ H.T), left, model.couple(gradient, columns))
-
-    def add(i: Any, so_far: tuple[Array, Array]) -> tuple[Array, Array]:
-        part, features = columns.block(i, H)
-        gradient = part.logit_gradient(W @ features) * part.risk_weights[None]
-        right = jax.lax.dynamic_update_slice_in_dim(so_far[1], gradient, i * BLOCK, 1)
-        return so_far[0] - gradient @ features.T, right
-
-    nothing = jnp.zeros_like(W), jnp.zeros((W.shape[0], H.shape[1]), H.dtype)
-    slope, right = jax.lax.fori_loop(0, H.shape[1] // BLOCK, add, nothing)
-    return _Slope(slope, left, right)
 
 
 def gradient_flow(
@@ -166,6 +144,8 @@ def _trajectory(flow: Flow, solved: dict[str, Any]) -> Trajectory:
     )
     if not finite.all():
         status = NOT_FINITE
+    elif solved["stopped"]:
+        status = MARGIN_REACHED
     elif num_reached == num_times:
         status = FINISHED
     elif solved["num_steps"] >= flow.max_steps:
@@ -177,21 +157,32 @@ def _trajectory(flow: Flow, solved: dict[str, Any]) -> Trajectory:
     for name, values in kept.items():
         missing = np.full((num_times - good, *values.shape[1:]), np.nan, values.dtype)
         kept[name] = np.concatenate([values, missing])
-    crossings = np.array(solved["crossings"])
-    return Trajectory(np.asarray(flow.times), kept, crossings, status, int(solved["num_steps"]))
+    # those that were not touched in the precision they were given in
+    times = np.where(solved["moved"], solved["times"], flow.times)
+    crossings, steps = np.array(solved["crossings"]), int(solved["num_steps"])
+    return Trajectory(times, solved["log_times"], kept, crossings, status, steps)
 
 
 class _Loop(NamedTuple):
     """What one step hands to the next."""
 
     time: Array
+    log_time: Array
+    """log of flow time, where the loss drives the clock."""
+    log_risk: Array
+    """(2,): log L and its slope, there."""
     params: Params
     slope: Any
+    memory: Any
+    """Of the method."""
     step: Array
     """Length of the next step."""
     num_steps: Array
     num_saved: Array
+    stopped: Array
     saved: dict[str, Array]
+    saved_times: Array
+    """(2, t): times and logarithms of flow time."""
     watched: Array
     bracket: Array
     """(6, s): for each watched series the step it crossed in: start, length, values, slopes."""
@@ -202,23 +193,17 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
     """The whole solve, one loop over steps."""
     _traced.append(solver)
     flow = jax.tree.map(jnp.asarray, flow)
-    times, observe = flow.times, flow.observe
-    pair = jax.tree.map(lambda x: np.asarray(x, times.dtype), PAIRS[solver])
-    real = (flow.columns.multiplicity > 0).astype(times.dtype)
+    times, observe, field = flow.times, flow.observe, flow.field
+    real = (field.columns.multiplicity > 0).astype(times.dtype)
     start, end = times[0], times[-1]
     smallest = (end - start) * jnp.finfo(times.dtype).eps / 16
 
-    def field(params: Params) -> Any:
-        # factors of the slopes of many columns take a fraction of their room
-        return (_slope if flow.columns.many else vector_field)(params, flow.columns)
-
-    def whole(slope: Any) -> Params:
-        return Params(slope.W, slope.left @ slope.right) if flow.columns.many else slope
-
     def size(x: Params, scale: Params) -> Array:
         """Root mean square of x over its tolerance, padding left out."""
-        W, H = jax.tree.map(lambda a, s: (a / s) ** 2, x, scale)
-        return jnp.sqrt((W.sum() + (H.sum(0) * real).sum()) / (W.size + H.shape[0] * real.sum()))
+        x = jax.tree.map(lambda a, s: (a / s) ** 2, x, scale)
+        others = jax.tree.leaves(x._replace(H=()))
+        numbers = sum(y.size for y in others) + len(x.H) * real.sum()
+        return jnp.sqrt((sum(y.sum() for y in others) + (x.H.sum(0) * real).sum()) / numbers)
 
     def tolerance(*params: Params) -> Params:
         return jax.tree.map(
@@ -227,56 +212,86 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
         )
 
     def advance(params: Params, slopes: Sequence[Any], weights: Any) -> Params:
-        if not flow.columns.many:
+        if not isinstance(slopes[0], FactoredSlope):
             return jax.tree.map(lambda y, *k: weighted_sum(y, k, weights), params, *slopes)
         lefts = jnp.hstack([weights[i] * slope.left for i, slope in enumerate(slopes)])
         rights = jnp.vstack([slope.right for slope in slopes])
         W = weighted_sum(params.W, [slope.W for slope in slopes], weights)
         return Params(W, params.H + lefts @ rights)
 
+    def attempt(loop: _Loop, length: Array) -> Step:
+        if solver == "rkl2":
+            return legendre_step(field, loop.params, loop.slope, length, loop.memory)
+        pair = jax.tree.map(lambda x: np.asarray(x, times.dtype), PAIRS[solver])
+        return pair_step(pair, field.slope, advance, loop.params, loop.slope, length)
+
+    def log_risk(params: Params, slope: Any) -> Array:
+        """log L and how fast it changes, where the loss drives the clock."""
+        if not field.loss_clock:
+            return jnp.zeros(2, times.dtype)
+        return jnp.stack(jax.jvp(field.log_risk, (params,), (slope,)))
+
     def unfinished(loop: _Loop) -> Array:
         return (
             (loop.num_saved < len(times))
+            & ~loop.stopped
             & (loop.num_steps < flow.max_steps)
             & (loop.step >= smallest)
         )
 
     def step(loop: _Loop) -> _Loop:
-        last = loop.step >= end - loop.time
-        length = jnp.where(last, end - loop.time, loop.step)
-        slopes, params = [loop.slope], loop.params
-        for weights in pair.stages:
-            params = advance(loop.params, slopes, [length * weight for weight in weights])
-            slopes.append(field(params))
-        zero = jax.tree.map(jnp.zeros_like, loop.params)
-        error = advance(zero, slopes, [length * weight for weight in pair.error])
-        error = size(error, tolerance(loop.params, params))
+        tried = attempt(loop, jnp.minimum(loop.step, end - loop.time))
+        length, params = tried.length, tried.params
+        error = size(tried.error, tolerance(loop.params, params))
         error = jnp.where(jnp.isfinite(error), error, jnp.inf)
         accepted = error < 1
-        growth = 0.9 * jnp.maximum(error, 1e-10) ** -0.2
+        growth = 0.9 * jnp.maximum(error, 1e-10) ** (-1 / _ORDER[solver])
         growth = jnp.clip(growth, jnp.where(accepted, 1.0, 0.2), 10.0)
-        time = jnp.where(last, end, loop.time + length)
+        time = jnp.where(length >= end - loop.time, end, loop.time + length)
+        risk = log_risk(params, tried.slopes[-1])
 
-        def due(carry: tuple[Array, Any]) -> Array:
+        def log_time(share: Array) -> Array:
+            if not field.loss_clock:
+                return jnp.full_like(share, jnp.nan)
+            return log_time_after(loop.log_time, length, loop.log_risk, risk, share)
+
+        def due(carry: tuple[Array, Any, Any]) -> Array:
             here = times[jnp.minimum(carry[0], len(times) - 1)]
             return accepted & (carry[0] < len(times)) & (here <= time)
 
-        def save(carry: tuple[Array, Any]) -> tuple[Array, Any]:
-            i, saved = carry
+        def save(carry: tuple[Array, Any, Any]) -> tuple[Array, Any, Any]:
+            i, saved, saved_times = carry
             share = (times[i] - loop.time) / length
-            first, second, third, fourth = pair.dense
-            weights = first + share * (second + share * (third + share * fourth))
-            inside = advance(loop.params, slopes, length * share * weights)
-            return i + 1, _put(saved, i, observe(inside))
+            stamp = jnp.stack([times[i], log_time(share)])
+            saved = _put(saved, i, observe(tried.inside(share), times[i]))
+            return i + 1, saved, saved_times.at[:, i].set(stamp)
 
-        num_saved, saved = jax.lax.while_loop(due, save, (loop.num_saved, loop.saved))
+        carry = loop.num_saved, loop.saved, loop.saved_times
+        num_saved, saved, saved_times = jax.lax.while_loop(due, save, carry)
+        stopped = jnp.zeros((), bool)
+        if flow.stop_margin is not None:
+            stopped = accepted & (field.margin(params) >= flow.stop_margin)
+
+            def save_end(carry: tuple[Array, Any, Any]) -> tuple[Array, Any, Any]:
+                """The end of the run takes the place of the time that comes next."""
+                i, saved, saved_times = carry
+                stamp = jnp.stack([time, log_time(jnp.ones_like(time))])
+                return i + 1, _put(saved, i, observe(params, time)), saved_times.at[:, i].set(stamp)
+
+            num_saved, saved, saved_times = jax.lax.cond(
+                stopped & (num_saved < len(times)),
+                save_end,
+                lambda carry: carry,
+                (num_saved, saved, saved_times),
+            )
         watched = observe.watch(params)
         crossed = accepted & (watched >= LEARNED) & ~(loop.bracket[1] >= 0)
 
         def bracket(old: Array) -> Array:
             def rate(params: Params, slope: Any) -> Array:
-                return jax.jvp(observe.watch, (params,), (whole(slope),))[1]
+                return jax.jvp(observe.watch, (params,), (field.whole(slope),))[1]
 
+            slopes = tried.slopes
             ends = [loop.watched, watched, rate(loop.params, slopes[0]), rate(params, slopes[-1])]
             now = jnp.stack([jnp.full_like(watched, x) for x in (loop.time, length)] + ends)
             return jnp.where(crossed[None], now, old)
@@ -286,19 +301,24 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
 
         return _Loop(
             time=kept(time, loop.time),
+            log_time=kept(log_time(jnp.ones_like(time)), loop.log_time),
+            log_risk=kept(risk, loop.log_risk),
             params=kept(params, loop.params),
-            slope=kept(slopes[-1], loop.slope),
+            slope=kept(tried.slopes[-1], loop.slope),
+            memory=tried.memory,
             step=length * growth,
             num_steps=loop.num_steps + 1,
             num_saved=num_saved,
+            stopped=stopped,
             saved=saved,
+            saved_times=saved_times,
             watched=kept(watched, loop.watched),
             bracket=jax.lax.cond(crossed.any(), bracket, lambda old: old, loop.bracket),
             reported=report_share(loop.reported, (time - start) / (end - start), report),
         )
 
     params = flow.params
-    slope, first, watched = field(params), observe(params), observe.watch(params)
+    slope, first, watched = field.slope(params), observe(params, start), observe.watch(params)
     empty = {
         name: jnp.full((len(times), *x.shape), jnp.nan, jnp.result_type(x, times.dtype))
         for name, x in first.items()
@@ -306,22 +326,26 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
     # what is there at the start is crossed at once: a step of length 0
     there = jnp.where(watched >= LEARNED, 0.0, jnp.nan)
     bracket = jnp.stack([start + there, *[there] * 5])
+    before = jnp.full_like(start, -jnp.inf if field.loss_clock else jnp.nan)
     loop = jax.lax.while_loop(
         unfinished,
         step,
         _Loop(
             time=start,
+            log_time=before,
+            log_risk=log_risk(params, field.whole(slope)),
             params=params,
             slope=slope,
+            memory=slope if solver == "rkl2" else (),
             step=jnp.minimum(
-                first_step(
-                    lambda y: whole(field(y)), params, whole(slope), tolerance(params), size
-                ),
+                first_step(field, params, field.whole(slope), tolerance(params), size),
                 end - start,
             ),
             num_steps=jnp.zeros((), int),
             num_saved=jnp.ones((), int),
+            stopped=jnp.zeros((), bool),
             saved=_put(empty, 0, first),
+            saved_times=jnp.stack([times, jnp.full_like(times, jnp.nan).at[0].set(before)]),
             watched=watched,
             bracket=bracket,
             reported=jnp.zeros((), times.dtype),
@@ -334,7 +358,14 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
         "crossings": crossing(loop.bracket, LEARNED),
         "num_steps": loop.num_steps,
         "num_saved": loop.num_saved,
+        "stopped": loop.stopped,
+        "times": loop.saved_times[0],
+        "moved": loop.saved_times[0] != times,
+        "log_times": loop.saved_times[1],
     }
+
+
+_ORDER = {"tsit5": 5, "dopri5": 5, "rkl2": 3}  # of a step's error
 
 
 # On a CPU small products are not worth spreading over cores, which other runs can use.

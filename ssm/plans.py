@@ -59,10 +59,14 @@ def make_plan(grid: Grid, chunk_size: int | None = None) -> Plan:
         k, d = config.num_classes, config.feature_dim
         own = {"time": config.num_saves, "class": k, "component": k - 1, "feature": d}
         own["mode"] = min(k, d)
-        if config.save_state:
-            shared = config.columns == "classes"
-            kept |= {"W", "class_H" if shared else "H"}
-            own |= {} if shared else {"sample": sum(config.class_counts)}
+        mine = results.optional_variables(config)
+        kept |= mine
+        if "H" in mine:
+            own["sample"] = sum(config.class_counts)
+        if "hidden" in mine:
+            own |= {"layer": config.depth - 2, "input_feature": d}
+        if config.geometry:
+            own |= {"part": 3, "factor": 2}
         sizes = sizes | {dim: max(size, sizes.get(dim, 0)) for dim, size in own.items()}
         precisions.add(config.dtype)
         columns.setdefault(_signature(config), collections.Counter())[config.num_columns] += 1
@@ -71,7 +75,7 @@ def make_plan(grid: Grid, chunk_size: int | None = None) -> Plan:
         name: floats if dtype == "observed" else dtype
         for name, dtype in results.SWEEP_TYPES.items()
         # t1 as an axis is a coordinate of that name
-        if (name not in ("W", "H", "class_H") or name in kept) and name not in grid.dimensions
+        if (name not in results.OPTIONAL or name in kept) and name not in grid.dimensions
     }
     padded = {
         key: grids.padded_sizes(n) if key[0] == "samples" else {size: size for size in n}
@@ -93,9 +97,15 @@ def _signature(config: Config) -> tuple[Any, ...]:
         config.feature_dim,
         config.loss,
         config.num_saves,
-        config.solver,
+        config.chosen_solver,
+        config.clock,
+        config.stop_margin is None,
+        config.depth,
+        config.decays,
+        config.weight_decay == config.feature_decay,
         config.dtype,
         config.save_state,
+        config.geometry,
         # coupled samples have a kernel that is no diagonal
         config.columns == "samples" and config.coupling == 0,
     )

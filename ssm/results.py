@@ -43,12 +43,33 @@ _VARIABLES = {
     ),
     "singular_value": (("time", "mode"), "singular values of the logits, sorted", "logit"),
     "residual": (("time",), "share of the logits' energy outside the fixed basis", "1"),
-    "drift": (("time",), "change of the conserved matrix over the size of its two terms", "1"),
+    "drift": (("time",), "change of the conserved matrices over the size of their terms", "1"),
+    "objective": (("time",), "weighted training loss with its penalties", "loss"),
+    "log_loss": (("time",), "log of the weighted training loss", "1"),
+    "margin": (("time",), "least margin of a sample, its own logit over the next", "logit"),
+    "log_time": (("time",), "log of flow time (steps x learning rate)", "1"),
+    "seli_distance": (
+        ("time", "part"),
+        "distance to SELI of the Gram matrices of W and H and the logits Z, both normalised",
+        "1",
+    ),
+    "etf_distance": (("time", "part"), "the same to the simplex ETF", "1"),
+    "nc1": (("time",), "within-class over between-class variability of the features", "1"),
+    "nc2_norms": (("time", "factor"), "spread of the norms of w_c, centred class means", "1"),
+    "nc2_angles": (("time", "factor"), "spread of the cosines between them", "1"),
+    "nc2_distance": (("time", "factor"), "mean distance of the cosines to -1/(k-1)", "1"),
+    "nc3": (("time",), "squared distance between W^T and the class means, both normalised", "1"),
+    "nc4": (("time",), "share of samples whose nearest class mean is not their prediction", "1"),
     "W": (("time", "class", "feature"), "classifier", "1"),
     "H": (("time", "feature", "sample"), "features, one column a sample", "1"),
     "class_H": (
         ("time", "feature", "class"),
         "features, one column a class: all of its samples are alike",
+        "1",
+    ),
+    "hidden": (
+        ("time", "layer", "feature", "input_feature"),
+        "hidden layers, from the classifier on",
         "1",
     ),
     "learning_time": (("component",), "when the component reaches half its target", "time"),
@@ -69,14 +90,19 @@ _COORDINATES = {
 FACTS = {
     "status": ((), "how the run ended", ""),
     "num_steps": ((), "steps of the solver, those it took back too", "1"),
-    "t1": ((), "length of the run", "time"),
+    "t1": ((), "length of the run, by its clock", "time"),
     "mean_sample_weight": ((), "mean weight of a sample, a factor of the learning rate", "1"),
     "can_interpolate": ((), "1 where feature_dim lets the labels be interpolated, else 0", "1"),
 }
 _TABLE = _VARIABLES | _COORDINATES | FACTS | {"flow_time": _COORDINATES["time"]}
 DIMENSIONS = {name: dims for name, (dims, _, _) in _TABLE.items()}
+_LOSS_CLOCK = "tau, loss-normalised time (d tau = L dt)"
 _WORDS = ("status", "class_group", "component_block")
 _COUNTS = ("class_count", "num_steps", "can_interpolate")
+_GEOMETRY = {name for name in _VARIABLES if name.startswith(("seli_", "etf_", "nc"))}
+_STATE = {"W", "H", "class_H", "hidden"}
+# what only some runs have, by their Config
+OPTIONAL = {"objective", "log_loss", "margin", "log_time"} | _GEOMETRY | _STATE
 _OBSERVED = {*_VARIABLES} - {"predicted_learning_time"}
 # the type of each variable of a sweep; what was observed is of the run's own precision
 SWEEP_TYPES = {
@@ -90,6 +116,23 @@ SWEEP_TYPES = {
     for name in _TABLE
     if name != "time"
 }
+
+
+def optional_variables(config: Config) -> set[str]:
+    """Which of the variables that only some runs have a run of this Config has."""
+    names: set[str] = set()
+    if config.decays:
+        names.add("objective")
+    if config.keeps_margin:
+        names |= {"log_loss", "margin"}
+    if config.clock == "loss":
+        names.add("log_time")
+    if config.geometry:
+        names |= _GEOMETRY
+    if config.save_state:
+        names |= {"W", "class_H" if config.columns == "classes" else "H"}
+        names |= {"hidden"} if config.depth > 2 else set()
+    return names
 
 
 def spectral_arrays(
@@ -131,15 +174,15 @@ def assemble(arrays: dict[str, np.ndarray]) -> xr.Dataset:
             if name in arrays
         }
 
-    return xr.Dataset(described(_VARIABLES), coords=described(_COORDINATES)).assign_coords(
-        indices({"class": len(arrays["class_count"]), "component": len(arrays["component_block"])})
-    )
+    found = xr.Dataset(described(_VARIABLES), coords=described(_COORDINATES))
+    return found.assign_coords(indices({str(name): size for name, size in found.sizes.items()}))
 
 
 def indices(sizes: dict[str, int]) -> dict[str, Any]:
     """Index coordinates of the dimensions that have one: numbers, and the names of the blocks."""
+    named = {"block": spectral.BLOCKS, "part": ("W", "H", "Z"), "factor": ("W", "H")}
     return {name: np.arange(sizes[name]) for name in ("class", "component")} | {
-        "block": list(spectral.BLOCKS)
+        name: list(names) for name, names in named.items() if name in sizes
     }
 
 
@@ -185,11 +228,10 @@ def sweep_dataset(
     dataset = xr.Dataset(variables).set_coords(
         [name for name in (*_COORDINATES, "flow_time") if name in variables]
     )
-    return (
-        _one_name(dataset)
-        .assign_coords({**axes, **indices(sizes)})
-        .assign_attrs(format=SWEEP_FORMAT, sweep=json.dumps(sweep), **_common_origin(origins))
-    )
+    clock = sweep["base"].get("clock", "time")
+    return _clocked(
+        _one_name(dataset).assign_coords({**axes, **indices(sizes)}), clock
+    ).assign_attrs(format=SWEEP_FORMAT, sweep=json.dumps(sweep), **_common_origin(origins))
 
 
 def _common_origin(origins: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -223,9 +265,17 @@ def _where_it_varies(variable: xr.Variable, axes: Sequence[str]) -> xr.Variable:
 def dataset(config: Config, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> xr.Dataset:
     """A run as a Dataset: its arrays and, in the attributes, the config as JSON, the `facts` of the
     run, its dtype and its origin."""
-    return _one_name(assemble(arrays)).assign_attrs(
+    return _clocked(_one_name(assemble(arrays)), config.clock).assign_attrs(
         config=config.to_json(), **facts, dtype=config.dtype, **provenance()
     )
+
+
+def _clocked(dataset: xr.Dataset, clock: str) -> xr.Dataset:
+    """Times described by the clock they are of."""
+    for name in ("time", "flow_time"):
+        if clock == "loss" and name in dataset.coords:
+            dataset[name].attrs["description"] = _LOSS_CLOCK
+    return dataset
 
 
 def _one_name(dataset: xr.Dataset) -> xr.Dataset:

@@ -184,16 +184,30 @@ def _overlap(problem: Problem, components: spectral.LabelSpectrum) -> Float[np.n
 
 
 def automatic_t1(config: Config, problem: Problem) -> float:
-    """A run length in which, from a small start, the contrasts of every class are learned: max_c
-    t_c + 4 / r_c.
+    """A run length in which, from a small start, the contrasts of every class are learned.
 
-    t_c is the expected learning time at the class growth rate r_c, which bound the rates of all
-    modes from below. Under cross-entropy the cross component slows down once one group is learned,
-    and may need longer.
+    By time max_c t_c + 4 / r_c, with t_c the expected learning time at the class growth rate r_c,
+    which bound the rates of all modes from below. Under cross-entropy the cross component slows down once one group is learned,
+    and may need longer. With decay, 20 / lam more for the slowest of the decays, by which time
+    the end is reached.
+
+    By the loss clock log(k) sum_c (n_c w_c / n) (t_c + 4 / r_c), since a class not yet learned adds about
+    log(k) n_c w_c / n to L, and then (N / 2) log(1 + margin), N the sum of the singular values of the label matrix:
+    in the SELI direction a margin M has |W|^2 + |H|^2 = 2 M N, and d|W|^2/d tau + d|H|^2/d tau = 4 M.
     """
     p, rates = problem, class_growth_rates(problem)
     share = expected_start_strength(config, p) * np.sqrt(p.kernel_eigenvalues / p.counts)
-    return float(np.max(learning_time(rates, share, config.loss, len(p.counts)) + 4 / rates))
+    times = learning_time(rates, share, config.loss, len(p.counts)) + 4 / rates
+    if config.clock == "time":
+        decays = [x for x in (config.weight_decay, config.feature_decay) if x > 0]
+        return float(np.max(times) + (20 / min(decays) if decays else 0))
+    risk_shares = p.counts * p.class_weights / p.counts.sum()
+    target = spectral.label_spectrum(
+        p.counts / p.kernel_eigenvalues, class_groups=p.class_groups
+    ).singular_values
+    margin = 1e3 if config.stop_margin is None else config.stop_margin
+    early = np.log(len(p.counts)) * np.sum(risk_shares * times)
+    return float(early + target.sum() / 2 * np.log1p(margin))
 
 
 def linear_phase(

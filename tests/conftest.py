@@ -22,6 +22,8 @@ ARRAYS = [
     "columns",
     "model",
     "losses",
+    "geometry",
+    "fields",
     "theory",
     "metrics",
     "runge_kutta",

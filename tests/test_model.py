@@ -41,26 +41,26 @@ def test_coordinates_have_the_kernel_of_their_samples(tiny, rng, coupling):
 def test_conserved_terms_use_the_inverse_kernel(tiny, coupling):
     problem = make_problem(tiny(coupling=coupling))
     columns = sample_columns(problem, "squared")
-    (W, H), _ = model.initial_params(tiny(coupling=coupling), problem, columns)
+    (W, H, _), _ = model.initial_params(tiny(coupling=coupling), problem, columns)
     classifier, features = model.conserved_terms(model.Params(W, H), columns)
-    np.testing.assert_allclose(classifier, (1 - coupling) * W.T @ W, rtol=1e-13)
+    np.testing.assert_allclose(classifier[0], (1 - coupling) * W.T @ W, rtol=1e-13)
     if coupling < 1:
         expected = (1 - coupling) * H @ np.linalg.inv(dense_kernel(problem)) @ H.T
-        np.testing.assert_allclose(features, expected, atol=1e-12 * np.abs(expected).max())
+        np.testing.assert_allclose(features[0], expected, atol=1e-12 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("coupling", COUPLINGS)
 def test_conserved_terms_of_classes_are_those_of_their_samples(tiny, coupling):
     config = tiny(coupling=coupling, init="collapsed")
     problem = make_problem(config)
-    (W, M), _ = model.initial_params(config, problem, class_columns(problem, "squared"))
+    (W, M, _), _ = model.initial_params(config, problem, class_columns(problem, "squared"))
     classifier, features = model.conserved_terms(
         model.Params(W, M), class_columns(problem, "squared")
     )
     H = M[:, problem.labels]
-    np.testing.assert_allclose(classifier, W.T @ W, rtol=1e-13)
+    np.testing.assert_allclose(classifier[0], W.T @ W, rtol=1e-13)
     inverse = np.linalg.pinv(dense_kernel(problem))
-    np.testing.assert_allclose(features, H @ inverse @ H.T, atol=1e-18)
+    np.testing.assert_allclose(features[0], H @ inverse @ H.T, atol=1e-18)
 
 
 @pytest.mark.parametrize("init", ["balanced", "spectral"])
@@ -80,7 +80,7 @@ def test_balanced_starts_have_a_zero_conserved_matrix(tiny, init, coupling, loss
 def test_a_spectral_start_has_every_component_alike(tiny, profile):
     config = tiny(init="spectral", init_scale=0.2, **profile)
     problem = make_problem(config)
-    (W, H), _ = model.initial_params(config, problem, sample_columns(problem, config.loss))
+    (W, H, _), _ = model.initial_params(config, problem, sample_columns(problem, config.loss))
     components = spectral.components(problem)
     V = (components.left / components.singular_values)[problem.labels]
     np.testing.assert_allclose(W @ H, 0.04 * components.left @ V.T, atol=1e-14)
@@ -89,7 +89,7 @@ def test_a_spectral_start_has_every_component_alike(tiny, profile):
 def test_a_narrow_spectral_start_has_the_largest_components(tiny):
     config = tiny(init="spectral", feature_dim=2, init_scale=1.0)
     problem = make_problem(config)
-    (W, H), _ = model.initial_params(config, problem, sample_columns(problem, config.loss))
+    (W, H, _), _ = model.initial_params(config, problem, sample_columns(problem, config.loss))
     np.testing.assert_allclose(np.linalg.svd(W @ H, compute_uv=False)[:3], [1, 1, 0], atol=1e-12)
 
 
@@ -100,7 +100,7 @@ def test_the_start_is_of_the_stated_size_and_the_seeds_own(tiny, loss):
         problem = make_problem(config)
         return model.initial_params(config, problem, make_columns(config, problem))[0]
 
-    W, H = start(0)
+    W, H, _ = start(0)
     # 6 rows of 2 (400 + 2) samples, in coordinates of the same norm
     assert np.linalg.norm(H) == pytest.approx(0.5 * np.sqrt(6 * 804), rel=0.05)
     assert W.shape == (4, 6)

@@ -7,6 +7,7 @@ import ssm
 from ssm import dynamics, reduction, simulation, spectral
 from ssm.columns import coordinate_columns, sample_columns
 from ssm.dynamics import Flow
+from ssm.fields import Field
 from ssm.model import Params
 from ssm.problem import make_problem
 
@@ -65,9 +66,10 @@ def test_the_law_of_the_draw_is_that_of_gaussian_samples(rng, count):
 
 def followed(params, problem, columns, config, times):
     components = spectral.components(problem)
-    observer = simulation.make_observer(columns, params, None, components)
+    field = Field(columns)
+    observer = simulation.make_observer(config, field, params, None, components)
     tolerance = np.asarray(config.rtol), np.asarray(config.absolute_tolerance)
-    flow = Flow(params, columns, observer, times, *tolerance, np.asarray(100_000))
+    flow = Flow(params, field, observer, times, *tolerance, np.asarray(100_000))
     return dynamics.gradient_flow(flow)
 
 

@@ -169,7 +169,7 @@ def test_block_curves_need_enough_width(tiny):
         config = tiny(loss="squared", feature_dim=dim)
         problem = make_problem(config)
         columns = sample_columns(problem, "squared")
-        (W, H), _ = initial_params(config, problem, columns)
+        (W, H, _), _ = initial_params(config, problem, columns)
         components = spectral.components(problem)
         means = columns.class_means(H)
         curves = theory.block_curves(W, means, problem, components, np.array([0.0, 9.0]), "squared")

@@ -10,22 +10,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import Config, dynamics, simulation, spectral
+from ssm import Config, simulation, spectral
 from ssm.dynamics import Flow
+from ssm.model import Params
 
 
 @jax.jit
 def _batch(flows: Flow, times: Any, rtol: Any, atol: Any) -> Any:
     def solve(flow: Flow) -> Any:
         return diffrax.diffeqsolve(
-            diffrax.ODETerm(lambda t, params, columns: dynamics.vector_field(params, columns)),
+            diffrax.ODETerm(lambda t, layers, field: field(Params(*layers))[:2]),
             diffrax.Tsit5(),
             times[0],
             times[-1],
             None,
-            flow.params,
-            flow.columns,
-            saveat=diffrax.SaveAt(ts=times, fn=lambda t, params, args: flow.observe(params)),
+            flow.params[:2],
+            flow.field,
+            saveat=diffrax.SaveAt(
+                ts=times, fn=lambda t, layers, args: flow.observe(Params(*layers), t)
+            ),
             stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
             max_steps=None,
         ).ys

@@ -21,7 +21,7 @@ class NumpyModel:
         self.sum_columns = columns.sum_columns
         t1 = theory.automatic_t1(config, problem) if config.t1 is None else config.t1
         self.times = simulation.save_times(config, t1)
-        W, H = model.initial_params(config, problem, columns)[0]
+        W, H, _ = model.initial_params(config, problem, columns)[0]
         self.W, self.H = W, H
         self.start = np.concatenate([W.ravel(), H.ravel()])
         self.conserved = W.T @ W - H @ H.T
