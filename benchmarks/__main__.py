@@ -18,7 +18,7 @@ from ssm import InputError, background, progress
 from ssm.cli import parse
 from ssm.files import replacing
 
-Name = Literal["batch", "cold_grid", "reduction", "large", "many", "cache"]
+Name = Literal["batch", "cold_grid", "reduction", "large", "terminal", "many", "cache"]
 Report = Callable[[float], None]
 
 
@@ -50,6 +50,10 @@ def run_one(name: Name, quick: bool, report: Report) -> tuple[list[Row], str]:
         from benchmarks import large
 
         return large.run(quick, report), large.NOTE
+    if name == "terminal":
+        from benchmarks import terminal
+
+        return terminal.run(quick, report), terminal.NOTE
     from benchmarks import sweeps
 
     if name == "cold_grid":
@@ -74,7 +78,7 @@ def main() -> None:
     try:
         options = parse(Options, "python -m benchmarks", Options.__doc__ or "", sys.argv[1:])
         names: tuple[Name, ...] = tuple(dict.fromkeys(options.names)) or get_args(Name)
-        if {"batch", "cold_grid"} & set(names):
+        if {"batch", "cold_grid", "terminal"} & set(names):
             peers.require()
         out = target(options)
         if out is not None:

@@ -23,6 +23,8 @@ class Row:
     at_most: float | None = None
     at_least: float | None = None
     """The target of the ratio."""
+    lower_bound: bool = False
+    """Whether the ratio is only known to be larger, as of a peer that never arrives."""
 
     @property
     def target(self) -> str:
@@ -43,7 +45,7 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """The row in the order of `COLUMNS`."""
         met = {None: "", True: "yes", False: "NO"}[self.met]
-        ratio = "" if self.ratio is None else f"{self.ratio:.3g}"
+        ratio = "" if self.ratio is None else f"{'> ' * self.lower_bound}{self.ratio:.3g}"
         return self.what, self.measured, ratio, self.to, self.target, met
 
 

@@ -33,7 +33,7 @@ from experiments.settings import (
     LOSSES,
     THEORY,
 )
-from ssm import Config, plotting, profiles, sweep, theory
+from ssm import Config, plotting, predictions, profiles, sweep
 from ssm.config import Loss
 from ssm.problem import make_problem
 
@@ -112,7 +112,7 @@ def follow(loss: Loss, features: str, ratio: int, seeds: int) -> Pair:
 
 
 def _length(config: Config) -> float:
-    return theory.automatic_t1(config, make_problem(config))
+    return predictions.automatic_t1(config, make_problem(config))
 
 
 def learned(runs: xr.Dataset) -> xr.DataArray:

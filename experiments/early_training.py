@@ -29,7 +29,7 @@ from experiments.settings import (
     THEORY,
     WEIGHTINGS,
 )
-from ssm import Config, plotting, simulate, spectral, sweep, theory
+from ssm import Config, plotting, predictions, simulate, spectral, sweep, theory
 from ssm.columns import make_columns
 from ssm.config import Loss
 from ssm.metrics import group_mean
@@ -66,7 +66,7 @@ def _curves(seeds: int, report: Callable[[float], None]) -> Curves:
     for loss, features in itertools.product(LOSSES, FEATURES):
         base = dataclasses.replace(BASE, loss=loss, coupling=FEATURES[features])
         weighted = [dataclasses.replace(base, weight_exponent=g) for g in WEIGHTINGS.values()]
-        t1 = max(theory.automatic_t1(config, make_problem(config)) for config in weighted)
+        t1 = max(predictions.automatic_t1(config, make_problem(config)) for config in weighted)
         runs[loss, features] = sweep(
             {"weight_exponent": list(WEIGHTINGS.values()), "seed": range(seeds)},
             dataclasses.replace(base, t1=t1),

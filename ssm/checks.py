@@ -7,6 +7,8 @@ import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+LONGEST_VALUE = 200  # characters of it that are shown: most paths fit
+
 
 class InputError(ValueError):
     """A value from outside that cannot be used; the message is one line fit to be shown as it
@@ -19,8 +21,8 @@ def refuse(name: str, value: object, allowed: str) -> InputError:
         shown = " ".join(repr(value).split())
     except ValueError:  # an integer of thousands of digits
         shown = f"a huge {type(value).__name__}"
-    if len(shown) > 80:
-        shown = shown[:77] + "..."
+    if len(shown) > LONGEST_VALUE:
+        shown = shown[: LONGEST_VALUE - 3] + "..."
     return InputError(f"{name}={shown}: must be {allowed}")
 
 

@@ -294,7 +294,7 @@ def _save(dataset: xr.Dataset, out: Path, overwrite: bool) -> None:
 
     stores.save(dataset, out, overwrite=overwrite)
     _summarise(dataset, out)
-    if dataset.attrs["status"] not in ("finished", "tracked"):
+    if dataset.attrs["status"] not in ("finished", "margin reached", "tracked"):
         print(f"ssm: the run ended early: {dataset.attrs['status']}", file=sys.stderr)
 
 
@@ -303,15 +303,15 @@ def _summarise(dataset: xr.Dataset, store: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ssm import results
+    from ssm import summaries
 
     console = Console(highlight=False)
-    for name, value in results.facts(dataset).items():
+    for name, value in summaries.facts(dataset).items():
         console.print(f"{name:>12}  {value}", soft_wrap=True, markup=False)
     table = Table(
         "block", "components", "target", "reached / target", "half reached at", "predicted"
     )
-    for row in results.block_table(dataset):
+    for row in summaries.block_table(dataset):
         table.add_row(*row)
     console.print(table)
     console.print(f"{'store':>12}  {store}", soft_wrap=True, markup=False)
@@ -322,13 +322,13 @@ def _summarise_sweep(dataset: xr.Dataset, store: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ssm import results
+    from ssm import summaries
 
     console = Console(highlight=False)
-    for name, value in results.sweep_facts(dataset).items():
+    for name, value in summaries.sweep_facts(dataset).items():
         console.print(f"{name:>12}  {value}", soft_wrap=True, markup=False)
     table = Table("block", "runs that learned it", "half reached at, first", "median", "last")
-    for row in results.sweep_table(dataset):
+    for row in summaries.sweep_table(dataset):
         table.add_row(*row)
     console.print(table)
     console.print(f"{'store':>12}  {store}", soft_wrap=True, markup=False)

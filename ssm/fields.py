@@ -37,10 +37,10 @@ class Field(eqx.Module):
     """The slopes of all parameters as a function of them, with its constants."""
 
     columns: Columns
-    weight_decay: Float[Any, ""] | None = None
+    weight_decay: Any = None
     """lam_W, of the classifier and the hidden layers; None where neither it nor lam_H decays."""
-    feature_decay: Float[Any, ""] | None = None
-    """lam_H."""
+    feature_decay: Any = None
+    """lam_H; None where weight_decay is."""
     loss_clock: bool = eqx.field(static=True, default=False)
     classifier_is_held: bool = eqx.field(static=True, default=False)
     """Whether W stays as it is: depth 1, where it is the identity."""
@@ -93,7 +93,7 @@ class Field(eqx.Module):
     def penalty(self, params: Params) -> Any:
         """(lam_W / 2) (|W|^2 + |A_1|^2 + ...) + (lam_H / 2) tr(H K^-1 H^T)."""
         layers = (params.W, *params.hidden)
-        squares = sum(jnp.vdot(layer, layer) for layer in layers)
+        squares = jnp.stack([jnp.vdot(layer, layer) for layer in layers]).sum()
         factor, features = model.feature_term(params.H, self.columns)
         return (self.weight_decay * squares + self.feature_decay * jnp.trace(features) / factor) / 2
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import functools
 import importlib.metadata
@@ -312,93 +311,3 @@ def _git_commit() -> str:
         return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-
-
-def facts(dataset: xr.Dataset) -> dict[str, str]:
-    """What a Dataset says of itself, a line each: settings that differ from the defaults, classes,
-    status, origin."""
-    attributes = dataset.attrs
-    described = {}
-    if "config" in attributes:
-        config = Config.from_json(attributes["config"])
-        described["settings"] = _settings(dataclasses.asdict(config))
-    counts = dataset["class_count"].values
-    described["classes"] = (
-        f"{len(counts)} with {counts.max()} to {counts.min()} samples, {counts.sum()} in all"
-    )
-    times = dataset["time"].values
-    described["time"] = f"{times[0]:.6g} to {times[-1]:.6g}, {len(times)} times"
-    if "num_steps" in attributes:
-        described["status"] = f"{attributes['status']} after {attributes['num_steps']} solver steps"
-        described["labels"] = (
-            "can be interpolated"
-            if attributes["can_interpolate"]
-            else "cannot be interpolated: feature_dim is below num_classes - 1"
-        )
-        described["mean weight"] = f"{attributes['mean_sample_weight']:.6g} a sample"
-        described["numbers"] = f"{attributes['dtype']} on {attributes['device']}"
-    described["made"] = f"{attributes['created']}, commit {attributes['git_commit']}"
-    return described
-
-
-def _settings(fields: Mapping[str, Any]) -> str:
-    """What differs from the defaults; the class count is always filled in, so it is left to the line
-    on the classes."""
-    changed = {
-        field.name: fields[field.name]
-        for field in dataclasses.fields(Config)
-        if field.name in fields
-        and field.name != "num_classes"
-        and fields[field.name] != field.default
-    }
-    return ", ".join(f"{name}={value}" for name, value in changed.items()) or "defaults"
-
-
-def sweep_facts(dataset: xr.Dataset) -> dict[str, str]:
-    """What a sweep says of itself, a line each: settings, axes, how its runs ended, cost, origin."""
-    attributes = dataset.attrs
-    sweep = json.loads(dataset.attrs["sweep"])
-    axes = [f"{name} ({len(values)})" for name, values in sweep["axes"].items()]
-    statuses, counts = np.unique(dataset["status"].values, return_counts=True)
-    ended = ", ".join(f"{n} {name}" for name, n in zip(statuses, counts, strict=True))
-    return {
-        "settings": _settings(sweep["base"]),
-        "axes": " x ".join(axes),
-        "runs": f"{dataset['status'].size}: {ended}",
-        "chunks": f"{attributes['num_chunks']} in {attributes['seconds']:.3g} s on "
-        f"{attributes['device']}, {attributes['num_compilations']} compilations",
-        "made": f"{attributes['created']}, commit {attributes['git_commit']}",
-    }
-
-
-def sweep_table(dataset: xr.Dataset) -> list[list[str]]:
-    """A row for each block that any run learned: name, number of runs, and when."""
-    rows = []
-    for block in dataset["block"].values:
-        times = dataset["block_learning_time"].sel(block=block).values
-        known = times[np.isfinite(times)]
-        if known.size:
-            when = (known.min(), np.median(known), known.max())
-            rows.append([str(block), f"{known.size} of {times.size}", *(f"{t:.4g}" for t in when)])
-    return rows
-
-
-def block_table(dataset: xr.Dataset) -> list[list[str]]:
-    """A row for each block that has components: name, components, target, share reached at the end,
-    learned at, predicted."""
-    rows = []
-    for block in dataset["block"].values:
-        mine = dataset["component_block"].values == block
-        if not mine.any():
-            continue
-        here = dataset.sel(block=block)
-        target = float(here["block_target"])
-        share = float(here["block_strength"][-1]) / target
-        learned = float(here["block_learning_time"])
-        predicted = dataset.get("predicted_learning_time")
-        mean = np.nan if predicted is None else predicted.values[mine].mean()
-        rows.append(
-            [str(block), str(mine.sum())]
-            + ["-" if np.isnan(x) else f"{x:.4g}" for x in (target, share, learned, mean)]
-        )
-    return rows

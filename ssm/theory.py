@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ssm import spectral
-from ssm.config import Config
 from ssm.problem import Problem
 
 
@@ -113,30 +112,6 @@ def learning_time(
     return np.log(np.maximum(ratio, 1.0)) / (2 * rate)
 
 
-def expected_start_strength(config: Config, problem: Problem) -> Float[np.ndarray, " k"]:
-    """Mean over starts of the growing part of a product mode at t = 0, the a_0 of a_0 e^(2 r t),
-    for contrasts of each class.
-
-    A mode's factors p = U^T W and q = V^T K^(-1/2) H^T (d numbers each) grow as (p + q) / 2 e^(r t),
-    so a_0 = E|p + q|^2 / 4. With standard deviation s it is d s^2 (1 + 1 / kappa) / 4 for a
-    Gaussian start, d s^2 (1 + k / n) / 4 for a balanced and d s^2 (1 + n_c / kappa) / 4 for a
-    collapsed one; s^2 for a spectral one. For shared features 1 stands for kappa, n_c and k / n.
-    Shape (k,).
-    """
-    k = len(problem.counts)
-    scale, width = config.init_scale**2, config.feature_dim
-    if config.init == "spectral":
-        return np.full(k, scale)
-    if problem.shared:
-        return np.full(k, scale * width / 2)
-    other = {
-        "gaussian": 1 / problem.kernel_eigenvalues,
-        "balanced": np.full(k, k / problem.counts.sum()),
-        "collapsed": problem.counts / problem.kernel_eigenvalues,
-    }[config.init]
-    return scale * width * (1 + other) / 4
-
-
 def separable(
     problem: Problem, components: spectral.LabelSpectrum, loss: str
 ) -> Bool[np.ndarray, " r"]:
@@ -157,57 +132,10 @@ def separable(
     return (np.array(ranges) == 0).all(axis=0)
 
 
-def predicted_learning_times(
-    config: Config, problem: Problem, components: spectral.LabelSpectrum
-) -> Float[np.ndarray, " r"]:
-    """Learning time expected for each component of the label matrix from the Config alone, in flow
-    time.
-
-    `learning_time` at the component's growth rate, from the expected start. Exact for the squared
-    loss from a spectral start; from a random start it leaves out how the modes of one draw overlap,
-    an O(1) change of the e-folds. NaN where the component is not `separable`, and everywhere when
-    feature_dim < k - 1, since the label matrix then cannot be interpolated.
-    """
-    k = len(problem.counts)
-    if config.feature_dim < k - 1:
-        return np.full(k - 1, np.nan)
-    start = (components.left**2 * expected_start_strength(config, problem)[:, None]).sum(axis=0)
-    share = start * _overlap(problem, components) / components.singular_values
-    times = learning_time(component_growth_rates(problem, components), share, config.loss, k)
-    return np.where(separable(problem, components, config.loss), times, np.nan)
-
-
-def _overlap(problem: Problem, components: spectral.LabelSpectrum) -> Float[np.ndarray, " r"]:
+def overlap(problem: Problem, components: spectral.LabelSpectrum) -> Float[np.ndarray, " r"]:
     """sqrt(kappa) of each component's classes: what a product mode of unit size shows in the label
     matrix's own basis."""
     return np.sqrt((components.left**2 * problem.kernel_eigenvalues[:, None]).sum(axis=0))
-
-
-def automatic_t1(config: Config, problem: Problem) -> float:
-    """A run length in which, from a small start, the contrasts of every class are learned.
-
-    By time max_c t_c + 4 / r_c, with t_c the expected learning time at the class growth rate r_c,
-    which bound the rates of all modes from below. Under cross-entropy the cross component slows down once one group is learned,
-    and may need longer. With decay, 20 / lam more for the slowest of the decays, by which time
-    the end is reached.
-
-    By the loss clock log(k) sum_c (n_c w_c / n) (t_c + 4 / r_c), since a class not yet learned adds about
-    log(k) n_c w_c / n to L, and then (N / 2) log(1 + margin), N the sum of the singular values of the label matrix:
-    in the SELI direction a margin M has |W|^2 + |H|^2 = 2 M N, and d|W|^2/d tau + d|H|^2/d tau = 4 M.
-    """
-    p, rates = problem, class_growth_rates(problem)
-    share = expected_start_strength(config, p) * np.sqrt(p.kernel_eigenvalues / p.counts)
-    times = learning_time(rates, share, config.loss, len(p.counts)) + 4 / rates
-    if config.clock == "time":
-        decays = [x for x in (config.weight_decay, config.feature_decay) if x > 0]
-        return float(np.max(times) + (20 / min(decays) if decays else 0))
-    risk_shares = p.counts * p.class_weights / p.counts.sum()
-    target = spectral.label_spectrum(
-        p.counts / p.kernel_eigenvalues, class_groups=p.class_groups
-    ).singular_values
-    margin = 1e3 if config.stop_margin is None else config.stop_margin
-    early = np.log(len(p.counts)) * np.sum(risk_shares * times)
-    return float(early + target.sum() / 2 * np.log1p(margin))
 
 
 def linear_phase(
@@ -272,7 +200,7 @@ def block_curves(
     root = np.sqrt(problem.counts / problem.kernel_eigenvalues)
     factors = components.left.T @ (W + root[:, None] * class_means.T) / 2
     rates = component_growth_rates(problem, components)
-    overlap = _overlap(problem, components)
+    shown = overlap(problem, components)
     saturation = 1.0 if loss == "squared" else float(len(problem.counts))
     alone = separable(problem, components, loss)
     curves = np.full((len(times), len(spectral.BLOCKS)), np.nan)
@@ -284,7 +212,7 @@ def block_curves(
         if not (equal and alone[mine].all()):
             continue
         target = components.singular_values[mine]
-        start = np.linalg.eigvalsh(factors[mine] @ factors[mine].T) * overlap[mine] / target
+        start = np.linalg.eigvalsh(factors[mine] @ factors[mine].T) * shown[mine] / target
         start = np.maximum(start, np.finfo(float).tiny)  # a rank-deficient start never grows
         shares = sigmoid(times, rates[mine], start, np.full(len(start), saturation))
         curves[:, b] = shares.mean(axis=1)

@@ -25,9 +25,13 @@ ARRAYS = [
     "geometry",
     "fields",
     "theory",
+    "exact",
+    "predictions",
+    "regularised",
     "metrics",
     "runge_kutta",
     "dynamics",
+    "observing",
     "tracking",
     "simulation",
 ]

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks import machine, table, timing
-from benchmarks.peers import matching
+from benchmarks.peers import matching, numpy_model
 from benchmarks.table import Row
+from ssm import geometry
 
 
 def test_a_target_is_met_or_not():
@@ -19,6 +20,7 @@ def test_a_target_is_met_or_not():
     assert Row("a", "1 ms", 8.0, "ours", at_least=10).met is False
     assert Row("a", "1 ms", 8.0, "ours").met is None
     assert Row("a", "1 ms", at_most=2).cells() == ("a", "1 ms", "", "", "", "")
+    assert Row("a", "> 1 s", 8.0, "ours", lower_bound=True).cells()[2:4] == ("> 8", "ours")
 
 
 def test_the_file_has_the_machine_and_every_row():
@@ -64,6 +66,18 @@ def test_bytes_moved_grow_with_the_steps():
     # six stages read the state, 1 to 6 slopes, and write one: 33; and the new state: 34
     assert limits.copies_moved(10, 0) == 340
     assert limits.copies_moved(0, 20) == 160
+
+
+def test_dense_matrices_give_the_same_distance_to_seli():
+    counts = np.array([4, 1, 2])
+    generator = np.random.default_rng(0)
+    W, H = generator.normal(size=(3, 5)), generator.normal(size=(5, 7))
+    indicators = np.repeat(np.eye(3), counts, axis=0)
+    means = H @ indicators / counts
+    apart = H - means @ indicators.T
+    own = geometry.distances(W, means, apart @ apart.T, counts, geometry.seli(counts))
+    # both are sums of some 50 products of numbers of order 1, each rounded to 1e-16
+    np.testing.assert_allclose(numpy_model.seli_distance(W, H, counts), own, rtol=1e-13)
 
 
 def test_a_process_of_its_own_answers(tmp_path):

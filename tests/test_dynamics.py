@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 import ssm
-from ssm import dynamics, model, runge_kutta, simulation, spectral, theory
+from ssm import (
+    dynamics,
+    model,
+    observing,
+    predictions,
+    runge_kutta,
+    simulation,
+    spectral,
+    theory,
+)
 from ssm.columns import class_columns, make_columns, sample_columns
 from ssm.dynamics import Flow
 from ssm.fields import Field
@@ -37,12 +46,12 @@ def follow(config, params, problem=None, columns=None, reduced=None):
     config = dataclasses.replace(config, save_state=True)
     field = simulation.make_field(config, columns)
     components = spectral.components(problem)
-    t1 = theory.automatic_t1(config, problem) if config.t1 is None else config.t1
+    t1 = predictions.automatic_t1(config, problem) if config.t1 is None else config.t1
     return dynamics.gradient_flow(
         Flow(
             params=params,
             field=field,
-            observe=simulation.make_observer(config, field, params, reduced, components),
+            observe=observing.make_observer(config, field, params, reduced, components),
             times=simulation.save_times(config, t1),
             rtol=np.asarray(config.rtol),
             atol=np.asarray(config.absolute_tolerance),

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 
@@ -44,3 +45,35 @@ def test_the_softmax_of_large_logits_is_finite():
     y = jnp.array([0, 0])
     np.testing.assert_array_equal(losses.cross_entropy(Z, y), [0, 2e5])
     np.testing.assert_array_equal(losses.cross_entropy_gradient(Z, y), [[0, -1], [0, 1]])
+
+
+@pytest.mark.parametrize("margin", [5, 50, 500, 50_000])
+def test_log_space_against_many_digits(margin):
+    """Loss and gradient at margins where the loss is as small as e^-50000."""
+    behind = [0.0, 0.3, 1.7, 40.0]  # of the other logits, below the one that is next
+    z = [float(margin), *(-x for x in behind)]
+    Z, y = jnp.array(z)[:, None], jnp.array([0])
+    with mpmath.workdps(50):
+        others = [mpmath.e ** (mpmath.mpf(x) - margin) for x in z[1:]]
+        odds = mpmath.fsum(others)
+        exact_loss = mpmath.log(mpmath.log1p(odds))
+        exact = [mpmath.log(x / (1 + odds)) for x in (odds, *others)]
+    # a difference of logarithms is the relative error of what they are of
+    off = abs(float(mpmath.mpf(float(losses.log_cross_entropy(Z, y)[0])) - exact_loss))
+    assert off < 1e-12 * max(margin / 500, 1)  # beyond 500 the logarithm itself is rounded to that
+    found = losses.cross_entropy_log_gradient(Z, y)[:, 0]
+    for ours, theirs in zip(found, exact, strict=True):
+        assert abs(float(mpmath.mpf(float(ours)) - theirs)) < 1e-12 * max(margin / 500, 1)
+
+
+def test_log_space_is_the_logarithm(columns):
+    Z, y = jnp.array(columns[0]), jnp.array(columns[1])
+    value, gradient = losses.cross_entropy(Z, y), losses.cross_entropy_gradient(Z, y)
+    np.testing.assert_allclose(jnp.exp(losses.log_cross_entropy(Z, y)), value, rtol=1e-12)
+    magnitudes = jnp.exp(losses.cross_entropy_log_gradient(Z, y))
+    np.testing.assert_allclose(magnitudes, abs(gradient), rtol=1e-9)  # softmax - 1 loses some
+    order = np.sort(columns[0], axis=0)
+    wrong = columns[0].argmax(0) != columns[1]
+    margins = np.array(losses.margins(Z, y))
+    np.testing.assert_allclose(margins[~wrong], (order[-1] - order[-2])[~wrong], rtol=1e-13)
+    assert (margins[wrong] < 0).all()

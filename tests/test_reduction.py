@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ssm
-from ssm import dynamics, reduction, simulation, spectral
+from ssm import dynamics, observing, reduction, spectral
 from ssm.columns import coordinate_columns, sample_columns
 from ssm.dynamics import Flow
 from ssm.fields import Field
@@ -67,7 +67,7 @@ def test_the_law_of_the_draw_is_that_of_gaussian_samples(rng, count):
 def followed(params, problem, columns, config, times):
     components = spectral.components(problem)
     field = Field(columns)
-    observer = simulation.make_observer(config, field, params, None, components)
+    observer = observing.make_observer(config, field, params, None, components)
     tolerance = np.asarray(config.rtol), np.asarray(config.absolute_tolerance)
     flow = Flow(params, field, observer, times, *tolerance, np.asarray(100_000))
     return dynamics.gradient_flow(flow)

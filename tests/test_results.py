@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 import ssm
-from ssm import results
+from ssm import summaries
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_foreign_things_are_refused(tmp_path):
 
 
 def test_provenance_is_plain(run):
-    facts = results.facts(run(weight_exponent=1.0))
+    facts = summaries.facts(run(weight_exponent=1.0))
     assert "weight_exponent=1.0" in facts["settings"] and "finished" in facts["status"]
     commit = run().attrs["git_commit"].split("+")[0]
     assert commit == "unknown" or len(commit) == 40

@@ -25,13 +25,18 @@ ORDER = [
     "columns",
     "model",
     "theory",
+    "exact",
+    "predictions",
+    "regularised",
     "metrics",
     "geometry",
     "runge_kutta",
     "fields",
     "reporting",
     "dynamics",
+    "observing",
     "results",
+    "summaries",
     "stores",
     "tracking",
     "simulation",
@@ -102,7 +107,7 @@ def test_the_notes_name_functions_and_tests_that_exist():
         for folder in ("ssm", "tests")
         for path in (ROOT / folder).glob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef)
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
     }
     defined |= {
         path.stem for folder in ("tests", "experiments") for path in (ROOT / folder).glob("*.py")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from ssm import spectral, theory
+from ssm import predictions, spectral, theory
 from ssm.columns import make_columns, sample_columns
 from ssm.model import initial_params
 from ssm.problem import make_problem, simplex_labels
@@ -131,7 +131,7 @@ def test_predictions_need_a_separable_component_and_enough_width(tiny):
         config = tiny(**changes)
         problem = make_problem(config)
         return np.isnan(
-            theory.predicted_learning_times(config, problem, spectral.components(problem))
+            predictions.predicted_learning_times(config, problem, spectral.components(problem))
         )
 
     np.testing.assert_array_equal(predicted(loss="squared"), [False, False, False])
@@ -160,7 +160,7 @@ def test_the_expected_start_is_the_mean_over_draws(tiny, init, coupling, loss):
         strengths.append((factors**2).sum(1))
     error = np.std(strengths, axis=0) / 20
     components = spectral.components(problem)
-    expected = (components.left**2).T @ theory.expected_start_strength(config, problem)
+    expected = (components.left**2).T @ predictions.expected_start_strength(config, problem)
     assert (np.abs(np.mean(strengths, axis=0) - expected) < 4 * error).all()
 
 

@@ -1,11 +1,11 @@
-"""torchdiffeq's dopri5, and a plain torch loop of gradient descent as a notebook would have it."""
+"""torchdiffeq's dopri5, and plain torch loops of gradient descent as a notebook would have them."""
 
 # torch comes with the extra `bench` alone, and the static checks run without it
 # pyright: reportMissingImports=false
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,26 @@ def gradient_descent(config: Config, steps: int) -> np.ndarray:
         kept.append((W.detach().numpy().copy(), H.detach().numpy().copy()))
     classifiers, features = map(np.stack, zip(*kept, strict=True))
     return made.observe(classifiers, features)["block_strength"]
+
+
+def momentum(
+    config: Config, epochs: int, every: int
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Epoch, W and H after each `every` of `epochs` epochs of training as the field's code has it:
+    full batch, mean cross-entropy, step 0.1, momentum 0.9."""
+    import torch
+
+    made = NumpyModel(config)
+    W = torch.from_numpy(made.W.copy()).requires_grad_()
+    H = torch.from_numpy(made.H.copy()).requires_grad_()
+    labels = torch.from_numpy(made.labels)
+    optimizer = torch.optim.SGD([W, H], lr=0.1, momentum=0.9)
+    for epoch in range(1, epochs + 1):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy((W @ H).T, labels).backward()
+        optimizer.step()
+        if epoch % every == 0:
+            yield epoch, W.detach().numpy().copy(), H.detach().numpy().copy()
 
 
 def _stack(arrays: Sequence[np.ndarray]):

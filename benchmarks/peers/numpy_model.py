@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from ssm import Config, model, simulation, spectral, theory
+from ssm import Config, model, predictions, simulation, spectral
 from ssm.columns import sample_columns
 from ssm.problem import make_problem
 
@@ -19,7 +21,7 @@ class NumpyModel:
         self.components = spectral.components(problem)
         self.labels, self.risk_weights = columns.labels, columns.risk_weights
         self.sum_columns = columns.sum_columns
-        t1 = theory.automatic_t1(config, problem) if config.t1 is None else config.t1
+        t1 = predictions.automatic_t1(config, problem) if config.t1 is None else config.t1
         self.times = simulation.save_times(config, t1)
         W, H, _ = model.initial_params(config, problem, columns)[0]
         self.W, self.H = W, H
@@ -83,3 +85,19 @@ class NumpyModel:
         shifted = Z - Z.max(1, keepdims=True)
         own = shifted[:, self.labels, self._samples]
         return np.log(np.exp(shifted).sum(1)) - own
+
+
+def seli_distance(W: np.ndarray, H: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+    """Distances to SELI of W W^T (k x k), H^T H (n x n) and W H (k x n), shape (3,): Frobenius, all
+    scaled to unit norm, from the SVD of the whole label matrix.
+
+    Args:
+        H: samples in the order of their classes, shape (d, n).
+        counts: samples of each class.
+    """
+    simplex = np.repeat(np.eye(len(counts)), counts, axis=1) - 1 / len(counts)
+    U, values, Vt = np.linalg.svd(simplex, full_matrices=False)
+    pairs = (W @ W.T, (U * values) @ U.T), (H.T @ H, (Vt.T * values) @ Vt), (W @ H, simplex)
+    return np.array(
+        [np.linalg.norm(X / np.linalg.norm(X) - D / np.linalg.norm(D)) for X, D in pairs]
+    )

@@ -1,0 +1,196 @@
+"""What weight decay leaves of each block of contrasts under the squared loss, for two factors and
+more, with and without class weights: a part of the `collapse` experiment.
+
+Shares of a stationary contrast depend on n lam s^(2/L - 2) / w alone, lam the geometric mean of the
+decays of all L factors. Starts are spectral: with two factors the end is one, with more 0 is stable
+too, and small starts end there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from experiments.claims import Claim, at_most, close, noted
+from ssm import Config, exact, plotting, profiles, regularised, spectral, sweep
+from ssm.problem import Problem, make_problem
+
+BASE = Config(
+    num_classes=4,
+    imbalance_ratio=10,
+    minority_count=5,
+    feature_dim=4,
+    num_saves=3,
+    solver="rkl2",  # whose steps grow without bound as a run settles
+)
+SQUARED = dataclasses.replace(BASE, loss="squared", init="spectral", init_scale=2.2)
+SMALL = 0.03  # scale of a start that dies with more than two factors
+NUM_SAMPLES = sum(SQUARED.class_counts)
+UNEQUAL = 1.25  # lam_W / lam and lam / lam_H, of two factors
+LENGTH = 1e5  # of a run in units of 1 / lam: 0.02 % off its threshold a contrast settles by e^-40
+GROUPS = (profiles.MINORITY, profiles.MAJORITY)
+
+DEPTHS = (2, 3, 4)
+POWERS = tuple(1 - 1 / depth for depth in (1, *DEPTHS))  # weight exponents: ERM, and each depth's
+PULLS = np.geomspace(0.4, 9, 22)  # n lam_Z
+EXACT = 1e-6  # of the target
+
+Report = Callable[[float], None]
+
+
+def decays(lam: float) -> dict[str, float]:
+    """Unequal decays of two factors with the geometric mean lam, and a long enough run."""
+    return {"weight_decay": lam * UNEQUAL, "feature_decay": lam / UNEQUAL, "t1": LENGTH / lam}
+
+
+def at_decays(axes: dict[str, Any], base: Config, lams: np.ndarray, report: Report) -> xr.Dataset:
+    """A sweep at each lam, along a first dimension `decay`, half-way and at its end: the `share` of
+    its target that each block has, and the `objective`."""
+    found: list[xr.Dataset] = []
+    for i, lam in enumerate(lams):
+        runs = sweep(axes, dataclasses.replace(base, **decays(float(lam)))).isel(time=[1, 2])
+        share = runs["block_strength"] / runs["block_target"]
+        kept = runs[["objective"]].assign(share=share)
+        found.append(kept.reset_coords(drop=True).drop_vars("time"))
+        report((i + 1) / len(lams))
+    return xr.concat(found, xr.Variable("decay", lams))
+
+
+def run(path: Path, quick: bool, report: Report) -> list[Claim]:
+    """Draw the ends over the decay, and hold them against theory."""
+    depths, lams = DEPTHS[: 2 if quick else 3], PULLS[:: 5 if quick else 1] / NUM_SAMPLES
+    axes = {"depth": depths, "weight_exponent": POWERS}
+    ends = at_decays(axes, SQUARED, lams, lambda share: report(0.8 * share))
+    from_small = at_decays(
+        {"depth": depths},
+        dataclasses.replace(SQUARED, init_scale=SMALL),
+        lams,
+        lambda share: report(0.8 + 0.2 * share),
+    )
+    ends, small = ends["share"].isel(time=-1), from_small["share"].isel(time=-1)
+    _draw(path, ends, small)
+    return _claims(ends, small)
+
+
+def expected_shares(lam: float, depth: int, exponent: float) -> list[float]:
+    """What each block of `spectral.BLOCKS` keeps of its target from a large start."""
+    problem = make_problem(dataclasses.replace(SQUARED, weight_exponent=exponent))
+    decay_W, decay_H, _ = decays(lam).values()
+    components = spectral.components(problem)
+    shares = {}
+    for block, s in zip(components.blocks, components.singular_values, strict=True):
+        if block != "cross" or exponent == 0:
+            own = problem.class_weights[problem.class_groups == block]
+            w = own[0] if own.size else 1.0
+            end = regularised.squared_strength(s, NUM_SAMPLES, decay_W, decay_H, depth, w)
+        elif depth == 2:
+            end = regularised.cross_strengths(problem, decay_W, decay_H).strength
+        else:
+            end = deep_cross(problem, decay_W ** (1 - 1 / depth) * decay_H ** (1 / depth), depth)
+        shares[block] = float(end / s)
+    return [shares[block] for block in spectral.BLOCKS]
+
+
+def deep_cross(problem: Problem, lam: float, depth: int) -> float:
+    """`regularised.cross_strengths` for L factors: the largest row z_g = s_g w_g / (w_g + n lam
+    |z|^(2/L - 2)), to which this falls from s."""
+    s, w, _ = exact.cross_parts(problem)
+    row, last = s, s + 1
+    while (row != last).any():
+        length = np.linalg.norm(row)
+        if length < 1e-9:
+            return 0.0
+        row, last = s * w / (w + problem.counts.sum() * lam * length ** (2 / depth - 2)), row
+    return float(row @ s / np.linalg.norm(s))
+
+
+def _claims(ends: xr.DataArray, small: xr.DataArray) -> list[Claim]:
+    """Worst over all decays, and over weight exponents where nothing else is said."""
+    depths, powers = ends["depth"].values.tolist(), ends["weight_exponent"].values.tolist()
+    expected = ends.copy(
+        data=[
+            [[expected_shares(float(lam), L, g) for g in powers] for L in depths]
+            for lam in ends["decay"].values
+        ]
+    )
+    claims = []
+    for depth, (part, blocks) in itertools.product(
+        depths, {"contrasts of both groups": list(GROUPS), "cross": ["cross"]}.items()
+    ):
+        own = (x.sel(depth=depth, block=blocks) for x in (ends, expected))
+        claims.append(_apart(f"{depth} factors, {part}, g = 0..3/4: distance from theory", *own))
+    lost = ends.where(expected == 0)
+    claim = at_most("squared, where theory says 0: largest share left", EXACT, float(lost.max()))
+    claims.append(noted(claim, f"{int(lost.count())} of {ends.size} ends"))
+    alike = [ends.sel(depth=L, weight_exponent=1 - 1 / L, drop=True) for L in depths]
+    statement = "g = 1 - 1/L: shares that majority and minority keep, apart by"
+    claims.append(
+        _apart(statement, *(xr.concat(alike, "depth").sel(block=group) for group in GROUPS))
+    )
+    erm = ends.sel(weight_exponent=0.0)
+    statement = "2 factors, ERM: ends of a small and of a large start, apart by"
+    claims.append(_apart(statement, *(x.sel(depth=2) for x in (small, erm))))
+    for depth in depths[1:]:
+        statement = f"squared, {depth} factors, ERM, small start: everything dies, largest share"
+        claim = at_most(statement, EXACT, float(small.sel(depth=depth).max(skipna=False)))
+        largest = float(erm.sel(depth=depth).max())
+        claims.append(noted(claim, f"up to {largest:.3f} from a large start"))
+    return [*claims, _moved_by_weights(ends)]
+
+
+def _apart(statement: str, one: xr.DataArray, other: xr.DataArray) -> Claim:
+    worst = float(abs(one - other).max(skipna=False))
+    return at_most(f"squared, {statement} at most, over the target", EXACT, worst)
+
+
+def _moved_by_weights(ends: xr.DataArray) -> Claim:
+    """Two factors: a contrast loses n lam / w of its target."""
+    pulls = ends["decay"].values * NUM_SAMPLES
+    nearest = int(np.abs(pulls - 1).argmin())
+    own = ends.isel(decay=nearest).sel(depth=2, block=profiles.MINORITY)
+    moved = own.sel(weight_exponent=0.5) - own.sel(weight_exponent=0.0)
+    weight = make_problem(dataclasses.replace(SQUARED, weight_exponent=0.5)).class_weights[-1]
+    return close(
+        f"squared, 2 factors, n lam = {pulls[nearest]:.3g}: what g = 1/2 adds to ERM's minority strength, n lam (1 - 1/w)",
+        float(pulls[nearest] * (1 - 1 / weight)),
+        float(moved) * SQUARED.minority_count**0.5,
+        EXACT,
+    )
+
+
+def _draw(path: Path, ends: xr.DataArray, small: xr.DataArray) -> None:
+    powers = dict(zip(("ERM", "$g = 1/2$", "$g = 2/3$"), POWERS, strict=False))
+    pulls = ends["decay"].values * NUM_SAMPLES
+    fine = np.geomspace(pulls[0], pulls[-1], 300)
+    with plotting.style():
+        figure = Figure(figsize=(plotting.PAGE_WIDTH, 3.9))
+        axes = figure.subplots(2, len(powers), sharex=True, sharey=True)
+        for row, depth in zip(axes, (2, 3), strict=True):
+            for ax, (name, g) in zip(row, powers.items(), strict=True):
+                own = ends.sel(depth=depth, weight_exponent=g)
+                curves = np.array([expected_shares(x / NUM_SAMPLES, depth, g) for x in fine])
+                for (block, color), curve in zip(plotting.COLORS.items(), curves.T, strict=True):
+                    # both groups are seen where they coincide
+                    mark = {"color": color, "mfc": "none", "ms": 5.5 if block == GROUPS[1] else 3}
+                    ax.plot(pulls, own.sel(block=block), "o", **mark, label=block)
+                    ax.plot(fine, curve, "--", color=color, lw=1)
+                ax.set(xscale="log", ylim=(-0.05, 1.05), title=f"{depth} factors, {name}")
+                plotting.ratio_ticks(ax.xaxis)
+        mark = {"marker": "x", "ls": "", "color": "black", "ms": 3}
+        axes[1, 0].plot(pulls, small.sel(depth=3), **mark)
+        keys = axes[0, 0]
+        keys.plot([], [], "--", color="0.3", lw=1, label="theory")
+        keys.plot([], [], **mark, label="small start")
+        figure.legend(*keys.get_legend_handles_labels(), loc="outside upper center", ncols=5)
+        figure.supxlabel(
+            r"regularisation $n \lambda_Z = n \sqrt{\lambda_W \lambda_H}$", fontsize="medium"
+        )
+        figure.supylabel("share of target at the end", fontsize="medium")
+    plotting.save_figure(figure, path)

@@ -1,0 +1,209 @@
+"""Figures of the terminal phase: weightings are told apart by the style of the line."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import AsinhNorm
+from matplotlib.figure import Figure
+
+from experiments.settings import FEATURE_COLORS, FEATURES, FLOW_TIME, THEORY, WEIGHTINGS
+from experiments.terminal_states import (
+    approach,
+    config_of,
+    end,
+    expected_distances,
+    largest_part,
+    limit,
+    margin_at_end,
+    reached,
+    single_runs,
+)
+from ssm import Config, geometry, plotting, profiles
+
+STYLES: dict[str, Any] = {
+    "ERM": (0, (1, 1)),
+    "inverse square root": (0, (5, 1, 1, 1)),
+    "inverse frequency": "-",
+}
+# Where lines coincide the wider ones below are seen beside those above.
+WIDTHS = {"ERM": 1.6, "inverse square root": 1.6, "inverse frequency": 1.0}
+MARKERS = dict(zip(geometry.PARTS, "os^", strict=True))
+LAST_SHOWN = 20  # log of flow time
+# Beyond this margin states inside a step are 1e-7 off, those at the end of one are not.
+INSIDE_STEPS = 1e7
+
+
+def draw_phases(path: Path, free: xr.Dataset, shared: xr.Dataset) -> None:
+    """Block strengths over flow time, and distances to both limits over the margin."""
+    last = max(float(runs["margin"].max()) for runs in (free, shared))
+    with plotting.style():
+        figure = Figure(figsize=(plotting.PAGE_WIDTH, 2.9))
+        early, *late = figure.subplots(1, 3)
+        late[1].sharey(late[0])
+        _draw_early(early, free)
+        for features, coupling in FEATURES.items():
+            for ax, name in zip(late, ("seli", "etf"), strict=True):
+                runs = free if features == "free" else shared
+                _draw_distances(ax, runs, f"{name}_distance", FEATURE_COLORS[features])
+            for g in WEIGHTINGS.values():
+                config = config_of(free, weight_exponent=g, coupling=coupling)
+                _draw_theory(late[features == "shared"], config, last)
+        for ax in late:
+            _margin_axes(ax)
+        early.set_title("early: free features")
+        late[0].set(ylabel="distance, largest of $W$, $H$, $Z$", title="the end: distance to SELI")
+        late[1].set_title("distance to the simplex ETF")
+        for features, color in FEATURE_COLORS.items():
+            early.plot([], [], color=color, label=f"{features} features")
+        for name, style in STYLES.items():
+            early.plot([], [], ls=style, lw=WIDTHS[name], color="0.3", label=name)
+        early.plot([], [], **THEORY, label="theory")
+        figure.legend(*early.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    plotting.save_figure(figure, path)
+
+
+def _margin_axes(ax: Axes) -> None:
+    ax.set(xscale="log", yscale="log", xlabel="least margin of a sample")
+    ax.minorticks_off()
+
+
+def _draw_theory(ax: Axes, config: Config, last: float) -> None:
+    """The largest of the expected distances, on margins from 30 on."""
+    margins = np.geomspace(30, last, 24)
+    ax.plot(margins, [expected_distances(config, x).max() for x in margins], **THEORY)
+
+
+def _draw_early(ax: Axes, runs: xr.Dataset) -> None:
+    for group in (profiles.MAJORITY, profiles.MINORITY):
+        for name, g in WEIGHTINGS.items():
+            own = reached(runs.sel(weight_exponent=g))
+            own = own.isel(time=own["log_time"].values < LAST_SHOWN)
+            share = (own["block_strength"] / own["block_target"]).sel(block=group)
+            label = group if name == "inverse frequency" else None
+            color, times = plotting.COLORS[group], np.exp(own["log_time"])
+            ax.plot(times, share, ls=STYLES[name], color=color, label=label)
+    ax.set(xlim=(0, 1000), ylim=(-0.04, 1.25), xlabel=FLOW_TIME)
+    ax.set_ylabel("strength / singular value of $S$")
+
+
+def _draw_distances(ax: Axes, runs: xr.Dataset, name: str, color: str) -> None:
+    for weighting, g in WEIGHTINGS.items():
+        own = reached(runs.sel(weight_exponent=g))
+        known = own["margin"].values > 1
+        distances, style = largest_part(own[name])[known], STYLES[weighting]
+        ax.plot(own["margin"][known], distances, ls=style, lw=WIDTHS[weighting], color=color)
+
+
+def draw_grams(path: Path, collapsed: xr.Dataset, shared: xr.Dataset) -> None:
+    """Normalised W W^T, inner products of class means and logits at the end, beside their limits."""
+    ends = {
+        f"{features}, {name}": end(runs.sel(weight_exponent=g)).gram
+        for features, runs in zip(FEATURES, (collapsed, shared), strict=True)
+        for name, g in (("ERM", 0.0), ("$g = 1$", 1.0))
+    }
+    config = config_of(collapsed, weight_exponent=0.0)
+    ends |= {"SELI": limit(config), "simplex ETF": limit(dataclasses.replace(config, coupling=1.0))}
+    columns = [
+        "free, ERM",
+        "free, $g = 1$",
+        "SELI",
+        "shared, ERM",
+        "shared, $g = 1$",
+        "simplex ETF",
+    ]
+    unit = {name: [X / np.linalg.norm(X) for X in ends[name]] for name in columns}
+    bound = max(np.abs(X).max() for grams in unit.values() for X in grams)
+    norm = AsinhNorm(0.03, -bound, bound)  # a linear one would hide what is off the diagonal
+    num_majority, k = (
+        (collapsed["class_group"] == profiles.MAJORITY).sum().item(),
+        len(unit["SELI"][0]),
+    )
+    middles = [num_majority / 2 - 0.5, (num_majority + k) / 2 - 0.5]
+    with plotting.style():
+        figure = Figure(figsize=(plotting.PAGE_WIDTH, 3.35))
+        axes = figure.subplots(3, len(columns), sharex=True, sharey=True)
+        for column, (name, grams) in zip(axes.T, unit.items(), strict=True):
+            for ax, X in zip(column, grams, strict=True):
+                image = ax.imshow(X, cmap="PuOr_r", norm=norm)
+                ax.axhline(num_majority - 0.5, color="black", lw=0.6)
+                ax.axvline(num_majority - 0.5, color="black", lw=0.6)
+                ax.spines[:].set_visible(False)
+                ax.tick_params(length=0)
+                ax.set_xticks(middles, ["maj.", "min."])
+                ax.set_yticks(middles, ["maj.", "min."])
+            column[0].set_title(name)
+        rows = ("$W W^T$", "$H^T H$, class means", "logits $W H$")
+        for ax, name in zip(axes[:, 0], rows, strict=True):
+            ax.set_ylabel(name)
+        bar = figure.colorbar(image, ax=axes, label="entry / Frobenius norm", shrink=0.8)
+        bar.set_ticks([-0.3, -0.1, -0.03, 0, 0.03, 0.1, 0.3], labels=None)
+        bar.ax.yaxis.set_major_formatter("{x:g}")
+        bar.ax.minorticks_off()
+    plotting.save_figure(figure, path)
+
+
+def draw_cases(
+    path: Path, collapsed: xr.Dataset, gaussian: xr.Dataset, bounds: Sequence[float]
+) -> None:
+    """Distance to SELI of every case over its margin, and the end against theory."""
+    ratios = collapsed["imbalance_ratio"].values
+    colors = dict(zip(ratios, colormaps["viridis"](np.linspace(0, 0.85, len(ratios))), strict=True))
+    shown = {"num_classes": collapsed["num_classes"].values[-1], "minority_fraction": 0.5}
+    with plotting.style():
+        figure = Figure(figsize=(plotting.PAGE_WIDTH, 2.8))
+        axes = figure.subplots(1, 3)
+        axes[1].sharey(axes[0])
+        for ax, runs, bound in zip(axes, (collapsed, gaussian), bounds, strict=False):
+            for own in map(reached, single_runs(runs)):
+                _draw_case(ax, own, colors[own["imbalance_ratio"].item()])
+            for ratio in ratios:
+                config = config_of(
+                    runs.sel(shown | {"imbalance_ratio": ratio}), weight_exponent=0.0
+                )
+                _draw_theory(ax, config, float(runs["margin"].max()))
+            ax.axhline(bound, color="0.6", lw=0.8, zorder=0)
+            _margin_axes(ax)
+        axes[0].set(ylabel="distance to SELI", title="features of a class start equal")
+        axes[1].set_title("Gaussian start")
+        _draw_ends(axes[2], collapsed, colors)
+        for ratio, color in colors.items():
+            axes[2].plot([], [], color=color, label=f"$R = {ratio:g}$")
+        axes[2].plot([], [], color="0.6", lw=0.8, label="expected bound")
+        axes[2].plot([], [], **THEORY, label="theory")
+        for part, marker in MARKERS.items():
+            axes[2].plot([], [], marker, color="0.4", mfc="none", ms=4, label=f"${part}$")
+        figure.legend(*axes[2].get_legend_handles_labels(), loc="outside upper center", ncols=8)
+    plotting.save_figure(figure, path)
+
+
+def _draw_case(ax: Axes, run: xr.Dataset, color: Any) -> None:
+    """As far as states inside steps can be told apart from the limit, and the end."""
+    margins, distances = run["margin"].values, largest_part(run["seli_distance"]).values
+    known = (margins > 1) & (margins < INSIDE_STEPS)
+    known[-1] = True
+    ax.plot(margins[known], distances[known], color=color, lw=0.6, alpha=0.7)
+    ax.plot(margins[-1], distances[-1], "o", color=color, ms=2.5)
+
+
+def _draw_ends(ax: Axes, runs: xr.Dataset, colors: dict[float, Any]) -> None:
+    """Distance x margin at the end, less the kept row of W."""
+    for own in single_runs(runs):
+        config, margin = config_of(own), margin_at_end(own)
+        if config.imbalance_ratio == 1:
+            continue
+        found = end(own).without_mean_row.distances(limit(config)) * margin
+        wanted = approach(config, margin).distances(limit(config)) * margin
+        for marker, x, y in zip(MARKERS.values(), wanted, found, strict=True):
+            ax.plot(x, y, marker, color=colors[config.imbalance_ratio], mfc="none", ms=4)
+    ends = np.array(ax.get_xlim())
+    ax.plot(ends, ends, **THEORY)
+    ax.set(xlabel="distance x margin, predicted", ylabel="measured")
+    ax.set_title("the end, less the kept row of $W$")

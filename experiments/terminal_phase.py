@@ -1,0 +1,320 @@
+"""The terminal phase, which reweighting does not alter: under cross-entropy all weightings end in one
+geometry, SELI for free features and the simplex ETF for shared ones, however far apart they were
+early.
+
+Runs go by the loss clock to a margin. Their limits are known from the literature, how they approach
+them is `terminal_states`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from experiments import terminal_figures
+from experiments.claims import Claim, at_least, at_most, close, noted
+from experiments.settings import BASE, WEIGHTINGS
+from experiments.terminal_states import (
+    AXES,
+    approach,
+    config_of,
+    end,
+    largest_part,
+    limit,
+    margin_at_end,
+    mean_row_distances,
+    reached,
+    single_runs,
+)
+from ssm import predictions, profiles, spectral, sweep
+from ssm.problem import make_problem
+
+# What distances x margin were expected to stay below before looking: 1e-7, 1e-5 in a full run.
+COLLAPSED, GAUSSIAN = 10.0, 3.0
+SCATTER = 3e-4  # the same of NC1 from a Gaussian start, so 1e-9
+APART = 0.1  # of a distance to the other kind of features' limit
+EARLY = 1.5  # factor by which neighbouring weightings differ early
+SLOPE_TOLERANCE = 0.05
+# The next order in 1 / margin, and the start's imbalance of W and H, are far smaller.
+APPROACH_TOLERANCE = 0.01
+# Of a draw of the kept row k - 1 numbers count: two standard deviations, for k = 4, of their size.
+ROW_TOLERANCE = 0.3
+DRAWS = 8
+# A draw shifts each learning time by about one of its 13 or so e-folds.
+START_TOLERANCE = 0.15
+
+GROUPS = (profiles.MAJORITY, profiles.MINORITY)
+
+Report = Callable[[float], None]
+
+
+class Runs(NamedTuple):
+    """What the experiment looks at, all by the loss clock."""
+
+    collapsed: xr.Dataset
+    """All cases from features equal on each class, with their states."""
+    earlier: xr.Dataset
+    """The main case likewise, by weighting and by smaller margins to stop at."""
+    draws: xr.Dataset
+    """The main case likewise, by seed."""
+    shared: xr.Dataset
+    """The main case with shared features, by weighting, with its states."""
+    gaussian: xr.Dataset
+    """All cases from a Gaussian start."""
+    main: dict[str, Any]
+    """Where the main case is among all."""
+    margins: tuple[float, float]
+    """At which the collapsed runs stop, and the others."""
+
+
+def run(out: Path, quick: bool, report: Report) -> list[Claim]:
+    """Draw the early and the terminal phase of all weightings and hold the end against theory."""
+    runs = follow(quick, lambda share: report(0.95 * share))
+    free, collapsed = (whole.sel(runs.main) for whole in (runs.gaussian, runs.collapsed))
+    terminal_figures.draw_phases(out / "terminal_distance.png", free, runs.shared)
+    terminal_figures.draw_grams(out / "terminal_gram.png", collapsed, runs.shared)
+    terminal_figures.draw_cases(
+        out / "terminal_cases.png",
+        runs.collapsed,
+        runs.gaussian,
+        (COLLAPSED / runs.margins[0], GAUSSIAN / runs.margins[1]),
+    )
+    report(1.0)
+    return [
+        *_early_claims(free),
+        *_end_claims(runs),
+        *_shared_claims(runs),
+        *_same_end_claims(runs),
+        *_slope_claims(runs),
+        *_approach_claims(runs),
+    ]
+
+
+def follow(quick: bool, report: Report) -> Runs:
+    """Run everything: cases are classes, imbalance ratio, fraction of minorities and weights."""
+    margins = (1e5, 1e4) if quick else (1e8, 3e5)
+    weightings = {"weight_exponent": tuple(WEIGHTINGS.values())}
+    main = {"num_classes": 4 if quick else 10, "imbalance_ratio": 10, "minority_fraction": 0.5}
+    cases = {
+        "num_classes": (4,) if quick else (4, 10),
+        "imbalance_ratio": (1, 10) if quick else (1, 10, 100),
+        "minority_fraction": (0.5,) if quick else (0.3, 0.5),
+        **weightings,
+    }
+    base = dataclasses.replace(BASE, clock="loss", geometry=True, rtol=1e-4)
+    gaussian = dataclasses.replace(base, stop_margin=margins[1])
+    collapsed = dataclasses.replace(base, stop_margin=margins[0], init="collapsed", save_state=True)
+    shared = dataclasses.replace(gaussian, coupling=1.0, save_state=True, **main)
+    one = dataclasses.replace(collapsed, **main)
+    before = {**weightings, "stop_margin": (margins[0] / 100, margins[0] / 10)}
+
+    def part(low: float, high: float) -> Callable[[int, int], None]:
+        return lambda done, total: report(low + (high - low) * done / total)
+
+    return Runs(
+        collapsed=sweep(cases, collapsed, progress=part(0.0, 0.13)),
+        earlier=sweep(before, one, progress=part(0.13, 0.15)),
+        draws=sweep({"seed": range(DRAWS)}, one, progress=part(0.15, 0.17)),
+        shared=sweep(weightings, shared, progress=part(0.17, 0.19)),
+        gaussian=sweep(cases, gaussian, progress=part(0.19, 1.0)),
+        main=main,
+        margins=margins,
+    )
+
+
+def learned(run: xr.Dataset) -> np.ndarray:
+    """Flow time at which each block reaches half its target; in the order of `spectral.BLOCKS`."""
+    run = reached(run).isel(time=slice(1, None))  # log 0 is no number to go on from
+    share = (run["block_strength"] / run["block_target"]).transpose("time", "block")
+    return np.exp(spectral.learning_times(run["log_time"].values, share.values))
+
+
+def _last(runs: xr.Dataset, name: str) -> xr.DataArray:
+    """A variable at the end of every run."""
+    return runs[name].isel(time=runs["margin"].notnull().sum("time") - 1)
+
+
+def _name(runs: xr.Dataset) -> str:
+    """The cases of a sweep, in words."""
+    values = {name: np.atleast_1d(runs[name].values) for name in AXES[:-1]}
+    return ", ".join(
+        f"{symbol} = {own[0]:g}" + (f"..{own[-1]:g}" if len(own) > 1 else "")
+        for symbol, own in zip(("k", "R", "rho"), values.values(), strict=True)
+    )
+
+
+def _early_claims(runs: xr.Dataset) -> list[Claim]:
+    """The weightings part early: the ratio of learning times, against the prediction for the start."""
+    claims, ratios, minority = [], {}, {}
+    for name, g in WEIGHTINGS.items():
+        own = runs.sel(weight_exponent=g)
+        config, times = config_of(own), dict(zip(spectral.BLOCKS, learned(own), strict=True))
+        problem = make_problem(config)
+        components = spectral.components(problem)
+        expected = predictions.predicted_learning_times(config, problem, components)
+        wanted = [expected[components.blocks == group].mean() for group in GROUPS]
+        minority[name] = times[profiles.MINORITY]
+        ratios[name] = minority[name] / times[profiles.MAJORITY]
+        statement = f"early, {_name(runs)}, {name}: minority over majority learning time against the start's prediction"
+        claim = close(statement, wanted[1] / wanted[0], ratios[name], START_TOLERANCE)
+        small = config.imbalance_ratio ** (0.5 - g)
+        claims.append(noted(claim, f"R^(1/2-g) = {small:.3g}"))
+    for (one, g), (other, h) in itertools.pairwise(WEIGHTINGS.items()):
+        law = runs["imbalance_ratio"].item() ** (h - g)
+        claims.append(
+            noted(
+                at_least(
+                    f"early, {_name(runs)}: minority over majority learning time, {one} over {other}",
+                    EARLY,
+                    ratios[one] / ratios[other],
+                ),
+                f"small-start limit {law:.3g}; minorities alone {minority[one] / minority[other]:.3g}",
+            )
+        )
+    return claims
+
+
+def _end_claims(runs: Runs) -> list[Claim]:
+    """Every case ends at SELI."""
+    claims = []
+    for start, bound, margin in zip(
+        ("collapsed", "gaussian"), (COLLAPSED, GAUSSIAN), runs.margins, strict=True
+    ):
+        own = getattr(runs, start)
+        name = f"{start} start, {_name(own)}, all weights"
+        distance = largest_part(_last(own, "seli_distance"))
+        claims += [
+            at_least(f"{name}: least margin at the end", margin, float(_last(own, "margin").min())),
+            noted(
+                at_most(
+                    f"{name}: distance to SELI at the end, largest of W, H, Z and cases",
+                    bound / margin,
+                    float(distance.max(skipna=False)),
+                ),
+                f"smallest {float(distance.min()):.2g}",
+            ),
+        ]
+    collapse = _last(runs.gaussian, "nc1")
+    unequal = runs.gaussian["imbalance_ratio"] > 1
+    away = largest_part(_last(runs.gaussian, "etf_distance")).sel(imbalance_ratio=unequal)
+    return [
+        *claims,
+        at_most(
+            f"gaussian start, {_name(runs.gaussian)}, all weights: NC1 at the end, largest",
+            SCATTER / runs.margins[1],
+            float(collapse.max(skipna=False)),
+        ),
+        at_least(
+            "gaussian start, R > 1, all weights: distance to the simplex ETF at the end, smallest",
+            APART,
+            float(away.min(skipna=False)),
+        ),
+    ]
+
+
+def _shared_claims(runs: Runs) -> list[Claim]:
+    """Shared features end at the simplex ETF instead."""
+    etf, seli = (largest_part(_last(runs.shared, f"{name}_distance")) for name in ("etf", "seli"))
+    name = f"shared features, {_name(runs.gaussian.sel(runs.main))}, all weights"
+    return [
+        at_most(
+            f"{name}: distance to the simplex ETF at the end, largest",
+            GAUSSIAN / runs.margins[1],
+            float(etf.max(skipna=False)),
+        ),
+        at_least(
+            f"{name}: distance to SELI at the end, smallest", APART, float(seli.min(skipna=False))
+        ),
+    ]
+
+
+def _same_end_claims(runs: Runs) -> list[Claim]:
+    """Weighted runs and ERM end alike, compared with one another."""
+    away, shares = [], []
+    for own in _by_case(runs.collapsed):
+        erm, *weighted = (end(own.sel(weight_exponent=g)) for g in WEIGHTINGS.values())
+        target = limit(config_of(own, weight_exponent=0.0))
+        for other in weighted:
+            away.append(other.distances(erm.gram))
+            shares.append(away[-1] / (other.distances(target) + erm.distances(target)))
+    name = f"collapsed start, {_name(runs.collapsed)}: weighted end from ERM's"
+    return [
+        at_most(
+            f"{name}, distance, largest of W, H, Z and cases",
+            2 * COLLAPSED / runs.margins[0],
+            float(np.max(away)),
+        ),
+        at_most(f"{name}, over the sum of their distances to SELI", 1, float(np.max(shares))),
+    ]
+
+
+def _by_case(runs: xr.Dataset) -> Iterator[xr.Dataset]:
+    """The runs of each case, by weighting."""
+    first = runs.isel(weight_exponent=0)
+    for index in np.ndindex(first["status"].shape):
+        yield runs.isel(dict(zip(first["status"].dims, index, strict=True)))
+
+
+def _slope_claims(runs: Runs) -> list[Claim]:
+    """How the distance of the main case falls over its last two decades, read where runs stop."""
+    slopes = {"as it is": [], "less the kept mean row of W (after trial runs)": []}
+    for g in WEIGHTINGS.values():
+        own = runs.earlier.sel(weight_exponent=g)
+        stops = [own.isel(stop_margin=i) for i in range(own.sizes["stop_margin"])]
+        stops.append(runs.collapsed.sel(runs.main).sel(weight_exponent=g))
+        margins = [margin_at_end(stop) for stop in stops]
+        ends, target = [end(stop) for stop in stops], limit(config_of(stops[-1]))
+        for name, states in zip(
+            slopes, (ends, [state.without_mean_row for state in ends]), strict=True
+        ):
+            distances = [state.distances(target).max() for state in states]
+            slopes[name].append(np.polyfit(np.log(margins), np.log(distances), 1)[0])
+    where = f"collapsed start, {_name(runs.gaussian.sel(runs.main))}, all weights, margins {runs.margins[0] / 100:g} to {runs.margins[0]:g}"
+    return [
+        noted(
+            at_most(
+                f"{where}: log-log slope of the distance to SELI {name}, worst distance from -1",
+                SLOPE_TOLERANCE,
+                float(np.abs(np.add(found, 1)).max()),
+            ),
+            "slopes " + ", ".join(f"{slope:.3f}" for slope in found),
+        )
+        for name, found in slopes.items()
+    ]
+
+
+def _approach_claims(runs: Runs) -> list[Claim]:
+    """How far from SELI the collapsed runs still are, part by part."""
+    off = {}
+    for own in single_runs(runs.collapsed):
+        config, margin = config_of(own), margin_at_end(own)
+        if config.imbalance_ratio > 1:  # at equal counts all gaps are equal
+            found = end(own).without_mean_row.distances(limit(config))
+            wanted = approach(config, margin).distances(limit(config))
+            off[config] = np.abs(found / wanted - 1).max()
+    config, added = config_of(runs.collapsed.sel(runs.main), weight_exponent=0.0), []
+    for own in single_runs(runs.draws):
+        whole, less = (
+            state.distances(limit(config))[0] for state in (end(own), end(own).without_mean_row)
+        )
+        added.append(np.array([whole**2 - less**2, margin_at_end(own)]))
+    square, margin = np.mean(added, axis=0)
+    return [
+        at_most(
+            f"collapsed start, {_name(runs.collapsed)}, R > 1, all weights: distances of W, H, Z at the end less the kept row, worst distance from those of the margins, relative (derived after trial runs)",
+            APPROACH_TOLERANCE,
+            float(max(off.values())),
+        ),
+        close(
+            f"collapsed start, {_name(runs.gaussian.sel(runs.main))}, ERM, {DRAWS} seeds: what the kept row adds to the distance of W, root mean square (derived after trial runs)",
+            mean_row_distances(config, margin)[0],
+            float(np.sqrt(square)),
+            ROW_TOLERANCE,
+        ),
+    ]

@@ -1,0 +1,110 @@
+"""What a Config should do, from its numbers alone: when it learns what, and how long it takes.
+Nothing in `dynamics` sees it."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from ssm import exact, spectral, theory
+from ssm.config import Config
+from ssm.problem import Problem
+
+
+def expected_start_strength(config: Config, problem: Problem) -> Float[np.ndarray, " k"]:
+    """Mean over starts of the growing part of the product mode of two layers at t = 0, the a_0 of
+    a_0 e^(2 r t), for contrasts of each class.
+
+    A mode's factors p = U^T W and q = V^T K^(-1/2) H^T (d numbers each) grow as (p + q) / 2 e^(r t),
+    so a_0 = E|p + q|^2 / 4. With standard deviation s it is d s^2 (1 + 1 / kappa) / 4 for a
+    Gaussian start, d s^2 (1 + k / n) / 4 for a balanced and d s^2 (1 + n_c / kappa) / 4 for a
+    collapsed one; s^2 for a spectral one. For shared features 1 stands for kappa, n_c and k / n.
+    Shape (k,).
+    """
+    k = len(problem.counts)
+    scale, width = config.init_scale**2, config.feature_dim
+    if config.init == "spectral":
+        return np.full(k, scale)
+    if problem.shared:
+        return np.full(k, scale * width / 2)
+    other = {
+        "gaussian": 1 / problem.kernel_eigenvalues,
+        "balanced": np.full(k, k / problem.counts.sum()),
+        "collapsed": problem.counts / problem.kernel_eigenvalues,
+    }[config.init]
+    return scale * width * (1 + other) / 4
+
+
+def predicted_learning_times(
+    config: Config, problem: Problem, components: spectral.LabelSpectrum
+) -> Float[np.ndarray, " r"]:
+    """Learning time expected for each component of the label matrix from the Config alone, in flow
+    time.
+
+    `theory.learning_time` at the component's growth rate, from the expected start. Exact for the
+    squared loss from a spectral start, at any depth (`exact.deep_learning_time`); from a random
+    start it leaves out how the modes of one draw overlap, an O(1) change of the e-folds. NaN where
+    the component is not `theory.separable`, and everywhere when feature_dim < k - 1, since the label
+    matrix then cannot be interpolated, with decay, by the loss clock, and at other depths than 2
+    unless the loss is squared and the start spectral.
+    """
+    k, depth = len(problem.counts), config.depth
+    unlike = depth != 2 and (config.loss != "squared" or config.init != "spectral")
+    if config.feature_dim < k - 1 or config.decays or config.clock == "loss" or unlike:
+        return np.full(k - 1, np.nan)
+    start = (components.left**2 * expected_start_strength(config, problem)[:, None]).sum(axis=0)
+    overlap, target = theory.overlap(problem, components), components.singular_values
+    rates, alone = (
+        theory.component_growth_rates(problem, components),
+        theory.separable(problem, components, config.loss),
+    )
+    if depth == 2:
+        times = theory.learning_time(rates, start * overlap / target, config.loss, k)
+        return np.where(alone, times, np.nan)
+    times = np.full(k - 1, np.nan)
+    times[alone] = exact.deep_learning_time(
+        rates[alone],
+        (overlap * config.init_scale**depth)[alone],
+        target[alone],
+        depth,
+        overlap[alone] ** 2,
+    )
+    return times
+
+
+def automatic_t1(config: Config, problem: Problem) -> float:
+    """A run length in which, from a small start, the contrasts of every class are learned.
+
+    By time max_c t_c + 4 / r_c, with t_c the expected learning time at the class growth rate r_c,
+    which bound the rates of all modes from below; at other depths than 2 the time to 98 % of the
+    target under the squared loss. Under cross-entropy the cross component slows down once one group
+    is learned, and may need longer. With decay 20 / lam more, lam the least of those that are not 0.
+
+    By the loss clock log(k) sum_c (n_c w_c / n) (t_c + 4 / r_c), since a class not yet learned adds
+    about log(k) n_c w_c / n to L; and then (N / 2) log(1 + margin), N the sum of the singular values
+    of the label matrix: in the SELI direction a margin M has |W|^2 + |H|^2 = 2 M N, and d(|W|^2 +
+    |H|^2)/d tau = 4 M.
+    """
+    p, times = problem, _class_times(config, problem)
+    if config.clock == "time":
+        decays = [x for x in (config.weight_decay, config.feature_decay) if x > 0]
+        return float(np.max(times) + (20 / min(decays) if decays else 0))
+    risk_shares = p.counts * p.class_weights / p.counts.sum()
+    kappa = p.kernel_eigenvalues  # the label matrix that coupled features see: n_c / kappa_c
+    target = spectral.label_spectrum(
+        p.counts, 1 / kappa, class_groups=p.class_groups, kernel_eigenvalues=kappa
+    ).singular_values
+    margin = 1e3 if config.stop_margin is None else config.stop_margin
+    early = np.log(len(p.counts)) * np.sum(risk_shares * times)
+    return float(early + target.sum() / 2 * np.log1p(margin))
+
+
+def _class_times(config: Config, problem: Problem) -> Float[np.ndarray, " k"]:
+    """When contrasts of each class should be as good as learned, in flow time."""
+    p, rates = problem, theory.class_growth_rates(problem)
+    start, kappa = expected_start_strength(config, p), p.kernel_eigenvalues
+    if config.depth == 2:
+        share = start * np.sqrt(kappa / p.counts)
+        return theory.learning_time(rates, share, config.loss, len(p.counts)) + 4 / rates
+    start = np.sqrt(kappa) * start ** (config.depth / 2)  # as many factors of the size of two
+    return exact.deep_learning_time(rates, start, np.sqrt(p.counts), config.depth, kappa, 0.98)

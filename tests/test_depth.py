@@ -1,0 +1,93 @@
+"""Layers between classifier and features, and decay: what is kept, what is learned, where it ends."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import ssm
+from ssm import model, spectral
+from ssm.columns import make_columns
+from ssm.problem import make_problem
+
+
+@pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
+@pytest.mark.parametrize("depth", [2, 3, 4])
+@pytest.mark.parametrize("init", ["gaussian", "balanced"])
+def test_neighbouring_layers_keep_their_difference(run, loss, depth, init):
+    ds = run(loss=loss, depth=depth, init=init, init_scale=0.3, t1=100.0, rtol=1e-7)
+    assert ds["drift"].max() < 100 * 1e-7
+    assert np.diff(ds["loss"].values).max() <= 1e-6 * ds["loss"].values[0]
+    assert ds["loss"].values[-1] < 0.5 * ds["loss"].values[0]
+
+
+@pytest.mark.parametrize("depth", [3, 5])
+@pytest.mark.parametrize("coupling", [0.0, 0.5, 1.0])
+def test_a_balanced_start_is_balanced_between_all_layers(tiny, depth, coupling):
+    config = tiny(depth=depth, coupling=coupling, init="balanced", init_scale=0.5)
+    problem = make_problem(config)
+    columns = make_columns(config, problem)
+    params, _ = model.initial_params(config, problem, columns)
+    left, right = model.conserved_terms(params, columns)
+    assert left.shape == (depth - 1, 6, 6)
+    np.testing.assert_allclose(left, right, atol=1e-14)
+    assert np.linalg.norm(left, axis=(1, 2)).min() > 0.1
+
+
+def test_layers_come_back_with_the_state(run, tiny):
+    ds = run(depth=4, init_scale=0.3, save_state=True, t1=50.0)
+    assert ds["hidden"].dims == ("time", "layer", "feature", "input_feature")
+    W, (A, B), H = ds["W"].values[-1], ds["hidden"].values[-1], ds["H"].values[-1]
+    logits = W @ A @ B @ H
+    components = spectral.components(make_problem(tiny()))
+    labels = np.repeat(np.arange(4), ds["class_count"].values)
+    sums = np.stack([logits[:, labels == c].sum(1) for c in range(4)], axis=1)
+    np.testing.assert_allclose(
+        ds["strength"].values[-1], spectral.strengths(sums, components), rtol=1e-10
+    )
+
+
+def test_depth_one_is_the_linear_model(run):
+    """Z = H: every sample's logits go to its label at the rate w_c / n, from any start."""
+    ds = run(depth=1, feature_dim=4, loss="squared", weight_exponent=1.0, t1=40.0, rtol=1e-9)
+    counts, weights = ds["class_count"].values, ds["class_weight"].values
+    decay = np.exp(-ds["time"].values[:, None] * weights / counts.sum())
+    expected = 1 + (ds["class_strength"].values[0] - 1) * decay
+    np.testing.assert_allclose(ds["class_strength"], expected, atol=1e-7)
+    assert np.isnan(ds["drift"]).all()
+
+
+@pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
+def test_equal_decay_fades_what_is_conserved_and_the_objective_falls(run, loss):
+    decay = {"weight_decay": 0.01, "feature_decay": 0.01}
+    ds = run(loss=loss, init_scale=0.3, weight_exponent=1.0, **decay)
+    assert ds["drift"].max() < 100 * 1e-6
+    assert np.diff(ds["objective"].values).max() <= 1e-6 * ds["objective"].values[0]
+    unequal = run(loss=loss, init_scale=0.3, weight_exponent=1.0, weight_decay=0.01)
+    assert np.isnan(unequal["drift"]).all() and unequal.status == "finished"
+
+
+def test_decay_falls_alike_on_samples_and_on_what_stands_for_them(run):
+    """Coordinates (squared), classes and samples give the same penalty."""
+    ds = run(loss="squared", init_scale=0.3, feature_decay=0.02, weight_decay=0.01, save_state=True)
+    W, H = ds["W"].values[-1], ds["H"].values[-1]
+    penalty = 0.005 * (W**2).sum() + 0.01 * (H**2).sum()
+    assert float(ds["objective"][-1] - ds["loss"][-1]) == pytest.approx(penalty, rel=1e-10)
+    ds = run(
+        init="collapsed", init_scale=0.3, feature_decay=0.02, weight_decay=0.01, save_state=True
+    )
+    W, M = ds["W"].values[-1], ds["H"].values[-1]
+    penalty = 0.005 * (W**2).sum() + 0.01 * (M**2 @ ds["class_count"].values).sum()
+    assert float(ds["objective"][-1] - ds["loss"][-1]) == pytest.approx(penalty, rel=1e-10)
+
+
+def test_a_sweep_over_depths_is_its_runs(tiny):
+    base = tiny(init_scale=0.3, t1=30.0, save_state=True, weight_decay=0.05)
+    swept = ssm.sweep({"depth": [2, 3]}, base)
+    assert swept.attrs["num_compilations"] == 2
+    for depth in (2, 3):
+        alone = ssm.simulate(dataclasses.replace(base, depth=depth))
+        for name in ("strength", "W", "objective"):
+            np.testing.assert_array_equal(swept.sel(depth=depth)[name], alone[name])
+    np.testing.assert_array_equal(swept["hidden"].sel(depth=3), alone["hidden"])
+    assert np.isnan(swept["hidden"].sel(depth=2)).all()

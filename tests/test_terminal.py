@@ -1,0 +1,186 @@
+"""The terminal phase: the loss clock, ends at a margin, and the geometry that weights do not
+change."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+import ssm
+from ssm import dynamics, geometry, simulation
+
+LOSS = {"clock": "loss", "rtol": 1e-4, "geometry": True}
+
+
+def end(ds):
+    """The last observation that was reached."""
+    return ds.isel(time=int(np.isfinite(ds["loss"]).sum()) - 1)
+
+
+def test_both_clocks_pass_through_the_same_states(tiny):
+    """The state at log t by the loss clock is that at t by time, from different methods."""
+    config = tiny(
+        clock="loss", rtol=1e-8, stop_margin=4.0, weight_exponent=0.5, save_state=True, t1=120.0
+    )
+    by_loss = ssm.simulate(config)
+    assert by_loss.status == "margin reached"
+    known = np.isfinite(by_loss["log_time"].values)
+    times = np.concatenate([[0.0], np.exp(by_loss["log_time"].values[known])])
+    by_time = dataclasses.replace(config, clock="time", solver="tsit5", rtol=1e-10, atol=1e-13)
+    flow = simulation.prepare(by_time).flow._replace(times=times, stop_margin=None)
+    found = dynamics.gradient_flow(flow).observations
+    count = len(times)
+    # a second-order method: errors go as rtol^(2/3), here 5e-6 a step's worth
+    for name in ("W", "H"):
+        np.testing.assert_allclose(by_loss[name].values[:count], found[name], atol=5e-5)
+    np.testing.assert_allclose(by_loss["log_loss"].values[:count], found["log_loss"], atol=5e-5)
+
+
+@pytest.mark.parametrize("solver", ["rkl2", "tsit5"])
+def test_a_run_ends_at_its_margin(run, solver):
+    ds = run(clock="loss", stop_margin=20.0, solver=solver)
+    reached = int(np.isfinite(ds["loss"]).sum())
+    assert ds.status == "margin reached" and 10 < reached < 50
+    margins, times = ds["margin"].values, ds["time"].values
+    assert (margins[: reached - 1] < 20).all() and margins[reached - 1] >= 20
+    assert np.isnan(margins[reached:]).all() and np.isnan(ds["strength"].values[reached:]).all()
+    assert (np.diff(times) > 0).all()
+    log_time = ds["log_time"].values
+    assert log_time[0] == -np.inf and (np.diff(log_time[1:reached]) > 0).all()
+    assert (np.diff(ds["log_loss"].values[:reached]) < 0).all()
+
+
+def test_a_margin_ends_a_run_by_time_too(run):
+    ds = run(stop_margin=1.0)
+    assert ds.status == "margin reached" and end(ds)["margin"] >= 1
+    assert "log_time" not in ds
+    np.testing.assert_allclose(end(ds)["log_loss"], np.log(end(ds)["loss"]), rtol=1e-9)
+
+
+def test_a_run_that_never_reaches_its_margin_goes_to_its_end(run):
+    ds = run(clock="loss", stop_margin=1e6, t1=5.0)
+    assert ds.status == "finished" and np.isfinite(ds["margin"]).all()
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0])
+@pytest.mark.parametrize("init", ["gaussian", "collapsed"])
+def test_weights_do_not_change_the_end(run, exponent, init):
+    """Distance to SELI falls as 1 / margin, over thousands of orders of magnitude of the loss."""
+    ds = run(**LOSS, init=init, weight_exponent=exponent, stop_margin=1e5, num_saves=100)
+    last = end(ds)
+    assert last["log_loss"] < -99_000 and last["loss"] == 0
+    assert last["seli_distance"].max() < 1e-5
+    assert last["nc1"] < 1e-9 and last["nc4"] == 0
+    margins = ds["margin"].values
+    late = (margins > 100) & (margins < 1e5)
+    slope = np.polyfit(
+        np.log(margins[late]), np.log(ds["seli_distance"].max("part").values[late]), 1
+    )
+    assert slope[0] == pytest.approx(-1, abs=0.05)
+    # the counts differ fourfold, so the simplex ETF is somewhere else
+    assert last["etf_distance"].sel(part="W") > 0.1
+
+
+@pytest.mark.parametrize("coupling", [0.3, 1.0])
+def test_coupled_features_have_a_limit_of_their_own(run, coupling):
+    """SELI of n_c / kappa_c samples a class, the simplex ETF for shared features."""
+    ds = run(
+        **LOSS,
+        coupling=coupling,
+        init="collapsed",
+        weight_exponent=1.0,
+        stop_margin=1e4,
+        save_state=True,
+    )
+    last = end(ds)
+    counts = ds["class_count"].values
+    target = geometry.seli(geometry.effective_counts(counts, 1 + coupling * (counts - 1)))
+    W, M = last["W"].values, last["H"].values
+    found = geometry.distances(W, M, np.zeros((6, 6)), counts, target)
+    assert found.max() < 1e-3
+    assert last["seli_distance"].sel(part="W") > 0.05
+    if coupling == 1:
+        assert last["etf_distance"].max() < 1e-3
+
+
+def test_the_geometry_against_the_kept_state(run):
+    """Observed inside the solve, recomputed from every sample."""
+    ds = run(geometry=True, save_state=True, init_scale=0.3, weight_exponent=1.0)
+    counts = ds["class_count"].values
+    labels = np.repeat(np.arange(4), counts)
+    for i in (0, 20, 49):
+        W, H = ds["W"].values[i], ds["H"].values[i]
+        means = np.stack([H[:, labels == c].mean(1) for c in range(4)], axis=1)
+        S = np.eye(4)[:, labels] - 0.25
+        U, s, Vt = np.linalg.svd(S, full_matrices=False)
+        U, s, Vt = U[:, :3], s[:3], Vt[:3]
+        pairs = [(W @ W.T, U * s @ U.T), (H.T @ H, Vt.T * s @ Vt), (W @ H, S)]
+        expected = [np.linalg.norm(a / np.linalg.norm(a) - b / np.linalg.norm(b)) for a, b in pairs]
+        np.testing.assert_allclose(ds["seli_distance"].values[i], expected, rtol=1e-9)
+        nearest = ((H[:, None] - means[:, :, None]) ** 2).sum(0).argmin(0)
+        wrong = nearest != (W @ H).argmax(0)
+        by_class = [wrong[labels == c].mean() for c in range(4)]
+        assert ds["nc4"].values[i] == pytest.approx(np.mean(by_class), abs=1e-12)
+
+
+def test_the_geometry_of_coordinates_is_that_of_their_samples(run):
+    """Under the squared loss, where features are followed in coordinates."""
+    ds = run(loss="squared", geometry=True, save_state=True, init_scale=0.3)
+    W, H = ds["W"].values[10], ds["H"].values[10]
+    labels = np.repeat(np.arange(4), ds["class_count"].values)
+    means = np.stack([H[:, labels == c].mean(1) for c in range(4)], axis=1)
+    E = H - means[:, labels]
+    within = np.mean([np.cov(H[:, labels == c], bias=True) for c in range(4)], axis=0)
+    counts = ds["class_count"].values
+    expected = geometry.distances(W, means, E @ E.T, counts, geometry.seli(counts))
+    np.testing.assert_allclose(ds["seli_distance"].values[10], expected, rtol=1e-8)
+    collapse = geometry.neural_collapse(W, means, within)
+    for name in ("nc1", "nc3", "nc2_norms"):
+        np.testing.assert_allclose(ds[name].values[10], collapse[name], rtol=1e-8)
+    assert "margin" not in ds
+
+
+def test_runs_of_one_shape_share_a_compilation_whatever_their_margin(tiny):
+    ssm.simulate(tiny(clock="loss", stop_margin=5.0))
+    before = dynamics.num_compilations()
+    ssm.simulate(tiny(clock="loss", stop_margin=7.0, seed=3, weight_exponent=1.0))
+    assert dynamics.num_compilations() == before
+
+
+def test_a_sweep_keeps_what_its_runs_observe(tiny):
+    axes = {"clock": ["time", "loss"], "stop_margin": [5.0, 9.0]}
+    base = tiny(geometry=True, t1=100.0)
+    swept = ssm.sweep(axes, base)
+    assert swept["log_time"].dims == ("clock", "stop_margin", "time")
+    for clock in axes["clock"]:
+        for margin in axes["stop_margin"]:
+            alone = ssm.simulate(dataclasses.replace(base, clock=clock, stop_margin=margin))
+            here = swept.sel(clock=clock, stop_margin=margin)
+            for name in ("margin", "seli_distance", "nc2_angles", "strength", "log_time"):
+                if name in alone:
+                    np.testing.assert_array_equal(here[name], alone[name])
+            assert here["status"] == alone.attrs["status"]
+
+
+def test_single_precision_reaches_a_margin_too(run):
+    ds = run(clock="loss", stop_margin=200.0, dtype="float32", rtol=1e-4, init_scale=0.1)
+    assert ds.status == "margin reached" and end(ds)["log_loss"] < -190
+    assert ds["margin"].dtype == np.float32
+
+
+@pytest.mark.parametrize("padding", [0, 11])
+def test_padding_weighs_nothing_by_the_loss_clock(tiny, padding):
+    config = tiny(clock="loss", stop_margin=30.0, geometry=True)
+    plain = simulation.prepare(config)
+    padded = simulation.prepare(config, plain.flow.params.H.shape[1] + padding)
+    with jax.enable_x64(True):
+        found, expected = (
+            dynamics.gradient_flow(run.flow, solver="rkl2") for run in (padded, plain)
+        )
+    assert found.status == expected.status
+    last = int(np.isfinite(expected.observations["loss"]).sum()) - 1
+    for name in ("log_loss", "margin", "strength", "seli_distance", "nc4"):
+        np.testing.assert_allclose(
+            found.observations[name][last], expected.observations[name][last], rtol=1e-8
+        )
