@@ -261,14 +261,14 @@ def deep_mode(
 def deep_learning_time(
     rates: Row, start: Row, target: Row, depth: int, kernel: Row | float = 1.0, level: float = 0.5
 ) -> Row:
-    """When `deep_mode`, whose arguments and errors these are, reaches `level` in (0, 1) of its
-    target, in flow time, never below 0; shape (r,).
+    """When `deep_mode`, whose arguments and errors these are, reaches `level` in (0, 0.999] of
+    its target, in flow time, never below 0; shape (r,).
 
     t = int da / a' is (L / R) int (g^(1 - L) + g / (1 - g^L)) dg over g = (a / s)^(1 / L), with R =
     L r (s / sqrt(kappa))^(1 - 2 / L): a power and a quadrature. Small starts e take e^(2 - L) long
     for L > 2. Derived here.
     """
-    end = checks.real("level", level, 0, 1, open_ends="()") ** (1 / depth)
+    end = checks.real("level", level, 0, 0.999, open_ends="(") ** (1 / depth)
     speed, share = _deep(rates, start, target, depth, kernel)
     first, p = np.minimum(share ** (1 / depth), end), 2 - depth
     power = np.log(end / first) if p == 0 else (end**p - first**p) / p

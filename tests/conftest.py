@@ -1,5 +1,6 @@
 """Every test runs in float64, with implicit rank promotion an error and all array shapes checked."""
 
+import os
 import tempfile
 
 import jax
@@ -9,9 +10,12 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_enable_x64", True)
-# sweeps keep what they compile on disk, for tests in a folder of their own
-CACHE = tempfile.TemporaryDirectory(prefix="ssm-compiled-")
-jax.config.update("jax_compilation_cache_dir", CACHE.name)
+# what is compiled is kept on disk for all workers of one test run, in a folder of their own
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    CACHE = tempfile.TemporaryDirectory(prefix="ssm-compiled-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ARRAYS = [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ssm
-from ssm import model, spectral
+from ssm import exact, model, regularised, spectral
 from ssm.columns import make_columns
 from ssm.problem import make_problem
 
@@ -91,3 +91,52 @@ def test_a_sweep_over_depths_is_its_runs(tiny):
             np.testing.assert_array_equal(swept.sel(depth=depth)[name], alone[name])
     np.testing.assert_array_equal(swept["hidden"].sel(depth=3), alone["hidden"])
     assert np.isnan(swept["hidden"].sel(depth=2)).all()
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_deep_modes_of_spectral_runs(run, depth):
+    """Every component against its scalar equation, and the learning times predicted from it."""
+    changes = {"loss": "squared", "init": "spectral", "rtol": 1e-9, "atol": 1e-12}
+    # k wide, since at depth 1 the features are the logits
+    ds = run(**changes, depth=depth, feature_dim=4, init_scale=0.3)
+    target = ds["component_target"].values
+    n = ds["class_count"].values.sum()
+    expected = exact.deep_mode(ds["time"].values, target / n, np.full(3, 0.3**depth), target, depth)
+    assert np.abs((ds["strength"].values - expected) / target).max() < 1e-6
+    np.testing.assert_allclose(ds["learning_time"], ds["predicted_learning_time"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0])
+def test_regularised_runs_end_where_theory_says(run, exponent):
+    """Two factors: contrasts lose n lam / w, the cross component by its own equation; a group whose
+    contrasts are too weak ends at 0."""
+    decay = {"weight_decay": 0.064, "feature_decay": 0.1}
+    ds = run(loss="squared", weight_exponent=exponent, init_scale=0.3, t1=800.0, **decay)
+    counts, weights = ds["class_count"].values, ds["class_weight"].values
+    for group, block in (("majority", "majority"), ("minority", "minority")):
+        c = int(np.argmax(ds["class_group"].values == group))
+        end = regularised.squared_strength(
+            np.sqrt(counts[c]), counts.sum(), 0.064, 0.1, class_weight=weights[c]
+        )
+        found = float(ds["block_strength"].sel(block=block)[-1])
+        assert found == pytest.approx(float(end), abs=1e-6)
+        assert (end > 0.1) == (block == "majority" or exponent == 1.0)
+    problem = make_problem(ssm.Config.from_json(ds.attrs["config"]))
+    cross = regularised.cross_strengths(problem, 0.064, 0.1)
+    assert float(ds["block_strength"].sel(block="cross")[-1]) == pytest.approx(
+        float(cross.strength), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("scale", [1.2, 0.01])
+def test_deep_runs_end_at_the_root_or_at_zero(run, scale):
+    """Three factors with decay: a large start ends at the root, a small one dies."""
+    decay = {"weight_decay": 0.02, "feature_decay": 0.02}
+    ds = run(
+        loss="squared", init="spectral", depth=3, init_scale=scale, t1=1500.0, rtol=1e-8, **decay
+    )
+    n = ds["class_count"].values.sum()
+    root = regularised.squared_strength(ds["component_target"].values, n, 0.02, 0.02, depth=3)
+    assert (root > 0).any()
+    expected = root if scale > 1 else np.zeros(3)
+    np.testing.assert_allclose(ds["strength"].values[-1], expected, atol=1e-6)
