@@ -240,14 +240,20 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
         )
 
     def step(loop: _Loop) -> _Loop:
-        tried = attempt(loop, jnp.minimum(loop.step, end - loop.time))
+        goal = end
+        if solver == "rkl2":  # which knows no state inside a step
+            goal = times[jnp.minimum(loop.num_saved, len(times) - 1)]
+        tried = attempt(loop, jnp.minimum(loop.step, goal - loop.time))
         length, params = tried.length, tried.params
         error = size(tried.error, tolerance(loop.params, params))
         error = jnp.where(jnp.isfinite(error), error, jnp.inf)
         accepted = error < 1
         growth = 0.9 * jnp.maximum(error, 1e-10) ** (-1 / _ORDER[solver])
         growth = jnp.clip(growth, jnp.where(accepted, 1.0, 0.2), 10.0)
-        time = jnp.where(length >= end - loop.time, end, loop.time + length)
+        time = jnp.where(length >= goal - loop.time, goal, loop.time + length)
+        following = length * growth
+        if solver == "rkl2":  # a step cut short for a time to be saved says nothing of the next
+            following = jnp.where(accepted, jnp.maximum(following, loop.step), following)
         risk = log_risk(params, tried.slopes[-1])
 
         def log_time(share: Array) -> Array:
@@ -306,7 +312,7 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
             params=kept(params, loop.params),
             slope=kept(tried.slopes[-1], loop.slope),
             memory=tried.memory,
-            step=length * growth,
+            step=following,
             num_steps=loop.num_steps + 1,
             num_saved=num_saved,
             stopped=stopped,

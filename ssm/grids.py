@@ -18,7 +18,8 @@ from ssm.config import Config
 LONGEST_AXIS = 1_000_000  # values
 MOST_SIZES = 3
 LARGEST_GRID = 10_000_000  # runs
-COMPILATION = 150_000  # what one costs, in feature columns of one run followed to its end
+COMPILATION = 150_000  # what one costs, in feature columns of one run followed to its end by time
+TERMINAL = 10  # what a run by the loss clock costs beside one by time, at the least
 
 # The field `loss` shares its name with a variable of every Dataset.
 _DIMENSIONS = {"loss": "loss_name"}
@@ -162,7 +163,7 @@ def _number(text: str) -> Any:
     return word
 
 
-def padded_sizes(runs: Counter[int]) -> dict[int, int]:
+def padded_sizes(runs: Counter[int], *, terminal: bool = False) -> dict[int, int]:
     """A few sizes up to which runs of many sizes are padded, so that few shapes are compiled.
 
     At most `MOST_SIZES`, chosen so that the padded columns of all runs and the compilations
@@ -170,10 +171,12 @@ def padded_sizes(runs: Counter[int]) -> dict[int, int]:
 
     Args:
         runs: number of runs by size.
+        terminal: whether they are by the loss clock.
 
     Returns:
         the padded size by size.
     """
+    compilation = COMPILATION / (TERMINAL if terminal else 1)
     sizes = np.array(sorted(runs))
     before = np.concatenate([[0], np.cumsum([runs[n] for n in sizes.tolist()])])
     best, cuts = np.full(len(sizes) + 1, np.inf), []
@@ -183,7 +186,7 @@ def padded_sizes(runs: Counter[int]) -> dict[int, int]:
         cost = best[:-1, None] + (before[None, 1:] - before[:-1, None]) * sizes[None]
         cost = np.where(np.tri(len(sizes), dtype=bool).T, cost, np.inf)
         cuts.append(cost.argmin(axis=0))
-        best = np.concatenate([[np.inf], cost.min(axis=0) + COMPILATION])
+        best = np.concatenate([[np.inf], cost.min(axis=0) + compilation])
         totals.append(best[-1])
     padded, end = {}, len(sizes)
     for group in reversed(range(int(np.argmin(totals)) + 1)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,7 @@ class Plan(NamedTuple):
     """Length of each dimension of a run, the largest of all runs."""
     dtypes: dict[str, str]
     """Type of each variable of a run, in the order they are written."""
-    padded: dict[tuple[Any, ...], dict[int, int]]
+    padded: dict[_Shape, dict[int, int]]
     """What the number of feature columns of a run is padded up to, by shape and number."""
     blocks: tuple[tuple[slice, ...], ...]
     """The chunks of runs."""
@@ -37,11 +37,11 @@ class Plan(NamedTuple):
         """Shape of a variable of one run."""
         return tuple(self.sizes[dim] for dim in results.DIMENSIONS[name])
 
-    def compiled_shape(self, config: Config) -> tuple[int, tuple[Any, ...]]:
+    def compiled_shape(self, config: Config) -> tuple[int, _Shape]:
         """Number of feature columns a run is followed in, and what decides beside it whether two
         runs share a compilation."""
-        signature = _signature(config)
-        return self.padded[signature][config.num_columns], signature
+        shape = _shape(config)
+        return self.padded[shape][config.num_columns], shape
 
 
 def make_plan(grid: Grid, chunk_size: int | None = None) -> Plan:
@@ -52,7 +52,7 @@ def make_plan(grid: Grid, chunk_size: int | None = None) -> Plan:
     if chunk_size is not None:
         chunk_size = checks.integer("chunk_size", chunk_size, 1, 2**31 - 1)
     sizes: dict[str, int] = {"block": len(spectral.BLOCKS)}
-    columns: dict[tuple[Any, ...], collections.Counter[int]] = {}
+    columns: dict[_Shape, collections.Counter[int]] = {}
     kept, precisions = set(), set()
     for run in range(int(np.prod(grid.shape))):
         config = grid.config(run)
@@ -69,7 +69,7 @@ def make_plan(grid: Grid, chunk_size: int | None = None) -> Plan:
             own |= {"part": 3, "factor": 2}
         sizes = sizes | {dim: max(size, sizes.get(dim, 0)) for dim, size in own.items()}
         precisions.add(config.dtype)
-        columns.setdefault(_signature(config), collections.Counter())[config.num_columns] += 1
+        columns.setdefault(_shape(config), collections.Counter())[config.num_columns] += 1
     floats = max(precisions)  # float64 where there are both
     dtypes = {
         name: floats if dtype == "observed" else dtype
@@ -78,8 +78,10 @@ def make_plan(grid: Grid, chunk_size: int | None = None) -> Plan:
         if (name not in results.OPTIONAL or name in kept) and name not in grid.dimensions
     }
     padded = {
-        key: grids.padded_sizes(n) if key[0] == "samples" else {size: size for size in n}
-        for key, n in columns.items()
+        shape: grids.padded_sizes(n, terminal=shape.clock == "loss")
+        if shape.columns == "samples"
+        else {size: size for size in n}
+        for shape, n in columns.items()
     }
     plan = Plan(grid, sizes, dtypes, padded, ())
     size_of_run = sum(8 * int(np.prod(plan.shape(name))) for name in dtypes)
@@ -89,23 +91,43 @@ def make_plan(grid: Grid, chunk_size: int | None = None) -> Plan:
     return plan._replace(blocks=tuple(grids.blocks(grid.shape, chunk)))
 
 
-def _signature(config: Config) -> tuple[Any, ...]:
+class _Shape(NamedTuple):
     """What decides, beside the number of columns, whether two runs share a compilation."""
-    return (
+
+    columns: str
+    num_classes: int
+    feature_dim: int
+    depth: int
+    loss: str
+    clock: str
+    solver: str
+    stops: bool
+    decays: bool
+    keeps: bool
+    """Whether anything is conserved."""
+    num_saves: int
+    save_state: bool
+    geometry: bool
+    dtype: str
+    diagonal: bool
+    """Whether the coupling kernel is, as it is of all columns but coupled samples."""
+
+
+def _shape(config: Config) -> _Shape:
+    return _Shape(
         config.columns,
         config.num_classes,
         config.feature_dim,
-        config.loss,
-        config.num_saves,
-        config.chosen_solver,
-        config.clock,
-        config.stop_margin is None,
         config.depth,
+        config.loss,
+        config.clock,
+        config.chosen_solver,
+        config.stop_margin is not None,
         config.decays,
         config.weight_decay == config.feature_decay,
-        config.dtype,
+        config.num_saves,
         config.save_state,
         config.geometry,
-        # coupled samples have a kernel that is no diagonal
-        config.columns == "samples" and config.coupling == 0,
+        config.dtype,
+        config.columns != "samples" or config.coupling == 0,
     )

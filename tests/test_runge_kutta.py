@@ -32,9 +32,6 @@ def test_the_order_is_two_and_so_is_the_error_estimates():
         step = legendre_step(field, y, field(y), jnp.array(length), y)
         errors.append(np.linalg.norm(step.params - y * jnp.exp(-rates * length)))
         estimates.append(np.linalg.norm(step.error))
-        middle = step.inside(jnp.array(0.5))
-        # the cubic through second-order ends is of their order
-        assert np.linalg.norm(middle - y * jnp.exp(-rates * length / 2)) < 2 * errors[-1] + 1e-6
     for found in (errors, estimates):  # of one step: of third order
         slopes = np.diff(np.log(found)) / np.log(0.5)
         np.testing.assert_allclose(slopes, 3, atol=0.2)
