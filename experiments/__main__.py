@@ -20,7 +20,16 @@ from ssm.checks import refuse
 from ssm.cli import parse
 from ssm.files import replacing
 
-Name = Literal["label_spectrum", "early_training", "imbalance_sweep", "early_stopping", "digits"]
+Name = Literal[
+    "label_spectrum",
+    "early_training",
+    "imbalance_sweep",
+    "early_stopping",
+    "terminal_phase",
+    "collapse",
+    "depth",
+    "digits",
+]
 
 
 @dataclasses.dataclass

@@ -37,8 +37,6 @@ STYLES: dict[str, Any] = {
 WIDTHS = {"ERM": 1.6, "inverse square root": 1.6, "inverse frequency": 1.0}
 MARKERS = dict(zip(geometry.PARTS, "os^", strict=True))
 LAST_SHOWN = 20  # log of flow time
-# Beyond this margin states inside a step are 1e-7 off, those at the end of one are not.
-INSIDE_STEPS = 1e7
 
 
 def draw_phases(path: Path, free: xr.Dataset, shared: xr.Dataset) -> None:
@@ -185,10 +183,9 @@ def draw_cases(
 
 
 def _draw_case(ax: Axes, run: xr.Dataset, color: Any) -> None:
-    """As far as states inside steps can be told apart from the limit, and the end."""
+    """Distance over margin, and the end."""
     margins, distances = run["margin"].values, largest_part(run["seli_distance"]).values
-    known = (margins > 1) & (margins < INSIDE_STEPS)
-    known[-1] = True
+    known = margins > 1
     ax.plot(margins[known], distances[known], color=color, lw=0.6, alpha=0.7)
     ax.plot(margins[-1], distances[-1], "o", color=color, ms=2.5)
 

@@ -27,7 +27,20 @@ _HOMES = {
 }
 
 
-_MODULES = ("losses", "plotting", "reduction", "results", "spectral", "theory", "weights")
+_MODULES = (
+    "exact",
+    "geometry",
+    "losses",
+    "metrics",
+    "plotting",
+    "predictions",
+    "reduction",
+    "regularised",
+    "results",
+    "spectral",
+    "theory",
+    "weights",
+)
 
 
 def __dir__() -> list[str]:

@@ -52,7 +52,8 @@ def test_label_spectrum(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "figures"), [("early_training", 4), ("imbalance_sweep", 3), ("early_stopping", 2)]
+    ("name", "figures"),
+    [("early_training", 4), ("imbalance_sweep", 3), ("early_stopping", 2), ("terminal_phase", 3)],
 )
 def test_a_quick_run_draws_its_figures_and_its_claims_hold(tmp_path, name, figures):
     shares = []
@@ -161,12 +162,16 @@ def test_bad_input_to_the_command_is_one_line_and_exit_code_2(tmp_path, flags):
 @pytest.mark.slow
 def test_the_examples_in_the_readme(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    first, swept, slurm = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    first, terminal, swept, slurm = re.findall(
+        r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S
+    )
     names = {}
     exec(first, names)
     assert "inverse square root {'majority'" in capsys.readouterr().out
     assert (tmp_path / "erm.png").is_file() and (tmp_path / "erm.zarr").is_dir()
     assert len(first.strip().splitlines()) <= 11
+    exec(terminal, names)
+    assert capsys.readouterr().out.count("log t = 1") == 3  # of 10,000
     exec(swept, names)
     assert capsys.readouterr().out.startswith("weight_exponent")
     compile(slurm, "README.md", "exec")
