@@ -7,7 +7,7 @@ reproduce: .venv/installed
 	$(BIN)/python -m experiments
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

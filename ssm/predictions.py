@@ -77,7 +77,7 @@ def automatic_t1(config: Config, problem: Problem) -> float:
 
     By time max_c t_c + 4 / r_c, with t_c the expected learning time at the class growth rate r_c,
     which bound the rates of all modes from below; at other depths than 2 the time to 98 % of the
-    target under the squared loss. Under cross-entropy the cross component slows down once one group
+    target under the squared loss, three times that for random starts of more than two layers. Under cross-entropy the cross component slows down once one group
     is learned, and may need longer. With decay 20 / lam more, lam the least of those that are not 0.
 
     By the loss clock log(k) sum_c (n_c w_c / n) (t_c + 4 / r_c), since a class not yet learned adds
@@ -107,4 +107,6 @@ def _class_times(config: Config, problem: Problem) -> Float[np.ndarray, " k"]:
         share = start * np.sqrt(kappa / p.counts)
         return theory.learning_time(rates, share, config.loss, len(p.counts)) + 4 / rates
     start = np.sqrt(kappa) * start ** (config.depth / 2)  # as many factors of the size of two
-    return exact.deep_learning_time(rates, start, np.sqrt(p.counts), config.depth, kappa, 0.98)
+    times = exact.deep_learning_time(rates, start, np.sqrt(p.counts), config.depth, kappa, 0.98)
+    # beyond two factors a random start stays in the time as a factor, about threefold either way
+    return times * (3 if config.depth > 2 and config.init != "spectral" else 1)

@@ -53,7 +53,14 @@ def test_label_spectrum(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "figures"),
-    [("early_training", 4), ("imbalance_sweep", 3), ("early_stopping", 2), ("terminal_phase", 3)],
+    [
+        ("early_training", 4),
+        ("imbalance_sweep", 3),
+        ("early_stopping", 2),
+        ("terminal_phase", 3),
+        ("collapse", 2),
+        ("depth", 1),
+    ],
 )
 def test_a_quick_run_draws_its_figures_and_its_claims_hold(tmp_path, name, figures):
     shares = []
