@@ -25,7 +25,7 @@ from experiments import collapse_ends
 from experiments.claims import Claim, at_most, noted
 from experiments.collapse_ends import BASE, GROUPS, at_decays, decays
 from experiments.settings import THEORY
-from ssm import plotting, profiles, regularised, sweep
+from ssm import plotting, profiles, regularised, sweep, sweep_plots
 from ssm.problem import make_problem
 
 ENTROPY = dataclasses.replace(BASE, init="collapsed", init_scale=0.3)
@@ -190,7 +190,7 @@ def _draw(path: Path, panels: dict[str, xr.Dataset]) -> None:
             ax.plot(x, threshold.sel(block=minority), **THEORY, label="minorities, predicted")
             ax.set(xscale="log", yscale="log", xlim=borders[0][[0, -1]], ylim=borders[1][[0, -1]])
             ax.set(xlabel="imbalance ratio $R$", title=name)
-            plotting.ratio_ticks(ax.xaxis)
+            sweep_plots.ratio_ticks(ax.xaxis)
         title = f"weights $1$, $w_B$; $R = {ENTROPY.imbalance_ratio:g}$"
         axes[-1].set(xlabel="minority weight $w_B$", title=title)
         axes[0].set_ylabel(r"regularisation $\lambda_Z = \sqrt{\lambda_W \lambda_H}$")

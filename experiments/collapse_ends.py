@@ -19,7 +19,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from experiments.claims import Claim, at_most, close, noted
-from ssm import Config, exact, plotting, profiles, regularised, spectral, sweep
+from ssm import Config, exact, plotting, profiles, regularised, spectral, sweep, sweep_plots
 from ssm.problem import Problem, make_problem
 
 BASE = Config(
@@ -187,7 +187,7 @@ def _draw(path: Path, ends: xr.DataArray, small: xr.DataArray) -> None:
                     ax.plot(pulls, own.sel(block=block), "o", **mark, label=block)
                     ax.plot(fine, curve, "--", color=color, lw=1)
                 ax.set(xscale="log", ylim=(-0.05, 1.05), title=f"{depth} factors, {name}")
-                plotting.ratio_ticks(ax.xaxis)
+                sweep_plots.ratio_ticks(ax.xaxis)
         mark = {"marker": "x", "ls": "", "color": "black", "ms": 3}
         axes[1, 0].plot(pulls, small.sel(depth=3), **mark)
         keys = axes[0, 0]

@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 
 from experiments.claims import Claim, ascending, at_most, close, noted
 from experiments.settings import BASE, FLOW_TIME, THEORY
-from ssm import Config, exact, plotting, profiles, spectral, sweep, theory
+from ssm import Config, exact, plotting, profiles, spectral, sweep, sweep_plots, theory
 from ssm.problem import make_problem
 
 SPECTRAL = dataclasses.replace(
@@ -331,8 +331,8 @@ def _draw_over_ratios(ax: Axes, over_ratios: xr.Dataset) -> None:
     ax.plot(ratios, ratios**0.5, color="0.8", lw=0.8, zorder=0, label=r"$\sqrt{R}$")
     ax.set(xscale="log", yscale="log", xlabel="imbalance ratio $R$")
     ax.set_ylabel("minority / majority\nlearning time")
-    plotting.ratio_ticks(ax.xaxis)
-    plotting.ratio_ticks(ax.yaxis)
+    sweep_plots.ratio_ticks(ax.xaxis)
+    sweep_plots.ratio_ticks(ax.yaxis)
     ax.legend(loc="upper left", labelspacing=0.25)
 
 

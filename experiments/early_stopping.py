@@ -33,7 +33,7 @@ from experiments.settings import (
     LOSSES,
     THEORY,
 )
-from ssm import Config, plotting, predictions, profiles, sweep
+from ssm import Config, plotting, predictions, profiles, sweep, sweep_plots
 from ssm.config import Loss
 from ssm.problem import make_problem
 
@@ -305,7 +305,7 @@ def _draw_windows(path: Path, pairs: Pairs) -> None:
         _draw_lengths(axes[2], pairs)
         for ax in axes:
             ax.set(xscale="log", xlabel="imbalance ratio $R$")
-            plotting.ratio_ticks(ax.xaxis)
+            sweep_plots.ratio_ticks(ax.xaxis)
     plotting.save_figure(figure, path)
 
 

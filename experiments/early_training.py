@@ -29,7 +29,7 @@ from experiments.settings import (
     THEORY,
     WEIGHTINGS,
 )
-from ssm import Config, plotting, predictions, simulate, spectral, sweep, theory
+from ssm import Config, plotting, predictions, simulate, spectral, sweep, sweep_plots, theory
 from ssm.columns import make_columns
 from ssm.config import Loss
 from ssm.metrics import group_mean
@@ -91,7 +91,7 @@ def _ratios(
         expected = runs["predicted_learning_time"].isel(seed=0)
         found[loss] = xr.Dataset(
             {
-                "measured": plotting.ratio_of_learning_times(runs).mean("seed", skipna=False),
+                "measured": sweep_plots.ratio_of_learning_times(runs).mean("seed", skipna=False),
                 "predicted": expected.isel(component=-1) / expected.isel(component=0),
             }
         )

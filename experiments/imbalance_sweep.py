@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from experiments.claims import Claim, ascending, at_least, at_most, noted
 from experiments.settings import BASE, FEATURES, LAWS, LOSSES, THEORY
-from ssm import plotting, profiles, sweep, theory
+from ssm import plotting, profiles, sweep, sweep_plots, theory
 from ssm.config import Loss
 
 RATIOS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -103,7 +103,7 @@ def learning_times(
         **changes,
     )
     runs = sweep(axes, base, progress=lambda done, total: report(done / total))
-    measured, expected = plotting.ratio_of_learning_times(runs), runs["predicted_learning_time"]
+    measured, expected = sweep_plots.ratio_of_learning_times(runs), runs["predicted_learning_time"]
     majority, minority = (
         expected.where(runs["component_block"] == group).mean("component")
         for group in (profiles.MAJORITY, profiles.MINORITY)
@@ -257,8 +257,8 @@ def _draw_laws(path: Path, main: dict[Loss, xr.Dataset]) -> None:
                 ax.plot([], [], "s", color=color, label=f"$g = {g:g}$")
             ax.set(xscale="log", yscale="log", xlabel="imbalance ratio $R$")
             ax.set_title(f"{features} features")
-            plotting.ratio_ticks(ax.xaxis)
-            plotting.ratio_ticks(ax.yaxis)
+            sweep_plots.ratio_ticks(ax.xaxis)
+            sweep_plots.ratio_ticks(ax.yaxis)
         axes[0].set_ylabel("minority / majority\nlearning time")
         axes[0].plot([], [], "o", color="0.4", mfc="none", label="squared")
         axes[0].plot([], [], "x", color="0.4", label="cross-entropy")
@@ -277,7 +277,7 @@ def _draw_heat_maps(path: Path, main: xr.Dataset) -> None:
     measured = main["measured"]
     ratios, exponents = (measured[n].values for n in ("imbalance_ratio", "weight_exponent"))
     names = {0.0: "free features", MIDDLE: f"coupling {MIDDLE:g}", 1.0: "shared features"}
-    norm = plotting.balance_norm(np.array([100.0]))  # beyond it the colour stays
+    norm = sweep_plots.balance_norm(np.array([100.0]))  # beyond it the colour stays
     with plotting.style():
         figure = Figure(figsize=(plotting.PAGE_WIDTH, 2.7))
         axes = figure.subplots(1, len(names), sharey=True)
@@ -287,7 +287,7 @@ def _draw_heat_maps(path: Path, main: xr.Dataset) -> None:
                 np.exp(_edges(np.log(ratios))),
                 _edges(exponents),
                 own.values,
-                cmap=plotting.balance_colors(),
+                cmap=sweep_plots.balance_colors(),
                 norm=norm,
             )
             ax.plot(
@@ -307,14 +307,14 @@ def _draw_heat_maps(path: Path, main: xr.Dataset) -> None:
                 label="predicted, $g^*$",
             )
             ax.set(xscale="log", xlabel="imbalance ratio $R$", title=name)
-            plotting.ratio_ticks(ax.xaxis)
+            sweep_plots.ratio_ticks(ax.xaxis)
         axes[0].set_ylabel("weight exponent $g$")
         handles = axes[0].get_legend_handles_labels()
         figure.legend(*handles, loc="outside upper center", ncols=2)
         bar = figure.colorbar(
             image, ax=axes, extend="both", label="minority / majority\nlearning time"
         )
-        plotting.ratio_ticks(bar.ax.yaxis)
+        sweep_plots.ratio_ticks(bar.ax.yaxis)
     plotting.save_figure(figure, path)
 
 

@@ -38,6 +38,7 @@ _MODULES = (
     "regularised",
     "results",
     "spectral",
+    "sweep_plots",
     "theory",
     "weights",
 )

@@ -137,10 +137,19 @@ class Plot:
     store: tyro.conf.Positional[Path]
     """A store written by `ssm run`, `ssm sweep` or `ssm track`."""
     kind: (
-        Literal["blocks", "classes", "accuracy", "loss", "singular_values", "heatmap", "curves"]
+        Literal[
+            "blocks",
+            "classes",
+            "accuracy",
+            "loss",
+            "singular_values",
+            "geometry",
+            "heatmap",
+            "curves",
+        ]
         | None
     ) = None
-    """What to draw: over time, and for a sweep a `heatmap` over two axes of the ratio of learning
+    """What to draw: over time (`geometry`: distances over the margin), and for a sweep a `heatmap` over two axes of the ratio of learning
     times, or `curves` for each value of one axis. Left out: `blocks`, for a sweep `curves`."""
     axes: tuple[str, ...] = ()
     """Axes of a sweep, two for `heatmap`, one for `curves`. Left out: the first that will do."""
@@ -245,10 +254,10 @@ def _one_line(box: str) -> str:
 
 def _held(dataset: xr.Dataset, held: str) -> xr.Dataset:
     """A sweep at one value of one axis, FIELD=VALUE."""
-    from ssm import plotting
+    from ssm import sweep_plots
 
     name, _, value = held.partition("=")
-    axes = plotting.sweep_axes(dataset) if "sweep" in dataset.attrs else ()
+    axes = sweep_plots.sweep_axes(dataset) if "sweep" in dataset.attrs else ()
     if name not in axes:
         raise refuse("at", held, f"FIELD=VALUE with an axis of the sweep ({', '.join(axes)})")
     values = dataset[name].values

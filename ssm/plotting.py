@@ -12,17 +12,11 @@ import matplotlib
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, LogNorm, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
-from ssm import checks, metrics, profiles
+from ssm import checks, metrics, profiles, sweep_plots
 from ssm.files import check_output, replacing
-
-# Okabe and Ito's colour-blind-safe palette
-COLORS = {profiles.MAJORITY: "#0072B2", "cross": "#7F7F7F", profiles.MINORITY: "#D55E00"}
-COLUMN_WIDTH, PAGE_WIDTH = 3.5, 7.2  # inches
+from ssm.palette import COLORS, COLUMN_WIDTH, PAGE_WIDTH, PARTS
 
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
@@ -73,6 +67,13 @@ def _time_axis(dataset: xr.Dataset, axes: Axes) -> None:
         axes.set(xscale="log", xlim=dataset["time"].values[[1, -1]])
 
 
+def _strength_axis(axes: Axes, label: str) -> None:
+    """Label an axis of strengths; logarithmic where they have run away, as in the terminal phase."""
+    axes.set_ylabel(label)
+    if (highest := axes.get_ylim()[1]) > 100:
+        axes.set(yscale="log", ylim=(1e-3, highest))
+
+
 def plot_blocks(dataset: xr.Dataset, axes: Axes, *, components: bool = True) -> None:
     """Share of its target learned by each block (mean, bold) and each component (thin) over time.
 
@@ -95,7 +96,7 @@ def plot_blocks(dataset: xr.Dataset, axes: Axes, *, components: bool = True) -> 
     if dotted:
         axes.plot([], [], color="0.3", lw=0.8, ls=":", label=dotted)
     _time_axis(dataset, axes)
-    axes.set_ylabel("strength / target")
+    _strength_axis(axes, "strength / target")
     axes.legend(title="block")
 
 
@@ -104,7 +105,7 @@ def plot_classes(dataset: xr.Dataset, axes: Axes) -> None:
     _by_class(dataset, axes, "class_strength")
     axes.axhline(1, color="0.8", lw=0.6, zorder=0)
     _time_axis(dataset, axes)
-    axes.set_ylabel("class strength")
+    _strength_axis(axes, "class strength")
 
 
 def plot_accuracy(dataset: xr.Dataset, axes: Axes) -> None:
@@ -155,178 +156,43 @@ def _by_class(dataset: xr.Dataset, axes: Axes, name: str, *, mean: bool = False)
     axes.legend()
 
 
+def plot_geometry(dataset: xr.Dataset, axes: Axes) -> None:
+    """Distances of W, H and Z to SELI (solid) and to the simplex ETF (dotted), over the least margin
+    of a sample; over time where margins were not observed."""
+    margins = dataset.get("margin")
+    for part, color in PARTS.items():
+        for name, line in (("seli_distance", "-"), ("etf_distance", ":")):
+            values = dataset[name].sel(part=part)
+            label = f"${part}$" if line == "-" else None
+            axes.plot(
+                dataset["time"] if margins is None else margins,
+                values,
+                line,
+                color=color,
+                label=label,
+            )
+    axes.plot([], [], "-", color="0.3", label="to SELI")
+    axes.plot([], [], ":", color="0.3", label="to simplex ETF")
+    _time_axis(dataset, axes)
+    if margins is not None:  # negative until all samples are classified right
+        axes.set(xscale="log", xlabel="least margin of a sample")
+        axes.set_xlim(max(float(margins.max()) * 1e-9, 0.1), None)
+    axes.set(ylabel="distance, both sides normalised", yscale="log")
+    axes.legend(ncols=2)
+
+
 KINDS: dict[str, Callable[[xr.Dataset, Axes], None]] = {
     "blocks": plot_blocks,
     "classes": plot_classes,
     "accuracy": plot_accuracy,
     "loss": plot_loss,
     "singular_values": plot_singular_values,
+    "geometry": plot_geometry,
 }
-
-
-def sweep_axes(dataset: xr.Dataset) -> tuple[str, ...]:
-    """Axes of a sweep's Dataset, in its order; none for that of a single run."""
-    return tuple(map(str, dataset["status"].dims)) if "status" in dataset else ()
-
-
-def balance_colors() -> LinearSegmentedColormap:
-    """Diverging colours for a minority over majority ratio of learning times: vermilion where the
-    minority is first, near white at 1, blue where the majority is."""
-    ends = [COLORS[profiles.MINORITY], "#F7F7F7", COLORS[profiles.MAJORITY]]
-    return LinearSegmentedColormap.from_list("balance", ends)
-
-
-def balance_norm(ratios: np.ndarray) -> LogNorm:
-    """Logarithmic scale centred at 1 that holds all finite `ratios`."""
-    finite = ratios[np.isfinite(ratios)]
-    largest = np.exp(np.abs(np.log(finite)).max(initial=np.log(1.1)))
-    return LogNorm(1 / largest, largest)
-
-
-def ratio_of_learning_times(dataset: xr.Dataset) -> xr.DataArray:
-    """Minority over majority block learning time of each run, NaN where either is not reached."""
-    times = dataset["block_learning_time"]
-    majority, minority = (
-        times.sel(block=group, drop=True).where(lambda t: t > 0)
-        for group in (profiles.MAJORITY, profiles.MINORITY)
-    )
-    return minority / majority
-
-
-def plot_heatmap(dataset: xr.Dataset, drawing: Figure, names: tuple[str, ...]) -> None:
-    """Minority over majority learning time of a sweep over two of its axes, the first of `names`
-    along x: the geometric mean over all other axes.
-
-    Runs in which either block was not learned are left out of the mean; a cell without any other
-    is grey and crossed.
-    """
-    x, y = names
-    ratio = ratio_of_learning_times(dataset)
-    others = [dim for dim in ratio.dims if dim not in names]
-    logs = ratio.copy(data=np.log(ratio.values)).mean(others).sortby([x, y]).transpose(y, x)
-    cells = logs.copy(data=np.exp(logs.values))
-    axes = drawing.subplots()
-    axes.set_facecolor("0.85")
-    values = np.ma.masked_invalid(cells.values)
-    image = axes.pcolormesh(values, cmap=balance_colors(), norm=balance_norm(cells.values))
-    rows, columns = np.nonzero(values.mask & np.ones(values.shape, dtype=bool))
-    axes.plot(columns + 0.5, rows + 0.5, "x", color="0.4", ms=5)
-    for axis, name in ((axes.xaxis, x), (axes.yaxis, y)):
-        numbers = cells[name].values
-        shown = _some(len(numbers), 8)
-        axis.set_ticks(shown + 0.5, [f"{numbers[i]:g}" for i in shown])
-        axis.set_label_text(_title(name))
-    bar = drawing.colorbar(image, ax=axes, label="minority / majority learning time")
-    ratio_ticks(bar.ax.yaxis)
-
-
-def ratio_ticks(axis: Any) -> None:
-    """Tick a logarithmic axis of ratios by plain numbers: 0.1, 0.3, 1, 3, 10, ..., closer where it
-    spans less than a factor of ten."""
-    low, high = sorted(axis.get_view_interval())
-    if high / low >= 10:
-        axis.set_major_locator(LogLocator(subs=(1, 3) if high / low < 1e4 else (1,)))
-    else:
-        steps = [0.4, 0.5, 0.6, 0.8, 1, 1.25, 1.5, 2, 2.5]
-        axis.set_major_locator(FixedLocator([step for step in steps if low <= step <= high]))
-    axis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}"))
-    axis.set_minor_formatter(NullFormatter())
-    axis.set_tick_params(which="minor", length=0)
-
-
-def plot_curves(dataset: xr.Dataset, drawing: Figure, names: tuple[str, ...]) -> None:
-    """Share of their targets learned by the majority and the minority block over flow time, a curve
-    for each value of one axis, light to dark.
-
-    Lines are medians over seeds, bands go from the least to the greatest; both as far as the
-    shortest of these runs. Other axes stand at their first value, which is said; pick another by
-    `dataset.sel`. Time is logarithmic where the lengths of runs differ more than
-    tenfold, or where the runs were observed so.
-    """
-    (name,) = names
-    others = [dim for dim in sweep_axes(dataset) if dim not in (name, "seed")]
-    dataset = dataset.sortby(name).isel(dict.fromkeys(others, 0))
-    fixed = [f"{_title(dim)} = {dataset[dim].item()}" for dim in others]
-    times = dataset["time" if "time" in dataset.coords else "flow_time"]
-    share = dataset["block_strength"] / dataset["block_target"]
-    times, share = xr.broadcast(times, share.transpose("block", name, ..., "time"))
-    share = share.transpose("block", name, ..., "time")
-    times = times.transpose(*share.dims)
-    count, length = share.sizes[name], share.sizes["time"]
-    panels = drawing.subplots(1, 2, sharey=True, sharex=True)
-    starts, ends = [], []
-    for axes, group in zip(panels, (profiles.MAJORITY, profiles.MINORITY), strict=True):
-        own_times, own = (array.sel(block=group).values for array in (times, share))
-        for i, color in enumerate(_shades(COLORS[group], count)):
-            grid, values = _on_one_grid(
-                own_times[i].reshape(-1, length), own[i].reshape(-1, length)
-            )
-            starts.append(grid[grid > 0].min(initial=np.inf))
-            ends.append(grid[-1])
-            axes.plot(grid, _over_runs(np.nanmedian, values), color=color)
-            low, high = (_over_runs(extreme, values) for extreme in (np.nanmin, np.nanmax))
-            axes.fill_between(grid, low, high, color=color, alpha=0.2, lw=0)
-        axes.axhline(1, color="0.8", lw=0.6, zorder=0)
-        axes.set(title=f"{group} block", xlabel=times.attrs.get("description", "time"))
-        if not np.isfinite(own).any():
-            axes.text(0.5, 0.5, "no such block", transform=axes.transAxes, ha="center", color="0.4")
-    spaced = '"save_spacing": "log"' in dataset.attrs.get("sweep", "")
-    if spaced or max(ends) > 10 * min(ends):
-        first = min(starts) if spaced else max(min(starts), min(ends) / 100)
-        panels[0].set(xscale="log", xlim=(first, max(ends)))
-    panels[0].set_ylabel("share of target learned")
-    if fixed:
-        drawing.suptitle(", ".join(fixed), fontsize=7)
-    shown, greys = _some(count, 8), _shades("0.45", count)
-    handles = [Line2D([], [], color=greys[i], label=f"{dataset[name].values[i]:g}") for i in shown]
-    drawing.legend(handles=handles, title=_title(name), loc="outside right upper")
-
-
-def _on_one_grid(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Runs (run, time) at the times of the shortest of them: times (t,) and values (run, t)."""
-    shortest = times[np.nanmax(times, axis=1).argmin()]
-    grid = shortest[np.isfinite(shortest)]
-    exist = np.isfinite(times)
-    return grid, np.stack(
-        [np.interp(grid, t[e], v[e]) for t, v, e in zip(times, values, exist, strict=True)]
-    )
-
-
-def _over_runs(statistic: Callable[..., Any], values: np.ndarray) -> np.ndarray:
-    """A statistic over runs (run, time) that leaves NaN out: (time,), NaN where no run has any."""
-    result, some = np.full(values.shape[1], np.nan), np.isfinite(values).any(axis=0)
-    if some.any():
-        result[some] = statistic(values[:, some], axis=0)
-    return result
-
-
-def _shades(color: str, count: int) -> list[Any]:
-    """`count` shades of a colour, light to dark; itself if it is the only one."""
-    own = np.array(to_rgb(color))
-    stops = np.stack([0.35 * own + 0.65, own, 0.55 * own])
-    places = np.linspace(0, 2, count) if count > 1 else np.ones(1)
-    return list(np.stack([np.interp(places, range(3), part) for part in stops.T], axis=1))
-
-
-def _some(count: int, most: int) -> np.ndarray:
-    """At most about `most` of the numbers below `count`, evenly spaced from 0."""
-    return np.arange(0, count, -(-count // most))
-
-
-def _title(name: str) -> str:
-    """An axis's name as words."""
-    return name.replace("_", " ")
-
-
-SWEEP_KINDS: dict[str, Callable[[xr.Dataset, Figure, tuple[str, ...]], None]] = {
-    "heatmap": plot_heatmap,
-    "curves": plot_curves,
-}
-_NUM_AXES = {"heatmap": 2, "curves": 1}
 
 
 def figure(dataset: xr.Dataset, kind: str, axes: Sequence[str] = ()) -> Figure:
-    """One figure of the given kind: a key of `KINDS` for a run, of `SWEEP_KINDS` for a sweep.
+    """One figure of the given kind: a key of `KINDS` for a run, of `sweep_plots.KINDS` for a sweep.
 
     Args:
         dataset: a run, tracked logits or a sweep.
@@ -338,8 +204,8 @@ def figure(dataset: xr.Dataset, kind: str, axes: Sequence[str] = ()) -> Figure:
         ssm.InputError: an unknown kind, one whose variables the Dataset lacks or that is not for
             it, axes that are unknown, not numeric, too few or too many.
     """
-    checks.choice("kind", kind, [*KINDS, *SWEEP_KINDS])
-    found = sweep_axes(dataset)
+    checks.choice("kind", kind, [*KINDS, *sweep_plots.KINDS])
+    found = sweep_plots.sweep_axes(dataset)
     if found:
         return _sweep_figure(dataset, kind, _chosen_axes(dataset, kind, found, axes))
     if kind not in KINDS:
@@ -350,6 +216,8 @@ def figure(dataset: xr.Dataset, kind: str, axes: Sequence[str] = ()) -> Figure:
         raise checks.refuse(
             "kind", kind, "another kind: tracked logits do not say what they were trained on"
         )
+    if kind == "geometry" and "seli_distance" not in dataset:
+        raise checks.refuse("kind", kind, "another kind: the run was not made with geometry=True")
     with style():
         drawing = Figure(figsize=(COLUMN_WIDTH, 2.6))
         KINDS[kind](dataset, drawing.subplots())
@@ -359,7 +227,7 @@ def figure(dataset: xr.Dataset, kind: str, axes: Sequence[str] = ()) -> Figure:
 def _sweep_figure(dataset: xr.Dataset, kind: str, names: tuple[str, ...]) -> Figure:
     with style():
         drawing = Figure(figsize=(COLUMN_WIDTH if kind == "heatmap" else PAGE_WIDTH, 2.6))
-        SWEEP_KINDS[kind](dataset, drawing, names)
+        sweep_plots.KINDS[kind](dataset, drawing, names)
     return drawing
 
 
@@ -367,10 +235,12 @@ def _chosen_axes(
     dataset: xr.Dataset, kind: str, found: tuple[str, ...], asked: Sequence[str]
 ) -> tuple[str, ...]:
     """The axes a sweep is drawn over, checked."""
-    if kind not in SWEEP_KINDS:
-        raise checks.refuse("kind", kind, "one of " + ", ".join(SWEEP_KINDS) + ": this is a sweep")
+    if kind not in sweep_plots.KINDS:
+        raise checks.refuse(
+            "kind", kind, "one of " + ", ".join(sweep_plots.KINDS) + ": this is a sweep"
+        )
     numeric = [name for name in found if dataset[name].dtype.kind in "iuf"]
-    count = _NUM_AXES[kind]
+    count = sweep_plots.NUM_AXES[kind]
     what = f"{count} of the sweep's numeric axes, here {', '.join(numeric) or 'none'}"
     names = checks.items("axes", asked, what) or sorted(numeric, key="seed".__eq__)[:count]
     if len(names) != count or len(set(names)) != count or not set(names) <= set(numeric):

@@ -95,11 +95,11 @@ def test_missing_file_is_refused_by_name(write, name):
         idx(PIXELS)[:-1],
         idx(PIXELS) + b"\0",
         struct.pack(">4BIII", 0, 0, 8, 3, *[2**32 - 1] * 3),  # a header that promises 2^96 bytes
-        gzip.compress(idx(PIXELS))[:-9],
-        gzip.compress(idx(PIXELS))[:5],
-        gzip.compress(idx(PIXELS))[:-8] + bytes(8),
-        gzip.compress(idx(PIXELS))[:10] + b"\xff" * 40,
-        gzip.compress(b"not IDX"),
+        gzip.compress(idx(PIXELS), mtime=0)[:-9],
+        gzip.compress(idx(PIXELS), mtime=0)[:5],
+        gzip.compress(idx(PIXELS), mtime=0)[:-8] + bytes(8),
+        gzip.compress(idx(PIXELS), mtime=0)[:10] + b"\xff" * 40,
+        gzip.compress(b"not IDX", mtime=0),
     ],
 )
 def test_malformed_images_are_refused_by_name(write, content):

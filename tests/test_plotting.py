@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import ssm
-from ssm import plotting
+from ssm import plotting, sweep_plots
 
 GRID = {"imbalance_ratio": [1, 3], "weight_exponent": [0, 0.5, 1], "seed": range(2)}
 
@@ -21,13 +21,14 @@ def sweep(tiny):
     "profile", [{}, {"imbalance_ratio": 1.0}, {"profile": "custom", "counts": (3, 3, 3, 3)}]
 )
 def test_every_kind_draws_every_profile(run, tmp_path, kind, profile):
-    figure = plotting.figure(run(loss="squared", **profile), kind)
+    profile = profile | {"loss": "squared", "geometry": kind == "geometry"}
+    figure = plotting.figure(run(**profile), kind)
     (axes,) = figure.axes
     assert axes.get_xlabel() and axes.get_ylabel() and axes.get_legend()
     path = tmp_path / "figure.png"
     plotting.save_figure(figure, path)
     first = path.read_bytes()
-    plotting.save_figure(plotting.figure(run(loss="squared", **profile), kind), path)
+    plotting.save_figure(plotting.figure(run(**profile), kind), path)
     assert path.read_bytes() == first and len(first) > 5000
 
 
@@ -50,16 +51,31 @@ def test_tracked_logits_have_no_loss_to_draw(rng):
         plotting.figure(ds, "loss")
     with pytest.raises(ssm.InputError, match="kind='pie': must be one of blocks"):
         plotting.figure(ds, "pie")
-    for kind in set(plotting.KINDS) - {"loss"}:
+    with pytest.raises(ssm.InputError, match="kind='geometry'"):
+        plotting.figure(ds, "geometry")
+    for kind in set(plotting.KINDS) - {"loss", "geometry"}:
         plotting.figure(ds, kind)
 
 
 def test_a_failed_run_can_be_drawn(run, tmp_path):
-    for kind in plotting.KINDS:
+    for kind in set(plotting.KINDS) - {"geometry"}:
         plotting.save_figure(plotting.figure(run(max_steps=20), kind), tmp_path / f"{kind}.png")
 
 
-@pytest.mark.parametrize("kind", plotting.SWEEP_KINDS)
+def test_a_terminal_run_is_drawn_over_its_margin(run, tmp_path):
+    """Every kind draws a run that ended before its time, at a loss of 0."""
+    ds = run(
+        clock="loss", stop_margin=1e5, num_saves=100, geometry=True, rtol=1e-4, init="collapsed"
+    )
+    for kind in plotting.KINDS:
+        plotting.save_figure(plotting.figure(ds, kind), tmp_path / f"{kind}.png")
+    (axes,) = plotting.figure(ds, "geometry").axes
+    drawn = [line for line in axes.lines if len(line.get_xdata())]
+    np.testing.assert_array_equal(drawn[0].get_xdata(), ds["margin"])
+    np.testing.assert_array_equal(drawn[0].get_ydata(), ds["seli_distance"].sel(part="W"))
+
+
+@pytest.mark.parametrize("kind", sweep_plots.KINDS)
 @pytest.mark.parametrize(
     ("grid", "changes"),
     [
@@ -85,7 +101,7 @@ def test_every_sweep_kind_draws_every_sweep(tiny, tmp_path, kind, grid, changes)
 
 def test_a_stored_sweep_is_drawn_like_one_in_memory(sweep, tiny, tmp_path):
     stored = ssm.sweep(GRID, tiny(loss="squared"), store=tmp_path / "sweep.zarr")
-    for kind in plotting.SWEEP_KINDS:
+    for kind in sweep_plots.KINDS:
         for name, ds in (("memory", sweep), ("store", stored)):
             plotting.save_figure(plotting.figure(ds, kind), tmp_path / f"{kind}-{name}.png")
         first, second = (tmp_path / f"{kind}-{name}.png" for name in ("memory", "store"))
@@ -165,7 +181,7 @@ def test_what_a_sweep_cannot_be_drawn_as(sweep, kind, axes, message):
 
 
 def test_what_a_run_and_words_cannot_be_drawn_as(run, tiny):
-    for kind in plotting.SWEEP_KINDS:
+    for kind in sweep_plots.KINDS:
         with pytest.raises(ssm.InputError, match=f"kind='{kind}': must be one of blocks"):
             plotting.figure(run(loss="squared"), kind)
     with pytest.raises(ssm.InputError, match=r"axes=.'seed',.: must be left out"):

@@ -44,6 +44,8 @@ ORDER = [
     "plans",
     "computing",
     "sweeping",
+    "palette",
+    "sweep_plots",
     "plotting",
     "cli",
 ]
