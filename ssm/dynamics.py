@@ -284,8 +284,9 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
                 stamp = jnp.stack([time, log_time(jnp.ones_like(time))])
                 return i + 1, _put(saved, i, observe(params, time)), saved_times.at[:, i].set(stamp)
 
+            new = saved_times[0, num_saved - 1] < time
             num_saved, saved, saved_times = jax.lax.cond(
-                stopped & (num_saved < len(times)),
+                stopped & new & (num_saved < len(times)),
                 save_end,
                 lambda carry: carry,
                 (num_saved, saved, saved_times),

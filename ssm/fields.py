@@ -126,7 +126,7 @@ class Field(eqx.Module):
 
 
 def log_time_after(
-    before: Array, length: Array, low: Float[Array, 2], high: Float[Array, 2], share: Array
+    before: Array, length: Array, low: Float[Array, " 2"], high: Float[Array, " 2"], share: Array
 ) -> Array:
     """log of flow time at a share of a step by the loss clock: t grows by the integral of 1 / L,
     with log L the cubic through its values and slopes at both ends, `low` and `high`.

@@ -77,13 +77,15 @@ def automatic_t1(config: Config, problem: Problem) -> float:
 
     By time max_c t_c + 4 / r_c, with t_c the expected learning time at the class growth rate r_c,
     which bound the rates of all modes from below; at other depths than 2 the time to 98 % of the
-    target under the squared loss, three times that for random starts of more than two layers. Under cross-entropy the cross component slows down once one group
-    is learned, and may need longer. With decay 20 / lam more, lam the least of those that are not 0.
+    target under the squared loss, three times that for random starts of more than two layers. Under
+    cross-entropy the cross component slows down once one group is learned, and may need longer. With
+    decay 20 / lam more, lam the least of those that are not 0.
 
     By the loss clock log(k) sum_c (n_c w_c / n) (t_c + 4 / r_c), since a class not yet learned adds
-    about log(k) n_c w_c / n to L; and then (N / 2) log(1 + margin), N the sum of the singular values
-    of the label matrix: in the SELI direction a margin M has |W|^2 + |H|^2 = 2 M N, and d(|W|^2 +
-    |H|^2)/d tau = 4 M.
+    about log(k) n_c w_c / n to L; and then what a margin M takes in the direction of the label
+    matrix, s_j its singular values: L layers have the squared norm L sum_j (M s_j)^(2/L), which
+    grows by 2 L M, so tau is sum_j s_j^(2/L) (1 - M^(2/L - 1)) / (L - 2), for two layers sum_j s_j
+    log(M) / 2; of 1 + margin, since the early phase ends at a margin of about 0.
     """
     p, times = problem, _class_times(config, problem)
     if config.clock == "time":
@@ -94,9 +96,11 @@ def automatic_t1(config: Config, problem: Problem) -> float:
     target = spectral.label_spectrum(
         p.counts, 1 / kappa, class_groups=p.class_groups, kernel_eigenvalues=kappa
     ).singular_values
-    margin = 1e3 if config.stop_margin is None else config.stop_margin
+    margin, depth = 1e3 if config.stop_margin is None else config.stop_margin, config.depth
     early = np.log(len(p.counts)) * np.sum(risk_shares * times)
-    return float(early + target.sum() / 2 * np.log1p(margin))
+    power = 2 / depth - 1
+    grown = np.log1p(margin) / 2 if depth == 2 else ((1 + margin) ** power - 1) / (2 - depth)
+    return float(early + (target ** (2 / depth)).sum() * grown)
 
 
 def _class_times(config: Config, problem: Problem) -> Float[np.ndarray, " k"]:

@@ -140,7 +140,8 @@ def simulate(config: Config, progress: Callable[[float], None] | None = None) ->
     """Run the small-scale model once.
 
     Gradient flow dW/dt = -G H^T, dH/dt = -W^T G K on L = (1/n) sum_i w_{y_i} l(z_i, y_i), Z = W H,
-    from the start and to the time that `config` names. A run that fails (out of steps, step too
+    or with more layers, decay and by another clock (`ssm.fields`), from the start and to the time or
+    margin that `config` names. A run that fails (out of steps, step too
     small, not finite) returns a Dataset too, with that status and NaN for what it did not reach.
 
     Args:
@@ -153,7 +154,10 @@ def simulate(config: Config, progress: Callable[[float], None] | None = None) ->
         feature_dim + 1), `class_strength`; by component `strength`; by block `block_strength`; by
         mode `singular_value`; `W` and `H` when asked for. `learning_time`, `class_learning_time`,
         `block_learning_time` (when half of the target is reached, NaN where it is not) and
-        `predicted_learning_time`. Coordinates hold each class's count, weight and group, and each
+        `predicted_learning_time`. By the loss clock, with `stop_margin` or `geometry`, cross-entropy
+        has `log_loss` and `margin` too, by the loss clock `log_time`, the logarithm of flow time;
+        with `geometry` there are `seli_distance`, `etf_distance`, `nc1`, `nc2_norms`, `nc2_angles`,
+        `nc2_distance`, `nc3` and `nc4`; with decay `objective`. Coordinates hold each class's count, weight and group, and each
         component's and block's target. The attributes hold the Config as JSON, the `status`, and
         the origin. Each variable's own attributes say what it is.
     """

@@ -49,6 +49,16 @@ def test_run_show_plot(command, run, tmp_path):
     assert code == 0 and (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_a_terminal_run_from_the_shell(command, run, tmp_path):
+    line = f"run {TINY_FLAGS} --clock loss --stop-margin 20 --geometry --solver rkl2 --out end.zarr"
+    code, shown, err = command(line)
+    assert code == 0 and "margin reached after" in shown and "to SELI  W " in shown and not err
+    expected = run(clock="loss", stop_margin=20.0, geometry=True, solver="rkl2")
+    xr.testing.assert_equal(ssm.load(tmp_path / "end.zarr"), expected)
+    code, out, _ = command("plot end.zarr --kind geometry")
+    assert code == 0 and (tmp_path / out.strip()).is_file()
+
+
 def test_sweep_show_plot(command, tiny, tmp_path):
     grid = "--grid imbalance-ratio=1,4 --grid weight_exponent=0:1:3 --grid seed=0..1"
     line = f"sweep {TINY_FLAGS} --loss squared {grid} --out mine.zarr"
@@ -121,6 +131,15 @@ BAD = [
     ("plot taken --out figure.txt", "out='figure.txt': must be a path ending in .png"),
     ("plot taken --out taken", "out='taken': must be"),
     ("run --num-classes 2.5", "'2.5'; see ssm run --help"),
+    ("run --clock loss --loss squared", "clock='loss': must be time under the squared loss"),
+    ("run --clock loss --weight-decay 0.1", "clock='loss': must be time with weight or feature"),
+    ("run --depth 1", "feature_dim=16: must be num_classes, 10, at depth=1"),
+    ("run --depth 3 --geometry", "geometry=True: must be False unless depth is 2, not 3"),
+    (
+        "sweep --grid depth=1,2 --grid feature_dim=10 --weight-decay 0.1",
+        "weight_decay=0.1: must be 0 at depth=1, which has no classifier to decay (at depth=1, "
+        "feature_dim=10)",
+    ),
     ("sweep", "grid=(): must be given at least once, as --grid FIELD=A,B,C"),
     ("sweep --grid foo=1", "grid='foo': must be one of the fields"),
     ("sweep --grid seed", "grid='seed': must be FIELD=A,B,C"),

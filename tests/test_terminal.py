@@ -51,6 +51,14 @@ def test_a_run_ends_at_its_margin(run, solver):
     assert (np.diff(ds["log_loss"].values[:reached]) < 0).all()
 
 
+def test_a_run_that_ends_at_a_time_to_be_saved_is_saved_once(run):
+    """Many saved times, so that most steps of the stabilised method end at one."""
+    ds = run(clock="loss", stop_margin=20.0, num_saves=2000, rtol=1e-4)
+    reached = int(np.isfinite(ds["loss"]).sum())
+    assert (np.diff(ds["time"].values) > 0).all()
+    assert (np.diff(ds["margin"].values[reached - 5 : reached]) > 0).all()
+
+
 def test_a_margin_ends_a_run_by_time_too(run):
     ds = run(stop_margin=1.0)
     assert ds.status == "margin reached" and end(ds)["margin"] >= 1
@@ -139,6 +147,14 @@ def test_the_geometry_of_coordinates_is_that_of_their_samples(run):
     for name in ("nc1", "nc3", "nc2_norms"):
         np.testing.assert_allclose(ds[name].values[10], collapse[name], rtol=1e-8)
     assert "margin" not in ds
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_the_chosen_length_reaches_the_margin_at_any_depth(run, depth):
+    """Without wasting most of the times that are observed."""
+    ds = run(clock="loss", depth=depth, feature_dim=4, init_scale=0.3, stop_margin=100.0, rtol=1e-4)
+    assert ds.status == "margin reached"
+    assert 0.15 < float(end(ds)["time"]) / ds.attrs["t1"] <= 1
 
 
 def test_runs_of_one_shape_share_a_compilation_whatever_their_margin(tiny):
