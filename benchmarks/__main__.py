@@ -4,6 +4,7 @@ write the table."""
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -38,22 +39,9 @@ class Options:
 
 def run_one(name: Name, quick: bool, report: Report) -> tuple[list[Row], str]:
     """The rows of one benchmark, and what is to be said of them."""
-    if name == "batch":
-        from benchmarks import batch
-
-        return batch.run(quick, report), batch.NOTE
-    if name == "reduction":
-        from benchmarks import reduction
-
-        return reduction.run(quick, report), reduction.NOTE
-    if name == "large":
-        from benchmarks import large
-
-        return large.run(quick, report), large.NOTE
-    if name == "terminal":
-        from benchmarks import terminal
-
-        return terminal.run(quick, report), terminal.NOTE
+    if name in ("batch", "reduction", "large", "terminal"):
+        benchmark = importlib.import_module(f"benchmarks.{name}")
+        return benchmark.run(quick, report), benchmark.NOTE
     from benchmarks import sweeps
 
     if name == "cold_grid":

@@ -18,6 +18,7 @@ from benchmarks.peers import by_torch, matching
 from benchmarks.peers.numpy_model import seli_distance
 from benchmarks.table import Row
 from ssm import Config
+from ssm.results import reached
 
 NOTE = """One run under cross-entropy with free features, unweighted, until its distance to SELI,
 the largest of those of W, H and Z, is at most so large: k = 10, R = 10, n_min = 5, d = 20, Gaussian
@@ -170,7 +171,7 @@ def _until(base: Config, margin: float) -> Any:
     found = ssm.simulate(dataclasses.replace(base, stop_margin=margin))
     if found.attrs["status"] != "margin reached":
         raise RuntimeError(f"stop_margin={margin:g}: {found.attrs['status']}")
-    return found.isel(time=np.isfinite(found["log_loss"].values))
+    return reached(found)
 
 
 def _distances(found: Any, time: int) -> np.ndarray:

@@ -24,14 +24,13 @@ from matplotlib.figure import Figure
 from experiments import collapse_ends
 from experiments.claims import Claim, at_most, noted
 from experiments.collapse_ends import BASE, GROUPS, at_decays, decays
-from experiments.settings import THEORY
+from experiments.settings import THEORY, WEIGHTINGS, edges
 from ssm import plotting, profiles, regularised, sweep, sweep_plots
 from ssm.problem import make_problem
 
 ENTROPY = dataclasses.replace(BASE, init="collapsed", init_scale=0.3)
 
 RATIOS = (1, 1.6, 2.4, 4, 6, 10, 16, 24, 40, 60, 100)
-EXPONENTS = {"ERM": 0.0, "inverse square root": 0.5, "inverse frequency": 1.0}
 MINORITY_WEIGHTS = tuple(np.geomspace(0.25, 8, 11).round(2).tolist())
 DECAYS = np.geomspace(1.1e-3, 0.32, 18)
 COLLAPSED = 1e-3  # a logit gap below it
@@ -61,10 +60,10 @@ def phase_diagram(step: int, report: Callable[[float], None]) -> dict[str, xr.Da
     """Logit gaps over lam_Z (`decay`) and `x`, every `step`-th value of each, by panel: over the
     imbalance ratio under each weighting, and over the minority's weight."""
     lams, weights = DECAYS[::step], MINORITY_WEIGHTS[::step]
-    axes = {"imbalance_ratio": RATIOS[::step], "weight_exponent": tuple(EXPONENTS.values())}
+    axes = {"imbalance_ratio": RATIOS[::step], "weight_exponent": tuple(WEIGHTINGS.values())}
     over_ratios = at_decays(axes, ENTROPY, lams, lambda share: report(0.75 * share))
     panels = {}
-    for name, exponent in EXPONENTS.items():
+    for name, exponent in WEIGHTINGS.items():
         panel = over_ratios.sel(weight_exponent=exponent, drop=True).rename(imbalance_ratio="x")
         fields = [{"imbalance_ratio": x, "weight_exponent": exponent} for x in panel["x"].values]
         panels[name] = _with_thresholds(panel, fields)
@@ -182,7 +181,7 @@ def _draw(path: Path, panels: dict[str, xr.Dataset]) -> None:
         for ax, (name, panel) in zip(axes, panels.items(), strict=True):
             x, lam = panel["x"].values, panel["decay"].values
             gaps = panel["share"].isel(time=-1).sel(block=minority).transpose("decay", "x")
-            borders = _edges(x), _edges(lam)
+            borders = tuple(np.exp(edges(np.log(centres))) for centres in (x, lam))
             image = ax.pcolormesh(*borders, gaps.values, cmap=colors, vmin=COLLAPSED, vmax=6)
             threshold = panel["threshold"]
             own = {"color": plotting.COLORS[majority], "ls": ":", "label": "majorities, predicted"}
@@ -200,10 +199,3 @@ def _draw(path: Path, panels: dict[str, xr.Dataset]) -> None:
         label = "logit gap between\nminority classes"
         figure.colorbar(image, ax=axes, extend="both", label=label, ticks=range(7))
     plotting.save_figure(figure, path)
-
-
-def _edges(centres: np.ndarray) -> np.ndarray:
-    """Borders of cells about ascending centres on a logarithmic axis."""
-    logs = np.log(centres)
-    middle = (logs[1:] + logs[:-1]) / 2
-    return np.exp(np.concatenate([[2 * logs[0] - middle[0]], middle, [2 * logs[-1] - middle[-1]]]))

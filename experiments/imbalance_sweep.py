@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.claims import Claim, ascending, at_least, at_most, noted
-from experiments.settings import BASE, FEATURES, LAWS, LOSSES, THEORY
+from experiments.settings import BASE, FEATURES, LAWS, LOSSES, THEORY, edges
 from ssm import plotting, profiles, sweep, sweep_plots, theory
 from ssm.config import Loss
 
@@ -267,12 +267,6 @@ def _draw_laws(path: Path, main: dict[Loss, xr.Dataset]) -> None:
     plotting.save_figure(figure, path)
 
 
-def _edges(centres: np.ndarray) -> np.ndarray:
-    """Borders of cells about ascending centres, the outer ones as wide as their neighbours."""
-    middle = (centres[1:] + centres[:-1]) / 2
-    return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
-
-
 def _draw_heat_maps(path: Path, main: xr.Dataset) -> None:
     measured = main["measured"]
     ratios, exponents = (measured[n].values for n in ("imbalance_ratio", "weight_exponent"))
@@ -284,8 +278,8 @@ def _draw_heat_maps(path: Path, main: xr.Dataset) -> None:
         for ax, (coupling, name) in zip(axes, names.items(), strict=True):
             own = measured.sel(coupling=coupling).transpose("weight_exponent", "imbalance_ratio")
             image = ax.pcolormesh(
-                np.exp(_edges(np.log(ratios))),
-                _edges(exponents),
+                np.exp(edges(np.log(ratios))),
+                edges(exponents),
                 own.values,
                 cmap=sweep_plots.balance_colors(),
                 norm=norm,

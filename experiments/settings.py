@@ -3,6 +3,8 @@ they are drawn."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from ssm import Config
 from ssm.config import Loss
 
@@ -19,3 +21,9 @@ LAWS = {
 FEATURE_COLORS = {"free": "#009E73", "shared": "#CC79A7"}  # so neither group's colour
 THEORY = {"color": "black", "lw": 1, "ls": (0, (3, 2))}
 FLOW_TIME = "flow time (steps x learning rate)"
+
+
+def edges(centres: np.ndarray) -> np.ndarray:
+    """Borders of cells about ascending centres, the outer ones as wide as their neighbours."""
+    middle = (centres[1:] + centres[:-1]) / 2
+    return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])

@@ -23,10 +23,10 @@ from experiments.terminal_states import (
     largest_part,
     limit,
     margin_at_end,
-    reached,
     single_runs,
 )
 from ssm import Config, geometry, plotting, profiles
+from ssm.results import reached
 
 STYLES: dict[str, Any] = {
     "ERM": (0, (1, 1)),

@@ -29,11 +29,11 @@ from experiments.terminal_states import (
     limit,
     margin_at_end,
     mean_row_distances,
-    reached,
     single_runs,
 )
 from ssm import predictions, profiles, spectral, sweep
 from ssm.problem import make_problem
+from ssm.results import reached
 
 # What distances x margin were expected to stay below before looking: 1e-7, 1e-5 in a full run.
 COLLAPSED, GAUSSIAN = 10.0, 3.0

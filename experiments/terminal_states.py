@@ -28,6 +28,7 @@ from jaxtyping import Float, Int
 from experiments.settings import BASE
 from ssm import Config, geometry
 from ssm.problem import make_problem
+from ssm.results import reached
 
 AXES = ("num_classes", "imbalance_ratio", "minority_fraction", "weight_exponent")
 
@@ -61,11 +62,6 @@ def single_runs(runs: xr.Dataset) -> Iterator[xr.Dataset]:
     sizes = runs["status"].sizes
     for index in np.ndindex(*sizes.values()):
         yield runs.isel(dict(zip(sizes, index, strict=True)))
-
-
-def reached(run: xr.Dataset) -> xr.Dataset:
-    """A run up to its end."""
-    return run.isel(time=slice(int(np.isfinite(run["margin"]).sum())))
 
 
 def largest_part(distance: xr.DataArray) -> xr.DataArray:

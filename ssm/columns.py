@@ -110,7 +110,7 @@ class Columns(eqx.Module):
         margin."""
         log_gradient = losses.cross_entropy_log_gradient(logits, self.labels)
         scale = jnp.log(self.risk_weights) - self.log_risk(logits)
-        own = jnp.arange(logits.shape[0])[:, None] == self.labels[None]
+        own = losses.is_label(logits, self.labels)
         return jnp.where(own, -1.0, 1.0) * jnp.exp(log_gradient + scale[None])
 
     def margin(self, logits: Float[Array, "k m"]) -> Float[Array, ""]:
@@ -122,13 +122,13 @@ class Columns(eqx.Module):
     def _label_scale(self) -> tuple[Any, ...]:
         return (self.constant,) if self.coordinates else ()
 
-    def class_means(self, H: Float[np.ndarray, "d m"]) -> Float[np.ndarray, "d k"]:
+    def class_means(self, H: Float[Any, "d m"]) -> Float[Any, "d k"]:
         """Mean feature of each class's samples."""
-        return H @ self.sum_columns / self.counts
+        return H @ self.sum_columns / self.counts[None]
 
-    def spread(self, M: Float[np.ndarray, "d k"]) -> Float[np.ndarray, "d m"]:
+    def spread(self, M: Float[Any, "d k"]) -> Float[Any, "d m"]:
         """The columns whose samples all have the feature of their class."""
-        return M[:, self.labels] * self.constant
+        return M[:, self.labels] * self.constant[None]
 
 
 def _whole_blocks(number: int) -> int:

@@ -203,9 +203,8 @@ class Config:
 
     def _check_together(self, known: dict[str, Any]) -> None:
         """What single fields allow and their combination does not."""
-        decays = known["weight_decay"] > 0 or known["feature_decay"] > 0
         squared, k = known["loss"] == "squared", known["num_classes"]
-        if known["clock"] == "loss" and (squared or decays):
+        if known["clock"] == "loss" and (squared or self.decays):
             what = "time under the squared loss" if squared else "time with weight or feature decay"
             raise checks.refuse("clock", "loss", f"{what}: the loss has to fall to 0 by itself")
         if "stop_margin" in known and squared:

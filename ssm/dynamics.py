@@ -261,33 +261,32 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
                 return jnp.full_like(share, jnp.nan)
             return log_time_after(loop.log_time, length, loop.log_risk, risk, share)
 
+        log_end = log_time(jnp.ones_like(time))
+
         def due(carry: tuple[Array, Any, Any]) -> Array:
             here = times[jnp.minimum(carry[0], len(times) - 1)]
             return accepted & (carry[0] < len(times)) & (here <= time)
 
-        def save(carry: tuple[Array, Any, Any]) -> tuple[Array, Any, Any]:
+        def record(carry: tuple[Array, Any, Any], now: Array, there: Params, log_now: Array) -> Any:
             i, saved, saved_times = carry
-            share = (times[i] - loop.time) / length
-            stamp = jnp.stack([times[i], log_time(share)])
-            saved = _put(saved, i, observe(tried.inside(share), times[i]))
-            return i + 1, saved, saved_times.at[:, i].set(stamp)
+            saved_times = saved_times.at[:, i].set(jnp.stack([now, log_now]))
+            return i + 1, _put(saved, i, observe(there, now)), saved_times
+
+        def save(carry: tuple[Array, Any, Any]) -> tuple[Array, Any, Any]:
+            now = times[carry[0]]
+            share = (now - loop.time) / length
+            return record(carry, now, tried.inside(share), log_time(share))
 
         carry = loop.num_saved, loop.saved, loop.saved_times
         num_saved, saved, saved_times = jax.lax.while_loop(due, save, carry)
         stopped = jnp.zeros((), bool)
         if flow.stop_margin is not None:
             stopped = accepted & (field.margin(params) >= flow.stop_margin)
-
-            def save_end(carry: tuple[Array, Any, Any]) -> tuple[Array, Any, Any]:
-                """The end of the run takes the place of the time that comes next."""
-                i, saved, saved_times = carry
-                stamp = jnp.stack([time, log_time(jnp.ones_like(time))])
-                return i + 1, _put(saved, i, observe(params, time)), saved_times.at[:, i].set(stamp)
-
+            # the end of the run takes the place of the time that comes next
             new = saved_times[0, num_saved - 1] < time
             num_saved, saved, saved_times = jax.lax.cond(
                 stopped & new & (num_saved < len(times)),
-                save_end,
+                lambda carry: record(carry, time, params, log_end),
                 lambda carry: carry,
                 (num_saved, saved, saved_times),
             )
@@ -308,7 +307,7 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
 
         return _Loop(
             time=kept(time, loop.time),
-            log_time=kept(log_time(jnp.ones_like(time)), loop.log_time),
+            log_time=kept(log_end, loop.log_time),
             log_risk=kept(risk, loop.log_risk),
             params=kept(params, loop.params),
             slope=kept(tried.slopes[-1], loop.slope),

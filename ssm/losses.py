@@ -68,28 +68,29 @@ def cross_entropy_log_gradient(logits: Logits, labels: Labels) -> Logits:
     odds = _log_odds(logits, labels)
     own = _of_labels(logits, labels)
     others = logits - (own + jax.nn.softplus(odds))[None]
-    return jnp.where(_is_label(logits, labels), (odds - jax.nn.softplus(odds))[None], others)
+    return jnp.where(is_label(logits, labels), (odds - jax.nn.softplus(odds))[None], others)
 
 
 def margins(logits: Logits, labels: Labels) -> Float[Array, " m"]:
     """z_y - max_{c != y} z_c of each column: shape (m,)."""
-    others = jnp.where(_is_label(logits, labels), -jnp.inf, logits)
+    others = jnp.where(is_label(logits, labels), -jnp.inf, logits)
     return _of_labels(logits, labels) - others.max(0)
 
 
-def _is_label(logits: Logits, labels: Labels) -> Any:
+def is_label(logits: Logits, labels: Labels) -> Any:
+    """Whether an entry is that of its column's label: shape (k, m)."""
     return jnp.arange(logits.shape[0])[:, None] == labels[None]
 
 
 def _of_labels(logits: Logits, labels: Labels) -> Float[Array, " m"]:
     """z_y of each column, by a sum, which is faster than gathering."""
-    return jnp.where(_is_label(logits, labels), logits, 0).sum(0)
+    return jnp.where(is_label(logits, labels), logits, 0).sum(0)
 
 
 def _log_odds(logits: Logits, labels: Labels) -> Float[Array, " m"]:
     """log((1 - p_y) / p_y) = log sum_{c != y} e^(z_c - z_y)."""
     behind = logits - _of_labels(logits, labels)[None]
-    return jax.nn.logsumexp(jnp.where(_is_label(logits, labels), -jnp.inf, behind), axis=0)
+    return jax.nn.logsumexp(jnp.where(is_label(logits, labels), -jnp.inf, behind), axis=0)
 
 
 def _log_softplus(x: Float[Array, " m"]) -> Float[Array, " m"]:

@@ -91,8 +91,8 @@ class Observer(eqx.Module):
     def _geometry(self, W: Any, H: Any) -> dict[str, Any]:
         """Classifier, class means and how samples deviate from them."""
         columns = self.columns
-        means = (H @ columns.sum_columns) / columns.counts[None]
-        deviations = H - means[:, columns.labels] * columns.constant[None]
+        means = columns.class_means(H)
+        deviations = H - columns.spread(means)
         weighted = deviations * columns.multiplicity[None]
         balanced = weighted / (columns.counts[columns.labels] * len(columns.counts))[None]
         logits, features, members = W @ H, H, columns.member_columns
@@ -175,17 +175,21 @@ class Observer(eqx.Module):
 
 def _coordinate_accuracy(logits: Any, basis: Any, drawn: Any) -> Float[Any, " k"]:
     """Share of each class's samples that were drawn one by one that are classified right."""
-    k, _, width = basis.shape
-    of_samples = jnp.einsum("lcr,cpr->lcp", logits.reshape(k, k, width), basis)
-    correct = of_samples.argmax(0) == jnp.arange(k)[:, None]
+    correct = _of_samples(logits, basis).argmax(0) == jnp.arange(len(logits))[:, None]
     return (correct * drawn).sum(1) / drawn.sum(1)
+
+
+def _of_samples(X: Any, basis: Any) -> Any:
+    """Coordinates (rows x k r) as the samples that were drawn one by one: rows x k x p."""
+    k, _, width = basis.shape
+    return jnp.einsum("lcr,cpr->lcp", X.reshape(len(X), k, width), basis)
 
 
 def _drawn_samples(H: Any, basis: Any, drawn: Any) -> tuple[Any, Any]:
     """Features of the samples that were drawn one by one, and the class of each: d x (k p), (k p) x
     k."""
-    k, size, width = basis.shape
-    features = jnp.einsum("dcr,cpr->dcp", H.reshape(len(H), k, width), basis)
+    k, size, _ = basis.shape
+    features = _of_samples(H, basis)
     members = drawn[:, :, None] * jnp.eye(k, dtype=H.dtype)[:, None]
     return features.reshape(len(H), k * size), members.reshape(k * size, k)
 

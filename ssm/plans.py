@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssm import checks, grids, results, spectral
+from ssm import checks, geometry, grids, results, spectral
 from ssm.config import Config
 from ssm.grids import Grid
 
@@ -66,7 +66,7 @@ def make_plan(grid: Grid, chunk_size: int | None = None) -> Plan:
         if "hidden" in mine:
             own |= {"layer": config.depth - 2, "input_feature": d}
         if config.geometry:
-            own |= {"part": 3, "factor": 2}
+            own |= {"part": len(geometry.PARTS), "factor": len(geometry.FACTORS)}
         sizes = sizes | {dim: max(size, sizes.get(dim, 0)) for dim, size in own.items()}
         precisions.add(config.dtype)
         columns.setdefault(_shape(config), collections.Counter())[config.num_columns] += 1

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ssm import spectral
+from ssm import geometry, spectral
 from ssm.config import Config
 
 FORMAT, SWEEP_FORMAT = "ssm-1", "ssm-sweep-1"
@@ -177,9 +177,15 @@ def assemble(arrays: dict[str, np.ndarray]) -> xr.Dataset:
     return found.assign_coords(indices({str(name): size for name, size in found.sizes.items()}))
 
 
+def reached(dataset: xr.Dataset) -> xr.Dataset:
+    """A run up to the last time it reached, the end of one that its margin ended included."""
+    there = np.isfinite(dataset["block_strength"].transpose("time", "block").values).any(axis=1)
+    return dataset.isel(time=slice(int(there.sum())))
+
+
 def indices(sizes: dict[str, int]) -> dict[str, Any]:
     """Index coordinates of the dimensions that have one: numbers, and the names of the blocks."""
-    named = {"block": spectral.BLOCKS, "part": ("W", "H", "Z"), "factor": ("W", "H")}
+    named = {"block": spectral.BLOCKS, "part": geometry.PARTS, "factor": geometry.FACTORS}
     return {name: np.arange(sizes[name]) for name in ("class", "component")} | {
         name: list(names) for name, names in named.items() if name in sizes
     }

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ssm import results
 from ssm.config import Config
 
 
@@ -26,7 +27,7 @@ def facts(dataset: xr.Dataset) -> dict[str, str]:
         f"{len(counts)} with {counts.max()} to {counts.min()} samples, {counts.sum()} in all"
     )
     times = dataset["time"].values
-    reached = num_reached(dataset)
+    reached = results.reached(dataset).sizes["time"]
     described["time"] = f"{times[0]:.6g} to {times[reached - 1]:.6g}, {reached} times"
     if "num_steps" in attributes:
         described["status"] = f"{attributes['status']} after {attributes['num_steps']} solver steps"
@@ -42,14 +43,9 @@ def facts(dataset: xr.Dataset) -> dict[str, str]:
     return described
 
 
-def num_reached(dataset: xr.Dataset) -> int:
-    """How many of a run's times it reached, those of a run that its margin ended included."""
-    return int(np.isfinite(dataset["block_strength"].values).any(axis=1).sum())
-
-
 def _end(dataset: xr.Dataset) -> dict[str, str]:
     """What a run says of its end beside the blocks: margin and geometry, where they were observed."""
-    last = dataset.isel(time=num_reached(dataset) - 1)
+    last = results.reached(dataset).isel(time=-1)
     described = {}
     if "margin" in last:
         described["margin"] = f"{float(last['margin']):.6g}, log loss {float(last['log_loss']):.6g}"
@@ -105,6 +101,7 @@ def sweep_table(dataset: xr.Dataset) -> list[list[str]]:
 def block_table(dataset: xr.Dataset) -> list[list[str]]:
     """A row for each block that has components: name, components, target, share reached at the end,
     learned at, predicted."""
+    last = results.reached(dataset).isel(time=-1)
     rows = []
     for block in dataset["block"].values:
         mine = dataset["component_block"].values == block
@@ -112,7 +109,7 @@ def block_table(dataset: xr.Dataset) -> list[list[str]]:
             continue
         here = dataset.sel(block=block)
         target = float(here["block_target"])
-        share = float(here["block_strength"][num_reached(dataset) - 1]) / target
+        share = float(last["block_strength"].sel(block=block)) / target
         learned = float(here["block_learning_time"])
         predicted = dataset.get("predicted_learning_time")
         mean = np.nan if predicted is None else predicted.values[mine].mean()
