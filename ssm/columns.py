@@ -58,6 +58,10 @@ class Columns(eqx.Module):
     """1 - c for coordinates, which keeps K^-1 finite as c tends to 1; else 1."""
     loss: str = eqx.field(static=True)
     """`squared` or `cross_entropy`."""
+    adjustment: losses.Adjustment | None
+    """Of the logits of cross-entropy; None where it has none."""
+    weighted_mean: bool = eqx.field(static=True)
+    """Whether losses are averaged over the sum of their weights, not over n."""
     coordinates: bool = eqx.field(static=True)
     """Whether they are coordinates, whose squared loss has a label only in the first."""
 
@@ -91,32 +95,72 @@ class Columns(eqx.Module):
 
     def losses(self, logits: Float[Array, "k m"]) -> Float[Array, " m"]:
         """l(z_j) of each column; the r of a class sum to the total over its samples."""
+        if self.adjustment is not None:
+            return losses.adjusted_cross_entropy(logits, self.labels, self.adjustment)
         return losses.LOSSES[self.loss].value(logits, self.labels, *self._label_scale)
 
     def logit_gradient(self, logits: Float[Array, "k m"]) -> Float[Array, "k m"]:
         """dl/dz_j of each column."""
+        if self.adjustment is not None:
+            return losses.adjusted_cross_entropy_gradient(logits, self.labels, self.adjustment)
         return losses.LOSSES[self.loss].logit_gradient(logits, self.labels, *self._label_scale)
 
     def log_losses(self, logits: Float[Array, "k m"]) -> Float[Array, " m"]:
         """log l(z_j) of each column, for cross-entropy."""
+        if self.adjustment is not None:
+            return losses.log_adjusted_cross_entropy(logits, self.labels, self.adjustment)
         return losses.log_cross_entropy(logits, self.labels)
 
     def log_risk(self, logits: Float[Array, "k m"]) -> Float[Array, ""]:
         """log L, for cross-entropy; a number where L itself underflows."""
         return jax.nn.logsumexp(self.log_losses(logits) + jnp.log(self.risk_weights))
 
-    def log_risk_gradient(self, logits: Float[Array, "k m"]) -> Float[Array, "k m"]:
+    def log_risk_gradient(
+        self, logits: Float[Array, "k m"], log_risk: Float[Array, ""] | None = None
+    ) -> Float[Array, "k m"]:
         """d log L/dz_j = r_j dl/dz_j / L of each column, for cross-entropy, as exact at any
-        margin."""
-        log_gradient = losses.cross_entropy_log_gradient(logits, self.labels)
-        scale = jnp.log(self.risk_weights) - self.log_risk(logits)
+        margin; log L is given where these columns are a part of all."""
+        log_gradient = self._log_gradient(logits)
+        log_risk = self.log_risk(logits) if log_risk is None else log_risk
+        scale = jnp.log(self.risk_weights) - log_risk
         own = losses.is_label(logits, self.labels)
         return jnp.where(own, -1.0, 1.0) * jnp.exp(log_gradient + scale[None])
 
     def margin(self, logits: Float[Array, "k m"]) -> Float[Array, ""]:
-        """Least margin z_y - max_{c != y} z_c of any column, padding left out."""
+        """Least margin z_y - max_{c != y} z_c of any column, of the logits that its loss sees,
+        padding left out."""
+        if self.adjustment is not None:
+            logits = losses.adjusted_logits(logits, self.labels, self.adjustment)
         own = losses.margins(logits, self.labels)
         return jnp.where(self.multiplicity > 0, own, jnp.inf).min()
+
+    def squared_gradients(self, gradient: Float[Array, "k m"]) -> Float[Array, " k"]:
+        """Squared norms of the classes' parts of dL/dZ, over samples, from dL/dz_j of each column."""
+        each = (gradient**2).sum(0) / jnp.maximum(self.multiplicity, 1) ** 2
+        return each @ self.member_columns
+
+    @property
+    def class_weights(self) -> Float[Any, " k"]:
+        """w_c, as the risk has them now."""
+        each = self.risk_weights / jnp.maximum(self.multiplicity, 1)
+        return self.counts.sum() * (each @ self.member_columns) / self.member_columns.sum(0)
+
+    def sampled(self, drawn: Float[Array, " m"]) -> Columns:
+        """The columns of a mini-batch, `drawn` the number of its samples that each stands for."""
+        weights = self.risk_weights * drawn / jnp.maximum(self.multiplicity, 1)
+        scale = 1 / weights.sum() if self.weighted_mean else self.counts.sum() / drawn.sum()
+        return dataclasses.replace(self, risk_weights=weights * scale)
+
+    def weighted(self, class_weights: Float[Array, " k"]) -> Columns:
+        """The columns under other class weights."""
+        weights = self.multiplicity * class_weights[self.labels]
+        total = (self.counts * class_weights).sum() if self.weighted_mean else self.counts.sum()
+        return dataclasses.replace(self, risk_weights=weights / total)
+
+    def _log_gradient(self, logits: Float[Array, "k m"]) -> Float[Array, "k m"]:
+        if self.adjustment is None:
+            return losses.cross_entropy_log_gradient(logits, self.labels)
+        return losses.adjusted_cross_entropy_log_gradient(logits, self.labels, self.adjustment)
 
     @property
     def _label_scale(self) -> tuple[Any, ...]:
@@ -136,7 +180,7 @@ def _whole_blocks(number: int) -> int:
     return number if number < MANY else -(-number // BLOCK) * BLOCK
 
 
-def sample_columns(problem: Problem, loss: str, size: int | None = None) -> Columns:
+def sample_columns(problem: Problem, loss: str, size: int | None = None, **options: Any) -> Columns:
     """One column a sample, padded up to `size` columns that weigh nothing and stay where they are."""
     n = problem.counts.sum()
     padding = 0 if size is None else size - n
@@ -149,10 +193,11 @@ def sample_columns(problem: Problem, loss: str, size: int | None = None) -> Colu
         multiplicity=real,
         constant=np.ones(len(labels)),
         coupling=None if problem.coupling == 0 else problem.coupling,
+        **options,
     )
 
 
-def class_columns(problem: Problem, loss: str) -> Columns:
+def class_columns(problem: Problem, loss: str, **options: Any) -> Columns:
     """One column a class, for features that are equal on each class."""
     return _columns(
         problem,
@@ -161,10 +206,11 @@ def class_columns(problem: Problem, loss: str) -> Columns:
         multiplicity=problem.counts.astype(float),
         constant=np.ones(len(problem.counts)),
         kernel=problem.kernel_eigenvalues / problem.counts,
+        **options,
     )
 
 
-def coordinate_columns(problem: Problem, width: int) -> Columns:
+def coordinate_columns(problem: Problem, width: int, **options: Any) -> Columns:
     """`width` coordinates a class, for the squared loss and coupling below 1."""
     counts = problem.counts
     first = np.tile(np.arange(width) == 0, len(counts))
@@ -179,6 +225,7 @@ def coordinate_columns(problem: Problem, width: int) -> Columns:
         kernel=np.where(first, problem.kernel_eigenvalues[labels], 1 - problem.coupling),
         conserved_factor=1 - problem.coupling,
         coordinates=True,
+        **options,
     )
 
 
@@ -193,29 +240,39 @@ def _columns(
     coupling: Float[np.ndarray, ""] | None = None,
     conserved_factor: Any = 1.0,
     coordinates: bool = False,
+    adjustment: losses.Adjustment | None = None,
+    weighted_mean: bool = False,
 ) -> Columns:
     counts = problem.counts.astype(float)
     members = membership(labels, len(counts)) * multiplicity[:, None]
+    total = (counts * problem.class_weights).sum() if weighted_mean else counts.sum()
     return Columns(
         labels=labels,
         counts=counts,
         multiplicity=multiplicity,
         constant=constant,
-        risk_weights=multiplicity * problem.class_weights[labels] / counts.sum(),
+        risk_weights=multiplicity * problem.class_weights[labels] / total,
         kernel=kernel,
         coupling=coupling,
         sum_columns=members * constant[:, None],
         member_columns=members,
         conserved_factor=np.asarray(conserved_factor, dtype=float),
         loss=loss,
+        adjustment=adjustment,
+        weighted_mean=weighted_mean,
         coordinates=coordinates,
     )
 
 
 def make_columns(config: Config, problem: Problem, size: int | None = None) -> Columns:
     """The fewest columns in which a Config can be run exactly; samples are padded up to `size`."""
+    loss = "squared" if config.loss == "squared" else "cross_entropy"
+    options: dict[str, Any] = {"weighted_mean": config.reduction == "weighted_mean"}
+    if config.adjusts:
+        options["adjustment"] = losses.adjustment(problem.counts, **config.adjustments)
     if config.columns == "classes":
-        return class_columns(problem, config.loss)
+        return class_columns(problem, loss, **options)
     if config.columns == "coordinates":
-        return coordinate_columns(problem, config.num_columns // config.num_classes)
-    return sample_columns(problem, config.loss, _whole_blocks(size or config.num_columns))
+        return coordinate_columns(problem, config.num_columns // config.num_classes, **options)
+    size = _whole_blocks(size or config.num_columns)
+    return sample_columns(problem, loss, size, **options)

@@ -163,16 +163,12 @@ def _follow(plan: Plan, run: int) -> Arrays:
     config = plan.grid.config(run)
     shape = plan.compiled_shape(config)
     ready = simulation.prepare(config, shape[0])
-
-    def solve() -> dynamics.Trajectory:
-        with jax.enable_x64(config.dtype == "float64"):
-            return dynamics.gradient_flow(ready.flow, solver=config.chosen_solver)
-
+    shape = (*shape, ready.num_rates)
     if shape in _compiled:
-        trajectory = solve()
+        trajectory = simulation.follow(ready)
     else:
         with _compiling[shape]:
-            trajectory = solve()
+            trajectory = simulation.follow(ready)
             _compiled.add(shape)
     return _run_arrays(ready, trajectory)
 
@@ -183,14 +179,11 @@ def _follow_batched(plan: Plan, runs: Sequence[int]) -> list[Arrays]:
     for run in runs:
         config = plan.grid.config(run)
         shape = plan.compiled_shape(config)
-        shapes[shape].append((run, simulation.prepare(config, shape[0])))
+        ready = simulation.prepare(config, shape[0])
+        shapes[(*shape, ready.num_rates)].append((run, ready))
     found = {}
     for alike in shapes.values():
-        config = alike[0][1].config
-        with jax.enable_x64(config.dtype == "float64"):
-            trajectories = dynamics.gradient_flows(
-                [ready.flow for _, ready in alike], solver=config.chosen_solver
-            )
+        trajectories = simulation.follow_batch([ready for _, ready in alike])
         for (run, ready), trajectory in zip(alike, trajectories, strict=True):
             found[run] = _run_arrays(ready, trajectory)
     return [found[run] for run in runs]

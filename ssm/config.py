@@ -5,21 +5,23 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from ssm import checks, profiles
-
-Profile = Literal["step", "long_tailed", "custom"]
-Loss = Literal["cross_entropy", "squared"]
-Init = Literal["gaussian", "balanced", "spectral", "collapsed"]
-Spacing = Literal["linear", "log"]
-Clock = Literal["time", "loss"]
-Solver = Literal["tsit5", "dopri5", "rkl2"]
-DType = Literal["float64", "float32"]
-
-LARGEST_COUNT = 2**53  # beyond it a count is no longer exact as a float64
-LARGEST_STATE = 2**31  # numbers in W and H together: 16 GiB in float64
+from ssm import checks, profiles, validation
+from ssm.choices import (
+    MARGIN_LOSSES,
+    NEUTRAL,
+    Clock,
+    DType,
+    Init,
+    Loss,
+    Optimizer,
+    Profile,
+    RateSchedule,
+    Reduction,
+    Solver,
+    Spacing,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,10 +29,10 @@ class Config:
     """All that defines one run of the small-scale model.
 
     The model is the unconstrained-features model: logits Z = W H with a classifier W (k x d) and
-    one free feature column a sample in H (d x n), trained by gradient flow on L = (1/n) sum_i
-    w_{y_i} l(z_i, y_i), and its penalties where there are any. Flow time is the number of gradient-descent steps times the learning rate,
-    in the limit of small steps. Each field is a flag of `ssm run`, and `ssm run --help` describes
-    them all.
+    one free feature column a sample in H (d x n), trained on L = (1/n) sum_i w_{y_i} l(z_i, y_i)
+    and its penalties where there are any, by gradient flow or by the steps of an optimiser. Flow
+    time is the number of gradient-descent steps times the learning rate, in the limit of small
+    steps. Each field is a flag of `ssm run`, and `ssm run --help` describes them all.
 
     Raises:
         ssm.InputError (a ValueError): an unknown field, or a value that is not allowed; one line
@@ -55,14 +57,46 @@ class Config:
     counts: tuple[int, ...] | None = None
     """Samples of each class, for `custom` only."""
     loss: Loss = "cross_entropy"
-    """Loss of one sample: `cross_entropy`, or `squared`, half the squared distance to the
-    simplex-encoded label."""
+    """Loss of one sample: `cross_entropy`; `squared`, half the squared distance to the
+    simplex-encoded label; or cross-entropy of adjusted logits, `logit_adjustment`, `cdt`, `vs`,
+    `ldam` and `focal`, which name published values of the next fields. Those may be set for any loss
+    but `squared`, together too: with p = softmax of s (n_c / n_max)^g z_c + tau log(n_c / n) - [c =
+    y] s D_c, l = (1 - p_y)^gamma times cross-entropy."""
+    additive_adjustment: float | None = None
+    """tau, of the logarithm of the class's share of the samples that is added to its logit, in
+    [-100, 100]. Left out: 1 for `logit_adjustment` (balanced softmax) and `vs`, else 0."""
+    multiplicative_adjustment: float | None = None
+    """g of the factor (n_c / n_max)^g of a class's logit, in [-10, 10]. Left out: 0.3 for `cdt` and
+    `vs`, else 0."""
+    largest_margin: float | None = None
+    """The largest of D_c ~ n_c^(-1/4), taken off a sample's own logit, in [0, 1e6]. Left out: 0.5
+    for `ldam`, else 0."""
+    logit_scale: float | None = None
+    """s, a factor of all logits (and so of the early growth rates), in (0, 1e6]. Left out: 30 for
+    `ldam`, else 1."""
+    focusing: float | None = None
+    """gamma of the focal factor (1 - p_y)^gamma, in [0, 100]; class weights stay outside of it. Left
+    out: 2 for `focal`, else 0."""
+    label_smoothing: float = 0.0
+    """Share of a label that is spread evenly over all classes, in [0, 1)."""
     weight_exponent: float = 0.0
     """g in w_c ~ n_c^-g, scaled to unit mean over samples: 0 is ERM, 1 inverse frequency; in [-10,
     10]."""
+    effective_number_beta: float | None = None
+    """b in w_c ~ (1 - b) / (1 - b^n_c) instead of the power law, scaled alike (class-balanced loss);
+    in [0, 1): 0 is ERM, towards 1 inverse frequency."""
     class_weights: tuple[float, ...] | None = None
     """Weight of each class, in [1e-50, 1e50], used exactly as given instead of
     `weight_exponent`."""
+    weight_start: float | None = None
+    """Time (step) from which on the weights act, ERM before it: deferred reweighting (DRW). One
+    beyond the run is ERM. Left out: they act from the start."""
+    weight_ramp: float = 0.0
+    """Time (steps) from `weight_start` over which the weighted risk takes the place of ERM's, evenly;
+    0 is a switch."""
+    reduction: Reduction = "mean"
+    """What samples' weighted losses are summed to: their `mean`, over n, or `weighted_mean`, over
+    the sum of their weights."""
     coupling: float = 0.0
     """c in [0, 1], how far training one sample moves the features of its class: 0 free features, 1
     shared (class means)."""
@@ -86,8 +120,32 @@ class Config:
     clock: Clock = "time"
     """What times are: flow `time` t, or tau with d tau = L dt, driven by the `loss` (cross-entropy
     without decay): gradient flow of log L, which reaches the terminal phase."""
+    optimizer: Optimizer = "flow"
+    """Gradient `flow`, or steps, the run's time: `gd`, with `momentum` or `nesterov`'s,
+    `normalised_gd` (of unit norm), `sign`, `adam`, `adamw` (decay apart from the gradient), `sam`,
+    `muon`, or `spectral_gd`, along U V^T of each layer's gradient."""
+    learning_rate: float | None = None
+    """Of an optimiser, > 0. Left out: a tenth of an e-fold of the fastest contrast a step for `gd`,
+    the same in the long run with momentum, else 0.01."""
+    learning_rate_schedule: RateSchedule = "constant"
+    """`constant`; `cosine`, falling to 0 at the last step; or `step`, times `drop_factor` from
+    `drop_step` on."""
+    drop_step: int | None = None
+    """Step at which the learning rate drops, for `step`."""
+    drop_factor: float = 0.1
+    """What it drops by, in [0, 1]."""
+    num_steps: int | None = None
+    """Steps of an optimiser, at least num_saves - 1. Left out: gradient descent's in the length
+    chosen from theory, 1000 for an optimiser whose steps do not follow the gradient's size."""
+    batch_size: int | None = None
+    """Samples of a step of an optimiser, drawn anew each time with replacement. Left out: all, each
+    once."""
+    momentum: float | None = None
+    """Of `momentum` and `nesterov`, in [0, 1). Left out: 0.9."""
+    sam_radius: float | None = None
+    """How far `sam` climbs before it takes the gradient, > 0. Left out: 0.05."""
     t1: float | None = None
-    """Length of the run by its clock. Left out: chosen from theory so that, from a small start, the
+    """Length of a flow by its clock. Left out: chosen from theory so that, from a small start, the
     contrasts of every class are learned (under cross-entropy the contrast between majorities and
     minorities may take longer); with decay, until that has settled; by the loss, about until
     `stop_margin`, or a margin of 1000, is reached."""
@@ -131,169 +189,13 @@ class Config:
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
-        for field, value in self._checked().items():
+        for field, value in validation.checked(vars(self)).items():
             object.__setattr__(self, field, value)
-
-    def _checked(self) -> dict[str, Any]:
-        """Every field in its own Python type, or InputError."""
-        out: dict[str, Any] = {
-            "profile": checks.choice("profile", self.profile, get_args(Profile)),
-            "loss": checks.choice("loss", self.loss, get_args(Loss)),
-            "init": checks.choice("init", self.init, get_args(Init)),
-            "save_spacing": checks.choice("save_spacing", self.save_spacing, get_args(Spacing)),
-            "clock": checks.choice("clock", self.clock, get_args(Clock)),
-            "dtype": checks.choice("dtype", self.dtype, get_args(DType)),
-            "save_state": checks.flag("save_state", self.save_state),
-            "geometry": checks.flag("geometry", self.geometry),
-            "depth": checks.integer("depth", self.depth, 1, 100),
-            "weight_decay": checks.real("weight_decay", self.weight_decay, 0, 1e50),
-            "feature_decay": checks.real("feature_decay", self.feature_decay, 0, 1e50),
-            "imbalance_ratio": checks.real("imbalance_ratio", self.imbalance_ratio, 1),
-            "minority_fraction": checks.real(
-                "minority_fraction", self.minority_fraction, 0, 1, open_ends="()"
-            ),
-            "minority_count": checks.integer(
-                "minority_count", self.minority_count, 1, LARGEST_COUNT
-            ),
-            "weight_exponent": checks.real("weight_exponent", self.weight_exponent, -10, 10),
-            "coupling": checks.real("coupling", self.coupling, 0, 1),
-            "feature_dim": checks.integer("feature_dim", self.feature_dim, 1, LARGEST_STATE),
-            "init_scale": checks.real(
-                "init_scale",
-                self.init_scale,
-                *((1e-18, 1e18) if self.dtype == "float32" else (1e-70, 1e70)),
-            ),
-            "num_saves": checks.integer(
-                "num_saves", self.num_saves, 3 if self.save_spacing == "log" else 2, 1_000_000
-            ),
-            "rtol": checks.real("rtol", self.rtol, 0, 0.1, open_ends="("),
-            "max_steps": checks.integer("max_steps", self.max_steps, 1, 2**31 - 1),
-            "seed": checks.integer("seed", self.seed, 0, 2**31 - 1),
-        }
-        if self.atol is not None:
-            out["atol"] = checks.real("atol", self.atol, 0)
-        if self.t1 is not None:
-            out["t1"] = checks.real("t1", self.t1, 0, open_ends="(")
-        if self.stop_margin is not None:
-            out["stop_margin"] = checks.real("stop_margin", self.stop_margin, 0, open_ends="(")
-        if self.solver is not None:
-            out["solver"] = checks.choice("solver", self.solver, get_args(Solver))
-        out |= self._checked_classes(out)
-        self._check_together(out)
-        columns, num_columns = _feature_columns(out)
-        hidden = max(out["depth"] - 2, 0) * out["feature_dim"] ** 2
-        size = (out["num_classes"] + num_columns) * out["feature_dim"] + hidden
-        if max(size, out["num_classes"] * num_columns) > LARGEST_STATE:
-            raise checks.refuse(
-                "feature_dim",
-                out["feature_dim"],
-                f"small enough, and so the classes and their counts, that all layers, here with {num_columns} feature columns, "
-                f"and the logits hold at most {LARGEST_STATE} numbers (the squared loss, coupling=1 and "
-                "init=collapsed need only some columns a class)",
-            )
-        if columns == "coordinates":  # which are kept as the samples they stand for
-            size = (out["num_classes"] + sum(_class_counts(out))) * out["feature_dim"] + hidden
-        if out["save_state"] and size * out["num_saves"] > LARGEST_STATE:
-            raise checks.refuse(
-                "save_state",
-                True,
-                f"False unless num_saves times the {size} numbers of all layers is at most {LARGEST_STATE}",
-            )
-        return out
-
-    def _check_together(self, known: dict[str, Any]) -> None:
-        """What single fields allow and their combination does not."""
-        squared, k = known["loss"] == "squared", known["num_classes"]
-        if known["clock"] == "loss" and (squared or self.decays):
-            what = "time under the squared loss" if squared else "time with weight or feature decay"
-            raise checks.refuse("clock", "loss", f"{what}: the loss has to fall to 0 by itself")
-        if "stop_margin" in known and squared:
-            raise checks.refuse(
-                "stop_margin", self.stop_margin, "left out unless loss=cross_entropy"
-            )
-        if known["geometry"] and known["depth"] != 2:
-            raise checks.refuse("geometry", True, f"False unless depth is 2, not {known['depth']}")
-        if known["depth"] == 1:
-            if known["feature_dim"] != k:
-                raise checks.refuse(
-                    "feature_dim",
-                    known["feature_dim"],
-                    f"num_classes, {k}, at depth=1, where the features are the logits",
-                )
-            if known["weight_decay"] > 0:
-                raise checks.refuse(
-                    "weight_decay",
-                    known["weight_decay"],
-                    "0 at depth=1, which has no classifier to decay",
-                )
-            if known["init"] == "balanced":
-                raise checks.refuse(
-                    "init",
-                    "balanced",
-                    "another start at depth=1, which has no second layer to balance",
-                )
-
-    def _checked_classes(self, known: dict[str, Any]) -> dict[str, Any]:
-        """The fields that speak of single classes, which have to agree on how many there are."""
-        out: dict[str, Any] = {}
-        if known["profile"] == "custom":
-            what = f"at least two integers in [1, {LARGEST_COUNT}] when profile='custom'"
-            counts = checks.items("counts", self.counts, what)
-            if len(counts) < 2:
-                raise checks.refuse("counts", self.counts, what)
-            out["counts"] = tuple(
-                checks.integer(f"counts[{i}]", n, 1, LARGEST_COUNT) for i, n in enumerate(counts)
-            )
-        elif self.counts is not None:
-            raise checks.refuse("counts", self.counts, "left out unless profile='custom'")
-
-        num_counts = len(out["counts"]) if "counts" in out else None
-        out["num_classes"] = checks.integer("num_classes", self.num_classes, 2, 10_000)
-        if num_counts is not None:
-            if out["num_classes"] not in (num_counts, Config.num_classes):
-                raise checks.refuse(
-                    "num_classes", self.num_classes, f"the number of counts, {num_counts}"
-                )
-            out["num_classes"] = checks.integer("number of counts", num_counts, 2, 10_000)
-        num_classes = out["num_classes"]
-
-        if known["profile"] == "step":
-            num_minority = profiles.num_minority_classes(num_classes, known["minority_fraction"])
-            if not 1 <= num_minority < num_classes:
-                raise checks.refuse(
-                    "minority_fraction",
-                    self.minority_fraction,
-                    f"such that round(minority_fraction * {num_classes}) is in [1, {num_classes - 1}], "
-                    f"not {num_minority}",
-                )
-        if (
-            known["profile"] != "custom"
-            and known["imbalance_ratio"] * known["minority_count"] > LARGEST_COUNT
-        ):
-            raise checks.refuse(
-                "imbalance_ratio",
-                self.imbalance_ratio,
-                f"at most {LARGEST_COUNT} / minority_count",
-            )
-
-        if self.class_weights is not None:
-            what = f"{num_classes} positive numbers, one a class"
-            weights = checks.items("class_weights", self.class_weights, what)
-            if len(weights) != num_classes:
-                raise checks.refuse("class_weights", self.class_weights, what)
-            out["class_weights"] = tuple(
-                checks.real(f"class_weights[{i}]", w, 1e-50, 1e50) for i, w in enumerate(weights)
-            )
-            if known["weight_exponent"] != 0:
-                raise checks.refuse(
-                    "weight_exponent", self.weight_exponent, "0 when class_weights are given"
-                )
-        return out
 
     @property
     def class_counts(self) -> tuple[int, ...]:
         """Samples n_c of each class, largest first for `step` and `long_tailed`."""
-        return _class_counts(vars(self))
+        return validation.class_counts(vars(self))
 
     @property
     def class_groups(self) -> tuple[str, ...]:
@@ -311,12 +213,37 @@ class Config:
     def columns(self) -> Literal["samples", "classes", "coordinates"]:
         """What the feature columns of the run stand for: whole `classes` where all features of a
         class stay equal, else `coordinates` of each class (squared loss), else `samples`."""
-        return _feature_columns(vars(self))[0]
+        return validation.feature_columns(vars(self))[0]
 
     @property
     def num_columns(self) -> int:
         """Number of feature columns m."""
-        return _feature_columns(vars(self))[1]
+        return validation.feature_columns(vars(self))[1]
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether the loss is cross-entropy of adjusted logits."""
+        named = any(
+            getattr(self, name) is not None for name in NEUTRAL if name != "label_smoothing"
+        )
+        return named or self.loss in MARGIN_LOSSES or self.label_smoothing > 0
+
+    @property
+    def adjustments(self) -> dict[str, float]:
+        """The numbers of that adjustment, those left out filled in by the loss."""
+        given = {name: getattr(self, name) for name in NEUTRAL}
+        given = {name: value for name, value in given.items() if value is not None}
+        return NEUTRAL | MARGIN_LOSSES.get(self.loss, {}) | given
+
+    @property
+    def defers(self) -> bool:
+        """Whether weights act later than from the start on."""
+        return self.weight_start is not None and self.weight_start + self.weight_ramp > 0
+
+    @property
+    def steps(self) -> bool:
+        """Whether the run is one of an optimiser's steps, not a flow."""
+        return self.optimizer != "flow"
 
     @property
     def chosen_solver(self) -> Solver:
@@ -327,7 +254,7 @@ class Config:
     def keeps_margin(self) -> bool:
         """Whether margins and the logarithm of the loss are observed."""
         terminal = self.clock == "loss" or self.stop_margin is not None or self.geometry
-        return terminal and self.loss == "cross_entropy"
+        return terminal and self.loss != "squared"
 
     @property
     def decays(self) -> bool:
@@ -358,27 +285,3 @@ class Config:
 _parameters = inspect.signature(Config.__init__).parameters
 # __new__ takes anything, to name what it does not know; help() should show the fields
 Config.__signature__ = inspect.Signature(list(_parameters.values())[1:])  # type: ignore[attr-defined]
-
-
-def _class_counts(fields: Mapping[str, Any]) -> tuple[int, ...]:
-    """Samples of each class under checked Config fields."""
-    if fields["profile"] == "custom":
-        return fields["counts"]
-    shape = fields["num_classes"], fields["imbalance_ratio"]
-    if fields["profile"] == "step":
-        return profiles.step_counts(*shape, fields["minority_fraction"], fields["minority_count"])
-    return profiles.long_tailed_counts(*shape, fields["minority_count"])
-
-
-def _feature_columns(
-    fields: Mapping[str, Any],
-) -> tuple[Literal["samples", "classes", "coordinates"], int]:
-    """What feature columns stand for under checked Config fields, and how many there are."""
-    num_classes = fields["num_classes"]
-    if fields["coupling"] == 1 or fields["init"] in ("spectral", "collapsed"):
-        return "classes", num_classes
-    if fields["loss"] == "squared":
-        # the rows of a balanced start are combinations of k rows, those of a Gaussian one are d
-        rows = num_classes if fields["init"] == "balanced" else fields["feature_dim"]
-        return "coordinates", num_classes * (rows + 1)
-    return "samples", sum(_class_counts(fields))

@@ -125,38 +125,52 @@ def gradient_flows(flows: Sequence[Flow], *, solver: str = "tsit5") -> list[Traj
 
 
 def num_compilations() -> int:
-    """How many times a flow was compiled (or read from a cache on disk) in this process."""
+    """How many times a run was compiled (or read from a cache on disk) in this process."""
     return len(_traced)
 
 
-_traced: list[str] = []  # a solver's name each time a solve is traced, once a compilation
+def count_compilation(name: str) -> None:
+    """Called where a run is traced, which is once a compilation."""
+    _traced.append(name)
 
 
-def _trajectory(flow: Flow, solved: dict[str, Any]) -> Trajectory:
-    """A solve as a Trajectory, its status read off."""
-    observed = solved["observations"]
-    num_reached, num_times = int(solved["num_saved"]), len(flow.times)
+_traced: list[str] = []
+
+
+def finite_part(
+    observe: Any, observed: dict[str, np.ndarray], num_reached: int
+) -> tuple[dict[str, np.ndarray], bool]:
+    """What is kept of observations, NaN from the first that is not finite or was not reached on,
+    and whether all that were reached are finite."""
     finite = np.logical_and.reduce(
         [
             np.isfinite(x[:num_reached]).reshape(num_reached, -1).all(axis=1)
             for x in observed.values()
         ]
     )
-    if not finite.all():
+    good = int(np.logical_and.accumulate(finite).sum())
+    num_times = len(next(iter(observed.values())))
+    kept = observe.summarise({name: values[:good] for name, values in observed.items()})
+    for name, values in kept.items():
+        missing = np.full((num_times - good, *values.shape[1:]), np.nan, values.dtype)
+        kept[name] = np.concatenate([values, missing])
+    return kept, bool(finite.all())
+
+
+def _trajectory(flow: Flow, solved: dict[str, Any]) -> Trajectory:
+    """A solve as a Trajectory, its status read off."""
+    num_reached = int(solved["num_saved"])
+    kept, finite = finite_part(flow.observe, solved["observations"], num_reached)
+    if not finite:
         status = NOT_FINITE
     elif solved["stopped"]:
         status = MARGIN_REACHED
-    elif num_reached == num_times:
+    elif num_reached == len(flow.times):
         status = FINISHED
     elif solved["num_steps"] >= flow.max_steps:
         status = OUT_OF_STEPS
     else:
         status = STEP_TOO_SMALL
-    good = int(np.logical_and.accumulate(finite).sum())
-    kept = flow.observe.summarise({name: values[:good] for name, values in observed.items()})
-    for name, values in kept.items():
-        missing = np.full((num_times - good, *values.shape[1:]), np.nan, values.dtype)
-        kept[name] = np.concatenate([values, missing])
     # those that were not touched in the precision they were given in
     times = np.where(solved["moved"], solved["times"], flow.times)
     crossings, steps = np.array(solved["crossings"]), int(solved["num_steps"])
@@ -191,7 +205,7 @@ class _Loop(NamedTuple):
 
 def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
     """The whole solve, one loop over steps."""
-    _traced.append(solver)
+    count_compilation(solver)
     flow = jax.tree.map(jnp.asarray, flow)
     times, observe, field = flow.times, flow.observe, flow.field
     real = (field.columns.multiplicity > 0).astype(times.dtype)
@@ -221,15 +235,33 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
 
     def attempt(loop: _Loop, length: Array) -> Step:
         if solver == "rkl2":
-            return legendre_step(field, loop.params, loop.slope, length, loop.memory)
+            here = field.at(loop.time, loop.time)
+            return legendre_step(here, loop.params, loop.slope, length, loop.memory)
         pair = jax.tree.map(lambda x: np.asarray(x, times.dtype), PAIRS[solver])
-        return pair_step(pair, field.slope, advance, loop.params, loop.slope, length)
 
-    def log_risk(params: Params, slope: Any) -> Array:
+        def slope(params: Params, share: Any) -> Any:
+            return field.at(loop.time + share * length, loop.time).slope(params)
+
+        return pair_step(pair, slope, advance, loop.params, loop.slope, length)
+
+    def log_risk(params: Params, slope: Any, field: Field) -> Array:
         """log L and how fast it changes, where the loss drives the clock."""
         if not field.loss_clock:
             return jnp.zeros(2, times.dtype)
         return jnp.stack(jax.jvp(field.log_risk, (params,), (slope,)))
+
+    def beyond_jump(time: Array, params: Params, slope: Any, risk: Array) -> tuple[Any, Array]:
+        """Slope and log L for the steps to come, which change where weights begin to act."""
+        if field.deferral is None:
+            return slope, risk
+        after = field.at(time, time)
+
+        def anew() -> tuple[Any, Array]:
+            slope = after.slope(params)
+            return slope, log_risk(params, slope, after)
+
+        jumps = (time == field.deferral.jumps).any()
+        return jax.lax.cond(jumps, anew, lambda: (slope, risk))
 
     def unfinished(loop: _Loop) -> Array:
         return (
@@ -241,8 +273,11 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
 
     def step(loop: _Loop) -> _Loop:
         goal = end
+        if field.deferral is not None:
+            jumps = field.deferral.jumps
+            goal = jnp.where(jumps > loop.time, jnp.minimum(jumps, end), end).min()
         if solver == "rkl2":  # which knows no state inside a step
-            goal = times[jnp.minimum(loop.num_saved, len(times) - 1)]
+            goal = jnp.minimum(goal, times[jnp.minimum(loop.num_saved, len(times) - 1)])
         tried = attempt(loop, jnp.minimum(loop.step, goal - loop.time))
         length, params = tried.length, tried.params
         error = size(tried.error, tolerance(loop.params, params))
@@ -252,9 +287,11 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
         growth = jnp.clip(growth, jnp.where(accepted, 1.0, 0.2), 10.0)
         time = jnp.where(length >= goal - loop.time, goal, loop.time + length)
         following = length * growth
-        if solver == "rkl2":  # a step cut short for a time to be saved says nothing of the next
+        if solver == "rkl2" or field.deferral is not None:
+            # a step cut short for a time to be saved or a jump says nothing of the next
             following = jnp.where(accepted, jnp.maximum(following, loop.step), following)
-        risk = log_risk(params, tried.slopes[-1])
+        risk = log_risk(params, tried.slopes[-1], field.at(time, loop.time))
+        next_slope, next_risk = beyond_jump(time, params, tried.slopes[-1], risk)
 
         def log_time(share: Array) -> Array:
             if not field.loss_clock:
@@ -308,9 +345,9 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
         return _Loop(
             time=kept(time, loop.time),
             log_time=kept(log_end, loop.log_time),
-            log_risk=kept(risk, loop.log_risk),
+            log_risk=kept(next_risk, loop.log_risk),
             params=kept(params, loop.params),
-            slope=kept(tried.slopes[-1], loop.slope),
+            slope=kept(next_slope, loop.slope),
             memory=tried.memory,
             step=following,
             num_steps=loop.num_steps + 1,
@@ -323,8 +360,8 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
             reported=report_share(loop.reported, (time - start) / (end - start), report),
         )
 
-    params = flow.params
-    slope, first, watched = field.slope(params), observe(params, start), observe.watch(params)
+    params, begun = flow.params, field.at(start, start)
+    slope, first, watched = begun.slope(params), observe(params, start), observe.watch(params)
     empty = {
         name: jnp.full((len(times), *x.shape), jnp.nan, jnp.result_type(x, times.dtype))
         for name, x in first.items()
@@ -339,12 +376,12 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
         _Loop(
             time=start,
             log_time=before,
-            log_risk=log_risk(params, field.whole(slope)),
+            log_risk=log_risk(params, field.whole(slope), begun),
             params=params,
             slope=slope,
             memory=slope if solver == "rkl2" else (),
             step=jnp.minimum(
-                first_step(field, params, field.whole(slope), tolerance(params), size),
+                first_step(begun, params, field.whole(slope), tolerance(params), size),
                 end - start,
             ),
             num_steps=jnp.zeros((), int),
@@ -375,8 +412,8 @@ _ORDER = {"tsit5": 5, "dopri5": 5, "rkl2": 3}  # of a step's error
 
 
 # On a CPU small products are not worth spreading over cores, which other runs can use.
-_OPTIONS = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
-_solve = jax.jit(_solve_flow, static_argnums=(1, 2), compiler_options=_OPTIONS)
+OPTIONS = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
+_solve = jax.jit(_solve_flow, static_argnums=(1, 2), compiler_options=OPTIONS)
 _solve_batch = jax.jit(
     lambda flows, solver: jax.vmap(lambda flow: _solve_flow(flow, solver, False))(flows),
     static_argnums=1,

@@ -296,3 +296,19 @@ def _integrate(field: Any, start: np.ndarray, times: Times, event: Any = None) -
     options = {"rtol": 1e-13, "atol": 1e-14 * np.abs(start).min(), "events": event}
     done = solve_ivp(field, (0, max(ordered[-1], 1e-300)), start, "DOP853", ordered, **options)
     return done.y.T[where[1:]] if event is None else done.t_events[0][0]
+
+
+def spectral_learning_time(
+    targets: Float[np.ndarray, " r"], start: float, depth: int, level: float = 0.5
+) -> Float[np.ndarray, " r"]:
+    """When components reach `level` of their targets under spectral gradient descent, in steps times
+    learning rate: (level s)^(1/L) - eps, all at one rate.
+
+    A step moves every singular direction of each of L layers by the learning rate, whatever the
+    gradient's size, so that from factors of eps each a component has strength (eps + t)^L until it
+    is learned, T = s^(1/L) - eps. Components with the smallest targets end first.
+
+    Source: in kind Vasudeva, Deora, Zhao, Sharan, Thrampoulidis 2025; the times are derived for this
+    project.
+    """
+    return (level * targets) ** (1 / depth) - start

@@ -4,6 +4,9 @@ that the loss drives.
     time        dW/dt = -G H^T - lam_W W      dH/dt = -(W^T G) K - lam_H H      G = dL/dZ
     loss clock  the same divided by L, which is gradient flow of log L: d tau = L dt
 
+Under deferred weights L goes from ERM's risk to the weighted one, (1 - s) L_1 + s L_w, with s = 0
+before their start, rising evenly to 1 over their ramp.
+
 With hidden layers Z = W A_1 ... A_p H, and every layer follows its own gradient. Decay of the
 features is that of the parameters behind them, so its penalty is (lam_H / 2) tr(H K^-1 H^T), which
 is |H|^2 for free features.
@@ -11,6 +14,7 @@ is |H|^2 for free features.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -33,6 +37,29 @@ class FactoredSlope(NamedTuple):
     right: Array
 
 
+class Deferral(NamedTuple):
+    """Weights that act from a time on."""
+
+    start: Any
+    length: Any
+    """Of the ramp; 0 is a switch."""
+    unweighted: Any
+    """Risk weights of the columns before it: shape (m,)."""
+
+    @property
+    def jumps(self) -> Any:
+        """Times at which the field or its slope in time is not continuous: shape (2,)."""
+        return jnp.stack([self.start, self.start + self.length])
+
+    def share(self, time: Any, since: Any) -> Any:
+        """s at a time, in a step that began at `since`: at the start itself, 0 where it ends
+        there, 1 (without a ramp) where it begins."""
+        risen = (time - self.start) / jnp.where(self.length > 0, self.length, 1)
+        # a compiled division by a scalar can be off by a rounding
+        risen = jnp.where(time - self.start >= self.length, 1, jnp.clip(risen, 0, 1))
+        return jnp.where(since >= self.start, risen, 0)
+
+
 class Field(eqx.Module):
     """The slopes of all parameters as a function of them, with its constants."""
 
@@ -41,6 +68,8 @@ class Field(eqx.Module):
     """lam_W, of the classifier and the hidden layers; None where neither it nor lam_H decays."""
     feature_decay: Any = None
     """lam_H; None where weight_decay is."""
+    deferral: Deferral | None = None
+    """None where weights act from the beginning."""
     loss_clock: bool = eqx.field(static=True, default=False)
     classifier_is_held: bool = eqx.field(static=True, default=False)
     """Whether W stays as it is: depth 1, where it is the identity."""
@@ -50,6 +79,20 @@ class Field(eqx.Module):
         """Whether slopes of the features are kept in factors, which take a fraction of the room:
         many columns that nothing but the gradient moves."""
         return self.columns.many and not self.loss_clock and self.feature_decay is None
+
+    def at(self, time: Any, since: Any) -> Field:
+        """The field at a time, one that does not change with it, in a step that began at `since`."""
+        if self.deferral is None:
+            return self
+        share = self.deferral.share(time, since)
+        mixed = (1 - share) * self.deferral.unweighted + share * self.columns.risk_weights
+        # apart from what uses them, so that these are the same operations as without deferral
+        return self.weighing(jax.lax.optimization_barrier(mixed))
+
+    def weighing(self, risk_weights: Float[Array, " m"]) -> Field:
+        """The field under other risk weights, from now on."""
+        columns = dataclasses.replace(self.columns, risk_weights=risk_weights)
+        return dataclasses.replace(self, columns=columns, deferral=None)
 
     def slope(self, params: Params) -> Any:
         """Slopes, a `FactoredSlope` where that is the cheaper form and there is no hidden layer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -37,6 +38,7 @@ class Observer(eqx.Module):
     keep_state: bool = eqx.field(static=True)
     keep_margin: bool = eqx.field(static=True)
     keep_geometry: bool = eqx.field(static=True)
+    keep_weights: bool = eqx.field(static=True)
 
     @property
     def columns(self) -> Columns:
@@ -45,15 +47,23 @@ class Observer(eqx.Module):
 
     def __call__(self, params: Params, time: Any) -> dict[str, Any]:
         """Sums over samples, from which `summarise` makes the variables of a Dataset."""
+        if self.field.deferral is not None:
+            return dataclasses.replace(self, field=self.field.at(time, time))(params, time)
         columns, H, W = self.columns, params.H, model.classifier(params)
         # an upper bound of the logits, without which squares of small ones would be 0
         unit = jnp.linalg.norm(W) * jnp.linalg.norm(H)
         turning = (self.rows.T @ W) / (unit + (unit == 0))
-        totals = columns.total(lambda part, features: self._sums(part, W, turning, features), H)
+        log_risk = self.field.log_risk(params) if self.field.loss_clock else None
+
+        def sums(part: Columns, features: Any) -> dict[str, Any]:
+            return self._sums(part, W, turning, features, log_risk)
+
+        totals = columns.total(sums, H)
         observed = {
             "loss": totals["loss"],
             "class_loss": totals["values"][0] / columns.counts,
             "class_sums": totals["class_sums"],
+            "squared_gradients": totals["squared_gradients"],
             "unit": unit,
             "gram": totals["gram"],
         }
@@ -71,6 +81,8 @@ class Observer(eqx.Module):
             observed["class_accuracy"] = totals["values"][1] / columns.counts
         else:
             observed["class_accuracy"] = _coordinate_accuracy(W @ H, self.basis, self.drawn)
+        if self.keep_weights:
+            observed["weight"] = columns.class_weights
         if self.keep_state:
             observed |= {"W": params.W, "H": H}
             observed |= {"hidden": jnp.stack(params.hidden)} if params.hidden else {}
@@ -107,20 +119,25 @@ class Observer(eqx.Module):
             "nc4": geometry.nearest_mean_mismatch(logits, features, means, members),
         }
 
-    def _sums(self, columns: Columns, W: Any, turning: Any, H: Any) -> dict[str, Any]:
+    def _sums(
+        self, columns: Columns, W: Any, turning: Any, H: Any, log_risk: Any
+    ) -> dict[str, Any]:
         """What is a sum over columns."""
         logits = W @ H
         turned = turning @ H
         if self.field.loss_clock:  # there the loss itself would round to 0
             values = [jnp.exp(columns.log_losses(logits))]
+            gradient = columns.log_risk_gradient(logits, log_risk)
         else:
             values = [columns.losses(logits)]
+            gradient = columns.logit_gradient(logits) * columns.risk_weights[None]
         if self.basis is None:
             values.append((logits.argmax(0) == columns.labels).astype(logits.dtype))
         sums = {
             "loss": jnp.dot(columns.risk_weights, values[0]),
             "values": jnp.stack(values) @ columns.member_columns,
             "class_sums": logits @ columns.sum_columns,
+            "squared_gradients": columns.squared_gradients(gradient),
             "gram": (turned * columns.multiplicity[None]) @ turned.T,
         }
         return sums | ({"scatter": H @ H.T} if self.columns.many else {})
@@ -142,6 +159,9 @@ class Observer(eqx.Module):
     def summarise(self, observed: dict[str, Any]) -> dict[str, Any]:
         """Every time-dependent variable of the Dataset but the block means, on the host."""
         sums, gram, unit = (observed.pop(name) for name in ("class_sums", "gram", "unit"))
+        norms = np.sqrt(observed.pop("squared_gradients"))
+        total = norms.sum(axis=1, keepdims=True)
+        observed["gradient_share"] = norms / np.where(total > 0, total, np.nan)
         k, dim = len(self.rows), self.width
         observed |= self._shapes(observed)
         if self.conserved is None:
@@ -222,4 +242,5 @@ def make_observer(
         keep_state=config.save_state,
         keep_margin=config.keeps_margin,
         keep_geometry=config.geometry,
+        keep_weights=field.deferral is not None,
     )

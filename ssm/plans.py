@@ -79,7 +79,7 @@ def make_plan(grid: Grid, chunk_size: int | None = None) -> Plan:
     }
     padded = {
         shape: grids.padded_sizes(n, terminal=shape.clock == "loss")
-        if shape.columns == "samples"
+        if shape.columns == "samples" and shape.optimizer != "muon"  # which scales by shapes
         else {size: size for size in n}
         for shape, n in columns.items()
     }
@@ -99,6 +99,11 @@ class _Shape(NamedTuple):
     feature_dim: int
     depth: int
     loss: str
+    adjusts: bool
+    weighted_mean: bool
+    defers: bool
+    optimizer: str
+    batch_size: int | None
     clock: str
     solver: str
     stops: bool
@@ -119,7 +124,12 @@ def _shape(config: Config) -> _Shape:
         config.num_classes,
         config.feature_dim,
         config.depth,
-        config.loss,
+        "squared" if config.loss == "squared" else "cross_entropy",
+        config.adjusts,
+        config.reduction == "weighted_mean",
+        config.weight_start is not None,
+        config.optimizer,
+        config.batch_size,
         config.clock,
         config.chosen_solver,
         config.stop_margin is not None,

@@ -3,10 +3,13 @@ Nothing in `dynamics` sees it."""
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ssm import exact, spectral, theory
+from ssm import exact, losses, spectral, theory
+from ssm.choices import GRADIENT_SIZED
 from ssm.config import Config
 from ssm.problem import Problem
 
@@ -45,12 +48,14 @@ def predicted_learning_times(
     squared loss from a spectral start, at any depth (`exact.deep_learning_time`); from a random
     start it leaves out how the modes of one draw overlap, an O(1) change of the e-folds. NaN where
     the component is not `theory.separable`, and everywhere when feature_dim < k - 1, since the label
-    matrix then cannot be interpolated, with decay, by the loss clock, and at other depths than 2
-    unless the loss is squared and the start spectral.
+    matrix then cannot be interpolated, with decay, by the loss clock, for adjusted logits, deferred
+    weights and the steps of an optimiser, and at other depths than 2 unless the loss is squared and
+    the start spectral.
     """
     k, depth = len(problem.counts), config.depth
     unlike = depth != 2 and (config.loss != "squared" or config.init != "spectral")
-    if config.feature_dim < k - 1 or config.decays or config.clock == "loss" or unlike:
+    unlike |= config.clock == "loss" or config.adjusts or config.defers
+    if config.feature_dim < k - 1 or config.decays or config.steps or unlike:
         return np.full(k - 1, np.nan)
     start = (components.left**2 * expected_start_strength(config, problem)[:, None]).sum(axis=0)
     overlap, target = theory.overlap(problem, components), components.singular_values
@@ -72,6 +77,60 @@ def predicted_learning_times(
     return times
 
 
+def automatic_rate(config: Config, problem: Problem) -> float:
+    """The learning rate of an optimiser: the one of `config`, or where that is left out one at which
+    gradient descent takes a tenth of an e-fold of the fastest contrast a step, for two layers; in
+    general 0.2 over the rate L r_c kappa_c^(1/L - 1/2) n_c^(1/2 - 1/L) at which the fastest settles
+    on its target. With momentum m 1 - m times that, else 0.01."""
+    if config.learning_rate is not None:
+        return config.learning_rate
+    if config.optimizer not in GRADIENT_SIZED:
+        return 0.01
+    p, depth = problem, config.depth
+    power = 1 / depth - 1 / 2
+    settling = depth * theory.class_growth_rates(p) * early_gains(config, p)
+    settling = settling * p.kernel_eigenvalues**power * p.counts**-power
+    return float(0.2 / settling.max() * (1 - momentum(config)))
+
+
+def automatic_steps(config: Config, problem: Problem) -> int:
+    """Number of an optimiser's steps: the one of `config`, or where that is left out those in which
+    gradient descent comes to `automatic_t1`, and 1000 for what does not follow the gradient's
+    size; never fewer than are observed."""
+    if config.num_steps is not None:
+        return config.num_steps
+    if config.optimizer not in GRADIENT_SIZED:
+        return max(1000, config.num_saves - 1)
+    rate = automatic_rate(config, problem) / (1 - momentum(config))
+    steps = np.ceil(automatic_t1(config, problem) / rate)
+    return int(np.clip(steps, config.num_saves - 1, 1_000_000_000))
+
+
+def momentum(config: Config) -> float:
+    """The coefficient of past gradients, 0 for an optimiser without."""
+    if config.optimizer not in ("momentum", "nesterov"):
+        return 0.0
+    return 0.9 if config.momentum is None else config.momentum
+
+
+def early_gains(config: Config, problem: Problem) -> Float[np.ndarray, " k"]:
+    """|dl/dz| of a sample of each class at zero logits, over that of plain cross-entropy, which is
+    how much faster or slower its contrasts begin. Shape (k,); 1 without an adjustment.
+
+    Source: derived for this project.
+    """
+    k = len(problem.counts)
+    if not config.adjusts:
+        return np.ones(k)
+    with jax.enable_x64(True):
+        gradient = losses.adjusted_cross_entropy_gradient(
+            jnp.zeros((k, k)),
+            jnp.arange(k),
+            losses.adjustment(problem.counts, **config.adjustments),
+        )
+        return np.linalg.norm(np.asarray(gradient), axis=0) / np.sqrt(1 - 1 / k)
+
+
 def automatic_t1(config: Config, problem: Problem) -> float:
     """A run length in which, from a small start, the contrasts of every class are learned.
 
@@ -90,7 +149,8 @@ def automatic_t1(config: Config, problem: Problem) -> float:
     p, times = problem, _class_times(config, problem)
     if config.clock == "time":
         decays = [x for x in (config.weight_decay, config.feature_decay) if x > 0]
-        return float(np.max(times) + (20 / min(decays) if decays else 0))
+        settled = 20 / min(decays) if decays else 0.0
+        return float(np.max(times) + settled + _deferral(config, p))
     risk_shares = p.counts * p.class_weights / p.counts.sum()
     kappa = p.kernel_eigenvalues  # the label matrix that coupled features see: n_c / kappa_c
     target = spectral.label_spectrum(
@@ -103,9 +163,22 @@ def automatic_t1(config: Config, problem: Problem) -> float:
     return float(early + (target ** (2 / depth)).sum() * grown)
 
 
+def _deferral(config: Config, problem: Problem) -> float:
+    """How much longer a run takes because of weights that act later: until they do, or until ERM
+    has learned all."""
+    if config.weight_start is None:
+        return 0.0
+    start, length = config.weight_start, config.weight_ramp
+    if config.steps:
+        rate = automatic_rate(config, problem) / (1 - momentum(config))
+        start, length = start * rate, length * rate
+    unweighted = problem._replace(class_weights=np.ones(len(problem.counts)))
+    return min(start + length, float(_class_times(config, unweighted).max()))
+
+
 def _class_times(config: Config, problem: Problem) -> Float[np.ndarray, " k"]:
     """When contrasts of each class should be as good as learned, in flow time."""
-    p, rates = problem, theory.class_growth_rates(problem)
+    p, rates = problem, theory.class_growth_rates(problem) * early_gains(config, problem)
     start, kappa = expected_start_strength(config, p), p.kernel_eigenvalues
     if config.depth == 2:
         share = start * np.sqrt(kappa / p.counts)

@@ -43,11 +43,12 @@ class Problem(NamedTuple):
 def make_problem(config: Config) -> Problem:
     """The problem a Config describes."""
     counts = np.array(config.class_counts)
-    class_weights = (
-        weights.power_law(counts, config.weight_exponent)
-        if config.class_weights is None
-        else np.array(config.class_weights)
-    )
+    if config.class_weights is not None:
+        class_weights = np.array(config.class_weights)
+    elif config.effective_number_beta is not None:
+        class_weights = weights.effective_number(counts, config.effective_number_beta)
+    else:
+        class_weights = weights.power_law(counts, config.weight_exponent)
     return Problem(
         counts=counts,
         class_groups=np.array(config.class_groups),

@@ -41,6 +41,17 @@ _VARIABLES = {
         "1",
     ),
     "singular_value": (("time", "mode"), "singular values of the logits, sorted", "logit"),
+    "gradient_share": (
+        ("time", "class"),
+        "share of the gradient in the logits that comes from a class's samples, by norm",
+        "1",
+    ),
+    "weight": (("time", "class"), "weight of the class in the loss at that time", "1"),
+    "cumulative_rate": (
+        ("time",),
+        "sum of the learning rates so far; the flow time of gradient descent",
+        "1",
+    ),
     "residual": (("time",), "share of the logits' energy outside the fixed basis", "1"),
     "drift": (("time",), "change of the conserved matrices over the size of their terms", "1"),
     "objective": (("time",), "weighted training loss with its penalties", "loss"),
@@ -91,17 +102,24 @@ FACTS = {
     "num_steps": ((), "steps of the solver, those it took back too", "1"),
     "t1": ((), "length of the run, by its clock", "time"),
     "mean_sample_weight": ((), "mean weight of a sample, a factor of the learning rate", "1"),
+    "effective_sample_share": (
+        (),
+        "effective number of samples under the weights over their number, (sum pi w)^2 / sum pi w^2",
+        "1",
+    ),
+    "learning_rate": ((), "of the first step", "1"),
     "can_interpolate": ((), "1 where feature_dim lets the labels be interpolated, else 0", "1"),
 }
 _TABLE = _VARIABLES | _COORDINATES | FACTS | {"flow_time": _COORDINATES["time"]}
 DIMENSIONS = {name: dims for name, (dims, _, _) in _TABLE.items()}
-_LOSS_CLOCK = "tau, loss-normalised time (d tau = L dt)"
+_CLOCKS = {"loss": "tau, loss-normalised time (d tau = L dt)", "steps": "training step"}
 _WORDS = ("status", "class_group", "component_block")
 _COUNTS = ("class_count", "num_steps", "can_interpolate")
 _GEOMETRY = {name for name in _VARIABLES if name.startswith(("seli_", "etf_", "nc"))}
 _STATE = {"W", "H", "class_H", "hidden"}
 # what only some runs have, by their Config
-OPTIONAL = {"objective", "log_loss", "margin", "log_time"} | _GEOMETRY | _STATE
+OPTIONAL = {"objective", "log_loss", "margin", "log_time", "weight"} | _GEOMETRY | _STATE
+OPTIONAL |= {"cumulative_rate", "learning_rate"}
 _OBSERVED = {*_VARIABLES} - {"predicted_learning_time"}
 # the type of each variable of a sweep; what was observed is of the run's own precision
 SWEEP_TYPES = {
@@ -126,6 +144,10 @@ def optional_variables(config: Config) -> set[str]:
         names |= {"log_loss", "margin"}
     if config.clock == "loss":
         names.add("log_time")
+    if config.steps:
+        names |= {"cumulative_rate", "learning_rate"}
+    if config.weight_start is not None:
+        names.add("weight")
     if config.geometry:
         names |= _GEOMETRY
     if config.save_state:
@@ -233,7 +255,9 @@ def sweep_dataset(
     dataset = xr.Dataset(variables).set_coords(
         [name for name in (*_COORDINATES, "flow_time") if name in variables]
     )
-    clock = sweep["base"].get("clock", "time")
+    base = sweep["base"]
+    steps = base.get("optimizer", "flow") != "flow"
+    clock = "steps" if steps else base.get("clock", "time")
     return _clocked(
         _one_name(dataset).assign_coords({**axes, **indices(sizes)}), clock
     ).assign_attrs(format=SWEEP_FORMAT, sweep=json.dumps(sweep), **_common_origin(origins))
@@ -270,7 +294,8 @@ def _where_it_varies(variable: xr.Variable, axes: Sequence[str]) -> xr.Variable:
 def dataset(config: Config, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> xr.Dataset:
     """A run as a Dataset: its arrays and, in the attributes, the config as JSON, the `facts` of the
     run, its dtype and its origin."""
-    return _clocked(_one_name(assemble(arrays)), config.clock).assign_attrs(
+    clock = "steps" if config.steps else config.clock
+    return _clocked(_one_name(assemble(arrays)), clock).assign_attrs(
         config=config.to_json(), **facts, dtype=config.dtype, **provenance()
     )
 
@@ -278,8 +303,8 @@ def dataset(config: Config, arrays: dict[str, np.ndarray], facts: dict[str, Any]
 def _clocked(dataset: xr.Dataset, clock: str) -> xr.Dataset:
     """Times described by the clock they are of."""
     for name in ("time", "flow_time"):
-        if clock == "loss" and name in dataset.coords:
-            dataset[name].attrs["description"] = _LOSS_CLOCK
+        if clock in _CLOCKS and name in dataset.coords:
+            dataset[name].attrs["description"] = _CLOCKS[clock]
     return dataset
 
 

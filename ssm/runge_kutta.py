@@ -20,6 +20,8 @@ class Pair(NamedTuple):
     """Weights of the derivatives known so far, for each stage but the first; the last is the
     solution."""
     error: np.ndarray
+    nodes: np.ndarray
+    """Share of the step at which each of those stages is."""
     dense: np.ndarray
     """(4, stages): at share x of the step derivative i has weight sum_p dense[p, i] x^(p + 1)."""
 
@@ -31,7 +33,8 @@ def _pair(tableau: diffrax.ButcherTableau, middle: Sequence[float]) -> Pair:
     powers = np.stack([value * (slope == 1), slope, value, 0.5**slope])
     known = np.stack([first, last, np.array(tableau.b_sol), np.array(middle)])
     rows = tuple(np.array(row) for row in tableau.a_lower)
-    return Pair(rows, np.array(tableau.b_error), np.linalg.solve(powers, known))
+    nodes = np.array(tableau.c)
+    return Pair(rows, np.array(tableau.b_error), nodes, np.linalg.solve(powers, known))
 
 
 # The middles: the free interpolants of Tsitouras 2011 at 1/2, and of Shampine 1986.
@@ -81,7 +84,7 @@ class Step(NamedTuple):
 
 def pair_step(
     pair: Pair,
-    field: Callable[[Any], Any],
+    field: Callable[[Any, Any], Any],
     advance: Callable[[Any, Sequence[Any], Any], Any],
     params: Any,
     slope: Any,
@@ -90,13 +93,13 @@ def pair_step(
     """A step of a pair.
 
     Args:
-        field: state -> slope.
+        field: (state, share of the step) -> slope.
         advance: (state, slopes, weights) -> state + sum_i weights[i] slopes[i].
     """
     slopes, end = [slope], params
-    for weights in pair.stages:
+    for weights, node in zip(pair.stages, pair.nodes, strict=True):
         end = advance(params, slopes, [length * weight for weight in weights])
-        slopes.append(field(end))
+        slopes.append(field(end, node))
     zero = jax.tree.map(jnp.zeros_like, params)
     error = advance(zero, slopes, [length * weight for weight in pair.error])
 

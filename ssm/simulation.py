@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import numpy as np
+import optax
 import xarray as xr
 from jaxtyping import Float
 
-from ssm import dynamics, model, observing, predictions, reduction, results, spectral, weights
+from ssm import (
+    checks,
+    descent,
+    dynamics,
+    model,
+    observing,
+    predictions,
+    reduction,
+    results,
+    spectral,
+    weights,
+)
 from ssm.columns import Columns, make_columns
 from ssm.config import Config
+from ssm.descent import Descent
 from ssm.dynamics import Flow, Trajectory
-from ssm.fields import Field
+from ssm.fields import Deferral, Field
+from ssm.optimizers import Settings
 from ssm.problem import Problem, make_problem
 from ssm.reduction import Reduced
+from ssm.schedules import Transformation
 
 
 class Run(NamedTuple):
@@ -28,8 +44,18 @@ class Run(NamedTuple):
     problem: Problem
     components: spectral.LabelSpectrum
     reduced: Reduced | None
-    flow: Flow
+    flow: Flow | Descent
+    """What is followed; a Descent where an optimiser takes steps."""
+    facts: dict[str, Any]
+    """What is known of it before."""
+    cumulative_rate: Float[np.ndarray, " t"] | None
+    """Of an optimiser, at the observed steps."""
     predicted_learning_time: Float[np.ndarray, " r"]
+
+    @property
+    def num_rates(self) -> int:
+        """Learning rates that are kept for it, which decides what it shares a compilation with."""
+        return len(self.flow.learning_rates) if isinstance(self.flow, Descent) else 0
 
 
 class _Setting(NamedTuple):
@@ -39,6 +65,10 @@ class _Setting(NamedTuple):
     components: spectral.LabelSpectrum
     columns: Columns
     times: Float[np.ndarray, " t"]
+    learning_rates: Float[np.ndarray, " s"] | None
+    """Of each step of an optimiser, padded."""
+    cumulative_rate: Float[np.ndarray, " t"] | None
+    facts: dict[str, Any]
     predicted_learning_time: Float[np.ndarray, " r"]
 
 
@@ -46,12 +76,32 @@ class _Setting(NamedTuple):
 def _setting(config: Config, size: int | None) -> _Setting:
     problem = make_problem(config)
     components = spectral.components(problem)
-    t1 = predictions.automatic_t1(config, problem) if config.t1 is None else config.t1
+    exposure = (problem.counts, problem.class_weights)
+    facts: dict[str, Any] = {
+        "mean_sample_weight": weights.mean_sample_weight(*exposure),
+        "effective_sample_share": weights.effective_sample_share(*exposure),
+        "can_interpolate": int(config.feature_dim >= len(problem.counts) - 1),
+    }
+    rates = cumulative = None
+    if config.steps:
+        times = save_times(config, float(predictions.automatic_steps(config, problem)))
+        times = np.maximum.accumulate(np.round(times) - np.arange(len(times))).astype(int)
+        times = times + np.arange(len(times))  # no step is saved twice
+        rate, num_steps = predictions.automatic_rate(config, problem), int(times[-1])
+        rates, sums = descent.learning_rates(rate_schedule(config, rate, num_steps), num_steps)
+        cumulative = sums[times]
+        facts["learning_rate"] = float(rates[0])
+    else:
+        t1 = predictions.automatic_t1(config, problem) if config.t1 is None else config.t1
+        times = save_times(config, t1)
     return _Setting(
         problem,
         components,
         make_columns(config, problem, size),
-        save_times(config, t1),
+        times,
+        rates,
+        cumulative,
+        facts,
         predictions.predicted_learning_times(config, problem, components),
     )
 
@@ -63,24 +113,86 @@ def prepare(config: Config, size: int | None = None) -> Run:
     problem, columns = setting.problem, setting.columns
     params, reduced = model.initial_params(config, problem, columns)
     field = make_field(config, columns)
-    return Run(
-        config,
-        problem,
-        setting.components,
-        reduced,
-        Flow(
+    observe = observing.make_observer(config, field, params, reduced, setting.components)
+    if setting.learning_rates is not None:
+        flow = Descent(
             params=params,
             field=field,
-            observe=observing.make_observer(config, field, params, reduced, setting.components),
+            observe=observe,
+            steps=setting.times,
+            learning_rates=setting.learning_rates,
+            settings=Settings(
+                *(
+                    np.asarray(value, dtype=float)
+                    for value in (
+                        predictions.momentum(config),
+                        0.05 if config.sam_radius is None else config.sam_radius,
+                        config.weight_decay,
+                        config.feature_decay,
+                    )
+                )
+            ),
+            seed=np.asarray(config.seed),
+        )
+    else:
+        flow = Flow(
+            params=params,
+            field=field,
+            observe=observe,
             times=setting.times,
             # arrays, since a Python float would compile anew for each value
             rtol=np.asarray(config.rtol),
             atol=np.asarray(config.absolute_tolerance),
             max_steps=np.asarray(config.max_steps),
             stop_margin=None if config.stop_margin is None else np.asarray(config.stop_margin),
-        ),
+        )
+    return Run(
+        config,
+        problem,
+        setting.components,
+        reduced,
+        flow,
+        setting.facts,
+        setting.cumulative_rate,
         setting.predicted_learning_time,
     )
+
+
+def follow(run: Run, progress: Callable[[float], None] | None = None) -> Trajectory:
+    """A run followed to its end, in its own precision."""
+    config = run.config
+    with jax.enable_x64(config.dtype == "float64"):
+        if isinstance(run.flow, Descent):
+            return descent.descend(
+                run.flow,
+                optimizer=config.optimizer,
+                batch_size=config.batch_size,
+                progress=progress,
+            )
+        return dynamics.gradient_flow(run.flow, solver=config.chosen_solver, progress=progress)
+
+
+def follow_batch(runs: Sequence[Run]) -> list[Trajectory]:
+    """The same for runs that share a compilation, in one batch, for accelerators."""
+    config = runs[0].config
+    with jax.enable_x64(config.dtype == "float64"):
+        if config.steps:
+            descents: Any = [run.flow for run in runs]
+            return descent.descend_batch(
+                descents, optimizer=config.optimizer, batch_size=config.batch_size
+            )
+        flows: Any = [run.flow for run in runs]
+        return dynamics.gradient_flows(flows, solver=config.chosen_solver)
+
+
+def rate_schedule(config: Config, rate: float, num_steps: int) -> Callable[[Any], Any]:
+    """The optax schedule of a Config's learning rate."""
+    if config.learning_rate_schedule == "cosine":
+        return optax.schedules.cosine_decay_schedule(rate, num_steps)
+    if config.drop_step is not None:
+        drop = {config.drop_step: config.drop_factor}
+        return optax.schedules.piecewise_constant_schedule(rate, drop)
+    return optax.schedules.constant_schedule(rate)
 
 
 def make_field(config: Config, columns: Columns) -> Field:
@@ -89,8 +201,19 @@ def make_field(config: Config, columns: Columns) -> Field:
         columns,
         np.asarray(config.weight_decay) if config.decays else None,
         np.asarray(config.feature_decay) if config.decays else None,
+        _deferral(config, columns),
         loss_clock=config.clock == "loss",
         classifier_is_held=config.depth == 1,
+    )
+
+
+def _deferral(config: Config, columns: Columns) -> Deferral | None:
+    if config.weight_start is None:
+        return None
+    return Deferral(
+        np.asarray(config.weight_start),
+        np.asarray(config.weight_ramp),
+        columns.multiplicity / columns.counts.sum(),
     )
 
 
@@ -108,6 +231,8 @@ def run_arrays(run: Run, trajectory: Trajectory) -> tuple[dict[str, np.ndarray],
     observed = dict(trajectory.observations)
     if config.clock == "loss":
         observed["log_time"] = trajectory.log_times
+    if run.cumulative_rate is not None:
+        observed["cumulative_rate"] = run.cumulative_rate
     if config.save_state and config.columns == "samples":
         observed["H"] = observed["H"][:, :, : problem.counts.sum()]  # without padding
     if config.save_state and config.columns == "classes":
@@ -131,40 +256,63 @@ def run_arrays(run: Run, trajectory: Trajectory) -> tuple[dict[str, np.ndarray],
         "status": trajectory.status,
         "num_steps": trajectory.num_steps,
         "t1": float(trajectory.times[-1]),
-        "mean_sample_weight": weights.mean_sample_weight(problem.counts, problem.class_weights),
-        "can_interpolate": int(config.feature_dim >= k - 1),
+        **run.facts,
     }
 
 
-def simulate(config: Config, progress: Callable[[float], None] | None = None) -> xr.Dataset:
+def simulate(
+    config: Config,
+    progress: Callable[[float], None] | None = None,
+    *,
+    schedule: Transformation | None = None,
+) -> xr.Dataset:
     """Run the small-scale model once.
 
     Gradient flow dW/dt = -G H^T, dH/dt = -W^T G K on L = (1/n) sum_i w_{y_i} l(z_i, y_i), Z = W H,
     or with more layers, decay and by another clock (`ssm.fields`), from the start and to the time or
-    margin that `config` names. A run that fails (out of steps, step too
-    small, not finite) returns a Dataset too, with that status and NaN for what it did not reach.
+    margin that `config` names; or the steps of an optimiser (`ssm.descent`), whose time is their
+    number. A run that fails (out of steps, step too small, not finite) returns a Dataset too, with
+    that status and NaN for what it did not reach.
 
     Args:
         config: every number of the run.
         progress: called now and then with the share of the run done, in [0, 1].
+        schedule: class weights of an optimiser's steps, instead of those of `config`, from each
+            step's number and the classes' accuracies then.
 
     Returns:
-        A Dataset. Over `time` (flow time): `loss`, `residual`, `drift`; by class `class_loss`,
+        A Dataset. Over `time` (flow time, or steps): `loss`, `residual`, `drift`; by class
+        `class_loss`, `gradient_share`,
         `class_accuracy` (under the squared loss of 100 samples of a class of more than 100 +
         feature_dim + 1), `class_strength`; by component `strength`; by block `block_strength`; by
         mode `singular_value`; `W` and `H` when asked for. `learning_time`, `class_learning_time`,
         `block_learning_time` (when half of the target is reached, NaN where it is not) and
         `predicted_learning_time`. By the loss clock, with `stop_margin` or `geometry`, cross-entropy
         has `log_loss` and `margin` too, by the loss clock `log_time`, the logarithm of flow time;
-        with `geometry` there are `seli_distance`, `etf_distance`, `nc1`, `nc2_norms`, `nc2_angles`,
+        `weight` by class where it changes; of an optimiser `cumulative_rate`; with `geometry` there are `seli_distance`, `etf_distance`, `nc1`, `nc2_norms`, `nc2_angles`,
         `nc2_distance`, `nc3` and `nc4`; with decay `objective`. Coordinates hold each class's count, weight and group, and each
         component's and block's target. The attributes hold the Config as JSON, the `status`, and
         the origin. Each variable's own attributes say what it is.
     """
     run = prepare(config)
-    with jax.enable_x64(config.dtype == "float64"):
-        trajectory = dynamics.gradient_flow(
-            run.flow, solver=config.chosen_solver, progress=progress
-        )
-    arrays, facts = run_arrays(run, trajectory)
-    return results.dataset(config, arrays, {**facts, "device": jax.devices()[0].device_kind})
+    attributes = {"device": jax.devices()[0].device_kind}
+    if schedule is not None:
+        run = _scheduled(run, schedule)
+        attributes["schedule"] = eqx.tree_pformat(schedule, short_arrays=False)
+    arrays, facts = run_arrays(run, follow(run, progress))
+    return results.dataset(config, arrays, facts | attributes)
+
+
+def _scheduled(run: Run, schedule: Transformation) -> Run:
+    """A run whose class weights follow a schedule."""
+    config = run.config
+    if not isinstance(run.flow, Descent):
+        allowed = "left out for a flow, whose weights have to be a function of time alone"
+        raise checks.refuse("schedule", schedule, f"{allowed} (weight_start, weight_ramp)")
+    if (run.problem.class_weights != 1).any() or config.weight_start is not None:
+        raise checks.refuse("schedule", schedule, "left out where the config has weights")
+    if schedule.needs_performance and config.columns == "coordinates":
+        allowed = "one that needs no accuracies, under the squared loss without mini-batches"
+        raise checks.refuse("schedule", schedule, allowed)
+    observe = dataclasses.replace(run.flow.observe, keep_weights=True)
+    return run._replace(flow=run.flow._replace(schedule=schedule, observe=observe))

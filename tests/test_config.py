@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import ssm
 from ssm import Config
-from ssm.config import LARGEST_COUNT
+from ssm.validation import LARGEST_COUNT
 
 FIELDS = [field.name for field in dataclasses.fields(Config)]
 

@@ -41,7 +41,7 @@ def batch(configs: Sequence[Config], rtol: float) -> list[np.ndarray]:
     runs = [simulation.prepare(config) for config in configs]
     flows = jax.tree.map(lambda *leaves: np.stack(leaves), *(run.flow for run in runs))
     with jax.enable_x64(True):
-        times = jnp.asarray(runs[0].flow.times)
+        times = jnp.asarray(flows.times[0])
         observed = jax.device_get(_batch(flows, times, rtol, rtol * configs[0].init_scale))
     found = []
     for i, run in enumerate(runs):

@@ -1,0 +1,349 @@
+"""Optimisers' steps on the small-scale model: each its own, gradient descent near the flow, spectral
+descent at equal rates, weights that begin to act later."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+import ssm
+from ssm import descent, dynamics, exact, optimizers, schedules, simulation, weights
+from ssm.choices import Optimizer
+from ssm.columns import sample_columns
+from ssm.problem import make_problem
+
+NAMES = [name for name in Optimizer.__args__ if name != "flow"]
+RATE = 0.3
+STEPS = {"learning_rate": RATE, "num_steps": 3, "num_saves": 4, "save_state": True}
+
+
+def gradients(params, config):
+    """dL/dW and dL/dH of weighted cross-entropy, by NumPy alone."""
+    W, H = params
+    counts = np.array(config.class_counts)
+    labels = np.repeat(np.arange(len(counts)), counts)
+    w = weights.power_law(counts, config.weight_exponent)[labels]
+    G = (softmax(W @ H, axis=0) - np.eye(len(counts))[labels].T) * w / counts.sum()
+    return G @ H.T, W.T @ G
+
+
+def polar(X):
+    """U V^T over the directions that X has."""
+    U, s, V = np.linalg.svd(X, full_matrices=False)
+    return U[:, s > 1e-12 * s[0]] @ V[s > 1e-12 * s[0]]
+
+
+def newton_schulz(X):
+    """Five quintic iterations with Jordan's coefficients."""
+    X = X / (np.linalg.norm(X) + 1e-8)
+    flat = X.T if X.shape[0] > X.shape[1] else X
+    for _ in range(5):
+        A = flat @ flat.T
+        flat = 3.4445 * flat + (-4.775 * A + 2.0315 * A @ A) @ flat
+    return flat.T if X.shape[0] > X.shape[1] else flat
+
+
+def steps_of(name, start, config):
+    """Three steps of an optimiser as published, a list of (W, H)."""
+    params, states = [np.array(x) for x in start], [start]
+    first, second = [np.zeros_like(x) for x in start], [np.zeros_like(x) for x in start]
+    for t in range(1, 4):
+        g = gradients(params, config)
+        norm = np.sqrt(sum((x**2).sum() for x in g))
+        if name == "sam":
+            g = gradients([p + 0.05 * x / norm for p, x in zip(params, g, strict=True)], config)
+        if name in ("momentum", "nesterov"):
+            first = [0.9 * m + x for m, x in zip(first, g, strict=True)]
+        if name in ("adam", "adamw"):
+            first = [0.9 * m + 0.1 * x for m, x in zip(first, g, strict=True)]
+            second = [0.999 * v + 0.001 * x**2 for v, x in zip(second, g, strict=True)]
+        if name == "muon":
+            first = [0.95 * m + 0.05 * x for m, x in zip(first, g, strict=True)]
+        directions = []
+        for p, x, m, v, lam in zip(params, g, first, second, (0.2, 0.1), strict=True):
+            if name in ("gd", "sam"):
+                directions.append(x)
+            elif name == "momentum":
+                directions.append(m)
+            elif name == "nesterov":
+                directions.append(x + 0.9 * m)
+            elif name == "normalised_gd":
+                directions.append(x / norm)
+            elif name == "sign":
+                directions.append(np.sign(x))
+            elif name in ("adam", "adamw"):
+                unbiased = m / (1 - 0.9**t), v / (1 - 0.999**t)
+                own = unbiased[0] / (np.sqrt(unbiased[1]) + 1e-8)
+                directions.append(own + (lam * p if name == "adamw" else 0))
+            elif name == "spectral_gd":
+                directions.append(polar(x))
+            elif name == "muon":
+                ahead = 0.95 * m / (1 - 0.95 ** (t + 1)) + 0.05 * x / (1 - 0.95**t)
+                directions.append(newton_schulz(ahead) * max(1, x.shape[0] / x.shape[1]) ** 0.5)
+        params = [p - RATE * x for p, x in zip(params, directions, strict=True)]
+        states.append(params)
+    return states
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_takes_its_own_steps(tiny, name):
+    """From a start large enough for cross-entropy to matter; 1e-9: rounding, which iterations of
+    Newton and Schulz (not contracting) raise to 1e-11."""
+    decay = {"weight_decay": 0.2, "feature_decay": 0.1} if name == "adamw" else {}
+    config = tiny(optimizer=name, init_scale=0.5, weight_exponent=0.5, **STEPS, **decay)
+    found = ssm.simulate(config)
+    assert found.status == "finished"
+    W, H = found.W.values, found.H.values
+    for i, expected in enumerate(steps_of(name, (W[0], H[0]), config)):
+        np.testing.assert_allclose(W[i], expected[0], atol=1e-9)
+        np.testing.assert_allclose(H[i], expected[1], atol=1e-9)
+
+
+def test_no_two_names_take_the_same_steps(tiny, rng):
+    """So that the test above tells each from each other. Momentum's first step is gradient
+    descent's: the last of three is compared."""
+    config = tiny(weight_exponent=0.5)
+    start = 0.5 * rng.normal(size=(4, 6)), 0.5 * rng.normal(size=(6, 20))
+    ends = np.array([steps_of(name, start, config)[-1][1].ravel() for name in NAMES])
+    apart = np.linalg.norm(ends[:, None] - ends[None], axis=2) + np.eye(len(ends))
+    assert apart.min() > 1e-3
+
+
+def test_the_direction_of_spectral_descent_leaves_out_what_is_only_rounding(rng):
+    """A 5 x 7 matrix of rank 3: its factor has three singular values of 1, the others are 0."""
+    with jax.enable_x64(True):
+        X = rng.normal(size=(5, 3)) @ rng.normal(size=(3, 7))
+        factor = np.asarray(optimizers.polar_factor(jax.numpy.asarray(X)))
+    np.testing.assert_allclose(factor, polar(X), atol=1e-12)
+    np.testing.assert_allclose(np.linalg.svd(factor, compute_uv=False), [1, 1, 1, 0, 0], atol=1e-12)
+
+
+def test_gradient_descent_tends_to_the_flow_with_slope_one(tiny, run):
+    """Halving the step halves the error: slope 1.00 +- 0.03."""
+    length, numbers = 20.0, np.array([256, 512, 1024])
+    flow = run(t1=length, rtol=1e-10, init_scale=0.1)
+    errors = []
+    for number in numbers:
+        config = tiny(optimizer="gd", learning_rate=length / number, num_steps=int(number))
+        found = ssm.simulate(dataclasses.replace(config, init_scale=0.1))
+        assert found.cumulative_rate[-1] == pytest.approx(length, rel=1e-12)
+        here = found.strength.values[-1] - flow.strength.values[-1]
+        errors.append(np.abs(here).max())
+    slopes = np.diff(np.log(errors)) / np.diff(np.log(1 / numbers))
+    np.testing.assert_allclose(slopes, 1, atol=0.03)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0])
+def test_spectral_descent_learns_all_components_at_one_rate(tiny, exponent):
+    """T_i = s_i^(1/2) - eps within 1 %, steps of 1/1000. Weights do not change it where components
+    are those of single groups; the cross component of unequal weights is a mixture."""
+    rate, scale = 2e-3, 1e-2
+    config = tiny(
+        optimizer="spectral_gd",
+        loss="squared",
+        init="spectral",
+        init_scale=scale,
+        learning_rate=rate,
+        num_steps=1000,
+        num_saves=501,
+        weight_exponent=exponent,
+    )
+    found = ssm.simulate(config)
+    alone = found.component_block.values != "cross" if exponent else np.ones(3, bool)
+    targets = found.component_target.values
+    times = exact.spectral_learning_time(targets, scale, 2, level=0.99) / rate
+    for j in np.flatnonzero(alone):  # up to where it is learned: there the steps go to and fro
+        share = found.strength.values[:, j] / targets[j]
+        end = np.argmax(share >= 0.99) + 1
+        arrives = np.interp(0.99, share[:end], found.time.values[:end])
+        assert arrives == pytest.approx(times[j], rel=0.01)
+    half = exact.spectral_learning_time(targets, scale, 2) / rate
+    np.testing.assert_allclose(found.learning_time.values[alone], half[alone], rtol=0.01)
+
+
+def same(a, b, but=()):
+    """Whether two runs are the same to the bit."""
+    return all(
+        np.array_equal(a[name].values, b[name].values, equal_nan=a[name].dtype.kind == "f")
+        for name in a.data_vars
+        if name not in but
+    )
+
+
+LATER = [
+    {"optimizer": "gd", "num_steps": 200, "learning_rate": 0.5},
+    {},
+    {"clock": "loss", "t1": 20.0},
+]
+
+
+@pytest.mark.parametrize("changes", LATER)
+def test_a_switch_at_0_is_reweighting_and_one_beyond_the_end_is_erm_to_the_bit(run, changes):
+    weighted, erm = run(weight_exponent=1.0, **changes), run(**changes)
+    assert same(weighted, run(weight_exponent=1.0, weight_start=0.0, **changes))
+    length = {} if "num_steps" in changes else {"t1": erm.attrs["t1"]}
+    never = run(weight_exponent=1.0, weight_start=1e9, **{**changes, **length})
+    assert same(erm, never, but=("predicted_learning_time",))
+
+
+def test_steps_before_the_switch_are_erm_and_those_after_it_weighted(tiny):
+    """One step each side of a switch at 2, by NumPy; at a ramp of 2 step 3 mixes both risks."""
+    for ramp, share in ((0.0, 1.0), (2.0, 0.5)):
+        config = tiny(
+            optimizer="gd",
+            weight_exponent=1.0,
+            weight_start=1.0,
+            weight_ramp=ramp,
+            init_scale=0.5,
+            **STEPS,
+        )
+        found = ssm.simulate(config)
+        erm, weighted = (dataclasses.replace(config, weight_exponent=g) for g in (0.0, 1.0))
+        W, H = found.W.values, found.H.values
+        before = gradients((W[0], H[0]), erm)
+        np.testing.assert_allclose(W[1], W[0] - RATE * before[0], atol=1e-13)
+        # the step that starts at the switch is the ramp's first, whose share is still 0
+        mixed = [
+            (1 - share) * a + share * b
+            for a, b in zip(
+                gradients((W[2], H[2]), erm), gradients((W[2], H[2]), weighted), strict=True
+            )
+        ]
+        np.testing.assert_allclose(H[3], H[2] - RATE * mixed[1], atol=1e-13)
+        full = weights.power_law(config.class_counts, 1.0)
+        np.testing.assert_allclose(found.weight.values[0], 1)
+        np.testing.assert_allclose(found.weight.values[2], 1 - share + share * full, rtol=1e-12)
+
+
+def test_a_schedule_weighs_classes_by_what_they_have_learned(tiny):
+    """A chain with the trend of accuracy: the recorded weights are those of the chain, worked out
+    from the accuracies that were observed."""
+    chain = schedules.Chain(
+        schedules.PrevalencePower(0.5),
+        schedules.Trend(strength=2.0, memory=0.0),
+        schedules.CappedUnitMean(0.2, 3.0),
+    )
+    config = tiny(optimizer="gd", num_steps=200, num_saves=201)
+    found = ssm.simulate(config, schedule=chain)
+    counts = np.array(config.class_counts)
+    accuracy = found.class_accuracy.values
+    raw = (counts / counts.min()) ** -0.5 * np.exp(2 * (accuracy.mean(1)[:, None] - accuracy))
+    shares = counts / counts.sum()
+    mean = found.weight.values @ shares
+    np.testing.assert_allclose(mean, 1, rtol=1e-12)
+    inside = (found.weight.values < 3 - 1e-9) & (found.weight.values > 0.2 + 1e-9)
+    ratio = found.weight.values / raw
+    for row, free in zip(ratio, inside, strict=True):  # one factor for all that are not at a bound
+        np.testing.assert_allclose(row[free], row[free][0], rtol=1e-9)
+    assert np.ptp(accuracy.mean(1)) > 0.2
+
+
+def test_mini_batches_have_the_right_mean(tiny):
+    """The mean of 400 sampled gradients' weights is that of the full risk: within five standard
+    errors; under `weighted_mean` those of each batch add up to 1."""
+    problem = make_problem(tiny(weight_exponent=0.5))
+    columns = sample_columns(problem, "cross_entropy", 24)
+    drawn = np.random.default_rng(0).multinomial(8, columns.multiplicity / 20, size=400)
+    drawn = drawn.astype(float)
+    with jax.enable_x64(True):
+        each = np.array([columns.sampled(row).risk_weights for row in jax.numpy.asarray(drawn)])
+        own = dataclasses.replace(columns, weighted_mean=True).sampled(jax.numpy.asarray(drawn[0]))
+    error = each.std(0) / np.sqrt(len(each))
+    assert (np.abs(each.mean(0) - columns.risk_weights) <= 5 * error).all()
+    assert float(own.risk_weights.sum()) == pytest.approx(1, rel=1e-12)
+    assert (each[:, 20:] == 0).all()
+
+
+def test_a_mini_batch_moves_only_the_features_it_has_drawn(tiny):
+    config = tiny(optimizer="gd", batch_size=5, init_scale=0.5, **STEPS)
+    found = ssm.simulate(config)
+    moved = (found.H.diff("time") != 0).any("feature").sum("sample").values
+    assert ((moved >= 1) & (moved <= 5)).all()
+    again = ssm.simulate(dataclasses.replace(config, seed=1))
+    assert not np.array_equal(found.H[-1] - found.H[0] == 0, again.H[-1] - again.H[0] == 0)
+
+
+def test_reduction_is_the_mean_over_samples_or_over_weights(run):
+    """Weights of any scale are self-normalised: the same run as with weights of unit mean."""
+    w = (1.0, 1.0, 6.0, 6.0)
+    length = {"optimizer": "gd", "num_steps": 200, "learning_rate": 0.5}
+    mean = np.average(w, weights=[8, 8, 2, 2])
+    own = run(class_weights=w, reduction="weighted_mean", **length)
+    scaled = run(class_weights=tuple(np.array(w) / mean), **length)
+    np.testing.assert_allclose(own.strength, scaled.strength, rtol=1e-9)
+    assert own.loss[0] == pytest.approx(float(scaled.loss[0]), rel=1e-12)
+
+
+def test_a_batch_of_runs_is_the_runs_and_a_sweep_compiles_once(tiny):
+    """Over the learning rate and the switch; batched products round differently."""
+    base = tiny(optimizer="gd", num_steps=200, weight_exponent=1.0, weight_start=0.0)
+    grid = {"learning_rate": [0.2, 0.5], "weight_start": [0.0, 50.0, 1e9]}
+    swept = ssm.sweep(grid, base)
+    assert swept.attrs["num_compilations"] <= 1
+    configs = [dataclasses.replace(base, learning_rate=0.5, weight_start=s) for s in (0.0, 50.0)]
+    for config in configs:
+        at = swept.sel(learning_rate=0.5, weight_start=config.weight_start)
+        assert np.array_equal(at.strength, ssm.simulate(config).strength)
+    runs = [simulation.prepare(config) for config in configs]
+    for config, found in zip(configs, simulation.follow_batch(runs), strict=True):
+        own = ssm.simulate(config)
+        np.testing.assert_allclose(found.observations["strength"], own.strength, rtol=1e-9)
+        np.testing.assert_allclose(
+            found.crossings[:3], own.learning_time, rtol=1e-9, equal_nan=True
+        )
+
+
+def test_learning_rates_are_those_of_the_schedule(tiny):
+    for changes, expected in (
+        ({}, np.full(8, 0.4)),
+        ({"learning_rate_schedule": "cosine"}, 0.2 * (1 + np.cos(np.pi * np.arange(8) / 8))),
+        ({"learning_rate_schedule": "step", "drop_step": 5}, [0.4] * 5 + [0.04] * 3),
+    ):
+        config = tiny(optimizer="gd", learning_rate=0.4, num_steps=8, num_saves=9, **changes)
+        rates, sums = descent.learning_rates(simulation.rate_schedule(config, 0.4, 8), 8)
+        np.testing.assert_allclose(rates[:8], expected, rtol=1e-14)
+        np.testing.assert_allclose(sums, np.concatenate([[0], np.cumsum(expected)]), rtol=1e-14)
+        assert len(rates) == descent.SHORTEST and not rates[8:].any()
+
+
+def test_adams_ratio_hardly_knows_the_scale_of_weights_and_gradient_descents_times_do(run):
+    """All weights times 10: under 1 % for Adam's ratio of learning times; gradient descent is ten
+    times faster, which its ratio hides and the mean sample weight shows."""
+    base = {"learning_rate": 0.02, "num_steps": 500, "init_scale": 0.05}
+    ratios, times = {}, {}
+    for name, rate in (("adam", 0.02), ("gd", 0.02)):
+        for factor in (1.0, 10.0):
+            own = {**base, "optimizer": name, "learning_rate": rate}
+            if name == "gd":
+                own["num_steps"] = 8000
+            found = run(class_weights=(factor,) * 4, **own)
+            assert found.attrs["mean_sample_weight"] == factor
+            times[name, factor] = found.block_learning_time.values
+            ratios[name, factor] = times[name, factor][2] / times[name, factor][0]
+    assert ratios["adam", 10.0] == pytest.approx(ratios["adam", 1.0], rel=0.01)
+    np.testing.assert_allclose(times["adam", 10.0], times["adam", 1.0], rtol=0.01)
+    np.testing.assert_allclose(times["gd", 1.0] / times["gd", 10.0], 10, rtol=0.02)
+
+
+def test_a_run_that_diverges_is_a_result(tiny):
+    found = ssm.simulate(
+        tiny(optimizer="gd", learning_rate=1e40, num_steps=60, loss="squared", feature_decay=1.0)
+    )
+    assert found.status == "not finite"
+    assert np.isfinite(found.loss[0]) and np.isnan(found.loss[-1])
+
+
+def test_steps_are_observed_at_whole_numbers_without_a_repeat(tiny):
+    for spacing, number in (("linear", 70), ("log", 49), ("log", 5000)):
+        config = tiny(optimizer="gd", num_steps=number, save_spacing=spacing)
+        steps = simulation.prepare(config).flow.steps
+        assert steps[0] == 0 and steps[-1] == number and (np.diff(steps) > 0).all()
+
+
+def test_a_second_run_of_a_shape_compiles_nothing(tiny):
+    ssm.simulate(tiny(optimizer="gd", num_steps=200))
+    before = dynamics.num_compilations()
+    ssm.simulate(tiny(optimizer="gd", num_steps=180, learning_rate=0.1, seed=3))
+    assert dynamics.num_compilations() == before

@@ -1,0 +1,379 @@
+"""Schedules of class weights: each transformation against its formula in NumPy, and what chains
+keep."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ssm
+from ssm import schedules
+from ssm.schedules import (
+    CappedUnitMean,
+    Chain,
+    Clip,
+    Costs,
+    EffectiveNumber,
+    Fixed,
+    LinearRamp,
+    PrevalencePower,
+    Ramp,
+    Statistics,
+    Trend,
+    UnitMean,
+)
+
+COUNTS = np.array([100.0, 40.0, 40.0, 7.0, 1.0])
+K = len(COUNTS)
+MATRIX = np.array([[abs(i - j) * (1 + i) for j in range(K)] for i in range(K)], dtype=float)
+
+
+def weights_of(transformation, counts=COUNTS, step=0, performance=None):
+    """The weights of one step from the initial state."""
+    state = transformation.init(counts)
+    stats = Statistics(counts, performance)
+    return np.array(schedules.step_weights(transformation, state, stats, step)[0])
+
+
+def mean(weights, counts=COUNTS):
+    return (counts * weights).sum() / counts.sum()
+
+
+# Against formulas
+
+
+@pytest.mark.parametrize("exponent", [-1.0, 0.0, 0.5, 1.0])
+def test_prevalence_power(exponent):
+    expected = (COUNTS / COUNTS.min()) ** -exponent
+    np.testing.assert_allclose(weights_of(PrevalencePower(exponent)), expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("beta", [0.5, 0.9, 0.999])
+def test_effective_number(beta):
+    # the formula in NumPy loses the digits of 1 - b
+    expected = (1 - beta) / (1 - beta**COUNTS)
+    np.testing.assert_allclose(weights_of(EffectiveNumber(beta)), expected, rtol=1e-12)
+
+
+def test_effective_number_at_its_ends():
+    assert (weights_of(EffectiveNumber(0.0)) == 1).all()
+    # parts from 1 / n at order n (1 - b) = 1e-10
+    np.testing.assert_allclose(weights_of(EffectiveNumber(1 - 1e-12)), 1 / COUNTS, rtol=1e-9)
+
+
+def test_the_host_has_the_same_laws():
+    """`ssm.weights` and the schedules, which share no code."""
+    whole = COUNTS.astype(int)
+    for part, expected in [
+        (PrevalencePower(0.7), ssm.weights.power_law(whole, 0.7)),
+        (EffectiveNumber(0.99), ssm.weights.effective_number(whole, 0.99)),
+    ]:
+        found = weights_of(Chain(part, UnitMean()), counts=whole)  # integers may be counts
+        np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+
+def test_costs():
+    vector = np.arange(1.0, K + 1)
+    np.testing.assert_array_equal(weights_of(Costs(vector)), vector)
+    by_hand = [np.delete(MATRIX[c], c).sum() / (K - 1) for c in range(K)]
+    np.testing.assert_allclose(weights_of(Costs(MATRIX)), by_hand, rtol=1e-14)
+    # the cost of being right does not count
+    np.testing.assert_allclose(weights_of(Costs(MATRIX + np.eye(K))), by_hand, rtol=1e-14)
+
+
+def test_costs_multiply_and_fixed_replaces():
+    vector = np.arange(1.0, K + 1)
+    np.testing.assert_array_equal(weights_of(Chain(Fixed(vector), Costs(vector))), vector**2)
+    np.testing.assert_array_equal(weights_of(Chain(Costs(vector), Fixed(vector))), vector)
+
+
+def test_a_chain_goes_from_left_to_right():
+    power, unit = PrevalencePower(1.0), UnitMean()
+    assert mean(weights_of(Chain(power, unit))) == pytest.approx(1, rel=1e-14)
+    # ones have unit mean already
+    np.testing.assert_array_equal(weights_of(Chain(unit, power)), weights_of(power))
+    assert (weights_of(Chain()) == 1).all()
+
+
+# Both bounds and mean
+
+SIX = {"min_size": 6, "max_size": 6}
+NUMBERS = {"allow_subnormal": False}
+
+
+@jax.jit
+def capped(low, high, weights, counts):
+    stats = Statistics(counts)
+    return CappedUnitMean(low, high).update(weights, (), stats, 0)[0]
+
+
+def by_bisection(low, high, weights, counts):
+    """The factor found by halving its logarithm, which rounds as the weights do."""
+    weights = weights / weights.max()
+    below, above = -60.0, 60.0
+    for _ in range(120):
+        middle = (below + above) / 2
+        if mean(np.clip(np.exp(middle) * weights, low, high), counts) < 1:
+            below = middle
+        else:
+            above = middle
+    return np.clip(np.exp(above) * weights, low, high)
+
+
+@given(
+    st.floats(0, 1, **NUMBERS),
+    st.floats(1, 50),
+    st.lists(st.floats(1e-6, 1e6), **SIX).map(np.array),
+    st.lists(st.integers(1, 1000).map(float), **SIX).map(np.array),
+)
+def test_capped_unit_mean(low, high, w, counts):
+    out = np.array(capped(low, high, w, counts))
+    assert mean(out, counts) == pytest.approx(1, rel=1e-13)
+    assert (out >= low).all() and (out <= high).all()
+    order = np.argsort(w)
+    assert (np.diff(out[order]) >= 0).all()
+    # a class with a share of 1e-4 may differ by the rounding of the mean over that share, and its
+    # weight is in the thousandths where the factor is hardly seen
+    near = {"rtol": 1e-9, "atol": 1e-10}
+    np.testing.assert_allclose(out, by_bisection(low, high, w, counts), **near)
+    np.testing.assert_allclose(capped(low, high, out, counts), out, **near)
+    np.testing.assert_allclose(capped(low, high, 1e5 * w, counts), out, **near)
+
+
+def test_capping_both_at_once_and_one_after_the_other():
+    low, high = 0.5, 2.0
+    clipped = Chain(PrevalencePower(1.0), UnitMean(), Clip(low, high))
+    assert abs(mean(weights_of(clipped)) - 1) > 0.1
+    assert weights_of(Chain(clipped, UnitMean())).max() > 1.1 * high
+    both = weights_of(Chain(PrevalencePower(1.0), CappedUnitMean(low, high)))
+    assert mean(both) == pytest.approx(1, rel=1e-14)
+    assert both.min() >= low and both.max() == high
+
+
+def test_bounds_that_do_not_bind_leave_the_unit_mean():
+    power = PrevalencePower(1.0)
+    expected = weights_of(Chain(power, UnitMean()))
+    found = weights_of(Chain(power, CappedUnitMean(0.0, 1e6)))
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "w", "counts", "expected"),
+    [
+        (0.5, 1.5, [1.0, 1e9], [3, 3], [0.5, 1.5]),  # every class at a bound
+        (1.0, 1.0, [1.0, 5.0], [3, 8], [1, 1]),
+        (1.0, 9.0, [1.0, 5.0], [3, 8], [1, 1]),  # all at the lower bound
+        (0.0, 1.0, [1.0, 5.0], [3, 8], [1, 1]),  # all at the upper bound
+        (0.0, 2.0, [1.0, 1e30], [1, 1], [0, 2]),
+        (0.5, 9.0, [0.0, 1.0], [2, 2], [0.5, 1.5]),  # even a weight of zero is lifted
+        (0.0, 9.0, [2.0, 2.0], [2, 9], [1, 1]),
+    ],
+)
+def test_capped_unit_mean_at_its_edges(low, high, w, counts, expected):
+    out = capped(low, high, np.array(w), np.array(counts, dtype=float))
+    np.testing.assert_allclose(out, expected, rtol=1e-13, atol=1e-13)
+
+
+# Ramps
+
+
+def test_deferred_reweighting():
+    """Ones to the bit before the switch, the weights to the bit after it."""
+    inner = Chain(EffectiveNumber(0.999), UnitMean())
+    expected = weights_of(inner)
+    deferred = Ramp(LinearRamp(20, 0), inner)
+    for step in (0, 19):
+        assert (weights_of(deferred, step=step) == 1).all()
+    for step in (20, 21, 1000):
+        np.testing.assert_array_equal(weights_of(deferred, step=step), expected)
+
+
+@pytest.mark.parametrize("length", [0, 1, 10, 49])
+def test_linear_ramp(length):
+    steps = np.arange(80)
+    found = np.array(jax.jit(jax.vmap(LinearRamp(5, length)))(steps))
+    # both ends to the bit, though 49 (1 / 49) is not 1
+    assert (found[steps < 5] == 0).all() and (found[steps >= 5 + length] == 1).all()
+    between = (steps >= 5) & (steps < 5 + length)
+    np.testing.assert_allclose(found[between], (steps[between] - 5) / max(length, 1), rtol=1e-15)
+
+
+OPTAX = {
+    "linear": optax.linear_schedule(0.0, 1.0, 8, 4),
+    "cosine": optax.cosine_decay_schedule(1.0, 10),
+    "steps": optax.piecewise_constant_schedule(0.25, {5: 4.0}),
+    "lambda": lambda step: 1 / (1 + step),
+}
+
+
+@pytest.mark.parametrize("name", OPTAX)
+def test_any_schedule_of_the_step(name):
+    ramp = Ramp(OPTAX[name], Chain(PrevalencePower(1.0), UnitMean()))
+    expected = weights_of(ramp.inner)
+    follow = jax.jit(lambda ramp, step: ramp.update(jnp.ones(K), ramp.init(COUNTS), stats, step)[0])
+    stats = Statistics(COUNTS)
+    for step in (0, 6, 10):
+        s = float(OPTAX[name](step))
+        # the program's blend may be fused
+        np.testing.assert_allclose(follow(ramp, step), 1 - s + s * expected, rtol=1e-14)
+
+
+def test_a_ramp_starts_from_the_weights_it_is_given():
+    chain = Chain(PrevalencePower(0.5), Ramp(LinearRamp(0, 4), Fixed(np.full(K, 3.0))))
+    start = (COUNTS / COUNTS.min()) ** -0.5
+    found = weights_of(chain, step=1)
+    np.testing.assert_allclose(found, 0.75 * start + 0.25 * 3, rtol=1e-14)
+
+
+# Recent performance
+
+
+def run_of(transformation, performances, counts=COUNTS):
+    """The weights of every step, in one scan, and the last state."""
+
+    def step(state, given):
+        number, performance = given
+        stats = Statistics(jnp.asarray(counts), performance)
+        weights, state = schedules.step_weights(transformation, state, stats, number)
+        return state, weights
+
+    numbers = jnp.arange(len(performances))
+    return jax.lax.scan(step, transformation.init(counts), (numbers, performances))
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.9])
+def test_trend_against_a_loop(rng, memory):
+    strength, seen = 1.5, rng.random((12, K))
+    _, found = run_of(Trend(strength, memory), seen)
+    for t in range(1, 13):
+        # an average with weights memory^age, which needs no correction
+        ages = memory ** np.arange(t - 1, -1, -1, dtype=float)
+        recent = (ages[:, None] * seen[:t]).sum(0) / ages.sum()
+        expected = np.exp(strength * (recent.mean() - recent))
+        np.testing.assert_allclose(found[t - 1], expected, rtol=1e-13)
+
+
+def test_a_class_that_falls_behind_gains_weight():
+    falling = np.linspace(0.9, 0.1, 20)
+    seen = np.full((20, K), 0.9)
+    seen[:, 3] = falling
+    weights = np.array(run_of(Trend(2.0, 0.8), seen)[1])
+    assert (np.diff(weights[:, 3]) > 0).all()
+    assert (np.diff(weights[:, 0]) < 0).all()
+    np.testing.assert_allclose(weights[0], 1, rtol=1e-14)  # all alike: no one is behind
+
+
+def test_the_order_of_a_trend_and_its_bounds(rng):
+    seen = np.concatenate([rng.random((20, K)), np.eye(K), 1 - np.eye(K)])
+    for strength in (0.5, 4.0):
+        weights = np.array(run_of(Trend(strength, 0.0), seen)[1])
+        by_weight = np.argsort(weights[:20], axis=1)
+        np.testing.assert_array_equal(by_weight, np.argsort(-seen[:20], axis=1))
+        assert (weights < np.exp(strength)).all() and (weights > np.exp(-strength)).all()
+
+
+def test_only_a_trend_needs_performance():
+    trend, power = Trend(1.0, 0.9), PrevalencePower(1.0)
+    ramp = LinearRamp(0, 1)
+    for without in (power, Ramp(ramp, power), Chain(power, UnitMean()), Chain(), Fixed(COUNTS)):
+        assert without.needs_performance is False
+    for needing in (trend, Ramp(ramp, trend), Chain(power, Ramp(ramp, Chain(trend)))):
+        assert needing.needs_performance is True
+
+
+# As pytrees
+
+
+def everything(exponent=0.5, beta=0.99, start=3.0, strength=1.0):
+    """One chain of all there is."""
+    return Chain(
+        PrevalencePower(exponent),
+        EffectiveNumber(beta),
+        Costs(MATRIX),
+        Trend(strength, 0.9),
+        Ramp(LinearRamp(start, 2.0), Fixed(np.arange(1.0, K + 1))),
+        Clip(1e-3, 1e3),
+        UnitMean(),
+        CappedUnitMean(0.2, 5.0),
+    )
+
+
+def test_runs_that_differ_in_numbers_share_a_trace():
+    traces = []
+
+    @jax.jit
+    def first(transformation, performance):
+        traces.append(1)
+        state, stats = transformation.init(COUNTS), Statistics(COUNTS, performance)
+        return schedules.step_weights(transformation, state, stats, 4)[0]
+
+    performance = np.linspace(1, 0, K)
+    changes = [{}, {"exponent": 1.0}, {"beta": 0.0}, {"start": 9}, {"strength": 0.0}]
+    found = [first(everything(**change), performance) for change in changes]
+    assert len(traces) == 1
+    assert len({tuple(np.array(w)) for w in found}) == len(changes)
+    for w in found:
+        assert mean(np.array(w)) == pytest.approx(1, rel=1e-13)
+
+
+def test_a_sweep_is_a_vmap():
+    exponents = np.array([0.0, 0.5, 1.0])
+
+    @jax.jit
+    @jax.vmap
+    def sweep(number):
+        chain = Chain(PrevalencePower(number), EffectiveNumber(number / 2))
+        return schedules.step_weights(chain, ((), ()), Statistics(COUNTS), 0)[0]
+
+    for exponent, found in zip(exponents, sweep(exponents), strict=True):
+        single = weights_of(Chain(PrevalencePower(exponent), EffectiveNumber(exponent / 2)))
+        np.testing.assert_allclose(found, single, rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_scan_keeps_the_precision_it_began_with(rng, dtype):
+    counts, seen = COUNTS.astype(dtype), rng.random((6, K))  # performance in any precision
+    transformation = everything()
+    state = transformation.init(counts)
+    last, weights = run_of(transformation, seen, counts)
+    assert weights.dtype == dtype
+    for before, after in zip(jax.tree.leaves(state), jax.tree.leaves(last), strict=True):
+        assert isinstance(after, jax.Array) and before.dtype == after.dtype
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(transformation))
+
+
+def test_beta_near_one_in_single_precision():
+    """Where b itself rounds to one."""
+    w = weights_of(EffectiveNumber(1 - 1e-12), counts=COUNTS.astype(np.float32))
+    np.testing.assert_allclose(w, 1 / COUNTS, rtol=1e-6)  # a few roundings of 6e-8
+
+
+# What is refused
+
+REFUSED = {
+    "exponent": (lambda: PrevalencePower("1"), "exponent"),
+    "beta of one": (lambda: EffectiveNumber(1.0), "beta"),
+    "memory of one": (lambda: Trend(1.0, 1.0), "memory"),
+    "negative length": (lambda: LinearRamp(0, -1), "length"),
+    "low above one": (lambda: CappedUnitMean(1.1, 2.0), "low"),
+    "high below one": (lambda: CappedUnitMean(0.1, 0.9), "high"),
+    "high not finite": (lambda: CappedUnitMean(0.1, np.inf), "high"),
+    "bounds crossed": (lambda: Clip(2.0, 1.0), "low"),
+    "a negative cost": (lambda: Costs([1.0, -1.0]), "costs"),
+    "costs by name": (lambda: Costs(["a", "b"]), "costs"),
+    "costs ragged": (lambda: Costs([[0.0, 1.0], [1.0]]), "costs"),
+    "costs not square": (lambda: Costs(np.ones((2, 3))), "costs"),
+    "weight not finite": (lambda: Fixed([1.0, np.nan]), "weights"),
+    "costs too few": (lambda: Costs([1.0, 2.0]).init(COUNTS), "costs"),
+    "weights too few": (lambda: Chain(Fixed([1.0, 2.0])).init(COUNTS), "weights"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_bad_numbers_are_refused(name):
+    make, field = REFUSED[name]
+    with pytest.raises(ssm.InputError, match=rf"^{field}=.*: must be"):
+        make()
