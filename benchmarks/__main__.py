@@ -19,7 +19,7 @@ from ssm import InputError, background, progress
 from ssm.cli import parse
 from ssm.files import replacing
 
-Name = Literal["batch", "cold_grid", "reduction", "large", "terminal", "many", "cache"]
+Name = Literal["batch", "cold_grid", "reduction", "large", "terminal", "descent", "many", "cache"]
 Report = Callable[[float], None]
 
 
@@ -39,7 +39,7 @@ class Options:
 
 def run_one(name: Name, quick: bool, report: Report) -> tuple[list[Row], str]:
     """The rows of one benchmark, and what is to be said of them."""
-    if name in ("batch", "reduction", "large", "terminal"):
+    if name in ("batch", "reduction", "large", "terminal", "descent"):
         benchmark = importlib.import_module(f"benchmarks.{name}")
         return benchmark.run(quick, report), benchmark.NOTE
     from benchmarks import sweeps

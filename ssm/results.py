@@ -296,7 +296,11 @@ def dataset(config: Config, arrays: dict[str, np.ndarray], facts: dict[str, Any]
     run, its dtype and its origin."""
     clock = "steps" if config.steps else config.clock
     return _clocked(_one_name(assemble(arrays)), clock).assign_attrs(
-        config=config.to_json(), **facts, dtype=config.dtype, **provenance()
+        config=config.to_json(),
+        **facts,
+        reduction=config.reduction,
+        dtype=config.dtype,
+        **provenance(),
     )
 
 

@@ -30,13 +30,19 @@ def facts(dataset: xr.Dataset) -> dict[str, str]:
     reached = results.reached(dataset).sizes["time"]
     described["time"] = f"{times[0]:.6g} to {times[reached - 1]:.6g}, {reached} times"
     if "num_steps" in attributes:
-        described["status"] = f"{attributes['status']} after {attributes['num_steps']} solver steps"
+        steps = "steps" if "learning_rate" in attributes else "solver steps"
+        described["status"] = f"{attributes['status']} after {attributes['num_steps']} {steps}"
         described["labels"] = (
             "can be interpolated"
             if attributes["can_interpolate"]
             else "cannot be interpolated: feature_dim is below num_classes - 1"
         )
         described["mean weight"] = f"{attributes['mean_sample_weight']:.6g} a sample"
+        if (share := attributes.get("effective_sample_share")) is not None:
+            described["mean weight"] += f", {100 * share:.3g} % of the samples effective"
+        if (rate := attributes.get("learning_rate")) is not None:
+            total = float(dataset["cumulative_rate"][-1])
+            described["rate"] = f"{rate:.6g} at first, {total:.6g} in all"
         described["numbers"] = f"{attributes['dtype']} on {attributes['device']}"
     described |= _end(dataset)
     described["made"] = f"{attributes['created']}, commit {attributes['git_commit']}"

@@ -217,6 +217,8 @@ def _check_optimizer(known: dict[str, Any]) -> None:
         _only(known, "sam_radius", "left out unless optimizer is sam")
     if (known["drop_step"] is None) == (known["learning_rate_schedule"] == "step"):
         _only(known, "drop_step", "given with learning_rate_schedule=step, and only with it")
+    if known["drop_factor"] != 0.1 and known["drop_step"] is None:
+        _only(known, "drop_factor", "0.1 unless learning_rate_schedule is step")
     if known["num_steps"] is not None and known["num_steps"] < known["num_saves"] - 1:
         _only(known, "num_steps", f"at least num_saves - 1, {known['num_saves'] - 1}")
     if optimizer not in LINEAR and 0 < known["coupling"] < 1:

@@ -59,6 +59,21 @@ def test_a_terminal_run_from_the_shell(command, run, tmp_path):
     assert code == 0 and (tmp_path / out.strip()).is_file()
 
 
+def test_an_optimisers_steps_from_the_shell(command, run, tmp_path):
+    line = f"{TINY_FLAGS} --optimizer muon --loss vs --learning-rate 0.05 --num-steps 60"
+    code, shown, err = command(f"run {line} --out muon.zarr")
+    assert code == 0 and "finished after 60 steps" in shown and not err
+    assert "0.05 at first, 3 in all" in shown
+    own = {"optimizer": "muon", "loss": "vs", "learning_rate": 0.05, "num_steps": 60}
+    xr.testing.assert_equal(ssm.load(tmp_path / "muon.zarr"), run(**own))
+    axes = "--grid additive_adjustment=0,1 --grid learning_rate=0.05,0.1"
+    code, shown, _ = command(f"sweep {line} {axes} --out swept.zarr")
+    assert code == 0 and "4: 4 finished" in shown
+    swept = ssm.load("swept.zarr").sel(additive_adjustment=1, learning_rate=0.05)
+    assert np.array_equal(swept.strength, run(**own).strength)
+    assert swept.time.attrs["description"] == "training step"
+
+
 def test_sweep_show_plot(command, tiny, tmp_path):
     grid = "--grid imbalance-ratio=1,4 --grid weight_exponent=0:1:3 --grid seed=0..1"
     line = f"sweep {TINY_FLAGS} --loss squared {grid} --out mine.zarr"

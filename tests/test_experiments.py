@@ -169,7 +169,7 @@ def test_bad_input_to_the_command_is_one_line_and_exit_code_2(tmp_path, flags):
 @pytest.mark.slow
 def test_the_examples_in_the_readme(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    first, terminal, swept, slurm = re.findall(
+    first, terminal, steps, swept, slurm = re.findall(
         r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S
     )
     names = {}
@@ -179,6 +179,9 @@ def test_the_examples_in_the_readme(tmp_path, monkeypatch, capsys):
     assert len(first.strip().splitlines()) <= 11
     exec(terminal, names)
     assert capsys.readouterr().out.count("log t = 1") == 3  # of 10,000
+    exec(steps, names)
+    assert capsys.readouterr().out.count("'minority': ") == 2
+    assert names["deferred"].weight.values.max() == pytest.approx(4)  # the bound
     exec(swept, names)
     assert capsys.readouterr().out.startswith("weight_exponent")
     compile(slurm, "README.md", "exec")

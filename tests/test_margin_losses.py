@@ -214,6 +214,7 @@ def test_labels_can_be_smoothed(tiny):
         ("sam_radius", {"optimizer": "gd", "sam_radius": 0.5}),
         ("drop_step", {"optimizer": "gd", "drop_step": 5}),
         ("drop_step", {"optimizer": "gd", "learning_rate_schedule": "step"}),
+        ("drop_factor", {"optimizer": "gd", "drop_factor": 0.5}),
         ("num_steps", {"optimizer": "gd", "num_steps": 48}),
         ("coupling", {"optimizer": "adam", "coupling": 0.5}),
     ],

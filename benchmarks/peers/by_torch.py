@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -93,3 +94,33 @@ def _stack(arrays: Sequence[np.ndarray]):
     import torch
 
     return torch.from_numpy(np.stack(arrays))
+
+
+def descent_batch(configs: Sequence[Config], compiled: bool) -> list[np.ndarray]:
+    """W at the end of gradient descent, of runs that differ in their seed, as one batch stepped in
+    place, the gradient by its formula; `compiled` by torch.compile."""
+    import torch
+
+    made = [NumpyModel(config) for config in configs]
+    W, H = _stack([m.W for m in made]), _stack([m.H for m in made])
+    one_hot = torch.from_numpy(np.eye(len(made[0].counts))[:, made[0].labels])
+    scale = torch.from_numpy(made[0].risk_weights) * (configs[0].learning_rate or 0.0)
+    step = _compiled_step() if compiled else _step
+    with torch.no_grad():
+        for _ in range(configs[0].num_steps or 0):
+            W, H = step(W, H, one_hot, scale)
+    return list(W.numpy())
+
+
+def _step(W: Any, H: Any, one_hot: Any, scale: Any) -> tuple[Any, Any]:
+    import torch
+
+    G = (one_hot - torch.softmax(W @ H, -2)) * scale
+    return torch.baddbmm(W, G, H.mT), torch.baddbmm(H, W.mT, G)
+
+
+@functools.cache
+def _compiled_step() -> Any:
+    import torch
+
+    return torch.compile(_step)
