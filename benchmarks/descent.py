@@ -63,7 +63,9 @@ def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
     ours = f"ours: descend, {num_runs} runs of {steps} steps"
     return [
         Row(ours, rate("ours"), took["ours"] / took["limit"], "limit", at_most=2),
-        Row("ours: ssm.sweep, all host work", rate("sweep"), took["sweep"] / took["limit"], "limit"),
+        Row(
+            "ours: ssm.sweep, all host work", rate("sweep"), took["sweep"] / took["limit"], "limit"
+        ),
         Row("limit: bare field evaluations, all cores", rate("limit")),
         *(Row(name, rate(name), took[name] / took["ours"], "ours") for name in peers),
     ]

@@ -181,7 +181,7 @@ def measure(
     import jax
 
     import ssm
-    from ssm import dynamics
+    from ssm import trajectories
 
     compiling: list[float] = []
 
@@ -194,6 +194,6 @@ def measure(
     return {
         "seconds": seconds,
         "compile": sum(compiling),
-        "compilations": dynamics.num_compilations(),
+        "compilations": trajectories.num_compilations(),
         "memory": timing.peak_memory(),
     }

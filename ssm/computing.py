@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from ssm import dynamics, results, simulation
+from ssm import results, simulation, trajectories
 from ssm.plans import Plan
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class _Clock:
     """What a chunk costs from here on."""
 
     def __init__(self) -> None:
-        self.begun, self.compiled = time.perf_counter(), dynamics.num_compilations()
+        self.begun, self.compiled = time.perf_counter(), trajectories.num_compilations()
 
     def origin(self, plan: Plan, chunk: int) -> dict[str, Any]:
         """Provenance of a chunk: where, when and by which versions it was computed, and the cost."""
@@ -148,7 +148,7 @@ class _Clock:
             "variables": list(plan.dtypes),
             "runs": len(plan.runs(chunk)),
             "seconds": time.perf_counter() - self.begun,
-            "compilations": dynamics.num_compilations() - self.compiled,
+            "compilations": trajectories.num_compilations() - self.compiled,
             "device": jax.devices()[0].device_kind,
             **results.provenance(),
         }
@@ -189,7 +189,7 @@ def _follow_batched(plan: Plan, runs: Sequence[int]) -> list[Arrays]:
     return [found[run] for run in runs]
 
 
-def _run_arrays(ready: simulation.Run, trajectory: dynamics.Trajectory) -> Arrays:
+def _run_arrays(ready: simulation.Run, trajectory: trajectories.Trajectory) -> Arrays:
     arrays, facts = simulation.run_arrays(ready, trajectory)
     arrays["flow_time"] = arrays.pop("time")
     return arrays | {name: np.asarray(value) for name, value in facts.items()}

@@ -17,14 +17,6 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from ssm.dynamics import (
-    FINISHED,
-    NOT_FINITE,
-    OPTIONS,
-    Trajectory,
-    count_compilation,
-    finite_part,
-)
 from ssm.fields import Field
 from ssm.metrics import class_accuracy
 from ssm.model import Params, classifier
@@ -32,6 +24,14 @@ from ssm.optimizers import Settings, make_optimizer
 from ssm.reporting import report_end, report_share, reporting_to
 from ssm.schedules import Statistics, step_weights
 from ssm.spectral import LEARNED
+from ssm.trajectories import (
+    FINISHED,
+    NOT_FINITE,
+    OPTIONS,
+    Trajectory,
+    count_compilation,
+    finite_part,
+)
 
 SHORTEST = 1024  # what numbers of learning rates are padded up to, by factors of 2
 
@@ -42,7 +42,7 @@ class Descent(NamedTuple):
     params: Params
     field: Field
     observe: Any
-    """A `dynamics.Observe`."""
+    """A `trajectories.Observe`."""
     steps: Int[Any, " t"]
     """Ascending numbers of the steps after which the run is observed, the first 0."""
     learning_rates: Float[Any, " s"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,30 +30,17 @@ from ssm.runge_kutta import (
     weighted_sum,
 )
 from ssm.spectral import LEARNED
-
-FINISHED, MARGIN_REACHED, OUT_OF_STEPS, STEP_TOO_SMALL, NOT_FINITE = (
-    "finished",
-    "margin reached",
-    "out of steps",
-    "step too small",
-    "not finite",
+from ssm.trajectories import (
+    FINISHED,
+    MARGIN_REACHED,
+    NOT_FINITE,
+    OPTIONS,
+    OUT_OF_STEPS,
+    STEP_TOO_SMALL,
+    Trajectory,
+    count_compilation,
+    finite_part,
 )
-
-
-class Observe(Protocol):
-    """What a run is asked, as a pytree, so that runs of one shape share a compilation."""
-
-    def __call__(self, params: Params, time: Any) -> dict[str, Any]:
-        """Named arrays, asked at every saved time."""
-        ...
-
-    def summarise(self, observed: dict[str, Any]) -> dict[str, Any]:
-        """What is kept of them, asked of the host arrays of all times reached, time first."""
-        ...
-
-    def watch(self, params: Params) -> Any:
-        """Series (s,) whose first crossing of `LEARNED` is timed, asked at every step."""
-        ...
 
 
 class Flow(NamedTuple):
@@ -64,7 +51,7 @@ class Flow(NamedTuple):
     """The start, W (k x d), H (d x m) and the hidden layers."""
     field: Field
     observe: Any
-    """An `Observe`."""
+    """A `trajectories.Observe`."""
     times: Float[Any, " t"]
     """Ascending, by the field's clock, the first the time of the start."""
     rtol: Any
@@ -73,21 +60,6 @@ class Flow(NamedTuple):
     max_steps: Any
     stop_margin: Any = None
     """Margin at which the run ends; None for a run without."""
-
-
-class Trajectory(NamedTuple):
-    """A run: what was observed at each time, and how the run ended. Unreached times hold NaN."""
-
-    times: Float[np.ndarray, " t"]
-    """Those asked for; of a run that its margin ended, the last that was reached is its end."""
-    log_times: Float[np.ndarray, " t"]
-    """log of flow time at each of them, where the loss drives the clock; else NaN."""
-    observations: dict[str, np.ndarray]
-    crossings: Float[np.ndarray, " s"]
-    """When each watched series first reached `LEARNED`, NaN where it did not."""
-    status: str
-    """`finished`, `margin reached`, `out of steps`, `step too small` or `not finite`."""
-    num_steps: int
 
 
 def gradient_flow(
@@ -122,39 +94,6 @@ def gradient_flows(flows: Sequence[Flow], *, solver: str = "tsit5") -> list[Traj
         _trajectory(flow, jax.tree.map(lambda leaf, i=i: leaf[i], solved))
         for i, flow in enumerate(flows)
     ]
-
-
-def num_compilations() -> int:
-    """How many times a run was compiled (or read from a cache on disk) in this process."""
-    return len(_traced)
-
-
-def count_compilation(name: str) -> None:
-    """Called where a run is traced, which is once a compilation."""
-    _traced.append(name)
-
-
-_traced: list[str] = []
-
-
-def finite_part(
-    observe: Any, observed: dict[str, np.ndarray], num_reached: int
-) -> tuple[dict[str, np.ndarray], bool]:
-    """What is kept of observations, NaN from the first that is not finite or was not reached on,
-    and whether all that were reached are finite."""
-    finite = np.logical_and.reduce(
-        [
-            np.isfinite(x[:num_reached]).reshape(num_reached, -1).all(axis=1)
-            for x in observed.values()
-        ]
-    )
-    good = int(np.logical_and.accumulate(finite).sum())
-    num_times = len(next(iter(observed.values())))
-    kept = observe.summarise({name: values[:good] for name, values in observed.items()})
-    for name, values in kept.items():
-        missing = np.full((num_times - good, *values.shape[1:]), np.nan, values.dtype)
-        kept[name] = np.concatenate([values, missing])
-    return kept, bool(finite.all())
 
 
 def _trajectory(flow: Flow, solved: dict[str, Any]) -> Trajectory:
@@ -411,8 +350,6 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
 _ORDER = {"tsit5": 5, "dopri5": 5, "rkl2": 3}  # of a step's error
 
 
-# On a CPU small products are not worth spreading over cores, which other runs can use.
-OPTIONS = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
 _solve = jax.jit(_solve_flow, static_argnums=(1, 2), compiler_options=OPTIONS)
 _solve_batch = jax.jit(
     lambda flows, solver: jax.vmap(lambda flow: _solve_flow(flow, solver, False))(flows),

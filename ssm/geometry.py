@@ -70,6 +70,42 @@ def seli(counts: Real[np.ndarray, " k"]) -> Geometry:
     return Geometry((U * values) @ U.T, (U / values) @ U.T, np.eye(k) - 1 / k)
 
 
+def adjusted_seli(counts: Real[np.ndarray, " k"], factors: Real[np.ndarray, " k"]) -> Geometry:
+    """Where cross-entropy of logits f_c z_c sends free features, as with `multiplicative_adjustment`:
+    SELI where all factors are equal, and whatever the weights, offsets and margins.
+
+    The limit is the least nuclear norm of Z with f_y z_y - f_c z_c >= 1. With x_c = 1 / f_c it is
+    Z = (I - x x^T / |x|^2) diag(x) Y = U Sig V^T, and W W^T = U Sig U^T, H^T H = V Sig V^T: where
+    all constraints are active Z is diag(x) Y but for a multiple of x in each column, and to project
+    x out never raises the norm. They are, for any counts and factors: the multipliers of a sample's
+    are minus the inner products of its feature with those of other classes, diag(x) U Sig^-1 U^T
+    diag(x), and U Sig^-1 U^T is 2 / pi times the integral over r > 0 of (P D P)^+ = D^-1 - D^-1 x
+    x^T D^-1 / (x^T D^-1 x), D = diag(n_c x_c^2) + r^2, P = I - x x^T / |x|^2: negative off the
+    diagonal.
+
+    Args:
+        counts: n_c > 0, shape (k,), k at least 2; need not be integers.
+        factors: f_c > 0, shape (k,), of which a common factor only scales the geometry.
+
+    Raises:
+        ValueError: a count or a factor that is not positive.
+
+    Source: derived for this project; in kind Kini, Paraskevas, Oymak, Thrampoulidis 2021; Behnia,
+    Kini, Vakilian, Thrampoulidis 2023.
+    """
+    counts, factors = (np.asarray(values, dtype=np.float64) for values in (counts, factors))
+    if not ((counts > 0).all() and (factors > 0).all()):
+        raise ValueError(
+            f"counts={counts.tolist()}, factors={factors.tolist()}: all must be positive"
+        )
+    x = 1 / factors
+    kept = np.linalg.qr(x[:, None], mode="complete")[0][:, 1:]  # what is orthogonal to x
+    _, values, turn = np.linalg.svd((np.sqrt(counts) * x)[:, None] * kept, full_matrices=False)
+    U = kept @ turn.T
+    features = x[:, None] * ((U / values) @ U.T) * x
+    return Geometry((U * values) @ U.T, features, (kept @ kept.T) * x)
+
+
 def etf(num_classes: int) -> Geometry:
     """The simplex equiangular tight frame, I - 11^T/k for all three: SELI at equal counts, and the
     limit of shared features whatever the counts."""

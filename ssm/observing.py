@@ -19,7 +19,7 @@ from ssm.reduction import Reduced
 
 
 class Observer(eqx.Module):
-    """What a run is asked: a `dynamics.Observe`."""
+    """What a run is asked: a `trajectories.Observe`."""
 
     rows: Float[Any, "k k"]
     """Left vectors of the label matrix and the constant one: rows in which logits are followed."""

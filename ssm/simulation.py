@@ -29,12 +29,13 @@ from ssm import (
 from ssm.columns import Columns, make_columns
 from ssm.config import Config
 from ssm.descent import Descent
-from ssm.dynamics import Flow, Trajectory
+from ssm.dynamics import Flow
 from ssm.fields import Deferral, Field
 from ssm.optimizers import Settings
 from ssm.problem import Problem, make_problem
 from ssm.reduction import Reduced
 from ssm.schedules import Transformation
+from ssm.trajectories import Trajectory
 
 
 class Run(NamedTuple):

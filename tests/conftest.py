@@ -38,6 +38,7 @@ ARRAYS = [
     "regularised",
     "metrics",
     "runge_kutta",
+    "trajectories",
     "dynamics",
     "observing",
     "tracking",

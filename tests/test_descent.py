@@ -9,7 +9,7 @@ import pytest
 from scipy.special import softmax
 
 import ssm
-from ssm import descent, dynamics, exact, optimizers, schedules, simulation, weights
+from ssm import descent, exact, optimizers, schedules, simulation, trajectories, weights
 from ssm.choices import Optimizer
 from ssm.columns import sample_columns
 from ssm.problem import make_problem
@@ -344,6 +344,6 @@ def test_steps_are_observed_at_whole_numbers_without_a_repeat(tiny):
 
 def test_a_second_run_of_a_shape_compiles_nothing(tiny):
     ssm.simulate(tiny(optimizer="gd", num_steps=200))
-    before = dynamics.num_compilations()
+    before = trajectories.num_compilations()
     ssm.simulate(tiny(optimizer="gd", num_steps=180, learning_rate=0.1, seed=3))
-    assert dynamics.num_compilations() == before
+    assert trajectories.num_compilations() == before

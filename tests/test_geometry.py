@@ -136,6 +136,98 @@ def test_effective_counts_at_both_ends():
         np.testing.assert_allclose(found, expected, atol=1e-15)
 
 
+# --- targets of factors
+
+
+def factors_of(counts):
+    """Those of g = 0.3, 1, -0.4, and without any order."""
+    n = np.array(counts) / max(counts)
+    rng = np.random.default_rng(len(counts))
+    return [*(n**g for g in (0.3, 1.0, -0.4)), np.exp(rng.normal(size=len(n)))]
+
+
+@every_count
+def test_adjusted_seli_of_equal_factors_is_seli(counts):
+    """Of factors c all but W and H's common scale: Z, W W^T and H^T H go as 1 / c."""
+    n = np.array(counts)
+    expected = geometry.seli(n)
+    for scale in (1.0, 7.3):
+        found = geometry.adjusted_seli(n, np.full(len(n), scale))
+        for value, wanted in zip(found, expected, strict=True):
+            # a few roundings of the largest entry
+            np.testing.assert_allclose(
+                scale * value, wanted, atol=2e-14 * np.abs(wanted).max(), rtol=0
+            )
+
+
+@every_count
+def test_adjusted_seli_against_the_dense_decomposition(counts):
+    labels, k = labels_of(counts), len(counts)
+    for factors in factors_of(counts):
+        x = 1 / factors
+        Z = (np.eye(k) - np.outer(x, x) / (x @ x)) @ (x[:, None] * membership(labels, k).T)
+        U, s, Vt = np.linalg.svd(Z, full_matrices=False)
+        U, s, Vt = U[:, :-1], s[:-1], Vt[:-1]
+        found = geometry.adjusted_seli(np.array(counts), factors)
+        expanded = found.features[np.ix_(labels, labels)]
+        for value, wanted in (
+            (found.classifier, (U * s) @ U.T),
+            (expanded, (Vt.T * s) @ Vt),
+            (found.logits[:, labels], Z),
+        ):
+            # roundings of the largest entry; s spans less than 1e3
+            np.testing.assert_allclose(value, wanted, atol=1e-12 * np.abs(wanted).max(), rtol=0)
+
+
+@every_count
+def test_adjusted_seli_has_the_least_nuclear_norm(counts):
+    """Certified by duality: G of spectral norm 1 bounds |Z'|_* >= <G, Z'> for any Z', and <G, Z'> =
+    sum_i sum_c lam_ci (f_y z'_y - f_c z'_c) >= sum lam with positive lam for a feasible one; here
+    both are equal, so nothing feasible is smaller. No formula of the solution enters."""
+    n, k = np.array(counts), len(counts)
+    other = ~np.eye(k, dtype=bool)
+    for factors in factors_of(counts):
+        _, features, Z = geometry.adjusted_seli(n, factors)
+        scaled = factors[:, None] * Z
+        gaps = np.diag(scaled) - scaled
+        np.testing.assert_allclose(gaps[other], 1, rtol=1e-12)  # all are active
+        # one column a class, times sqrt(n_c), has the norm of one column a sample
+        U, s, Vt = np.linalg.svd(Z * np.sqrt(n))
+        G = U[:, :-1] @ Vt[:-1] * np.sqrt(n)  # <G, Z> over classes is that over samples
+        assert np.linalg.norm(G / np.sqrt(n), 2) == pytest.approx(1, abs=1e-13)
+        multipliers = -G / factors[:, None]
+        assert (multipliers[other] > 0).all()
+        np.testing.assert_allclose(multipliers[other], -(features * n)[other], rtol=1e-10)
+        # G is made of the multipliers: no more is left of it at the labels
+        np.testing.assert_allclose(np.where(other, multipliers, 0).sum(0), np.diag(-multipliers))
+        assert multipliers[other].sum() == pytest.approx(s.sum(), rel=1e-12)
+
+
+@pytest.mark.parametrize("counts", SMALL)
+def test_no_feasible_logits_near_adjusted_seli_have_a_smaller_nuclear_norm(counts, rng):
+    """Random ones, scaled so that the least gap is 1."""
+    n = np.array(counts)
+    other = ~np.eye(len(n), dtype=bool)
+    for factors in factors_of(counts):
+        Z = geometry.adjusted_seli(n, factors).logits
+        least = np.linalg.norm(Z * np.sqrt(n), "nuc")
+        for size in (0.01, 0.1, 1.0):
+            for _ in range(10):
+                tried = Z + size * rng.normal(size=Z.shape) / factors[:, None]
+                scaled = factors[:, None] * tried
+                margin = (np.diag(scaled) - scaled)[other].min()
+                if margin > 0:
+                    assert np.linalg.norm(tried / margin * np.sqrt(n), "nuc") > least
+
+
+@pytest.mark.parametrize(
+    ("counts", "factors"), [((3, 0), (1, 1)), ((3, 2), (1, 0)), ((3, 2), (1, -1.0))]
+)
+def test_counts_and_factors_must_be_positive(counts, factors):
+    with pytest.raises(ValueError, match="must be positive"):
+        geometry.adjusted_seli(np.array(counts), np.array(factors))
+
+
 # --- closed forms under STEP
 
 STEPS = [(4, 0.25), (4, 0.5), (5, 0.4), (10, 0.5), (10, 0.9), (10, 0.1), (50, 0.5), (50, 0.2)]

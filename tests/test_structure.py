@@ -37,6 +37,7 @@ ORDER = [
     "runge_kutta",
     "fields",
     "reporting",
+    "trajectories",
     "dynamics",
     "optimizers",
     "descent",

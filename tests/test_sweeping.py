@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 import ssm
-from ssm import computing, dynamics, grids, plans, results
+from ssm import computing, grids, plans, results, trajectories
 from ssm.choices import NEUTRAL
 
 # values of each field other than those of the base
@@ -128,7 +128,7 @@ def assert_is_every_run(swept, grid, base, tolerance=None, simulate=ssm.simulate
 def test_squared_runs_of_any_size_share_one_compilation_and_are_single_runs(squared):
     # compiled nowhere else; the stiffest runs are cut short, with as equal results
     base = squared(num_saves=31, max_steps=1000)
-    before = dynamics.num_compilations()
+    before = trajectories.num_compilations()
     grid = {
         "imbalance_ratio": [1e6, 1, 30],
         "weight_exponent": [0, 0.7],
@@ -138,29 +138,29 @@ def test_squared_runs_of_any_size_share_one_compilation_and_are_single_runs(squa
     }
     swept = ssm.sweep(grid, base)
     assert_is_every_run(swept, grid, base)
-    assert dynamics.num_compilations() == before + 1
+    assert trajectories.num_compilations() == before + 1
     assert (swept.status == "finished").mean() > 0.5
 
 
 def test_shared_and_collapsed_runs_share_one_compilation_and_are_single_runs(tiny):
     """Cross-entropy, with columns that stand for classes."""
-    before = dynamics.num_compilations()
+    before = trajectories.num_compilations()
     grid = {"imbalance_ratio": [1e6, 1, 30], "weight_exponent": [0.7, 0], "seed": [1, 0]}
     shared = tiny(coupling=1, num_saves=32)
     assert_is_every_run(ssm.sweep(grid, shared), grid, shared)
     grid |= {"coupling": [1, 0.3, 0]}
     collapsed = tiny(init="collapsed", num_saves=32)
     assert_is_every_run(ssm.sweep(grid, collapsed), grid, collapsed)
-    assert dynamics.num_compilations() == before + 1
+    assert trajectories.num_compilations() == before + 1
 
 
 @pytest.mark.slow
 def test_ten_sizes_under_cross_entropy_compile_three_times(tiny, monkeypatch):
     monkeypatch.setattr(grids, "COMPILATION", 1)  # as if there were as many runs as make it worth
-    before = dynamics.num_compilations()
+    before = trajectories.num_compilations()
     grid = {"imbalance_ratio": [7, 1, 10, 2, 3, 9, 4, 5, 8, 6], "weight_exponent": [0, 1]}
     swept = ssm.sweep(grid, tiny(num_saves=33))
-    assert dynamics.num_compilations() == before + 3
+    assert trajectories.num_compilations() == before + 3
     assert_is_every_run(  # rounding alone differs, some 1e-15 a step
         swept.isel(imbalance_ratio=slice(1)),
         grid | {"imbalance_ratio": [7]},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ssm
-from ssm import dynamics, geometry, simulation
+from ssm import dynamics, geometry, simulation, trajectories
 
 LOSS = {"clock": "loss", "rtol": 1e-4, "geometry": True}
 
@@ -159,9 +159,9 @@ def test_the_chosen_length_reaches_the_margin_at_any_depth(run, depth):
 
 def test_runs_of_one_shape_share_a_compilation_whatever_their_margin(tiny):
     ssm.simulate(tiny(clock="loss", stop_margin=5.0))
-    before = dynamics.num_compilations()
+    before = trajectories.num_compilations()
     ssm.simulate(tiny(clock="loss", stop_margin=7.0, seed=3, weight_exponent=1.0))
-    assert dynamics.num_compilations() == before
+    assert trajectories.num_compilations() == before
 
 
 def test_a_sweep_keeps_what_its_runs_observe(tiny):
