@@ -121,8 +121,9 @@ def test_a_run_that_runs_out_of_steps_is_a_result(command):
     assert err == "ssm: the run ended early: out of steps\n"
 
 
-def test_too_narrow_features_are_reported(command):
-    code, shown, _ = command(f"run {TINY_FLAGS} --feature-dim 2")
+def test_too_narrow_features_are_reported(command, run):
+    ssm.save(run(feature_dim=2, loss="squared", t1=400.0), Path("narrow.zarr"))
+    code, shown, _ = command("show narrow.zarr")  # which says what `run` says
     assert code == 0 and "cannot be interpolated: feature_dim is below" in shown
 
 
@@ -283,24 +284,30 @@ def test_the_wheel_works_outside_the_clone(tmp_path):
     (site / "libraries.pth").write_text(libraries)  # after the wheel's own packages on the path
     assert (site / "ssm" / "py.typed").is_file()
 
-    def call(line):
-        entry = "import sys; from importlib.metadata import entry_points; import ssm; assert 'env' in ssm.__file__; "
-        entry += "entry_points(group='console_scripts')['ssm'].load()()"
-        return subprocess.run(
-            [str(python), "-c", entry, *line.split()],
-            cwd=tmp_path,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-
-    assert "finished" in call(f"run {TINY_FLAGS}")
-    assert "run.zarr" in call("show run.zarr")
-    assert "run-blocks.png" in call("plot run.zarr")
     np.savez(
         tmp_path / "log.npz",
         logits=np.random.default_rng(0).normal(size=(2, 4, 2)),
         labels=[0, 0, 0, 1],
     )
-    assert "log.zarr" in call("track log.npz")
+    said = {
+        f"run {TINY_FLAGS}": "finished",
+        "show run.zarr": "run.zarr",
+        "plot run.zarr": "run-blocks.png",
+        "track log.npz": "log.zarr",
+    }
+    entry = f"""
+import sys
+from importlib.metadata import entry_points
+import ssm
+assert "env" in ssm.__file__
+main = entry_points(group="console_scripts")["ssm"].load()
+for line in {list(said)}:
+    sys.argv = ["ssm", *line.split()]
+    main()
+    print("END")
+"""
+    run = {"cwd": tmp_path, "check": True, "capture_output": True, "text": True}
+    shown = subprocess.run([str(python), "-c", entry], **run).stdout.split("END\n")
+    for expected, found in zip([*said.values(), ""], shown, strict=True):
+        assert expected in found
     assert ssm.load(tmp_path / "run.zarr").attrs["git_commit"] == "unknown"

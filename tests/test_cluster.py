@@ -33,17 +33,8 @@ def local(base):
     return ssm.sweep(GRID, base)
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    """What workers compile is kept for the next ones."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-        yield
-
-
 @pytest.fixture
-def client(cache):
+def client():
     with (
         distributed.LocalCluster(
             n_workers=2,
@@ -102,7 +93,7 @@ def worker(address):
     return started("worker", address, *own)
 
 
-def test_killed_workers_change_nothing(cache, base, local, tmp_path):
+def test_killed_workers_change_nothing(base, local, tmp_path):
     """Nor does it matter that none is left, when another comes."""
     scheduler = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show"]
     path = tmp_path / "sweep.zarr"

@@ -39,6 +39,12 @@ def order(split):
 
 
 @pytest.fixture(scope="module")
+def network():
+    """The first network of that run."""
+    return digits_network.Network(jax.random.key(0), (1, 8, 8), CONFIG.channels)
+
+
+@pytest.fixture(scope="module")
 def trained(split, order):
     """Logits and predictions of one run of ERM."""
     return digits_network.train(CONFIG, jax.random.key(0), split, order, ONES)
@@ -52,10 +58,9 @@ def test_evaluated_at_every_early_step_and_to_the_end():
     assert set(digits_network.Config().confusion_steps) <= set(steps)
 
 
-def test_unit_weights_are_erm_to_the_last_bit(split):
+def test_unit_weights_are_erm_to_the_last_bit(split, network):
     counts = np.bincount(split.train_labels)
     class_weights = weights.power_law(counts, digits.METHODS[digits.ERM]).astype(np.float32)
-    network = digits_network.Network(jax.random.key(0), (1, 8, 8), CONFIG.channels)
     images, labels = split.train_images[::8], split.train_labels[::8]
 
     def erm(network, images, labels):
@@ -83,17 +88,19 @@ def test_same_seed_same_bits(split, order, trained):
     assert not np.array_equal(trained[0], other[0])
 
 
-def test_training_is_sgd_with_momentum_and_logs_what_the_network_says(split, order, trained):
-    network = digits_network.Network(jax.random.key(0), (1, 8, 8), CONFIG.channels)
+def test_training_is_sgd_with_momentum_and_logs_what_the_network_says(
+    split, order, network, trained
+):
     velocity = jax.tree.map(jnp.zeros_like, network)
     gradient = jax.jit(jax.grad(digits_network.weighted_loss))
+    predict = jax.jit(lambda network, images: jax.vmap(network)(images))
     logits, predictions = trained
     checked = 3
     for step in range(checked + 1):
-        expected = jax.vmap(network)(split.train_images)
+        expected = predict(network, split.train_images)
         # float32 sums in another order, grown over three steps
         np.testing.assert_allclose(logits[step], expected, atol=2e-5)
-        held_out = jax.vmap(network)(split.test_images).argmax(-1)
+        held_out = predict(network, split.test_images).argmax(-1)
         assert np.mean(np.asarray(predictions[step]) == np.asarray(held_out)) > 0.99  # ties
         batch = order[step]
         g = gradient(network, split.train_images[batch], split.train_labels[batch], ONES)
@@ -192,7 +199,9 @@ def test_all_runs_share_one_compilation(images_and_labels, monkeypatch):
         return loss(*args)
 
     monkeypatch.setattr(digits_network, "weighted_loss", counting)
-    config = digits_network.Config(num_steps=2, dense_steps=1, num_sparse=1, confusion_steps=(1,))
+    config = digits_network.Config(
+        seeds=(0, 1), num_steps=2, dense_steps=1, num_sparse=1, confusion_steps=(1,)
+    )
     digits_network.outcomes(config, images, labels, lambda share: counts.append(len(traced)))
     assert len(counts) == 2 * len(config.seeds)
     assert counts[0] == counts[-1] > 0

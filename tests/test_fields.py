@@ -20,6 +20,16 @@ def prepared(config):
     return jax.tree.map(jnp.asarray, (params, make_field(config, columns)))
 
 
+def risk(field, params):
+    logits = model.classifier(params) @ params.H
+    return jnp.dot(field.columns.risk_weights, field.columns.losses(logits))
+
+
+# compiled once a shape, whatever the coupling
+objective_gradient = jax.jit(jax.grad(lambda p, field: risk(field, p) + field.penalty(p)))
+slope_of = jax.jit(lambda field, params: field(params))
+
+
 @pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
 @pytest.mark.parametrize("coupling", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("depth", [2, 4])
@@ -34,16 +44,10 @@ def test_the_field_is_the_coupled_gradient_of_the_objective(tiny, loss, coupling
         feature_decay=0.05,
     )
     params, field = prepared(config)
-
-    def objective(p):
-        logits = model.classifier(p) @ p.H
-        risk = jnp.dot(field.columns.risk_weights, field.columns.losses(logits))
-        return risk + field.penalty(p)
-
-    gradient, slope = jax.grad(objective)(params), field(params)
+    gradient, found = objective_gradient(params, field), slope_of(field, params)
     expected = gradient._replace(H=model.couple(gradient.H, field.columns))
     jax.tree.map(
-        lambda x, y: np.testing.assert_allclose(x, -y, atol=1e-13), tuple(slope), tuple(expected)
+        lambda x, y: np.testing.assert_allclose(x, -y, atol=1e-13), tuple(found), tuple(expected)
     )
 
 
@@ -52,18 +56,13 @@ def test_the_field_is_the_coupled_gradient_of_the_objective(tiny, loss, coupling
 def test_the_loss_clock_follows_the_gradient_of_log_loss(tiny, coupling, depth):
     config = tiny(coupling=coupling, depth=depth, init_scale=1.0, weight_exponent=0.7, clock="loss")
     params, field = prepared(config)
-
-    def risk(p):
-        logits = model.classifier(p) @ p.H
-        return jnp.dot(field.columns.risk_weights, field.columns.losses(logits))
-
-    by_time = Field(field.columns)(params)
+    loss, by_time = jax.jit(risk)(field, params), slope_of(Field(field.columns), params)
     jax.tree.map(
-        lambda x, y: np.testing.assert_allclose(x * risk(params), y, atol=1e-14),
-        tuple(field(params)),
+        lambda x, y: np.testing.assert_allclose(x * loss, y, atol=1e-14),
+        tuple(slope_of(field, params)),
         tuple(by_time),
     )
-    assert float(field.log_risk(params)) == pytest.approx(float(jnp.log(risk(params))), rel=1e-13)
+    assert float(field.log_risk(params)) == pytest.approx(float(jnp.log(loss)), rel=1e-13)
 
 
 def test_the_loss_clock_where_the_loss_underflows(tiny):
@@ -76,11 +75,11 @@ def test_the_loss_clock_where_the_loss_underflows(tiny):
     W = scale * np.eye(4, 6)
     H = np.pad(scale * np.eye(6, 4)[:, problem.labels], ((0, 0), (0, 4)))
     H[:, 0] *= 0.9  # the one sample of least margin
-    slope = field(Params(jnp.asarray(W), jnp.asarray(H)))
+    found = slope_of(field, Params(jnp.asarray(W), jnp.asarray(H)))
     share = np.array([-1, 1 / 3, 1 / 3, 1 / 3])  # of dlogL/dz: all of the loss is this sample's
-    np.testing.assert_allclose(slope.H[:4, 0], -scale * share, rtol=1e-9)
-    np.testing.assert_array_equal(slope.H[:, 1:], 0)  # e^-9000 of it
-    np.testing.assert_allclose(slope.W, -np.outer(share, H[:, 0]), atol=1e-9)
+    np.testing.assert_allclose(found.H[:4, 0], -scale * share, rtol=1e-9)
+    np.testing.assert_array_equal(found.H[:, 1:], 0)  # e^-9000 of it
+    np.testing.assert_allclose(found.W, -np.outer(share, H[:, 0]), atol=1e-9)
     assert float(field.margin(Params(jnp.asarray(W), jnp.asarray(H)))) == pytest.approx(
         0.9 * scale**2
     )

@@ -21,7 +21,9 @@ def sweep(tiny):
     "profile", [{}, {"imbalance_ratio": 1.0}, {"profile": "custom", "counts": (3, 3, 3, 3)}]
 )
 def test_every_kind_draws_every_profile(run, tmp_path, kind, profile):
-    profile = profile | {"loss": "squared", "geometry": kind == "geometry"}
+    # kept or not as in other tests of the same shape
+    own = {"geometry": True, "save_state": True} if kind == "geometry" else {}
+    profile = profile | {"loss": "squared"} | own
     figure = plotting.figure(run(**profile), kind)
     (axes,) = figure.axes
     assert axes.get_xlabel() and axes.get_ylabel() and axes.get_legend()
@@ -64,9 +66,8 @@ def test_a_failed_run_can_be_drawn(run, tmp_path):
 
 def test_a_terminal_run_is_drawn_over_its_margin(run, tmp_path):
     """Every kind draws a run that ended before its time, at a loss of 0."""
-    ds = run(
-        clock="loss", stop_margin=1e5, num_saves=100, geometry=True, rtol=1e-4, init="collapsed"
-    )
+    changes = {"init": "collapsed", "save_state": True, "rtol": 1e-4}
+    ds = run(clock="loss", stop_margin=1e5, geometry=True, **changes)
     for kind in plotting.KINDS:
         plotting.save_figure(plotting.figure(ds, kind), tmp_path / f"{kind}.png")
     (axes,) = plotting.figure(ds, "geometry").axes

@@ -159,9 +159,8 @@ def test_another_listener_compiles_nothing(tiny, caplog):
     "changes",
     [
         {"imbalance_ratio": 1000.0, "coupling": 1.0},
-        {"imbalance_ratio": 1000.0, "coupling": 1.0, "loss": "squared"},
-        {"weight_exponent": -3.0},
-        {"imbalance_ratio": 1000.0, "coupling": 1.0, "dtype": "float32"},
+        {"weight_exponent": -3.0, "coupling": 1.0},
+        {"weight_exponent": -3.0, "dtype": "float32"},
         {"coupling": 1.0, "num_saves": 2},
     ],
 )
@@ -243,14 +242,14 @@ def test_every_profile_runs(run, profile):
 
 
 def test_predicted_learning_times_of_a_spectral_start(run):
-    ds = run(loss="squared", init="spectral", num_saves=2000, rtol=1e-9, atol=1e-12)
+    ds = run(loss="squared", init="spectral", rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(ds.learning_time, ds.predicted_learning_time, rtol=1e-5)
 
 
 def test_predicted_learning_times_of_a_random_start(run):
     """A draw shifts each time by O(1) of its ln(s / a_0) e-folds, here about 40."""
     for loss in ("squared", "cross_entropy"):
-        ds = run(loss=loss, init_scale=1e-9, atol=1e-16, num_saves=400)
+        ds = run(loss=loss, init_scale=1e-9, atol=1e-16)
         known = np.isfinite(ds.predicted_learning_time.values)
         ratio = (ds.learning_time / ds.predicted_learning_time).values[known]
         np.testing.assert_allclose(ratio, 1, atol=3 / 40)
@@ -260,7 +259,7 @@ SHAPES = st.sampled_from(
     [
         {"num_classes": 2, "minority_count": 1, "imbalance_ratio": 3.0, "feature_dim": 1},
         {"num_classes": 3, "minority_count": 2, "imbalance_ratio": 1.0, "feature_dim": 4},
-        {"profile": "custom", "counts": (5, 2, 1), "feature_dim": 2},
+        {"profile": "custom", "counts": (3, 2, 1), "feature_dim": 4},
     ]
 )
 

@@ -33,7 +33,7 @@ OTHERS = {
     "init": "balanced",
     "init_scale": 0.1,
     "t1": 3.0,
-    "num_saves": 20,
+    "num_saves": 3,
     "save_spacing": "log",
     "save_state": True,
     "solver": "dopri5",
@@ -277,7 +277,7 @@ def test_a_sweep_says_what_it_is(squared):
 
 
 def test_a_sweep_of_counts_has_their_number_of_classes(squared):
-    base = ssm.Config(profile="custom", counts=(1, 1), loss="squared", num_saves=50)
+    base = ssm.Config(profile="custom", counts=(1, 1), loss="squared", feature_dim=6, num_saves=50)
     swept = ssm.sweep({"counts": [(5, 2), (9, 3, 1)]}, base)
     assert swept.counts.values.tolist() == ["5,2", "9,3,1"]
     np.testing.assert_array_equal(swept.class_count, [[5, 2, 0], [9, 3, 1]])

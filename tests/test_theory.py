@@ -1,5 +1,7 @@
 """Closed forms against each other and against independent numerics; tests/test_dynamics.py holds runs against them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.linalg import expm
@@ -148,18 +150,18 @@ def test_predictions_need_a_separable_component_and_enough_width(tiny):
 @pytest.mark.parametrize("init", ["gaussian", "balanced", "collapsed"])
 @pytest.mark.parametrize("coupling", [0.0, 0.2, 1.0])
 def test_the_expected_start_is_the_mean_over_draws(tiny, init, coupling, loss):
+    config = tiny(init=init, coupling=coupling, init_scale=0.3, loss=loss)
+    problem = make_problem(config)
+    columns = make_columns(config, problem)
+    components = spectral.components(problem)
+    root = np.sqrt(problem.counts / problem.kernel_eigenvalues)[:, None]
     strengths = []
     for seed in range(400):
-        config = tiny(init=init, coupling=coupling, init_scale=0.3, seed=seed, loss=loss)
-        problem = make_problem(config)
-        columns = make_columns(config, problem)
-        params, _ = initial_params(config, problem, columns)
-        root = np.sqrt(problem.counts / problem.kernel_eigenvalues)[:, None]
+        params, _ = initial_params(dataclasses.replace(config, seed=seed), problem, columns)
         features = root * columns.class_means(params.H).T
-        factors = spectral.components(problem).left.T @ (params.W + features) / 2
+        factors = components.left.T @ (params.W + features) / 2
         strengths.append((factors**2).sum(1))
     error = np.std(strengths, axis=0) / 20
-    components = spectral.components(problem)
     expected = (components.left**2).T @ predictions.expected_start_strength(config, problem)
     assert (np.abs(np.mean(strengths, axis=0) - expected) < 4 * error).all()
 
