@@ -143,7 +143,8 @@ class Config:
     momentum: float | None = None
     """Of `momentum` and `nesterov`, in [0, 1). Left out: 0.9."""
     sam_radius: float | None = None
-    """How far `sam` climbs before it takes the gradient, > 0. Left out: 0.05."""
+    """How far `sam` climbs before it takes the gradient, > 0. Left out: `init_scale`; a start whose
+    growing part is shorter than the radius falls back to 0."""
     t1: float | None = None
     """Length of a flow by its clock. Left out: chosen from theory so that, from a small start, the
     contrasts of every class are learned (under cross-entropy the contrast between majorities and

@@ -127,7 +127,7 @@ def prepare(config: Config, size: int | None = None) -> Run:
                     np.asarray(value, dtype=float)
                     for value in (
                         predictions.momentum(config),
-                        0.05 if config.sam_radius is None else config.sam_radius,
+                        config.init_scale if config.sam_radius is None else config.sam_radius,
                         config.weight_decay,
                         config.feature_decay,
                     )

@@ -91,8 +91,11 @@ def steps_of(name, start, config):
 def test_every_name_takes_its_own_steps(tiny, name):
     """From a start large enough for cross-entropy to matter; 1e-9: rounding, which iterations of
     Newton and Schulz (not contracting) raise to 1e-11."""
-    decay = {"weight_decay": 0.2, "feature_decay": 0.1} if name == "adamw" else {}
-    config = tiny(optimizer=name, init_scale=0.5, weight_exponent=0.5, **STEPS, **decay)
+    own = {
+        "adamw": {"weight_decay": 0.2, "feature_decay": 0.1},
+        "sam": {"sam_radius": 0.05},
+    }.get(name, {})
+    config = tiny(optimizer=name, init_scale=0.5, weight_exponent=0.5, **STEPS, **own)
     found = ssm.simulate(config)
     assert found.status == "finished"
     W, H = found.W.values, found.H.values

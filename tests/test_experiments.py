@@ -61,6 +61,7 @@ def test_label_spectrum(tmp_path):
         ("terminal_phase", 3),
         ("collapse", 2),
         ("depth", 1),
+        ("optimizers", 2),
     ],
 )
 def test_a_quick_run_draws_its_figures_and_its_claims_hold(tmp_path, name, figures):
