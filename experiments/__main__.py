@@ -29,6 +29,7 @@ Name = Literal[
     "collapse",
     "depth",
     "optimizers",
+    "deferred",
     "digits",
 ]
 

@@ -62,6 +62,7 @@ def test_label_spectrum(tmp_path):
         ("collapse", 2),
         ("depth", 1),
         ("optimizers", 2),
+        ("deferred", 3),
     ],
 )
 def test_a_quick_run_draws_its_figures_and_its_claims_hold(tmp_path, name, figures):

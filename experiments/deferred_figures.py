@@ -1,0 +1,344 @@
+"""Deferred reweighting: what theory expects of it, beside what was measured, and both in figures."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.settings import BASE, THEORY
+from experiments.terminal_states import State, approach, limit
+from ssm import Config, plotting, predictions, profiles, spectral
+from ssm.problem import make_problem
+from ssm.results import reached
+
+GROUPS = [profiles.MAJORITY, profiles.MINORITY]
+COUNTS = np.array([max(BASE.class_counts), min(BASE.class_counts)])
+MARKERS = "o^s"
+HOLLOW: Any = {"mfc": "none", "ms": 4, "mew": 0.8, "lw": 0.7}
+LAST_SHOWN = 20  # log of flow time
+
+
+class Early(NamedTuple):
+    """Runs by time, under the squared loss."""
+
+    erm: np.ndarray
+    """ERM's learning times of `GROUPS` from a spectral start, by theory."""
+    balancing_start: float
+    spectral: xr.Dataset
+    """By weight exponent, start and ramp."""
+    random: xr.Dataset
+    """By kind of start, weight exponent, start of the weights and seed; the last is ERM."""
+
+
+class Late(NamedTuple):
+    """Runs by the loss clock, under cross-entropy."""
+
+    erm: xr.Dataset
+    weighted: xr.Dataset
+    """By weight exponent and start."""
+    margins: tuple[float, ...]
+    """At which the last of the weights start."""
+
+
+class Steps(NamedTuple):
+    """Gradient descent under the squared loss, from a spectral start."""
+
+    erm: np.ndarray
+    """Learning times of `GROUPS` of ERM's flow, by theory."""
+    runs: xr.Dataset
+    """By the step at which the rate drops and that at which weights start."""
+
+
+def group_weights(exponent: float) -> np.ndarray:
+    """Class weights of `GROUPS`."""
+    return make_problem(dataclasses.replace(BASE, weight_exponent=exponent)).class_weights[[0, -1]]
+
+
+def erm_times(config: Config) -> np.ndarray:
+    """When ERM learns contrasts of `GROUPS` from a spectral start."""
+    problem = make_problem(config)
+    components = spectral.components(problem)
+    return predictions.predicted_learning_times(config, problem, components)[[0, -1]]
+
+
+def balancing_start(erm: np.ndarray, weights: np.ndarray) -> float:
+    """From when on weights have to act for both groups to be learned at once: (t_min / w_min - t_maj
+    / w_maj) / (1 / w_min - 1 / w_maj)."""
+    return float(np.diff(erm / weights)[0] / np.diff(1 / weights)[0])
+
+
+def effective_time(
+    times: np.ndarray | float, weight: np.ndarray | float, start: float, ramp: float = 0.0
+) -> np.ndarray:
+    """The time in which ERM grows a contrast as far as weights that act from `start` on, over a
+    ramp, do: t + (w - 1) int_0^t s."""
+    after = np.maximum(np.asarray(times) - start, 0)
+    on_ramp = np.minimum(after, ramp)
+    acted = after - on_ramp + (on_ramp**2 / (2 * ramp) if ramp > 0 else 0)
+    return times + (np.asarray(weight) - 1) * acted
+
+
+def learning_time(
+    erm: np.ndarray | float, weight: np.ndarray | float, start: float, ramp: float = 0.0
+) -> np.ndarray:
+    """When a contrast of weight w is learned that ERM learns at t, which is where `effective_time` is
+    t: at t up to the start of the weights, then with T = t - start and a ramp of length l
+
+        start + 2 T / (1 + sqrt(1 + 2 (w - 1) T / l))  on the ramp, T <= l (1 + w) / 2,
+        start + (T + (w - 1) l / 2) / w  beyond.
+    """
+    erm, w = np.broadcast_arrays(np.asarray(erm, float), np.asarray(weight, float))
+    left = np.maximum(erm - start, 0)
+    after = (left + (w - 1) * ramp / 2) / w
+    if ramp > 0:
+        bent = np.sqrt(np.maximum(1 + 2 * (w - 1) * left / ramp, 0))
+        after = np.where(left <= ramp * (1 + w) / 2, 2 * left / (1 + bent), after)
+    return np.where(erm > start, start + after, erm)
+
+
+def soonest(erm: np.ndarray) -> float:
+    """Before this no schedule of weights has both groups learned: the mean over samples of ERM's
+    learning times."""
+    return float(COUNTS @ erm / COUNTS.sum())  # as many classes in each group
+
+
+def measured(runs: xr.Dataset) -> np.ndarray:
+    """Learning times of `GROUPS`, last axis, in the order of the sweep's axes."""
+    return runs["block_learning_time"].sel(block=GROUPS).transpose(..., "block").values
+
+
+def by_start(erm: np.ndarray, runs: xr.Dataset, starts: np.ndarray, ramp: float = 0) -> np.ndarray:
+    """What follows from ERM's learning times (..., group) for each weight exponent of `runs` and
+    each start: (exponent, start, ..., group)."""
+    exponents = runs["weight_exponent"].values
+    return np.array(
+        [[learning_time(erm, group_weights(g), start, ramp) for start in starts] for g in exponents]
+    )
+
+
+def random_pair(runs: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Learning times from one kind of random start, measured, and from those of ERM from the same
+    start: (exponent, start, seed, group) each."""
+    found = measured(runs)
+    return found, by_start(found[0, -1], runs, runs["weight_start"].values)
+
+
+def flow_time(run: xr.Dataset, clock: np.ndarray) -> np.ndarray:
+    """Flow time of early readings of the loss clock."""
+    run = reached(run)
+    run = run.isel(time=run["log_time"].values < LAST_SHOWN)
+    own = run[
+        "flow_time" if "flow_time" in run else "time"
+    ]  # of the clock, if runs differ in length
+    return np.interp(clock, own, np.exp(run["log_time"]))
+
+
+def late_pair(late: Late) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Under cross-entropy the flow times at which weights start early, (start,), and learning times
+    from there, measured, and from ERM's: (exponent, start, group) each."""
+    runs = late.weighted.isel(weight_start=slice(-len(late.margins)))
+    starts = flow_time(late.erm, runs["weight_start"].values)
+    found = measured(runs)
+    for i, j in np.ndindex(found.shape[:2]):
+        found[i, j] = flow_time(runs.isel(weight_exponent=i, weight_start=j), found[i, j])
+    return starts, found, by_start(flow_time(late.erm, measured(late.erm)), runs, starts)
+
+
+def distances(run: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Margins from 3 on of a run by the loss clock, and there the largest distance to SELI."""
+    run = reached(run)
+    run = run.isel(time=run["margin"].values > 3)
+    counts, target = run["class_count"].values, limit(BASE)
+    states = zip(run["W"].values, run["H"].values, strict=True)
+    away = [State(W, H, counts).distances(target).max() for W, H in states]
+    return run["margin"].values, np.array(away)
+
+
+def summed_rate(runs: xr.Dataset, steps: np.ndarray) -> np.ndarray:
+    """The sum of learning rates after so many steps, (drop, ...)."""
+    sums = runs["cumulative_rate"].transpose("drop_step", "weight_start", "time").values[:, 0]
+    return np.array([np.interp(x, runs["time"], y) for x, y in zip(steps, sums, strict=True)])
+
+
+def step_times(steps: Steps) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sums of learning rates at which weights start, (drop, start), at which groups are learned, and
+    at which the flow learns them: (drop, start, group) each."""
+    runs, starts = steps.runs, steps.runs["weight_start"].values
+    switches = summed_rate(runs, np.tile(starts, (runs.sizes["drop_step"], 1)))
+    wanted = [[learning_time(steps.erm, group_weights(1.0), s) for s in row] for row in switches]
+    return switches, summed_rate(runs, measured(runs)), np.array(wanted)
+
+
+def descended(target: float, weights: np.ndarray, rates: np.ndarray) -> float:
+    """Step at which gradient descent learns a contrast, from the weight and learning rate of each
+    step: a becomes a (1 + eta w (s - a) / n)^2, s = sqrt(n_c)."""
+    n, now = sum(BASE.class_counts), BASE.init_scale**2
+    for step, pace in enumerate(weights * rates / n):
+        after = now * (1 + pace * (target - now)) ** 2
+        if after >= target / 2:
+            return step + (target / 2 - now) / (after - now)
+        now = after
+    return np.nan
+
+
+def descended_times(runs: xr.Dataset) -> np.ndarray:
+    """Steps at which groups should be learned, from `descended`: (drop, start, group)."""
+    found, weights = np.empty(measured(runs).shape), group_weights(1.0)
+    sums = runs["cumulative_rate"].transpose("drop_step", "weight_start", "time").values
+    every = np.arange(int(runs["time"][-1]) + 1)
+    for i, j, g in np.ndindex(found.shape):
+        rates = np.diff(np.interp(every, runs["time"], sums[i, j]))
+        acts = every[:-1] >= runs["weight_start"].values[j]
+        found[i, j, g] = descended(float(COUNTS[g]) ** 0.5, np.where(acts, weights[g], 1), rates)
+    return found
+
+
+def draw_times(path: Path, early: Early, late: Late) -> None:
+    """Curves for three starts, and learning times over the start and the ramp."""
+    with plotting.style():
+        figure = Figure(figsize=(plotting.PAGE_WIDTH, 4.3))
+        top, bottom = figure.subplots(2, 3, sharex="row", sharey="row")
+        starts = early.spectral["weight_start"].values
+        later = starts[np.abs(starts - 0.6 * early.erm[1]).argmin()]
+        for ax, start in zip(top, (0.0, early.balancing_start, float(later)), strict=True):
+            _draw_curves(ax, early, start)
+        top[0].set_ylabel("share of target learned")
+        for ax, exponent in zip(bottom, (0.5, 1.0), strict=False):
+            _draw_starts(ax, early, late, exponent)
+        _draw_ramps(bottom[2], early)
+        bottom[0].set_ylabel("learning time /\nERM's minority time")
+        bottom[0].legend(loc="lower center", ncols=2, handletextpad=0, columnspacing=0.8)
+        top[0].plot([], [], **THEORY, label="theory")
+        figure.legend(*top[0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
+    plotting.save_figure(figure, path)
+
+
+def _draw_curves(ax: Axes, early: Early, start: float) -> None:
+    """Blocks over time for inverse frequency from `start` on."""
+    run = early.spectral.sel(weight_exponent=1.0, weight_start=start, weight_ramp=0.0)
+    times, unit = run["time"].values, early.erm[1]
+    for block, color in plotting.COLORS.items():
+        share = (run["block_strength"] / run["block_target"]).sel(block=block)
+        ax.plot(times / unit, share, color=color, label=block, lw=0.8 if block == "cross" else 2)
+    rates = np.sqrt(COUNTS) / sum(BASE.class_counts)
+    for rate, weight, erm in zip(rates, group_weights(1.0), early.erm, strict=True):
+        growth = effective_time(times, weight, start) - erm
+        ax.plot(times / unit, 1 / (1 + np.exp(-2 * rate * growth)), **THEORY)
+    ax.axvline(start / unit, color="0.6", lw=0.8, ls=":", label="weights start")
+    ax.set(xlabel="flow time / ERM's minority time", xlim=(0, 1.15))
+    ax.set_title(f"$g = 1$ from {start / unit:.2g} on" if start else "$g = 1$ from the start")
+
+
+def _draw_starts(ax: Axes, early: Early, late: Late, exponent: float) -> None:
+    """Learning times over the start of the weights, without a ramp."""
+    i, unit = list(early.spectral["weight_exponent"]).index(exponent), early.erm[1]
+    starts = [runs["weight_start"].values for runs in (early.spectral, early.random)]
+    shown = {"spectral": (starts[0], measured(early.spectral)[i, :, 0], unit)}
+    for kind in early.random["init"].values:
+        found = measured(early.random.sel(init=kind))[i].mean(axis=1)
+        shown[{"gaussian": "Gaussian"}.get(kind, str(kind))] = starts[1], found, found[-1, 1]
+    if exponent in late.weighted["weight_exponent"]:
+        j = list(late.weighted["weight_exponent"]).index(exponent)
+        erm = flow_time(late.erm, measured(late.erm))[1]
+        shown["cross-entropy"] = late_pair(late)[0], late_pair(late)[1][j], erm
+    for (name, (x, found, own)), marker in zip(shown.items(), "o+x^", strict=False):
+        for times, group in zip(found.T, GROUPS, strict=True):
+            ax.plot(x / own, times / own, marker, color=plotting.COLORS[group], **HOLLOW)
+        ax.plot([], [], marker, color="0.3", label=name, **HOLLOW)
+    fine = np.linspace(0, 1.2, 300)
+    ax.plot(fine, by_start(early.erm / unit, early.spectral, fine)[i], **THEORY)
+    ax.axhline(soonest(early.erm) / unit, color="0.6", lw=0.8, ls=":", zorder=0)
+    ax.set(xlabel="weights' start / ERM's minority time", ylim=(0, 1.1), xlim=(-0.05, 1.25))
+    ax.set_title(f"switch, $g = {exponent:g}$")
+
+
+def _draw_ramps(ax: Axes, early: Early) -> None:
+    """Learning times over the middle of ramps, inverse frequency."""
+    runs, unit = early.spectral.sel(weight_exponent=1.0), early.erm[1]
+    fine = np.linspace(0, 1.2, 300)
+    for ramp, marker in zip(runs["weight_ramp"].values, MARKERS, strict=True):
+        x = (runs["weight_start"].values + ramp / 2) / unit
+        for group in GROUPS:
+            found = runs.sel(weight_ramp=ramp)["block_learning_time"].sel(block=group) / unit
+            ax.plot(x, found, marker, color=plotting.COLORS[group], **HOLLOW)
+        wanted = by_start(early.erm / unit, early.spectral, fine, ramp / unit)[1]
+        ax.plot(fine + ramp / unit / 2, wanted, **THEORY)
+        name = f"length {ramp / unit:.1f}" if ramp else "switch"
+        ax.plot([], [], marker, color="0.3", label=name, **HOLLOW)
+    ax.set(xlabel="ramp's middle / ERM's minority time", title="ramps, $g = 1$")
+    ax.legend(loc="upper left", handletextpad=0)
+
+
+def draw_end(path: Path, late: Late) -> None:
+    """Distance to SELI over the margin, inverse frequency from several times on, and ERM."""
+    with plotting.style():
+        figure = Figure(figsize=(plotting.PAGE_WIDTH, 2.8))
+        axes = figure.subplots(1, 2)
+        runs = late.weighted.sel(weight_exponent=1.0)
+        colors = colormaps["viridis"](np.linspace(0, 0.9, runs.sizes["weight_start"]))
+        starts = late_pair(late)[0] / flow_time(late.erm, measured(late.erm))[1]
+        early = [f"from {x:.1f} of ERM's minority time on" for x in starts[1:]]
+        terminal = [f"from margin $10^{np.log10(x):.0f}$ on" for x in late.margins]
+        names = ["ERM", "from the start", *early, *terminal]
+        own = [late.erm, *(runs.isel(weight_start=i) for i in range(len(colors)))]
+        for run, name, color in zip(own, names, ["black", *colors], strict=True):
+            margins, away = distances(run)
+            axes[0].plot(margins, away, color=color, lw=1.2, label=name)
+            axes[1].plot(margins, away * margins, color=color, lw=1.2)
+        margins = np.geomspace(30, float(late.erm["margin"].max()), 40)
+        for exponent in (0.0, 1.0):
+            config = dataclasses.replace(BASE, weight_exponent=exponent)
+            away = np.array([approach(config, x).distances(limit(config)).max() for x in margins])
+            axes[0].plot(margins, away, **THEORY)
+            axes[1].plot(margins, away * margins, **THEORY)
+        axes[0].plot([], [], **THEORY, label="theory")
+        axes[0].set(ylabel="distance to SELI, largest of $W$, $H$, $Z$", yscale="log")
+        for ax in axes:
+            ax.set(xscale="log", xlabel="least margin of a sample")
+            ax.minorticks_off()
+        # what is left once all gaps are those of the limit
+        axes[1].set(ylabel="distance x margin", ylim=(1.4, 1.8), xlim=(margins[-1] / 500, None))
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
+    plotting.save_figure(figure, path)
+
+
+def draw_steps(path: Path, steps: Steps) -> None:
+    """Learning times over the switch, by the drop of the rate: in steps, and in summed rate."""
+    switches, found, _ = step_times(steps)
+    drops = steps.runs["drop_step"].values
+    last, in_steps = drops[-1], measured(steps.runs)
+    first, end = 30, 1.15 * steps.erm[1]  # where no switch at all and one of never are drawn
+    order = np.clip(steps.runs["weight_start"].values, first, None)
+    with plotting.style():
+        figure = Figure(figsize=(plotting.PAGE_WIDTH, 2.9))
+        left, right = figure.subplots(1, 2)
+        for i, marker in enumerate(MARKERS):
+            for g, group in enumerate(GROUPS):
+                color = plotting.COLORS[group]
+                left.plot(order, in_steps[i, :, g], f"{marker}-", color=color, **HOLLOW)
+                x = np.minimum(switches[i], end)
+                right.plot(x, found[i, :, g], marker, color=color, **HOLLOW)
+            name = "never" if drops[i] == last else f"at step {drops[i]}"
+            left.plot([], [], f"{marker}-", color="0.3", label=f"rate drops {name}", **HOLLOW)
+        for group in GROUPS:
+            left.plot([], [], color=plotting.COLORS[group], label=group)
+        fine = np.linspace(0, end, 300)
+        times = [learning_time(steps.erm, group_weights(1.0), start) for start in fine]
+        right.plot(fine, times, **THEORY)
+        left.plot([], [], **THEORY, label="theory, flow")
+        left.set(xscale="log", yscale="log", xlabel="step at which weights start")
+        left.set(ylabel="learning time, steps")
+        left.set_xticks([first, 100, 300, 1000, last], ["0", "100", "300", "1000", "never"])
+        left.set_yticks([100, 300, 1000, 3000], ["100", "300", "1000", "3000"])
+        left.minorticks_off()
+        right.set(xlabel="summed learning rate at which weights start")
+        right.set(ylabel="learning time, summed learning rate", ylim=(0, None))
+        figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=6)
+    plotting.save_figure(figure, path)
