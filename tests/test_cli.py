@@ -137,7 +137,7 @@ BAD = [
     ("run --feature-dim 0", "feature_dim=0: must be"),
     ("run --coupling 1.5", "coupling=1.5: must be a finite number in [0, 1]"),
     ("run --loss hinge", "'hinge'"),
-    ("run --learning-rate 3", "--learning-rate"),
+    ("run --learning-rates 3", "--learning-rates"),
     ("run --out nowhere/x.zarr", "out='nowhere/x.zarr': must be in a folder that exists"),
     ("run --out taken", "out='taken': must be a new path, or a store to overwrite"),
     ("show nothing.zarr", "store='nothing.zarr': must be a store that exists"),

@@ -178,7 +178,6 @@ def same(a, b, but=()):
 LATER = [
     {"optimizer": "gd", "num_steps": 200, "learning_rate": 0.5},
     {},
-    {"clock": "loss", "t1": 20.0},
 ]
 
 

@@ -140,20 +140,6 @@ def test_the_flow_under_deferred_weights(tiny, ramp):
     np.testing.assert_allclose(found.weight.values, [weight(t) for t in times], rtol=1e-12)
 
 
-def test_a_deferred_switch_ends_where_erm_ends_by_the_loss_clock(tiny):
-    """The logits' direction at a margin of 1e4: weights, and when they act, shift logits by O(1)."""
-    ends = []
-    for changes in ({}, {"weight_exponent": 1.0, "weight_start": 5.0}):
-        found = ssm.simulate(
-            tiny(
-                clock="loss", init="collapsed", init_scale=0.1, stop_margin=1e4, t1=100.0, **changes
-            )
-        ).dropna("time")
-        strength = found.strength.values[-1]
-        ends.append(strength / np.linalg.norm(strength))
-    np.testing.assert_allclose(ends[1], ends[0], atol=5e-4)
-
-
 def test_one_compilation_serves_a_grid_of_numbers(tiny):
     """Over tau, g of VS, the focal power, the effective number's beta and the switch."""
     grid = {

@@ -25,6 +25,7 @@ def test_what_a_dataset_holds(run, tiny):
         "class_accuracy": ("time", "class"),
         "strength": ("time", "component"),
         "class_strength": ("time", "class"),
+        "gradient_share": ("time", "class"),
         "singular_value": ("time", "mode"),
         "residual": ("time",),
         "drift": ("time",),
