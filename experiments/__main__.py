@@ -28,6 +28,7 @@ Name = Literal[
     "terminal_phase",
     "collapse",
     "depth",
+    "margins",
     "optimizers",
     "deferred",
     "digits",

@@ -3,12 +3,15 @@ Nothing in `dynamics` sees it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ssm import exact, losses, spectral, theory
+from ssm import exact, geometry, losses, spectral, theory
 from ssm.choices import GRADIENT_SIZED
 from ssm.config import Config
 from ssm.problem import Problem
@@ -114,21 +117,25 @@ def momentum(config: Config) -> float:
 
 
 def early_gains(config: Config, problem: Problem) -> Float[np.ndarray, " k"]:
-    """|dl/dz| of a sample of each class at zero logits, over that of plain cross-entropy, which is
-    how much faster or slower its contrasts begin. Shape (k,); 1 without an adjustment.
+    """|dl/dz| of a sample of each class at zero logits, over that of plain cross-entropy: about how
+    much faster or slower its contrasts begin (what is added to logits shows in it, and leaves
+    contrasts within a group alone). Shape (k,); 1 without an adjustment.
 
     Source: derived for this project.
     """
     k = len(problem.counts)
     if not config.adjusts:
         return np.ones(k)
+    gradient = _at_zero_logits(losses.adjusted_cross_entropy_gradient, config, problem)
+    return np.linalg.norm(gradient, axis=0) / np.sqrt(1 - 1 / k)
+
+
+def _at_zero_logits(function: Callable[..., Any], config: Config, problem: Problem) -> np.ndarray:
+    """A function of adjusted cross-entropy for a sample of each class."""
+    k = len(problem.counts)
     with jax.enable_x64(True):
-        gradient = losses.adjusted_cross_entropy_gradient(
-            jnp.zeros((k, k)),
-            jnp.arange(k),
-            losses.adjustment(problem.counts, **config.adjustments),
-        )
-        return np.linalg.norm(np.asarray(gradient), axis=0) / np.sqrt(1 - 1 / k)
+        adjustment = losses.adjustment(problem.counts, **config.adjustments)
+        return np.asarray(function(jnp.zeros((k, k)), jnp.arange(k), adjustment))
 
 
 def automatic_t1(config: Config, problem: Problem) -> float:
@@ -140,11 +147,12 @@ def automatic_t1(config: Config, problem: Problem) -> float:
     cross-entropy the cross component slows down once one group is learned, and may need longer. With
     decay 20 / lam more, lam the least of those that are not 0.
 
-    By the loss clock log(k) sum_c (n_c w_c / n) (t_c + 4 / r_c), since a class not yet learned adds
-    about log(k) n_c w_c / n to L; and then what a margin M takes in the direction of the label
+    By the loss clock sum_c (n_c w_c / n) l_c (t_c + 4 / r_c), l_c the loss at zero logits, log(k) for
+    plain cross-entropy, since a class not yet learned adds about n_c w_c l_c / n to L; and then what a margin M takes in the direction of the label
     matrix, s_j its singular values: L layers have the squared norm L sum_j (M s_j)^(2/L), which
     grows by 2 L M, so tau is sum_j s_j^(2/L) (1 - M^(2/L - 1)) / (L - 2), for two layers sum_j s_j
-    log(M) / 2; of 1 + margin, since the early phase ends at a margin of about 0.
+    log(M) / 2; of 1 + margin, since the early phase ends at a margin of about 0. For adjusted logits
+    s_j are those of their own limit, with a fifth of allowance.
     """
     p, times = problem, _class_times(config, problem)
     if config.clock == "time":
@@ -156,11 +164,20 @@ def automatic_t1(config: Config, problem: Problem) -> float:
     target = spectral.label_spectrum(
         p.counts, 1 / kappa, class_groups=p.class_groups, kernel_eigenvalues=kappa
     ).singular_values
+    first, allowance = np.full(len(p.counts), np.log(len(p.counts))), 1.0
+    if config.adjusts:
+        adjustment = losses.adjustment(p.counts, **config.adjustments)
+        counts = geometry.effective_counts(p.counts, kappa)
+        end = geometry.adjusted_seli(counts, adjustment.factors)
+        target = np.linalg.eigvalsh(end.classifier).clip(0)
+        # on the way some gaps are wider than the margin, the longer the more factors differ
+        allowance = 1.2
+        first = _at_zero_logits(losses.adjusted_cross_entropy, config, p)
     margin, depth = 1e3 if config.stop_margin is None else config.stop_margin, config.depth
-    early = np.log(len(p.counts)) * np.sum(risk_shares * times)
+    early = np.sum(risk_shares * first * times)
     power = 2 / depth - 1
     grown = np.log1p(margin) / 2 if depth == 2 else ((1 + margin) ** power - 1) / (2 - depth)
-    return float(early + (target ** (2 / depth)).sum() * grown)
+    return float(allowance * (early + (target ** (2 / depth)).sum() * grown))
 
 
 def _deferral(config: Config, problem: Problem) -> float:

@@ -61,6 +61,7 @@ def test_label_spectrum(tmp_path):
         ("terminal_phase", 3),
         ("collapse", 2),
         ("depth", 1),
+        ("margins", 2),
         ("optimizers", 2),
         ("deferred", 3),
     ],
