@@ -6,6 +6,7 @@ from typing import Literal
 
 Profile = Literal["step", "long_tailed", "custom"]
 Loss = Literal["cross_entropy", "squared", "logit_adjustment", "cdt", "vs", "ldam", "focal"]
+NamedWeights = Literal["balanced", "sqrt", "effective"]
 Reduction = Literal["mean", "weighted_mean"]
 Init = Literal["gaussian", "balanced", "spectral", "collapsed"]
 Spacing = Literal["linear", "log"]

@@ -61,7 +61,8 @@ class Columns(eqx.Module):
     adjustment: losses.Adjustment | None
     """Of the logits of cross-entropy; None where it has none."""
     weighted_mean: bool = eqx.field(static=True)
-    """Whether losses are averaged over the sum of their weights, not over n."""
+    """Whether losses are averaged over the sum of their weights, not over their number; of all
+    samples the weights given have unit mean already."""
     coordinates: bool = eqx.field(static=True)
     """Whether they are coordinates, whose squared loss has a label only in the first."""
 
@@ -245,13 +246,12 @@ def _columns(
 ) -> Columns:
     counts = problem.counts.astype(float)
     members = membership(labels, len(counts)) * multiplicity[:, None]
-    total = (counts * problem.class_weights).sum() if weighted_mean else counts.sum()
     return Columns(
         labels=labels,
         counts=counts,
         multiplicity=multiplicity,
         constant=constant,
-        risk_weights=multiplicity * problem.class_weights[labels] / total,
+        risk_weights=multiplicity * problem.class_weights[labels] / counts.sum(),
         kernel=kernel,
         coupling=coupling,
         sum_columns=members * constant[:, None],

@@ -15,6 +15,7 @@ from ssm.choices import (
     DType,
     Init,
     Loss,
+    NamedWeights,
     Optimizer,
     Profile,
     RateSchedule,
@@ -85,18 +86,18 @@ class Config:
     effective_number_beta: float | None = None
     """b in w_c ~ (1 - b) / (1 - b^n_c) instead of the power law, scaled alike (class-balanced loss);
     in [0, 1): 0 is ERM, towards 1 inverse frequency."""
-    class_weights: tuple[float, ...] | None = None
-    """Weight of each class, in [1e-50, 1e50], used exactly as given instead of
-    `weight_exponent`."""
+    class_weights: tuple[float, ...] | NamedWeights | None = None
+    """Weight of each class, in [1e-50, 1e50], used exactly as given instead of `weight_exponent`; or
+    `balanced` (inverse frequency), `sqrt`, `effective` (effective number, b = 0.999)."""
     weight_start: float | None = None
-    """Time (step) from which on the weights act, ERM before it: deferred reweighting (DRW). One
-    beyond the run is ERM. Left out: they act from the start."""
+    """Time (step) from which on the weights act, where there are any, ERM before it: deferred
+    reweighting (DRW). One beyond the run is ERM. Left out: they act from the start."""
     weight_ramp: float = 0.0
     """Time (steps) from `weight_start` over which the weighted risk takes the place of ERM's, evenly;
     0 is a switch."""
     reduction: Reduction = "mean"
     """What samples' weighted losses are summed to: their `mean`, over n, or `weighted_mean`, over
-    the sum of their weights."""
+    the sum of their weights, which then have unit mean over samples (of each mini-batch)."""
     coupling: float = 0.0
     """c in [0, 1], how far training one sample moves the features of its class: 0 free features, 1
     shared (class means)."""
@@ -125,8 +126,8 @@ class Config:
     `normalised_gd` (of unit norm), `sign`, `adam`, `adamw` (decay apart from the gradient), `sam`,
     `muon`, or `spectral_gd`, along U V^T of each layer's gradient."""
     learning_rate: float | None = None
-    """Of an optimiser, > 0. Left out: a tenth of an e-fold of the fastest contrast a step for `gd`,
-    the same in the long run with momentum, else 0.01."""
+    """Of an optimiser, > 0. Left out: a tenth of an e-fold of the fastest contrast a step for `gd`
+    and `sam`, the same in the long run with momentum, else 0.01."""
     learning_rate_schedule: RateSchedule = "constant"
     """`constant`; `cosine`, falling to 0 at the last step; or `step`, times `drop_factor` from
     `drop_step` on."""
@@ -135,8 +136,9 @@ class Config:
     drop_factor: float = 0.1
     """What it drops by, in [0, 1]."""
     num_steps: int | None = None
-    """Steps of an optimiser, at least num_saves - 1. Left out: gradient descent's in the length
-    chosen from theory, 1000 for an optimiser whose steps do not follow the gradient's size."""
+    """Steps of an optimiser, at least num_saves - 1, at most ten million. Left out: as many as
+    gradient descent takes in the length chosen from theory, its schedule counted in, and 1000 for an
+    optimiser whose steps do not follow the gradient's size."""
     batch_size: int | None = None
     """Samples of a step of an optimiser, drawn anew each time with replacement. Left out: all, each
     once."""
@@ -148,11 +150,12 @@ class Config:
     t1: float | None = None
     """Length of a flow by its clock. Left out: chosen from theory so that, from a small start, the
     contrasts of every class are learned (under cross-entropy the contrast between majorities and
-    minorities may take longer); with decay, until that has settled; by the loss, about until
-    `stop_margin`, or a margin of 1000, is reached."""
+    minorities may take longer); with decay, until that has settled; by the loss, about what
+    `stop_margin`, or a margin of 1000, takes."""
     stop_margin: float | None = None
-    """End the run where every sample's margin, its own logit over the next, has reached this
-    (cross-entropy); later times then hold NaN. Left out: it goes on to t1."""
+    """End the run where every sample's margin, its own logit over the next as its loss sees them,
+    has reached this (cross-entropy); later times then hold NaN. Left out: it goes on to t1; by the
+    loss, where that is left out too, to a margin of 1000."""
     num_saves: int = 200
     """Number of times at which the run is observed, both ends included."""
     save_spacing: Spacing = "linear"
@@ -173,7 +176,7 @@ class Config:
     max_steps: int = 100_000
     """Steps after which the run is given up; its result says so."""
     seed: int = 0
-    """Seed of the start."""
+    """Seed of the start, and of mini-batches."""
     dtype: DType = "float64"
     """Floating-point type of the whole run."""
 
@@ -250,6 +253,14 @@ class Config:
     def chosen_solver(self) -> Solver:
         """`solver`, or the one for the run's clock where it is left out."""
         return self.solver or ("rkl2" if self.clock == "loss" else "tsit5")
+
+    @property
+    def end_margin(self) -> float | None:
+        """The margin that ends the run: `stop_margin`, or 1000 where a run by the loss is given no
+        end; None where none does."""
+        if self.stop_margin is None and self.clock == "loss" and self.t1 is None:
+            return 1000.0
+        return self.stop_margin
 
     @property
     def keeps_margin(self) -> bool:

@@ -31,6 +31,7 @@ from ssm.trajectories import (
     Trajectory,
     count_compilation,
     finite_part,
+    up_to,
 )
 
 SHORTEST = 1024  # what numbers of learning rates are padded up to, by factors of 2
@@ -45,6 +46,8 @@ class Descent(NamedTuple):
     """A `trajectories.Observe`."""
     steps: Int[Any, " t"]
     """Ascending numbers of the steps after which the run is observed, the first 0."""
+    cumulative_rate: Float[Any, " t"]
+    """Sum of the learning rates up to each of them."""
     learning_rates: Float[Any, " s"]
     """Of each step; those beyond the last step are not used."""
     settings: Settings
@@ -103,13 +106,13 @@ def descend_batch(
 
 def _trajectory(descent: Descent, solved: dict[str, Any]) -> Trajectory:
     times = np.asarray(descent.steps, dtype=float)
-    kept, finite = finite_part(descent.observe, solved["observations"], len(times))
+    kept, good = finite_part(descent.observe, solved["observations"], len(times))
     return Trajectory(
         times=times,
         log_times=np.full(len(times), np.nan),
         observations=kept,
-        crossings=np.array(solved["crossings"]),
-        status=FINISHED if finite else NOT_FINITE,
+        crossings=up_to(solved["crossings"], times[:good]),
+        status=FINISHED if good == len(times) else NOT_FINITE,
         num_steps=int(descent.steps[-1]),
     )
 
@@ -172,15 +175,15 @@ def _solve_descent(
         watched = observe.watch(state.params)
         return _Loop(params, memory, weighting, watched, _crossed(state, watched, i))
 
-    def save(carry: tuple[_Loop, Array], ends: tuple[Array, Array]) -> Any:
+    def save(carry: tuple[_Loop, Array], part: tuple[Array, Array, Array]) -> Any:
         state, reported = carry
-        state = jax.lax.fori_loop(*ends, step, state)
-        reported = report_share(reported, ends[1] / steps[-1], report)
-        return (state, reported), observed(state, ends[1])
-
-    def observed(state: _Loop, step: Array) -> dict[str, Any]:
-        here, _ = weighed(state, step)
-        return dataclasses.replace(observe, field=here)(state.params, step.astype(dtype))
+        before, here, flow_time = part
+        state = jax.lax.fori_loop(before, here, step, state)
+        reported = report_share(reported, here / steps[-1], report)
+        now, _ = weighed(state, here)
+        # what decays fades with the sum of the rates
+        observed = dataclasses.replace(observe, field=now)(state.params, flow_time)
+        return (state, reported), observed
 
     series = jax.eval_shape(observe.watch, descent.params)
     begun = _Loop(
@@ -192,7 +195,7 @@ def _solve_descent(
     )
     before = jnp.concatenate([steps[:1], steps[:-1]])  # the start is observed after no step
     (state, reported), observations = jax.lax.scan(
-        save, (begun, jnp.zeros((), dtype)), (before, steps)
+        save, (begun, jnp.zeros((), dtype)), (before, steps, descent.cumulative_rate)
     )
     if report:
         report_end(reported)
@@ -216,10 +219,10 @@ def _crossed(state: _Loop, watched: Array, step: Array) -> Array:
 
 def _drawn(field: Field, key: Array, step: Array, size: int) -> Any:
     """The columns of a step's mini-batch: samples drawn evenly, with replacement."""
-    ends = jnp.cumsum(field.columns.multiplicity)
-    samples = jax.random.randint(jax.random.fold_in(key, step), (size,), 0, ends[-1].astype(int))
-    columns = jnp.searchsorted(ends, samples.astype(ends.dtype), side="right")
-    return field.columns.sampled(jnp.zeros_like(ends).at[columns].add(1))
+    number = field.columns.multiplicity
+    shares, key = number / number.sum(), jax.random.fold_in(key, step)
+    drawn = jax.random.choice(key, len(number), (size,), p=shares)
+    return field.columns.sampled(jnp.zeros_like(number).at[drawn].add(1))
 
 
 _solve = jax.jit(_solve_descent, static_argnums=(1, 2, 3), compiler_options=OPTIONS)

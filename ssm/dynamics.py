@@ -40,6 +40,7 @@ from ssm.trajectories import (
     Trajectory,
     count_compilation,
     finite_part,
+    up_to,
 )
 
 
@@ -99,8 +100,10 @@ def gradient_flows(flows: Sequence[Flow], *, solver: str = "tsit5") -> list[Traj
 def _trajectory(flow: Flow, solved: dict[str, Any]) -> Trajectory:
     """A solve as a Trajectory, its status read off."""
     num_reached = int(solved["num_saved"])
-    kept, finite = finite_part(flow.observe, solved["observations"], num_reached)
+    kept, good = finite_part(flow.observe, solved["observations"], num_reached)
+    crossings, finite = np.array(solved["crossings"]), good == num_reached
     if not finite:
+        crossings = up_to(crossings, flow.times[:good])
         status = NOT_FINITE
     elif solved["stopped"]:
         status = MARGIN_REACHED
@@ -112,7 +115,7 @@ def _trajectory(flow: Flow, solved: dict[str, Any]) -> Trajectory:
         status = STEP_TOO_SMALL
     # those that were not touched in the precision they were given in
     times = np.where(solved["moved"], solved["times"], flow.times)
-    crossings, steps = np.array(solved["crossings"]), int(solved["num_steps"])
+    steps = int(solved["num_steps"])
     return Trajectory(times, solved["log_times"], kept, crossings, status, steps)
 
 

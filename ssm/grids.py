@@ -121,11 +121,13 @@ def parse_axis(text: str) -> tuple[str, list[Any]]:
     hints = get_type_hints(Config)
     if field not in hints:
         raise checks.refuse("grid", field, "one of the fields " + ", ".join(hints))
-    whole = hints[field] is int
+    whole = hints[field] in (int, int | None)
     if "tuple" in str(hints[field]):
+        parts = [tuple(map(_number, part.split(","))) for part in values.split(";")]
+        # a word alone is a name, or None
         return field, [
-            None if part == "none" else tuple(map(_number, part.split(",")))
-            for part in values.split(";")
+            part[0] if len(part) == 1 and not isinstance(part[0], int | float) else part
+            for part in parts
         ]
     if span := re.fullmatch(r"(-?\d{1,18})\.\.(-?\d{1,18})", values.strip()):
         first, last = int(span[1]), int(span[2])

@@ -132,7 +132,7 @@ def _shape(config: Config) -> _Shape:
         config.batch_size,
         config.clock,
         config.chosen_solver,
-        config.stop_margin is not None,
+        config.end_margin is not None,
         config.decays,
         config.weight_decay == config.feature_decay,
         config.num_saves,

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ssm import exact, geometry, losses, spectral, theory
+from ssm import checks, exact, geometry, losses, spectral, theory
 from ssm.choices import GRADIENT_SIZED
 from ssm.config import Config
 from ssm.problem import Problem
+from ssm.validation import MOST_STEPS
 
 
 def expected_start_strength(config: Config, problem: Problem) -> Float[np.ndarray, " k"]:
@@ -84,29 +85,43 @@ def automatic_rate(config: Config, problem: Problem) -> float:
     """The learning rate of an optimiser: the one of `config`, or where that is left out one at which
     gradient descent takes a tenth of an e-fold of the fastest contrast a step, for two layers; in
     general 0.2 over the rate L r_c kappa_c^(1/L - 1/2) n_c^(1/2 - 1/L) at which the fastest settles
-    on its target. With momentum m 1 - m times that, else 0.01."""
+    on its target, and the decay. With momentum m 1 - m times that; 0.01 for an optimiser whose steps
+    do not shrink with the gradient."""
     if config.learning_rate is not None:
         return config.learning_rate
     if config.optimizer not in GRADIENT_SIZED:
         return 0.01
     p, depth = problem, config.depth
     power = 1 / depth - 1 / 2
-    settling = depth * theory.class_growth_rates(p) * early_gains(config, p)
+    rates = theory.class_growth_rates(p)
+    if config.defers:
+        rates = np.maximum(rates, theory.class_growth_rates(_unweighted(p)))
+    settling = depth * rates * early_gains(config, p)
     settling = settling * p.kernel_eigenvalues**power * p.counts**-power
-    return float(0.2 / settling.max() * (1 - momentum(config)))
+    fading = max(config.weight_decay, config.feature_decay)
+    return float(0.2 / (settling.max() + fading) * (1 - momentum(config)))
 
 
 def automatic_steps(config: Config, problem: Problem) -> int:
     """Number of an optimiser's steps: the one of `config`, or where that is left out those in which
-    gradient descent comes to `automatic_t1`, and 1000 for what does not follow the gradient's
-    size; never fewer than are observed."""
+    gradient descent comes to `automatic_t1` under its learning-rate schedule, and 1000 for what does
+    not follow the gradient's size; never fewer than are observed.
+
+    Raises ssm.InputError where that would be more steps than a run may have."""
     if config.num_steps is not None:
         return config.num_steps
     if config.optimizer not in GRADIENT_SIZED:
         return max(1000, config.num_saves - 1)
     rate = automatic_rate(config, problem) / (1 - momentum(config))
-    steps = np.ceil(automatic_t1(config, problem) / rate)
-    return int(np.clip(steps, config.num_saves - 1, 1_000_000_000))
+    steps = automatic_t1(config, problem) / rate
+    if config.learning_rate_schedule == "cosine":
+        steps *= 2  # the mean rate is half the first
+    if config.drop_step is not None and config.drop_factor > 0:
+        steps += max(steps - config.drop_step, 0) * (1 / config.drop_factor - 1)
+    if steps > MOST_STEPS:
+        allowed = f"given, at most {MOST_STEPS}: at learning rate {rate:.3g} theory asks for {steps:.3g} steps"
+        raise checks.refuse("num_steps", None, allowed)
+    return max(int(np.ceil(steps)), config.num_saves - 1)
 
 
 def momentum(config: Config) -> float:
@@ -158,7 +173,7 @@ def automatic_t1(config: Config, problem: Problem) -> float:
     if config.clock == "time":
         decays = [x for x in (config.weight_decay, config.feature_decay) if x > 0]
         settled = 20 / min(decays) if decays else 0.0
-        return float(np.max(times) + settled + _deferral(config, p))
+        return float(np.max(times) + settled + _deferral_length(config, p))
     risk_shares = p.counts * p.class_weights / p.counts.sum()
     kappa = p.kernel_eigenvalues  # the label matrix that coupled features see: n_c / kappa_c
     target = spectral.label_spectrum(
@@ -173,14 +188,19 @@ def automatic_t1(config: Config, problem: Problem) -> float:
         # on the way some gaps are wider than the margin, the longer the more factors differ
         allowance = 1.2
         first = _at_zero_logits(losses.adjusted_cross_entropy, config, p)
-    margin, depth = 1e3 if config.stop_margin is None else config.stop_margin, config.depth
+    margin, depth = config.end_margin or 1e3, config.depth
     early = np.sum(risk_shares * first * times)
     power = 2 / depth - 1
     grown = np.log1p(margin) / 2 if depth == 2 else ((1 + margin) ** power - 1) / (2 - depth)
+    grown = grown / (1 + config.adjustments["focusing"])  # log L falls that much faster
     return float(allowance * (early + (target ** (2 / depth)).sum() * grown))
 
 
-def _deferral(config: Config, problem: Problem) -> float:
+def _unweighted(problem: Problem) -> Problem:
+    return problem._replace(class_weights=np.ones(len(problem.counts)))
+
+
+def _deferral_length(config: Config, problem: Problem) -> float:
     """How much longer a run takes because of weights that act later: until they do, or until ERM
     has learned all."""
     if config.weight_start is None:
@@ -189,8 +209,7 @@ def _deferral(config: Config, problem: Problem) -> float:
     if config.steps:
         rate = automatic_rate(config, problem) / (1 - momentum(config))
         start, length = start * rate, length * rate
-    unweighted = problem._replace(class_weights=np.ones(len(problem.counts)))
-    return min(start + length, float(_class_times(config, unweighted).max()))
+    return min(start + length, float(_class_times(config, _unweighted(problem)).max()))
 
 
 def _class_times(config: Config, problem: Problem) -> Float[np.ndarray, " k"]:

@@ -19,7 +19,7 @@ class Problem(NamedTuple):
     class_groups: Shaped[np.ndarray, " k"]
     """`majority` or `minority` for each class."""
     class_weights: Float[np.ndarray, " k"]
-    """w_c."""
+    """w_c, of unit mean over samples where the risk is a weighted mean."""
     coupling: Float[np.ndarray, ""]
     """c in [0, 1]."""
 
@@ -44,11 +44,13 @@ def make_problem(config: Config) -> Problem:
     """The problem a Config describes."""
     counts = np.array(config.class_counts)
     if config.class_weights is not None:
-        class_weights = np.array(config.class_weights)
+        class_weights = weights.class_weights(config.class_weights, counts)
     elif config.effective_number_beta is not None:
         class_weights = weights.effective_number(counts, config.effective_number_beta)
     else:
         class_weights = weights.power_law(counts, config.weight_exponent)
+    if config.reduction == "weighted_mean":  # a risk that knows no scale of its weights
+        class_weights = class_weights / weights.mean_sample_weight(counts, class_weights)
     return Problem(
         counts=counts,
         class_groups=np.array(config.class_groups),

@@ -56,7 +56,11 @@ _VARIABLES = {
     "drift": (("time",), "change of the conserved matrices over the size of their terms", "1"),
     "objective": (("time",), "weighted training loss with its penalties", "loss"),
     "log_loss": (("time",), "log of the weighted training loss", "1"),
-    "margin": (("time",), "least margin of a sample, its own logit over the next", "logit"),
+    "margin": (
+        ("time",),
+        "least margin of a sample, its own logit over the next, as its loss sees them",
+        "logit",
+    ),
     "log_time": (("time",), "log of flow time (steps x learning rate)", "1"),
     "seli_distance": (
         ("time", "part"),
@@ -91,7 +95,7 @@ _COORDINATES = {
     "time": (("time",), "flow time (steps x learning rate)", "1"),
     "class_count": (("class",), "samples of the class", "1"),
     "class_group": (("class",), "majority or minority", ""),
-    "class_weight": (("class",), "weight of the class in the loss", "1"),
+    "class_weight": (("class",), "weight of the class in the loss, at the end of the run", "1"),
     "component_block": (("component",), "kind of contrast", ""),
     "component_target": (("component",), "singular value of the label matrix", "logit"),
     "block_target": (("block",), "mean target of the block's components", "logit"),
@@ -99,12 +103,16 @@ _COORDINATES = {
 # In a sweep times belong to runs, and what is one number a run is a variable.
 FACTS = {
     "status": ((), "how the run ended", ""),
-    "num_steps": ((), "steps of the solver, those it took back too", "1"),
+    "num_steps": ((), "steps taken, of a solver those it took back too", "1"),
     "t1": ((), "length of the run, by its clock", "time"),
-    "mean_sample_weight": ((), "mean weight of a sample, a factor of the learning rate", "1"),
+    "mean_sample_weight": (
+        (),
+        "mean weight of a sample at the end of the run, a factor of the learning rate",
+        "1",
+    ),
     "effective_sample_share": (
         (),
-        "effective number of samples under the weights over their number, (sum pi w)^2 / sum pi w^2",
+        "effective number of samples over their number under the last weights, (sum pi w)^2 / sum pi w^2",
         "1",
     ),
     "learning_rate": ((), "of the first step", "1"),
@@ -112,7 +120,11 @@ FACTS = {
 }
 _TABLE = _VARIABLES | _COORDINATES | FACTS | {"flow_time": _COORDINATES["time"]}
 DIMENSIONS = {name: dims for name, (dims, _, _) in _TABLE.items()}
-_CLOCKS = {"loss": "tau, loss-normalised time (d tau = L dt)", "steps": "training step"}
+_CLOCKS = {
+    "loss": "tau, loss-normalised time (d tau = L dt)",
+    "steps": "training step",
+    "mixed": "flow time, or training step of an optimiser",
+}
 _WORDS = ("status", "class_group", "component_block")
 _COUNTS = ("class_count", "num_steps", "can_interpolate")
 _GEOMETRY = {name for name in _VARIABLES if name.startswith(("seli_", "etf_", "nc"))}
@@ -256,8 +268,11 @@ def sweep_dataset(
         [name for name in (*_COORDINATES, "flow_time") if name in variables]
     )
     base = sweep["base"]
-    steps = base.get("optimizer", "flow") != "flow"
-    clock = "steps" if steps else base.get("clock", "time")
+    optimizers = sweep["axes"].get("optimizer", [base.get("optimizer", "flow")])
+    steps = {name != "flow" for name in optimizers}
+    clock = base.get("clock", "time")
+    if True in steps:
+        clock = "mixed" if False in steps else "steps"
     return _clocked(
         _one_name(dataset).assign_coords({**axes, **indices(sizes)}), clock
     ).assign_attrs(format=SWEEP_FORMAT, sweep=json.dumps(sweep), **_common_origin(origins))

@@ -77,12 +77,7 @@ class _Setting(NamedTuple):
 def _setting(config: Config, size: int | None) -> _Setting:
     problem = make_problem(config)
     components = spectral.components(problem)
-    exposure = (problem.counts, problem.class_weights)
-    facts: dict[str, Any] = {
-        "mean_sample_weight": weights.mean_sample_weight(*exposure),
-        "effective_sample_share": weights.effective_sample_share(*exposure),
-        "can_interpolate": int(config.feature_dim >= len(problem.counts) - 1),
-    }
+    facts: dict[str, Any] = {"can_interpolate": int(config.feature_dim >= len(problem.counts) - 1)}
     rates = cumulative = None
     if config.steps:
         times = save_times(config, float(predictions.automatic_steps(config, problem)))
@@ -115,12 +110,14 @@ def prepare(config: Config, size: int | None = None) -> Run:
     params, reduced = model.initial_params(config, problem, columns)
     field = make_field(config, columns)
     observe = observing.make_observer(config, field, params, reduced, setting.components)
-    if setting.learning_rates is not None:
+    cumulative = setting.cumulative_rate
+    if setting.learning_rates is not None and cumulative is not None:
         flow = Descent(
             params=params,
             field=field,
             observe=observe,
             steps=setting.times,
+            cumulative_rate=cumulative,
             learning_rates=setting.learning_rates,
             settings=Settings(
                 *(
@@ -145,7 +142,7 @@ def prepare(config: Config, size: int | None = None) -> Run:
             rtol=np.asarray(config.rtol),
             atol=np.asarray(config.absolute_tolerance),
             max_steps=np.asarray(config.max_steps),
-            stop_margin=None if config.stop_margin is None else np.asarray(config.stop_margin),
+            stop_margin=None if config.end_margin is None else np.asarray(config.end_margin),
         )
     return Run(
         config,
@@ -242,12 +239,15 @@ def run_arrays(run: Run, trajectory: Trajectory) -> tuple[dict[str, np.ndarray],
         rng = np.random.default_rng([config.seed, 1])  # apart from the draw of the start
         bases = reduction.full_basis(run.reduced, problem.counts, rng)
         observed["H"] = reduction.restore_features(observed["H"], bases)
-    k = len(problem.counts)
+    k, class_weights = len(problem.counts), problem.class_weights
+    if "weight" in observed:  # which change: those of the end
+        reached = np.isfinite(observed["weight"]).all(axis=1)
+        class_weights = observed["weight"][reached][-1].astype(float)
     component, by_class, block = np.split(trajectory.crossings, [k - 1, 2 * k - 1])
     arrays = results.spectral_arrays(
         trajectory.times, observed, components, problem.counts, problem.class_groups
     ) | {
-        "class_weight": problem.class_weights,
+        "class_weight": class_weights,
         "learning_time": component,
         "class_learning_time": by_class,
         "block_learning_time": block,
@@ -257,6 +257,8 @@ def run_arrays(run: Run, trajectory: Trajectory) -> tuple[dict[str, np.ndarray],
         "status": trajectory.status,
         "num_steps": trajectory.num_steps,
         "t1": float(trajectory.times[-1]),
+        "mean_sample_weight": weights.mean_sample_weight(problem.counts, class_weights),
+        "effective_sample_share": weights.effective_sample_share(problem.counts, class_weights),
         **run.facts,
     }
 
@@ -283,17 +285,18 @@ def simulate(
 
     Returns:
         A Dataset. Over `time` (flow time, or steps): `loss`, `residual`, `drift`; by class
-        `class_loss`, `gradient_share`,
-        `class_accuracy` (under the squared loss of 100 samples of a class of more than 100 +
-        feature_dim + 1), `class_strength`; by component `strength`; by block `block_strength`; by
-        mode `singular_value`; `W` and `H` when asked for. `learning_time`, `class_learning_time`,
-        `block_learning_time` (when half of the target is reached, NaN where it is not) and
-        `predicted_learning_time`. By the loss clock, with `stop_margin` or `geometry`, cross-entropy
-        has `log_loss` and `margin` too, by the loss clock `log_time`, the logarithm of flow time;
-        `weight` by class where it changes; of an optimiser `cumulative_rate`; with `geometry` there are `seli_distance`, `etf_distance`, `nc1`, `nc2_norms`, `nc2_angles`,
-        `nc2_distance`, `nc3` and `nc4`; with decay `objective`. Coordinates hold each class's count, weight and group, and each
-        component's and block's target. The attributes hold the Config as JSON, the `status`, and
-        the origin. Each variable's own attributes say what it is.
+        `class_loss`, `gradient_share`, `class_accuracy` (under the squared loss of 100 samples of a
+        class of more than 100 + feature_dim + 1), `class_strength`, and `weight` where it changes; by
+        component `strength`; by block `block_strength`; by mode `singular_value`; `W` and `H` when
+        asked for. `learning_time`, `class_learning_time`, `block_learning_time` (when half of the
+        target is reached, NaN where it is not) and `predicted_learning_time`. By the loss clock, with
+        `stop_margin` or `geometry`, cross-entropy has `log_loss` and `margin` too, by the loss clock
+        `log_time`, the logarithm of flow time; an optimiser has `cumulative_rate`; with `geometry`
+        there are `seli_distance`, `etf_distance`, `nc1`, `nc2_norms`, `nc2_angles`, `nc2_distance`,
+        `nc3` and `nc4`; with decay `objective`. Coordinates hold each class's count, weight and
+        group, and each component's and block's target. The attributes hold the Config as JSON, the
+        `status`, what the weights at the end do, and the origin. Each variable's own attributes say
+        what it is.
     """
     run = prepare(config)
     attributes = {"device": jax.devices()[0].device_kind}
@@ -307,9 +310,11 @@ def simulate(
 def _scheduled(run: Run, schedule: Transformation) -> Run:
     """A run whose class weights follow a schedule."""
     config = run.config
+    if not isinstance(schedule, Transformation):
+        raise checks.refuse("schedule", schedule, "a transformation of ssm.schedules")
     if not isinstance(run.flow, Descent):
-        allowed = "left out for a flow, whose weights have to be a function of time alone"
-        raise checks.refuse("schedule", schedule, f"{allowed} (weight_start, weight_ramp)")
+        allowed = "left out for a flow, which has weight_start and weight_ramp"
+        raise checks.refuse("schedule", schedule, allowed)
     if (run.problem.class_weights != 1).any() or config.weight_start is not None:
         raise checks.refuse("schedule", schedule, "left out where the config has weights")
     if schedule.needs_performance and config.columns == "coordinates":

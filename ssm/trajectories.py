@@ -68,9 +68,9 @@ _traced: list[str] = []
 
 def finite_part(
     observe: Any, observed: dict[str, np.ndarray], num_reached: int
-) -> tuple[dict[str, np.ndarray], bool]:
+) -> tuple[dict[str, np.ndarray], int]:
     """What is kept of observations, NaN from the first that is not finite or was not reached on,
-    and whether all that were reached are finite."""
+    and how many there are before it."""
     finite = np.logical_and.reduce(
         [
             np.isfinite(x[:num_reached]).reshape(num_reached, -1).all(axis=1)
@@ -83,4 +83,10 @@ def finite_part(
     for name, values in kept.items():
         missing = np.full((num_times - good, *values.shape[1:]), np.nan, values.dtype)
         kept[name] = np.concatenate([values, missing])
-    return kept, bool(finite.all())
+    return kept, good
+
+
+def up_to(crossings: Any, reached: Float[np.ndarray, " t"]) -> Float[np.ndarray, " s"]:
+    """Crossings but those after the last time that was reached."""
+    last = reached[-1] if len(reached) else -np.inf
+    return np.where(np.asarray(crossings) <= last, crossings, np.nan)

@@ -13,6 +13,7 @@ from ssm.choices import (
     DType,
     Init,
     Loss,
+    NamedWeights,
     Optimizer,
     Profile,
     RateSchedule,
@@ -24,6 +25,7 @@ from ssm.choices import (
 LARGEST_COUNT = 2**53  # beyond it a count is no longer exact as a float64
 LARGEST_STATE = 2**31  # numbers in W and H together: 16 GiB in float64
 DEFAULT_NUM_CLASSES = 10
+MOST_STEPS = 10_000_000  # whose learning rates are kept, one each
 
 _CHOICES = {
     "profile": Profile,
@@ -58,7 +60,7 @@ _REALS = {
 }
 # fields that may be left out, None
 _OPTIONAL_INTEGERS = {
-    "num_steps": (1, 1_000_000_000),
+    "num_steps": (1, MOST_STEPS),
     "batch_size": (1, 1_000_000),
     "drop_step": (0, 2**53),
 }
@@ -79,7 +81,6 @@ _OPTIONAL_REALS = {
 }
 # fields that say something of a flow only, or of an optimiser's steps only, and their defaults
 _OF_A_FLOW = {
-    "clock": "time",
     "t1": None,
     "stop_margin": None,
     "solver": None,
@@ -163,15 +164,15 @@ def _check_loss(known: dict[str, Any]) -> None:
     for name, neutral in NEUTRAL.items():
         if squared and known[name] not in (None, neutral):
             _only(known, name, "left out under the squared loss")
-    if known["clock"] == "loss" and (squared or decays or known["label_smoothing"] > 0):
-        what = (
-            "time under the squared loss"
-            if squared
-            else "time with weight or feature decay"
-            if decays
-            else "time with label smoothing"
-        )
-        _only(known, "clock", f"{what}: the loss has to fall to 0 by itself")
+    kept_up = {
+        "under the squared loss": squared,
+        "with weight or feature decay": decays,
+        "with label smoothing": known["label_smoothing"] > 0,
+        "with an optimizer that takes steps": known["optimizer"] != "flow",
+    }
+    for what, keeps in kept_up.items():
+        if keeps and known["clock"] == "loss":
+            _only(known, "clock", f"time {what}: the loss has to fall to 0 by itself, in a flow")
     if known["stop_margin"] is not None and squared:
         _only(known, "stop_margin", "left out under the squared loss")
 
@@ -291,7 +292,10 @@ def _checked_classes(fields: Mapping[str, Any], known: dict[str, Any]) -> dict[s
             f"at most {LARGEST_COUNT} / minority_count",
         )
 
-    if fields["class_weights"] is not None:
+    if isinstance(fields["class_weights"], str):
+        names = get_args(NamedWeights)
+        out["class_weights"] = checks.choice("class_weights", fields["class_weights"], names)
+    elif fields["class_weights"] is not None:
         what = f"{num_classes} positive numbers, one a class"
         weights = checks.items("class_weights", fields["class_weights"], what)
         if len(weights) != num_classes:
@@ -299,8 +303,8 @@ def _checked_classes(fields: Mapping[str, Any], known: dict[str, Any]) -> dict[s
         out["class_weights"] = tuple(
             checks.real(f"class_weights[{i}]", w, 1e-50, 1e50) for i, w in enumerate(weights)
         )
-        if known["weight_exponent"] != 0:
-            raise checks.refuse(
-                "weight_exponent", fields["weight_exponent"], "0 when class_weights are given"
-            )
+    if out["class_weights"] is not None and known["weight_exponent"] != 0:
+        raise checks.refuse(
+            "weight_exponent", fields["weight_exponent"], "0 when class_weights are given"
+        )
     return out

@@ -9,7 +9,17 @@ import pytest
 from scipy.special import softmax
 
 import ssm
-from ssm import descent, exact, optimizers, schedules, simulation, trajectories, weights
+from ssm import (
+    descent,
+    exact,
+    optimizers,
+    predictions,
+    schedules,
+    simulation,
+    trajectories,
+    weights,
+)
+from ssm.checks import InputError
 from ssm.choices import Optimizer
 from ssm.columns import sample_columns
 from ssm.problem import make_problem
@@ -178,6 +188,7 @@ def same(a, b, but=()):
 LATER = [
     {"optimizer": "gd", "num_steps": 200, "learning_rate": 0.5},
     {},
+    {"clock": "loss", "t1": 20.0},
 ]
 
 
@@ -240,6 +251,12 @@ def test_a_schedule_weighs_classes_by_what_they_have_learned(tiny):
     for row, free in zip(ratio, inside, strict=True):  # one factor for all that are not at a bound
         np.testing.assert_allclose(row[free], row[free][0], rtol=1e-9)
     assert np.ptp(accuracy.mean(1)) > 0.2
+    last = found.weight.values[-1]  # what is said of weights is said of the last
+    assert np.array_equal(found.class_weight, last)
+    kish = (counts @ last) ** 2 / (counts @ last**2) / 20
+    assert found.attrs["effective_sample_share"] == pytest.approx(kish, rel=1e-12)
+    with pytest.raises(InputError, match=r"^schedule="):
+        ssm.simulate(tiny(), schedule=chain)
 
 
 def test_mini_batches_have_the_right_mean(tiny):
@@ -256,6 +273,59 @@ def test_mini_batches_have_the_right_mean(tiny):
     assert (np.abs(each.mean(0) - columns.risk_weights) <= 5 * error).all()
     assert float(own.risk_weights.sum()) == pytest.approx(1, rel=1e-12)
     assert (each[:, 20:] == 0).all()
+
+
+def test_mini_batches_draw_samples_evenly_whatever_a_column_stands_for(tiny):
+    """10^9 samples a minority class, in single precision: shares of 4000 draws, within 5 standard
+    errors."""
+    big = tiny(coupling=1.0, minority_count=10**9, optimizer="gd", batch_size=4000, dtype="float32")
+    with jax.enable_x64(False):
+        field = jax.tree.map(jax.numpy.asarray, simulation.prepare(big).flow.field)
+        drawn = descent._drawn(field, jax.random.key(0), jax.numpy.asarray(0), 4000)
+        found = np.asarray(drawn.risk_weights)
+    shares = np.array([0.4, 0.4, 0.1, 0.1])
+    assert (np.abs(found - shares) <= 5 * np.sqrt(shares * (1 - shares) / 4000)).all()
+
+
+def test_equal_decay_fades_what_is_conserved_by_the_sum_of_the_rates(tiny):
+    """Gradient descent drifts by a tenth of a percent; by the number of steps it would be all."""
+    decay = {"weight_decay": 1e-2, "feature_decay": 1e-2}
+    found = ssm.simulate(
+        tiny(optimizer="gd", learning_rate=0.05, num_steps=200, init_scale=0.3, **decay)
+    )
+    assert found.cumulative_rate[-1] == pytest.approx(10)
+    assert found.drift.max() < 2e-3
+
+
+def test_lengths_rates_and_predictions_know_how_weights_are_reduced(tiny):
+    """Weights of 10, self-normalised: the run of unit weights, as long and as predicted."""
+    base = tiny(loss="squared", init="spectral", init_scale=1e-6)
+    heavy = dataclasses.replace(base, class_weights=(10.0,) * 4, reduction="weighted_mean")
+    plain, found = ssm.simulate(base), ssm.simulate(heavy)
+    assert found.attrs["t1"] == pytest.approx(plain.attrs["t1"], rel=1e-12)
+    assert found.attrs["mean_sample_weight"] == pytest.approx(1, rel=1e-12)
+    known = np.isfinite(found.predicted_learning_time.values)
+    assert known.any()
+    np.testing.assert_allclose(
+        found.learning_time.values[known], found.predicted_learning_time.values[known], rtol=1e-4
+    )
+
+
+def test_automatic_steps_go_as_far_as_the_flow(tiny):
+    """Whatever the schedule of the rate and the decay; too many are refused."""
+    problem = make_problem(tiny())
+    constant = tiny(optimizer="gd", num_saves=3)
+    length = predictions.automatic_t1(constant, problem)
+    drop = {"learning_rate_schedule": "step", "drop_step": 20}
+    for changes in ({}, {"learning_rate_schedule": "cosine"}, drop, {"optimizer": "momentum"}):
+        config = dataclasses.replace(constant, **changes)
+        run = simulation.prepare(config)
+        reach = run.cumulative_rate[-1] / (1 - predictions.momentum(config))
+        assert reach == pytest.approx(length, rel=0.02)
+    decays = tiny(optimizer="gd", weight_decay=1.0, feature_decay=1.0)
+    assert ssm.simulate(decays).status == "finished"
+    with pytest.raises(InputError, match=r"^num_steps=None: must be given, at most 10000000"):
+        simulation.prepare(tiny(optimizer="gd", learning_rate=1e-7))
 
 
 def test_a_mini_batch_moves_only_the_features_it_has_drawn(tiny):
@@ -335,6 +405,7 @@ def test_a_run_that_diverges_is_a_result(tiny):
     )
     assert found.status == "not finite"
     assert np.isfinite(found.loss[0]) and np.isnan(found.loss[-1])
+    assert np.isnan(found.learning_time).all()
 
 
 def test_steps_are_observed_at_whole_numbers_without_a_repeat(tiny):

@@ -158,6 +158,20 @@ def test_one_compilation_serves_a_grid_of_numbers(tiny):
     assert np.array_equal(swept.sel(point).weight, own.weight)
 
 
+def test_named_weights_are_those_of_the_library(tiny):
+    for name in ("balanced", "sqrt", "effective"):
+        config = tiny(class_weights=name)
+        expected = weights.class_weights(name, config.class_counts)
+        np.testing.assert_array_equal(simulation.prepare(config).problem.class_weights, expected)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal", "ldam"])
+def test_a_run_by_the_loss_without_an_end_ends_at_a_margin_of_1000(tiny, loss):
+    found = ssm.simulate(tiny(loss=loss, clock="loss", init="collapsed", num_saves=3))
+    assert found.status == "margin reached"
+    assert 1000 <= found.dropna("time").margin[-1] < 3000
+
+
 def test_effective_number_weights_reach_the_problem(tiny):
     config = tiny(effective_number_beta=0.9)
     n = np.array(config.class_counts)
