@@ -41,7 +41,7 @@ class Run:
     def __call__(self) -> None:
         check_store(self.out, self.overwrite)
 
-        def work(report: Report) -> xr.Dataset:
+        def work(report: Report | None) -> xr.Dataset:
             from ssm.simulation import simulate
 
             return simulate(self.config, report)
@@ -192,7 +192,7 @@ class Track:
         out = Path(f"{self.file.stem}.zarr") if self.out is None else self.out
         check_store(out, self.overwrite)
 
-        def work(report: Report) -> xr.Dataset:
+        def work(report: Report | None) -> xr.Dataset:
             from ssm.tracking import load_logits, track
 
             return track(**load_logits(self.file), progress=report)

@@ -13,16 +13,21 @@ Name = TypeVar("Name", bound=str)
 Report = Callable[[float], None]
 
 
-def with_bar(what: str, work: Callable[[Report], T]) -> T:
-    """Do `work`, with a progress bar on a terminal if it takes over two seconds."""
+def with_bar(what: str, work: Callable[[Report | None], T]) -> T:
+    """Do `work`, with a progress bar on a terminal if it takes over two seconds; elsewhere it is
+    given nobody to report to, since what reports cannot be kept compiled."""
     from rich.console import Console
     from rich.progress import Progress
 
     share, begun, console = [0.0], time.monotonic(), Console(stderr=True)
+
+    def report(done: float) -> None:
+        share[0] = done
+
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=1.0, visible=False)
         return background.run(
-            lambda: work(lambda done: share.__setitem__(0, done)),
+            lambda: work(report if console.is_terminal else None),
             lambda: bar.update(task, completed=share[0], visible=time.monotonic() - begun > 2),
         )
 

@@ -169,7 +169,7 @@ def test_ten_sizes_under_cross_entropy_compile_three_times(tiny, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("coupling", [0.0, 0.5])
+@pytest.mark.parametrize("coupling", [0.5])
 def test_a_padded_run_is_the_run_itself(tiny, run, coupling):
     grid = {"imbalance_ratio": [6.0, 4.0]}  # 28 and 20 samples
     base = tiny(coupling=coupling)
