@@ -31,6 +31,7 @@ from ssm.trajectories import (
     Trajectory,
     count_compilation,
     finite_part,
+    in_one_batch,
     up_to,
 )
 
@@ -96,12 +97,8 @@ def descend_batch(
 ) -> list[Trajectory]:
     """The same for many runs of one shape, batched: for accelerators, which one cannot fill."""
     with np.errstate(over="ignore"):
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *descents)
-        solved = jax.device_get(_solve_batch(stacked, optimizer, batch_size))
-    return [
-        _trajectory(descent, jax.tree.map(lambda leaf, i=i: leaf[i], solved))
-        for i, descent in enumerate(descents)
-    ]
+        solved = in_one_batch(descents, lambda x: _solve_batch(x, optimizer, batch_size))
+    return list(map(_trajectory, descents, solved))
 
 
 def _trajectory(descent: Descent, solved: dict[str, Any]) -> Trajectory:
@@ -169,7 +166,7 @@ def _solve_descent(
         updates, memory = transform.update(
             slope(state.params), state.memory, state.params, grad_fn=slope
         )
-        updates = _scaled(updates, descent.learning_rates[i])
+        updates = optax.tree.scale(descent.learning_rates[i], updates)
         params: Any = optax.apply_updates(state.params, updates)
         # of the state before the step, whose logits are those of the gradient
         watched = observe.watch(state.params)
@@ -203,10 +200,6 @@ def _solve_descent(
         "observations": observations,
         "crossings": _crossed(state, observe.watch(state.params), steps[-1]),
     }
-
-
-def _scaled(updates: Any, rate: Array) -> Any:
-    return jax.tree.map(lambda x: rate * x, updates)
 
 
 def _crossed(state: _Loop, watched: Array, step: Array) -> Array:

@@ -40,6 +40,7 @@ from ssm.trajectories import (
     Trajectory,
     count_compilation,
     finite_part,
+    in_one_batch,
     up_to,
 )
 
@@ -89,12 +90,8 @@ def gradient_flows(flows: Sequence[Flow], *, solver: str = "tsit5") -> list[Traj
     On a CPU batched loops are slower than one run after the other.
     """
     with np.errstate(over="ignore"):
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *flows)
-        solved = jax.device_get(_solve_batch(stacked, solver))
-    return [
-        _trajectory(flow, jax.tree.map(lambda leaf, i=i: leaf[i], solved))
-        for i, flow in enumerate(flows)
-    ]
+        solved = in_one_batch(flows, lambda x: _solve_batch(x, solver))
+    return list(map(_trajectory, flows, solved))
 
 
 def _trajectory(flow: Flow, solved: dict[str, Any]) -> Trajectory:

@@ -27,6 +27,7 @@ from ssm import model
 from ssm.columns import BLOCK, Columns
 from ssm.model import Params
 from ssm.runge_kutta import hermite
+from ssm.schedules import linear_ramp
 
 
 class FactoredSlope(NamedTuple):
@@ -54,10 +55,7 @@ class Deferral(NamedTuple):
     def share(self, time: Any, since: Any) -> Any:
         """s at a time, in a step that began at `since`: at the start itself, 0 where it ends
         there, 1 (without a ramp) where it begins."""
-        risen = (time - self.start) / jnp.where(self.length > 0, self.length, 1)
-        # a compiled division by a scalar can be off by a rounding
-        risen = jnp.where(time - self.start >= self.length, 1, jnp.clip(risen, 0, 1))
-        return jnp.where(since >= self.start, risen, 0)
+        return jnp.where(since >= self.start, linear_ramp(time, self.start, self.length), 0)
 
 
 class Field(eqx.Module):
@@ -124,9 +122,7 @@ class Field(eqx.Module):
         slope = Params(classifier, features, tuple(reversed(layers)))
         if self.weight_decay is None:
             return slope
-        decays = Params(
-            self.weight_decay, self.feature_decay, (self.weight_decay,) * len(params.hidden)
-        )
+        decays = model.decays(self.weight_decay, self.feature_decay, params)
         return jax.tree.map(lambda x, y, decay: x - decay * y, slope, params, decays)
 
     def log_risk(self, params: Params) -> Float[Array, ""]:

@@ -34,6 +34,11 @@ def classifier(params: Params) -> Float[Any, "k d"]:
     return head
 
 
+def decays(weight_decay: Any, feature_decay: Any, params: Params) -> Any:
+    """The decay of each layer, in the shape of `params`: hidden layers' is the classifier's."""
+    return Params(weight_decay, feature_decay, (weight_decay,) * len(params.hidden))
+
+
 def initial_params(
     config: Config, problem: Problem, columns: Columns
 ) -> tuple[Params, Reduced | None]:

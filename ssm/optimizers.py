@@ -15,7 +15,7 @@ import optax
 import optax.contrib
 from jaxtyping import Array, Float
 
-from ssm.model import Params
+from ssm import model
 
 
 class Settings(NamedTuple):
@@ -60,8 +60,7 @@ def make_optimizer(name: str, settings: Settings) -> optax.GradientTransformatio
 
 def _adamw(settings: Settings) -> optax.GradientTransformation:
     def decay(updates: Any, params: Any) -> Any:
-        lam, lam_features = settings.weight_decay, settings.feature_decay
-        decays = Params(lam, lam_features, (lam,) * len(params.hidden))
+        decays = model.decays(settings.weight_decay, settings.feature_decay, params)
         return jax.tree.map(lambda u, p, each: u + each * p, updates, params, decays)
 
     return optax.chain(optax.scale_by_adam(), optax.stateless(decay), optax.scale(-1.0))

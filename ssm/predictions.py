@@ -112,7 +112,7 @@ def automatic_steps(config: Config, problem: Problem) -> int:
         return config.num_steps
     if config.optimizer not in GRADIENT_SIZED:
         return max(1000, config.num_saves - 1)
-    rate = automatic_rate(config, problem) / (1 - momentum(config))
+    rate = _flow_rate(config, problem)
     steps = automatic_t1(config, problem) / rate
     if config.learning_rate_schedule == "cosine":
         steps *= 2  # the mean rate is half the first
@@ -122,6 +122,11 @@ def automatic_steps(config: Config, problem: Problem) -> int:
         allowed = f"given, at most {MOST_STEPS}: at learning rate {rate:.3g} theory asks for {steps:.3g} steps"
         raise checks.refuse("num_steps", None, allowed)
     return max(int(np.ceil(steps)), config.num_saves - 1)
+
+
+def _flow_rate(config: Config, problem: Problem) -> float:
+    """Flow time of a step in the long run, where momentum adds up."""
+    return automatic_rate(config, problem) / (1 - momentum(config))
 
 
 def momentum(config: Config) -> float:
@@ -163,11 +168,12 @@ def automatic_t1(config: Config, problem: Problem) -> float:
     decay 20 / lam more, lam the least of those that are not 0.
 
     By the loss clock sum_c (n_c w_c / n) l_c (t_c + 4 / r_c), l_c the loss at zero logits, log(k) for
-    plain cross-entropy, since a class not yet learned adds about n_c w_c l_c / n to L; and then what a margin M takes in the direction of the label
-    matrix, s_j its singular values: L layers have the squared norm L sum_j (M s_j)^(2/L), which
-    grows by 2 L M, so tau is sum_j s_j^(2/L) (1 - M^(2/L - 1)) / (L - 2), for two layers sum_j s_j
-    log(M) / 2; of 1 + margin, since the early phase ends at a margin of about 0. For adjusted logits
-    s_j are those of their own limit, with a fifth of allowance.
+    plain cross-entropy, since a class not yet learned adds about n_c w_c l_c / n to L; and then what
+    a margin M takes in the direction of the label matrix, s_j its singular values: L layers have the
+    squared norm L sum_j (M s_j)^(2/L), which grows by 2 L M, so tau is sum_j s_j^(2/L) (1 - M^(2/L -
+    1)) / (L - 2), for two layers sum_j s_j log(M) / 2; of 1 + margin, since the early phase ends at a
+    margin of about 0; over 1 + gamma of a focal loss. For adjusted logits s_j are those of their own
+    limit, with a fifth of allowance.
     """
     p, times = problem, _class_times(config, problem)
     if config.clock == "time":
@@ -207,7 +213,7 @@ def _deferral_length(config: Config, problem: Problem) -> float:
         return 0.0
     start, length = config.weight_start, config.weight_ramp
     if config.steps:
-        rate = automatic_rate(config, problem) / (1 - momentum(config))
+        rate = _flow_rate(config, problem)
         start, length = start * rate, length * rate
     return min(start + length, float(_class_times(config, _unweighted(problem)).max()))
 

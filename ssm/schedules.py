@@ -207,9 +207,15 @@ class LinearRamp(eqx.Module):
     length: Float[Any, ""] = eqx.field(converter=_number("length", 0.0))
 
     def __call__(self, step: ArrayLike) -> Float[Any, ""]:
-        since = step - self.start
-        share = jnp.clip(since / jnp.where(self.length > 0, self.length, 1), 0, 1)
-        return jnp.where(since >= self.length, 1.0, share)  # compiled, x / x need not be 1
+        return linear_ramp(step, self.start, self.length)
+
+
+def linear_ramp(time: Any, start: Any, length: Any) -> Any:
+    """0 before `start`, exactly 1 from `start` + `length` on, linear between; a step where `length`
+    is 0."""
+    since = time - start
+    share = jnp.clip(since / jnp.where(length > 0, length, 1), 0, 1)
+    return jnp.where(since >= length, 1.0, share)  # compiled, x / x need not be 1
 
 
 def _schedule(schedule: Any) -> Any:

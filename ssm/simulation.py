@@ -49,8 +49,6 @@ class Run(NamedTuple):
     """What is followed; a Descent where an optimiser takes steps."""
     facts: dict[str, Any]
     """What is known of it before."""
-    cumulative_rate: Float[np.ndarray, " t"] | None
-    """Of an optimiser, at the observed steps."""
     predicted_learning_time: Float[np.ndarray, " r"]
 
     @property
@@ -66,9 +64,8 @@ class _Setting(NamedTuple):
     components: spectral.LabelSpectrum
     columns: Columns
     times: Float[np.ndarray, " t"]
-    learning_rates: Float[np.ndarray, " s"] | None
-    """Of each step of an optimiser, padded."""
-    cumulative_rate: Float[np.ndarray, " t"] | None
+    rates: tuple[Float[np.ndarray, " s"], Float[np.ndarray, " t"]] | None
+    """Of an optimiser: those of each step, padded, and their sums at the observed steps."""
     facts: dict[str, Any]
     predicted_learning_time: Float[np.ndarray, " r"]
 
@@ -78,15 +75,15 @@ def _setting(config: Config, size: int | None) -> _Setting:
     problem = make_problem(config)
     components = spectral.components(problem)
     facts: dict[str, Any] = {"can_interpolate": int(config.feature_dim >= len(problem.counts) - 1)}
-    rates = cumulative = None
+    rates = None
     if config.steps:
         times = save_times(config, float(predictions.automatic_steps(config, problem)))
         times = np.maximum.accumulate(np.round(times) - np.arange(len(times))).astype(int)
         times = times + np.arange(len(times))  # no step is saved twice
         rate, num_steps = predictions.automatic_rate(config, problem), int(times[-1])
-        rates, sums = descent.learning_rates(rate_schedule(config, rate, num_steps), num_steps)
-        cumulative = sums[times]
-        facts["learning_rate"] = float(rates[0])
+        each, sums = descent.learning_rates(rate_schedule(config, rate, num_steps), num_steps)
+        rates = each, sums[times]
+        facts["learning_rate"] = float(each[0])
     else:
         t1 = predictions.automatic_t1(config, problem) if config.t1 is None else config.t1
         times = save_times(config, t1)
@@ -96,7 +93,6 @@ def _setting(config: Config, size: int | None) -> _Setting:
         make_columns(config, problem, size),
         times,
         rates,
-        cumulative,
         facts,
         predictions.predicted_learning_times(config, problem, components),
     )
@@ -110,26 +106,22 @@ def prepare(config: Config, size: int | None = None) -> Run:
     params, reduced = model.initial_params(config, problem, columns)
     field = make_field(config, columns)
     observe = observing.make_observer(config, field, params, reduced, setting.components)
-    cumulative = setting.cumulative_rate
-    if setting.learning_rates is not None and cumulative is not None:
+    if setting.rates is not None:
+        learning_rates, cumulative_rate = setting.rates
+        numbers = (
+            predictions.momentum(config),
+            config.init_scale if config.sam_radius is None else config.sam_radius,
+            config.weight_decay,
+            config.feature_decay,
+        )
         flow = Descent(
             params=params,
             field=field,
             observe=observe,
             steps=setting.times,
-            cumulative_rate=cumulative,
-            learning_rates=setting.learning_rates,
-            settings=Settings(
-                *(
-                    np.asarray(value, dtype=float)
-                    for value in (
-                        predictions.momentum(config),
-                        config.init_scale if config.sam_radius is None else config.sam_radius,
-                        config.weight_decay,
-                        config.feature_decay,
-                    )
-                )
-            ),
+            cumulative_rate=cumulative_rate,
+            learning_rates=learning_rates,
+            settings=Settings(*(np.asarray(number, dtype=float) for number in numbers)),
             seed=np.asarray(config.seed),
         )
     else:
@@ -151,7 +143,6 @@ def prepare(config: Config, size: int | None = None) -> Run:
         reduced,
         flow,
         setting.facts,
-        setting.cumulative_rate,
         setting.predicted_learning_time,
     )
 
@@ -229,8 +220,8 @@ def run_arrays(run: Run, trajectory: Trajectory) -> tuple[dict[str, np.ndarray],
     observed = dict(trajectory.observations)
     if config.clock == "loss":
         observed["log_time"] = trajectory.log_times
-    if run.cumulative_rate is not None:
-        observed["cumulative_rate"] = run.cumulative_rate
+    if isinstance(run.flow, Descent):
+        observed["cumulative_rate"] = run.flow.cumulative_rate
     if config.save_state and config.columns == "samples":
         observed["H"] = observed["H"][:, :, : problem.counts.sum()]  # without padding
     if config.save_state and config.columns == "classes":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -51,6 +53,12 @@ class Trajectory(NamedTuple):
     status: str
     """`finished`, `margin reached`, `out of steps`, `step too small` or `not finite`."""
     num_steps: int
+
+
+def in_one_batch(runs: Sequence[Any], solve: Callable[[Any], Any]) -> list[Any]:
+    """What a batched `solve` makes of runs of one shape, on the host, run by run."""
+    solved = jax.device_get(solve(jax.tree.map(lambda *leaves: np.stack(leaves), *runs)))
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], solved) for i in range(len(runs))]
 
 
 def num_compilations() -> int:

@@ -320,7 +320,7 @@ def test_automatic_steps_go_as_far_as_the_flow(tiny):
     for changes in ({}, {"learning_rate_schedule": "cosine"}, drop, {"optimizer": "momentum"}):
         config = dataclasses.replace(constant, **changes)
         run = simulation.prepare(config)
-        reach = run.cumulative_rate[-1] / (1 - predictions.momentum(config))
+        reach = run.flow.cumulative_rate[-1] / (1 - predictions.momentum(config))
         assert reach == pytest.approx(length, rel=0.02)
     decays = tiny(optimizer="gd", weight_decay=1.0, feature_decay=1.0)
     assert ssm.simulate(decays).status == "finished"
