@@ -1,0 +1,1 @@
+"""Reweighting on real data: a classifier, its trainer, monitors, evaluation and studies."""
