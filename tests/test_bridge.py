@@ -1,0 +1,99 @@
+"""The bridge experiment: its data, its training against a plain one, and what is read off."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+import ssm
+from experiments import bridge_network as networks
+from experiments import data
+from ssm.practice import kernels
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load_digits()
+
+
+def test_noise_takes_its_share_and_the_length_stays(digits):
+    plain, noisy = (networks.samples(*digits, noise, 0) for noise in (0.0, 0.7))
+    pixels, drawn = noisy.X[:, :64], noisy.X[:, 64:]
+    np.testing.assert_allclose(pixels, np.sqrt(0.3) * plain.X[:, :64], rtol=1e-5, atol=1e-6)
+    lengths = [(x.astype(float) ** 2).sum(axis=1).mean() for x in (plain.X, noisy.X, drawn)]
+    assert lengths[1] == pytest.approx(lengths[0], rel=0.02)  # 330 x 266 normal numbers
+    assert lengths[2] == pytest.approx(0.7 * lengths[0], rel=0.02)
+    np.testing.assert_array_equal(np.bincount(plain.labels), networks.COUNTS)
+    np.testing.assert_array_equal(np.bincount(plain.held_out_labels), networks.HELD_OUT)
+    assert len(np.unique(np.vstack([plain.X, plain.held_out_X]), axis=0)) == 580  # no image twice
+
+
+@pytest.mark.parametrize(("seed", "minorities"), [(0, {5, 6, 7, 8, 9}), (1, {0, 1, 2, 3, 4})])
+def test_odd_seeds_make_the_other_digits_minorities(digits, seed, minorities):
+    labels = digits[1]
+    images = np.zeros((len(labels), 1, 8, 8))
+    images[:, 0, 0, 0] = labels  # which show their digit in one pixel
+    drawn = networks.samples(images, labels, 0.0, seed)
+    for X, named in ((drawn.X, drawn.labels), (drawn.held_out_X, drawn.held_out_labels)):
+        shown = np.round(X[:, 0] - X[:, 0].min()).astype(int)
+        assert set(shown[named >= 5]) == minorities
+        np.testing.assert_array_equal((shown + 5 * seed) % 10, named)
+
+
+def test_orthogonal_inputs_have_the_models_coupling(digits):
+    like = networks.samples(*digits, 0.0, 0)
+    found = kernels.measured_coupling(networks.orthogonal_samples(0.1, like, 0).X, like.labels)
+    np.testing.assert_allclose(found.class_coupling, 0.1, atol=1e-5)  # float32
+
+
+def test_contrasts_are_the_blocks_strengths(rng):
+    labels = np.repeat(np.arange(10), networks.COUNTS)
+    logits = rng.normal(size=(1, len(labels), 10))
+    tracked = ssm.track(logits, labels)
+    expected = (tracked.block_strength / tracked.block_target).sel(block=["majority", "minority"])
+    means = np.array([logits[0, labels == c].mean(axis=0) for c in range(10)])
+    np.testing.assert_allclose(networks.contrasts(means), expected[0], rtol=1e-10)
+
+
+def test_training_is_gradient_descent_on_the_weighted_risk(digits):
+    drawn = networks.samples(*digits, 0.7, 0)
+    params = networks.start(drawn.X.shape[1], 1.0, 0)
+    w, rate = np.linspace(0.5, 2, 10).astype(np.float32), np.float32(0.3)
+    record = jax.tree.map(np.asarray, networks.train(params, drawn, w, rate, max_steps=3))
+    A, a, W, b = (np.asarray(p, dtype=float) for p in params)
+    X, y, n = drawn.X.astype(float), drawn.labels, len(drawn.labels)
+    gains = []
+    for step in range(4):
+        H = np.maximum(X @ A + a, 0)
+        Z = H @ W + b
+        means = np.array([Z[y == c].mean(axis=0) for c in range(10)])
+        gains.append(np.asarray(networks.contrasts(means)))
+        said = (np.maximum(drawn.held_out_X @ A + a, 0) @ W + b).argmax(axis=1)
+        recall = [(said[drawn.held_out_labels == c] == c).mean() for c in range(10)]
+        assert np.abs(record.recall[step] - recall).max() < 0.05  # a tie of one image of 25
+        P = np.exp(Z - Z.max(axis=1, keepdims=True))
+        G = w[y][:, None] * (P / P.sum(axis=1, keepdims=True) - np.eye(10)[y]) / n
+        back = (G @ W.T) * (H > 0)
+        A, a = A - 0.3 * X.T @ back, a - 0.3 * back.sum(axis=0)
+        W, b = W - 0.3 * H.T @ G, b - 0.3 * G.sum(axis=0)
+    np.testing.assert_allclose(record.gain, np.array(gains) - gains[0], atol=1e-5)  # float32
+    found = kernels.coupling_of_moments(
+        record.gram[0].astype(float), record.squares[0].astype(float), networks.COUNTS
+    )
+    expected = kernels.measured_coupling(networks.features(params, drawn.X), y)
+    assert found.equal_sampled == pytest.approx(expected.equal_sampled, abs=1e-5)
+
+
+def test_balance_is_where_the_ratio_of_times_passes_one():
+    assert networks.crossing(np.array([0.5, 0.1, -0.3, -0.9])) == pytest.approx(0.625)
+    assert networks.crossing(np.array([0.5, 0.0, -0.3, -0.9])) == pytest.approx(0.5)
+    assert np.isnan(networks.crossing(np.array([0.5, 0.4, 0.3, 0.2])))
+    assert np.isnan(networks.crossing(np.array([np.nan, 0.4, 0.3, 0.2])))
+    times = np.array([[[10, 40], [10, 20], [20, 10], [40, 10]]], dtype=float)
+    counts = np.array([100, 100, 10, 10])
+    one = kernels.coupling_of_moments(np.eye(4), np.full(4, 2.0), counts)
+    own = networks.Outcome(times, [one], [one], np.zeros((1, 4)))
+    np.testing.assert_allclose(own.powers, [np.log10([4, 2, 0.5, 0.25])], rtol=1e-12)
+    assert own.measured == own.each[0] == pytest.approx(0.75)
+    assert own.fixed == pytest.approx(2 * own.small - 1)
