@@ -76,7 +76,7 @@ def run(path: Path, quick: bool, report: Report) -> list[Claim]:
         lambda share: report(0.8 + 0.2 * share),
     )
     ends, small = ends["share"].isel(time=-1), from_small["share"].isel(time=-1)
-    _draw(path, ends, small)
+    _draw(path, ends, small, 40 if quick else 200)
     return _claims(ends, small)
 
 
@@ -170,10 +170,10 @@ def _moved_by_weights(ends: xr.DataArray) -> Claim:
     )
 
 
-def _draw(path: Path, ends: xr.DataArray, small: xr.DataArray) -> None:
+def _draw(path: Path, ends: xr.DataArray, small: xr.DataArray, num_fine: int) -> None:
     powers = dict(zip(("ERM", "$g = 1/2$", "$g = 2/3$"), POWERS, strict=False))
     pulls = ends["decay"].values * NUM_SAMPLES
-    fine = np.geomspace(pulls[0], pulls[-1], 200)
+    fine = np.geomspace(pulls[0], pulls[-1], num_fine)
     with plotting.style():
         figure = Figure(figsize=(plotting.PAGE_WIDTH, 3.9))
         axes = figure.subplots(2, len(powers), sharex=True, sharey=True)

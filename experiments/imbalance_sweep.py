@@ -49,6 +49,8 @@ def run(out: Path, quick: bool, report: Report) -> list[Claim]:
     ratios = (1, *some) if quick else RATIOS
     couplings = COUPLINGS[::4] if quick else COUPLINGS
     seeds = range(1 if quick else SEEDS)
+    # learning times do not depend on it; a quick run shares the compilations of early_training's
+    saves = {"num_saves": BASE.num_saves} if quick else {}
     main, between, starts = {}, {}, {}
     for i, loss in enumerate(LOSSES):
 
@@ -57,9 +59,11 @@ def run(out: Path, quick: bool, report: Report) -> list[Claim]:
 
         axes = {"imbalance_ratio": ratios, "weight_exponent": exponents, "seed": seeds}
         few = {"weight_exponent": EXPONENTS[4::2], "seed": seeds}
-        main[loss] = learning_times(loss, {"coupling": (0.0, MIDDLE, 1.0), **axes}, part(0.0, 0.6))
+        main[loss] = learning_times(
+            loss, {"coupling": (0.0, MIDDLE, 1.0), **axes}, part(0.0, 0.6), **saves
+        )
         between[loss] = learning_times(
-            loss, {"coupling": couplings, "imbalance_ratio": some, **few}, part(0.6, 0.8)
+            loss, {"coupling": couplings, "imbalance_ratio": some, **few}, part(0.6, 0.8), **saves
         )
         starts[loss] = learning_times(
             loss,
@@ -71,12 +75,14 @@ def run(out: Path, quick: bool, report: Report) -> list[Claim]:
                 "seed": seeds,
             },
             part(0.8, 1.0),
+            **saves,
         )
     rounding = learning_times(
         "squared",
         {"coupling": tuple(FEATURES.values()), "init_scale": (HELD, DROWNED)},
         lambda share: report(0.9 + 0.1 * share),
         imbalance_ratio=max(some),
+        **saves,
     )
     _draw_laws(out / "imbalance_laws.png", main)
     _draw_heat_maps(out / "imbalance_heat_map.png", main["squared"])
@@ -99,8 +105,7 @@ def learning_times(
         loss=loss,
         init="gaussian" if loss == "squared" else "collapsed",
         init_scale=SCALE,
-        num_saves=2,
-        **changes,
+        **{"num_saves": 2, **changes},
     )
     runs = sweep(axes, base, progress=lambda done, total: report(done / total))
     measured, expected = sweep_plots.ratio_of_learning_times(runs), runs["predicted_learning_time"]

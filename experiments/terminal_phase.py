@@ -111,6 +111,10 @@ def follow(quick: bool, report: Report) -> Runs:
     gaussian = dataclasses.replace(base, stop_margin=margins[1])
     collapsed = dataclasses.replace(base, stop_margin=margins[0], init="collapsed", save_state=True)
     shared = dataclasses.replace(gaussian, coupling=1.0, save_state=True, **main)
+    if quick:  # one column a class, in the shape of the tests, which is compiled there
+        collapsed, shared = (
+            dataclasses.replace(own, feature_dim=6, num_saves=50) for own in (collapsed, shared)
+        )
     one = dataclasses.replace(collapsed, **main)
     before = {**weightings, "stop_margin": (margins[0] / 100, margins[0] / 10)}
 

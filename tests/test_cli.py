@@ -50,10 +50,11 @@ def test_run_show_plot(command, run, tmp_path):
 
 
 def test_a_terminal_run_from_the_shell(command, run, tmp_path):
-    line = f"run {TINY_FLAGS} --clock loss --stop-margin 20 --geometry --solver rkl2 --out end.zarr"
+    line = f"run {TINY_FLAGS} --clock loss --stop-margin 20 --geometry --solver rkl2"
+    line += " --save-state --out end.zarr"  # kept as in other tests of the same shape
     code, shown, err = command(line)
     assert code == 0 and "margin reached after" in shown and "to SELI  W " in shown and not err
-    expected = run(clock="loss", stop_margin=20.0, geometry=True, solver="rkl2")
+    expected = run(clock="loss", stop_margin=20.0, geometry=True, solver="rkl2", save_state=True)
     xr.testing.assert_equal(ssm.load(tmp_path / "end.zarr"), expected)
     code, out, _ = command("plot end.zarr --kind geometry")
     assert code == 0 and (tmp_path / out.strip()).is_file()
@@ -226,17 +227,23 @@ def test_help(command, line):
 
 
 @pytest.mark.slow
-def test_interrupting_a_long_run_writes_nothing_and_says_so(tmp_path):
+def test_interrupting_a_long_run_writes_nothing_and_says_so(tmp_path, tmp_path_factory):
     # a run of many minutes: explicit steps stay short after the squared loss has converged
-    line = "run --loss squared --rtol 1e-13 --atol 1e-16 --t1 1e9 --max-steps 2000000000"
+    line = f"run {TINY_FLAGS} --loss squared --rtol 1e-13 --atol 1e-16 --t1 1e9"
+    line += " --max-steps 2000000000"
+    cache = tmp_path_factory.mktemp("cache")
     with subprocess.Popen(
         [sys.executable, "-c", "from ssm.cli import main; main()", *line.split()],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_COMPILATION_CACHE_DIR": str(cache)},
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        time.sleep(8)
+        deadline = time.monotonic() + 60
+        while not list(cache.glob("*-cache")):  # then it is compiled, and begins
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.1)
+        time.sleep(0.3)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
@@ -247,8 +254,8 @@ def test_interrupting_a_long_run_writes_nothing_and_says_so(tmp_path):
 @pytest.mark.slow
 def test_an_interrupted_sweep_goes_on(tmp_path):
     # four runs that end and then one of many minutes
-    line = "sweep --loss squared --rtol 1e-13 --atol 1e-16 --max-steps 2000000000 --chunk-size 2"
-    line += " --grid seed=0..1 --grid t1=100,200,1e9 --num-saves 50"
+    line = f"sweep {TINY_FLAGS} --loss squared --rtol 1e-13 --atol 1e-16 --chunk-size 2"
+    line += " --max-steps 2000000000 --grid seed=0..1 --grid t1=10,20,1e9"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     with subprocess.Popen(
         [sys.executable, "-c", "from ssm.cli import main; main()", *line.split()],

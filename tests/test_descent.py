@@ -187,8 +187,8 @@ def same(a, b, but=()):
 
 LATER = [
     {"optimizer": "gd", "num_steps": 200, "learning_rate": 0.5},
-    {},
-    {"clock": "loss", "t1": 20.0},
+    {"save_state": True},  # as in other tests of deferred weights
+    {"clock": "loss", "t1": 20.0, "rtol": 1e-4},
 ]
 
 
@@ -267,7 +267,7 @@ def test_mini_batches_have_the_right_mean(tiny):
     drawn = np.random.default_rng(0).multinomial(8, columns.multiplicity / 20, size=400)
     drawn = drawn.astype(float)
     with jax.enable_x64(True):
-        each = np.array([columns.sampled(row).risk_weights for row in jax.numpy.asarray(drawn)])
+        each = np.asarray(jax.vmap(lambda row: columns.sampled(row).risk_weights)(drawn))
         own = dataclasses.replace(columns, weighted_mean=True).sampled(jax.numpy.asarray(drawn[0]))
     error = each.std(0) / np.sqrt(len(each))
     assert (np.abs(each.mean(0) - columns.risk_weights) <= 5 * error).all()
@@ -281,20 +281,21 @@ def test_mini_batches_draw_samples_evenly_whatever_a_column_stands_for(tiny):
     big = tiny(coupling=1.0, minority_count=10**9, optimizer="gd", batch_size=4000, dtype="float32")
     with jax.enable_x64(False):
         field = jax.tree.map(jax.numpy.asarray, simulation.prepare(big).flow.field)
-        drawn = descent._drawn(field, jax.random.key(0), jax.numpy.asarray(0), 4000)
+        draw = jax.jit(descent._drawn, static_argnums=3)
+        drawn = draw(field, jax.random.key(0), jax.numpy.asarray(0), 4000)
         found = np.asarray(drawn.risk_weights)
     shares = np.array([0.4, 0.4, 0.1, 0.1])
     assert (np.abs(found - shares) <= 5 * np.sqrt(shares * (1 - shares) / 4000)).all()
 
 
 def test_equal_decay_fades_what_is_conserved_by_the_sum_of_the_rates(tiny):
-    """Gradient descent drifts by a tenth of a percent; by the number of steps it would be all."""
+    """Gradient descent drifts by 0.02 %; by the number of steps it would be all."""
     decay = {"weight_decay": 1e-2, "feature_decay": 1e-2}
     found = ssm.simulate(
-        tiny(optimizer="gd", learning_rate=0.05, num_steps=200, init_scale=0.3, **decay)
+        tiny(optimizer="gd", learning_rate=0.01, num_steps=1100, init_scale=0.3, **decay)
     )
-    assert found.cumulative_rate[-1] == pytest.approx(10)
-    assert found.drift.max() < 2e-3
+    assert found.cumulative_rate[-1] == pytest.approx(11)
+    assert found.drift.max() < 4e-4
 
 
 def test_lengths_rates_and_predictions_know_how_weights_are_reduced(tiny):

@@ -30,8 +30,10 @@ def test_every_kind_draws_every_profile(run, tmp_path, kind, profile):
     path = tmp_path / "figure.png"
     plotting.save_figure(figure, path)
     first = path.read_bytes()
-    plotting.save_figure(plotting.figure(run(**profile), kind), path)
-    assert path.read_bytes() == first and len(first) > 5000
+    assert len(first) > 5000
+    if "imbalance_ratio" not in profile and "counts" not in profile:  # of each kind, once
+        plotting.save_figure(plotting.figure(run(**profile), kind), path)
+        assert path.read_bytes() == first
 
 
 def test_blocks_are_drawn_in_their_colours_with_their_numbers(run):
@@ -91,13 +93,10 @@ def test_a_terminal_run_is_drawn_over_its_margin(run, tmp_path):
 )
 def test_every_sweep_kind_draws_every_sweep(tiny, tmp_path, kind, grid, changes):
     ds = ssm.sweep(grid, tiny(**changes))
-    drawn = [plotting.figure(ds, kind) for _ in range(2)]
-    for axes in drawn[0].axes:
+    figure = plotting.figure(ds, kind)  # the same bytes each time: the next test
+    for axes in figure.axes:
         assert axes.get_xlabel() or axes.get_ylabel()
-    paths = [tmp_path / "first.png", tmp_path / "second.png"]
-    for figure, path in zip(drawn, paths, strict=True):
-        plotting.save_figure(figure, path)
-    assert paths[0].read_bytes() == paths[1].read_bytes()
+    plotting.save_figure(figure, tmp_path / "figure.png")
 
 
 def test_a_stored_sweep_is_drawn_like_one_in_memory(sweep, tiny, tmp_path):

@@ -73,7 +73,7 @@ def followed(params, problem, columns, config, times):
     return dynamics.gradient_flow(flow)
 
 
-@pytest.mark.parametrize("coupling", [0.0, 0.3])
+@pytest.mark.parametrize("coupling", [0.3])  # without it: at 22,000 samples
 @pytest.mark.parametrize("exponent", [0.0, 1.0])
 def test_the_reduced_flow_is_the_full_one(tiny, rng, coupling, exponent):
     """From any features, with the library's own reduction as the only step between."""
@@ -119,6 +119,8 @@ def test_the_reduced_flow_is_the_full_one_at_22_000_samples(rng):
         unit = scale if name in ("strength", "singular_value") else 1.0
         error = np.abs(small.observations[name] - full.observations[name]).max() / unit
         assert error < 1e-8, name
+    np.testing.assert_allclose(small.crossings, full.crossings, rtol=1e-8)
+    assert small.observations["drift"].max() < 1e-8
 
 
 @pytest.mark.parametrize("init", ["gaussian", "balanced"])

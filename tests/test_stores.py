@@ -177,12 +177,15 @@ def alter(store, name):
         )
 
 
-@pytest.mark.parametrize("damage", [delete, truncate, empty, alter])
+DAMAGES = [delete, truncate, empty, alter]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_chunk_is_found_and_run_again(base, finished, store, whole, ran, damage):
-    """Of any variable; chunk 1 holds the run of ratio 2 and seed 2."""
+    """Of any variable, each in one of the ways; chunk 1 holds the run of ratio 2 and seed 2."""
     names = json.loads((store / stores.MARKS / "1.json").read_text())["variables"]
     assert set(whole.data_vars) < set(names)
-    for name in names:
+    for name in names[DAMAGES.index(damage) :: len(DAMAGES)]:
         damage(store, name)
         with pytest.raises(ssm.InputError, match="1 of its 4 chunks are missing or damaged"):
             ssm.load(store)
@@ -283,7 +286,8 @@ def test_each_chunk_says_where_it_comes_from(finished):
 
 # In processes of their own, some of which are killed.
 
-MANY = {"imbalance_ratio": [1, 4], "seed": list(range(22))}  # a chunk each
+FEW = {"imbalance_ratio": [1, 4], "seed": [0, 1, 2]}  # a chunk each
+MANY = {"imbalance_ratio": [1, 4], "seed": list(range(16))}
 SCRIPT = """
 import json, sys, ssm
 from jax import monitoring
@@ -312,8 +316,8 @@ def start(cache, base):
     """Begin the sweep in a new process."""
 
     @contextlib.contextmanager
-    def begin(path):
-        arguments = map(json.dumps, (MANY, dataclasses.asdict(base), str(path)))
+    def begin(path, grid):
+        arguments = map(json.dumps, (grid, dataclasses.asdict(base), str(path)))
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         with subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], **pipes) as process:
             yield process
@@ -331,9 +335,9 @@ def finish(process):
 
 @pytest.fixture(scope="module")
 def uninterrupted(start, tmp_path_factory):
-    """The whole sweep, and what it found compiled."""
+    """A whole sweep, and what it found compiled."""
     path = tmp_path_factory.mktemp("uninterrupted") / "sweep.zarr"
-    with start(path) as process:
+    with start(path, FEW) as process:
         found = finish(process)
     return ssm.load(path).load(), found
 
@@ -347,7 +351,7 @@ def test_a_second_process_compiles_nothing(start, cache, uninterrupted, tmp_path
     whole, (hits, misses) = uninterrupted
     before = compiled(cache)
     assert misses > 0 == hits and before
-    with start(tmp_path / "sweep.zarr") as process:
+    with start(tmp_path / "sweep.zarr", FEW) as process:
         hits, _ = finish(process)
     assert hits == len(before) and compiled(cache) == before
     xr.testing.assert_equal(ssm.load(tmp_path / "sweep.zarr").load(), whole)
@@ -356,17 +360,20 @@ def test_a_second_process_compiles_nothing(start, cache, uninterrupted, tmp_path
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_sweep_that_goes_on(start, base, uninterrupted, tmp_path):
     path = tmp_path / "sweep.zarr"
-    with start(path) as process:
+    with start(path, MANY) as process:
         wait_for_chunks(path, 3)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=10)
     assert process.returncode in (1, -signal.SIGINT) and err.endswith("KeyboardInterrupt\n")
     kept = marks(path)
-    assert 3 <= len(kept) < 44
+    assert 3 <= len(kept) < 32
     # nothing but the store is left behind
     assert [entry.name for entry in tmp_path.iterdir()] == ["sweep.zarr"]
     assert all(mark.suffix == ".json" for mark in (path / stores.MARKS).iterdir())
-    xr.testing.assert_equal(ssm.sweep(MANY, base, path).load(), uninterrupted[0])
+    whole = ssm.sweep(MANY, base, path).load()
+    xr.testing.assert_equal(whole, ssm.sweep(MANY, base))
+    part = uninterrupted[0]  # by another process
+    xr.testing.assert_equal(whole.sel(seed=part.seed), part)
     assert kept.items() < marks(path).items()
 
 
@@ -379,15 +386,15 @@ def wait_for_chunks(path, number):
 
 @pytest.mark.slow
 def test_a_sweep_survives_being_killed_at_any_moment(base, cache, tmp_path):
-    """Twenty times: some moments while it starts or reads what it finds, most between one chunk
+    """Twelve times: some moments while it starts or reads what it finds, most between one chunk
     and the next."""
     rng = random.Random(0)
     processes = multiprocessing.get_context("forkserver")  # they start in no time
     processes.set_forkserver_preload(["ssm.sweeping"])
-    path, grid = tmp_path / "sweep.zarr", {"seed": range(100)}
+    path, grid = tmp_path / "sweep.zarr", {"seed": range(60)}
     call = {"args": (grid, base, path), "kwargs": {"chunk_size": 1}}
     known = {}
-    for _ in range(20):
+    for _ in range(12):
         process = processes.Process(target=ssm.sweep, **call)
         process.start()
         if more := rng.randrange(2):
@@ -401,6 +408,6 @@ def test_a_sweep_survives_being_killed_at_any_moment(base, cache, tmp_path):
         found = marks(path)
         assert known.items() <= found.items()  # to the byte: nothing done was done again
         known = found
-    assert 5 < len(known) < 100
+    assert 5 < len(known) < 60
     xr.testing.assert_equal(ssm.sweep(grid, base, path).load(), ssm.sweep(grid, base))
     assert known.items() < marks(path).items()

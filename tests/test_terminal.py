@@ -10,7 +10,9 @@ import pytest
 import ssm
 from ssm import dynamics, geometry, simulation, trajectories
 
-LOSS = {"clock": "loss", "rtol": 1e-4, "geometry": True}
+# what is kept, and that there is an end: so that runs by either clock share a compilation each
+KEPT = {"geometry": True, "save_state": True}
+LOSS = {"clock": "loss", "rtol": 1e-4, **KEPT}
 
 
 def end(ds):
@@ -20,17 +22,18 @@ def end(ds):
 
 def test_both_clocks_pass_through_the_same_states(tiny):
     """The state at log t by the loss clock is that at t by time, from different methods."""
-    config = tiny(
-        clock="loss", rtol=1e-8, stop_margin=4.0, weight_exponent=0.5, save_state=True, t1=120.0
-    )
+    config = tiny(clock="loss", rtol=1e-8, stop_margin=4.0, weight_exponent=0.5, t1=120.0, **KEPT)
     by_loss = ssm.simulate(config)
     assert by_loss.status == "margin reached"
     known = np.isfinite(by_loss["log_time"].values)
     times = np.concatenate([[0.0], np.exp(by_loss["log_time"].values[known])])
     by_time = dataclasses.replace(config, clock="time", solver="tsit5", rtol=1e-10, atol=1e-13)
-    flow = simulation.prepare(by_time).flow._replace(times=times, stop_margin=None)
-    found = dynamics.gradient_flow(flow).observations
     count = len(times)
+    # as many times as other tests have, those beyond the end for nothing
+    later = times[-1] + np.arange(1, 51 - count)
+    flow = simulation.prepare(by_time).flow
+    flow = flow._replace(times=np.append(times, later), stop_margin=np.asarray(np.inf))
+    found = {name: x[:count] for name, x in dynamics.gradient_flow(flow).observations.items()}
     # a second-order method: errors go as rtol^(2/3), here 5e-6 a step's worth
     for name in ("W", "H"):
         np.testing.assert_allclose(by_loss[name].values[:count], found[name], atol=5e-5)
@@ -39,7 +42,7 @@ def test_both_clocks_pass_through_the_same_states(tiny):
 
 @pytest.mark.parametrize("solver", ["rkl2"])
 def test_a_run_ends_at_its_margin(run, solver):
-    ds = run(clock="loss", stop_margin=20.0, solver=solver)
+    ds = run(clock="loss", stop_margin=20.0, solver=solver, **KEPT)
     reached = int(np.isfinite(ds["loss"]).sum())
     assert ds.status == "margin reached" and 10 < reached < 50
     margins, times = ds["margin"].values, ds["time"].values
@@ -52,22 +55,26 @@ def test_a_run_ends_at_its_margin(run, solver):
 
 
 def test_a_run_that_ends_at_a_time_to_be_saved_is_saved_once(run):
-    """Many saved times, so that most steps of the stabilised method end at one."""
-    ds = run(clock="loss", stop_margin=20.0, num_saves=2000, rtol=1e-4)
-    reached = int(np.isfinite(ds["loss"]).sum())
-    assert (np.diff(ds["time"].values) > 0).all()
-    assert (np.diff(ds["margin"].values[reached - 5 : reached]) > 0).all()
+    """A step of the stabilised method ends at every time to be saved, so a run that is to end at
+    the margin that another had at one of them ends there."""
+    longer = run(clock="loss", stop_margin=20.0, **KEPT)
+    for last in (8, 12):
+        ds = run(clock="loss", stop_margin=float(longer["margin"][last]), t1=longer.t1, **KEPT)
+        assert ds.status == "margin reached" and int(np.isfinite(ds["loss"]).sum()) == last + 1
+        assert ds["time"][last] == longer["time"][last]
+        assert (np.diff(ds["time"].values) > 0).all()
+        assert (np.diff(ds["margin"].values[: last + 1][-5:]) > 0).all()
 
 
 def test_a_margin_ends_a_run_by_time_too(run):
-    ds = run(stop_margin=1.0)
+    ds = run(stop_margin=1.0, **KEPT)
     assert ds.status == "margin reached" and end(ds)["margin"] >= 1
     assert "log_time" not in ds
     np.testing.assert_allclose(end(ds)["log_loss"], np.log(end(ds)["loss"]), rtol=1e-9)
 
 
 def test_a_run_that_never_reaches_its_margin_goes_to_its_end(run):
-    ds = run(clock="loss", stop_margin=1e6, t1=5.0)
+    ds = run(clock="loss", stop_margin=1e6, t1=5.0, **KEPT)
     assert ds.status == "finished" and np.isfinite(ds["margin"]).all()
 
 
@@ -76,8 +83,7 @@ def test_a_run_that_never_reaches_its_margin_goes_to_its_end(run):
 def test_weights_do_not_change_the_end(run, exponent, init):
     """Distance to SELI falls as 1 / margin, over thousands of orders of magnitude of the loss."""
     changes = {"init": init, "weight_exponent": exponent, "stop_margin": 1e5}
-    # kept or not as in other tests of the same shape
-    ds = run(**LOSS, **changes, save_state=init == "collapsed")
+    ds = run(**LOSS, **changes)
     last = end(ds)
     assert last["log_loss"] < -99_000 and last["loss"] == 0
     assert last["seli_distance"].max() < 1e-5
@@ -101,7 +107,6 @@ def test_coupled_features_have_a_limit_of_their_own(run, coupling):
         init="collapsed",
         weight_exponent=1.0,
         stop_margin=1e4,
-        save_state=True,
     )
     last = end(ds)
     counts = ds["class_count"].values
@@ -116,7 +121,7 @@ def test_coupled_features_have_a_limit_of_their_own(run, coupling):
 
 def test_the_geometry_against_the_kept_state(run):
     """Observed inside the solve, recomputed from every sample."""
-    ds = run(geometry=True, save_state=True, init_scale=0.3, weight_exponent=1.0)
+    ds = run(stop_margin=1e6, init_scale=0.3, weight_exponent=1.0, **KEPT)
     counts = ds["class_count"].values
     labels = np.repeat(np.arange(4), counts)
     for i in (0, 20, 49):
@@ -136,7 +141,7 @@ def test_the_geometry_against_the_kept_state(run):
 
 def test_the_geometry_of_coordinates_is_that_of_their_samples(run):
     """Under the squared loss, where features are followed in coordinates."""
-    ds = run(loss="squared", geometry=True, save_state=True, init_scale=0.3)
+    ds = run(loss="squared", init_scale=0.3, **KEPT)
     W, H = ds["W"].values[10], ds["H"].values[10]
     labels = np.repeat(np.arange(4), ds["class_count"].values)
     means = np.stack([H[:, labels == c].mean(1) for c in range(4)], axis=1)
@@ -162,15 +167,15 @@ def test_the_chosen_length_reaches_the_margin_at_any_depth(run, depth):
 
 
 def test_runs_of_one_shape_share_a_compilation_whatever_their_margin(tiny):
-    ssm.simulate(tiny(clock="loss", stop_margin=5.0))
+    ssm.simulate(tiny(clock="loss", stop_margin=5.0, **KEPT))
     before = trajectories.num_compilations()
-    ssm.simulate(tiny(clock="loss", stop_margin=7.0, seed=3, weight_exponent=1.0))
+    ssm.simulate(tiny(clock="loss", stop_margin=7.0, seed=3, weight_exponent=1.0, **KEPT))
     assert trajectories.num_compilations() == before
 
 
 def test_a_sweep_keeps_what_its_runs_observe(tiny):
     axes = {"clock": ["time", "loss"], "stop_margin": [5.0, 9.0]}
-    base = tiny(geometry=True, t1=100.0)
+    base = tiny(t1=100.0, **KEPT)
     swept = ssm.sweep(axes, base)
     assert swept["log_time"].dims == ("clock", "stop_margin", "time")
     for clock in axes["clock"]:
@@ -190,7 +195,7 @@ def test_single_precision_reaches_a_margin_too(run):
 
 
 def test_padding_weighs_nothing_by_the_loss_clock(tiny):
-    config = tiny(clock="loss", stop_margin=30.0, geometry=True)
+    config = tiny(clock="loss", stop_margin=30.0, **KEPT)
     plain = simulation.prepare(config)
     padded = simulation.prepare(config, plain.flow.params.H.shape[1] + 11)
     with jax.enable_x64(True):
