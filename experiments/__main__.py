@@ -32,6 +32,8 @@ Name = Literal[
     "optimizers",
     "deferred",
     "digits",
+    "bridge",
+    "practice",
 ]
 
 

@@ -10,12 +10,22 @@ from ssm.checks import InputError
 from ssm.config import Config
 
 if TYPE_CHECKING:
+    from ssm.practice.estimator import ReweightedClassifier
     from ssm.simulation import simulate
     from ssm.stores import load, save
     from ssm.sweeping import sweep
     from ssm.tracking import track
 
-__all__ = ["Config", "InputError", "load", "save", "simulate", "sweep", "track"]
+__all__ = [
+    "Config",
+    "InputError",
+    "ReweightedClassifier",
+    "load",
+    "save",
+    "simulate",
+    "sweep",
+    "track",
+]
 
 # What needs JAX or xarray is imported on first use: `ssm --help` should not wait for it.
 _HOMES = {
@@ -24,16 +34,19 @@ _HOMES = {
     "sweep": "ssm.sweeping",
     "load": "ssm.stores",
     "save": "ssm.stores",
+    "ReweightedClassifier": "ssm.practice.estimator",
 }
 
 
 _MODULES = (
+    "advice",
     "exact",
     "geometry",
     "losses",
     "metrics",
     "plotting",
     "posthoc",
+    "practice",
     "predictions",
     "reduction",
     "regularised",

@@ -17,6 +17,7 @@ from ssm import background, progress
 from ssm.checks import InputError, integer, refuse
 from ssm.config import Config
 from ssm.files import check_store
+from ssm.practice import commands
 
 if TYPE_CHECKING:
     import distributed
@@ -117,9 +118,9 @@ class Show:
     """A store written by `ssm run`, `ssm sweep` or `ssm track`."""
 
     def __call__(self) -> None:
-        from ssm import results, stores
+        from ssm import results
 
-        dataset = stores.load(self.store)
+        dataset = _load(self.store)
         if dataset.attrs["format"] == results.SWEEP_FORMAT:
             _summarise_sweep(dataset, self.store)
         else:
@@ -161,11 +162,11 @@ class Plot:
     """Replace the picture if it exists."""
 
     def __call__(self) -> None:
-        from ssm import plotting, results, stores
+        from ssm import plotting, results
 
         if self.out is not None:
             plotting.check_picture(self.out, self.overwrite)
-        dataset = stores.load(self.store)
+        dataset = _load(self.store)
         swept = dataset.attrs["format"] == results.SWEEP_FORMAT
         for held in self.at:
             dataset = _held(dataset, held)
@@ -206,7 +207,10 @@ Command = (
     | Annotated[Show, tyro.conf.subcommand("show")]
     | Annotated[Plot, tyro.conf.subcommand("plot")]
     | Annotated[Track, tyro.conf.subcommand("track")]
+    | Annotated[commands.Study, tyro.conf.subcommand("study")]
+    | Annotated[commands.Advise, tyro.conf.subcommand("advise")]
 )
+NAMES = ("run", "sweep", "show", "plot", "track", "study", "advise")
 
 
 DESCRIPTION = "The small-scale model of learning from imbalanced data."
@@ -239,7 +243,7 @@ def parse(command: Any, prog: str, description: str, arguments: list[str]) -> An
                 raise cause from None
             cause = cause.__context__
         said = _one_line(complaint.getvalue())
-        named = [a for a in arguments[:1] if a in ("run", "sweep", "show", "plot", "track")]
+        named = [a for a in arguments[:1] if a in NAMES]
         raise InputError(f"{said}; see {' '.join([prog, *named])} --help") from None
 
 
@@ -250,6 +254,16 @@ def _one_line(box: str) -> str:
     start = 1 if rules[:1] == [True] else 0  # without box characters a rule follows the title
     end = rules.index(True, start) if True in rules[start:] else len(rows)
     return " ".join(rows[start:end]).rstrip(".")
+
+
+def _load(store: Path) -> xr.Dataset:
+    """A run or a sweep."""
+    from ssm import results, stores
+
+    dataset = stores.load(store)
+    if dataset.attrs["format"] == results.STUDY_FORMAT:
+        raise refuse("store", str(store), "a run or a sweep: a study's is shown by its report.html")
+    return dataset
 
 
 def _held(dataset: xr.Dataset, held: str) -> xr.Dataset:

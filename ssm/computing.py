@@ -59,7 +59,7 @@ def _on_cores(
     """One run a core at a time, and the next chunk begun while one is written."""
     ahead: collections.deque[tuple[int, list[Future[Arrays]]]] = collections.deque()
     clock = _Clock()
-    with ThreadPoolExecutor(_num_cores()) as pool:
+    with ThreadPoolExecutor(num_cores()) as pool:
 
         def finish() -> tuple[int, Arrays, dict[str, Any]]:
             nonlocal clock
@@ -86,7 +86,7 @@ def _on_cores(
                     future.cancel()
 
 
-def _num_cores() -> int:
+def num_cores() -> int:
     """Cores that this process may use, which can be fewer than the machine has."""
     available = getattr(os, "sched_getaffinity", None)
     return len(available(0)) if available else os.cpu_count() or 1

@@ -234,19 +234,37 @@ def _smoothed(logits: Logits, labels: Labels, odds: Values, adjustment: Adjustme
     return jax.nn.softplus(odds) + (_smoothing(logits, labels, adjustment) * behind).sum(0)
 
 
-def weighted_risk(
-    values: Values, labels: Labels, class_weights: Float[Any, " k"], reduction: str
-) -> Float[Array, ""]:
-    """The risk of weighted losses: "mean" is (1/m) sum_i w_{y_i} l_i, "weighted_mean" is
-    sum_i w_{y_i} l_i / sum_i w_{y_i}, what torch's `CrossEntropyLoss(weight=w)` computes (with label
-    smoothing torch differs: it weights each class's share of a label by that class's weight).
+def risk_shares(
+    labels: Labels,
+    class_weights: Float[Any, " k"],
+    reduction: str,
+    sample_weights: Float[Any, " m"] | None = None,
+) -> Values:
+    """The a_i with which losses add up to the risk sum_i a_i l_i, shape (m,), for samples that count
+    s_i times (once where it is left out).
+
+    "mean" is s_i w_{y_i} / sum_j s_j, "weighted_mean" is s_i w_{y_i} / sum_j s_j w_{y_j}, what
+    torch's `CrossEntropyLoss(weight=w)` computes (with label smoothing torch differs: it weights
+    each class's share of a label by that class's weight).
 
     Raises ssm.InputError for another reduction.
     """
     checks.choice("reduction", reduction, REDUCTIONS)
     weights = jnp.asarray(class_weights)[labels]
-    total = (weights * values).sum()
-    return total / (len(values) if reduction == "mean" else weights.sum())
+    if sample_weights is None:
+        return weights / (len(labels) if reduction == "mean" else weights.sum())
+    weighted = sample_weights * weights
+    return weighted / (sample_weights if reduction == "mean" else weighted).sum()
+
+
+def weighted_risk(
+    values: Values, labels: Labels, class_weights: Float[Any, " k"], reduction: str
+) -> Float[Array, ""]:
+    """The risk of losses l_i whose classes are weighted from outside (`risk_shares`).
+
+    Raises ssm.InputError for an unknown reduction.
+    """
+    return (risk_shares(labels, class_weights, reduction) * values).sum()
 
 
 LOSSES = {

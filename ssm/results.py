@@ -17,7 +17,7 @@ import xarray as xr
 from ssm import geometry, spectral
 from ssm.config import Config
 
-FORMAT, SWEEP_FORMAT = "ssm-1", "ssm-sweep-1"
+FORMAT, SWEEP_FORMAT, STUDY_FORMAT = "ssm-1", "ssm-sweep-1", "ssm-study-1"
 VERSIONED = ("ssm", "jax", "diffrax", "equinox", "numpy", "xarray", "zarr")
 
 # name: (dimensions, description, units)

@@ -41,6 +41,11 @@ class Transformation(eqx.Module):
         """Whether `update` reads `Statistics.performance`, known before anything is traced."""
         return False
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Between which all weights that it makes lie, as far as it says."""
+        return 0.0, math.inf
+
     def init(self, counts: Counts) -> PyTree:
         """The state before the first update."""
         return ()
@@ -260,6 +265,10 @@ class Clip(Transformation):
         if known and self.low > self.high:
             raise checks.refuse("low", float(self.low), f"at most high={float(self.high)}")
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return float(self.low), float(self.high)
+
     def update(
         self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
     ) -> tuple[Weights, PyTree]:
@@ -286,6 +295,10 @@ class CappedUnitMean(Transformation):
 
     low: Float[Any, ""] = eqx.field(converter=_number("low", 0.0, 1.0))
     high: Float[Any, ""] = eqx.field(converter=_number("high", 1.0))
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return float(self.low), float(self.high)
 
     def update(
         self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
@@ -323,6 +336,10 @@ class Chain(Transformation):
     @property
     def needs_performance(self) -> bool:
         return any(part.needs_performance for part in self.parts)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return self.parts[-1].bounds if self.parts else super().bounds
 
     def init(self, counts: Counts) -> PyTree:
         return tuple(part.init(counts) for part in self.parts)

@@ -16,7 +16,7 @@ from numcodecs import Zstd
 
 from ssm import checks, results
 from ssm.files import check_output, check_store, replacing
-from ssm.results import FORMAT, SWEEP_FORMAT
+from ssm.results import FORMAT, STUDY_FORMAT, SWEEP_FORMAT
 
 COMPRESSOR = Zstd()  # refuses a file that was cut off; blosc, the usual one, reads beyond its end
 MARKS = "chunks"  # the folder in a sweep's store with one file for each finished chunk
@@ -60,8 +60,8 @@ def load(path: str | Path) -> xr.Dataset:
                 "damaged; the command that wrote it goes on",
             )
         return store.dataset()
-    if dataset.attrs.get("format") not in (FORMAT, SWEEP_FORMAT):
-        formats = f"{FORMAT} (runs) or {SWEEP_FORMAT}"
+    if dataset.attrs.get("format") not in (FORMAT, SWEEP_FORMAT, STUDY_FORMAT):
+        formats = f"{FORMAT} (runs), {SWEEP_FORMAT} or {STUDY_FORMAT}"
         raise checks.refuse("store", str(path), f"a store written by ssm in the format {formats}")
     try:
         dataset = dataset.load()

@@ -46,8 +46,16 @@ _INTEGERS = {
     "max_steps": (1, 2**31 - 1),
     "seed": (0, 2**31 - 1),
 }
-_REALS = {
+LOSS_NUMBERS: dict[str, tuple[float, float, str]] = {
+    "additive_adjustment": (-100, 100, ""),
+    "multiplicative_adjustment": (-10, 10, ""),
+    "largest_margin": (0, 1e6, ""),
+    "logit_scale": (0, 1e6, "("),
+    "focusing": (0, 100, ""),
     "label_smoothing": (0, 1, ")"),
+}
+_REALS = {
+    "label_smoothing": LOSS_NUMBERS["label_smoothing"],
     "weight_decay": (0, 1e50, ""),
     "feature_decay": (0, 1e50, ""),
     "imbalance_ratio": (1, float("inf"), ""),
@@ -65,11 +73,7 @@ _OPTIONAL_INTEGERS = {
     "drop_step": (0, 2**53),
 }
 _OPTIONAL_REALS = {
-    "additive_adjustment": (-100, 100, ""),
-    "multiplicative_adjustment": (-10, 10, ""),
-    "largest_margin": (0, 1e6, ""),
-    "logit_scale": (0, 1e6, "("),
-    "focusing": (0, 100, ""),
+    **{name: ends for name, ends in LOSS_NUMBERS.items() if name != "label_smoothing"},
     "effective_number_beta": (0, 1, ")"),
     "weight_start": (0, 1e300, ""),
     "learning_rate": (0, 1e50, "("),

@@ -8,11 +8,11 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Real
 
 from ssm import checks
 
-Counts = Int[np.ndarray, " k"] | Sequence[int]
+Counts = Real[np.ndarray, " k"] | Sequence[int] | Sequence[float]
 
 
 def power_law(counts: Counts, exponent: float) -> Float[np.ndarray, " k"]:

@@ -43,11 +43,28 @@ ARRAYS = [
     "observing",
     "tracking",
     "simulation",
+    *(
+        f"practice.{name}"
+        for name in (
+            "networks",
+            "objective",
+            "monitors",
+            "tasks",
+            "training",
+            "checkpoints",
+            "strategies",
+            "comparisons",
+        )
+    ),
 ]
 with install_import_hook([f"ssm.{name}" for name in ARRAYS], "beartype.beartype"):
     import ssm
     import ssm.cli
     import ssm.plotting
+    import ssm.practice.checkpoints
+    import ssm.practice.comparisons
+    import ssm.practice.strategies
+    import ssm.practice.tasks
     import ssm.simulation
     import ssm.sweeping
     import ssm.theory

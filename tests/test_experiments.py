@@ -64,6 +64,8 @@ def test_label_spectrum(tmp_path):
         ("margins", 2),
         ("optimizers", 2),
         ("deferred", 3),
+        ("bridge", 1),
+        ("practice", 1),
     ],
 )
 def test_a_quick_run_draws_its_figures_and_its_claims_hold(tmp_path, name, figures):

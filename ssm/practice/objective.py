@@ -1,0 +1,60 @@
+"""What a network is trained on: a loss of the project in each sample's logits, weighted by class and
+sample, and its gradient in the parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy import special
+
+from ssm import losses
+from ssm.practice import networks
+from ssm.practice.networks import Params
+
+Logits = Float[Array, "m k"]
+Labels = Int[Array, " m"]
+Values = Float[Array, " m"]
+Loss = losses.Adjustment | None
+"""An adjusted cross-entropy, neutral ones included; None is the squared loss."""
+
+
+def sample_losses(logits: Logits, labels: Labels, loss: Loss) -> Values:
+    """The unweighted loss of each sample: shape (m,)."""
+    if loss is None:
+        return losses.squared(logits.T, labels)
+    return losses.adjusted_cross_entropy(logits.T, labels, loss)
+
+
+def logit_gradient(logits: Logits, labels: Labels, loss: Loss) -> Logits:
+    """d l_i / d z_i of each sample: shape (m, k)."""
+    if loss is None:
+        return losses.squared_gradient(logits.T, labels).T
+    return losses.adjusted_cross_entropy_gradient(logits.T, labels, loss).T
+
+
+def parameter_gradient(
+    params: Params,
+    X: Float[Array, "m n"],
+    labels: Labels,
+    shares: Values,
+    loss: Loss,
+    image_shape: tuple[int, int] | None,
+) -> tuple[Params, Logits]:
+    """The gradient of sum_i a_i l_i in the parameters, through the loss's own logit gradient, and
+    the logits: `shares` a_i has shape (m,)."""
+    logits, pull_back = jax.vjp(lambda params: networks.logits(params, X, image_shape), params)
+    (gradient,) = pull_back(shares[:, None] * logit_gradient(logits, labels, loss))
+    return gradient, logits
+
+
+def probabilities(logits: Float[np.ndarray, "m k"], loss: Loss) -> Float[Any, "m k"]:
+    """What logits of the trained loss say of the posterior, shape (m, k): their softmax, on the scale
+    s at which the loss saw them, and under the squared loss z + 1/k, the regression of one-hot
+    labels, cut off below and normalised."""
+    if loss is not None:
+        return special.softmax(loss.factors.max() * logits, axis=1)
+    shares = np.clip(logits + 1 / logits.shape[1], 1e-6, None)
+    return shares / shares.sum(axis=1, keepdims=True)

@@ -1,0 +1,59 @@
+"""What a study will do: its data, the variants that it trains, and the folds they are trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sklearn.model_selection import StratifiedKFold
+
+from ssm.practice import datasets, strategies
+from ssm.practice.cells import Cell
+from ssm.practice.datasets import Data
+from ssm.practice.options import Study
+from ssm.practice.strategies import Ablation, Sensitivity, Variant
+
+
+class Plan(NamedTuple):
+    """All that a study will do."""
+
+    study: Study
+    data: Data
+    num_strategies: int
+    variants: tuple[Variant, ...]
+    """The strategies first, the baseline first of all."""
+    ablations: tuple[Ablation, ...]
+    sensitivities: tuple[Sensitivity, ...]
+
+    def cells(self) -> Iterator[tuple[str, Cell]]:
+        """Every cell with the name of its file; the baseline's come first."""
+        for v, variant in enumerate(self.variants):
+            for seed in range(self.study.seeds):
+                splits = StratifiedKFold(self.study.folds, shuffle=True, random_state=seed)
+                parts = splits.split(self.data.features, self.data.labels)
+                for fold, (train, test) in enumerate(parts):
+                    yield f"{v:02d}-{seed}-{fold}.npz", Cell(variant, seed, fold, train, test)
+
+
+def plan(study: Study) -> Plan:
+    """Load the data and list what is to be trained.
+
+    Raises ssm.InputError for data or strategies that cannot be used.
+    """
+    named = strategies.strategies(study.strategy_names, study.num_steps)
+    data = datasets.load(study.data, label=study.label, impute=study.impute)
+    if study.imbalance_ratio is not None:
+        data = datasets.imbalanced(data, study.imbalance_ratio, 0, study.profile)
+    datasets.check_folds(data, study.folds)
+    variants = {variant.name: variant for variant in named}
+    ablations: list[Ablation] = []
+    sensitivities: list[Sensitivity] = []
+    if study.ablations:
+        more, ablations = strategies.ablations(study.num_steps)
+        variants |= {each.name: each for each in more if each.name not in variants}
+    if study.sensitivity:
+        more, sensitivities = strategies.sensitivities(study.num_steps)
+        variants |= {each.name: each for each in more if each.name not in variants}
+    return Plan(
+        study, data, len(named), tuple(variants.values()), tuple(ablations), tuple(sensitivities)
+    )

@@ -1,0 +1,514 @@
+"""The classifier: scikit-learn's rules, what weights are, calibrated probabilities, and refusals."""
+
+import logging
+import pickle
+import re
+import warnings
+
+import jax
+import numpy as np
+import optax
+import pytest
+from scipy import special, stats
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+import ssm
+from ssm.practice.alarms import Thresholds
+from ssm.practice.estimator import ReweightedClassifier
+from ssm.schedules import Chain, Fixed, PrevalencePower, Trend, UnitMean
+
+COUNTS = (60, 30, 10)
+ALL = 10**6  # as a batch: all samples
+
+
+def gaussians(seed=0, counts=COUNTS, distance=1.5):
+    rng = np.random.default_rng(seed)
+    y = np.repeat(np.arange(3), counts)
+    X = rng.normal(size=(len(y), 8))
+    X[:, :3] += distance * np.eye(3)[y]
+    return X, y
+
+
+def classifier(**changes):
+    """One whose shapes all tests share, and with them what is compiled."""
+    parameters = {
+        "hidden_layer_sizes": (8,),
+        "learning_rate": 0.02,
+        "batch_size": 64,
+        "num_steps": 60,
+        "evaluate_every": 10,
+        "random_state": 0,
+    }
+    return ReweightedClassifier(**(parameters | changes))
+
+
+def assert_same_bits(a, b):
+    for x, y in zip(jax.tree.leaves(a.params_), jax.tree.leaves(b.params_), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+# scikit-learn's rules
+
+
+@pytest.mark.slow
+def test_check_estimator():
+    """All checks but one, of arrays that are not NumPy's: it asks for SciPy to be started with
+    SCIPY_ARRAY_API set, and this classifier takes NumPy's arrays only."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        found = check_estimator(
+            ReweightedClassifier(num_steps=200, random_state=0), on_skip=None, on_fail="raise"
+        )
+    assert len(found) > 50
+    skipped = {check["check_name"] for check in found if check["status"] != "passed"}
+    assert skipped <= {"check_array_api_input"}
+
+
+def test_searches_and_pipelines():
+    """Over weights, losses and a number of a loss."""
+    X, y = gaussians()
+    names = np.array(["a", "b", "c"])[y]
+    pipeline = make_pipeline(StandardScaler(), classifier(num_steps=20))
+    grid = {
+        "reweightedclassifier__class_weight": ["balanced", {"a": 1.0, "c": 3.0}],
+        "reweightedclassifier__loss": ["cross_entropy", "ldam"],
+        "reweightedclassifier__largest_margin": [0.5, 2.0],
+    }
+    search = GridSearchCV(pipeline, grid, cv=2, scoring="balanced_accuracy").fit(X, names)
+    scores = search.cv_results_["mean_test_score"]
+    assert len(scores) == 8
+    assert np.isfinite(scores).all()
+    assert len(np.unique(scores)) > 3  # they matter
+    assert set(search.predict(X)) <= {"a", "b", "c"}
+    found = cross_val_score(search.best_estimator_, X, names, cv=3)
+    assert found.shape == (3,)
+    assert found.mean() > 0.4  # by chance a third
+
+
+def test_clones_and_pickles():
+    """Of parameters that are no plain values, too."""
+    X, y = gaussians()
+    schedule = Chain(PrevalencePower(0.5), Trend(1.0, 0.9), UnitMean())
+    whole = classifier(schedule=schedule, alarm_thresholds=Thresholds(class_drop=0.3))
+    whole.fit(X, y)
+    again = clone(whole).fit(X, y)
+    assert_same_bits(whole, again)
+    assert whole.history_.identical(again.history_)
+    read = pickle.loads(pickle.dumps(whole))
+    assert_same_bits(whole, read)
+    np.testing.assert_array_equal(read.predict_proba(X), whole.predict_proba(X))
+    assert_same_bits(whole, read.fit(X, y))
+    common = {"batch_size": ALL, "learning_rate": optax.constant_schedule(0.125)}
+    own = clone(classifier(optimizer=optax.sgd(1.0), **common)).fit(X, y)
+    assert_same_bits(own, classifier(optimizer="gd", **common).fit(X, y))
+
+
+def test_a_seed_is_all_that_is_random():
+    X, y = gaussians()
+    first = classifier().fit(X, y)
+    assert_same_bits(first, classifier().fit(X, y))
+    state = [classifier(random_state=np.random.RandomState(3)).fit(X, y) for _ in range(2)]
+    assert_same_bits(*state)
+    assert (first.params_[0].kernel != state[0].params_[0].kernel).any()
+
+
+def test_precision_is_its_own():
+    """float64 whether or not JAX was told so."""
+    X, y = gaussians()
+    double = classifier().fit(X, y)
+    assert {x.dtype.name for x in jax.tree.leaves(double.params_)} == {"float64"}
+    with jax.enable_x64(False):
+        assert_same_bits(double, classifier().fit(X, y))
+
+
+def test_what_is_told(caplog):
+    """Evaluations at level INFO, alarms as warnings, on the logger "ssm"."""
+    X, y = gaussians()
+    with caplog.at_level(logging.INFO, logger="ssm"):
+        told = classifier(num_steps=30, learning_rate=lambda s: 1e200 if s > 20 else 0.1).fit(X, y)
+    assert told.status_ == "not finite"
+    lines = [(record.name, record.levelname, record.getMessage()) for record in caplog.records]
+    assert [line[:2] for line in lines] == [
+        ("ssm", level) for level in ("INFO", "INFO", "WARNING", "INFO")
+    ]
+    assert re.fullmatch(
+        r"step 10: loss \S+, balanced accuracy 0\.\d{3}, worst class 2 0\.\d{3}", lines[0][2]
+    )
+    what = "not_finite: the loss or its gradient is no finite number; stopping"
+    assert lines[2][2] == f"step 30: {what}"
+
+
+# Weights
+
+
+ONES = [
+    {"class_weight": {0: 1.0, 1: 1, 2: 1.0}},
+    {"class_weight": {}},
+    {"class_weight": [1, 1, 1]},
+    {"class_weight": np.ones(3)},
+    {"class_weight": np.ones_like},
+    {"schedule": Fixed(np.ones(3))},
+    {"schedule": PrevalencePower(0.0)},
+]
+
+
+@pytest.mark.parametrize(("reduction", "size"), [("mean", 64), ("weighted_mean", ALL)])
+def test_unit_weights_are_erm_to_the_bit(reduction, size):
+    X, y = gaussians()
+    common = {"reduction": reduction, "batch_size": size}
+    erm = classifier(**common).fit(X, y)
+    for parameters in ONES:
+        assert_same_bits(erm, classifier(**common, **parameters).fit(X, y))
+    for counted in (np.ones(100), np.ones(100, int), 1.0):
+        assert_same_bits(erm, classifier(**common).fit(X, y, counted))
+
+
+def test_one_reduction_is_the_other_for_unit_weights():
+    X, y = gaussians()
+    assert_same_bits(
+        *(
+            classifier(reduction=name, batch_size=ALL).fit(X, y)
+            for name in ("mean", "weighted_mean")
+        )
+    )
+
+
+@pytest.mark.parametrize("reduction", ["mean", "weighted_mean"])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"class_weight": "balanced"},
+        {"loss": "vs"},
+        {"schedule": Chain(PrevalencePower(1.0), UnitMean())},
+    ],
+    ids=["erm", "balanced", "vs", "schedule"],
+)
+def test_integer_weights_are_repeated_samples(rng, reduction, parameters):
+    """In full batch; class sizes, and all that depends on them, count so too."""
+    X, y = gaussians()
+    how_often = rng.integers(0, 4, 100)
+    common = {"reduction": reduction, "batch_size": ALL} | parameters
+    weighted = classifier(**common).fit(X, y, how_often)
+    repeated = classifier(**common).fit(np.repeat(X, how_often, 0), np.repeat(y, how_often))
+    np.testing.assert_array_equal(weighted.class_counts_, repeated.class_counts_)
+    # rounding of sums over samples in another order, through 60 steps
+    np.testing.assert_allclose(weighted.logits(X), repeated.logits(X), rtol=0, atol=1e-10)
+
+
+def test_integer_class_weights_are_repeated_samples():
+    """Divided by their sum. Divided by the number of samples, the rate is another."""
+    X, y = gaussians()
+    weights = np.array([1, 2, 6])
+    twice = (np.repeat(X, weights[y], 0), np.repeat(y, weights[y]))
+    relative = {"batch_size": ALL, "reduction": "weighted_mean"}
+    absolute = {"batch_size": ALL, "optimizer": "gd", "learning_rate": 0.1}
+    lower = absolute | {"learning_rate": 0.1 * 100 / len(twice[1])}
+    for common, changed in ((relative, relative), (absolute, lower)):
+        weighted = classifier(**changed, class_weight=weights).fit(X, y)
+        repeated = classifier(**common).fit(*twice)
+        # rounding of sums over samples in another order, through 60 steps
+        np.testing.assert_allclose(weighted.logits(X), repeated.logits(X), rtol=0, atol=1e-10)
+
+
+def test_the_scale_of_weights_is_a_rate_or_nothing():
+    X, y = gaussians()
+    weights = np.array([0.5, 1.0, 3.0])
+    relative = {"batch_size": ALL, "reduction": "weighted_mean"}
+    absolute = {"batch_size": ALL, "optimizer": "gd", "learning_rate": 0.02}
+    faster = absolute | {"learning_rate": 0.14}
+    for common, changed in ((relative, relative), (absolute, faster)):
+        plain = classifier(**changed, class_weight=weights).fit(X, y)
+        scaled = classifier(**common, class_weight=7 * weights).fit(X, y)
+        # rounding of products, through 60 steps
+        np.testing.assert_allclose(plain.logits(X), scaled.logits(X), rtol=0, atol=1e-10)
+
+
+def test_a_weight_of_0_is_no_sample():
+    X, y = gaussians()
+    kept = np.arange(100) % 3 > 0
+    left_out = classifier(early_stopping=True).fit(X, y, kept.astype(float))
+    assert_same_bits(left_out, classifier(early_stopping=True).fit(X[kept], y[kept]))
+
+
+def test_named_weights_and_functions():
+    X, y = gaussians()
+    found = classifier(class_weight="balanced").fit(X, y)
+    np.testing.assert_allclose(found.class_weights_, 100 / (3 * np.array(COUNTS)), rtol=1e-14)
+    same = classifier(class_weight=lambda counts: counts.sum() / (3 * counts)).fit(X, y)
+    np.testing.assert_allclose(same.logits(X), found.logits(X), atol=1e-12)
+    part = classifier(class_weight={2: 5.0}).fit(X, y)
+    assert part.class_weights_.tolist() == [1, 1, 5]
+
+
+# Evaluations and alarms
+
+
+@pytest.mark.parametrize("name", [True, "balanced_accuracy", "worst_class"])
+def test_early_stopping_keeps_the_best_network(name):
+    X, y = gaussians()
+    common = {"num_steps": 200, "learning_rate": 0.1}
+    stopped = classifier(early_stopping=name, patience=50, **common).fit(X, y)
+    recall, loss = (stopped.history_[f"class_{name}"].values for name in ("recall", "loss"))
+    score = recall.min(1) if name == "worst_class" else recall.mean(1)
+    best = max(range(len(score)), key=lambda i: (score[i], -loss[i].mean()))  # the first of equals
+    best = int(stopped.history_["step"][best])
+    assert stopped.best_step_ == best
+    assert (stopped.status_, stopped.n_steps_) == ("stopped early", best + 50)
+    # the network of that step: of a run that ends there
+    ended = classifier(early_stopping=name, learning_rate=0.1, num_steps=best).fit(X, y)
+    assert_same_bits(stopped, ended)
+    assert stopped.class_counts_.tolist() == [48, 24, 8]  # a fifth of each class is held out
+
+
+def test_without_early_stopping_the_last_network_is_kept():
+    X, y = gaussians()
+    found = classifier().fit(X, y)
+    assert (found.status_, found.n_steps_) == ("finished", 60)
+    assert found.class_counts_.tolist() == list(COUNTS)
+    recall = [(found.predict(X)[y == c] == c).mean() for c in range(3)]  # of the training samples
+    np.testing.assert_allclose(found.history_["class_recall"][-1], recall, rtol=1e-15)
+
+
+def test_what_stops_a_run_is_not_kept():
+    """A network that an alarm stopped, early stopping or not: the best evaluation's is."""
+    X, y = gaussians()
+    common = {"learning_rate": lambda step: 0.02 if step < 30 else 1000.0}
+    found = classifier(alarm_action="stop", **common).fit(X, y)
+    assert found.status_ == "stopped by an alarm"
+    assert found.best_step_ <= 30 < found.n_steps_
+    ended = classifier(num_steps=found.best_step_).fit(X, y)
+    assert_same_bits(found, ended)
+    back = classifier(alarm_action="roll_back", max_rollbacks=1, **common).fit(X, y)
+    assert [action for _, action in back.alarms_] == ["roll_back", "stop"]
+    assert_same_bits(back, ended)
+
+
+def test_evaluations_so_far_apart_that_there_is_one():
+    """They are no longer apart than training is."""
+    found = classifier(num_steps=10, evaluate_every=10**6).fit(*gaussians())
+    assert found.history_["step"].values.tolist() == [0, 10]
+
+
+# Probabilities
+
+
+LINEAR = {
+    "hidden_layer_sizes": (),
+    "optimizer": "gd",
+    "learning_rate": 2.0,
+    "batch_size": ALL,
+    "num_steps": 3000,
+    "evaluate_every": 500,
+}
+
+
+@pytest.fixture(scope="module")
+def population():
+    """Two Gaussians a distance of 2 apart, 9 to 1, as a sum of 200 points with weights: features,
+    labels, weights, and the shares of both."""
+    x = np.linspace(-6, 6, 200)
+    shares = np.array([0.9, 0.1])
+    densities = stats.norm.pdf(x[:, None], [-1.0, 1.0])
+    X, y = np.tile(x, 2)[:, None], np.repeat([0, 1], 200)
+    return X, y, (400 * densities * shares / densities.sum(0)).T.ravel(), shares
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"class_weight": "balanced"},
+        {"class_weight": [1.0, 30.0], "learning_rate": 0.5},
+        {"schedule": Chain(PrevalencePower(0.5), UnitMean())},
+        {"loss": "logit_adjustment"},
+        {"loss": "cdt"},
+        {"loss": "vs", "class_weight": "sqrt"},
+    ],
+    ids=["erm", "balanced", "given", "schedule", "la", "cdt", "vs"],
+)
+def test_prior_corrections_are_exact(population, parameters):
+    """A logistic posterior is in reach of a linear network, so all fits are calibrated in the end,
+    for the training shares and, corrected so, for equal ones."""
+    X, y, counted, shares = population
+    found = classifier(**(LINEAR | parameters)).fit(X, y, counted)
+    np.testing.assert_allclose(found.class_counts_, 400 * shares, rtol=1e-12)
+    x = np.array([[-2.0], [0.1], [0.7], [3.0]])
+    log_odds = 2 * x[:, 0]  # of two unit Gaussians at +-1
+    logits = found.logits(x)
+    for correction, prior in (("training", shares), ("uniform", [0.5, 0.5])):
+        p = special.expit(log_odds + np.log(prior[1] / prior[0]))
+        expected = np.stack([1 - p, p], 1)
+        # gradient descent has come this near
+        np.testing.assert_allclose(found.posterior(logits, correction), expected, atol=1e-6)
+        chosen = found.set_params(prior_correction=correction)
+        np.testing.assert_array_equal(chosen.predict_proba(x), found.posterior(logits, correction))
+        assert chosen.predict(x).tolist() == (p > 0.5).astype(int).tolist()
+
+
+def test_the_squared_loss_regresses_the_posterior(rng):
+    """On three states, each with posteriors of its own, under weights too."""
+    posterior = rng.dirichlet(np.ones(3), 3)
+    occupied = np.array([0.5, 0.3, 0.2])
+    X, y = np.repeat(np.eye(3), 3, 0), np.tile(np.arange(3), 3)
+    counted = 100 * (occupied[:, None] * posterior).ravel()
+    shares = occupied @ posterior
+    common = LINEAR | {"loss": "squared", "learning_rate": 0.5}
+    for weights in (None, "balanced"):
+        found = classifier(**common, class_weight=weights).fit(X, y, counted)
+        logits = found.logits(np.eye(3))
+        np.testing.assert_allclose(found.posterior(logits, "training"), posterior, atol=1e-6)
+        equal = posterior / shares
+        expected = equal / equal.sum(1, keepdims=True)
+        np.testing.assert_allclose(found.posterior(logits, "uniform"), expected, atol=1e-6)
+
+
+def test_without_correction_weights_show(population):
+    X, y, counted, _ = population
+    found = classifier(**LINEAR, class_weight="balanced").fit(X, y, counted)
+    # balanced weights: the posterior under equal shares
+    p = found.predict_proba(np.array([[0.7]]))[0, 1]
+    assert p == pytest.approx(special.expit(1.4), abs=1e-6)
+
+
+def test_temperature_is_the_best_on_held_out_samples():
+    X, y = gaussians(counts=(200, 100, 50), distance=1.0)
+    common = {"num_steps": 200, "learning_rate": 0.05, "prior_correction": "training"}
+    found = classifier(temperature_scaling=True, class_weight="balanced", **common).fit(X, y)
+    assert found.temperature_ > 1  # the network is too sure
+    logits = found.logits(X)
+    hot = found.posterior(logits, "training", found.temperature_)
+    np.testing.assert_array_equal(found.predict_proba(X), hot)
+    cold = np.log(found.posterior(logits, "training"))
+    np.testing.assert_allclose(hot, special.softmax(cold / found.temperature_, axis=1), rtol=1e-12)
+    fresh = gaussians(seed=1, counts=(200, 100, 50), distance=1.0)
+    each = [
+        -np.log(found.posterior(found.logits(fresh[0]), "training", T)[np.arange(350), fresh[1]])
+        for T in (1.0, found.temperature_)
+    ]
+    assert each[1].mean() < each[0].mean()
+
+
+def test_a_temperature_that_there_is_not(caplog):
+    """Where all held-out samples are right the best is 0; that is said, and it stays 1."""
+    with caplog.at_level(logging.INFO, logger="ssm"):
+        found = classifier(temperature_scaling=True).fit(*gaussians(distance=20.0))
+    assert found.temperature_ == 1
+    assert "no temperature is best on the held-out samples" in caplog.text
+
+
+# Images
+
+
+def test_images(rng):
+    """A convolutional network on the pixels of three digits."""
+    X, y = load_digits(n_class=3, return_X_y=True)
+    X, y = X[:400] / 16, y[:400]
+    network = classifier(
+        channels=(4,),
+        hidden_layer_sizes=(),
+        image_shape=(8, 8),
+        dtype="float32",
+        num_steps=100,
+    ).fit(X[:300], y[:300])
+    assert network.params_[0].kernel.shape == (3, 3, 1, 4)
+    assert {x.dtype.name for x in jax.tree.leaves(network.params_)} == {"float32"}
+    assert network.score(X[300:], y[300:]) > 0.9  # by chance a third
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("wrong", "allowed"),
+    [
+        (
+            {"loss": "hinge"},
+            "one of cross_entropy, squared, logit_adjustment, cdt, vs, ldam, focal",
+        ),
+        ({"focusing": -1.0}, "a finite number in [0, 100]"),
+        ({"largest_margin": np.nan}, "a finite number in [0, 1e+06]"),
+        ({"logit_scale": "large"}, "a finite number in (0, 1e+06]"),
+        ({"label_smoothing": 1}, "a finite number in [0, 1)"),
+        ({"loss": "squared", "focusing": 1.0}, "left out for the squared loss"),
+        ({"class_weight": "heavy"}, "None, balanced, sqrt, effective, or positive finite weights"),
+        ({"class_weight": [1.0, 2.0]}, "None, balanced, sqrt, effective, or positive finite"),
+        ({"class_weight": {0: -1.0}}, "None, balanced, sqrt, effective, or positive finite"),
+        ({"class_weight": {3: 1.0}}, "weights of labels in training, [0, 1, 2]"),
+        ({"schedule": "late"}, "a transformation of ssm.schedules, or None"),
+        ({"reduction": "sum"}, "one of mean, weighted_mean"),
+        ({"hidden_layer_sizes": 8}, "positive integers"),
+        ({"hidden_layer_sizes": (0,)}, "an integer in [1, 100000]"),
+        ({"channels": (4,), "image_shape": None}, "(height, width) of images of 8 pixels, where"),
+        ({"channels": (4,), "image_shape": (3, 3)}, "(height, width) of images of 8 pixels, where"),
+        ({"channels": (4,), "image_shape": (2.5, 2)}, "an integer in [1, 8]"),
+        ({"optimizer": "lbfgs"}, "one of gd, momentum, nesterov, adam"),
+        ({"learning_rate": 0}, "a finite number in (0, inf)"),
+        ({"momentum": 1}, "a finite number in [0, 1)"),
+        ({"weight_decay": -1}, "a finite number in [0, inf)"),
+        ({"batch_size": 0}, "an integer in [1, 1000000000]"),
+        ({"num_steps": 2.5}, "an integer in [1, 1000000000]"),
+        ({"evaluate_every": 0}, "an integer in [1, 1000000]"),
+        ({"early_stopping": None}, "False, True, balanced_accuracy or worst_class"),
+        ({"early_stopping": "loss"}, "False, True, balanced_accuracy or worst_class"),
+        ({"validation_fraction": 1}, "a finite number in (0, 1)"),
+        ({"patience": 0}, "an integer in [1, 1000000000]"),
+        ({"alarm_thresholds": 0.1}, "ssm.practice.alarms.Thresholds, or None"),
+        ({"alarm_action": "shout"}, "one of warn, stop, roll_back"),
+        ({"max_rollbacks": -1}, "an integer in [0, 1000000]"),
+        ({"prior_correction": "test"}, "one of none, training, uniform"),
+        ({"temperature_scaling": 2.0}, "True or False"),
+        ({"checkpoint_dir": 3}, "a path, or None"),
+        ({"dtype": "float16"}, "one of float64, float32"),
+    ],
+    ids=lambda value: next(reversed(value)) if isinstance(value, dict) else "",
+)
+def test_parameters_that_cannot_be(wrong, allowed):
+    """One line with the field, its value and what is allowed."""
+    name, value = next(reversed(wrong.items()))
+    with pytest.raises(ssm.InputError) as refused:
+        classifier(**wrong).fit(*gaussians())
+    message = str(refused.value)
+    assert "\n" not in message
+    shown = value[0] if "an integer" in allowed and isinstance(value, tuple) else value
+    assert message.startswith(f"{name}={shown!r}: must be {allowed}")
+
+
+def test_data_that_cannot_be():
+    X, y = gaussians()
+    for wrong in (np.nan, np.inf):
+        bad = X.copy()
+        bad[5, 2] = wrong
+        with pytest.raises(ValueError, match=r"NaN|infinity"):
+            classifier().fit(bad, y)
+    with pytest.raises(
+        ssm.InputError, match=r"^y='1 class': must be labels of at least two classes"
+    ):
+        classifier().fit(X, np.zeros(100))
+    X, one = X[:91], np.where(y[:91] == 2, 7, y[:91])
+    with pytest.raises(ssm.InputError, match=r"^y='one sample of class 7': must be at least two"):
+        classifier(early_stopping=True).fit(X, one)
+    assert classifier(num_steps=10).fit(X, one).classes_.tolist() == [0, 1, 7]
+    with pytest.raises(ValueError, match=r"[Nn]egative"):
+        classifier().fit(X, one, np.where(one == 7, -1.0, 1.0))
+
+
+def test_labels_that_training_had_none_of():
+    X, y = gaussians()
+    found = classifier(num_steps=10).fit(X, np.array(["a", "b", "c"])[y])
+    with pytest.raises(
+        ssm.InputError, match=r"^y=\['d'\]: must be labels seen in training, \['a',"
+    ):
+        found.score(X, np.array(["a", "b", "d"])[y])
+    assert found.score(X[:1], found.predict(X[:1])) == 1
+
+
+def test_an_unknown_correction_is_refused_late_too():
+    found = classifier(num_steps=10).fit(*gaussians())
+    with pytest.raises(ssm.InputError, match=r"^prior_correction='test': must be one of none"):
+        found.set_params(prior_correction="test").predict_proba(gaussians()[0])

@@ -1,0 +1,173 @@
+"""What is watched while a network trains: each number against NumPy."""
+
+import numpy as np
+import pytest
+from scipy import special
+
+import ssm
+from ssm import losses
+from ssm.practice import monitors, networks, tasks
+from ssm.practice.networks import Architecture
+from ssm.practice.tasks import Samples
+
+COUNTS = np.array([32, 16, 8])  # divisors of the samples watched: each counts as often
+WEIGHTS = np.array([0.5, 1.0, 3.0])
+LOSS = losses.adjustment(COUNTS)
+DENSE = Architecture((8,))
+
+
+def samples(rng, counts):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    X = rng.normal(size=(len(labels), 5))
+    X[:, :3] += 2 * np.eye(3)[labels]
+    return Samples(X, labels, np.ones(len(labels)))
+
+
+def observed(task, params, loss=LOSS, step=7):
+    watched = task.watched
+    found = monitors.observe(
+        params, task.X, task.labels, watched.X, watched.labels, watched.members, loss, None
+    )
+    return monitors.row(found, watched, task.class_counts, task.class_weights, loss, step)
+
+
+@pytest.fixture
+def network(rng):
+    """A network with biases, and its logits and class gradients in NumPy."""
+    params = networks.init_params(DENSE, 5, 3, rng, "float64")
+    return tuple(layer._replace(bias=rng.normal(size=layer.bias.shape)) for layer in params)
+
+
+def forward(params, X):
+    (A, a), (B, b) = params
+    hidden = np.maximum(X @ A[:5] + a, 0)
+    return hidden, hidden @ B + b
+
+
+def gradient(params, X, labels):
+    """Of the mean cross-entropy, in all parameters, flat: backpropagation by hand."""
+    hidden, logits = forward(params, X)
+    slope = (special.softmax(logits, axis=1) - np.eye(3)[labels]) / len(X)
+    inner = (slope @ params[1].kernel.T) * (hidden > 0)
+    parts = (X.T @ inner, inner.sum(0), hidden.T @ slope, slope.sum(0))
+    return np.concatenate([part.ravel() for part in parts])
+
+
+def test_each_number(rng, network):
+    train, held = samples(rng, COUNTS), samples(rng, [9, 5, 3])
+    task = tasks.make_task(train, held, WEIGHTS, DENSE, "float64", seed=0)
+    row = observed(task, network)
+    _, logits = forward(network, held.X)
+    of_class = held.labels == np.arange(3)[:, None]
+    each = -special.log_softmax(logits, axis=1)[np.arange(17), held.labels]
+    class_loss = [each[mine].mean() for mine in of_class]
+    right = logits.argmax(1) == held.labels
+    G = np.array([gradient(network, *(x[train.labels == c] for x in train[:2])) for c in range(3)])
+    norms = np.linalg.norm(G, axis=1)
+    pull = WEIGHTS * COUNTS / 56
+    expected = {
+        "step": 7,
+        "loss": pull @ class_loss,
+        "class_loss": class_loss,
+        "class_recall": [right[mine].mean() for mine in of_class],
+        "gradient_norm": np.linalg.norm(pull @ G),
+        "class_gradient_norm": norms,
+        "gradient_share": pull * norms / (pull * norms).sum(),
+        "cosine": G @ G.T / np.outer(norms, norms),
+        "class_weight": WEIGHTS,
+        "weight_norm": np.sqrt(sum((x**2).sum() for layer in network for x in layer)),
+    }
+    for name, value in expected.items():
+        # sums of 56 numbers near 1, and their square roots
+        np.testing.assert_allclose(row[name], value, rtol=1e-12, atol=1e-13, err_msg=name)
+    assert sum(row["gradient_share"]) == pytest.approx(1, abs=1e-15)
+    assert row.keys() == expected.keys() | {"block_strength", "calibration_error"}
+
+
+def test_block_strengths_are_those_of_the_logits(rng, network):
+    """As `ssm.track` has them, of the logits less what biases give all classes alike."""
+    train = samples(rng, COUNTS)
+    task = tasks.make_task(train, None, WEIGHTS, DENSE, "float64", seed=0)
+    _, logits = forward(network, train.X)
+    common = np.mean([logits[train.labels == c].mean(0) for c in range(3)], axis=0)
+    tracked = ssm.track((logits - common)[None], train.labels)
+    expected = tracked["block_strength"][0] / tracked["block_target"]
+    assert np.isfinite(expected).sum() == 2  # one minority class has no contrast of its own
+    found = observed(task, network)["block_strength"]
+    np.testing.assert_allclose(found, expected, atol=1e-13)  # sums of 56 numbers near 1
+
+
+def test_calibration_by_hand(rng, network):
+    """Few samples, so each bin of equal mass holds one."""
+    held = samples(rng, [5, 4, 3])
+    task = tasks.make_task(samples(rng, COUNTS), held, WEIGHTS, DENSE, "float64", seed=0)
+    p = special.softmax(forward(network, held.X)[1], axis=1)
+    gaps = p.max(1) - (p.argmax(1) == held.labels)
+    found = observed(task, network)["calibration_error"]
+    assert found == pytest.approx(np.abs(gaps).mean(), abs=1e-14)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "ldam"])
+def test_a_weight_counts_as_so_many_samples(rng, network, loss):
+    train, held = samples(rng, COUNTS), samples(rng, [9, 5, 3])
+    numbers = ssm.choices.MARGIN_LOSSES.get(loss, {})
+    how_often = rng.integers(1, 4, 17)
+    weighted = held._replace(sample_weights=how_often.astype(float))
+    repeated = Samples(*(np.repeat(x, how_often, axis=0) for x in held))
+    rows = [
+        observed(
+            tasks.make_task(train, shown, WEIGHTS, DENSE, "float64", seed=0),
+            network,
+            losses.adjustment(COUNTS, **numbers),
+        )
+        for shown in (weighted, repeated)
+    ]
+    for name, value in rows[0].items():
+        np.testing.assert_allclose(value, rows[1][name], rtol=1e-13, err_msg=name)
+
+
+def test_without_held_out_samples_those_of_training_are_watched(rng):
+    train = samples(rng, COUNTS)
+    watched = tasks.make_task(train, None, WEIGHTS, DENSE, "float64", seed=0).watched
+    assert (watched.X[:56, :5] == train.X).all()
+    assert watched.sample_weights.sum() == 56
+    for c, mine in enumerate(watched.members):
+        assert (train.labels[mine] == c).all()
+        assert (np.bincount(mine, minlength=56)[train.labels == c] == 32 / COUNTS[c]).all()
+
+
+def test_what_is_not_finite_is_said_and_stops_nothing(rng, network):
+    """No warning either."""
+    task = tasks.make_task(samples(rng, COUNTS), None, WEIGHTS, DENSE, "float64", seed=0)
+    huge = tuple(layer._replace(kernel=layer.kernel * 1e200) for layer in network)
+    row = observed(task, huge)
+    assert not np.isfinite(row["loss"]) or not np.isfinite(row["gradient_norm"])
+    assert np.isnan(row["calibration_error"])
+
+
+def test_a_network_without_a_gradient(rng):
+    """Class 0 is learned for good: nothing is divided by its length, 0."""
+    task = tasks.make_task(samples(rng, COUNTS), None, WEIGHTS, DENSE, "float64", seed=0)
+    params = networks.init_params(DENSE, 5, 3, rng, "float64")
+    dead = params[0]._replace(bias=np.full(8, -1e3))
+    last = params[1]._replace(bias=np.array([800.0, 0.0, 0.0]))  # sure of class 0, rightly or not
+    row = observed(task, (dead, last))
+    assert row["class_gradient_norm"][0] == 0
+    assert row["class_recall"] == [1, 0, 0]
+    np.testing.assert_array_equal(row["cosine"][0], 0)
+    assert sum(row["gradient_share"]) == pytest.approx(1, abs=1e-15)
+
+
+def test_the_history_has_all_evaluations(rng, network):
+    task = tasks.make_task(samples(rng, COUNTS), None, WEIGHTS, DENSE, "float64", seed=0)
+    rows = [observed(task, network, step=step) for step in (0, 5)]
+    found = monitors.history(rows, ["a", "b", "c"])
+    assert found["step"].values.tolist() == [0, 5]
+    assert found["class_recall"].dims == ("evaluation", "class")
+    assert found["cosine"].dims == ("evaluation", "class", "class_other")
+    assert found["block_strength"].dims == ("evaluation", "block")
+    np.testing.assert_array_equal(
+        found["class_loss"].sel({"class": "b"})[1], rows[1]["class_loss"][1]
+    )
+    assert monitors.worst_class(rows[0]) == min(rows[0]["class_recall"])
+    assert monitors.balanced_accuracy(rows[0]) == pytest.approx(np.mean(rows[0]["class_recall"]))

@@ -1,0 +1,126 @@
+"""Networks against NumPy and SciPy, and what padding does to them: nothing."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import signal
+
+from ssm.practice import networks
+from ssm.practice.networks import Architecture, Layer
+
+DENSE = Architecture((8,))
+logits = jax.jit(networks.logits, static_argnames="image_shape")
+
+
+def perceptron(params, X):
+    """Logits of a multilayer perceptron in NumPy."""
+    for kernel, bias in params[:-1]:
+        X = np.maximum(X @ kernel[: X.shape[1]] + bias, 0)
+    kernel, bias = params[-1]
+    return X @ kernel + bias
+
+
+def convolved(images, kernel, bias):
+    """ReLU of a 3 x 3 convolution of stride 2, zeros around, as TensorFlow's SAME places them:
+    images (m, h, w, in) to (m, ceil(h/2), ceil(w/2), out)."""
+    pads = []
+    for side in images.shape[1:3]:
+        total = max((math.ceil(side / 2) - 1) * 2 + 3 - side, 0)
+        pads.append((total // 2, total - total // 2))
+    padded = np.pad(images, ((0, 0), *pads, (0, 0)))
+    out = np.stack(
+        [
+            [
+                sum(
+                    signal.correlate2d(image[..., i], kernel[..., i, o], mode="valid")
+                    for i in range(image.shape[-1])
+                )
+                for o in range(kernel.shape[-1])
+            ]
+            for image in padded
+        ]
+    )
+    return np.maximum(out.transpose(0, 2, 3, 1)[:, ::2, ::2] + bias, 0)
+
+
+def with_biases(params, rng):
+    return tuple(layer._replace(bias=rng.normal(size=layer.bias.shape)) for layer in params)
+
+
+# What a start is
+
+
+def test_a_start_has_he_variances_and_no_biases(rng):
+    params = networks.init_params(Architecture((400, 300)), 200, 100, rng, "float64")
+    for (kernel, bias), inputs, gain in zip(params, (200, 400, 300), (2, 2, 1), strict=True):
+        assert not bias.any()
+        assert kernel.shape == (inputs, len(bias))
+        # of n = 30000 entries or more, whose mean square has a relative deviation of sqrt(2 / n)
+        assert (kernel**2).mean() == pytest.approx(gain / inputs, rel=5 * math.sqrt(2 / 30000))
+        assert abs(kernel.mean()) < 5 * math.sqrt(gain / inputs / 30000)
+
+
+def test_convolutions_start_by_their_inputs(rng):
+    params = networks.init_params(Architecture((), (32, 64), (7, 5)), 35, 50, rng, "float32")
+    shapes = [layer.kernel.shape for layer in params]
+    assert shapes == [(3, 3, 1, 32), (3, 3, 32, 64), (2 * 2 * 64, 50)]
+    assert {layer.kernel.dtype.name for layer in params} == {"float32"}
+    middle = params[1].kernel  # 18432 entries
+    assert (middle**2).mean() == pytest.approx(2 / (9 * 32), rel=5 * math.sqrt(2 / middle.size))
+
+
+def test_padded_features_start_at_zero_and_change_nothing():
+    """Data of 5 and of 8 features of which 3 are 0: the same logits to the bit."""
+    start = networks.init_params(DENSE, 5, 3, np.random.default_rng(1), "float64")
+    assert start[0].kernel.shape == (8, 8)
+    assert not start[0].kernel[5:].any()
+    X = np.random.default_rng(2).normal(size=(6, 5))
+    padded = networks.padded_features(X, 512, DENSE, "float64")
+    assert padded.shape == (512, 8)
+    found = np.asarray(logits(start, padded, None))
+    np.testing.assert_allclose(found[:6], perceptron(start, X), atol=1e-14)  # sums of 8 numbers
+    assert not found[6:].any()  # without biases
+
+
+@pytest.mark.parametrize(("features", "width"), [(1, 8), (8, 8), (9, 16), (64, 64)])
+def test_widths_go_up_in_eights(features, width):
+    assert networks.padded_width(features, DENSE) == width
+    image = Architecture((), (4,), (features, 1))
+    assert networks.padded_width(features, image) == features
+
+
+# What a network computes
+
+
+@pytest.mark.parametrize("hidden", [(), (8,), (8, 4)])
+def test_perceptrons(rng, hidden):
+    params = networks.init_params(Architecture(hidden), 8, 3, rng, "float64")
+    params = with_biases(params, rng)
+    X = rng.normal(size=(6, 8))
+    found = networks.logits(params, jnp.asarray(X), None)
+    np.testing.assert_allclose(found, perceptron(params, X), atol=1e-13)  # rounding of short sums
+    last = np.asarray(networks.last_features(params, jnp.asarray(X), None))
+    np.testing.assert_allclose(last @ params[-1].kernel + params[-1].bias, found, atol=1e-13)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (7, 5)])
+def test_convolutions(rng, shape):
+    """Even sides are padded on one side, odd ones on both."""
+    architecture = Architecture((6,), (3, 4), shape)
+    params = networks.init_params(architecture, math.prod(shape), 3, rng, "float64")
+    params = with_biases(params, rng)
+    X = rng.normal(size=(2, math.prod(shape)))
+    images = X.reshape(2, *shape, 1)
+    for kernel, bias in params[:2]:
+        images = convolved(images, kernel, bias)
+    expected = perceptron(params[2:], images.reshape(2, -1))
+    # rounding of sums of 36 numbers
+    np.testing.assert_allclose(logits(params, X, shape), expected, atol=1e-12)
+
+
+def test_the_norm_is_of_all_parameters():
+    layers = (Layer(np.full((2, 3), 2.0), np.ones(3)), Layer(np.zeros((3, 1)), np.full(1, 3.0)))
+    assert float(networks.norm(layers)) == math.sqrt(6 * 4 + 3 + 9)

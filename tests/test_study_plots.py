@@ -1,0 +1,180 @@
+"""Figures of a study show the numbers of its record, each where it belongs."""
+
+import numpy as np
+import pytest
+from matplotlib.colors import same_color
+from scipy import stats
+from study_record import COUNTS, STRATEGIES, make_record
+
+from ssm.palette import COLORS
+from ssm.practice import study_curves, study_plots, study_tables
+
+KINDS = {"scores", "recalls", "differences", "reliability", "ablations", "sensitivity", "shift"}
+KINDS |= {"training", "gradients", "weights"}
+
+
+@pytest.fixture(scope="module")
+def record():
+    return make_record()
+
+
+@pytest.fixture(scope="module")
+def findings(record):
+    return study_tables.find(record)
+
+
+def points(axes, marker):
+    """(x, y) of all markers of a kind."""
+    drawn = [line.get_xydata() for line in axes.lines if line.get_marker() == marker]
+    return np.concatenate(drawn)
+
+
+def ends(axes, row):
+    """Ends of the intervals that lie in a row, the widest first."""
+    found = [
+        line.get_xdata()
+        for line in axes.lines
+        if len(line.get_xdata()) == 2 and np.array_equal(line.get_ydata(), [row, row])
+    ]
+    return sorted((tuple(x) for x in found), key=lambda x: x[0] - x[1])
+
+
+def t_interval(values, level, folds):
+    """Nadeau and Bengio's interval, written out again."""
+    j = values.size
+    error = np.sqrt((1 / j + 1 / (folds - 1)) * values.var(ddof=1))
+    return stats.t.interval(level, j - 1, values.mean(), error)
+
+
+def test_every_figure_is_drawn_where_there_is_something_to_show(record, findings):
+    assert set(study_plots.KINDS) == KINDS
+    assert set(study_plots.figures(record, findings)) == KINDS
+
+
+def test_figures_of_nothing_are_left_out():
+    bare = make_record(extras=False, counts=[20, 20, 20])
+    bare["history_class_weight"][:] = 1.0
+    found = study_plots.figures(bare, study_tables.find(bare))
+    assert set(found) == KINDS - {"ablations", "sensitivity", "gradients", "weights"}
+
+
+def test_scores_are_means_and_intervals_beside_every_fold(record, findings):
+    for axes, metric in zip(
+        study_plots.plot_scores(record, findings).axes, study_tables.DECISIONS, strict=True
+    ):
+        scores = record[metric].sel(correction="none")
+        for row, name in enumerate(STRATEGIES):
+            folds = scores.sel(variant=name).values.ravel()
+            means = [x for x, y in points(axes, "o") if y == row]
+            np.testing.assert_allclose(means, [folds.mean()], rtol=1e-12)
+            np.testing.assert_allclose(ends(axes, row)[0], t_interval(folds, 0.95, 3), rtol=1e-9)
+            shown = [x for x, y in points(axes, ".") if abs(y - row) < 0.4]
+            np.testing.assert_array_equal(np.sort(shown), np.sort(folds))
+
+
+def test_forest_is_filled_where_significant_and_has_both_intervals(record, findings):
+    drawing = study_plots.plot_differences(record, findings)
+    for axes, metric in zip(drawing.axes, study_tables.FAMILY, strict=True):
+        scores = record[metric].sel(correction="none")
+        for row, name in enumerate(STRATEGIES[1:]):
+            (drawn,) = [
+                line
+                for line in axes.lines
+                if line.get_marker() == "o" and line.get_ydata() == [row]
+            ]
+            paired = (scores.sel(variant=name) - scores.sel(variant="erm")).values
+            np.testing.assert_allclose(drawn.get_xdata(), [paired.mean()], atol=1e-15)
+            significant = (name, metric) in [
+                ("inverse", "worst_class_recall"),
+                ("inverse", "calibration_error"),
+            ]
+            assert significant is not same_color(drawn.get_markerfacecolor(), "white")
+            if paired.any():
+                family = len(study_tables.FAMILY) * (len(STRATEGIES) - 1)
+                together, alone = ends(axes, row)
+                np.testing.assert_allclose(alone, t_interval(paired, 0.95, 3), rtol=1e-6)
+                level = 1 - 0.05 / family
+                np.testing.assert_allclose(together, t_interval(paired, level, 3), rtol=1e-6)
+
+
+def test_endless_intervals_and_failed_runs_are_drawn(tmp_path):
+    """Two folds that differ alike have no interval; numbers that were not finite are left out."""
+    record = make_record(seeds=1, folds=2)
+    record["worst_class_recall"][1] = record["worst_class_recall"][0] + 0.1
+    for name in ("logits", "corrected_logits", "history_class_recall", "history_gradient_share"):
+        record[name][0] = np.nan
+    findings = study_tables.find(record)
+    assert np.isinf(findings.compared("inverse", "worst_class_recall").high)
+    drawn = study_plots.figures(record, findings)
+    assert set(drawn) == KINDS
+    assert [axes.get_title().split(":")[0] for axes in drawn["reliability"].axes] == STRATEGIES[1:]
+    drawn["differences"].savefig(tmp_path / "differences.png", dpi=20)
+    drawn["training"].savefig(tmp_path / "training.png", dpi=20)
+
+
+def test_recalls_are_coloured_by_group(record, findings):
+    (axes,) = study_plots.plot_recalls(record, findings).axes
+    recalls = record["recall"].sel(correction="none").mean(("seed", "fold"))
+    groups = ["majority", "majority", "minority"]  # 18 is the geometric mean of 40 and 8
+    assert list(findings.groups) == groups and COUNTS == [40, 20, 8]
+    for row, name in enumerate(STRATEGIES):
+        for group, side in (("majority", -0.15), ("minority", 0.15)):
+            mine = recalls.sel(variant=name).values[np.array(groups) == group]
+            (drawn,) = [
+                line
+                for line in axes.lines
+                if line.get_marker() == "o" and line.get_ydata()[0] == row + side
+            ]
+            np.testing.assert_allclose(np.sort(drawn.get_xdata()), np.sort(mine), rtol=1e-12)
+            assert same_color(drawn.get_color(), COLORS[group])
+
+
+def test_training_is_the_mean_over_folds_of_runs_that_stay_as_they_stopped(record, findings):
+    before = record["history_class_recall"].copy(deep=True)
+    axes = study_curves.plot_training(record, findings).axes[1]
+    assert axes.get_title() == "inverse"
+    values = record["history_class_recall"].sel(variant="inverse").values.reshape(6, 4, 3).copy()
+    assert np.isnan(values[0, 2:]).all()
+    values[0, 2:] = values[0, 1]
+    majority, minority = [line for line in axes.lines if line.get_linestyle() == "-"]
+    for line, mine in ((majority, values[:, :, :2].mean(2)), (minority, values[:, :, 2])):
+        np.testing.assert_allclose(line.get_ydata(), mine.mean(0), rtol=1e-12)
+        np.testing.assert_array_equal(line.get_xdata(), [0, 50, 100, 150])
+    assert sum(line.get_linestyle() == "--" for line in axes.lines) == 2  # the baseline's
+    assert record["history_class_recall"].identical(before)
+
+
+def test_only_changing_weights_are_drawn(record, findings):
+    (axes,) = study_curves.plot_weights(record, findings).axes
+    assert axes.get_title() == "drw"
+    np.testing.assert_array_equal(axes.lines[2].get_ydata(), [1, 1, 5, 5])
+
+
+def test_reliability_is_of_the_first_repetition_with_wilson_intervals(record, findings):
+    axes = study_curves.plot_reliability(record, findings).axes[0]
+    rows = np.exp(record["logits"].sel(variant="erm", seed=0).values)
+    rows /= rows.sum(1, keepdims=True)
+    right = rows.argmax(1) == record["label"].values
+    shown, counts = points(axes, "s"), findings.calibrated[0].reliability.count
+    assert counts.sum() == len(right) == sum(COUNTS)
+    np.testing.assert_allclose((shown[:, 1] * counts).sum(), right.sum(), rtol=1e-12)
+    np.testing.assert_allclose((shown[:, 0] * counts).sum(), rows.max(1).sum(), rtol=1e-12)
+    error = (np.abs(shown[:, 0] - shown[:, 1]) * counts).sum() / counts.sum()
+    assert f"{error:.3f} [" in axes.get_title().split("\n")[1]
+    z = stats.norm.ppf(0.975)
+    segments = axes.collections[0].get_segments()
+    for (_, share), count, segment in zip(shown, counts, segments, strict=True):
+        middle, half = (
+            share + z**2 / (2 * count),
+            z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)),
+        )
+        expected = (np.array([middle - half, middle + half])) / (1 + z**2 / count)
+        np.testing.assert_allclose(segment[:, 1], expected, atol=1e-12)
+
+
+def test_probabilities_are_corrected_and_tempered_fold_by_fold(record):
+    found = study_tables.probabilities(record, "drw", "temperature")
+    logits = record["corrected_logits"].sel(variant="drw", seed=0).values
+    for i, fold in enumerate(record["fold_of"].sel(seed=0).values):
+        scaled = np.exp(logits[i] / float(record["temperature"].sel(variant="drw", seed=0)[fold]))
+        np.testing.assert_allclose(found[i], scaled / scaled.sum(), rtol=1e-12)
