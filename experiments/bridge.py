@@ -75,7 +75,7 @@ Report = Callable[[float], None]
 def run(out: Path, quick: bool, report: Report) -> list[Claim]:
     """Draw `bridge.png`, and hold measured balance against what the coupling predicts."""
     images, labels = data.load_digits()
-    noises, seeds = (NOISES[::2], 1) if quick else (NOISES, SEEDS)
+    noises, seeds = (NOISES[:2], 1) if quick else (NOISES, SEEDS)
     cases = list(itertools.product(STARTS, noises))
     found: dict[str, dict[float, Outcome]] = {name: {} for name in STARTS}
     for i, (name, noise) in enumerate(cases):

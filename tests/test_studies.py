@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from sklearn import metrics
 
 import ssm
+from ssm import cli, plotting
 from ssm.practice import cells, strategies, studies, study_plans
 from ssm.practice.options import Study
 
@@ -46,14 +48,13 @@ def whole(study, tmp_path_factory):
 
 def contents(out):
     """What a study's record says, file by file, without when it was made."""
-    tables = {path.name: path.read_bytes() for path in sorted(out.glob("*.csv"))}
+    tables = [(out / f"{name}.csv").read_bytes() for name in ("alarms", "class_scores", "scores")]
     record = ssm.load(out / "record.zarr")
-    return tables, record.drop_attrs() if hasattr(record, "drop_attrs") else record
+    return tables, record.drop_attrs()
 
 
 def same(a, b):
     (tables, record), (other_tables, other) = contents(a), contents(b)
-    assert list(tables) == ["alarms.csv", "class_scores.csv", "scores.csv"]
     assert tables == other_tables
     assert record.identical(other)
     for name in record.data_vars:  # to the bit, NaN included
@@ -208,37 +209,72 @@ def test_numbers_that_cannot_be(field):
         Study("wine", **{field: 0})
 
 
+RUN = """
+import sys
+from pathlib import Path
+from ssm.practice import studies
+from ssm.practice.options import Study
+study = Study(sys.argv[1], "erm,inverse,adaptive", 2, 2, label="kind", num_steps=40,
+              hidden_layer_sizes=(8,), ablations=False, sensitivity=False)
+studies.run_study(study, Path(sys.argv[2]))
+"""
+
+
 @pytest.mark.slow
-def test_a_killed_study_goes_on_to_the_same_record(study, whole, csv, tmp_path):
-    """kill -9 whenever, and the same command again."""
+def test_a_killed_study_goes_on_to_the_same_record(whole, study, csv, tmp_path):
+    """kill -9, and the same call again."""
     out = tmp_path / "study"
-    flags = "--strategies erm,inverse,adaptive --folds 2 --seeds 2 --label kind --num-steps 40"
-    flags += " --hidden-layer-sizes 8 --no-ablations --no-sensitivity"
-    command = [
-        sys.executable,
-        "-c",
-        "from ssm.cli import main; main()",
-        "study",
-        str(csv),
-        *flags.split(),
-        "--out",
-        str(out),
-    ]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(command, **streams)
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(csv), str(out)])
     while process.poll() is None and len(list(out.glob("cells/*.npz"))) < 5:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.wait()
     kept = {path: path.stat().st_mtime_ns for path in out.glob("cells/*.npz")}
     assert 5 <= len(kept) < 12 and not (out / "record.zarr").exists()
-    process = subprocess.Popen(command, **streams)
-    output, errors = process.communicate()
-    assert process.returncode == 0, errors.decode()
+    studies.run_study(study, out)
     # nothing finished is done again
     assert all(path.stat().st_mtime_ns == modified for path, modified in kept.items())
-    assert b"report" in output and (out / "report.html").is_file()
-    tables = {path.name: path.read_bytes() for path in whole[1].glob("*.csv")}
-    for name in tables:
-        assert (out / name).read_bytes() == tables[name]
-    assert ssm.load(out / "record.zarr").drop_attrs().identical(whole[0].drop_attrs())
+    same(out, whole[1])
+
+
+@pytest.mark.slow
+def test_the_command_writes_a_report(whole, csv, tmp_path, monkeypatch, capsys):
+    """On a study that is done already, so that nothing is trained."""
+    out = tmp_path / "study"
+    shutil.copytree(whole[1], out)
+    flags = "--strategies erm,inverse,adaptive --folds 2 --seeds 2 --label kind --num-steps 40"
+    flags += " --hidden-layer-sizes 8 --no-ablations --no-sensitivity"
+    command = ["ssm", "study", str(csv), *flags.split(), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", command)
+    monkeypatch.setitem(plotting._STYLE, "savefig.dpi", 30)
+    cli.main()
+    printed = capsys.readouterr().out
+    assert "adaptive" in printed and f"report: {out / 'report.html'}" in printed
+    page = (out / "report.html").read_text()
+    assert "kinds.csv" in page and "&lt;b&gt;rare&lt;/b&gt;" in page and "<b>rare</b>" not in page
+    same(out, whole[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            "missing.csv",
+            "data='missing.csv': must be one of digits, breast_cancer, wine, or a file",
+        ),
+        ("wine --folds 50", "folds=50: must be at most the number of samples of every class"),
+        ("wine --folds 1", "folds=1: must be an integer in [2, 1000]"),
+        ("wine --strategies erm,best", "strategies='best': must be one of erm, inverse"),
+        ("wine --imbalance-ratio 1e9", "imbalance_ratio=1000000000.0: must be at most"),
+        ("wine --label kind", "label='kind': must be"),
+    ],
+)
+def test_what_cannot_be_studied_is_said_in_one_line(arguments, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ssm", "study", *arguments.split()])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"ssm: {said}") and printed.err.count("\n") == 1
+    assert not printed.out and not list(tmp_path.iterdir())
