@@ -419,6 +419,9 @@ def test_images(rng):
     assert network.params_[0].kernel.shape == (3, 3, 1, 4)
     assert {x.dtype.name for x in jax.tree.leaves(network.params_)} == {"float32"}
     assert network.score(X[300:], y[300:]) > 0.9  # by chance a third
+    kernel, bias = network.params_[-1]
+    last = network.features(X) @ kernel + bias
+    np.testing.assert_allclose(last, network.logits(X), rtol=1e-4, atol=1e-4)  # float32
 
 
 # Refusals

@@ -174,12 +174,12 @@ def test_other_studies_and_other_data_are_refused(study, whole, csv, tmp_path):
         dataclasses.replace(study, folds=3),
         dataclasses.replace(study, learning_rate=0.1),
     ):
-        with pytest.raises(ssm.InputError, match=r"^out=.*same options and data$"):
+        with pytest.raises(ssm.InputError, match=r"^out=.*options, data and versions$"):
             studies.run_study(other, out)
     original = csv.read_text()
     try:
         csv.write_text(original.replace("often", "usually"))
-        with pytest.raises(ssm.InputError, match="same options and data"):
+        with pytest.raises(ssm.InputError, match="options, data and versions"):
             studies.run_study(study, out)
     finally:
         csv.write_text(original)

@@ -308,6 +308,20 @@ def test_a_roll_back_restores_all_to_the_bit(task):
     assert (back.rate_scale, back.since, back.status) == (0.5, 12, "running")
 
 
+def test_what_raises_an_alarm_is_no_point_to_come_back_to(task, monkeypatch):
+    """Even if it has the best score so far."""
+    alarm = alarms.Alarm(20, "gradient_jump", None, 2.0, 1.0, "planted")
+    raised = lambda rows, *others: [alarm] if rows[-1]["step"] == 20 else []  # noqa: E731
+    monkeypatch.setattr(alarms, "raised", raised)
+    for action, best in (("warn", 20), ("roll_back", 10)):
+        rising = options(**(MINI | {"num_steps": 20, "evaluate_every": 10, "action": action}))
+        monkeypatch.setattr(monitors, rising.score, lambda row: float(row["step"]))
+        end = trained(task, rising)[-1]
+        assert end.rows[end.best_row]["step"] == best
+        same = jax.tree.map(np.array_equal, end.state, end.best)
+        assert all(jax.tree.leaves(same))
+
+
 def test_after_a_roll_back_nothing_is_left_of_what_failed(task):
     """The next interval is the best evaluation's, at half the rate and these steps' batches."""
     chosen = disturbed("roll_back")

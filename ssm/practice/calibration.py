@@ -122,7 +122,9 @@ def reliability(
     )
 
 
-def top_label_error(probabilities: Any, labels: Any, num_bins: Any = 15) -> float:
+def top_label_error(
+    probabilities: Any, labels: Any, num_bins: Any = 15, sample_weight: Any = None
+) -> float:
     """sum_b (m_b / m) |mean confidence - accuracy| over bins of the top label's probability.
 
     What is measured exceeds the error of the population, since noise in a bin counts as error too:
@@ -132,16 +134,19 @@ def top_label_error(probabilities: Any, labels: Any, num_bins: Any = 15) -> floa
         probabilities: shape (m, k).
         labels: shape (m,), integers below k.
         num_bins: at most so many bins, of equal mass.
+        sample_weight: how often each sample counts, shape (m,); once where it is left out.
 
     Raises:
         ssm.InputError: anything else.
 
     Source: Naeini et al. 2015; bins of equal mass Nguyen and O'Connor 2015.
     """
-    return reliability(*top_label(probabilities, labels), num_bins).error
+    return reliability(*top_label(probabilities, labels), num_bins, sample_weight).error
 
 
-def class_errors(probabilities: Any, labels: Any, num_bins: Any = 15) -> Float[np.ndarray, " k"]:
+def class_errors(
+    probabilities: Any, labels: Any, num_bins: Any = 15, sample_weight: Any = None
+) -> Float[np.ndarray, " k"]:
     """The error of each class against the rest, over bins of that class's probability: shape (k,).
 
     The error of class c is sum_b (m_b / m) |mean p_c - share of label c| over its own bins.
@@ -151,7 +156,8 @@ def class_errors(probabilities: Any, labels: Any, num_bins: Any = 15) -> Float[n
     Source: Kull et al. 2019 (class by class); Nixon et al. 2019 (adaptive bins).
     """
     rows, labels = probability_rows(probabilities, labels)
-    return np.array([reliability(p, labels == c, num_bins).error for c, p in enumerate(rows.T)])
+    diagrams = (reliability(p, labels == c, num_bins, sample_weight) for c, p in enumerate(rows.T))
+    return np.array([diagram.error for diagram in diagrams])
 
 
 def bootstrap_interval(

@@ -22,7 +22,6 @@ from ssm.practice.strategies import Parameters, Variant
 CORRECTIONS = ("none", "training", "uniform", "temperature")
 """What is done to probabilities after training: nothing, corrected to the training samples' class
 shares or to equal ones, and the former with a temperature."""
-SHIFTS = ("training", "uniform", "reversed")
 NOT_WHOLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)  # what NumPy raises
 
 Arrays = dict[str, np.ndarray]
@@ -88,7 +87,7 @@ def _scores(
         probabilities = classifier.posterior(logits, prior, temperature)
         shifted = [
             _accuracy(probabilities, labels, evaluation.shift_weights(labels, counts, shift))
-            for shift in SHIFTS
+            for shift in evaluation.SHIFTS
         ]
         scores = evaluation.evaluate(probabilities, labels)
         for name, value in [*scores.items(), ("shifted_accuracy", shifted)]:

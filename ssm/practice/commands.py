@@ -105,7 +105,8 @@ def _alarms_above(bar: Any) -> Iterator[None]:
 
     class Above(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            bar.console.print(f"alarm: {record.getMessage()}", markup=False, highlight=False)
+            said = f"alarm: {record.threadName}: {record.getMessage()}"
+            bar.console.print(said, markup=False, highlight=False, soft_wrap=True)
 
     log, handler = logging.getLogger("ssm"), Above(logging.WARNING)
     log.addHandler(handler)

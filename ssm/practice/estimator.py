@@ -73,9 +73,10 @@ class ReweightedClassifier(ClassifierMixin, BaseEstimator):
             `training` (the training samples': what weights and adjustments of the loss did is taken
             back), or `uniform` (equal ones).
         temperature_scaling: whether logits are divided by the temperature that is best on held-out
-            samples.
+            samples, each counted once.
         checkpoint_dir: a folder in which each evaluation's state is kept; `fit` with the same data
-            and parameters goes on from it, to the same bits.
+            and parameters goes on from it, to the same bits. One fit a folder, so none in searches,
+            and `random_state` has to be an integer.
         dtype: `float64` or `float32`.
         random_state: seed or generator of the network's start, the held-out split and the
             mini-batches.
@@ -197,7 +198,9 @@ class ReweightedClassifier(ClassifierMixin, BaseEstimator):
         self.temperature_ = 1.0
         if self.temperature_scaling:
             assert evaluated is not None
-            logits = self._corrected(self._logits(evaluated.X), self.prior_correction)
+            logits = self._corrected(
+                self._forward(networks.logits, evaluated.X), self.prior_correction
+            )
             try:
                 self.temperature_ = posthoc.fit_temperature(logits.T, evaluated.labels)
             except InputError as error:
@@ -208,7 +211,14 @@ class ReweightedClassifier(ClassifierMixin, BaseEstimator):
         """The network's logits as they are, shape (m, k)."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
-        return self._logits(X)
+        return self._forward(networks.logits, X)
+
+    def features(self, X: Any) -> Float[np.ndarray, "m d"]:
+        """What the last layer is given, shape (m, d): `kernels.measured_coupling` says what these
+        features balance at."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        return self._forward(networks.last_features, X)
 
     def predict_proba(self, X: Any) -> Float[np.ndarray, "m k"]:
         """Probabilities of the classes, in the order of `classes_`, for the class shares that
@@ -299,7 +309,8 @@ class ReweightedClassifier(ClassifierMixin, BaseEstimator):
         self.best_step_ = int(run.rows[run.best_row]["step"])
         self.n_steps_ = run.step
 
-    def _logits(self, X: Float[np.ndarray, "m f"]) -> Float[np.ndarray, "m k"]:
+    def _forward(self, function: Any, X: Float[np.ndarray, "m f"]) -> Float[np.ndarray, "m d"]:
+        """A function of `networks` of the network kept."""
         with self._precision():
             architecture = parameters.architecture(self, X.shape[1])
             rows = min(PREDICTED_AT_ONCE, max(1 << (len(X) - 1).bit_length(), 512))
@@ -307,8 +318,8 @@ class ReweightedClassifier(ClassifierMixin, BaseEstimator):
             for start in range(0, len(X), rows):
                 part = X[start : start + rows]
                 padded = networks.padded_features(part, rows, architecture, self.dtype)
-                logits = _predict(self.params_, padded, architecture.image_shape)
-                found.append(np.asarray(logits, float)[: len(part)])
+                values = _forward(function, self.params_, padded, architecture.image_shape)
+                found.append(np.asarray(values, float)[: len(part)])
         return np.concatenate(found)
 
     def _corrected(
@@ -330,6 +341,6 @@ class ReweightedClassifier(ClassifierMixin, BaseEstimator):
         return own if correction == "none" else posthoc.unweighted(seen.T, self.class_weights_).T
 
 
-@functools.partial(jax.jit, static_argnames="image_shape")
-def _predict(params: Any, X: Any, image_shape: tuple[int, int] | None) -> Any:
-    return networks.logits(params, X, image_shape)
+@functools.partial(jax.jit, static_argnames=("function", "image_shape"))
+def _forward(function: Any, params: Any, X: Any, image_shape: tuple[int, int] | None) -> Any:
+    return function(params, X, image_shape)

@@ -67,14 +67,14 @@ def evaluate(
             "accuracy": metrics.accuracy_score(labels, predicted, sample_weight=weights),
             "log_loss": metrics.log_loss(labels, rows, labels=classes, sample_weight=weights),
         }
-    top = calibration.reliability(rows.max(1), predicted == labels, sample_weight=weights)
+    top = calibration.top_label_error(rows, labels, sample_weight=weights)
     scores |= {
         "balanced_accuracy": _mean(of_classes["recall"]),
         "worst_class_recall": np.nanmin(of_classes["recall"]),
         "macro_f1": _mean(of_classes["f1"]),
         "macro_auc": _mean(of_classes["auc"]),
         "macro_average_precision": _mean(of_classes["average_precision"]),
-        "calibration_error": top.error,
+        "calibration_error": top,
         "class_calibration_error": _mean(of_classes["calibration_error_of_class"]),
     }
     return {name: float(scores[name]) for name in SCORES} | of_classes
@@ -138,9 +138,8 @@ def _of_classes(
         options = {"average": None, "sample_weight": weights}
         scores["auc"][present] = metrics.roc_auc_score(*pair, **options)
         scores["average_precision"][present] = metrics.average_precision_score(*pair, **options)
-    for c in np.flatnonzero(present):
-        bins = calibration.reliability(rows[:, c], of_class[:, c], sample_weight=weights)
-        scores["calibration_error_of_class"][c] = bins.error
+    errors = calibration.class_errors(rows, labels, sample_weight=weights)
+    scores["calibration_error_of_class"][present] = errors[present]
     return scores
 
 

@@ -128,8 +128,8 @@ def _calibration_error(
     probabilities = objective.probabilities(logits[shown], loss)
     if not np.isfinite(probabilities).all():
         return float("nan")
-    pairs = calibration.top_label(probabilities, watched.labels[shown])
-    return calibration.reliability(*pairs, sample_weight=watched.sample_weights[shown]).error
+    weights = watched.sample_weights[shown]
+    return calibration.top_label_error(probabilities, watched.labels[shown], sample_weight=weights)
 
 
 def balanced_accuracy(row: dict[str, Any]) -> float:

@@ -39,7 +39,7 @@ class Study:
     """How often it is repeated, each time with splits, networks and mini-batches of its own."""
     imbalance_ratio: float | None = None
     """Make the data imbalanced: samples of the largest class over those of the smallest, at least
-    1. Left out: all samples as they are."""
+    1; one subsample, the same for all seeds. Left out: all samples as they are."""
     profile: Profile = "step"
     """`step`: the smaller half of the classes is cut; `long_tailed`: sizes fall by equal factors."""
     label: str = "label"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,6 +27,10 @@ def check(classifier: Any) -> None:
         raise refuse("schedule", classifier.schedule, "a transformation of ssm.schedules, or None")
     if not isinstance(classifier.checkpoint_dir, str | Path | None):
         raise refuse("checkpoint_dir", classifier.checkpoint_dir, "a path, or None")
+    seeded = isinstance(classifier.random_state, Integral)
+    if classifier.checkpoint_dir is not None and not seeded:
+        allowed = "an integer where there is a checkpoint_dir, to go on with the same numbers"
+        raise refuse("random_state", classifier.random_state, allowed)
     checks.choice("prior_correction", classifier.prior_correction, CORRECTIONS)
     checks.flag("temperature_scaling", classifier.temperature_scaling)
     checks.real("validation_fraction", classifier.validation_fraction, 0, 1, open_ends="()")

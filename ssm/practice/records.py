@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from ssm import files, results, spectral, stores
-from ssm.practice import cells
+from ssm.practice import cells, evaluation
 from ssm.practice.cells import Arrays
 from ssm.practice.study_plans import Plan
 
@@ -60,7 +60,7 @@ def assemble(plan: Plan, found: list[Arrays], origin: dict[str, str]) -> xr.Data
         "seed": np.arange(study.seeds),
         "fold": np.arange(study.folds),
         "correction": list(cells.CORRECTIONS),
-        "shift": list(cells.SHIFTS),
+        "shift": list(evaluation.SHIFTS),
         "class": names,
         "class_other": names,
         "block": list(spectral.BLOCKS),

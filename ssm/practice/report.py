@@ -25,7 +25,7 @@ NAME = "report.html"
 PIXELS_PER_INCH = 130  # of figures on a screen
 MOST_ALARMS = 40  # shown; alarms.csv has all
 ALARMS = {
-    "class_drop": "a class's recall fell below its best",
+    "class_drop": "a class's recall fell below what it was at the best evaluation",
     "gradient_jump": "the gradient's norm jumped",
     "weight_at_bound": "a class's weight reached its bound",
     "calibration_drop": "calibration got worse",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -58,6 +59,8 @@ def run_study(study: Study, out: Path, progress: Progress | None = None) -> xr.D
     common = _common_parameters(study)
 
     def work(path: Path, cell: Cell) -> None:
+        # what is logged says by its thread's name where it comes from
+        threading.current_thread().name = f"{cell.variant.name}, seed {cell.seed}, fold {cell.fold}"
         cells.write(cells.compute(cell, planned.data, common), path)
 
     for path, cell in waiting[:1]:  # compiles what the others share
@@ -96,12 +99,14 @@ def _common_parameters(study: Study) -> Parameters:
 def _open(planned: Plan, out: Path) -> dict[str, str]:
     """Make the study's folder, or check that one which exists is of this study: where and when it
     was begun."""
+    origin = results.provenance()
     about = {
         "study": json.loads(json.dumps(dataclasses.asdict(planned.study))),
         "data": _digest(planned.data),
-        "cells": sum(1 for _ in planned.cells()),
+        "cells": planned.num_cells,
+        "versions": origin["versions"],
     }
-    described = out / "study.json"
+    described, folder = out / "study.json", out / "cells"
     if described.is_file():
         try:
             written = json.loads(described.read_text())
@@ -109,13 +114,13 @@ def _open(planned: Plan, out: Path) -> dict[str, str]:
         except (OSError, ValueError, AttributeError):
             same, written = False, {}
         if not same:
-            what = "a new folder, or that of a study with the same options and data"
+            what = "a new folder, or that of a study with the same options, data and versions"
             raise checks.refuse("out", str(out), what)
+        folder.mkdir(exist_ok=True)
         return written["origin"]
     if out.exists() and not (out.is_dir() and _holds_nothing(out)):
         raise checks.refuse("out", str(out), "a new folder, or that of a study")
-    origin = results.provenance()
-    (out / "cells").mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with files.replacing(described) as scratch:
         scratch.write_text(json.dumps(about | {"origin": origin}, indent=1))
     return origin

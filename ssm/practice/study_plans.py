@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sklearn.model_selection import StratifiedKFold
 
+from ssm import checks
 from ssm.practice import datasets, strategies
 from ssm.practice.cells import Cell
 from ssm.practice.datasets import Data
@@ -24,6 +25,11 @@ class Plan(NamedTuple):
     """The strategies first, the baseline first of all."""
     ablations: tuple[Ablation, ...]
     sensitivities: tuple[Sensitivity, ...]
+
+    @property
+    def num_cells(self) -> int:
+        """How many there are."""
+        return len(self.variants) * self.study.seeds * self.study.folds
 
     def cells(self) -> Iterator[tuple[str, Cell]]:
         """Every cell with the name of its file; the baseline's come first."""
@@ -45,6 +51,10 @@ def plan(study: Study) -> Plan:
     if study.imbalance_ratio is not None:
         data = datasets.imbalanced(data, study.imbalance_ratio, 0, study.profile)
     datasets.check_folds(data, study.folds)
+    least = int(data.counts.min())
+    if least - -(-least // study.folds) < 2:
+        allowed = f"such that two of the {least} samples of the smallest class are left to train on"
+        raise checks.refuse("folds", study.folds, allowed)
     variants = {variant.name: variant for variant in named}
     ablations: list[Ablation] = []
     sensitivities: list[Sensitivity] = []

@@ -159,9 +159,12 @@ def _advance_interval(task: Task, options: Options, run: Run) -> Run:
     state = State(params, optimizer_state, schedule_state, weights[count - 1])
     rows = (*run.rows, _evaluate(task, options, state, step))
     run = run._replace(state=state, step=step, rows=rows)
-    if _score(options, rows[-1]) > _score(options, rows[run.best_row]):
+    found = _raised(task, options, run)
+    # what an alarm acts on is no point to come back to
+    acts = bool(found) and options.action != "warn"
+    if not acts and _score(options, rows[-1]) > _score(options, rows[run.best_row]):
         run = run._replace(best=state, best_row=len(rows) - 1)
-    run = _act(task, options, run)
+    run = _act(options, run, found)
     if run.status == "running":
         waited = step - rows[max(run.best_row, run.since - 1)]["step"]
         if step >= options.num_steps:
@@ -171,15 +174,19 @@ def _advance_interval(task: Task, options: Options, run: Run) -> Run:
     return run
 
 
-def _act(task: Task, options: Options, run: Run) -> Run:
-    """Raise alarms on the newest evaluation, and do what they ask for."""
+def _raised(task: Task, options: Options, run: Run) -> list[alarms.Alarm]:
+    """The alarms that the newest evaluation raises."""
     evaluated = np.bincount(
         task.watched.labels, task.watched.sample_weights > 0, len(task.class_counts)
     )
     bounds = (0.0, np.inf) if options.schedule is None else options.schedule.bounds
     best = run.rows[run.best_row]
     shares = task.class_counts / task.class_counts.sum()
-    found = alarms.raised(run.rows, best, run.since, shares, evaluated, bounds, options.thresholds)
+    return alarms.raised(run.rows, best, run.since, shares, evaluated, bounds, options.thresholds)
+
+
+def _act(options: Options, run: Run, found: list[alarms.Alarm]) -> Run:
+    """Do what the alarms found ask for."""
     if not found:
         return run
     action = options.action
