@@ -14,6 +14,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ssm import files
 from ssm.practice import alarms, evaluation
 from ssm.practice.datasets import Data
 from ssm.practice.estimator import ReweightedClassifier
@@ -120,12 +121,10 @@ def _alarm(alarm: alarms.Alarm, action: str) -> list[str]:
 
 def write(arrays: Arrays, path: Path) -> None:
     """Write a cell; it appears whole or not at all."""
-    scratch = path.with_suffix(".part")
-    with scratch.open("wb") as file:
+    with files.replacing(path) as scratch, scratch.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
         file.flush()
         os.fsync(file.fileno())
-    scratch.replace(path)
 
 
 def read(path: Path) -> Arrays:

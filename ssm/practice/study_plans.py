@@ -33,10 +33,16 @@ class Plan(NamedTuple):
 
     def cells(self) -> Iterator[tuple[str, Cell]]:
         """Every cell with the name of its file; the baseline's come first."""
+        splits = [
+            list(
+                StratifiedKFold(self.study.folds, shuffle=True, random_state=seed).split(
+                    self.data.features, self.data.labels
+                )
+            )
+            for seed in range(self.study.seeds)
+        ]
         for v, variant in enumerate(self.variants):
-            for seed in range(self.study.seeds):
-                splits = StratifiedKFold(self.study.folds, shuffle=True, random_state=seed)
-                parts = splits.split(self.data.features, self.data.labels)
+            for seed, parts in enumerate(splits):
                 for fold, (train, test) in enumerate(parts):
                     yield f"{v:02d}-{seed}-{fold}.npz", Cell(variant, seed, fold, train, test)
 
@@ -55,15 +61,16 @@ def plan(study: Study) -> Plan:
     if least - -(-least // study.folds) < 2:
         allowed = f"such that two of the {least} samples of the smallest class are left to train on"
         raise checks.refuse("folds", study.folds, allowed)
-    variants = {variant.name: variant for variant in named}
     ablations: list[Ablation] = []
     sensitivities: list[Sensitivity] = []
+    trained = list(named)
     if study.ablations:
         more, ablations = strategies.ablations(study.num_steps)
-        variants |= {each.name: each for each in more if each.name not in variants}
+        trained += more
     if study.sensitivity:
         more, sensitivities = strategies.sensitivities(study.num_steps)
-        variants |= {each.name: each for each in more if each.name not in variants}
+        trained += more
+    variants = {each.name: each for each in trained}  # one of a name, where it came first
     return Plan(
         study, data, len(named), tuple(variants.values()), tuple(ablations), tuple(sensitivities)
     )
