@@ -4,10 +4,7 @@ asked."""
 from __future__ import annotations
 
 import csv
-import itertools
 import math
-import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,16 +15,15 @@ from jaxtyping import Float, Int
 
 from ssm import checks
 from ssm.checks import refuse
+from ssm.practice import encoding, options, tables
+from ssm.practice.tables import shown, some
 from ssm.profiles import num_minority_classes
 
 BUILT_IN = ("digits", "breast_cancer", "wine")
 DEFAULT_LABEL = "label"
-MISSING = ("", "NA", "N/A", "n/a", "<NA>", "#N/A", "NaN", "nan", "-nan", "NULL", "null")
-"""Entries of a CSV that stand for none; `None` is not among them, since it is a class in use."""
+ENDINGS = ".csv, .tsv or .txt (also with .gz after it) or .npz"
 LARGEST_FEATURE = 1e100  # beyond it squares overflow: as good as infinite
 SHORTFALL = 0.1  # share of its wanted count that a class may lack
-MOST_SHOWN = 8  # names in a message
-LINES_LOOKED_AT = 20  # of a CSV, for its header
 
 
 class Data(NamedTuple):
@@ -42,6 +38,8 @@ class Data(NamedTuple):
     feature_names: tuple[str, ...]
     image_shape: tuple[int, int] | None
     """(h, w) where the features are the pixels of an image, row by row."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what was done to a user's file, and on what in it may not be as it was meant."""
 
     @property
     def has_missing(self) -> bool:
@@ -54,33 +52,57 @@ class Data(NamedTuple):
         return np.bincount(self.labels, minlength=len(self.class_names))
 
 
-def load(data: str | Path, *, label: str = DEFAULT_LABEL, impute: bool = False) -> Data:
-    """A data set by name, or from a user's CSV or NPZ file.
+def load(
+    data: str | Path,
+    *,
+    label: str = DEFAULT_LABEL,
+    impute: bool = False,
+    sep: str | None = None,
+    decimal: str = ".",
+    exclude: str = "",
+) -> Data:
+    """A data set by name, or from a user's table of text or NPZ file.
 
-    A CSV is UTF-8 and separated by commas, with a header row; one column holds the label, of any
-    type, and every other column is a numeric feature. An NPZ file has the arrays `features`, (n, d)
-    or images (n, h, w), and `labels`, (n,), of numbers or strings; no pickles. Classes are in the
-    order of their numbers where all labels are numbers, else of their names.
+    A table, .csv, .tsv or .txt and any of them with .gz, has a header row. It is UTF-8, or UTF-16
+    with a byte order mark, or else read as Latin-1. One column holds the label; every text there is
+    a class, as it is written but for spaces around it, other than those that stand for a missing
+    one (`tables.MISSING`). Every other column is a feature of numbers, or of text, which is encoded
+    (`encoding.features`). Classes are in the order of their numbers where all labels are numbers,
+    else of their texts.
+
+    An NPZ file has the arrays `features`, (n, d) or images (n, h, w), and `labels`, (n,), of
+    numbers or strings; no pickles.
 
     Args:
-        data: one of `BUILT_IN`, or a path that ends in .csv or .npz.
-        label: name of the label column; only a CSV has one.
+        data: one of `BUILT_IN`, or a path.
+        label: name of the label column; it and the last three are for tables alone.
         impute: accept missing features (and infinite ones, or larger than 1e100, as missing). They
-            are NaN in the result: imputing them here would let test folds leak into training.
+            are NaN in the result: imputing them here would let test folds leak into training. In a
+            column of text they are a category, `missing`.
+        sep: what separates entries, one character or `tab`; None: tab in a .tsv, in others found
+            in the header.
+        decimal: `.` or `,`.
+        exclude: columns to leave out, their names between commas.
 
     Raises:
         ssm.InputError: a file that is not there or cannot be read as such; no samples, features or
             label column; labels that are missing, of one class only or continuous; features that
-            are not numbers, missing or infinite, or in a column without any number.
+            are missing or infinite, or in a column without any number; columns of text that look
+            like numbers with mistakes, or like names.
     """
-    path = Path(data).expanduser()
-    is_csv = path.suffix.lower() == ".csv"
-    if label != DEFAULT_LABEL and not is_csv:
-        raise refuse("label", label, f"left out for {data}: only a CSV has a column of labels")
+    options.separator(sep)
+    options.decimal_sign(decimal)
+    is_table = str(data) not in BUILT_IN and tables.is_table(Path(data))
+    given = {"label": (label, DEFAULT_LABEL), "sep": (sep, None), "decimal": (decimal, ".")}
+    for name, (value, default) in (given | {"exclude": (exclude, "")}).items():
+        if value != default and not is_table:
+            raise refuse(name, value, f"left out for {shown(str(data))}: only a table has columns")
     if str(data) in BUILT_IN:
         return _built_in(str(data))
-    _check_file(data, path)
-    return _checked_features(_from_csv(path, label) if is_csv else _from_npz(path), impute)
+    path = _checked_path(data)
+    if not is_table:
+        return _checked_features(_from_npz(path), impute)
+    return _checked_features(_from_table(path, label, impute, sep, decimal, exclude), impute)
 
 
 def imbalanced(
@@ -121,7 +143,7 @@ def imbalanced(
         raise refuse("imbalance_ratio", ratio, f"at most {largest:g}, a class of one sample")
     if (counts < (1 - SHORTFALL) * wanted).any():
         least = (largest / counts[cut]) ** (1 / decay)
-        name = _shown(data.class_names[cut[least.argmax()]])
+        name = shown(data.class_names[cut[least.argmax()]])
         raise refuse(
             "imbalance_ratio",
             ratio,
@@ -154,7 +176,7 @@ def check_folds(data: Data, folds: int) -> None:
             "folds",
             folds,
             f"at most the number of samples of every class: "
-            f"{_shown(data.class_names[counts.argmin()])} has {counts.min()}"
+            f"{shown(data.class_names[counts.argmin()])} has {counts.min()}"
             + (f", and {others} more have too few" if others else ""),
         )
 
@@ -178,105 +200,55 @@ def _built_in(name: str) -> Data:
     )
 
 
-def _check_file(data: str | Path, path: Path) -> None:
-    if not path.exists():
+def _checked_path(data: str | Path) -> Path:
+    """The path of a file that can be data."""
+    try:
+        path = Path(data).expanduser()
+        exists, is_file = path.exists(), path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # no such user, too long, a zero byte
+        reason = type(error).__name__
+        raise refuse("data", str(data), f"a path that can be followed ({reason})") from None
+    if not exists:
         raise refuse("data", str(data), f"one of {', '.join(BUILT_IN)}, or a file that exists")
-    if path.suffix.lower() not in (".csv", ".npz") or not path.is_file():
-        raise refuse("data", str(data), "a file that ends in .csv or .npz")
+    if not is_file or not (tables.is_table(path) or path.suffix.lower() == ".npz"):
+        raise refuse("data", str(data), f"a file that ends in {ENDINGS}")
     if path.stat().st_size == 0:
         raise refuse("data", str(data), "a file that is not empty")
+    return path
 
 
-def _from_csv(path: Path, label: str) -> Data:
-    header = _header(path, label)
-    features = [name for name in header if name != label]
-    if not features:
-        raise refuse("data", str(path), f"a CSV with features beside the column {label!r}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # would drop entries
-            table: Any = pd.read_csv(
-                path,
-                header=0,
-                names=header,
-                index_col=False,
-                dtype={label: str},
-                na_values={name: list(MISSING) for name in header},
-                keep_default_na=False,
-                skipinitialspace=True,
-                low_memory=False,
-                encoding="utf-8-sig",
-            )
-    except (ValueError, OSError, pd.errors.ParserWarning) as error:
-        reason = " ".join(str(error).split()).rpartition("error: ")[2].partition(".")[0]
-        allowed = f"a CSV in UTF-8 with {len(header)} entries in each row ({reason})"
-        raise refuse("data", str(path), allowed) from None
-    if table.empty:
-        raise refuse("data", str(path), "a CSV with rows below its header")
-    labels, class_names = _classes(label, table[label])
-    columns = [_numbers(name, table[name]) for name in features]
+def _from_table(
+    path: Path, label: str, impute: bool, sep: str | None, decimal: str, exclude: str
+) -> Data:
+    columns, notes = tables.read(path, label, sep, decimal)
+    classes = encoding.text_classes(label, columns.pop(label), decimal)
+    for name in _excluded(exclude, list(columns)):
+        del columns[name]
+    columns, left_out = encoding.without_row_numbers(columns)
+    if not columns:
+        raise refuse("data", str(path), f"a table with features beside the column {shown(label)}")
+    features = encoding.features(columns, decimal, impute)
     return Data(
-        name=path.stem,
-        features=np.stack(columns, axis=1),
-        labels=labels,
-        class_names=class_names,
-        feature_names=tuple(features),
+        name=tables.stem(path),
+        features=features.values,
+        labels=classes.labels,
+        class_names=classes.names,
+        feature_names=features.names,
         image_shape=None,
+        notes=notes + left_out + classes.notes + features.notes,
     )
 
 
-def _header(path: Path, label: str) -> list[str]:
-    """Names of the columns, `label` once among them."""
-    rows, lines = _first_rows(path)
-    if not rows:
-        raise refuse("data", str(path), "a file that is not empty")
-    header = rows[0]
-    if label not in header:
-        hint = "; separate entries by commas"
-        if not any(len(row) == 1 and mark in row[0] for row in rows for mark in ";\t|"):
-            below = [line for row, line in zip(rows, lines, strict=True) if label in row]
-            hint = f"; delete the lines above line {below[0]}, which has it" if below else ""
-        raise refuse("label", label, f"a column, of those in the header row: {_some(header)}{hint}")
-    unnamed = [i for i, name in enumerate(header, 1) if not name or name.startswith("Unnamed: ")]
-    if unnamed:
-        allowed = (
-            f"a CSV whose columns have names, unlike column {unnamed[0]} (leave out row numbers)"
-        )
-        raise refuse("data", str(path), allowed)
-    if twice := sorted({name for name in header if header.count(name) > 1}):
-        raise refuse("data", str(path), f"a CSV with each column once, not twice: {_some(twice)}")
-    return header
-
-
-def _first_rows(path: Path) -> tuple[list[list[str]], list[int]]:
-    """The first rows that are not blank, without spaces around entries, and their line numbers."""
-    rows, lines = [], []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, skipinitialspace=True)
-            for row in itertools.islice(reader, LINES_LOOKED_AT):
-                entries = [entry.strip() for entry in row]
-                if entries not in ([], [""]):
-                    rows.append(entries)
-                    lines.append(reader.line_num)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        allowed = f"a readable CSV, text in UTF-8 ({type(error).__name__})"
-        raise refuse("data", str(path), allowed) from None
-    return rows, lines
-
-
-def _numbers(name: str, column: Any) -> Float[np.ndarray, " n"]:
-    numbers: Any = pd.to_numeric(column, errors="coerce")
-    wrong = (numbers.isna() & column.notna()).to_numpy()
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise refuse(
-            f"column {_shown(name)}",
-            column.iloc[row],
-            f"a number (data row {row + 1}, and {wrong.sum() - 1} more rows): write categories as "
-            "columns of 0 and 1, leave missing entries empty, or leave the column out",
-        )
-    return numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+def _excluded(exclude: str, names: list[str]) -> set[str]:
+    """The names between commas in `exclude`; one with a comma in it is quoted."""
+    given = next(csv.reader([exclude], skipinitialspace=True), [])
+    wanted = {name.strip() for name in given} - {""}
+    for name in sorted(wanted - set(names)):
+        close = tables.close_name(name, names)
+        hint = "" if close is None else f"; did you mean {shown(close)}?"
+        allowed = f"columns of features, of those in the header row: {some(names)}{hint}"
+        raise refuse("exclude", name, allowed)
+    return wanted
 
 
 def _from_npz(path: Path) -> Data:
@@ -289,7 +261,7 @@ def _from_npz(path: Path) -> Data:
         ) from None
     if arrays.keys() != {"features", "labels"}:
         raise refuse(
-            "data", str(path), f"NPZ with arrays features and labels, not {_some(sorted(arrays))}"
+            "data", str(path), f"NPZ with arrays features and labels, not {some(sorted(arrays))}"
         )
     features, labels = arrays["features"], arrays["labels"]
     if features.dtype.kind not in "fiub" or features.ndim not in (2, 3) or not features.size:
@@ -305,41 +277,21 @@ def _from_npz(path: Path) -> Data:
             f"{labels.dtype} of shape {labels.shape}",
             f"numbers or strings of shape ({n},), one for each sample",
         )
-    codes, class_names = _classes("labels", pd.Series(labels))
+    classes = (
+        encoding.text_classes("labels", pd.Series(labels))
+        if labels.dtype.kind == "U"
+        else encoding.numeric_classes("labels", labels)
+    )
     flat = features.reshape(n, -1).astype(np.float64)
     return Data(
         name=path.stem,
         features=flat,
-        labels=codes,
-        class_names=class_names,
+        labels=classes.labels,
+        class_names=classes.names,
         feature_names=tuple(f"feature {j}" for j in range(flat.shape[1])),
         image_shape=features.shape[1:] if features.ndim == 3 else None,
+        notes=classes.notes,
     )
-
-
-def _classes(name: str, values: Any) -> tuple[Int[np.ndarray, " n"], tuple[str, ...]]:
-    """Labels 0 .. k - 1 and the names of the classes, from a Series of labels of any type."""
-    if not pd.api.types.is_numeric_dtype(values):
-        values = values.str.strip()
-        values = values.mask(values == "")
-    missing = (values.isna() | values.isin([np.inf, -np.inf])).to_numpy()
-    if missing.any():
-        found = f"{missing.sum()} missing, the first in data row {missing.argmax() + 1}"
-        raise refuse(name, found, "given for every sample")
-    distinct, codes = np.unique(values.to_numpy(), return_inverse=True)
-    if distinct.dtype.kind == "O":
-        numbers: Any = pd.to_numeric(pd.Series(distinct), errors="coerce")
-        if numbers.notna().all():  # "10" comes after "9", and "1.0" is "1"
-            return _classes(name, pd.Series(numbers.to_numpy()[codes]))
-    if distinct.dtype.kind == "f":
-        whole = (distinct == np.round(distinct)).all()
-        if not whole and len(distinct) > len(values) / 2:
-            found = f"{len(distinct)} different numbers in {len(values)} rows"
-            raise refuse(name, found, "classes, not a continuous target")
-        distinct = [int(x) for x in distinct] if whole else distinct
-    if len(distinct) < 2:
-        raise refuse(name, f"{distinct[0]} in every row", "of at least two classes")
-    return codes.astype(np.int64), tuple(map(str, distinct))
 
 
 def _checked_features(data: Data, impute: bool) -> Data:
@@ -348,25 +300,15 @@ def _checked_features(data: Data, impute: bool) -> Data:
     bad = (infinite | np.isnan(features)).sum(axis=0)
     empty = [data.feature_names[j] for j in np.flatnonzero(bad == n)]
     if empty:
-        found = f"no finite number in {_some(empty)}"
-        raise refuse("features", found, "known in some sample: leave the column out")
+        found = f"no finite number in {some(empty)}"
+        raise refuse(
+            "features", found, "known in some sample: leave the column out (--exclude for a table)"
+        )
     if bad.any() and not impute:
         j, num_columns = bad.argmax(), np.count_nonzero(bad)
         num_infinite = infinite[:, j].sum()
         found = f"{bad[j] - num_infinite} missing and {num_infinite} infinite of {n} entries"
         found += f" (and {num_columns - 1} more columns)" if num_columns > 1 else ""
-        allowed = "finite numbers, unless imputation is asked for"
-        raise refuse(f"column {_shown(data.feature_names[j])}", found, allowed)
+        allowed = f"finite numbers: {encoding.IMPUTING}"
+        raise refuse(f"column {shown(data.feature_names[j])}", found, allowed)
     return data._replace(features=np.where(infinite, np.nan, features))
-
-
-def _shown(name: str) -> str:
-    """One name, on one line and not too long."""
-    short = repr(name)
-    return short if len(short) <= 40 else f"{short[:37]}..."
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first of many names."""
-    more = f", ... ({len(names)} in all)" if len(names) > MOST_SHOWN else ""
-    return ", ".join(map(_shown, names[:MOST_SHOWN])) + more

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from typing import Annotated, Literal, get_args
+import string
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
 from ssm import checks
 
 Profile = Literal["step", "long_tailed"]
-Score = Literal["balanced_accuracy", "worst_class"]
-Stopping = Literal["balanced_accuracy", "worst_class", "none"]
+Score = Literal["balanced_log_loss", "macro_average_precision", "balanced_accuracy", "worst_class"]
+Stopping = Literal[
+    "balanced_log_loss", "macro_average_precision", "balanced_accuracy", "worst_class", "none"
+]
 Action = Literal["warn", "stop", "roll_back"]
+Decimal = Literal[".", ","]
+TABS = ("tab", "\\t", "\t")
+"""Ways to write the separator that is hard to type."""
+SIGNS = frozenset(string.punctuation + " ") - set("\"'.+-_")
+"""Other separators."""
 SCORES, ACTIONS = get_args(Score), get_args(Action)
 DEFAULT_STRATEGIES = "erm,inverse,sqrt,effective,drw,adaptive,la,ldam,focal"
 
@@ -28,8 +35,9 @@ class Study:
     """
 
     data: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="DATA")]]
-    """`digits`, `breast_cancer`, `wine`, or a CSV file (a header row; numbers except for the label)
-    or NPZ file (arrays `features` and `labels`)."""
+    """`digits`, `breast_cancer`, `wine`, or a file: a table with a header row, .csv, .tsv or .txt
+    and any of them with .gz (columns of text are encoded as 0 and 1), or .npz (arrays `features`
+    and `labels`)."""
     strategies: Annotated[str, tyro.conf.arg(metavar="NAME,NAME,...")] = DEFAULT_STRATEGIES
     """Names between commas, the baseline erm first: erm, inverse, sqrt, effective, drw, ramp,
     clipped, adaptive, la, cdt, vs, ldam, ldam-drw, focal."""
@@ -43,12 +51,21 @@ class Study:
     profile: Profile = "step"
     """`step`: the smaller half of the classes is cut; `long_tailed`: sizes fall by equal factors."""
     label: str = "label"
-    """The CSV column that holds the class."""
+    """The column that holds the class; every text there is a class, as it is written."""
+    exclude: Annotated[str, tyro.conf.arg(metavar="NAME,NAME,...")] = ""
+    """Columns to leave out, as identifiers and free text; a name with a comma in double quotes."""
     impute: bool = False
-    """Fill missing and infinite features with the median of each training part, in place of
-    refusing them."""
-    num_steps: int = 1000
-    """Steps of training, at most."""
+    """Take missing features, in place of refusing them: empty, ?, NA and the like. Numbers, also
+    infinite ones, get the median of each training part; missing texts are a category of their own.
+    """
+    sep: Annotated[str | None, tyro.conf.arg(metavar="CHARACTER")] = None
+    """What separates the entries of a table, such as ; or tab. Left out: tab in a .tsv, in others
+    what the header shows."""
+    decimal: Decimal = "."
+    """The decimal sign of a table's numbers."""
+    num_steps: int | None = None
+    """Steps of training, at most. Left out: 1000, or 20 passes over a training part if that is
+    more."""
     hidden_layer_sizes: tuple[int, ...] = (64,)
     """Widths of the hidden layers."""
     learning_rate: float = 0.003
@@ -62,36 +79,76 @@ class Study:
     `none`: train to the end."""
     alarm_action: Action = "warn"
     """What an alarm does: `warn`, `stop`, or `roll_back` to the best evaluation."""
-    minimum_accuracy: float | None = None
-    """Least acceptable accuracy. Left out: the baseline's less 0.05."""
+    margin: float = 0.05
+    """Largest loss of balanced accuracy beside the baseline that is acceptable, and within which two
+    strategies count as equivalent."""
+    minimum_score: float | None = None
+    """Least acceptable balanced accuracy, a number that somebody asks for. Left out: only the loss
+    beside the baseline is judged."""
     ablations: bool = True
     """Also train what it takes to switch weights, schedule, clip and margin on and off."""
     sensitivity: bool = True
     """Also train with scaled weights, and on fewer samples."""
 
     def __post_init__(self) -> None:
-        checks.integer("folds", self.folds, 2, 1000)
-        checks.integer("seeds", self.seeds, 1, 1000)
+        for name in ("data", "strategies", "label", "exclude"):
+            text(name, getattr(self, name))
+        self._keep("folds", checks.integer("folds", self.folds, 2, 1000))
+        self._keep("seeds", checks.integer("seeds", self.seeds, 1, 1000))
         if self.imbalance_ratio is not None:
             checks.real("imbalance_ratio", self.imbalance_ratio, 1)
         checks.choice("profile", self.profile, get_args(Profile))
-        checks.integer("num_steps", self.num_steps, 1, 10**7)
-        for width in self.hidden_layer_sizes:
+        separator(self.sep)
+        decimal_sign(self.decimal)
+        if self.num_steps is not None:
+            self._keep("num_steps", checks.integer("num_steps", self.num_steps, 1, 10**7))
+        if not isinstance(self.hidden_layer_sizes, tuple | list):
+            allowed = "integers, the width of each hidden layer"
+            raise checks.refuse("hidden_layer_sizes", self.hidden_layer_sizes, allowed)
+        widths = (
             checks.integer("hidden_layer_sizes", width, 1, 10**5)
+            for width in self.hidden_layer_sizes
+        )
+        self._keep("hidden_layer_sizes", tuple(widths))
         checks.real("learning_rate", self.learning_rate, 0, open_ends="(")
-        checks.integer("batch_size", self.batch_size, 1, 10**9)
+        self._keep("batch_size", checks.integer("batch_size", self.batch_size, 1, 10**9))
         checks.real("weight_decay", self.weight_decay, 0)
         checks.choice("early_stopping", self.early_stopping, get_args(Stopping))
         checks.choice("alarm_action", self.alarm_action, ACTIONS)
-        if self.minimum_accuracy is not None:
-            checks.real("minimum_accuracy", self.minimum_accuracy, 0, 1)
+        self._keep("margin", checks.real("margin", self.margin, 0, 1, open_ends="()"))
+        if self.minimum_score is not None:
+            self._keep("minimum_score", checks.real("minimum_score", self.minimum_score, 0, 1))
+        for name in ("impute", "ablations", "sensitivity"):
+            checks.flag(name, getattr(self, name))
+
+    def _keep(self, name: str, value: Any) -> None:
+        """Set a field to its value in plain Python, which can be written as JSON."""
+        object.__setattr__(self, name, value)
 
     @property
     def strategy_names(self) -> tuple[str, ...]:
         """The strategies' names, in the order given."""
         return tuple(name.strip() for name in self.strategies.split(","))
 
-    @property
-    def evaluate_every(self) -> int:
-        """Steps between evaluations: twenty of them, at most one a step."""
-        return math.ceil(self.num_steps / 20)
+
+def text(name: str, value: Any) -> str:
+    """`value` if it is a string, else InputError."""
+    if not isinstance(value, str):
+        raise checks.refuse(name, value, "a string")
+    return value
+
+
+def separator(value: Any) -> str | None:
+    """The character that separates entries, None where it is to be found; else InputError."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or value not in (*SIGNS, *TABS):
+        raise checks.refuse("sep", value, "one sign, such as , or ; or |, or tab")
+    return "\t" if value in TABS else value
+
+
+def decimal_sign(value: Any) -> str:
+    """`value` if it is one of the two, else InputError."""
+    if not isinstance(value, str) or value not in get_args(Decimal):
+        raise checks.refuse("decimal", value, "'.' or ','")
+    return value

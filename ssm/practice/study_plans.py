@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sklearn.model_selection import StratifiedKFold
 
 from ssm import checks
-from ssm.practice import datasets, strategies
+from ssm.practice import datasets, parameters, strategies
 from ssm.practice.cells import Cell
 from ssm.practice.datasets import Data
 from ssm.practice.options import Study
@@ -20,6 +20,8 @@ class Plan(NamedTuple):
 
     study: Study
     data: Data
+    num_steps: int
+    """Of training at most: as asked for, or chosen from the data."""
     num_strategies: int
     variants: tuple[Variant, ...]
     """The strategies first, the baseline first of all."""
@@ -52,8 +54,14 @@ def plan(study: Study) -> Plan:
 
     Raises ssm.InputError for data or strategies that cannot be used.
     """
-    named = strategies.strategies(study.strategy_names, study.num_steps)
-    data = datasets.load(study.data, label=study.label, impute=study.impute)
+    data = datasets.load(
+        study.data,
+        label=study.label,
+        impute=study.impute,
+        sep=study.sep,
+        decimal=study.decimal,
+        exclude=study.exclude,
+    )
     if study.imbalance_ratio is not None:
         data = datasets.imbalanced(data, study.imbalance_ratio, 0, study.profile)
     datasets.check_folds(data, study.folds)
@@ -61,16 +69,27 @@ def plan(study: Study) -> Plan:
     if least - -(-least // study.folds) < 2:
         allowed = f"such that two of the {least} samples of the smallest class are left to train on"
         raise checks.refuse("folds", study.folds, allowed)
+    num_steps = study.num_steps
+    if num_steps is None:
+        part = len(data.labels) - len(data.labels) // study.folds
+        num_steps = parameters.training_steps(part, study.batch_size)
+    named = strategies.strategies(study.strategy_names, num_steps)
     ablations: list[Ablation] = []
     sensitivities: list[Sensitivity] = []
     trained = list(named)
     if study.ablations:
-        more, ablations = strategies.ablations(study.num_steps)
+        more, ablations = strategies.ablations(num_steps)
         trained += more
     if study.sensitivity:
-        more, sensitivities = strategies.sensitivities(study.num_steps)
+        more, sensitivities = strategies.sensitivities(num_steps)
         trained += more
     variants = {each.name: each for each in trained}  # one of a name, where it came first
     return Plan(
-        study, data, len(named), tuple(variants.values()), tuple(ablations), tuple(sensitivities)
+        study,
+        data,
+        num_steps,
+        len(named),
+        tuple(variants.values()),
+        tuple(ablations),
+        tuple(sensitivities),
     )
