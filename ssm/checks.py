@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-LONGEST_VALUE = 200  # characters of it that are shown: most paths fit
+if TYPE_CHECKING:
+    import numpy as np
+
+LONGEST_NAME = 80  # characters that are shown of a field's name
+LONGEST_VALUE = 200  # of its value: most paths fit
+LONGEST_ALLOWED = 600  # of what is allowed
 
 
 class InputError(ValueError):
@@ -16,14 +21,30 @@ class InputError(ValueError):
 
 
 def refuse(name: str, value: object, allowed: str) -> InputError:
-    """The error for `name` = `value` where only `allowed` will do (the caller raises it)."""
+    """The error for `name` = `value` where only `allowed` will do (the caller raises it): one short
+    line, whatever they are."""
     try:
-        shown = " ".join(repr(value).split())
-    except ValueError:  # an integer of thousands of digits
-        shown = f"a huge {type(value).__name__}"
-    if len(shown) > LONGEST_VALUE:
-        shown = shown[: LONGEST_VALUE - 3] + "..."
-    return InputError(f"{name}={shown}: must be {allowed}")
+        shown = repr(value)
+    except Exception:  # an integer of thousands of digits, or an object that cannot be shown
+        kind = type(value)
+        shown = "a huge int" if kind is int else f"a {kind.__name__} that cannot be shown"
+    name = one_line(name, LONGEST_NAME)
+    allowed = one_line(allowed, LONGEST_ALLOWED)
+    return InputError(f"{name}={one_line(shown, LONGEST_VALUE)}: must be {allowed}")
+
+
+def one_line(text: str, longest: int) -> str:
+    """A text without line breaks and control characters, and cut where it is too long."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def nearest(word: object, known: Sequence[str], otherwise: str) -> str:
+    """A hint for a name that is not `known`: the one that was probably meant, or `otherwise`."""
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1) if isinstance(word, str) else []
+    return f"did you mean {close[0]}?" if close else otherwise
 
 
 def integer(name: str, value: Any, low: int, high: int) -> int:
@@ -85,3 +106,32 @@ def items(name: str, value: Any, what: str) -> list[Any]:
         return list(value)
     except TypeError:  # an array without axes
         raise refuse(name, value, what) from None
+
+
+def array(name: str, value: Any, allowed: str) -> np.ndarray:
+    """`value` as a new array in float64; raises InputError where it is not one of real numbers."""
+    import numpy as np  # which a command's help does not wait for
+
+    try:
+        given = np.asarray(value)
+        if given.dtype.kind in "iuf":
+            return given.astype(np.float64)
+    except Exception:  # ragged, or an array of another library that cannot be had
+        pass
+    raise refuse(name, value, allowed)
+
+
+def positive(
+    name: str,
+    value: Any,
+    allowed: str = "positive finite numbers, one a class",
+    *,
+    or_zero: bool = False,
+) -> np.ndarray:
+    """`value` as a new vector in float64; raises InputError where it is not one of positive finite
+    numbers (`or_zero`: of numbers that are not negative), at least one."""
+    vector = array(name, value, allowed)
+    inside = (vector >= 0 if or_zero else vector > 0) & (vector < math.inf)
+    if vector.ndim != 1 or not vector.size or not inside.all():
+        raise refuse(name, value, allowed)
+    return vector

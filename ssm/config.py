@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import functools
 import inspect
+import itertools
 import json
-from typing import Any, Literal
+import textwrap
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ssm import checks, profiles, validation
 from ssm.choices import (
@@ -88,7 +94,7 @@ class Config:
     in [0, 1): 0 is ERM, towards 1 inverse frequency."""
     class_weights: tuple[float, ...] | NamedWeights | None = None
     """Weight of each class, in [1e-50, 1e50], used exactly as given instead of `weight_exponent`; or
-    `balanced` (inverse frequency), `sqrt`, `effective` (effective number, b = 0.999)."""
+    `balanced` (inverse frequency), `sqrt`, `effective` (effective number, b = (n - 1) / n)."""
     weight_start: float | None = None
     """Time (step) from which on the weights act, where there are any, ERM before it: deferred
     reweighting (DRW). One beyond the run is ERM. Left out: they act from the start."""
@@ -183,13 +189,12 @@ class Config:
     def __new__(cls, *args: Any, **values: Any) -> Config:
         if args:
             raise checks.refuse("Config", args[0], "given by the names of its fields")
-        unknown = sorted(values.keys() - {field.name for field in dataclasses.fields(cls)})
+        names = [field.name for field in dataclasses.fields(cls)]
+        unknown = sorted(values.keys() - set(names))
         if unknown:
-            raise checks.refuse(
-                unknown[0],
-                values[unknown[0]],
-                "one of the fields " + ", ".join(f.name for f in dataclasses.fields(cls)),
-            )
+            name = unknown[0]
+            hint = checks.nearest(name, names, "see help(ssm.Config)")
+            raise checks.refuse(name, values[name], f"a field of Config; {hint}")
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
@@ -294,6 +299,61 @@ class Config:
         return cls(**fields)
 
 
+def field_names() -> tuple[str, ...]:
+    """The names of all fields, in order."""
+    return tuple(field.name for field in dataclasses.fields(Config))
+
+
+def check_config(name: str, value: Any) -> Config:
+    """`value` if it is a Config; raises InputError for anything else."""
+    if isinstance(value, Config):
+        return value
+    mapping = isinstance(value, Mapping)
+    allowed = "a Config: ssm.Config(**fields) makes one of a mapping" if mapping else "a Config"
+    raise checks.refuse(name, value, allowed)
+
+
+class _Words:
+    """The docstring of Config, which is put together when it is asked for: its own, and those that
+    stand below its fields in the source."""
+
+    def __init__(self, own: str):
+        self.own = inspect.cleandoc(own)
+
+    def __get__(self, config: Config | None, owner: type) -> str:
+        return self.whole
+
+    @functools.cached_property
+    def whole(self) -> str:
+        try:
+            (tree,) = ast.parse(inspect.getsource(Config)).body
+        except (OSError, SyntaxError):  # there is no source
+            return self.own
+        assert isinstance(tree, ast.ClassDef)
+        kinds, words = get_type_hints(Config), {}
+        for line, below in itertools.pairwise(tree.body):
+            if isinstance(line, ast.AnnAssign) and isinstance(below, ast.Expr):
+                words[ast.unparse(line.target)] = ast.literal_eval(below.value)
+        rows = [
+            f"    {field.name} ({_kind(kinds[field.name])}, default {field.default!r}):\n"
+            + textwrap.indent(inspect.cleandoc(words[field.name]), " " * 8)
+            for field in dataclasses.fields(Config)
+        ]
+        return "\n".join([self.own, "\nAttributes:", *rows])
+
+
+def _kind(hint: Any) -> str:
+    """A type as it would be written, choices in full."""
+    if get_origin(hint) is Literal:
+        return " | ".join(map(repr, get_args(hint)))
+    if get_origin(hint) in (Union, types.UnionType):
+        return " | ".join(map(_kind, get_args(hint)))
+    if get_args(hint):
+        return str(hint)
+    return "None" if hint is type(None) else hint.__name__
+
+
+Config.__doc__ = _Words(Config.__doc__ or "")  # type: ignore[assignment]
 _parameters = inspect.signature(Config.__init__).parameters
 # __new__ takes anything, to name what it does not know; help() should show the fields
 Config.__signature__ = inspect.Signature(list(_parameters.values())[1:])  # type: ignore[attr-defined]

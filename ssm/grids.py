@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, get_type_hints
 import numpy as np
 
 from ssm import checks
-from ssm.config import Config
+from ssm.config import Config, field_names
 
+FORMS = "FIELD=A,B,C, FIELD=A..B, FIELD=A:B:N or FIELD=A:B:N:log"
 LONGEST_AXIS = 1_000_000  # values
 MOST_SIZES = 3
 LARGEST_GRID = 10_000_000  # runs
@@ -62,6 +63,7 @@ class Grid(NamedTuple):
             return dataclasses.replace(self.base, **values)
         except checks.InputError as error:
             point = ", ".join(f"{field}={_written(values[field])}" for field in self.axes)
+            point = checks.one_line(point, checks.LONGEST_ALLOWED)
             raise checks.InputError(f"{error} (at {point})") from None
 
     def to_json(self) -> dict[str, Any]:
@@ -83,11 +85,9 @@ def make_grid(axes: Mapping[str, Iterable[Any]], base: Config) -> Grid:
     """
     if not isinstance(axes, Mapping) or not axes:
         raise checks.refuse("grid", axes, "a mapping from Config fields to values, at least one")
-    fields = [field.name for field in dataclasses.fields(Config)]
     checked = {}
     for field, values in axes.items():
-        if field not in fields:
-            raise checks.refuse("grid", field, "one of the fields " + ", ".join(fields))
+        _check_field(field, "see help(ssm.Config)")
         what = "one or more different values"
         if isinstance(values, Mapping | set | frozenset):  # without an order of its own
             raise checks.refuse(f"grid[{field}]", values, what)
@@ -113,14 +113,8 @@ def parse_axis(text: str) -> tuple[str, list[Any]]:
 
     Raises ssm.InputError for anything else.
     """
-    field, equals, values = text.partition("=")
-    what = "FIELD=A,B,C, FIELD=A..B, FIELD=A:B:N or FIELD=A:B:N:log"
-    if not equals or not field or not values:
-        raise checks.refuse("grid", text, what)
-    field = field.strip().replace("-", "_")
+    field, values = _field_and_values(text)
     hints = get_type_hints(Config)
-    if field not in hints:
-        raise checks.refuse("grid", field, "one of the fields " + ", ".join(hints))
     whole = hints[field] in (int, int | None)
     if "tuple" in str(hints[field]):
         parts = [tuple(map(_number, part.split(","))) for part in values.split(";")]
@@ -142,7 +136,7 @@ def parse_axis(text: str) -> tuple[str, list[Any]]:
         numeric = all(type(x) in (int, float) and math.isfinite(x) for x in ends)
         log = spacing == ["log"]
         if not numeric or type(number) is not int or (spacing and not log):
-            raise checks.refuse("grid", text, what)
+            raise checks.refuse("grid", text, FORMS)
         if not 1 <= number <= LONGEST_AXIS:
             raise checks.refuse("grid", text, f"of 1 to {LONGEST_AXIS} numbers")
         if log and min(ends) <= 0:
@@ -150,6 +144,32 @@ def parse_axis(text: str) -> tuple[str, list[Any]]:
         points = np.geomspace(*ends, number) if log else np.linspace(*ends, number)
         return field, [round(x) if whole else x for x in points.tolist()]
     return field, [_number(part) for part in values.split(",")]
+
+
+def _field_and_values(text: str) -> tuple[str, str]:
+    """The two sides of an axis; raises InputError that says how to write what is not one."""
+    field, equals, values = text.partition("=")
+    field = field.strip().replace("-", "_")
+    if "=" in values:
+        raise checks.refuse("grid", text, "one axis: give one --grid for each axis")
+    if not equals:
+        words = text.replace(",", " ").split() or [""]
+        name = words[0].replace("-", "_")
+        if name in field_names():
+            numeric = get_type_hints(Config)[name] in (int, int | None, float, float | None)
+            example = ",".join(words[1:]) or ("1,10" if numeric else "A,B")
+            raise checks.refuse("grid", text, f"{FORMS}; write {name}={example}")
+    if not equals or not field or not values:
+        raise checks.refuse("grid", text, FORMS)
+    _check_field(field, "see ssm run --help")
+    return field, values
+
+
+def _check_field(field: object, otherwise: str) -> None:
+    """Refuse what is no field of Config, with a hint."""
+    if field not in field_names():
+        hint = checks.nearest(field, field_names(), otherwise)
+        raise checks.refuse("grid", field, f"one of the fields of Config; {hint}")
 
 
 def _number(text: str) -> Any:

@@ -3,6 +3,7 @@ labels (m,): squared, cross-entropy, and cross-entropy of logits that class size
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, get_args
 
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Real
 
 from ssm import checks
@@ -141,10 +143,22 @@ def adjustment(
         focusing: gamma of the focal loss.
         label_smoothing: e in [0, 1).
 
+    Raises ssm.InputError for counts that are not positive, and for a number that is not finite or a
+    label smoothing outside [0, 1), unless it is being traced.
+
     Source: Menon et al. 2021 (additive), Ren et al. 2020 (balanced softmax), Ye et al. 2020 (CDT),
     Kini et al. 2021 (both, VS), Cao et al. 2019 (LDAM), Lin et al. 2017 (focal).
     """
-    n = np.asarray(counts, dtype=np.float64)
+    n = checks.positive("counts", counts)
+    for name, number in {
+        "additive_adjustment": additive_adjustment,
+        "multiplicative_adjustment": multiplicative_adjustment,
+        "largest_margin": largest_margin,
+        "logit_scale": logit_scale,
+        "focusing": focusing,
+    }.items():
+        _check_number(name, number, -math.inf)
+    _check_number("label_smoothing", label_smoothing, 0.0, 1.0)
     numbers = (
         logit_scale * (n / n.max()) ** multiplicative_adjustment,
         additive_adjustment * np.log(n / n.sum()),
@@ -153,6 +167,12 @@ def adjustment(
         label_smoothing,
     )
     return Adjustment(*(x if isinstance(x, jax.Array) else np.asarray(x, float) for x in numbers))
+
+
+def _check_number(name: str, value: Scalar, low: float, high: float = math.inf) -> None:
+    """Refuse a number outside [low, high) where it is known."""
+    if not isinstance(value, Tracer):
+        checks.real(name, value, low, high, open_ends=")")
 
 
 def adjusted_logits(logits: Logits, labels: Labels, adjustment: Adjustment) -> Logits:

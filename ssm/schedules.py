@@ -1,12 +1,12 @@
 """Class weights that change as training goes on, in the manner of optax: small transformations of
 the weights so far, chained. Each is a pytree of its numbers, so runs that differ only in them share
-a compilation."""
+a compilation, and each has scikit-learn's `get_params` and a `set_params` that returns a new one."""
 
 from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, PyTree, Real
 
 from ssm import checks
+from ssm.settable import Settable, array, number, positive
 
 Weights = Float[Any, " k"]
 Counts = Real[Any, " k"]
@@ -28,12 +29,12 @@ class Statistics(NamedTuple):
     """What is known of each class now."""
 
     counts: Counts
-    """Its samples n_c, at least one."""
+    """Its samples n_c > 0, refused by what reads them where they are known not to be."""
     performance: Weights | None = None
     """A recent performance in [0, 1], recall say; None where no transformation needs it."""
 
 
-class Transformation(eqx.Module):
+class Transformation(Settable):
     """A step from the weights so far to new ones of the same type; a chain starts from ones."""
 
     @property
@@ -47,7 +48,9 @@ class Transformation(eqx.Module):
         return 0.0, math.inf
 
     def init(self, counts: Counts) -> PyTree:
-        """The state before the first update."""
+        """The state before the first update; raises InputError for counts that are not positive, as
+        far as they are known."""
+        _checked(counts)
         return ()
 
     @abc.abstractmethod
@@ -65,53 +68,34 @@ def step_weights(
     return transformation.update(_ones(stats.counts), state, stats, step)
 
 
-def _number(
-    name: str, low: float = -math.inf, high: float = math.inf, *, open_ends: str = ""
-) -> Callable[[Any], Any]:
-    """A converter to an array without axes; raises InputError outside [low, high], as far as the
-    value is known."""
-
-    def convert(value: Any) -> Any:
-        if isinstance(value, Tracer):
-            return value
-        return np.asarray(checks.real(name, value, low, high, open_ends=open_ends))
-
-    return convert
+def _transformation(name: str, value: Any) -> Any:
+    """A transformation; raises InputError for anything else."""
+    if not isinstance(value, Transformation):
+        raise checks.refuse(name, value, "a transformation, as PrevalencePower(0.5)")
+    return value
 
 
-def _array(name: str, value: Any) -> Any:
-    """An array; raises InputError where there are no numbers."""
-    if isinstance(value, Tracer):
-        return value
-    try:
-        return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        raise checks.refuse(name, value, "an array of numbers") from None
-
-
-def _positive(name: str, value: Any) -> Any:
-    """A vector; raises InputError where it is known not to be of positive finite numbers."""
-    vector = _array(name, value)
-    known = not isinstance(vector, Tracer)
-    if vector.ndim != 1 or (known and not (np.isfinite(vector) & (vector > 0)).all()):
-        raise checks.refuse(name, value, "positive finite numbers, one a class")
-    return vector
+def _checked(counts: Counts) -> Counts:
+    """Counts as an array; raises InputError where they are known not to be positive."""
+    if not isinstance(counts, Tracer):
+        checks.positive("counts", counts)
+    return counts if isinstance(counts, jax.Array) else np.asarray(counts)
 
 
 def _check_length(name: str, vector: Any, counts: Counts) -> None:
-    if vector.shape != counts.shape:
+    if vector.shape != _checked(counts).shape:
         raise checks.refuse(name, vector, f"{len(counts)} numbers, one a class")
 
 
 class PrevalencePower(Transformation):
     """Times (n_c / min_j n_j)^-g: g = 1 is inverse frequency, 1/2 its square root."""
 
-    exponent: Float[Any, ""] = eqx.field(converter=_number("exponent"))
+    exponent: Float[Any, ""] = eqx.field(converter=number("exponent"))
 
     def update(
         self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
     ) -> tuple[Weights, PyTree]:
-        counts = _like(weights, stats.counts)
+        counts = _counts(weights, stats)
         return weights * (counts / counts.min()) ** -_like(weights, self.exponent), state
 
 
@@ -119,31 +103,32 @@ class EffectiveNumber(Transformation):
     """Times (1 - b) / (1 - b^n_c), one over the effective number of samples (Cui et al. 2019), for
     b in [0, 1)."""
 
-    log_beta: Float[Any, ""]
+    beta: Float[Any, ""]
+    log_beta: Float[Any, ""] = eqx.field(repr=False)
     """log b, which keeps in float32 what tells b from 1."""
 
     def __init__(self, beta: ArrayLike):
-        number: Any = _number("beta", 0.0, 1.0, open_ends=")")(beta)
-        if isinstance(number, Tracer):
-            self.log_beta = jnp.log(number)
+        self.beta = b = number("beta", 0.0, 1.0, open_ends=")")(beta)
+        if isinstance(b, Tracer):
+            self.log_beta = jnp.log(b)
         else:
-            self.log_beta = np.asarray(math.log(number) if number > 0 else -math.inf)
+            self.log_beta = np.asarray(math.log(b) if b > 0 else -math.inf)
 
     def update(
         self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
     ) -> tuple[Weights, PyTree]:
         log_beta = _like(weights, self.log_beta)
-        powers = _like(weights, stats.counts) * log_beta
+        powers = _counts(weights, stats) * log_beta
         return weights * (jnp.expm1(log_beta) / jnp.expm1(powers)), state
 
 
 def _class_costs(costs: Any) -> Any:
     """The cost of each class, from them or from a matrix C[true, predicted]."""
-    costs = _array("costs", costs)
+    costs = array("costs", costs)
     k = len(costs) if costs.ndim == 2 else 0
     if k > 1 and costs.shape == (k, k):
         costs = (costs * (1 - np.eye(k))).sum(1) / (k - 1)
-    return _positive("costs", costs)
+    return positive("costs", costs)
 
 
 class Costs(Transformation):
@@ -165,7 +150,7 @@ class Costs(Transformation):
 class Fixed(Transformation):
     """The given weights, whatever they were before."""
 
-    weights: Float[Any, " k"] = eqx.field(converter=lambda value: _positive("weights", value))
+    weights: Float[Any, " k"] = eqx.field(converter=lambda value: positive("weights", value))
 
     def init(self, counts: Counts) -> PyTree:
         _check_length("weights", self.weights, counts)
@@ -185,8 +170,8 @@ class Trend(Transformation):
     for its start at zero as Adam's are (Kingma and Ba 2015); it is the state.
     """
 
-    strength: Float[Any, ""] = eqx.field(converter=_number("strength"))
-    memory: Float[Any, ""] = eqx.field(converter=_number("memory", 0.0, 1.0, open_ends=")"))
+    strength: Float[Any, ""] = eqx.field(converter=number("strength"))
+    memory: Float[Any, ""] = eqx.field(converter=number("memory", 0.0, 1.0, open_ends=")"))
 
     @property
     def needs_performance(self) -> bool:
@@ -204,12 +189,12 @@ class Trend(Transformation):
         return weights * jnp.exp(_like(weights, self.strength) * behind), state
 
 
-class LinearRamp(eqx.Module):
+class LinearRamp(Settable):
     """A schedule: 0 before `start`, 1 from `start` + `length` on, linear between; a step where
     `length` is 0."""
 
-    start: Float[Any, ""] = eqx.field(converter=_number("start"))
-    length: Float[Any, ""] = eqx.field(converter=_number("length", 0.0))
+    start: Float[Any, ""] = eqx.field(converter=number("start"))
+    length: Float[Any, ""] = eqx.field(converter=number("length", 0.0))
 
     def __call__(self, step: ArrayLike) -> Float[Any, ""]:
         return linear_ramp(step, self.start, self.length)
@@ -224,6 +209,9 @@ def linear_ramp(time: Any, start: Any, length: Any) -> Any:
 
 
 def _schedule(schedule: Any) -> Any:
+    if not callable(schedule):
+        allowed = "a function of the step, as LinearRamp(start=100, length=0)"
+        raise checks.refuse("schedule", schedule, allowed)
     # a plain function is no array: inside a Partial it belongs to what is compiled
     leaf = jax.tree_util.all_leaves([schedule])
     return jax.tree_util.Partial(schedule) if leaf else schedule
@@ -237,7 +225,7 @@ class Ramp(Transformation):
     """
 
     schedule: Callable[[ArrayLike], Any] = eqx.field(converter=_schedule)
-    inner: Transformation
+    inner: Transformation = eqx.field(converter=lambda value: _transformation("inner", value))
 
     @property
     def needs_performance(self) -> bool:
@@ -257,8 +245,8 @@ class Ramp(Transformation):
 class Clip(Transformation):
     """The nearest weights within [low, high]."""
 
-    low: Float[Any, ""] = eqx.field(converter=_number("low"))
-    high: Float[Any, ""] = eqx.field(converter=_number("high"))
+    low: Float[Any, ""] = eqx.field(converter=number("low"))
+    high: Float[Any, ""] = eqx.field(converter=number("high"))
 
     def __check_init__(self) -> None:
         known = not any(isinstance(x, Tracer) for x in (self.low, self.high))
@@ -293,8 +281,8 @@ class CappedUnitMean(Transformation):
     solved on the line that crosses 1, found by halving the sorted places: exact, in O(k log k).
     """
 
-    low: Float[Any, ""] = eqx.field(converter=_number("low", 0.0, 1.0))
-    high: Float[Any, ""] = eqx.field(converter=_number("high", 1.0))
+    low: Float[Any, ""] = eqx.field(converter=number("low", 0.0, 1.0))
+    high: Float[Any, ""] = eqx.field(converter=number("high", 1.0))
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -326,12 +314,29 @@ class CappedUnitMean(Transformation):
 
 
 class Chain(Transformation):
-    """One transformation after the other, each of the weights that the last one made."""
+    """One transformation after the other, each of the weights that the last one made.
+
+    As parameters they are named as `sklearn.pipeline.make_pipeline` names steps, by their classes in
+    lower case, with -1, -2 where there is more than one of a class.
+    """
 
     parts: tuple[Transformation, ...]
 
     def __init__(self, *parts: Transformation):
-        self.parts = parts
+        self.parts = tuple(_transformation(f"parts[{i}]", part) for i, part in enumerate(parts))
+
+    def _arguments(self) -> dict[str, Any]:
+        names = [type(part).__name__.lower() for part in self.parts]
+        for name in {name for name in names if names.count(name) > 1}:
+            for position in range(names.count(name)):
+                names[names.index(name)] = f"{name}-{position + 1}"
+        return dict(zip(names, self.parts, strict=True))
+
+    def _made_of(self, arguments: Mapping[str, Any]) -> Any:
+        return type(self)(*arguments.values())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.parts))})"
 
     @property
     def needs_performance(self) -> bool:
@@ -342,6 +347,7 @@ class Chain(Transformation):
         return self.parts[-1].bounds if self.parts else super().bounds
 
     def init(self, counts: Counts) -> PyTree:
+        super().init(counts)
         return tuple(part.init(counts) for part in self.parts)
 
     def update(
@@ -355,6 +361,7 @@ class Chain(Transformation):
 
 
 def _ones(counts: Counts) -> Weights:
+    counts = _checked(counts)
     return jnp.ones_like(counts, dtype=jnp.result_type(counts, 1.0))  # integers may be counts
 
 
@@ -363,7 +370,12 @@ def _like(weights: Weights, value: Any) -> Any:
     return jnp.asarray(value, weights.dtype)
 
 
+def _counts(weights: Weights, stats: Statistics) -> Weights:
+    """n_c in the precision of the weights."""
+    return _like(weights, _checked(stats.counts))
+
+
 def _shares(weights: Weights, stats: Statistics) -> Weights:
     """pi_c = n_c / n."""
-    counts = _like(weights, stats.counts)
+    counts = _counts(weights, stats)
     return counts / counts.sum()

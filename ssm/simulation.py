@@ -27,7 +27,7 @@ from ssm import (
     weights,
 )
 from ssm.columns import Columns, make_columns
-from ssm.config import Config
+from ssm.config import Config, check_config
 from ssm.descent import Descent
 from ssm.dynamics import Flow
 from ssm.fields import Deferral, Field
@@ -232,8 +232,8 @@ def run_arrays(run: Run, trajectory: Trajectory) -> tuple[dict[str, np.ndarray],
         observed["H"] = reduction.restore_features(observed["H"], bases)
     k, class_weights = len(problem.counts), problem.class_weights
     if "weight" in observed:  # which change: those of the end
-        reached = np.isfinite(observed["weight"]).all(axis=1)
-        class_weights = observed["weight"][reached][-1].astype(float)
+        finite = observed["weight"][np.isfinite(observed["weight"]).all(axis=1)]
+        class_weights = finite[-1].astype(float) if len(finite) else np.full(k, np.nan)
     component, by_class, block = np.split(trajectory.crossings, [k - 1, 2 * k - 1])
     arrays = results.spectral_arrays(
         trajectory.times, observed, components, problem.counts, problem.class_groups
@@ -248,9 +248,18 @@ def run_arrays(run: Run, trajectory: Trajectory) -> tuple[dict[str, np.ndarray],
         "status": trajectory.status,
         "num_steps": trajectory.num_steps,
         "t1": float(trajectory.times[-1]),
-        "mean_sample_weight": weights.mean_sample_weight(problem.counts, class_weights),
-        "effective_sample_share": weights.effective_sample_share(problem.counts, class_weights),
+        **_exposure(problem, class_weights),
         **run.facts,
+    }
+
+
+def _exposure(problem: Problem, class_weights: Float[np.ndarray, " k"]) -> dict[str, float]:
+    """What the last weights do; NaN where a schedule has made one of them negative, or all 0."""
+    measures = (weights.mean_sample_weight, weights.effective_sample_share)
+    usable = (class_weights >= 0).all() and class_weights.any()
+    return {
+        measure.__name__: measure(problem.counts, class_weights) if usable else np.nan
+        for measure in measures
     }
 
 
@@ -288,7 +297,15 @@ def simulate(
         group, and each component's and block's target. The attributes hold the Config as JSON, the
         `status`, what the weights at the end do, and the origin. Each variable's own attributes say
         what it is.
+
+    Raises:
+        ssm.InputError: something else than a Config, or a schedule that it cannot have.
     """
+    check_config("config", config)
+    if progress is not None and not callable(progress):
+        raise checks.refuse("progress", progress, "a function of the share of the run done")
+    if schedule is not None:
+        _check_schedule(config, schedule)
     run = prepare(config)
     attributes = {"device": jax.devices()[0].device_kind}
     if schedule is not None:
@@ -298,18 +315,23 @@ def simulate(
     return results.dataset(config, arrays, facts | attributes)
 
 
-def _scheduled(run: Run, schedule: Transformation) -> Run:
-    """A run whose class weights follow a schedule."""
-    config = run.config
+def _check_schedule(config: Config, schedule: Transformation) -> None:
+    """Refuse what is no schedule, and one that the run of a Config cannot follow."""
     if not isinstance(schedule, Transformation):
         raise checks.refuse("schedule", schedule, "a transformation of ssm.schedules")
-    if not isinstance(run.flow, Descent):
+    if not config.steps:
         allowed = "left out for a flow, which has weight_start and weight_ramp"
         raise checks.refuse("schedule", schedule, allowed)
-    if (run.problem.class_weights != 1).any() or config.weight_start is not None:
+    if (make_problem(config).class_weights != 1).any() or config.weight_start is not None:
         raise checks.refuse("schedule", schedule, "left out where the config has weights")
     if schedule.needs_performance and config.columns == "coordinates":
         allowed = "one that needs no accuracies, under the squared loss without mini-batches"
         raise checks.refuse("schedule", schedule, allowed)
+    schedule.init(np.array(config.class_counts))  # refuses weights of another number of classes
+
+
+def _scheduled(run: Run, schedule: Transformation) -> Run:
+    """A run whose class weights follow a schedule."""
+    assert isinstance(run.flow, Descent)
     observe = dataclasses.replace(run.flow.observe, keep_weights=True)
     return run._replace(flow=run.flow._replace(schedule=schedule, observe=observe))

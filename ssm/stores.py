@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,9 +27,12 @@ def save(dataset: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> N
     """Write the Dataset of a run to a zarr store, whole or not at all.
 
     Raises ssm.InputError where `path` exists and `overwrite` is False, or its folder cannot be
-    written to.
+    written to; and for something else than a Dataset.
     """
-    path = Path(path)
+    if not isinstance(dataset, xr.Dataset):
+        raise checks.refuse("dataset", dataset, "a Dataset of xarray, as ssm.simulate returns")
+    path = checked_path(path)
+    checks.flag("overwrite", overwrite)
     check_store(path, overwrite)
     with replacing(path) as scratch:
         marked = dataset.assign_attrs(digest=_digest_of_run(dataset))
@@ -41,9 +45,9 @@ def load(path: str | Path) -> xr.Dataset:
     Either is checked against the digests written with it, a sweep chunk after chunk.
 
     Raises ssm.InputError for a path that is not there, is no store, is damaged, or holds a sweep
-    that is not finished.
+    that is not finished; and for something else than a path.
     """
-    path = Path(path)
+    path = checked_path(path)
     if not path.exists():
         raise checks.refuse("store", str(path), "a store that exists")
     dataset = _open(path)
@@ -71,6 +75,22 @@ def load(path: str | Path) -> xr.Dataset:
     if digest != _digest_of_run(dataset):
         raise _changed(path)
     return dataset
+
+
+def checked_path(store: str | Path) -> Path:
+    """The path of a store; raises InputError for what is none, or what no file can be called."""
+    if not isinstance(store, str | os.PathLike):
+        raise checks.refuse("store", store, "a path")
+    try:
+        Path(store).stat()
+    except (FileNotFoundError, NotADirectoryError):  # of a new store
+        pass
+    except (TypeError, ValueError):  # bytes, or a character that no name can have
+        raise checks.refuse("store", store, "a path") from None
+    except OSError as error:
+        what = f"a path that can be looked up ({error.strerror})"
+        raise checks.refuse("store", store, what) from None
+    return Path(store)
 
 
 def _open(path: Path) -> xr.Dataset:

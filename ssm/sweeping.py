@@ -12,9 +12,9 @@ import xarray as xr
 
 from ssm import checks, grids, results
 from ssm.computing import Progress, compute, use_compilation_cache
-from ssm.config import Config
+from ssm.config import Config, check_config
 from ssm.plans import Plan, make_plan
-from ssm.stores import SweepStore
+from ssm.stores import SweepStore, checked_path
 
 if TYPE_CHECKING:
     import distributed
@@ -57,16 +57,15 @@ def sweep(
         ssm.InputError: a bad grid, a combination that is not allowed (named), a store of another
             sweep (with the difference); before anything runs.
     """
-    base = Config() if base is None else base
-    if not isinstance(base, Config):
-        raise checks.refuse("base", base, "a Config")
+    base = Config() if base is None else check_config("base", base)
     if client is not None and not hasattr(client, "submit"):
         raise checks.refuse("client", client, "a Dask client, distributed.Client(address)")
-    if store is not None and not isinstance(store, str | Path):
-        raise checks.refuse("store", store, "a path")
+    if progress is not None and not callable(progress):
+        raise checks.refuse("progress", progress, "a function of the runs done and of all")
+    path = None if store is None else checked_path(store)
     plan = make_plan(grids.make_grid(grid, base), chunk_size)
     use_compilation_cache()
-    if store is None:
+    if path is None:
         arrays = {
             name: np.full(plan.grid.shape + plan.shape(name), results.filling(dtype), dtype)
             for name, dtype in plan.dtypes.items()
@@ -77,7 +76,7 @@ def sweep(
             for name, values in found.items():
                 arrays[name][plan.blocks[chunk]] = values
         return results.sweep_dataset(arrays, plan.grid.to_json(), plan.grid.coordinates, origins)
-    stored = open_store(Path(store), plan)
+    stored = open_store(path, plan)
     plan = plan._replace(blocks=stored.blocks)
     pending = [chunk for chunk in range(len(plan.blocks)) if not stored.is_done(chunk)]
     for chunk, found, origin in compute(plan, pending, client, progress):

@@ -172,7 +172,7 @@ def _check_loss(known: dict[str, Any]) -> None:
         "under the squared loss": squared,
         "with weight or feature decay": decays,
         "with label smoothing": known["label_smoothing"] > 0,
-        "with an optimizer that takes steps": known["optimizer"] != "flow",
+        f"with optimizer={known['optimizer']}": known["optimizer"] != "flow",
     }
     for what, keeps in kept_up.items():
         if keeps and known["clock"] == "loss":
@@ -214,8 +214,8 @@ def _check_optimizer(known: dict[str, Any]) -> None:
     of_others = _OF_STEPS if optimizer == "flow" else _OF_A_FLOW
     for name, default in of_others.items():
         if known[name] != default:
-            what = "an optimizer that takes steps" if optimizer == "flow" else "optimizer=flow"
-            _only(known, name, f"left out unless with {what}")
+            whose = "an optimiser's steps" if optimizer == "flow" else "a flow"
+            _only(known, name, f"left out with optimizer={optimizer}: it is of {whose} only")
     if known["momentum"] is not None and optimizer not in ("momentum", "nesterov"):
         _only(known, "momentum", "left out unless optimizer is momentum or nesterov")
     if known["sam_radius"] is not None and optimizer != "sam":

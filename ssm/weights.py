@@ -22,14 +22,18 @@ def power_law(counts: Counts, exponent: float) -> Float[np.ndarray, " k"]:
     exactly 1), g = 1 inverse frequency (scikit-learn's "balanced").
 
     Args:
-        counts: samples n_c of each class, shape (k,).
+        counts: samples n_c > 0 of each class, shape (k,); weighted samples need not count whole.
         exponent: g.
+
+    Raises ssm.InputError for anything else.
     """
-    counts = np.asarray(counts, dtype=np.float64)
-    return _of_unit_mean(counts, (counts / counts.min()) ** -exponent)
+    counts = checks.positive("counts", counts)
+    exponent = checks.real("exponent", exponent, -math.inf)
+    reference = counts.min() if exponent > 0 else counts.max()  # no power of a ratio overflows
+    return _of_unit_mean(counts, (counts / reference) ** -exponent)
 
 
-def effective_number(counts: Counts, beta: float) -> Float[np.ndarray, " k"]:
+def effective_number(counts: Counts, beta: float | None = None) -> Float[np.ndarray, " k"]:
     """Weights falling with the effective number of samples (1 - b^n_c) / (1 - b), of unit mean
     over samples (Cui et al. 2019).
 
@@ -37,12 +41,18 @@ def effective_number(counts: Counts, beta: float) -> Float[np.ndarray, " k"]:
     inverse frequency, without loss of digits on the way.
 
     Args:
-        counts: samples n_c of each class, shape (k,).
-        beta: b in [0, 1); InputError otherwise.
+        counts: samples n_c > 0 of each class, shape (k,); weighted samples need not count whole.
+        beta: b in [0, 1). Left out: (n - 1) / n, and 0 where n is no more than one sample.
+
+    Raises ssm.InputError for anything else.
     """
-    beta = checks.real("beta", beta, 0, 1, open_ends=")")
-    log_beta = math.log(beta) if beta > 0 else -math.inf
-    counts = np.asarray(counts, dtype=np.float64)
+    counts = checks.positive("counts", counts)
+    if beta is None:
+        inverse = 1 / max(counts.sum(), 1.0)  # 1 - b, which b itself would round
+        log_beta = math.log1p(-inverse) if inverse < 1 else -math.inf
+    else:
+        beta = checks.real("beta", beta, 0, 1, open_ends=")")
+        log_beta = math.log(beta) if beta > 0 else -math.inf
     return _of_unit_mean(counts, -1 / np.expm1(counts * log_beta))
 
 
@@ -55,9 +65,10 @@ def _of_unit_mean(
 NAMED = {
     "balanced": functools.partial(power_law, exponent=1.0),
     "sqrt": functools.partial(power_law, exponent=0.5),
-    "effective": functools.partial(effective_number, beta=0.999),
+    "effective": effective_number,
 }
-"""Weightings that have a name: inverse frequency, its square root, and the effective number."""
+"""Weightings that have a name: inverse frequency, its square root, and the effective number with
+b = (n - 1) / n."""
 
 
 def class_weights(spec: object, counts: Counts) -> Float[np.ndarray, " k"]:
@@ -68,11 +79,11 @@ def class_weights(spec: object, counts: Counts) -> Float[np.ndarray, " k"]:
         spec: None (ones), one of `NAMED`, a dict {class index: weight} in which missing classes
             weigh 1, an array or sequence of k positive numbers, or a function of the counts that
             returns one.
-        counts: samples n_c of each class, shape (k,).
+        counts: samples n_c > 0 of each class, shape (k,).
 
-    Raises InputError for anything else.
+    Raises ssm.InputError for anything else.
     """
-    k = len(counts)
+    k = len(checks.positive("counts", counts))
     if spec is None:
         return np.ones(k)
     if isinstance(spec, str):
@@ -106,9 +117,13 @@ def _refuse(spec: object, k: int) -> checks.InputError:
 
 
 def mean_sample_weight(counts: Counts, class_weights: Float[np.ndarray, " k"]) -> float:
-    """(1/n) sum_c n_c w_c, the learning-rate factor hidden in a weighting; 1 for `power_law`."""
-    counts = np.asarray(counts, dtype=np.float64)
-    return float((counts * class_weights).sum() / counts.sum())
+    """(1/n) sum_c n_c w_c, the learning-rate factor hidden in a weighting; 1 for `power_law`.
+
+    Raises ssm.InputError for counts that are not positive, and for weights that are negative, not
+    finite, or all 0.
+    """
+    counts, given = _exposed(counts, class_weights)
+    return float((counts * given).sum() / counts.sum())
 
 
 def effective_sample_share(counts: Counts, class_weights: Float[np.ndarray, " k"]) -> float:
@@ -117,8 +132,24 @@ def effective_sample_share(counts: Counts, class_weights: Float[np.ndarray, " k"
 
     (sum_c pi_c w_c)^2 / sum_c pi_c w_c^2, pi_c = n_c / n: in (0, 1], and 1 where all weights are
     equal; their scale does not matter.
+
+    Raises ssm.InputError for counts that are not positive, and for weights that are negative, not
+    finite, or all 0.
     """
-    counts = np.asarray(counts, dtype=np.float64)
-    relative = class_weights / class_weights.max()  # squares of any scale stay finite
+    counts, given = _exposed(counts, class_weights)
+    relative = given / given.max()  # squares of any scale stay finite
     share = (counts * relative).sum() ** 2 / (counts.sum() * (counts * relative**2).sum())
     return float(min(share, 1.0))  # rounding may lift it above
+
+
+def _exposed(
+    counts: Counts, class_weights: Float[np.ndarray, " k"]
+) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """Counts and weights in float64, once they are known to be ones; a weight of 0 leaves a class
+    out."""
+    counts = checks.positive("counts", counts)
+    allowed = f"{len(counts)} finite numbers of at least 0, not all of them 0"
+    given = checks.positive("class_weights", class_weights, allowed, or_zero=True)
+    if given.shape != counts.shape or not given.any():
+        raise checks.refuse("class_weights", class_weights, allowed)
+    return counts, given

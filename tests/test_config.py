@@ -1,15 +1,18 @@
 """A Config is whole and valid, or a ValueError that names the field."""
 
 import dataclasses
+import inspect
 import math
+import pydoc
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tyro._docstrings import get_field_docstring
 
 import ssm
-from ssm import Config
+from ssm import Config, checks
 from ssm.validation import LARGEST_COUNT
 
 FIELDS = [field.name for field in dataclasses.fields(Config)]
@@ -105,6 +108,108 @@ def test_the_message_says_what_is_allowed():
         Config(coupling=1.5)
     with pytest.raises(ValueError, match="loss='hinge': must be one of cross_entropy, squared"):
         Config(loss="hinge")
+
+
+class Shown:
+    """Something whose repr is given, or raised."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def __repr__(self):
+        if isinstance(self.text, Exception):
+            raise self.text
+        return self.text
+
+
+HARD = {
+    "long": "x" * 100_000,
+    "lines": "a\nb\r\n" * 1000,
+    "separators": Shown("a\u2028b\x85c\x0bd"),
+    "colours": Shown("\x1b[31mred\x00" * 1000),
+    "half a pair": Shown("\ud800"),
+    "spaces": Shown(" " * 100_000 + "end"),
+    "raises": Shown(KeyError("two\nlines")),
+    "raises another": Shown(RecursionError()),
+    "no text": Shown(5),
+    "huge": 10**5000,
+    "array": np.zeros((300, 300)),
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_a_refusal_is_one_short_line_whatever_it_is_of(name):
+    value = HARD[name]
+    text = value if isinstance(value, str) else "field"
+    refusals = [checks.refuse("seed", value, "an integer"), checks.refuse(text, 1, text)]
+    for fields in ({"seed": value}, {text: value}):
+        with pytest.raises(ssm.InputError) as caught:
+            Config(**fields)
+        refusals.append(caught.value)
+    for refusal in refusals:
+        message = str(refusal)
+        assert message.isprintable() and len(message) < 1000
+        assert ": must be " in message
+        message.encode()
+
+
+def test_what_is_shown_of_a_value():
+    assert str(checks.refuse("a", Shown("1  2\n3"), "b")) == "a=1 2 3: must be b"
+    assert str(checks.refuse("a", Shown(ValueError()), "b")).startswith("a=a Shown that cannot")
+    cut = str(checks.refuse("a", "x" * 300, "b"))
+    assert cut == f"a='{'x' * 196}...: must be b"
+
+
+@pytest.mark.parametrize(
+    ("field", "hint"),
+    [
+        ("imbalance", "did you mean imbalance_ratio?"),
+        ("num_class", "did you mean num_classes?"),
+        ("optimiser", "did you mean optimizer?"),
+        ("frobnicate", "see help(ssm.Config)"),
+    ],
+)
+def test_an_unknown_field_is_told_with_the_nearest(field, hint):
+    with pytest.raises(ssm.InputError) as caught:
+        Config(**{field: 10})
+    assert str(caught.value) == f"{field}=10: must be a field of Config; {hint}"
+
+
+def test_help_describes_every_field():
+    text = pydoc.plain(pydoc.render_doc(Config))
+    words = " ".join(line.strip(" |") for line in text.splitlines())
+    told = tyro_fields(Config)
+    assert set(told) >= set(FIELDS)
+    for field in dataclasses.fields(Config):
+        assert f" {field.name} (" in words and f"default {field.default!r}): " in words
+        assert " ".join(told[field.name].split()) in " ".join(words.split())
+    assert "loss ('cross_entropy' | 'squared' | " in words
+    assert "counts (tuple[int, ...] | None, default None): Samples of each class" in words
+    assert words.count("All that defines one run") == 1
+
+
+def tyro_fields(cls):
+    """What tyro reads below the fields, for --help."""
+    return {name: get_field_docstring(cls, name, ()) for name in FIELDS}
+
+
+def test_without_a_source_the_docstring_is_what_is_left(monkeypatch):
+    def no_source(_):
+        raise OSError
+
+    monkeypatch.setattr(inspect, "getsource", no_source)
+    described = type(vars(Config)["__doc__"])("\n    Words.\n    ")
+    assert described.__get__(None, Config) == "Words."
+
+
+def test_numbers_of_another_kind_of_run_are_told_apart():
+    steps = "learning_rate=0.1: must be left out with optimizer=flow: it is of an optimiser's steps"
+    with pytest.raises(ssm.InputError, match=f"^{steps} only$"):
+        Config(learning_rate=0.1)
+    with pytest.raises(ssm.InputError, match=r"^t1=2.0: must be left out with optimizer=adam: it"):
+        Config(optimizer="adam", t1=2)
+    with pytest.raises(ssm.InputError, match=r"^clock='loss': must be time with optimizer=adam"):
+        Config(optimizer="adam", clock="loss")
 
 
 def test_even_a_huge_integer_or_a_positional_value_is_one_line():

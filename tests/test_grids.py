@@ -84,6 +84,43 @@ def test_an_axis_that_means_nothing_is_refused_in_one_line(text):
     assert "\n" not in str(caught.value)
 
 
+HINTS = {
+    "imbalance=1,10": "one of the fields of Config; did you mean imbalance_ratio?",
+    "frobnicate=1": "one of the fields of Config; see ssm run --help",
+    "seed=1,10,weight_exponent=0,1": "one axis: give one --grid for each axis",
+    "a=1,10,seed=0,1": "one axis: give one --grid for each axis",
+    "imbalance_ratio": f"{grids.FORMS}; write imbalance_ratio=1,10",
+    "imbalance_ratio 1 100": f"{grids.FORMS}; write imbalance_ratio=1,100",
+    "weight-exponent -1, 1": f"{grids.FORMS}; write weight_exponent=-1,1",
+    "loss": f"{grids.FORMS}; write loss=A,B",
+    "seed=": grids.FORMS,
+}
+
+
+@pytest.mark.parametrize("text", HINTS)
+def test_a_hint_says_how_to_write_an_axis(text):
+    with pytest.raises(ssm.InputError) as caught:
+        parse_axis(text)
+    assert str(caught.value).split(": must be ", 1)[1] == HINTS[text]
+
+
+def test_a_grid_over_an_unknown_field_names_the_nearest(tiny):
+    hint = (
+        r"^grid='imbalance': must be one of the fields of Config; did you mean imbalance_ratio\?$"
+    )
+    with pytest.raises(ssm.InputError, match=hint):
+        ssm.sweep({"imbalance": [1, 10]}, tiny())
+    with pytest.raises(ssm.InputError, match=r"^grid=0: .*; see help\(ssm.Config\)$"):
+        ssm.sweep({0: [1, 10]}, tiny())
+
+
+def test_a_point_is_one_short_line_too(tiny):
+    with pytest.raises(ssm.InputError, match=r"^loss='a\\na") as caught:
+        ssm.sweep({"loss": ["a\n" * 100_000]}, tiny())
+    message = str(caught.value)
+    assert message.isprintable() and len(message) < 1500 and "(at loss=a a a" in message
+
+
 @pytest.mark.parametrize(
     "axes",
     [

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import mpmath
 import numpy as np
 import pytest
@@ -323,3 +324,48 @@ def test_reductions_by_hand():
     assert float(weighted) == pytest.approx((0.5 * 1 + 3 * 2 + 3 * 4) / (0.5 + 3 + 3), rel=1e-15)
     with pytest.raises(InputError, match="reduction='sum': must be one of mean, weighted_mean"):
         losses.weighted_risk(values, labels, weights, "sum")
+
+
+BAD_NUMBERS = {
+    "additive_adjustment": np.nan,
+    "multiplicative_adjustment": np.nan,
+    "largest_margin": np.inf,
+    "logit_scale": "1",
+    "focusing": None,
+    "label_smoothing": 1.0,
+}
+
+
+@pytest.fixture
+def untyped():
+    """As it is for users, whose types are not checked."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.parametrize("name", BAD_NUMBERS)
+def test_numbers_of_no_adjustment_are_refused_by_name(name, untyped):
+    with pytest.raises(InputError, match=rf"^{name}=.*: must be a finite number"):
+        losses.adjustment(COUNTS, **{name: BAD_NUMBERS[name]})
+    with pytest.raises(InputError, match=r"^additive_adjustment="):
+        losses.adjustment(COUNTS, additive_adjustment=jnp.array(jnp.nan))  # known, not traced
+
+
+@pytest.mark.parametrize(
+    "counts", [[3, 0], [3, -1], [3.0, np.nan], [np.inf, 1.0], [], [[3, 1], [2, 2]], None]
+)
+def test_counts_that_are_none_are_refused_by_name(counts, untyped):
+    with pytest.raises(InputError, match=r"^counts=.*: must be positive finite numbers"):
+        losses.adjustment(counts)
+
+
+def test_numbers_that_are_being_traced_pass():
+    """A sweep over an adjustment is a vmap, in which no value is known."""
+
+    def offsets(additive):
+        return losses.adjustment(COUNTS, additive_adjustment=additive).offsets
+
+    found = jax.jit(jax.vmap(offsets))(jnp.array([0.0, 2.0]))
+    prior = np.array(COUNTS) / sum(COUNTS)
+    np.testing.assert_allclose(found, [np.zeros(4), 2 * np.log(prior)], rtol=1e-15)

@@ -1,13 +1,19 @@
 """Schedules of class weights: each transformation against its formula in NumPy, and what chains
 keep."""
 
+import copy
+import pickle
+
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.base import BaseEstimator, clone
+from sklearn.pipeline import make_pipeline
 
 import ssm
 from ssm import schedules
@@ -369,11 +375,216 @@ REFUSED = {
     "weight not finite": (lambda: Fixed([1.0, np.nan]), "weights"),
     "costs too few": (lambda: Costs([1.0, 2.0]).init(COUNTS), "costs"),
     "weights too few": (lambda: Chain(Fixed([1.0, 2.0])).init(COUNTS), "weights"),
+    "weights by name": (lambda: Fixed(["1", "2"]), "weights"),
+    "no weights": (lambda: Fixed([]), "weights"),
+    "exponent not a number": (lambda: PrevalencePower(np.nan), "exponent"),
+    "a number as schedule": (lambda: Ramp(1.0, UnitMean()), "schedule"),
+    "nothing to ramp": (lambda: Ramp(LinearRamp(0, 1), None), "inner"),
+    "a schedule to ramp": (lambda: Ramp(LinearRamp(0, 1), LinearRamp(0, 1)), "inner"),
+    "a chain of numbers": (lambda: Chain(1, None), r"parts\[0\]"),
+    "a chain of a list": (lambda: Chain(UnitMean(), [UnitMean()]), r"parts\[1\]"),
 }
 
 
+@pytest.fixture
+def untyped():
+    """As it is for users, whose types are not checked."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
 @pytest.mark.parametrize("name", REFUSED)
-def test_bad_numbers_are_refused(name):
+def test_what_is_no_transformation_is_refused(name, untyped):
     make, field = REFUSED[name]
     with pytest.raises(ssm.InputError, match=rf"^{field}=.*: must be"):
         make()
+
+
+OF_COUNTS = {
+    "power": PrevalencePower(1.0),
+    "effective number": EffectiveNumber(0.9),
+    "costs": Costs([1.0, 2.0]),
+    "fixed": Fixed([1.0, 2.0]),
+    "trend": Trend(1.0, 0.5),
+    "ramp": Ramp(LinearRamp(0, 1), UnitMean()),
+    "clip": Clip(0.0, 1.0),
+    "unit mean": UnitMean(),
+    "capped": CappedUnitMean(0.5, 2.0),
+    "chain": Chain(UnitMean()),
+    "empty chain": Chain(),
+}
+BAD_COUNTS = [[3, 0], [3, -1], [3.0, np.nan], [np.inf, 1.0], [], [[3, 1], [2, 2]], ["3", "1"], 3]
+
+
+@pytest.mark.parametrize("name", OF_COUNTS)
+def test_counts_that_are_none_are_refused_by_name(name, untyped):
+    part, good = OF_COUNTS[name], np.array([3.0, 1.0])
+    refusal = {"match": r"^counts=.*: must be positive finite numbers"}
+    for counts in BAD_COUNTS:
+        with pytest.raises(ssm.InputError, **refusal):
+            part.init(counts)
+        with pytest.raises(ssm.InputError, **refusal):
+            schedules.step_weights(part, part.init(good), Statistics(counts, good / 3), 0)
+    # they may be weighted, and any sequence
+    assert np.shape(weights_of(part, [2.5, 0.5], performance=jnp.ones(2))) == (2,)
+
+
+def test_counts_that_are_being_traced_are_not_looked_at():
+    bad = np.array([3.0, -1.0])
+    for part in OF_COUNTS.values():
+        jax.eval_shape(lambda counts, part=part: weights_of_traced(part, counts), bad)
+    with pytest.raises(ssm.InputError, match="counts"):
+        UnitMean().update(jnp.ones(2), (), Statistics(bad), 0)
+
+
+def weights_of_traced(part, counts):
+    stats = Statistics(counts, jnp.ones(2))
+    return schedules.step_weights(part, part.init(counts), stats, 0)[0]
+
+
+# How they are shown, read and changed
+
+
+def test_they_are_shown_with_plain_numbers():
+    chain = Chain(PrevalencePower(0.5), CappedUnitMean(0.2, 5))
+    assert repr(chain) == (
+        "Chain(PrevalencePower(exponent=0.5), CappedUnitMean(low=0.2, high=5.0))"
+    )
+    ramp = Ramp(LinearRamp(20, 0), EffectiveNumber(0.999))
+    assert repr(ramp) == (
+        "Ramp(schedule=LinearRamp(start=20.0, length=0.0), inner=EffectiveNumber(beta=0.999))"
+    )
+    long = np.arange(1.0, 1001.0)
+    assert repr(Fixed(long)) == "Fixed(weights=[1.0, 2.0, 3.0, ..., 1000.0])"
+    assert repr(Costs([1, 2.5])) == "Costs(costs=[1.0, 2.5])"
+    assert repr(UnitMean()) == "UnitMean()" and repr(Chain()) == "Chain()"
+    by_function = Ramp(lambda step: step / 9, UnitMean())
+    assert "<lambda>, inner=UnitMean()" in repr(by_function)
+    assert " at 0x" not in repr(by_function)
+
+
+@given(st.floats(0, 1, exclude_max=True))
+def test_beta_is_kept_to_the_bit(beta):
+    part = EffectiveNumber(beta)
+    assert part.get_params() == {"beta": beta} and repr(part) == f"EffectiveNumber(beta={beta!r})"
+    assert EffectiveNumber(**part.get_params()) == part
+
+
+def inside(part):
+    """A transformation and all that it is made of."""
+    return [part] + [x for x in part.get_params().values() if hasattr(x, "get_params")]
+
+
+def test_parameters_make_an_equal_object():
+    parts = inside(everything())
+    assert len(parts) == 1 + 8 + 2
+    for part in parts:
+        own = part.get_params(deep=False)
+        again = Chain(*own.values()) if isinstance(part, Chain) else type(part)(**own)
+        assert again == part and repr(again) == repr(part)
+        for value in own.values():
+            assert type(value) in (float, list) or value in parts
+
+
+def test_parts_are_named_as_in_a_pipeline():
+    chain = Chain(UnitMean(), PrevalencePower(1), UnitMean(), Clip(0, 1), PrevalencePower(2))
+    steps = make_pipeline(*chain.parts).steps
+    assert list(chain.get_params(deep=False).items()) == steps
+    assert chain.get_params()["prevalencepower-2__exponent"] == 2.0
+
+
+def test_setting_parameters_makes_a_new_object():
+    before = everything()
+    shown = repr(before)
+    after = before.set_params(
+        prevalencepower__exponent=1, ramp__schedule__start=7, cappedunitmean__high=9
+    )
+    assert repr(before) == shown and type(after.parts[0].exponent) is np.ndarray
+    changed = {
+        name: value
+        for name, value in after.get_params().items()
+        if isinstance(value, float) and value != before.get_params()[name]
+    }
+    assert changed == {
+        "prevalencepower__exponent": 1.0,
+        "ramp__schedule__start": 7.0,
+        "cappedunitmean__high": 9.0,
+    }
+    assert before.set_params() == before
+
+
+def test_a_part_can_be_replaced_and_set_at_once():
+    ramp = Ramp(lambda step: 1.0, PrevalencePower(1))
+    found = ramp.set_params(inner=EffectiveNumber(0.5), inner__beta=0.9, schedule=LinearRamp(0, 1))
+    assert found == Ramp(LinearRamp(0, 1), EffectiveNumber(0.9))
+    chain = Chain(UnitMean(), PrevalencePower(1)).set_params(unitmean=Clip(0, 1))
+    assert chain == Chain(Clip(0, 1), PrevalencePower(1))
+
+
+UNKNOWN = {
+    "no part": (Chain(UnitMean()), {"clip__low": 1}, r"clip__low=1: .* Chain, which has unitmean$"),
+    "no number": (PrevalencePower(1), {"g": 1}, r"g=1: .* PrevalencePower, which has exponent$"),
+    "nothing to set": (UnitMean(), {"mean": 1}, r"mean=1: .* UnitMean, which has none$"),
+    "inside": (
+        Ramp(LinearRamp(0, 1), UnitMean()),
+        {"schedule__end": 1},
+        "end=1: .* LinearRamp, which has start, length$",
+    ),
+    "a number's": (PrevalencePower(1), {"exponent__real": 1}, "exponent__real=1: must be"),
+    "a function's": (
+        Ramp(lambda step: 1.0, UnitMean()),
+        {"schedule__start": 1},
+        "schedule__start=1: must be a parameter, and schedule has none of its own",
+    ),
+    "value": (CappedUnitMean(0.5, 2), {"low": 3}, r"low=3: must be a finite number in \[0, 1\]"),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_parameters_that_there_are_not_are_refused(name):
+    part, changes, message = UNKNOWN[name]
+    with pytest.raises(ssm.InputError, match=f"^{message}"):
+        part.set_params(**changes)
+
+
+class Holder(BaseEstimator):
+    """An estimator that has a schedule."""
+
+    def __init__(self, schedule=None):
+        self.schedule = schedule
+
+
+def test_estimators_that_hold_one_can_be_cloned_and_read():
+    holder = Holder(Chain(PrevalencePower(0.5), UnitMean()))
+    copied = clone(holder)
+    assert copied is not holder and copied.schedule is holder.schedule
+    assert holder.get_params()["schedule__prevalencepower__exponent"] == 0.5
+    assert repr(holder) == ("Holder(schedule=Chain(PrevalencePower(exponent=0.5), UnitMean()))")
+
+
+def test_copies_and_pickles_are_equal_and_shown_alike():
+    chain = everything()
+    for again in (copy.deepcopy(chain), pickle.loads(pickle.dumps(chain))):
+        assert again == chain and repr(again) == repr(chain)
+        assert again.get_params()["effectivenumber__beta"] == 0.99
+        np.testing.assert_array_equal(
+            weights_of(again, performance=np.linspace(1, 0, K)),
+            weights_of(chain, performance=np.linspace(1, 0, K)),
+        )
+
+
+def test_what_is_traced_can_be_shown_too():
+    seen = []
+
+    @jax.jit
+    def first(chain):
+        seen.append((repr(chain), chain.get_params()["prevalencepower__exponent"]))
+        return chain.set_params(clip__high=7.0).parts[5].high
+
+    assert first(everything()) == 7
+    ((shown, exponent),) = seen
+    assert "exponent=JitTracer" in shown and isinstance(exponent, jax.core.Tracer)
+    # numbers on a device are plain again
+    chain = jax.tree.map(jnp.asarray, everything())
+    assert repr(chain) == repr(everything()) and chain.get_params()["trend__memory"] == 0.9

@@ -4,6 +4,7 @@ import json
 import logging
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
 import xarray as xr
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ssm
-from ssm import simulation, spectral
+from ssm import schedules, simulation, spectral
 from ssm.problem import make_problem, simplex_labels
 
 NUMBERS = ["loss", "class_loss", "class_accuracy", "class_strength", "strength", "singular_value"]
@@ -292,3 +293,54 @@ def test_any_config_gives_a_dataset_or_a_value_error_that_names_the_field(shape,
         if ds.attrs["status"] == "finished":
             assert all(np.isfinite(ds[name]).all() for name in NUMBERS)
             assert ((ds.class_accuracy >= 0) & (ds.class_accuracy <= 1)).all()
+
+
+@pytest.fixture
+def untyped():
+    """As it is for users, whose types are not checked."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def test_what_cannot_be_simulated_is_refused_before_anything_runs(tiny, monkeypatch, untyped):
+    def ran(*_):
+        raise AssertionError("something ran")
+
+    monkeypatch.setattr(simulation, "prepare", ran)
+    steps = tiny(optimizer="gd", num_steps=100)
+    for config, options, message in (
+        (None, {}, "config=None: must be a Config$"),
+        (5, {}, "config=5: must be a Config$"),
+        ({"num_classes": 3}, {}, r"config={'num_classes': 3}: .* ssm.Config\(\*\*fields\)"),
+        (steps, {"progress": 5}, "progress=5: must be a function"),
+        (steps, {"schedule": 5}, "schedule=5: must be a transformation"),
+        (steps, {"schedule": schedules.UnitMean}, "schedule=.*: must be a transformation"),
+        (tiny(), {"schedule": schedules.UnitMean()}, r"schedule=UnitMean\(\): .* for a flow"),
+        (
+            tiny(optimizer="gd", weight_exponent=1.0),
+            {"schedule": schedules.UnitMean()},
+            r"schedule=UnitMean\(\): must be left out where the config has weights",
+        ),
+        (
+            steps,
+            {"schedule": schedules.Fixed([1.0, 2.0])},
+            r"weights=array\(\[1., 2.\]\): must be 4 numbers, one a class",
+        ),
+    ):
+        with pytest.raises(ssm.InputError, match=f"^{message}"):
+            ssm.simulate(config, **options)
+
+
+def test_a_schedule_of_no_weight_is_followed_to_the_end(tiny, tmp_path):
+    """Weights of 0, and those of 0 / 0, say nothing of samples; neither loses the run."""
+    config = tiny(optimizer="gd", num_steps=100)
+    none = schedules.Clip(0.0, 0.0)
+    found = ssm.simulate(config, schedule=none)
+    assert found.attrs["status"] == "finished" and (found.weight == 0).all()
+    assert np.isnan(found.attrs["mean_sample_weight"])
+    broken = ssm.simulate(config, schedule=schedules.Chain(none, schedules.UnitMean()))
+    assert broken.attrs["status"] == "not finite" and np.isnan(broken.class_weight).all()
+    for i, dataset in enumerate((found, broken)):
+        ssm.save(dataset, tmp_path / f"{i}.zarr")
+        xr.testing.assert_identical(ssm.load(tmp_path / f"{i}.zarr"), dataset)

@@ -411,3 +411,49 @@ def test_a_sweep_survives_being_killed_at_any_moment(base, cache, tmp_path):
     assert 5 < len(known) < 60
     xr.testing.assert_equal(ssm.sweep(grid, base, path).load(), ssm.sweep(grid, base))
     assert known.items() < marks(path).items()
+
+
+NO_PATHS = {
+    "a number": 5,
+    "nothing": None,
+    "bytes": b"run.zarr",
+    "no name": "a\0b",
+    "too long": "x" * 100_000,
+}
+
+
+@pytest.mark.parametrize("name", NO_PATHS)
+def test_what_is_no_path_is_refused_in_one_line(base, name):
+    path, refusal = NO_PATHS[name], {"match": r"^store=.*: must be a path"}
+    for use in (
+        lambda: ssm.load(path),
+        lambda: ssm.save(xr.Dataset(), path),
+        lambda: ssm.sweep(GRID, base, path if path is not None else 5),
+    ):
+        with pytest.raises(ssm.InputError, **refusal) as caught:
+            use()
+        assert str(caught.value).isprintable() and len(str(caught.value)) < 400
+
+
+def test_what_is_no_dataset_is_not_saved(tmp_path):
+    for dataset in (5, None, {"loss": [1.0]}, xr.DataArray([1.0])):
+        with pytest.raises(ssm.InputError, match=r"^dataset=.*: must be a Dataset of xarray"):
+            ssm.save(dataset, tmp_path / "run.zarr")
+    with pytest.raises(ssm.InputError, match=r"^overwrite='no': must be True or False"):
+        ssm.save(xr.Dataset(), tmp_path / "run.zarr", overwrite="no")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_of_something_else_is_refused(base, tmp_path):
+    for arguments, message in (
+        ((GRID, 5), "base=5: must be a Config"),
+        ((GRID, {"seed": 1}), r"base={'seed': 1}: must be a Config: ssm.Config\(\*\*fields\)"),
+        (([1, 2], base), r"grid=\[1, 2\]: must be a mapping"),
+        ((None, base), "grid=None: must be a mapping"),
+        ((GRID, base, tmp_path / "new.zarr", 5), "client=5: must be a Dask client"),
+    ):
+        with pytest.raises(ssm.InputError, match=f"^{message}"):
+            ssm.sweep(*arguments)
+    with pytest.raises(ssm.InputError, match=r"^progress=5: must be a function"):
+        ssm.sweep(GRID, base, progress=5)
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 import functools
 
+import jaxtyping
 import mpmath
 import numpy as np
 import pytest
@@ -74,6 +75,95 @@ def test_beta_outside_is_refused(beta):
         weights.effective_number([3, 4], beta)
 
 
+@pytest.mark.parametrize("exponent", [float("nan"), float("inf"), -float("inf"), "1"])
+def test_an_exponent_that_is_no_number_is_refused(exponent, untyped):
+    with pytest.raises(ssm.InputError, match=r"^exponent="):
+        weights.power_law([3, 4], exponent)
+
+
+@pytest.mark.parametrize("counts", [[1, 2], [50, 20, 3, 1], [10**7, 10**15]])
+def test_the_effective_number_of_all_samples_against_many_digits(counts):
+    """b = (n - 1) / n, n the samples of all classes: beyond 10^16 of them b itself rounds to 1."""
+    n = sum(counts)
+    with mpmath.workdps(60):
+        b = (n - mpmath.mpf(1)) / n
+        w = [(1 - b) / (1 - b**m) for m in counts]
+        exact = [float(x * n / mpmath.fdot(w, counts)) for x in w]
+    np.testing.assert_allclose(weights.effective_number(counts), exact, rtol=1e-14)
+
+
+def test_the_effective_number_of_many_samples_depends_on_shares_only():
+    """b^(n pi) -> e^-pi, so weights go as 1 / (1 - e^-pi): they differ less than by inverse
+    frequency."""
+    shares = np.array([0.9, 0.09, 0.01])
+    expected = 1 / (1 - np.exp(-shares))
+    w = weights.effective_number(10**9 * shares)
+    # they part at order 1 / n
+    np.testing.assert_allclose(w / w[0], expected / expected[0], rtol=1e-8)
+    assert 1 < w[2] / w[0] < 90 and w[2] / w[0] == pytest.approx(59.63, rel=1e-3)
+
+
+def test_no_more_than_one_sample_is_erm():
+    for counts in ([0.7, 0.3], [0.2, 0.1]):  # samples that are weighted to sum to that
+        assert (weights.effective_number(counts) == 1).all()
+
+
+BAD_COUNTS = {
+    "zero": [3, 0],
+    "negative": [3, -1],
+    "not a number": [3.0, np.nan],
+    "infinite": [3.0, np.inf],
+    "none": [],
+    "two axes": [[3, 1], [2, 2]],
+    "ragged": [[3], [1, 2]],
+    "words": ["3", "1"],
+    "truth values": [True, True],
+    "a number": 3,
+    "nothing": None,
+}
+OF_COUNTS = {
+    "power law": lambda counts: weights.power_law(counts, 1.0),
+    "effective number": lambda counts: weights.effective_number(counts, 0.9),
+    "of all samples": weights.effective_number,
+    "no weights": lambda counts: weights.class_weights(None, counts),
+    "named weights": lambda counts: weights.class_weights("sqrt", counts),
+    "given weights": lambda counts: weights.class_weights([1.0, 2.0], counts),
+    "mean": lambda counts: weights.mean_sample_weight(counts, np.ones(2)),
+    "share": lambda counts: weights.effective_sample_share(counts, np.ones(2)),
+}
+
+
+@pytest.fixture
+def untyped():
+    """As it is for users, whose types are not checked."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.parametrize("kind", BAD_COUNTS)
+@pytest.mark.parametrize("name", OF_COUNTS)
+def test_counts_that_are_none_are_refused_by_name(name, kind, untyped):
+    with pytest.raises(ssm.InputError, match=r"^counts=.*: must be positive finite numbers"):
+        OF_COUNTS[name](BAD_COUNTS[kind])
+
+
+def test_weighted_samples_need_not_count_whole():
+    """Weights of unit mean do not depend on the unit of the counts."""
+    counts = np.array([50.0, 20.0, 3.0])
+    expected = weights.power_law(counts, 0.7)
+    np.testing.assert_allclose(weights.power_law(counts / 64, 0.7), expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("exponent", [-400.0, 400.0])
+def test_steep_power_laws_stay_finite(exponent):
+    """All of the weight is on one class, though the ratio's power is 10^3600."""
+    counts = [1, 10**9]
+    w = weights.power_law(counts, exponent)
+    kept = 0 if exponent > 0 else 1
+    assert w[1 - kept] == 0 and w[kept] == pytest.approx(sum(counts) / counts[kept], rel=1e-14)
+
+
 COUNTED = [50, 20, 3, 1]
 
 
@@ -83,12 +173,20 @@ def test_named_weights_have_unit_mean(name):
     assert weights.mean_sample_weight(COUNTED, w) == pytest.approx(1, rel=1e-14)
 
 
+def cui_et_al(counts):
+    """(1 - b) / (1 - b^n_c) at b = (n - 1) / n, scaled to unit mean, as it is written."""
+    n, total = np.array(counts, dtype=float), sum(counts)
+    b = (total - 1) / total
+    w = (1 - b) / (1 - b**n)
+    return w * total / (w * n).sum()
+
+
 def test_the_names():
     n = np.array(COUNTED, dtype=float)
     named = {
         "balanced": balanced(COUNTED),
         "sqrt": n**-0.5 * n.sum() / (n**0.5).sum(),
-        "effective": weights.effective_number(COUNTED, 0.999),
+        "effective": cui_et_al(COUNTED),
     }
     assert set(named) == set(weights.NAMED)
     for name, expected in named.items():
@@ -172,3 +270,13 @@ def test_the_effective_sample_share_counts_samples():
     each = np.repeat(w, counts)
     kish = each.sum() ** 2 / (each**2).sum() / each.size
     assert weights.effective_sample_share(counts, w) == pytest.approx(kish, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [[1.0, -1.0], [1.0, np.nan], [np.inf, 1.0], [0.0, 0.0], [1.0], [1.0, 1.0, 1.0], [[1.0, 1.0]]],
+)
+@pytest.mark.parametrize("measure", [weights.mean_sample_weight, weights.effective_sample_share])
+def test_weights_that_are_none_are_not_measured(measure, given, untyped):
+    with pytest.raises(ssm.InputError, match=r"^class_weights=.*: must be 2 finite numbers"):
+        measure([30, 10], np.array(given))
