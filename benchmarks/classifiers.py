@@ -144,11 +144,11 @@ def report(table: pd.DataFrame) -> str:
     """Means over data sets of means over folds, the choice by halves, and how it is judged."""
     by_set = table.groupby(["model", "data"])[list(MEASURES)].mean()
     lines = [by_set.groupby("model", sort=False).mean().round(4).to_string(), ""]
-    merit = by_set[["auc", "average_precision"]].mean(axis=1)
+    merit: Any = by_set[["auc", "average_precision"]].mean(axis=1).unstack("data")
 
     def of(score: str, half: tuple[str, ...]) -> float:
         return float(
-            np.mean([merit.loc[f"{name}, {score}"].loc[list(half)].mean() for name in WEIGHTS])
+            merit.loc[[f"{name}, {score}" for name in WEIGHTS], list(half)].to_numpy().mean()
         )
 
     for chosen_on, judged_on in (HALVES, HALVES[::-1]):

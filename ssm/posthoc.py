@@ -66,6 +66,70 @@ def balanced(logits: Any, counts: Any, additive: Any = 1.0) -> Float[np.ndarray,
     return logits - _log_prior(logits, counts, additive)
 
 
+def minimised(
+    logits: Any, margins: Any = None, focusing: Any = 0.0, label_smoothing: Any = 0.0
+) -> Float[np.ndarray, "k m"]:
+    """Logits of the (weighted) posterior q that an adjusted cross-entropy's minimiser stands for.
+
+    At the minimiser of sum_y q_y l(z, y) the gradients balance, sum_y q_y dl(z, y)/dz_c = 0. For
+    l = (1 - p_y)^g (-log p_y), p = softmax(z - D_y e_y), the gradients are the rates of a reversible
+    chain between classes, whose stationary law is
+
+        q_y ~ e^(2 z_y + o_y) / R_y,   R_y = (1 - p_y)^g (1 - p_y - g p_y log p_y),
+
+    with e^o_y = sum_{c != y} e^(z_c - z_y). Without margins that is p / ((1 - p)^g - g (1 - p)^(g - 1)
+    p log p), and with g = 0 too it is softmax(z). Smoothed labels make the minimiser p = (1 - e) q +
+    e / k, so that q = (p - e/k) / (1 - e), which is cut off at 0.
+
+    Args:
+        logits: z as the loss saw them, with its factors and offsets but without margins, (k, m).
+        margins: D_c >= 0 of each class, taken off a label's own logit, shape (k,); None: none.
+        focusing: g >= 0 of the focal factor.
+        label_smoothing: e in [0, 1); with margins or a focal factor the minimum is another, or none.
+
+    Returns:
+        log q up to a constant of each column, -inf where q is 0: shape (k, m).
+
+    Raises:
+        ssm.InputError: anything else.
+
+    Source: Charoenphakdee et al. 2021 (focal); derived here with margins.
+    """
+    logits = _logits(logits)
+    focusing = checks.real("focusing", focusing, 0)
+    smoothing = checks.real("label_smoothing", label_smoothing, 0, 1, open_ends=")")
+    allowed = "finite numbers, none negative, one a class"
+    taken = np.zeros(len(logits)) if margins is None else _numbers("margins", margins, allowed)
+    if taken.shape != (len(logits),) or not (np.isfinite(taken) & (taken >= 0)).all():
+        raise checks.refuse("margins", margins, allowed)
+    if smoothing > 0:
+        if focusing > 0 or taken.any():
+            what = "0 with a margin or a focal factor: together they have no inverse in closed form"
+            raise checks.refuse("label_smoothing", smoothing, what)
+        kept = special.softmax(logits, axis=0) - smoothing / len(logits)
+        with np.errstate(divide="ignore"):
+            return np.log(np.maximum(kept, 0))
+    odds = _log_odds(logits)
+    seen = odds + taken[:, None]  # log (1 - p) / p with the margin
+    log_wrong, plain = -np.logaddexp(0, -seen), np.logaddexp(0, seen)  # log (1 - p), -log p
+    with np.errstate(divide="ignore"):
+        focal = np.log(focusing) - plain + np.log(plain)
+    rates = focusing * log_wrong + np.logaddexp(log_wrong, focal)
+    return 2 * logits + odds - rates
+
+
+def _log_odds(logits: Float[np.ndarray, "k m"]) -> Float[np.ndarray, "k m"]:
+    """log sum_{c != y} e^(z_c - z_y) for each y, without a difference of nearly equal numbers."""
+    total = special.logsumexp(logits, axis=0)
+    with np.errstate(divide="ignore"):
+        others = total + np.log1p(-np.exp(logits - total))
+    # Beside the largest next to nothing may be left of the total, so that the others are summed.
+    largest = np.arange(len(logits))[:, None] == logits.argmax(axis=0)
+    rest = special.logsumexp(np.where(largest, -np.inf, logits), axis=0)
+    others = np.where(largest, rest, others)
+    return others - logits
+
+
 def tempered(logits: Any, temperature: Any) -> Float[np.ndarray, "k m"]:
     """z / T, which leaves the order of the classes as it is.
 

@@ -50,6 +50,7 @@ ARRAYS = [
             "objective",
             "monitors",
             "tasks",
+            "runs",
             "training",
             "checkpoints",
             "strategies",

@@ -30,14 +30,24 @@ SAMPLES = np.array([400, 400])
 SHARES = np.array([0.5, 0.5])
 
 
+# by chance better than anything later, and no reference for it
+UNTRAINED = GOOD | {
+    "step": 0,
+    "class_recall": [1.0, 1.0],
+    "class_gradient_norm": [1e-9, 1e-9],
+    "calibration_error": 0.0,
+}
+
+
 def rows_of(**series):
-    """Evaluations, in each of which the named numbers are those of a series, others good."""
+    """An untrained network's evaluation and those after it, in each of which the named numbers are
+    those of a series, others good."""
     length = max(map(len, series.values()))
-    rows = [{"step": 10 * i} | GOOD for i in range(length)]
+    rows = [GOOD | {"step": 10 * i + 10} for i in range(length)]
     for name, values in series.items():
         for row, value in zip(rows, values, strict=True):
             row[name] = value
-    return rows
+    return [UNTRAINED, *rows]
 
 
 def gradients(*norms):
@@ -45,19 +55,21 @@ def gradients(*norms):
     return rows_of(gradient_norm=norms, class_gradient_norm=[[norm / 1.5] * 2 for norm in norms])
 
 
-def raised_last(rows, since=0, best=0, samples=SAMPLES, bounds=(0.2, 5.0), thresholds=None):
-    """What the last evaluation raises."""
+def raised_last(rows, since=0, samples=SAMPLES, bounds=(0.2, 5.0), thresholds=None):
+    """What the last evaluation raises; the first after the untrained network's is the best."""
     chosen = thresholds or Thresholds()
-    return alarms.raised(rows, rows[best], since, SHARES, samples, bounds, chosen)
+    since = since + 1 if since else 0
+    return alarms.raised(rows, rows[1], since, SHARES, samples, bounds, chosen)
 
 
 def followed(rows, **options):
-    """(evaluation, alarm, class) of all that is raised from the second evaluation on."""
+    """(evaluation, alarm, class) of all that is raised, evaluations counted from 0 after the untrained
+    network's."""
     found = []
     for last in range(1, len(rows)):
         raised = raised_last(rows[: last + 1], **options)
         assert all(alarm.step == rows[last]["step"] for alarm in raised)
-        found += [(last, alarm.alarm, alarm.class_index) for alarm in raised]
+        found += [(last - 1, alarm.alarm, alarm.class_index) for alarm in raised]
     return found
 
 
@@ -83,7 +95,7 @@ def test_how_far_a_class_may_drop():
         assert followed(rows, samples=np.array([400, 100])) == raised
     (alarm,) = raised_last(rows, samples=np.array([400, 100]))
     assert (alarm.value, alarm.threshold) == (recall, pytest.approx(limit, rel=1e-14))
-    assert alarm.reason == "recall 0.53 where it was 0.80 at step 0, 3 evaluations in a row"
+    assert alarm.reason == "recall 0.53 where it was 0.80 at step 10, 3 evaluations in a row"
 
 
 def test_few_samples_say_little():
@@ -98,7 +110,7 @@ def test_a_gradient_that_jumps():
     assert followed(rows, thresholds=Thresholds(gradient_jump=12.5)) == [
         (11, "gradient_jump", None)
     ]
-    (alarm,) = raised_last(rows[:8])
+    (alarm,) = raised_last(rows[:9])
     assert (alarm.value, alarm.threshold) == pytest.approx((1.1, 1.0), rel=1e-14)
     assert alarm.reason == "gradient norm 1.1 where the median so far is 0.1"
 
@@ -113,7 +125,7 @@ def test_weights_that_jump_are_no_gradient_that_does():
         gradient_norm=total, class_gradient_norm=norms, class_weight=weights, cosine=cosine
     )
     assert followed(rows, bounds=(0.0, np.inf)) == []
-    rows[3]["class_gradient_norm"] = [1.0, 11.0]
+    rows[4]["class_gradient_norm"] = [1.0, 11.0]
     assert followed(rows, bounds=(0.0, np.inf)) == [(3, "gradient_jump", None)]
 
 
@@ -122,7 +134,7 @@ def test_a_gradient_that_jumps_again_after_a_roll_back():
     assert followed(rows) == [(4, "gradient_jump", None)]
     # rolled back after evaluation 4: the next is not the old jump going on
     assert [alarm.alarm for alarm in raised_last(rows, since=5)] == ["gradient_jump"]
-    rows[4]["class_gradient_norm"] = [math.nan, math.inf]  # that is no part of the median
+    rows[5]["class_gradient_norm"] = [math.nan, math.inf]  # that is no part of the median
     assert [alarm.alarm for alarm in raised_last(rows, since=5)] == ["gradient_jump"]
 
 
@@ -131,6 +143,7 @@ def test_a_weight_at_a_bound(bound):
     rows = rows_of(class_weight=[[1.0, 1.0]] * 2 + [[1.0, bound]] * 6)
     assert followed(rows) == [(4, "weight_at_bound", 1)]
     from_the_start = rows_of(class_weight=[[1.0, bound]] * 8)
+    from_the_start[0] = UNTRAINED | {"class_weight": [1.0, bound]}
     assert followed(from_the_start) == []  # it is meant to be there
     assert followed(rows, bounds=(0.0, np.inf)) == []
     assert followed(rows_of(class_weight=[[1.0, 1.0]] + [[1.0, 1.01 * bound]] * 6)) == []
@@ -157,7 +170,50 @@ def test_what_is_not_finite(name, value):
 def test_counting_begins_anew_after_a_roll_back():
     rows = rows_of(class_recall=[[0.9, 0.8]] + [[0.9, 0.1]] * 8)
     assert followed(rows) == [(3, "class_drop", 1)]
-    assert [i for i in range(4, 9) if raised_last(rows[: i + 1], since=4)] == [6]
+    assert [i for i in range(4, 9) if raised_last(rows[: i + 2], since=4)] == [6]
+
+
+def test_an_untrained_network_is_no_reference():
+    """While nothing else is the best evaluation, nothing can have become worse than it, and no
+    gradient has jumped from it."""
+    rows = rows_of(
+        class_recall=[[0.0, 0.0]] * 4,
+        class_gradient_norm=[[1.0, 1.0]] * 4,
+        calibration_error=[0.9] * 4,
+    )
+    for best in (0, 1):
+        for last in range(1, 5):
+            raised = alarms.raised(
+                rows[: last + 1], rows[best], 0, SHARES, SAMPLES, (0.2, 5.0), Thresholds()
+            )
+            assert not raised
+
+
+def test_a_bound_that_is_reached_only_warns(monkeypatch):
+    """To be reached is what it is for: a run goes on at its rate, and its evaluation may be the best.
+    What is raised beside it acts as it would."""
+    bound = Alarm(20, "weight_at_bound", 2, 5.0, 5.0, "planted")
+    jump = Alarm(40, "gradient_jump", None, 2.0, 1.0, "planted")
+    found = {20: [bound], 40: [bound._replace(step=40), jump]}
+    monkeypatch.setattr(alarms, "raised", lambda rows, *_: found.get(rows[-1]["step"], []))
+    run = trained(task_of(0), options(num_steps=60, action="roll_back"))
+    assert [(alarm.alarm, alarm.step, action) for alarm, action in run.alarms] == [
+        ("weight_at_bound", 20, "warn"),
+        ("weight_at_bound", 40, "warn"),
+        ("gradient_jump", 40, "roll_back"),
+    ]
+    assert (run.rollbacks, run.rate_scale) == (1, 0.5)
+    only = trained(task_of(0), options(num_steps=30, action="stop"))
+    assert (only.status, only.step) == ("finished", 30)
+
+
+def test_a_run_stopped_at_once_keeps_what_was_trained(monkeypatch):
+    monkeypatch.setattr(
+        alarms, "raised", lambda rows, *_: [Alarm(10, "gradient_jump", None, 2, 1, "")]
+    )
+    run = trained(task_of(0), options(num_steps=60, action="stop"))
+    assert (run.status, run.step, run.best_row) == ("stopped by an alarm", 10, 1)
+    assert run.best is run.state
 
 
 def test_what_is_said():
@@ -305,6 +361,7 @@ def test_a_loss_that_is_not_finite():
     assert run.status == "not finite"
 
 
+@pytest.mark.filterwarnings("ignore::ssm.practice.alarms.TrainingWarning")
 def test_clean_runs_are_quiet():
     """Runs of every strategy on data that are easy, hard and few: less than 5 % with an alarm. An
     adaptive weight that comes to its bound is there; that is no false alarm."""

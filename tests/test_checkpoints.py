@@ -19,6 +19,8 @@ from ssm.practice.checkpoints import Checkpoints, fingerprint
 from ssm.practice.estimator import ReweightedClassifier
 from ssm.schedules import CappedUnitMean, Chain, LinearRamp, Ramp, Trend
 
+pytestmark = pytest.mark.filterwarnings("ignore::ssm.practice.alarms.TrainingWarning")
+
 
 def data():
     rng = np.random.default_rng(0)

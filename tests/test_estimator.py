@@ -12,18 +12,24 @@ import pytest
 from scipy import special, stats
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 import ssm
-from ssm.practice.alarms import Thresholds
+from ssm.practice import tasks
+from ssm.practice.alarms import Thresholds, TrainingWarning
 from ssm.practice.estimator import ReweightedClassifier
-from ssm.schedules import Chain, Fixed, PrevalencePower, Trend, UnitMean
+from ssm.practice.options import SCORES
+from ssm.practice.parameters import training_steps
+from ssm.schedules import Chain, Fixed, LinearRamp, PrevalencePower, Ramp, Trend, UnitMean
 
 COUNTS = (60, 30, 10)
 ALL = 10**6  # as a batch: all samples
+SAID = pytest.mark.filterwarnings("ignore::ssm.practice.alarms.TrainingWarning")
 
 
 def gaussians(seed=0, counts=COUNTS, distance=1.5):
@@ -127,14 +133,15 @@ def test_precision_is_its_own():
 
 
 def test_what_is_told(caplog):
-    """Evaluations at level INFO, alarms as warnings, on the logger "ssm"."""
+    """Evaluations and alarms at level INFO, each on a logger of its own."""
     X, y = gaussians()
-    with caplog.at_level(logging.INFO, logger="ssm"):
-        told = classifier(num_steps=30, learning_rate=lambda s: 1e200 if s > 20 else 0.1).fit(X, y)
+    rate = lambda step: 1e200 if step > 20 else 0.1  # noqa: E731
+    with caplog.at_level(logging.INFO, logger="ssm"), pytest.warns(TrainingWarning):
+        told = classifier(num_steps=30, learning_rate=rate).fit(X, y)
     assert told.status_ == "not finite"
     lines = [(record.name, record.levelname, record.getMessage()) for record in caplog.records]
     assert [line[:2] for line in lines] == [
-        ("ssm", level) for level in ("INFO", "INFO", "WARNING", "INFO")
+        (f"ssm.{name}", "INFO") for name in ("training", "training", "alarms", "training")
     ]
     assert re.fullmatch(
         r"step 10: loss \S+, balanced accuracy 0\.\d{3}, worst class 2 0\.\d{3}", lines[0][2]
@@ -162,8 +169,8 @@ def test_unit_weights_are_erm_to_the_bit(reduction, size):
     X, y = gaussians()
     common = {"reduction": reduction, "batch_size": size}
     erm = classifier(**common).fit(X, y)
-    for parameters in ONES:
-        assert_same_bits(erm, classifier(**common, **parameters).fit(X, y))
+    for ones in ONES:
+        assert_same_bits(erm, classifier(**common, **ones).fit(X, y))
     for counted in (np.ones(100), np.ones(100, int), 1.0):
         assert_same_bits(erm, classifier(**common).fit(X, y, counted))
 
@@ -249,21 +256,63 @@ def test_named_weights_and_functions():
 # Evaluations and alarms
 
 
-@pytest.mark.parametrize("name", [True, "balanced_accuracy", "worst_class"])
-def test_early_stopping_keeps_the_best_network(name):
+@SAID
+@pytest.mark.parametrize("name", [True, *SCORES])
+def test_early_stopping_keeps_the_network_of_an_evaluation(name):
+    """That of a run which ends there, and six evaluations without a better one are the last."""
     X, y = gaussians()
-    common = {"num_steps": 200, "learning_rate": 0.1}
-    stopped = classifier(early_stopping=name, patience=50, **common).fit(X, y)
-    recall, loss = (stopped.history_[f"class_{name}"].values for name in ("recall", "loss"))
-    score = recall.min(1) if name == "worst_class" else recall.mean(1)
-    best = max(range(len(score)), key=lambda i: (score[i], -loss[i].mean()))  # the first of equals
-    best = int(stopped.history_["step"][best])
-    assert stopped.best_step_ == best
-    assert (stopped.status_, stopped.n_steps_) == ("stopped early", best + 50)
-    # the network of that step: of a run that ends there
-    ended = classifier(early_stopping=name, learning_rate=0.1, num_steps=best).fit(X, y)
+    common = {"learning_rate": 0.1, "early_stopping": name, "refit": False}
+    stopped = classifier(num_steps=200, patience=50, **common).fit(X, y)
+    history = stopped.history_
+    recall = history["class_recall"].values
+    scores = {
+        "balanced_accuracy": recall.mean(1),
+        "worst_class": recall.min(1),
+        "balanced_log_loss": -history["balanced_log_loss"].values,
+        "macro_average_precision": history["macro_average_precision"].values,
+    }
+    score = scores[SCORES[0] if name is True else name]
+    loss = history["class_loss"].values.mean(1)
+    # the first of equals by score and loss, and never the untrained network
+    top = max(range(1, len(score)), key=lambda i: (score[i], -loss[i]))
+    assert (stopped.status_, stopped.n_steps_) == ("stopped early", history["step"][top] + 50)
+    assert history["step"][top] <= stopped.best_step_ <= stopped.n_steps_
+    ended = classifier(num_steps=stopped.best_step_, **common).fit(X, y)
     assert_same_bits(stopped, ended)
     assert stopped.class_counts_.tolist() == [48, 24, 8]  # a fifth of each class is held out
+    assert not stopped.refitted_
+
+
+WEIGHED = {
+    "erm": {},
+    "balanced": {"class_weight": "balanced", "loss": "vs"},
+    "deferred": {"schedule": Ramp(LinearRamp(15, 20), Chain(PrevalencePower(1.0), UnitMean()))},
+}
+
+
+@SAID
+@pytest.mark.parametrize("name", WEIGHED)
+def test_what_early_stopping_chose_is_trained_anew_on_all_samples(name):
+    """A run without early stopping that ends at the same step."""
+    X, y = gaussians()
+    found = classifier(early_stopping=True, learning_rate=0.1, num_steps=200, **WEIGHED[name])
+    found.fit(X, y)
+    assert found.refitted_
+    whole = classifier(learning_rate=0.1, num_steps=found.best_step_, **WEIGHED[name]).fit(X, y)
+    assert found.class_counts_.tolist() == list(COUNTS)
+    # weights that follow a schedule are those of the first run, whose classes are in the same ratios
+    np.testing.assert_allclose(found.class_weights_, whole.class_weights_, rtol=1e-12)
+    np.testing.assert_allclose(found.logits(X), whole.logits(X), rtol=0, atol=1e-9)
+
+
+@SAID
+def test_weights_that_follow_recalls_are_those_of_the_first_run():
+    X, y = gaussians()
+    schedule = Chain(Trend(strength=2.0, memory=0.9), UnitMean())
+    found = classifier(early_stopping=True, schedule=schedule, num_steps=200).fit(X, y)
+    assert found.refitted_
+    kept = found.history_["step"].values.tolist().index(found.best_step_)
+    np.testing.assert_array_equal(found.class_weights_, found.history_["class_weight"][kept])
 
 
 def test_without_early_stopping_the_last_network_is_kept():
@@ -275,6 +324,7 @@ def test_without_early_stopping_the_last_network_is_kept():
     np.testing.assert_allclose(found.history_["class_recall"][-1], recall, rtol=1e-15)
 
 
+@SAID
 def test_what_stops_a_run_is_not_kept():
     """A network that an alarm stopped, early stopping or not: the best evaluation's is."""
     X, y = gaussians()
@@ -293,6 +343,107 @@ def test_evaluations_so_far_apart_that_there_is_one():
     """They are no longer apart than training is."""
     found = classifier(num_steps=10, evaluate_every=10**6).fit(*gaussians())
     assert found.history_["step"].values.tolist() == [0, 10]
+
+
+# Early stopping keeps a network that was trained
+
+
+def rare(positives=40, number=1640, shift=0.7):
+    """Two classes that nearly coincide, one of them rare."""
+    rng = np.random.default_rng(5)
+    X, y = rng.normal(size=(number, 8)), np.zeros(number, int)
+    y[:positives] = 1
+    X[:positives, 0] += shift
+    return X, y
+
+
+@SAID
+@pytest.mark.parametrize("name", SCORES)
+def test_an_untrained_network_is_not_kept(name):
+    """Although its balanced accuracy, by chance, may be the best of all."""
+    X, y = rare()
+    found = classifier(early_stopping=name, num_steps=200).fit(X, y)
+    assert found.best_step_ > 0
+    assert found.score(X, y) > 0.95  # 0.976 for all in one class; the untrained one has 0.395
+
+
+def test_an_untrained_network_is_kept_where_nothing_later_is_finite():
+    X, y = gaussians()
+    with pytest.warns(TrainingWarning) as said:
+        found = classifier(early_stopping=True, learning_rate=1e200).fit(X, y)
+    assert (found.status_, found.best_step_) == ("not finite", 0)
+    assert "the network kept is untrained" in str(said[1].message)
+
+
+def test_a_stop_at_the_first_evaluation_is_said():
+    """Where labels are drawn by lot all that is learned after it is worse."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(400, 8)), rng.integers(0, 2, 400)
+    with pytest.warns(TrainingWarning, match="first evaluation after the start"):
+        found = classifier(
+            early_stopping=True, learning_rate=0.1, num_steps=600, evaluate_every=50
+        ).fit(X, y)
+    assert (found.best_step_, found.refitted_) == (50, True)
+
+
+@pytest.mark.parametrize("name", ["balanced_log_loss", "macro_average_precision"])
+def test_scores_without_a_threshold(name):
+    """Of held-out samples, whatever the weights: those of the balanced posterior, by hand."""
+    X, y = gaussians(counts=(200, 100, 50))
+    found = classifier(early_stopping=name, class_weight="balanced", loss="ldam", logit_scale=1.0)
+    found.set_params(refit=False).fit(X, y)
+    held = tasks.held_out(tasks.Samples(X, y, np.ones(350)), 0.2, found.classes_, seed_of(found))[1]
+    p = found.posterior(found.logits(held.X), "uniform")
+    lost = [-np.log(p[held.labels == c, c]).mean() for c in range(3)]
+    precision = [average_precision_score(held.labels == c, p[:, c]) for c in range(3)]
+    best = found.history_.isel(
+        evaluation=found.history_["step"].values.tolist().index(found.best_step_)
+    )
+    np.testing.assert_allclose(best["balanced_log_loss"], np.mean(lost), rtol=1e-6)
+    np.testing.assert_allclose(best["macro_average_precision"], np.mean(precision), rtol=1e-12)
+
+
+def seed_of(classifier):
+    return int(np.random.RandomState(classifier.random_state).randint(2**31 - 1))
+
+
+# How long, and what is said
+
+
+def test_steps_come_from_the_data():
+    """At least twenty passes, and a thousand steps."""
+    assert training_steps(1000, 128) == 1000
+    assert training_steps(100_000, 128) == 15_625
+    X, y = gaussians()
+    left_out = classifier(num_steps=None, evaluate_every=None, patience=None).fit(X, y)
+    assert left_out.history_["step"].values.tolist() == list(range(0, 1001, 50))
+    assert left_out.n_epochs_ == 500  # 100 samples are two mini-batches
+    np.testing.assert_array_equal(left_out.history_["epoch"], left_out.history_["step"] / 2)
+
+
+def test_few_passes_are_said():
+    X, y = gaussians()
+    with pytest.warns(TrainingWarning, match=r"num_steps asks for 1 passes over"):
+        classifier(batch_size=10, num_steps=10).fit(X, y)
+    classifier(batch_size=10, num_steps=20).fit(X, y)
+
+
+def test_alarms_are_one_warning_and_nothing_on_the_screen(capfd):
+    X, y = gaussians()
+    rate = lambda step: 0.02 if step < 30 else 1000.0  # noqa: E731
+    with pytest.warns(TrainingWarning) as said:
+        found = classifier(learning_rate=rate).fit(X, y)
+    assert len(found.alarms_) > 1
+    (warning,) = said
+    assert str(warning.message).startswith("alarm at step 40: ")
+    assert f"(and {len(found.alarms_) - 1} more in alarms_)" in str(warning.message)
+    assert capfd.readouterr() == ("", "")
+    with pytest.warns(TrainingWarning):
+        classifier(learning_rate=rate, verbose=True).fit(X, y)
+    shown = capfd.readouterr()
+    assert shown.err == ""
+    assert len(re.findall(r"^step \d+: loss ", shown.out, re.MULTILINE)) == 6
+    assert re.search(r"^step 40: gradient_jump", shown.out, re.MULTILINE)
 
 
 # Probabilities
@@ -346,7 +497,7 @@ def test_prior_corrections_are_exact(population, parameters):
         expected = np.stack([1 - p, p], 1)
         # gradient descent has come this near
         np.testing.assert_allclose(found.posterior(logits, correction), expected, atol=1e-6)
-        chosen = found.set_params(prior_correction=correction)
+        chosen = found.set_params(shares=correction, decision={0: prior[0], 1: prior[1]})
         np.testing.assert_array_equal(chosen.predict_proba(x), found.posterior(logits, correction))
         assert chosen.predict(x).tolist() == (p > 0.5).astype(int).tolist()
 
@@ -378,7 +529,7 @@ def test_without_correction_weights_show(population):
 
 def test_temperature_is_the_best_on_held_out_samples():
     X, y = gaussians(counts=(200, 100, 50), distance=1.0)
-    common = {"num_steps": 200, "learning_rate": 0.05, "prior_correction": "training"}
+    common = {"num_steps": 200, "learning_rate": 0.05, "shares": "training"}
     found = classifier(temperature_scaling=True, class_weight="balanced", **common).fit(X, y)
     assert found.temperature_ > 1  # the network is too sure
     logits = found.logits(X)
@@ -457,14 +608,15 @@ def test_images(rng):
         ({"batch_size": 0}, "an integer in [1, 1000000000]"),
         ({"num_steps": 2.5}, "an integer in [1, 1000000000]"),
         ({"evaluate_every": 0}, "an integer in [1, 1000000]"),
-        ({"early_stopping": None}, "False, True, balanced_accuracy or worst_class"),
-        ({"early_stopping": "loss"}, "False, True, balanced_accuracy or worst_class"),
+        ({"early_stopping": None}, "False, True or one of balanced_log_loss, macro_average"),
+        ({"early_stopping": "loss"}, "False, True or one of balanced_log_loss, macro_average"),
         ({"validation_fraction": 1}, "a finite number in (0, 1)"),
         ({"patience": 0}, "an integer in [1, 1000000000]"),
         ({"alarm_thresholds": 0.1}, "ssm.practice.alarms.Thresholds, or None"),
         ({"alarm_action": "shout"}, "one of warn, stop, roll_back"),
         ({"max_rollbacks": -1}, "an integer in [0, 1000000]"),
-        ({"prior_correction": "test"}, "one of none, training, uniform"),
+        ({"prior_correction": "test"}, "none or training or uniform or a dict {class: share}"),
+        ({"verbose": "loud"}, "True, False or an integer"),
         ({"temperature_scaling": 2.0}, "True or False"),
         ({"checkpoint_dir": 3}, "a path, or None"),
         ({"dtype": "float16"}, "one of float64, float32"),
@@ -501,17 +653,53 @@ def test_data_that_cannot_be():
         classifier().fit(X, one, np.where(one == 7, -1.0, 1.0))
 
 
-def test_labels_that_training_had_none_of():
+def test_schedules_show_and_take_their_numbers():
     X, y = gaussians()
-    found = classifier(num_steps=10).fit(X, np.array(["a", "b", "c"])[y])
-    with pytest.raises(
-        ssm.InputError, match=r"^y=\['d'\]: must be labels seen in training, \['a',"
-    ):
-        found.score(X, np.array(["a", "b", "d"])[y])
+    whole = classifier(schedule=Chain(PrevalencePower(0.5), UnitMean()), num_steps=20)
+    assert whole.get_params()["schedule__prevalencepower__exponent"] == 0.5
+    assert "PrevalencePower(exponent=0.5)" in repr(whole)
+    before = whole.schedule
+    changed = clone(whole).set_params(schedule__prevalencepower__exponent=1.0)
+    assert whole.schedule is before  # what it was cloned from is as it was
+    same = classifier(schedule=Chain(PrevalencePower(1.0), UnitMean()), num_steps=20)
+    assert_same_bits(changed.fit(X, y), same.fit(X, y))
+    grid = {"schedule__exponent": [0.0, 0.5, 1.0]}
+    search = GridSearchCV(classifier(schedule=PrevalencePower(0.5), num_steps=20), grid, cv=2)
+    found = search.fit(X, y).cv_results_
+    assert list(found["param_schedule__exponent"]) == [0.0, 0.5, 1.0]
+    assert len(np.unique(found["mean_test_score"])) > 1
+    with pytest.raises(ssm.InputError, match=r"^schedule__exponent=None: must be of a schedule"):
+        classifier().set_params(schedule__exponent=1.0)
+
+
+def test_weights_of_classes_that_a_fold_lacks():
+    """As LogisticRegression has it: fine where all others have theirs, else a label is misspelt."""
+    X, y = gaussians()
+    two = y < 2
+    weights = {0: 1, 1: 3, 2: 5}
+    LogisticRegression(class_weight=weights).fit(X[two], y[two])
+    found = classifier(class_weight=weights).fit(X[two], y[two])
+    assert found.class_weights_.tolist() == [1, 3]
+    with pytest.raises(ValueError, match="not in class_weight"):
+        LogisticRegression(class_weight={0: 1, 2: 5}).fit(X[two], y[two])
+    with pytest.raises(ssm.InputError, match=r"^class_weight=\{0: 1, 2: 5\}: must be weights of"):
+        classifier(class_weight={0: 1, 2: 5}).fit(X[two], y[two])
+
+
+def test_labels_that_training_had_none_of():
+    """They are wrong, as for any classifier."""
+    X, y = gaussians()
+    names = np.array(["a", "b", "c"])[y]
+    found = classifier(num_steps=10).fit(X, names)
+    unseen = np.array(["a", "b", "d"])[y]
+    expected = (found.predict(X) == unseen).mean()
+    assert found.score(X, unseen) == expected
     assert found.score(X[:1], found.predict(X[:1])) == 1
 
 
 def test_an_unknown_correction_is_refused_late_too():
     found = classifier(num_steps=10).fit(*gaussians())
-    with pytest.raises(ssm.InputError, match=r"^prior_correction='test': must be one of none"):
-        found.set_params(prior_correction="test").predict_proba(gaussians()[0])
+    with pytest.raises(
+        ssm.InputError, match=r"^shares='test': must be none or training or uniform"
+    ):
+        found.set_params(shares="test").predict_proba(gaussians()[0])

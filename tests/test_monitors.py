@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import special
+from sklearn import metrics
 
 import ssm
 from ssm import losses
@@ -81,7 +82,33 @@ def test_each_number(rng, network):
         # sums of 56 numbers near 1, and their square roots
         np.testing.assert_allclose(row[name], value, rtol=1e-12, atol=1e-13, err_msg=name)
     assert sum(row["gradient_share"]) == pytest.approx(1, abs=1e-15)
-    assert row.keys() == expected.keys() | {"block_strength", "calibration_error"}
+    others = {"block_strength", "calibration_error", "balanced_log_loss", "macro_average_precision"}
+    assert row.keys() == expected.keys() | others
+
+
+@pytest.mark.parametrize("numbers", [{}, {"additive_adjustment": 1.0}, {"focusing": 2.0}])
+def test_scores_are_of_the_balanced_posterior(rng, network, numbers):
+    """Weights, shares and the loss are taken off the logits before they are scored, by scikit-learn."""
+    task = tasks.make_task(
+        samples(rng, COUNTS), samples(rng, [9, 5, 3]), WEIGHTS, DENSE, "float64", seed=0
+    )
+    row = observed(task, network, losses.adjustment(COUNTS, **numbers))
+    shown = task.watched.sample_weights > 0
+    labels = task.watched.labels[shown]
+    _, z = forward(network, np.asarray(task.watched.X)[shown, :5])
+    z = z + numbers.get("additive_adjustment", 0) * np.log(COUNTS / COUNTS.sum())
+    p, g = special.softmax(z, axis=1), numbers.get("focusing", 0)
+    q = p / ((1 - p) ** g - g * (1 - p) ** (g - 1) * p * np.log(p)) / (WEIGHTS * COUNTS)
+    q /= q.sum(1, keepdims=True)
+    of_class = labels[:, None] == np.arange(3)
+    shares = (of_class / of_class.sum(0) / 3).sum(1)  # equal ones
+    assert row["balanced_log_loss"] == pytest.approx(
+        metrics.log_loss(labels, q, sample_weight=shares), rel=1e-12
+    )
+    expected = metrics.average_precision_score(of_class, q)
+    assert row["macro_average_precision"] == pytest.approx(expected, rel=1e-12)
+    assert monitors.merit(row, "balanced_log_loss") == -row["balanced_log_loss"]
+    assert monitors.merit(row, "macro_average_precision") == row["macro_average_precision"]
 
 
 def test_block_strengths_are_those_of_the_logits(rng, network):
@@ -142,7 +169,8 @@ def test_what_is_not_finite_is_said_and_stops_nothing(rng, network):
     huge = tuple(layer._replace(kernel=layer.kernel * 1e200) for layer in network)
     row = observed(task, huge)
     assert not np.isfinite(row["loss"]) or not np.isfinite(row["gradient_norm"])
-    assert np.isnan(row["calibration_error"])
+    for name in ("calibration_error", "balanced_log_loss", "macro_average_precision"):
+        assert np.isnan(row[name])
 
 
 def test_a_network_without_a_gradient(rng):
@@ -169,5 +197,6 @@ def test_the_history_has_all_evaluations(rng, network):
     np.testing.assert_array_equal(
         found["class_loss"].sel({"class": "b"})[1], rows[1]["class_loss"][1]
     )
-    assert monitors.worst_class(rows[0]) == min(rows[0]["class_recall"])
+    assert monitors.merit(rows[0], "worst_class") == min(rows[0]["class_recall"])
+    assert monitors.merit(rows[0], "balanced_accuracy") == np.mean(rows[0]["class_recall"])
     assert monitors.balanced_accuracy(rows[0]) == pytest.approx(np.mean(rows[0]["class_recall"]))

@@ -12,6 +12,13 @@ from jaxtyping import Float
 
 from ssm import checks
 
+
+class TrainingWarning(UserWarning):
+    """What a fit has to say of its training: alarms, an early stop at the first evaluation, too few
+    passes over the data."""
+
+
+FEWEST_PASSES = 2  # over the training samples, below which training is said to be short
 NOISE = 3.0  # standard errors of a share of m evaluated samples that are no failure
 
 
@@ -27,6 +34,10 @@ class Alarm(NamedTuple):
     reason: str
 
 
+WARNS_ONLY = ("weight_at_bound",)
+"""Alarms that never stop a run or take it back."""
+
+
 def sentence(alarm: Alarm, action: str, classes: Sequence[Any]) -> str:
     """An alarm in words, for a log."""
     of_class = "" if alarm.class_index is None else f" of class {classes[alarm.class_index]}"
@@ -34,22 +45,57 @@ def sentence(alarm: Alarm, action: str, classes: Sequence[Any]) -> str:
     return f"step {alarm.step}: {alarm.alarm}{of_class}: {alarm.reason}; {done}"
 
 
+def remarks(
+    raised: Sequence[tuple[Alarm, str]],
+    classes: Sequence[Any],
+    kept: int,
+    num_evaluations: int,
+    passes: float,
+) -> list[str]:
+    """What is amiss in the training of a network, in sentences.
+
+    Args:
+        raised: alarms and what each did.
+        classes: their names.
+        kept: the evaluation after which the network is kept, 0 the untrained one.
+        num_evaluations: that there were, the untrained network's too.
+        passes: over the training samples that were asked for.
+    """
+    said = []
+    if raised:
+        more = f" (and {len(raised) - 1} more in alarms_)" if len(raised) > 1 else ""
+        said.append(f"alarm at {sentence(*raised[0], classes)}{more}")
+    if kept == 0:
+        said.append("the network kept is untrained: no evaluation after a step was finite")
+    elif kept == 1 and num_evaluations > 2:
+        said.append(
+            "early stopping kept the network of the first evaluation after the start: evaluate more "
+            "often, lower the learning rate, or hold out more samples"
+        )
+    if passes < FEWEST_PASSES:
+        said.append(
+            f"num_steps asks for {passes:.2g} passes over the training samples, which may be too few"
+        )
+    return said
+
+
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
     """When to raise an alarm. Performances are held against the best evaluation so far, the one a
-    roll-back returns to; differences below three standard errors of a share of the evaluated
-    samples are left out, so alarms are quieter where few samples are held out."""
+    roll-back returns to, and never against the untrained network's; differences below three standard
+    errors of a share of the evaluated samples are left out, so alarms are quieter where few samples
+    are held out."""
 
     class_drop: float = 0.15
     """A class's recall fell by more than this below what it was at the best evaluation ..."""
     class_drop_evaluations: int = 3
     """... at so many evaluations in a row."""
     gradient_jump: float = 10.0
-    """The gradient's norm is above this many times the median so far, which is of what it was under
-    the weights of now. In 3100 undisturbed runs it came to 5 times that."""
+    """The gradient's norm is above this many times the median since the first evaluation after a
+    step, which is of what it was under the weights of now. In 3100 undisturbed runs it came to 5 times that."""
     weight_at_bound_evaluations: int = 3
     """A class's weight has come to a bound of its schedule and was there at so many evaluations in a
-    row."""
+    row. This alarm warns only, whatever the action is: to be reached is what a bound is for."""
     calibration_drop: float = 0.1
     """The calibration error rose by more than this above what it was at the best evaluation ..."""
     calibration_drop_evaluations: int = 3
@@ -88,11 +134,14 @@ def raised(
         reason = "the loss or its gradient is no finite number"
         return [Alarm(step, "not_finite", None, now["loss"], math.inf, reason)]
     found = _gradient_jump(rows, class_shares, since, thresholds)
-    rows = rows[since:]
+    for c in range(len(evaluated)):
+        found += _weight_at_bound(rows[since:], c, bounds, thresholds)
+    if best["step"] == 0:  # nothing is known yet that could get worse
+        return found
+    trained = rows[max(since, 1) :]
     for c, samples in enumerate(evaluated):
-        found += _class_drop(rows, best, c, samples, thresholds)
-        found += _weight_at_bound(rows, c, bounds, thresholds)
-    return found + _calibration_drop(rows, best, evaluated.sum(), thresholds)
+        found += _class_drop(trained, best, c, samples, thresholds)
+    return found + _calibration_drop(trained, best, evaluated.sum(), thresholds)
 
 
 def _first_time(marks: list[bool], evaluations: int) -> bool:
@@ -158,7 +207,9 @@ def _gradient_norms(
     pulls = pull * np.array([row["class_gradient_norm"] for row in rows])
     squares = np.einsum("ti,tij,tj->t", pulls, np.array([row["cosine"] for row in rows]), pulls)
     norms = np.sqrt(squares.clip(0))
-    usual = norms[:-1][np.isfinite(norms[:-1])]
+    # The untrained network is no reference: a loss that starts near its minimum has no gradient there.
+    before = norms[1:-1]
+    usual = before[np.isfinite(before)]
     return float(norms[-1]), float(np.median(usual)) if len(usual) else math.inf
 
 

@@ -51,7 +51,7 @@ def compute(cell: Cell, data: Data, common: Parameters) -> Arrays:
     X = prepare.fit_transform(data.features[train])
     classifier = ReweightedClassifier(
         **(common | cell.variant.parameters),
-        prior_correction="training",
+        shares="training",
         temperature_scaling=True,
         random_state=1000 * cell.seed + cell.fold,
     ).fit(X, data.labels[train])

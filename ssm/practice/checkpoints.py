@@ -15,9 +15,9 @@ import orbax.checkpoint as ocp
 
 from ssm import checks
 from ssm.practice.alarms import Alarm
-from ssm.practice.training import Run
+from ssm.practice.runs import Run
 
-ARRAYS = ("state", "best")
+ARRAYS = ("state", "best", "kept", "best_values")
 
 
 def fingerprint(*contents: Any) -> str:
@@ -94,8 +94,8 @@ class Checkpoints:
         arrays: Any = self._manager.restore(
             step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(template))
         )["arrays"]
-        structure = jax.tree.structure(like.state)
-        states = {name: jax.tree.unflatten(structure, arrays[name]) for name in ARRAYS}
+        structures = {name: jax.tree.structure(getattr(like, name)) for name in ARRAYS}
+        states = {name: jax.tree.unflatten(structures[name], arrays[name]) for name in ARRAYS}
         raised = tuple((Alarm(*alarm), action) for alarm, action in record.pop("alarms"))
         rows = tuple(record.pop("rows"))
         return like._replace(**states, **record, rows=rows, alarms=raised)

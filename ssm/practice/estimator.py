@@ -3,37 +3,42 @@ weights of the project."""
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import optax
-from jaxtyping import Float
-from scipy import special
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from ssm import checks, posthoc, schedules
 from ssm.checks import InputError, refuse
-from ssm.practice import alarms, monitors, networks, objective, parameters, tasks, training
+from ssm.practice import alarms, monitors, networks, parameters, tasks, training
+from ssm.practice.prediction import Predictor
 
-log = logging.getLogger("ssm")
-PREDICTED_AT_ONCE = 4096  # samples: bounds the memory, and shares what is compiled
+log = logging.getLogger("ssm.training")
+alarm_log = logging.getLogger("ssm.alarms")
 
 
-class ReweightedClassifier(ClassifierMixin, BaseEstimator):
+class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
     """A multilayer perceptron, or a small convolutional network, trained on a weighted loss.
 
     It minimises sum_i a_i l(z_i, y_i), where a_i is proportional to s_i w_{y_i}: sample weights s_i
     and class weights w_c, which may change from step to step. A weight of s counts as s samples, in
-    the class sizes too. Times are in steps, one update on one mini-batch each. Alarms and
-    evaluations are told to the logger "ssm", alarms as warnings and evaluations at level INFO.
+    the class sizes too. Times are in steps, one update on one mini-batch each. What is amiss in
+    training is said once a fit, as an `alarms.TrainingWarning`; evaluations are told to the logger
+    "ssm.training" and alarms to "ssm.alarms" as they come, both at level INFO.
+
+    Probabilities and decisions are two settings. `shares` says what class shares `predict_proba` is
+    for; `decision` what `predict` decides for, which by default is what the network was trained for,
+    so that weights are not undone.
 
     Args:
         loss: `cross_entropy`, `squared`, `logit_adjustment`, `cdt`, `vs`, `ldam` or `focal`, as in
@@ -55,23 +60,33 @@ class ReweightedClassifier(ClassifierMixin, BaseEstimator):
         momentum: of `momentum` and `nesterov`.
         weight_decay: share of the kernels lost a step, times the learning rate (decoupled).
         batch_size: samples of a mini-batch; all of them where it is as large as the data.
-        num_steps: steps of training, at most.
-        evaluate_every: steps between two evaluations.
+        num_steps: steps of training, at most; None: 1000, or 20 passes over the data if that is more.
+        evaluate_every: steps between two evaluations; None: a twentieth of `num_steps`.
         early_stopping: False, or the performance by which evaluations on held-out samples are
-            compared: `balanced_accuracy` (also True) or `worst_class`, the least recall. The network
-            of the best evaluation is kept.
+            compared: `balanced_log_loss` (also True), `macro_average_precision`, `balanced_accuracy`,
+            or `worst_class`, the least recall. Log loss and average precision are those of the
+            posterior of equally frequent classes and know no threshold. The network of the best
+            evaluation is kept, of those after the first step: the latest that is not worse than the
+            best by more than one standard error of the difference, so that a few held-out samples do
+            not end training by chance.
+        refit: whether, after early stopping, a network is trained anew on all samples, held-out ones
+            too, for as many steps (and under the same weights, where they follow a schedule). It is
+            not where alarms took training back.
         validation_fraction: share of the samples held out, stratified by class, where early stopping,
             the schedule or temperature scaling asks for them; otherwise none are, and evaluations
             are of the training samples.
         patience: steps without a better evaluation, or since the last roll-back, after which early
-            stopping ends training.
+            stopping ends training; None: six evaluations.
         alarm_thresholds: `ssm.practice.alarms.Thresholds`; None: as they are by default.
         alarm_action: `warn`, `stop`, or `roll_back`: parameters, optimiser and weights return to
             the best evaluation, and training goes on at half the learning rate.
         max_rollbacks: how often, before an alarm stops training.
-        prior_correction: class shares that probabilities are for: `none` (the network's own),
-            `training` (the training samples': what weights and adjustments of the loss did is taken
-            back), or `uniform` (equal ones).
+        shares: class shares that probabilities are for: `none` (the network's own word, whatever
+            weights and loss made of it), `training` (those of the samples given to `fit`: what
+            weights and the loss did is taken back), `uniform` (equal ones), or a dict {label: share}.
+        decision: class shares that `predict` decides for: `trained` (the largest logit, as weights
+            and loss made it), `uniform` (for balanced accuracy), or a dict {label: share}.
+        prior_correction: alias of `shares`.
         temperature_scaling: whether logits are divided by the temperature that is best on held-out
             samples, each counted once.
         checkpoint_dir: a folder in which each evaluation's state is kept; `fit` with the same data
@@ -80,10 +95,12 @@ class ReweightedClassifier(ClassifierMixin, BaseEstimator):
         dtype: `float64` or `float32`.
         random_state: seed or generator of the network's start, the held-out split and the
             mini-batches.
+        verbose: whether evaluations and alarms are printed as they come.
 
     Attributes:
         classes_, n_features_in_: as in scikit-learn.
-        class_counts_: samples of each class that it trained on, held-out ones left out, shape (k,).
+        class_counts_: samples of each class that the network kept was trained on, shape (k,).
+        class_shares_: of the classes among all samples given to `fit`, shape (k,).
         class_weights_: the weights that the network kept was last trained with, shape (k,).
         params_: its layers.
         temperature_: 1 without scaling.
@@ -91,7 +108,9 @@ class ReweightedClassifier(ClassifierMixin, BaseEstimator):
         alarms_: (alarm, action) pairs; an alarm's `class_index` counts in `classes_`.
         status_: `finished`, `stopped early`, `stopped by an alarm` or `not finite`; of the last
             two, too, the network kept is that of the best evaluation.
-        best_step_, n_steps_: of the best evaluation, and of training in all.
+        best_step_, n_steps_: of the network that is kept, and of training in all.
+        refitted_: whether the network kept was trained anew on all samples.
+        n_epochs_: passes over the training samples in these steps.
     """
 
     def __init__(
@@ -115,19 +134,23 @@ class ReweightedClassifier(ClassifierMixin, BaseEstimator):
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         batch_size: int = 128,
-        num_steps: int = 1000,
-        evaluate_every: int = 50,
+        num_steps: int | None = None,
+        evaluate_every: int | None = None,
         early_stopping: bool | str = False,
+        refit: bool = True,
         validation_fraction: float = 0.2,
-        patience: int = 300,
+        patience: int | None = None,
         alarm_thresholds: alarms.Thresholds | None = None,
         alarm_action: str = "warn",
         max_rollbacks: int = 3,
-        prior_correction: str = "none",
+        shares: str | Mapping[Any, float] = "none",
+        decision: str | Mapping[Any, float] = "trained",
+        prior_correction: str | Mapping[Any, float] | None = None,
         temperature_scaling: bool = False,
         checkpoint_dir: str | Path | None = None,
         dtype: str = "float64",
         random_state: Any = None,
+        verbose: bool | int = False,
     ):
         self.loss = loss
         self.class_weight = class_weight
@@ -150,16 +173,36 @@ class ReweightedClassifier(ClassifierMixin, BaseEstimator):
         self.num_steps = num_steps
         self.evaluate_every = evaluate_every
         self.early_stopping = early_stopping
+        self.refit = refit
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.alarm_thresholds = alarm_thresholds
         self.alarm_action = alarm_action
         self.max_rollbacks = max_rollbacks
+        self.shares = shares
+        self.decision = decision
         self.prior_correction = prior_correction
         self.temperature_scaling = temperature_scaling
         self.checkpoint_dir = checkpoint_dir
         self.dtype = dtype
         self.random_state = random_state
+        self.verbose = verbose
+
+    def set_params(self, **params: Any) -> ReweightedClassifier:
+        """As in scikit-learn; `schedule__NAME` replaces the schedule, which does not change, by one
+        with another number."""
+        prefix = "schedule__"
+        inner = {
+            name.removeprefix(prefix): x for name, x in params.items() if name.startswith(prefix)
+        }
+        super().set_params(**{name: x for name, x in params.items() if not name.startswith(prefix)})
+        if inner:
+            if not isinstance(self.schedule, schedules.Transformation):
+                raise refuse(
+                    f"{prefix}{next(iter(inner))}", self.schedule, "of a schedule that is set"
+                )
+            self.schedule = self.schedule.set_params(**inner)
+        return self
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> ReweightedClassifier:
         """Train on features X, (n, d), and labels y, (n,).
@@ -176,7 +219,13 @@ class ReweightedClassifier(ClassifierMixin, BaseEstimator):
         k = len(self.classes_)
         if k < 2:
             raise refuse("y", f"{k} class", "labels of at least two classes")
-        self.class_counts_ = np.bincount(labels, counted, k)
+        self.class_shares_ = np.bincount(labels, counted, k) / counted.sum()
+        for name, value in (
+            ("shares", parameters.wanted_shares(self)),
+            ("decision", self.decision),
+        ):
+            if isinstance(value, Mapping):
+                parameters.shares_of_classes(name, value, self.classes_)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         train, evaluated = tasks.Samples(X, labels, counted), None
         if parameters.holds_out(self):
@@ -184,79 +233,72 @@ class ReweightedClassifier(ClassifierMixin, BaseEstimator):
             train, evaluated = tasks.held_out(train, fraction, self.classes_, seed)
         counts = np.bincount(train.labels, train.sample_weights, k)
         loss = parameters.loss(self, counts)
-        options, architecture = (
-            parameters.training_options(self, loss, seed),
-            parameters.architecture(self, X.shape[1]),
-        )
+        options = parameters.training_options(self, loss, seed, len(train.labels))
+        architecture = parameters.architecture(self, X.shape[1])
+        self._no_posterior = parameters.why_no_posterior(self, loss, len(train.labels))
+        self._check_posterior("shares", parameters.wanted_shares(self), "none")
+        self._check_posterior("decision", self.decision, "trained")
         with self._precision():
             class_weights = parameters.class_weights(self, counts)
-            task = tasks.make_task(train, evaluated, class_weights, architecture, self.dtype, seed)
+            task = tasks.make_task(
+                train, evaluated, class_weights, architecture, self.dtype, seed, len(labels)
+            )
             rng = np.random.default_rng(seed)
             params = networks.init_params(architecture, X.shape[1], k, rng, self.dtype)
             run = self._train(task, options, params)
-        self._keep(run, task, loss)
+        self._keep(run, task, options)
         self.temperature_ = 1.0
         if self.temperature_scaling:
             assert evaluated is not None
-            logits = self._corrected(
-                self._forward(networks.logits, evaluated.X), self.prior_correction
-            )
-            try:
-                self.temperature_ = posthoc.fit_temperature(logits.T, evaluated.labels)
-            except InputError as error:
-                log.info("no temperature is best on the held-out samples, so it is 1: %s", error)
+            self._fit_temperature(evaluated)
+        if self._refits(run):
+            assert evaluated is not None
+            whole = tasks.Samples(X, labels, counted)
+            self._train_anew(whole, task, options, run, params)
         return self
 
-    def logits(self, X: Any) -> Float[np.ndarray, "m k"]:
-        """The network's logits as they are, shape (m, k)."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
-        return self._forward(networks.logits, X)
+    def _refits(self, run: training.Run) -> bool:
+        """Whether what early stopping chose is trained anew on all samples: not where alarms have
+        taken the run back or ended it."""
+        stopped = run.status in ("finished", "stopped early") and run.rollbacks == 0
+        asked = checks.flag("refit", self.refit) and parameters.score_name(self) is not None
+        return asked and stopped and run.kept_row > 0
 
-    def features(self, X: Any) -> Float[np.ndarray, "m d"]:
-        """What the last layer is given, shape (m, d): `kernels.measured_coupling` says what these
-        features balance at."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
-        return self._forward(networks.last_features, X)
+    def _train_anew(
+        self,
+        samples: tasks.Samples,
+        task: training.Task,
+        options: training.Options,
+        run: training.Run,
+        params: networks.Params,
+    ) -> None:
+        """Take the network trained on all samples for as many steps as the evaluation kept, and under
+        the same weights from step to step where they followed a schedule."""
+        counts = np.bincount(samples.labels, samples.sample_weights)
+        options = dataclasses.replace(options, loss=parameters.loss(self, counts))
+        architecture = parameters.architecture(self, samples.X.shape[1])
+        with self._precision():
+            weights = np.tile(parameters.class_weights(self, counts), (self.best_step_, 1))
+            if self.schedule is not None:
+                weights = training.weights_of_run(task, options, run)
+            anew = tasks.make_task(
+                samples, None, weights[-1], architecture, self.dtype, options.seed
+            )
+            state = training.train_anew(anew, options, params, weights)
+            found = jax.tree.map(np.asarray, state.params)
+        if not all(np.isfinite(x).all() for x in jax.tree.leaves(found)):
+            log.info("training anew on all samples did not stay finite, so it is left out")
+            return
+        self.params_, self.class_weights_ = found, np.asarray(state.class_weights, float)
+        self.class_counts_, self.loss_, self.refitted_ = counts, options.loss, True
 
-    def predict_proba(self, X: Any) -> Float[np.ndarray, "m k"]:
-        """Probabilities of the classes, in the order of `classes_`, for the class shares that
-        `prior_correction` names: shape (m, k)."""
-        return self.posterior(self.logits(X), self.prior_correction, self.temperature_)
-
-    def posterior(
-        self, logits: Float[np.ndarray, "m k"], prior_correction: str, temperature: float = 1.0
-    ) -> Float[np.ndarray, "m k"]:
-        """Probabilities that logits of this network stand for, shape (m, k).
-
-        Raises ssm.InputError for an unknown correction.
-        """
-        corrected = self._corrected(logits, prior_correction) / temperature
-        if prior_correction == "uniform":
-            corrected = posthoc.balanced(corrected.T, self.class_counts_).T
-        return special.softmax(corrected, axis=1)
-
-    def predict(self, X: Any) -> np.ndarray:
-        """The most probable class of each sample, shape (m,)."""
-        check_is_fitted(self)
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Accuracy.
-
-        Raises ssm.InputError where y has labels that training had none of.
-        """
-        check_is_fitted(self)
-        unseen = np.setdiff1d(np.asarray(y), self.classes_)
-        if len(unseen):
-            allowed = f"labels seen in training, {self.classes_.tolist()}"
-            raise refuse("y", unseen.tolist(), allowed)
-        return super().score(X, y, sample_weight)
-
-    def _precision(self) -> Any:
-        """float64 in this thread, where asked for."""
-        return jax.enable_x64(checks.choice("dtype", self.dtype, parameters.DTYPES) == "float64")
+    def _fit_temperature(self, evaluated: tasks.Samples) -> None:
+        logits = self._forward(networks.logits, evaluated.X)
+        logits = self._corrected(logits, parameters.wanted_shares(self))
+        try:
+            self.temperature_ = posthoc.fit_temperature(logits.T, evaluated.labels)
+        except InputError as error:
+            log.info("no temperature is best on the held-out samples, so it is 1: %s", error)
 
     def _train(self, task: training.Task, options: training.Options, params: Any) -> training.Run:
         run = training.begin(task, options, params)
@@ -282,65 +324,44 @@ class ReweightedClassifier(ClassifierMixin, BaseEstimator):
     def _tell(self, run: training.Run) -> None:
         """Tell the log of an evaluation, and of the alarms that it raised."""
         row = run.rows[-1]
-        for alarm, action in run.alarms:
-            if alarm.step == row["step"]:
-                log.warning("%s", alarms.sentence(alarm, action, self.classes_.tolist()))
+        said = [
+            (alarm_log, alarms.sentence(alarm, action, self.classes_.tolist()))
+            for alarm, action in run.alarms
+            if alarm.step == row["step"]
+        ]
         worst = int(np.argmin(row["class_recall"]))
-        log.info(
-            "step %d: loss %.4g, balanced accuracy %.3f, worst class %s %.3f",
-            row["step"],
-            row["loss"],
-            monitors.balanced_accuracy(row),
-            self.classes_[worst],
-            row["class_recall"][worst],
+        evaluation = (
+            f"step {row['step']}: loss {row['loss']:.4g}, balanced accuracy "
+            f"{monitors.balanced_accuracy(row):.3f}, worst class {self.classes_[worst]} "
+            f"{row['class_recall'][worst]:.3f}"
         )
+        for logger, sentence in [*said, (log, evaluation)]:
+            logger.info("%s", sentence)
+            if self.verbose:
+                print(sentence)
 
-    def _keep(self, run: training.Run, task: training.Task, loss: objective.Loss) -> None:
+    def _keep(self, run: training.Run, task: training.Task, options: training.Options) -> None:
         """Take from a run what predictions and its record need."""
-        broken = run.status in ("stopped by an alarm", "not finite")
-        state = run.best if broken or parameters.score_name(self) else run.state
+        # Alarms that end a run leave its best evaluation; early stopping the latest one within noise of
+        # it; without either the last step is kept.
+        row, state = len(run.rows) - 1, run.state
+        if run.status in ("stopped by an alarm", "not finite"):
+            row, state = run.best_row, run.best
+        elif parameters.score_name(self):
+            row, state = run.kept_row, run.kept
         self.params_ = jax.tree.map(np.asarray, state.params)
         self.class_weights_ = np.asarray(state.class_weights, float)
         self.class_counts_ = task.class_counts
-        self.loss_ = loss
-        self.history_ = monitors.history(run.rows, [str(label) for label in self.classes_])
+        self.loss_ = options.loss
+        per_pass = training.steps_per_pass(options, task)
+        history = monitors.history(run.rows, [str(label) for label in self.classes_])
+        self.history_ = history.assign(epoch=history["step"] / per_pass)
+        self.n_epochs_ = run.step / per_pass
+        self.refitted_ = False
         self.alarms_ = list(run.alarms)
         self.status_ = run.status
-        self.best_step_ = int(run.rows[run.best_row]["step"])
+        self.best_step_ = int(run.rows[row]["step"])
         self.n_steps_ = run.step
-
-    def _forward(self, function: Any, X: Float[np.ndarray, "m f"]) -> Float[np.ndarray, "m d"]:
-        """A function of `networks` of the network kept."""
-        with self._precision():
-            architecture = parameters.architecture(self, X.shape[1])
-            rows = min(PREDICTED_AT_ONCE, max(1 << (len(X) - 1).bit_length(), 512))
-            found = []
-            for start in range(0, len(X), rows):
-                part = X[start : start + rows]
-                padded = networks.padded_features(part, rows, architecture, self.dtype)
-                values = _forward(function, self.params_, padded, architecture.image_shape)
-                found.append(np.asarray(values, float)[: len(part)])
-        return np.concatenate(found)
-
-    def _corrected(
-        self, logits: Float[np.ndarray, "m k"], prior_correction: str
-    ) -> Float[np.ndarray, "m k"]:
-        """Logits whose softmax is the posterior under the training samples' class shares, or the
-        network's own where no correction is asked for.
-
-        The loss's minimiser has softmax(z')_c ~ w_c P(c | x), with z' the logits as the loss saw
-        them, so log w comes off z'. Of a label's own margin (LDAM) and of a focal loss's power this
-        takes nothing back.
-        """
-        correction = checks.choice("prior_correction", prior_correction, parameters.CORRECTIONS)
-        if self.loss_ is None:
-            seen = own = np.log(objective.probabilities(logits, None))
-        else:
-            scale = self.loss_.factors.max()
-            own, seen = scale * logits, self.loss_.factors * logits + self.loss_.offsets
-        return own if correction == "none" else posthoc.unweighted(seen.T, self.class_weights_).T
-
-
-@functools.partial(jax.jit, static_argnames=("function", "image_shape"))
-def _forward(function: Any, params: Any, X: Any, image_shape: tuple[int, int] | None) -> Any:
-    return function(params, X, image_shape)
+        classes, passes = self.classes_.tolist(), options.num_steps / per_pass
+        for said in alarms.remarks(run.alarms, classes, row, len(run.rows), passes):
+            warnings.warn(said, alarms.TrainingWarning, stacklevel=3)

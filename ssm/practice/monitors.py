@@ -4,20 +4,26 @@ by class."""
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import sklearn
 import xarray as xr
 from jaxtyping import Array, Float, Int
+from scipy import special
+from sklearn import metrics
 
 from ssm import spectral
 from ssm.practice import calibration, networks, objective
 from ssm.practice.networks import Params
 
 PER_CLASS = 32  # training samples of each class whose gradients are watched
+LARGEST = 1e100  # logit of which probabilities are made
+LEAST = 1e-12  # probability of a class that a log loss counts with, so that it is finite
 
 
 class Watched(NamedTuple):
@@ -91,7 +97,10 @@ def row(
     pi_c w_c |g_c| over its sum over classes, `cosine` that of the angle between g_c and g_d.
     `block_strength` is the mean strength of the spectral components of each block
     (`spectral.BLOCKS`) over its target in the label matrix, of class means less what is common to
-    all.
+    all. `balanced_log_loss` is the mean over classes of the mean -log P(y | x), and
+    `macro_average_precision` that of the average precision of P(c | x) against the rest, both with
+    the posterior of equally frequent classes that the logits stand for, whatever the weights were
+    (as trained where the loss has no inverse): neither depends on a threshold.
     """
     k = len(class_counts)
     logits, gram = np.asarray(observed.logits, float), np.asarray(observed.gram, float)
@@ -116,20 +125,99 @@ def row(
         "class_weight": class_weights.tolist(),
         "weight_norm": float(observed.weight_norm),
         "block_strength": _block_strengths(np.asarray(observed.class_logits, float), class_counts),
-        "calibration_error": _calibration_error(logits, watched, loss),
-    }
+    } | _of_probabilities(logits, watched, class_weights * class_counts, loss)
 
 
-def _calibration_error(
-    logits: Float[np.ndarray, "e k"], watched: Watched, loss: objective.Loss
-) -> float:
-    """Of the top label; NaN where probabilities are not finite."""
+def _of_probabilities(
+    logits: Float[np.ndarray, "e k"],
+    watched: Watched,
+    pull: Float[np.ndarray, " k"],
+    loss: objective.Loss,
+) -> dict[str, float]:
+    """Calibration of the top label as trained, and the scores of the balanced posterior; NaN where
+    probabilities are not finite."""
     shown = watched.sample_weights > 0
-    probabilities = objective.probabilities(logits[shown], loss)
-    if not np.isfinite(probabilities).all():
-        return float("nan")
-    weights = watched.sample_weights[shown]
-    return calibration.top_label_error(probabilities, watched.labels[shown], sample_weight=weights)
+    logits, labels, weights = logits[shown], watched.labels[shown], watched.sample_weights[shown]
+    names = ("calibration_error", "balanced_log_loss", "macro_average_precision")
+    balanced = _balanced(logits, pull, loss)
+    if not np.isfinite(balanced).all():
+        return dict.fromkeys(names, float("nan"))
+    own = objective.probabilities(logits, loss)
+    error = calibration.top_label_error(own, labels, sample_weight=weights)
+    of_class = labels[:, None] == np.arange(logits.shape[1])
+    totals = weights @ of_class
+    lost = weights * _lost(balanced, labels)
+    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
+        precision = metrics.average_precision_score(of_class, balanced, sample_weight=weights)
+    scores = error, float((lost @ of_class / totals).mean()), float(precision)
+    return dict(zip(names, scores, strict=True))
+
+
+def _balanced(
+    logits: Float[np.ndarray, "e k"], pull: Float[np.ndarray, " k"], loss: objective.Loss
+) -> Float[np.ndarray, "e k"]:
+    """The posterior of equally frequent classes, or the network's own word where the loss has no
+    inverse; NaN where logits are not finite."""
+    own = objective.probabilities(logits, loss)
+    if not (np.isfinite(own).all() and (np.abs(logits) < LARGEST).all()):
+        return np.full_like(logits, np.nan)
+    if not objective.has_posterior(loss):
+        return own
+    return special.softmax(objective.log_posterior(logits, loss, pull), axis=1)
+
+
+def _lost(
+    probabilities: Float[np.ndarray, "e k"], labels: Int[np.ndarray, " e"]
+) -> Float[np.ndarray, " e"]:
+    """-log of the probability of each sample's class, cut off."""
+    of_label = np.take_along_axis(probabilities, labels[:, None], 1)[:, 0]
+    return -np.log(np.maximum(of_label, LEAST))
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def sample_values(
+    observed: Observed,
+    watched: Watched,
+    class_counts: Float[np.ndarray, " k"],
+    class_weights: Float[np.ndarray, " k"],
+    loss: objective.Loss,
+    score: str,
+) -> Float[np.ndarray, " e"]:
+    """What each evaluated sample adds to a score, a mean over classes of means of these numbers: the
+    logarithm of its probability, or 1 where it is right. All 0 for the average precision, which is
+    no mean over samples."""
+    logits = np.asarray(observed.logits, float)
+    if score == "macro_average_precision":
+        return np.zeros(len(logits))
+    if score == "balanced_log_loss":
+        balanced = _balanced(logits, class_weights * class_counts, loss)
+        return -_lost(balanced, watched.labels)
+    return (logits.argmax(1) == watched.labels).astype(float)
+
+
+def standard_error(
+    differences: Float[np.ndarray, " e"],
+    watched: Watched,
+    class_recall: Sequence[float],
+    score: str,
+) -> float:
+    """Of a score's difference between two evaluations of the same samples, from each sample's:
+    sqrt(sum_c s_c^2 / m_c) / k with s_c^2 the variance within class c; of the class with the least
+    recall alone for `worst_class`. Infinite where a class has one sample, and 0 where no sample
+    differs."""
+    members = (
+        watched.labels[None] == np.arange(len(class_recall))[:, None]
+    ) * watched.sample_weights
+    if score == "worst_class":
+        members = members[[int(np.argmin(class_recall))]]
+    totals = members.sum(1)
+    if not differences.any():
+        return 0.0
+    if (totals <= 1).any():
+        return math.inf
+    means = members @ differences / totals
+    squares = (members * (differences[None] - means[:, None]) ** 2).sum(1) / (totals - 1)
+    return math.sqrt((squares / totals).sum()) / len(totals)
 
 
 def balanced_accuracy(row: dict[str, Any]) -> float:
@@ -137,9 +225,15 @@ def balanced_accuracy(row: dict[str, Any]) -> float:
     return float(np.mean(row["class_recall"]))
 
 
-def worst_class(row: dict[str, Any]) -> float:
-    """The least recall of a class."""
-    return float(np.min(row["class_recall"]))
+def merit(row: dict[str, Any], score: str) -> float:
+    """An evaluation's performance by one of `options.SCORES`, more the better: the mean recall over
+    classes, the least recall of a class, less the balanced log loss, or the macro average
+    precision."""
+    if score == "balanced_accuracy":
+        return balanced_accuracy(row)
+    if score == "worst_class":
+        return float(np.min(row["class_recall"]))
+    return -row[score] if score == "balanced_log_loss" else row[score]
 
 
 def history(rows: Sequence[dict[str, Any]], class_names: Sequence[str]) -> xr.Dataset:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy import special
 
-from ssm import losses
+from ssm import losses, posthoc
 from ssm.practice import networks
 from ssm.practice.networks import Params
 
@@ -51,10 +51,39 @@ def parameter_gradient(
 
 
 def probabilities(logits: Float[np.ndarray, "m k"], loss: Loss) -> Float[Any, "m k"]:
-    """What logits of the trained loss say of the posterior, shape (m, k): their softmax, on the scale
-    s at which the loss saw them, and under the squared loss z + 1/k, the regression of one-hot
-    labels, cut off below and normalised."""
+    """What the network itself makes of its logits, shape (m, k): their softmax, on the scale s at
+    which the loss saw them, and under the squared loss z + 1/k, the regression of one-hot labels, cut
+    off below and normalised. Adjustments of the loss are not taken back (`log_posterior`)."""
     if loss is not None:
         return special.softmax(loss.factors.max() * logits, axis=1)
     shares = np.clip(logits + 1 / logits.shape[1], 1e-6, None)
     return shares / shares.sum(axis=1, keepdims=True)
+
+
+def has_posterior(loss: Loss) -> bool:
+    """Whether the logits of a loss stand for one posterior: all do but smoothed labels together with
+    a margin or a focal factor."""
+    if loss is None or not loss.label_smoothing > 0:
+        return True
+    return not (loss.focusing > 0 or np.any(loss.margins))
+
+
+def log_posterior(
+    logits: Float[np.ndarray, "m k"], loss: Loss, class_weights: Float[np.ndarray, " k"]
+) -> Float[Any, "m k"]:
+    """log P(c | x) up to a constant of each sample, shape (m, k), where the logits minimise the
+    weighted loss and classes are as frequent as among the samples that it was trained on.
+
+    The minimiser stands for a posterior proportional to w_c P(c | x): it is read off the logits as
+    the loss saw them (`posthoc.minimised`), and log w is taken off.
+
+    Raises ssm.InputError where the loss has no inverse (`has_posterior`), and for logits that are not
+    finite.
+    """
+    if loss is None:
+        weighted = np.log(probabilities(logits, None)).T
+    else:
+        seen = loss.factors * logits + loss.offsets
+        numbers = loss.margins, float(loss.focusing), float(loss.label_smoothing)
+        weighted = posthoc.minimised(seen.T, *numbers)
+    return weighted.T - np.log(class_weights)

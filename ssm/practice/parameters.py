@@ -15,9 +15,12 @@ from jaxtyping import Float
 
 from ssm import checks, choices, losses, schedules, validation, weights
 from ssm.checks import InputError, refuse
-from ssm.practice import alarms, networks, objective, options, training
+from ssm.practice import alarms, networks, objective, options, runs
 
-CORRECTIONS = ("none", "training", "uniform")
+SHARES = ("none", "training", "uniform")
+DECISIONS = ("trained", "uniform")
+FEWEST_STEPS, PASSES = 1000, 20  # of training, where nobody says: the more of the two
+EVALUATIONS, PATIENT = 20, 6  # in that training, and without a better one
 DTYPES = get_args(choices.DType)
 
 
@@ -31,9 +34,68 @@ def check(classifier: Any) -> None:
     if classifier.checkpoint_dir is not None and not seeded:
         allowed = "an integer where there is a checkpoint_dir, to go on with the same numbers"
         raise refuse("random_state", classifier.random_state, allowed)
-    checks.choice("prior_correction", classifier.prior_correction, CORRECTIONS)
+    wanted_shares(classifier)
+    _checked_shares("decision", classifier.decision, DECISIONS, None)
     checks.flag("temperature_scaling", classifier.temperature_scaling)
+    if not isinstance(classifier.verbose, bool | Integral):
+        raise refuse("verbose", classifier.verbose, "True, False or an integer")
     checks.real("validation_fraction", classifier.validation_fraction, 0, 1, open_ends="()")
+
+
+def wanted_shares(classifier: Any) -> Any:
+    """The class shares that probabilities are to be for: `shares`, or its alias
+    `prior_correction`."""
+    shares, alias = classifier.shares, classifier.prior_correction
+    _checked_shares("shares", shares, SHARES, None)
+    if alias is None:
+        return shares
+    _checked_shares("prior_correction", alias, SHARES, None)
+    if shares not in ("none", alias):
+        raise refuse(
+            "prior_correction", alias, "left out where shares are given: it is their alias"
+        )
+    return alias
+
+
+def shares_of_classes(name: str, value: Any, classes: np.ndarray) -> Float[np.ndarray, " k"]:
+    """The share of each class: equal ones for `uniform`, else those of a dict by label, divided by
+    their sum."""
+    if value == "uniform":
+        return np.full(len(classes), 1 / len(classes))
+    return _checked_shares(name, value, (), classes)
+
+
+def _checked_shares(name: str, value: Any, names: tuple[str, ...], classes: Any) -> Any:
+    """One of the names; or what a dict {label: share} says of the classes, as far as they are
+    known."""
+    of_all = "" if classes is None else f" of all of {classes.tolist()}"
+    allowed = " or ".join([*names, f"a dict {{class: share}}{of_all} of positive finite numbers"])
+    if isinstance(value, str) and value in names:
+        return value
+    if not isinstance(value, Mapping) or not value:
+        raise refuse(name, value, allowed)
+    try:
+        numbers = np.array([checks.real(name, share, 0, open_ends="(") for share in value.values()])
+    except InputError:
+        raise refuse(name, dict(value), allowed) from None
+    if classes is None:
+        return value
+    given = dict(zip(value, numbers, strict=True))
+    if set(given) != set(classes.tolist()):
+        raise refuse(name, dict(value), allowed)
+    shares = np.array([given[label] for label in classes.tolist()])
+    return shares / shares.sum()
+
+
+def why_no_posterior(classifier: Any, loss: objective.Loss, num_samples: int) -> str:
+    """Why the posterior cannot be read off the network's logits; nothing where it can be."""
+    if not objective.has_posterior(loss):
+        return "label_smoothing with a margin or a focal factor has no inverse in closed form"
+    mini = checks.integer("batch_size", classifier.batch_size, 1, 10**9) < num_samples
+    weighted = classifier.class_weight is not None or classifier.schedule is not None
+    if classifier.reduction == "weighted_mean" and mini and weighted:
+        return "weighted_mean over mini-batches trains with other ratios than the weights'"
+    return ""
 
 
 def holds_out(classifier: Any) -> bool:
@@ -48,7 +110,7 @@ def score_name(classifier: Any) -> str | None:
     if isinstance(name, bool):
         return options.SCORES[0] if name else None
     if name not in options.SCORES:
-        allowed = f"False, True, {' or '.join(options.SCORES)}"
+        allowed = f"False, True or one of {', '.join(options.SCORES)}"
         raise refuse("early_stopping", name, allowed)
     return name
 
@@ -74,11 +136,13 @@ def class_weights(classifier: Any, counts: Float[np.ndarray, " k"]) -> Float[np.
     spec = classifier.class_weight
     if isinstance(spec, Mapping):
         index = {label: c for c, label in enumerate(classifier.classes_.tolist())}
-        unknown = [label for label in spec if label not in index]
-        if unknown:
+        unknown = any(label not in index for label in spec)
+        if unknown and not all(label in spec for label in index):
+            # As in scikit-learn: weights of labels that training has none of are left out only
+            # where all others have theirs, since otherwise a label may be misspelt.
             allowed = f"weights of labels in training, {classifier.classes_.tolist()}"
             raise refuse("class_weight", dict(spec), allowed)
-        spec = {index[label]: weight for label, weight in spec.items()}
+        spec = {index[label]: weight for label, weight in spec.items() if label in index}
     try:
         return weights.class_weights(spec, counts)
     except InputError:
@@ -106,24 +170,38 @@ def architecture(classifier: Any, num_features: int) -> networks.Architecture:
     return networks.Architecture(widths["hidden_layer_sizes"], widths["channels"], shape)
 
 
-def training_options(classifier: Any, loss: objective.Loss, seed: int) -> training.Options:
-    """How to train, a loss and a seed given."""
+def training_steps(num_samples: int, batch_size: int) -> int:
+    """Steps of training where nobody says how many: 1000, or what 20 passes over the data take, if
+    that is more."""
+    return max(FEWEST_STEPS, math.ceil(PASSES * num_samples / batch_size))
+
+
+def training_options(
+    classifier: Any, loss: objective.Loss, seed: int, num_samples: int
+) -> runs.Options:
+    """How to train on so many samples, a loss and a seed given."""
     rate: Any = classifier.learning_rate
     optimizer = classifier.optimizer
     rate = rate if callable(rate) else checks.real("learning_rate", rate, 0, open_ends="(")
     if not isinstance(optimizer, optax.GradientTransformation):
-        optimizer = checks.choice("optimizer", optimizer, training.OPTIMIZERS)
+        optimizer = checks.choice("optimizer", optimizer, runs.OPTIMIZERS)
     thresholds = classifier.alarm_thresholds or alarms.Thresholds()
     if not isinstance(thresholds, alarms.Thresholds):
         raise refuse("alarm_thresholds", thresholds, "ssm.practice.alarms.Thresholds, or None")
     score = score_name(classifier)
-    patience = checks.integer("patience", classifier.patience, 1, 10**9)
-    num_steps = checks.integer("num_steps", classifier.num_steps, 1, 10**9)
-    interval = checks.integer("evaluate_every", classifier.evaluate_every, 1, 10**6)
-    return training.Options(
+    batch_size = checks.integer("batch_size", classifier.batch_size, 1, 10**9)
+
+    def given(name: str, default: int, most: int = 10**9) -> int:
+        value = getattr(classifier, name)
+        return default if value is None else checks.integer(name, value, 1, most)
+
+    num_steps = given("num_steps", training_steps(num_samples, batch_size))
+    interval = given("evaluate_every", math.ceil(num_steps / EVALUATIONS), 10**6)
+    patience = given("patience", PATIENT * interval)
+    return runs.Options(
         num_steps=num_steps,
-        batch_size=checks.integer("batch_size", classifier.batch_size, 1, 10**9),
-        evaluate_every=min(interval, num_steps),
+        batch_size=batch_size,
+        evaluate_every=min(interval, num_steps, 10**6),
         learning_rate=rate,
         optimizer=optimizer,
         momentum=checks.real("momentum", classifier.momentum, 0, 1, open_ends=")"),

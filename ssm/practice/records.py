@@ -97,6 +97,8 @@ def _about(plan: Plan) -> dict[str, str]:
         "num_samples": len(data.labels),
         "num_features": len(data.feature_names),
         "class_counts": data.counts.tolist(),
+        "num_steps_used": plan.num_steps,
+        "notes": list(data.notes),
     }
     return {
         "study": json.dumps(study),

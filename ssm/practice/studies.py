@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import threading
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from ssm import checks, computing, files, results
-from ssm.practice import cells, records
+from ssm.practice import alarms, cells, records
 from ssm.practice.cells import Cell
 from ssm.practice.datasets import Data
 from ssm.practice.options import Study
@@ -56,17 +57,19 @@ def run_study(study: Study, out: Path, progress: Progress | None = None) -> xr.D
             progress(done, len(names))
 
     count(0)
-    common = _common_parameters(study)
+    common = _common_parameters(planned)
 
     def work(path: Path, cell: Cell) -> None:
         # what is logged says by its thread's name where it comes from
         threading.current_thread().name = f"{cell.variant.name}, seed {cell.seed}, fold {cell.fold}"
         cells.write(cells.compute(cell, planned.data, common), path)
 
-    for path, cell in waiting[:1]:  # compiles what the others share
-        work(path, cell)
-        count(1)
-    with ThreadPoolExecutor(computing.num_cores()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(computing.num_cores()) as pool:
+        # The report counts what a fit would warn of; filters are those of all threads.
+        warnings.simplefilter("ignore", alarms.TrainingWarning)
+        for path, cell in waiting[:1]:  # compiles what the others share
+            work(path, cell)
+            count(1)
         futures = [pool.submit(work, *each) for each in waiting[1:]]
         try:
             for future in as_completed(futures):
@@ -81,17 +84,16 @@ def run_study(study: Study, out: Path, progress: Progress | None = None) -> xr.D
     return record
 
 
-def _common_parameters(study: Study) -> Parameters:
+def _common_parameters(planned: Plan) -> Parameters:
+    study = planned.study
     stops = study.early_stopping != "none"
     return {
         "hidden_layer_sizes": study.hidden_layer_sizes,
         "learning_rate": study.learning_rate,
         "batch_size": study.batch_size,
         "weight_decay": study.weight_decay,
-        "num_steps": study.num_steps,
-        "evaluate_every": study.evaluate_every,
+        "num_steps": planned.num_steps,
         "early_stopping": study.early_stopping if stops else False,
-        "patience": max(study.num_steps // 3, 1),
         "alarm_action": study.alarm_action,
     }
 

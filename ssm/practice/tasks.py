@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from ssm.checks import refuse
 from ssm.practice import monitors, networks
 from ssm.practice.networks import Architecture
-from ssm.practice.training import Task
+from ssm.practice.runs import Task
 
 
 class Samples(NamedTuple):
@@ -52,10 +52,13 @@ def make_task(
     architecture: Architecture,
     dtype: Any,
     seed: int,
+    rows: int = 0,
 ) -> Task:
-    """The arrays of a run of training; without samples to evaluate those of training are."""
+    """The arrays of a run of training; without samples to evaluate those of training are. Arrays of
+    training samples have room for `rows` of them at least."""
     k = len(class_weights)
-    padded = _padded(train, dtype, architecture)
+    relative = train.sample_weights / train.sample_weights.mean()
+    padded = _padded(train._replace(sample_weights=relative), dtype, architecture, rows)
     shown = padded if evaluated is None else _padded(evaluated, dtype, architecture)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(train.labels))
@@ -72,11 +75,11 @@ def make_task(
     )
 
 
-def _padded(samples: Samples, dtype: Any, architecture: Architecture) -> Samples:
+def _padded(samples: Samples, dtype: Any, architecture: Architecture, num_rows: int = 0) -> Samples:
     """Arrays of a size that fits of similar data share, and with it what is compiled: zeros up to
     the next power of two of samples, at least one."""
     n = len(samples.labels)
-    rows = max(1 << n.bit_length(), 512)
+    rows = max(1 << max(n, num_rows).bit_length(), 512)
 
     def pad(values: np.ndarray, kind: Any) -> np.ndarray:
         padded = np.zeros(rows, kind)

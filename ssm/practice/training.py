@@ -3,10 +3,10 @@ a way back to the best evaluation when alarms are raised."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
+import itertools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,85 +17,9 @@ from jaxtyping import Array, Float, Int
 from ssm import losses, optimizers, schedules
 from ssm.practice import alarms, monitors, objective
 from ssm.practice.networks import Params
+from ssm.practice.runs import Options, Run, State, Task
 
-Optimizer = Literal["gd", "momentum", "nesterov", "adam"]
-OPTIMIZERS = get_args(Optimizer)
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """How to train. Times are in steps, one update on one mini-batch each."""
-
-    num_steps: int
-    batch_size: int
-    evaluate_every: int
-    learning_rate: float | Callable[[int], float]
-    """A number, or a schedule of the step, of optax say."""
-    optimizer: str | optax.GradientTransformation
-    """One of `OPTIMIZERS`, or a transformation of optax made for a learning rate of 1."""
-    momentum: float
-    weight_decay: float
-    """Apart from the gradient: kernels lose learning_rate x weight_decay of themselves a step."""
-    reduction: str
-    loss: objective.Loss
-    schedule: schedules.Transformation | None
-    """Of the class weights, after the fixed ones; None keeps those."""
-    score: str
-    """By which evaluations are compared: one of `options.SCORES`. Equal ones by the mean class loss."""
-    patience: int | None
-    """Stop after so many steps without a better evaluation, or since the last roll-back; None
-    trains to the end."""
-    thresholds: alarms.Thresholds
-    action: str
-    """What an alarm does, one of `options.ACTIONS`. `roll_back` takes parameters, optimiser and
-    weights back to the best evaluation and goes on at half the learning rate."""
-    max_rollbacks: int
-    """After these an alarm stops the run."""
-    seed: int
-
-
-class Task(NamedTuple):
-    """What to train on: rows of zeros pad the samples, at least one."""
-
-    X: Float[Any, "n f"]
-    labels: Int[Any, " n"]
-    sample_weights: Float[Any, " n"]
-    num_samples: int
-    class_counts: Float[np.ndarray, " k"]
-    """Samples of each class, each counted with its weight."""
-    class_weights: Float[np.ndarray, " k"]
-    """Fixed weights, which the schedule changes."""
-    watched: monitors.Watched
-    image_shape: tuple[int, int] | None
-
-
-class State(NamedTuple):
-    """All that a roll-back restores."""
-
-    params: Params
-    optimizer_state: Any
-    schedule_state: Any
-    class_weights: Float[Any, " k"]
-
-
-class Run(NamedTuple):
-    """A run so far: all that the next interval depends on."""
-
-    state: State
-    best: State
-    step: int
-    rate_scale: float
-    """Halved by each roll-back."""
-    rows: tuple[dict[str, Any], ...]
-    """Evaluations (`monitors.row`)."""
-    best_row: int
-    since: int
-    """The first row after the last roll-back."""
-    alarms: tuple[tuple[alarms.Alarm, str], ...]
-    """Alarms and what each did."""
-    rollbacks: int
-    status: str
-    """running, finished, stopped early, stopped by an alarm, or not finite"""
+UNKNOWN = 0.5  # performance of every class before anything is trained
 
 
 def begin(task: Task, options: Options, params: Params) -> Run:
@@ -107,15 +31,15 @@ def begin(task: Task, options: Options, params: Params) -> Run:
     if options.schedule is not None:
         chain = _chain(task, options)
         schedule_state = chain.init(task.class_counts)
-        stats = stats._replace(performance=np.full(k, 0.5))
+        stats = stats._replace(performance=np.full(k, UNKNOWN))
         steps = np.arange(options.evaluate_every)  # as for an interval, so that it is compiled once
         first = _weights_of_steps(chain, schedule_state, stats, steps)[0]
         weights = np.asarray(first[0], float)
     state = State(
         jax.tree.map(jnp.asarray, params), transformation.init(params), schedule_state, weights
     )
-    row = _evaluate(task, options, state, 0)
-    return Run(state, state, 0, 1.0, (row,), 0, 0, (), 0, "running")
+    row, values = _evaluate(task, options, state, 0)
+    return Run(state, state, state, 0, 1.0, (row,), 0, values, 0, 0, (), 0, "running")
 
 
 def train(
@@ -139,32 +63,27 @@ def _advance_interval(task: Task, options: Options, run: Run) -> Run:
     """Train up to the next evaluation, evaluate, and act on alarms."""
     count = min(options.evaluate_every, options.num_steps - run.step)
     weights, schedule_state = _interval_weights(task, options, run, count)
-    params, optimizer_state = _steps(
-        run.state.params,
-        run.state.optimizer_state,
-        task.X,
-        task.labels,
-        task.sample_weights,
-        _batches(task, options, run.step),
-        jnp.asarray(weights, task.X.dtype),
-        _rates(options, run),
-        count,
-        options.weight_decay,
-        options.loss,
-        optimizer=_transformation(options.optimizer, options.momentum),
-        reduction=options.reduction,
-        image_shape=task.image_shape,
+    before = run.state.params, run.state.optimizer_state
+    params, optimizer_state = _interval(
+        task, options, *before, weights, run.step, count, run.rate_scale
     )
     step = run.step + count
     state = State(params, optimizer_state, schedule_state, weights[count - 1])
-    rows = (*run.rows, _evaluate(task, options, state, step))
+    row, values = _evaluate(task, options, state, step)
+    rows = (*run.rows, row)
     run = run._replace(state=state, step=step, rows=rows)
     found = _raised(task, options, run)
     # what an alarm acts on is no point to come back to
-    acts = bool(found) and options.action != "warn"
-    if not acts and _score(options, rows[-1]) > _score(options, rows[run.best_row]):
-        run = run._replace(best=state, best_row=len(rows) - 1)
+    acting = [alarm for alarm in found if alarm.alarm not in alarms.WARNS_ONLY]
+    acts = bool(acting) and options.action != "warn"
+    if not acts:
+        run = _compared(task, options, run, values)
     run = _act(options, run, found)
+    nothing_else = run.status == "stopped by an alarm" and run.best_row == 0
+    if nothing_else and np.isfinite(_score(options, row)[0]):
+        # An untrained network is no result, so that the one is kept which the alarm stopped.
+        last = len(rows) - 1
+        run = run._replace(best=state, best_row=last, kept=state, kept_row=last)
     if run.status == "running":
         waited = step - rows[max(run.best_row, run.since - 1)]["step"]
         if step >= options.num_steps:
@@ -172,6 +91,61 @@ def _advance_interval(task: Task, options: Options, run: Run) -> Run:
         elif options.patience is not None and waited >= options.patience:
             run = run._replace(status="stopped early")
     return run
+
+
+def _compared(task: Task, options: Options, run: Run, values: Float[np.ndarray, " e"]) -> Run:
+    """Keep the newest evaluation if it has the best score, or is worse by no more than one standard
+    error of the difference, over the samples that both were measured on."""
+    newest, row = len(run.rows) - 1, run.rows[-1]
+    score, best = _score(options, row), _score(options, run.rows[run.best_row])
+    if score > best:
+        run = run._replace(best=run.state, best_row=newest, best_values=values)
+        return run._replace(kept=run.state, kept_row=newest)
+    noise = monitors.standard_error(
+        values - run.best_values, task.watched, row["class_recall"], options.score
+    )
+    if np.isfinite(score[0]) and best[0] - score[0] <= noise:
+        return run._replace(kept=run.state, kept_row=newest)
+    return run
+
+
+def train_anew(
+    task: Task,
+    options: Options,
+    params: Params,
+    class_weights: Float[np.ndarray, "t k"],
+) -> State:
+    """The state after one step for each row of the class weights given, evaluated nowhere: what
+    early stopping chose, on other samples."""
+    transformation = _transformation(options.optimizer, options.momentum)
+    state = transformation.init(params)
+    params, num_steps = jax.tree.map(jnp.asarray, params), len(class_weights)
+    for first in range(0, num_steps, options.evaluate_every):
+        part = class_weights[first : first + options.evaluate_every]
+        missing = options.evaluate_every - len(part)
+        weights = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
+        params, state = _interval(task, options, params, state, weights, first, len(part), 1.0)
+    return State(params, state, (), class_weights[-1])
+
+
+def weights_of_run(task: Task, options: Options, run: Run) -> Float[np.ndarray, "t k"]:
+    """The class weights of each step up to the evaluation that is kept, in a run without roll-backs."""
+    state, found = run.rows[0]["class_weight"], []
+    schedule_state = (
+        () if options.schedule is None else _chain(task, options).init(task.class_counts)
+    )
+    for number, (before, after) in enumerate(itertools.pairwise(run.rows[: run.kept_row + 1])):
+        count = after["step"] - before["step"]
+        then = run._replace(
+            state=run.state._replace(schedule_state=schedule_state, class_weights=np.array(state)),
+            step=before["step"],
+            rows=run.rows[: number + 1],
+            since=0,
+        )
+        weights, schedule_state = _interval_weights(task, options, then, count)
+        found.append(np.asarray(weights[:count], float))
+        state = weights[count - 1]
+    return np.concatenate(found)
 
 
 def _raised(task: Task, options: Options, run: Run) -> list[alarms.Alarm]:
@@ -189,16 +163,19 @@ def _act(options: Options, run: Run, found: list[alarms.Alarm]) -> Run:
     """Do what the alarms found ask for."""
     if not found:
         return run
-    action = options.action
+    acting = [alarm for alarm in found if alarm.alarm not in alarms.WARNS_ONLY]
+    action = options.action if acting else "warn"
     broken = any(alarm.alarm == "not_finite" for alarm in found)
     spent = action == "roll_back" and run.rollbacks == options.max_rollbacks
     if spent or (broken and action == "warn"):  # nothing comes of going on
         action = "stop"
-    raised = (*run.alarms, *((alarm, action) for alarm in found))
-    run = run._replace(alarms=raised)
+    actions = (action if alarm in acting else "warn" for alarm in found)
+    run = run._replace(alarms=(*run.alarms, *zip(found, actions, strict=True)))
     if action == "roll_back":
         return run._replace(
             state=run.best,
+            kept=run.best,
+            kept_row=run.best_row,
             rate_scale=run.rate_scale / 2,
             rollbacks=run.rollbacks + 1,
             since=len(run.rows),
@@ -209,10 +186,11 @@ def _act(options: Options, run: Run, found: list[alarms.Alarm]) -> Run:
 
 
 def _score(options: Options, row: dict[str, Any]) -> tuple[float, float]:
-    """What evaluations are compared by; one that is not finite is worse than any."""
-    score = getattr(monitors, options.score)(row)
+    """What evaluations are compared by; one that is not finite is worse than any, and so is that of
+    the untrained network, whose score is chance."""
+    score = monitors.merit(row, options.score)
     loss = float(np.mean(row["class_loss"]))
-    finite = np.isfinite([loss, row["gradient_norm"]]).all()
+    finite = np.isfinite([score, loss, row["gradient_norm"]]).all() and row["step"] > 0
     return (score, -loss) if finite else (-np.inf, -np.inf)
 
 
@@ -238,19 +216,56 @@ def _interval_weights(task: Task, options: Options, run: Run, count: int) -> tup
     steps = np.arange(run.step, run.step + options.evaluate_every)
     if options.schedule is None:
         return np.broadcast_to(run.state.class_weights, (len(steps), len(task.class_counts))), ()
-    last = run.best_row if run.since == len(run.rows) else -1  # just after a roll-back
-    recall = np.asarray(run.rows[last]["class_recall"])
+    last = run.rows[run.best_row if run.since == len(run.rows) else -1]  # just after a roll-back
+    recall = np.asarray(last["class_recall"])
+    if last["step"] == 0:  # the recall of an untrained network says nothing of a class
+        recall = np.full(len(recall), UNKNOWN)
     stats = schedules.Statistics(task.class_counts, recall)
     chain = _chain(task, options)
     weights, states = _weights_of_steps(chain, run.state.schedule_state, stats, steps)
     return np.asarray(weights, float), jax.tree.map(lambda x: x[count - 1], states)
 
 
-def _rates(options: Options, run: Run) -> Float[np.ndarray, " t"]:
+def _interval(
+    task: Task,
+    options: Options,
+    params: Params,
+    optimizer_state: Any,
+    class_weights: Any,
+    first: int,
+    count: int,
+    rate_scale: float,
+) -> tuple[Params, Any]:
+    """The first `count` steps of an interval that begins at step `first`."""
+    return _steps(
+        params,
+        optimizer_state,
+        task.X,
+        task.labels,
+        task.sample_weights,
+        _batches(task, options, first),
+        jnp.asarray(class_weights, task.X.dtype),
+        rate_scale * _rates(options, first),
+        count,
+        options.weight_decay,
+        options.loss,
+        optimizer=_transformation(options.optimizer, options.momentum),
+        reduction=options.reduction,
+        image_shape=task.image_shape,
+    )
+
+
+def _rates(options: Options, first: int) -> Float[np.ndarray, " t"]:
     rate = options.learning_rate
-    steps = range(run.step, run.step + options.evaluate_every)
-    rates = [float(rate(step)) for step in steps] if callable(rate) else [rate] * len(steps)
-    return run.rate_scale * np.array(rates)
+    steps = range(first, first + options.evaluate_every)
+    return np.array(
+        [float(rate(step)) for step in steps] if callable(rate) else [rate] * len(steps)
+    )
+
+
+def steps_per_pass(options: Options, task: Task) -> int:
+    """Mini-batches in which each sample is trained on once."""
+    return -(-task.num_samples // min(options.batch_size, len(task.X)))
 
 
 def _batches(task: Task, options: Options, first: int) -> Int[np.ndarray, "t b"]:
@@ -260,8 +275,7 @@ def _batches(task: Task, options: Options, first: int) -> Int[np.ndarray, "t b"]
     They depend on the seed and the step alone. A batch as large as the data is all of it.
     """
     n, padding = task.num_samples, task.num_samples
-    size = min(options.batch_size, len(task.X))
-    per_pass = -(-n // size)
+    size, per_pass = min(options.batch_size, len(task.X)), steps_per_pass(options, task)
     rows = np.full((options.evaluate_every, size), padding, np.int32)
     order, current = np.arange(n), -1
     for i in range(options.evaluate_every):
@@ -306,7 +320,13 @@ def _steps(
         params, state = carry
         batch = batches[i]
         mine = labels[batch]
-        shares = losses.risk_shares(mine, class_weights[i], reduction, sample_weights[batch])
+        counted, weights = sample_weights[batch], class_weights[i]
+        if reduction == "mean":
+            # Each sample has the weight that it has in the whole data: a sum of the batch's own
+            # sample weights would take from those that are large.
+            shares = counted * weights[mine] / (counted > 0).sum()
+        else:
+            shares = losses.risk_shares(mine, weights, reduction, counted)
         gradient, _ = objective.parameter_gradient(
             params, X[batch], mine, shares, loss, image_shape
         )
@@ -321,7 +341,10 @@ def _steps(
     return jax.lax.fori_loop(0, count, step, (params, optimizer_state))
 
 
-def _evaluate(task: Task, options: Options, state: State, step: int) -> dict[str, Any]:
+def _evaluate(
+    task: Task, options: Options, state: State, step: int
+) -> tuple[dict[str, Any], Float[np.ndarray, " e"]]:
+    """An evaluation, and what each sample adds to the score that evaluations are compared by."""
     watched = task.watched
     observed = monitors.observe(
         state.params,
@@ -334,6 +357,8 @@ def _evaluate(task: Task, options: Options, state: State, step: int) -> dict[str
         task.image_shape,
     )
     observed = jax.device_get(observed)
-    return monitors.row(
-        observed, watched, task.class_counts, state.class_weights, options.loss, step
+    about = watched, task.class_counts, state.class_weights, options.loss
+    return (
+        monitors.row(observed, *about, step),
+        monitors.sample_values(observed, *about, options.score),
     )
