@@ -6,8 +6,9 @@ seen in a trial run of another configuration (with early stopping), breast cance
 
 - early in training weights lead: when ERM has learned its majorities, minorities are ahead under
   inverse-frequency weights, beyond what folds and seeds scatter;
-- the lead shrinks as training goes on, and at the end the two are not told apart (weights leave no
-  trace in the terminal phase);
+- the lead shrinks as training goes on, and at the end the two have the same balanced accuracy within
+  0.05 (weights leave no trace in the terminal phase; stated at first as a p value of at least 0.05,
+  which is no equality, and put right after the run: two one-sided tests, by the 95 % interval);
 - what weights gain for minorities they hardly take from majorities at the end;
 - at the end a correction of the probabilities, ERM with post-hoc logit adjustment, does at least what
   inverse weights do for balanced accuracy;
@@ -47,6 +48,7 @@ STUDY = Study(
     sensitivity=False,
 )
 LEARNED = 0.9  # ERM's held-out majority recall when the lead is called early
+MARGIN = 0.05  # of balanced accuracy within which two strategies are called equal
 COST = 0.02  # of majority recall at the end, next to nothing
 GROUPS = (profiles.MAJORITY, profiles.MINORITY)
 
@@ -110,7 +112,7 @@ def difference(metric: str, a: xr.DataArray, b: xr.DataArray) -> comparisons.Com
     pair = xr.concat(
         [b, a], xr.Variable("variant", ["b", "a"]), coords="minimal", compat="override"
     )
-    return comparisons.compare(pair.to_dataset(name=metric), "b")[0]
+    return comparisons.compare(pair.to_dataset(name=metric), "b", MARGIN)[0]
 
 
 def claims(name: str, record: xr.Dataset) -> list[Claim]:
@@ -164,12 +166,12 @@ def claims(name: str, record: xr.Dataset) -> list[Claim]:
             f"lead at the end {end.difference:.3f}",
         ),
         noted(
-            at_least(
-                f"{name}: p value of a difference in balanced accuracy at the end, weights and ERM",
-                comparisons.SIGNIFICANCE,
-                balanced.p_value,
+            at_most(
+                f"{name}: balanced accuracy at the end, weights and ERM, farther end of the difference's interval",
+                MARGIN,
+                max(abs(balanced.low), abs(balanced.high)),
             ),
-            f"{balanced.difference:+.3f}",
+            f"95 % interval {balanced.low:+.3f} to {balanced.high:+.3f}",
         ),
         at_most(f"{name}: majority recall that weights cost at the end", COST, cost.difference),
         noted(

@@ -17,7 +17,7 @@ CORRECTIONS, SHIFTS = (
 SEEDS, FOLDS, STEPS = 2, 3, 4
 
 
-def make_record(*, seeds=SEEDS, folds=FOLDS, counts=COUNTS, extras=True, minimum=None):
+def make_record(*, seeds=SEEDS, folds=FOLDS, counts=COUNTS, extras=True, margin=0.05, minimum=None):
     """`inverse` raises worst-class recall by 0.2 and calibration error by 0.1, each in all folds
     alike up to 0.001; its accuracy differs by noise of 0.05. `drw` is the same as `erm`."""
     rng = np.random.default_rng(5)
@@ -71,7 +71,10 @@ def make_record(*, seeds=SEEDS, folds=FOLDS, counts=COUNTS, extras=True, minimum
         arrays[f"history_{name}"] = ((*runs, "evaluation", "class"), values)
     labels = np.repeat(np.arange(k), counts)
     logits = rng.standard_normal((v, seeds, n, k)) + 2 * np.eye(k)[labels]
+    stop_step = np.nanmax(steps, axis=-1)
     arrays |= {
+        "best_step": (runs, np.minimum(100, stop_step)),
+        "stop_step": (runs, stop_step),
         "temperature": (runs, rng.uniform(0.5, 2, cells)),
         "status": (runs, np.full(cells, "finished")),
         "logits": (("variant", "seed", "sample", "class"), logits),
@@ -85,8 +88,13 @@ def make_record(*, seeds=SEEDS, folds=FOLDS, counts=COUNTS, extras=True, minimum
         "seeds": seeds,
         "imbalance_ratio": None,
         "profile": "step",
+        "num_steps": 150,
+        "hidden_layer_sizes": [64, 32],
+        "early_stopping": "balanced_accuracy",
         "alarm_action": "warn",
-        "minimum_accuracy": minimum,
+        "margin": margin,
+        "minimum_score": minimum,
+        "ablations": extras,
         "name": "<b>data</b>",
         "num_samples": n,
         "num_features": 2,

@@ -11,11 +11,12 @@ import xarray as xr
 
 from ssm.checks import InputError
 from ssm.practice import comparisons
-from ssm.practice.comparisons import ablation, compare, holm, minimum_level
+from ssm.practice.comparisons import ablation, compare, holm, level, non_inferiority
 
 SEEDS, FOLDS = 3, 5
 NUM_PAIRS = SEEDS * FOLDS
 RATIO = 1 / (FOLDS - 1)
+MARGIN = 0.05
 DIMS = ("variant", "seed", "fold")
 
 
@@ -25,10 +26,29 @@ def dataset(metrics, variants):
     )
 
 
-def one(scores, reference, metric="accuracy"):
+def one(scores, reference, metric="accuracy", margin=MARGIN):
     """The comparison of two tables of scores."""
-    (found,) = compare(dataset({metric: np.stack([reference, scores])}, ["erm", "new"]), "erm")
+    both = dataset({metric: np.stack([reference, scores])}, ["erm", "new"])
+    (found,) = compare(both, "erm", margin)
     return found
+
+
+def correlated(rng, *shape):
+    """Normal numbers of variance 1 in each fold, correlated as the corrected t-test takes folds to
+    be: n_test / (n_train + n_test)."""
+    shared = 1 / FOLDS
+    return math.sqrt(shared) * rng.normal(size=(*shape, 1, 1)) + math.sqrt(1 - shared) * rng.normal(
+        size=(*shape, SEEDS, FOLDS)
+    )
+
+
+def one_sided(differences):
+    """The p values of means of at most, and at least, 0: SciPy's, with the statistic shrunk as
+    below."""
+    t = scipy.stats.ttest_1samp(differences.ravel(), 0).statistic
+    t /= math.sqrt(1 + differences.size * RATIO)
+    law = scipy.stats.t(differences.size - 1)
+    return law.sf(t), law.cdf(t)
 
 
 @pytest.fixture
@@ -42,7 +62,7 @@ def scores(rng):
 def test_the_formula_of_the_corrected_resampled_t_test(scores):
     """Against SciPy's one-sample t-test, whose standard error is s / sqrt(J): the same statistic
     shrunk by sqrt(1 + J n_test / n_train)."""
-    found = compare(scores, "erm")
+    found = compare(scores, "erm", MARGIN)
     expected = [(m, v) for m in ("accuracy", "log_loss") for v in ("drw", "sqrt", "ldam")]
     assert [(c.metric, c.variant) for c in found] == expected
     for c in found:
@@ -53,20 +73,24 @@ def test_the_formula_of_the_corrected_resampled_t_test(scores):
         # sums of 15 numbers and two ways to the t distribution
         assert c.difference == pytest.approx(d.mean(), rel=1e-12)
         assert c.p_value == pytest.approx(2 * law.sf(abs(plain.statistic) / shrink), rel=1e-9)
-        for level, low, high in (
+        for coverage, low, high in (
             (0.95, c.low, c.high),
             (1 - 0.05 / len(found), c.simultaneous_low, c.simultaneous_high),
         ):
-            interval = plain.confidence_interval(level)
+            interval = plain.confidence_interval(coverage)
             half = (interval.high - interval.low) / 2 * shrink
             assert [low, high] == pytest.approx([d.mean() - half, d.mean() + half], rel=1e-9)
         assert (c.wins + c.ties + c.losses, c.num_pairs, c.num_dropped) == (15, 15, 0)
+        own = scores[c.metric].sel(variant="erm").values.mean()
+        assert c.reference_score == pytest.approx(own, rel=1e-12) and c.margin == MARGIN
+        most = math.inf if c.metric == "log_loss" else 1
+        assert c.room == (-c.reference_score, most - c.reference_score)
 
 
 def test_verdicts_follow_the_direction_of_the_metric(scores):
-    for c in compare(scores, "erm"):
-        assert c.verdict == ("better" if c.variant == "sqrt" else "not significant")
-    for c in compare(scores, "sqrt"):
+    for c in compare(scores, "erm", MARGIN):
+        assert c.verdict == ("better" if c.variant == "sqrt" else "undecided")
+    for c in compare(scores, "sqrt", MARGIN):
         assert c.verdict == "worse"
         assert (c.difference > 0) == (c.metric == "log_loss")
         assert c.losses > c.wins
@@ -74,18 +98,71 @@ def test_verdicts_follow_the_direction_of_the_metric(scores):
 
 def test_decisions_and_intervals_agree(rng):
     """p below 0.05 iff the 95 % interval leaves out 0; a simultaneous interval that does so implies
-    a significant difference, which its adjusted p says."""
+    a difference that is shown, which its adjusted p says; one within the margin is equivalent, and
+    nothing else is."""
     effects = rng.uniform(-1, 1, (40, 1, 1))
-    effects[0] = 0
+    effects[:10] = 0
     values = rng.normal(effects, 0.2, (40, SEEDS, FOLDS))
-    found = compare(dataset({"recall": values}, map(str, range(40))), "0")
+    found = compare(dataset({"recall": values}, map(str, range(40))), "0", 0.75)
     for c in found:
         assert (c.p_value < 0.05) == (not c.low <= 0 <= c.high)
-        assert (c.adjusted_p_value < 0.05) == (c.verdict != "not significant")
+        assert (c.adjusted_p_value < 0.05) == (c.verdict in ("better", "worse"))
         assert c.simultaneous_low < c.low < c.high < c.simultaneous_high
         if not c.simultaneous_low <= 0 <= c.simultaneous_high:
             assert c.verdict == ("better" if c.difference > 0 else "worse")
-    assert {c.verdict for c in found} == {"better", "worse", "not significant"}
+        within = c.simultaneous_low > -0.75 and c.simultaneous_high < 0.75
+        assert c.is_within_margin == within
+        if c.adjusted_p_value >= 0.05:
+            assert c.verdict == ("equivalent" if within else "undecided")
+    assert {c.verdict for c in found} == {"better", "worse", "equivalent", "undecided"}
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "log_loss"])
+def test_equivalence_is_two_one_sided_tests(metric, rng):
+    """Against SciPy's, of four comparisons each at 0.05 / 8: where neither is p at least 0.05 for no
+    difference a reason to call it equivalent, nor is a difference shown a reason not to."""
+    reference = rng.uniform(0.4, 0.6, (SEEDS, FOLDS))
+    d = np.stack(
+        [
+            0.01 * correlated(rng),  # nothing, and precise
+            0.3 * correlated(rng),  # nothing to tell
+            0.02 + 0.002 * correlated(rng),  # shown, within the margin
+            0.2 + 0.01 * correlated(rng),  # shown
+        ]
+    )
+    values = np.concatenate([reference[None], reference + d])
+    found = compare(dataset({metric: values}, "abcde"), "a", MARGIN)
+    for c, mine in zip(found, d, strict=True):
+        p = max(one_sided(mine + MARGIN)[0], one_sided(mine - MARGIN)[1])
+        assert c.is_within_margin == (p < 0.05 / 8)
+    shown = "better" if metric == "accuracy" else "worse"
+    assert [c.verdict for c in found] == ["equivalent", "undecided", shown, shown]
+    assert [c.is_within_margin for c in found] == [True, False, True, False]
+    assert found[1].p_value > 0.05
+
+
+def test_equivalence_errs_as_often_as_it_may(rng):
+    """A difference of just the margin is called less in 2.5 % of 1500 studies, half of 5 %, since
+    the interval has two ends; give or take four standard errors of 0.4 %. That nothing is shown is
+    no reason: with three times the margin's scatter, 5 % of no differences are called some by
+    mistake and nearly all others are undecided; with a fifth of it nearly all are equivalent."""
+    d = correlated(rng, 1500)
+    reference = np.zeros((SEEDS, FOLDS))
+    precise = [one(MARGIN + 0.002 * x, reference).is_within_margin for x in d]
+    assert abs(np.mean(precise) - 0.025) < 0.016
+    loose = [one(3 * MARGIN * x, reference) for x in d[:300]]
+    assert np.mean([c.verdict == "undecided" for c in loose]) > 0.9
+    assert np.mean([one(0.01 * x, reference).verdict == "equivalent" for x in d[:300]]) > 0.9
+
+
+def test_a_family_of_differences_of_the_margin_is_called_equivalent_in_one_of_twenty(rng):
+    """Any of six in at most 5 % of 300 families, and three standard errors of 1.3 %."""
+    any_false = []
+    for _ in range(300):
+        values = np.concatenate([np.zeros((1, SEEDS, FOLDS)), MARGIN + 0.002 * correlated(rng, 6)])
+        found = compare(dataset({"recall": values}, "abcdefg"), "a", MARGIN)
+        any_false.append(any(c.is_within_margin for c in found))
+    assert np.mean(any_false) < 0.05 + 0.038
 
 
 def test_swapped_sides_change_signs_alone(rng):
@@ -102,17 +179,18 @@ def test_the_order_of_folds_is_nothing(scores, rng):
     shuffled = shuffled.isel(j=rng.permutation(NUM_PAIRS)).drop_vars(["j", "seed", "fold"])
     shuffled = shuffled.expand_dims(seed=1).rename(j="fold")
     values = {m: shuffled[m].transpose(*DIMS).values.reshape(4, SEEDS, FOLDS) for m in shuffled}
-    assert compare(dataset(values, scores["variant"].values), "erm") == compare(scores, "erm")
+    assert compare(dataset(values, scores["variant"].values), "erm", MARGIN) == compare(
+        scores, "erm", MARGIN
+    )
 
 
 def test_correlated_folds_raise_no_false_alarms(rng):
     """Differences of correlation n_test / (n_train + n_test): t is then exact, so 5 % of 4000
     independent nulls are below 0.05, give or take four standard errors of 0.34 %."""
-    num, shared = 4000, 1 / FOLDS
-    d = math.sqrt(shared) * rng.normal(size=(num, 1, 1))
-    d = d + math.sqrt(1 - shared) * rng.normal(size=(num, SEEDS, FOLDS))
+    num = 4000
+    d = correlated(rng, num)
     values = np.concatenate([np.zeros((1, SEEDS, FOLDS)), d])
-    found = compare(dataset({"accuracy": values}, map(str, range(num + 1))), "0")
+    found = compare(dataset({"accuracy": values}, map(str, range(num + 1))), "0", MARGIN)
     errors = np.mean([c.p_value < 0.05 for c in found])
     assert abs(errors - 0.05) < 0.014
     # and the test has something to tell: the uncorrected one errs six times as often
@@ -148,8 +226,8 @@ def test_a_family_of_nulls_is_wrong_in_one_of_twenty(rng):
     for _ in range(250):
         values = rng.normal(size=(5, 1, 1)) * math.sqrt(0.25) + rng.normal(size=(3, 5, 1, FOLDS))
         metrics = dict(zip(("accuracy", "macro_f1", "log_loss"), values, strict=True))
-        found = compare(dataset(metrics, "abcde"), "a")
-        any_false.append(any(c.verdict != "not significant" for c in found))
+        found = compare(dataset(metrics, "abcde"), "a", MARGIN)
+        any_false.append(any(c.verdict in ("better", "worse") for c in found))
         any_raw.append(any(c.p_value < 0.05 for c in found))
     assert np.mean(any_false) < 0.05 + 0.042
     assert np.mean(any_raw) > 0.15
@@ -184,7 +262,7 @@ def test_fewer_than_two_pairs_say_nothing(left, rng):
     a.ravel()[left:] = np.nan
     found = one(a, b)
     assert (found.p_value, found.low, found.high) == (1, -math.inf, math.inf)
-    assert found.verdict == "not significant"
+    assert found.verdict == "undecided"
     assert (found.num_pairs, found.num_dropped) == (left, NUM_PAIRS - left)
     assert math.isnan(found.difference) == (left == 0)
 
@@ -195,7 +273,18 @@ def test_equal_scores_are_no_difference(rng):
     assert (found.difference, found.low, found.high, found.p_value) == (0, 0, 0, 1)
     assert (found.simultaneous_low, found.simultaneous_high) == (0, 0)
     assert (found.wins, found.ties, found.losses) == (0, NUM_PAIRS, 0)
-    assert found.verdict == "not significant"
+    assert found.verdict == "equivalent"
+
+
+@pytest.mark.parametrize(("folds", "verdict"), [(5, "undecided"), (6, "equivalent")])
+def test_a_few_folds_may_tie_by_chance(folds, verdict, rng):
+    """Two one-sided sign tests, each at 2.5 %: SciPy's binomial test of all folds above -margin."""
+    a = rng.random((1, folds))
+    p = scipy.stats.binomtest(folds, folds, alternative="greater").pvalue
+    found = one(a, a)
+    assert found.verdict == verdict == ("equivalent" if p <= 0.025 else "undecided")
+    assert (found.difference, found.p_value) == (0, 1)
+    assert found.high == (0 if verdict == "equivalent" else math.inf)
 
 
 @pytest.mark.parametrize("num_seeds", [1, 3])
@@ -208,10 +297,18 @@ def test_one_difference_in_every_fold_goes_by_the_sign_test(num_seeds, rng):
     assert found.p_value == scipy.stats.binomtest(num, num).pvalue
     assert found.difference == pytest.approx(0.1, rel=1e-12)
     significant = num_seeds == 3  # 2^-4 is more than 0.05, 2^-14 less
-    assert found.verdict == ("worse" if significant else "not significant")
+    assert found.verdict == ("worse" if significant else "undecided")
     expected = (found.difference,) * 2 if significant else (-math.inf, math.inf)
     assert (found.low, found.high) == expected
     assert found.losses == num
+
+
+def test_a_difference_of_just_the_margin_is_not_within_it(rng):
+    """Though 0.85 - 0.9 is a little more than -0.05 in floating point."""
+    a = np.full((SEEDS, FOLDS), 0.85)
+    assert not one(a, a + 0.05).is_within_margin and one(a, a + 0.049).is_within_margin
+    (found,) = non_inferiority(array(np.stack([a + 0.05, a])), "0", MARGIN)
+    assert (found.verdict, found.kept_p_value, found.missed_p_value) == ("undecided", 1, 1)
 
 
 def test_ablation_is_the_same_paired_test(rng):
@@ -222,58 +319,147 @@ def test_ablation_is_the_same_paired_test(rng):
     names = {"variant": ["erm", "sqrt", "drw"], "correction": ["none", "uniform"]}
     scores = xr.Dataset({"accuracy": (axes, values)}, names)
     with_ = [("sqrt", "none"), ["drw", "none"]]
-    found = ablation(scores, with_, [("erm", "none")] * 2)
-    for c, expected in zip(found, compare(scores.sel(correction="none"), "erm"), strict=True):
+    found = ablation(scores, with_, [("erm", "none")] * 2, MARGIN)
+    beside = compare(scores.sel(correction="none"), "erm", MARGIN)
+    for c, expected in zip(found, beside, strict=True):
         assert (c.variant, c.reference) == (f"{expected.variant}, none", "erm, none")
         assert c[3:] == expected[3:]
-    (post_hoc,) = ablation(scores, [("erm", "uniform")], [("erm", "none")])
+    (post_hoc,) = ablation(scores, [("erm", "uniform")], [("erm", "none")], MARGIN)
     assert post_hoc[3:] == one(values[0, 1], values[0, 0])[3:]
 
 
-def test_minimum_level_is_kept_missed_or_not_shown(rng):
+def array(values, metric="balanced_accuracy"):
+    """Scores of variants 0, 1, ..."""
+    return xr.DataArray(values, {"variant": list(map(str, range(len(values))))}, DIMS, metric)
+
+
+def test_non_inferiority_is_a_paired_one_sided_test(rng):
+    """SciPy's, of the differences and the margin, adjusted by Holm in each direction; a metric of
+    which less is better mirrors it. The baseline's own scatter, here ten times the margin, is in the
+    scores of both and so takes nothing from the test."""
+    reference = 10 * MARGIN * rng.normal(size=(SEEDS, FOLDS))
+    effects = np.array([0.1, 0, -0.02, -0.05, -0.2])[:, None, None]
+    d = effects + 0.02 * correlated(rng, 5)
+    scores = array(np.concatenate([reference[None], reference + d]))
+    found = non_inferiority(scores, "0", MARGIN)
+    p = np.array([one_sided(mine + MARGIN) for mine in d])
+    np.testing.assert_allclose([row.kept_p_value for row in found], holm(p[:, 0]), rtol=1e-9)
+    np.testing.assert_allclose([row.missed_p_value for row in found], holm(p[:, 1]), rtol=1e-9)
+    verdicts = ["kept", "kept", "kept", "undecided", "missed"]
+    assert [row.verdict for row in found] == verdicts
+    assert [row.variant for row in found] == ["1", "2", "3", "4", "5"]
+    for row, mine in zip(found, d, strict=True):
+        half = scipy.stats.t(NUM_PAIRS - 1).ppf(1 - 0.05 / 5)
+        half *= math.sqrt(1 / NUM_PAIRS + RATIO) * mine.std(ddof=1)
+        expected = [mine.mean(), mine.mean() - half, mine.mean() + half]
+        assert [row.difference, row.low, row.high] == pytest.approx(expected, rel=1e-9)
+    mirrored = non_inferiority((1 - scores).rename("calibration_error"), "0", MARGIN)
+    assert [row.verdict for row in mirrored] == verdicts
+    for row, other in zip(mirrored, found, strict=True):
+        assert row.difference == pytest.approx(-other.difference)
+        assert row.kept_p_value == pytest.approx(other.kept_p_value)
+
+
+def test_a_minority_lost_is_not_made_good_by_accuracy():
+    """Nine of ten samples are of one class: never to find the other costs 0.04 of accuracy, and
+    0.4 of balanced accuracy."""
+    folds = 1 + 0.001 * np.arange(NUM_PAIRS).reshape(SEEDS, FOLDS)
+    for metric, scores, verdict in (
+        ("accuracy", (0.94, 0.90), "kept"),
+        ("balanced_accuracy", (0.90, 0.50), "missed"),
+    ):
+        (found,) = non_inferiority(array(np.multiply.outer(scores, folds), metric), "0", MARGIN)
+        assert found.verdict == verdict
+
+
+@pytest.mark.parametrize(("m", "num"), [(1, 1500), (4, 400)])
+def test_non_inferiority_errs_in_one_of_twenty(m, num, rng):
+    """Losses of just the margin: any is said to be kept in at most 5 % of the studies, and any to
+    be missed in at most 5 %; for one strategy that is exact. Four standard errors."""
+    kept, missed = [], []
+    for _ in range(num):
+        d = -MARGIN + 0.02 * correlated(rng, m)
+        rows = non_inferiority(array(np.concatenate([np.zeros((1, SEEDS, FOLDS)), d])), "0", MARGIN)
+        kept.append(any(row.verdict == "kept" for row in rows))
+        missed.append(any(row.verdict == "missed" for row in rows))
+    reach = 4 * math.sqrt(0.05 * 0.95 / num)
+    for found in (kept, missed):
+        assert np.mean(found) < 0.05 + reach
+        assert m > 1 or np.mean(found) > 0.05 - reach
+
+
+@pytest.mark.parametrize(("num_seeds", "verdict"), [(1, "undecided"), (3, "kept")])
+def test_equal_losses_in_every_fold_go_by_the_sign_test(num_seeds, verdict, rng):
+    """Of two strategies, 2 * 2^-5 is more than 0.05 and 2 * 2^-15 less."""
+    a = rng.random((num_seeds, FOLDS))
+    found = non_inferiority(array(np.stack([a, a, a - 0.01])), "0", MARGIN)
+    expected = 2 * scipy.stats.binomtest(a.size, a.size, alternative="greater").pvalue
+    for row in found:
+        assert (row.verdict, row.kept_p_value, row.missed_p_value) == (verdict, expected, 1)
+    worse = non_inferiority(array(np.stack([a, a - 0.1, a - 0.2])), "0", MARGIN)
+    assert {row.verdict for row in worse} == {"undecided" if num_seeds == 1 else "missed"}
+
+
+def test_no_folds_decide_nothing(rng):
+    a = rng.random((2, SEEDS, FOLDS))
+    a[1] = np.nan
+    (found,) = non_inferiority(array(a), "0", MARGIN)
+    assert (found.verdict, found.kept_p_value, found.missed_p_value) == ("undecided", 1, 1)
+    assert (found.low, found.high) == (-math.inf, math.inf)
+
+
+def test_a_level_keeps_or_misses_what_is_asked_for(rng):
     """Intervals by SciPy, widened as above; a lower-is-better metric mirrors them."""
     noise = rng.normal(0, 0.02, (SEEDS, FOLDS))
     values = np.stack([noise + 0.9, noise + 0.805, noise + 0.5])
-    scores = xr.DataArray(values, {"variant": ["erm", "sqrt", "drw"]}, DIMS, "worst_class_recall")
-    levels = minimum_level(scores, 0.8)
-    assert [level.verdict for level in levels] == ["kept", "not shown", "missed"]
-    for level, v in zip(levels, values, strict=True):
+    verdicts = ["kept", "undecided", "missed"]
+    for v, verdict in zip(values, verdicts, strict=True):
+        scores = xr.DataArray(v, dims=DIMS[1:], name="worst_class_recall")
+        found = level(scores)
+        assert (found.beside(0.8), found.num_dropped) == (verdict, 0)
         half = (
             scipy.stats.t(NUM_PAIRS - 1).ppf(0.975)
             * math.sqrt(1 / NUM_PAIRS + RATIO)
             * v.std(ddof=1)
         )
         expected = [v.mean(), v.mean() - half, v.mean() + half]
-        assert [level.score, level.low, level.high] == pytest.approx(expected, rel=1e-9)
-    mirrored = minimum_level((1 - scores).rename("calibration_error"), 0.2)
-    assert [level.verdict for level in mirrored] == ["kept", "not shown", "missed"]
+        assert [found.score, found.low, found.high] == pytest.approx(expected, rel=1e-9)
+        assert level((1 - scores).rename("calibration_error")).beside(0.2) == verdict
 
 
-def test_minimum_level_without_spread_or_folds():
-    values = np.ones((3, SEEDS, FOLDS))
-    values[1] = 0
-    values[2] = np.nan
-    scores = xr.DataArray(values, {"variant": ["a", "b", "c"]}, DIMS, "recall")
-    levels = minimum_level(scores, 0.5)
-    assert [level.verdict for level in levels] == ["kept", "missed", "not shown"]
-    assert [level.num_dropped for level in levels] == [0, 0, NUM_PAIRS]
-    assert minimum_level(scores, 1.0)[0].verdict == "kept"
+@pytest.mark.parametrize(
+    ("value", "dropped", "verdict"),
+    [(1.0, 0, "kept"), (0.0, 0, "missed"), (np.nan, NUM_PAIRS, "undecided")],
+)
+def test_levels_without_spread_or_folds(value, dropped, verdict):
+    found = level(xr.DataArray(np.full((SEEDS, FOLDS), value), dims=DIMS[1:], name="recall"))
+    assert (found.beside(0.5), found.num_dropped) == (verdict, dropped)
+    assert found.beside(1.0) == ("kept" if value == 1 else verdict)
 
 
 def test_bad_input_is_refused_by_name(scores):
     with pytest.raises(InputError, match=r"^baseline='focal': must be one of drw, erm"):
-        compare(scores, "focal")
+        compare(scores, "focal", MARGIN)
     with pytest.raises(InputError, match=r"^metric='brier': must be one of accuracy"):
-        compare(scores.rename(accuracy="brier"), "erm")
+        compare(scores.rename(accuracy="brier"), "erm", MARGIN)
     with pytest.raises(InputError, match=r"^folds=1: must be"):
-        compare(scores.isel(fold=[0]), "erm")
-    with pytest.raises(InputError, match=r"^required=nan"):
-        minimum_level(scores["accuracy"], math.nan)
+        compare(scores.isel(fold=[0]), "erm", MARGIN)
+    for margin in (0.0, -0.1, math.nan, math.inf):
+        with pytest.raises(InputError, match=r"^margin=.*: must be a finite number in \(0, inf\)"):
+            compare(scores, "erm", margin)
+        with pytest.raises(InputError, match=r"^margin="):
+            non_inferiority(scores["accuracy"], "erm", margin)
+    with pytest.raises(InputError, match=r"^baseline='focal'"):
+        non_inferiority(scores["accuracy"], "focal", MARGIN)
+    with pytest.raises(InputError, match=r"^metric='brier'"):
+        non_inferiority(scores["accuracy"].rename("brier"), "erm", MARGIN)
+    with pytest.raises(InputError, match=r"^metric='brier'"):
+        level(scores["accuracy"].sel(variant="erm").rename("brier"))
     by_correction = scores.expand_dims(correction=["none"])
     with pytest.raises(InputError, match=r"^without=0: must be as many as with_ has, 1"):
-        ablation(by_correction, [("erm", "none")], [])
+        ablation(by_correction, [("erm", "none")], [], MARGIN)
     with pytest.raises(InputError, match=r"^correction='training': must be one of none"):
-        ablation(by_correction, [("drw", "none")], [("drw", "training")])
+        ablation(by_correction, [("drw", "none")], [("drw", "training")], MARGIN)
 
 
 def test_every_metric_has_a_direction():

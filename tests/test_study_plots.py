@@ -9,8 +9,8 @@ from study_record import COUNTS, STRATEGIES, make_record
 from ssm.palette import COLORS
 from ssm.practice import study_curves, study_plots, study_tables
 
-KINDS = {"scores", "recalls", "differences", "reliability", "ablations", "sensitivity", "shift"}
-KINDS |= {"training", "gradients", "weights"}
+KINDS = {"scores", "recalls", "differences", "reliability", "minority_reliability", "ablations"}
+KINDS |= {"sensitivity", "shift", "training", "gradients", "weights"}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,13 @@ def test_figures_of_nothing_are_left_out():
     bare = make_record(extras=False, counts=[20, 20, 20])
     bare["history_class_weight"][:] = 1.0
     found = study_plots.figures(bare, study_tables.find(bare))
-    assert set(found) == KINDS - {"ablations", "sensitivity", "gradients", "weights"}
+    assert set(found) == KINDS - {
+        "minority_reliability",
+        "ablations",
+        "sensitivity",
+        "gradients",
+        "weights",
+    }
 
 
 def test_scores_are_means_and_intervals_beside_every_fold(record, findings):
@@ -72,29 +78,65 @@ def test_scores_are_means_and_intervals_beside_every_fold(record, findings):
             np.testing.assert_array_equal(np.sort(shown), np.sort(folds))
 
 
-def test_forest_is_filled_where_significant_and_has_both_intervals(record, findings):
+def test_what_is_asked_for_is_a_line_in_the_main_score():
+    record = make_record(minimum=0.45, extras=False)
+    drawing = study_plots.plot_scores(record, study_tables.find(record))
+    dotted = [[line for line in axes.lines if line.get_linestyle() == ":"] for axes in drawing.axes]
+    assert [len(lines) for lines in dotted] == [1, 0, 0]
+    assert dotted[0][0].get_xdata()[0] == 0.45
+    drawing = study_plots.plot_scores(make_record(), study_tables.find(make_record()))
+    assert not [x for axes in drawing.axes for x in axes.lines if x.get_linestyle() == ":"]
+
+
+def drawn_point(axes, row):
+    """The marker of a row of a forest."""
+    (drawn,) = [
+        line
+        for line in axes.lines
+        if line.get_marker() in ("o", "s") and np.array_equal(line.get_ydata(), [row])
+    ]
+    return drawn
+
+
+def test_forest_is_filled_where_a_difference_is_shown_and_has_both_intervals(record, findings):
     drawing = study_plots.plot_differences(record, findings)
     for axes, metric in zip(drawing.axes, study_tables.FAMILY, strict=True):
         scores = record[metric].sel(correction="none")
         for row, name in enumerate(STRATEGIES[1:]):
-            (drawn,) = [
-                line
-                for line in axes.lines
-                if line.get_marker() == "o" and line.get_ydata() == [row]
-            ]
+            drawn = drawn_point(axes, row)
             paired = (scores.sel(variant=name) - scores.sel(variant="erm")).values
             np.testing.assert_allclose(drawn.get_xdata(), [paired.mean()], atol=1e-15)
-            significant = (name, metric) in [
+            shown = (name, metric) in [
                 ("inverse", "worst_class_recall"),
                 ("inverse", "calibration_error"),
             ]
-            assert significant is not same_color(drawn.get_markerfacecolor(), "white")
+            assert shown is not same_color(drawn.get_markerfacecolor(), "white")
             if paired.any():
                 family = len(study_tables.FAMILY) * (len(STRATEGIES) - 1)
                 together, alone = ends(axes, row)
                 np.testing.assert_allclose(alone, t_interval(paired, 0.95, 3), rtol=1e-6)
                 level = 1 - 0.05 / family
                 np.testing.assert_allclose(together, t_interval(paired, level, 3), rtol=1e-6)
+        (band,) = [patch for patch in axes.patches if patch.get_width() == pytest.approx(0.1)]
+        assert band.get_x() == -0.05
+
+
+def test_equivalent_and_undecided_differences_look_different():
+    """Fifteen folds, of which one strategy differs by next to nothing and one by noise."""
+    record, rng = make_record(seeds=3, folds=5, extras=False), np.random.default_rng(0)
+    for scale, variant in ((0.002, 1), (0.2, 2)):
+        noise = scale * rng.standard_normal((3, 5, 1))
+        record["accuracy"][variant] = record["accuracy"][0] + noise
+    findings = study_tables.find(record)
+    axes = study_plots.plot_differences(record, findings).axes[
+        study_tables.FAMILY.index("accuracy")
+    ]
+    verdicts = [findings.compared(name, "accuracy").verdict for name in STRATEGIES[1:]]
+    assert verdicts == ["equivalent", "undecided"]
+    equivalent, undecided = (drawn_point(axes, row) for row in range(2))
+    assert (equivalent.get_marker(), undecided.get_marker()) == ("s", "o")
+    assert same_color(equivalent.get_color(), "black")
+    assert same_color(undecided.get_color(), study_plots.UNDECIDED)
 
 
 def test_endless_intervals_and_failed_runs_are_drawn(tmp_path):
@@ -107,7 +149,8 @@ def test_endless_intervals_and_failed_runs_are_drawn(tmp_path):
     assert np.isinf(findings.compared("inverse", "worst_class_recall").high)
     drawn = study_plots.figures(record, findings)
     assert set(drawn) == KINDS
-    assert [axes.get_title().split(":")[0] for axes in drawn["reliability"].axes] == STRATEGIES[1:]
+    for name in ("reliability", "minority_reliability"):
+        assert [axes.get_title().split(":")[0] for axes in drawn[name].axes] == STRATEGIES[1:]
     drawn["differences"].savefig(tmp_path / "differences.png", dpi=20)
     drawn["training"].savefig(tmp_path / "training.png", dpi=20)
 
@@ -161,6 +204,11 @@ def test_reliability_is_of_the_first_repetition_with_wilson_intervals(record, fi
     np.testing.assert_allclose((shown[:, 0] * counts).sum(), rows.max(1).sum(), rtol=1e-12)
     error = (np.abs(shown[:, 0] - shown[:, 1]) * counts).sum() / counts.sum()
     assert f"{error:.3f} [" in axes.get_title().split("\n")[1]
+    assert_wilson(axes, shown, counts)
+
+
+def assert_wilson(axes, shown, counts):
+    """The first set of intervals is Wilson's of the shares shown."""
     z = stats.norm.ppf(0.975)
     segments = axes.collections[0].get_segments()
     for (_, share), count, segment in zip(shown, counts, segments, strict=True):
@@ -170,6 +218,48 @@ def test_reliability_is_of_the_first_repetition_with_wilson_intervals(record, fi
         )
         expected = (np.array([middle - half, middle + half])) / (1 + z**2 / count)
         np.testing.assert_allclose(segment[:, 1], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("counts", [COUNTS, [40, 8, 8]], ids=["one", "two"])
+def test_reliability_of_the_minority_adds_its_probabilities(counts):
+    record = make_record(counts=counts, extras=False)
+    findings = study_tables.find(record)
+    minority = np.array(findings.groups) == "minority"
+    assert minority.tolist() == [False, counts[1] == 8, True]
+    axes = study_curves.plot_minority_reliability(record, findings).axes[0]
+    rows = np.exp(record["logits"].sel(variant="erm", seed=0).values)
+    rare = (rows / rows.sum(1, keepdims=True))[:, minority].sum(1)
+    shown, bins = points(axes, "s"), findings.minority[0].reliability.count
+    assert bins.sum() == sum(counts)
+    np.testing.assert_allclose((shown[:, 0] * bins).sum(), rare.sum(), rtol=1e-12)
+    true = minority[record["label"].values].sum()
+    np.testing.assert_allclose((shown[:, 1] * bins).sum(), true, rtol=1e-12)
+    error = (np.abs(shown[:, 0] - shown[:, 1]) * bins).sum() / bins.sum()
+    assert f"{error:.3f} [" in axes.get_title().split("\n")[1]
+    assert_wilson(axes, shown, bins)
+
+
+def test_axes_of_a_rare_class_end_where_its_probabilities_do():
+    """A class of 3 %, whose probabilities are small: they take up most of the axes, by their roots,
+    and labels are where such probabilities are."""
+    record = make_record(counts=[900, 90, 30], extras=False)
+    labels = record["label"].values
+    for name in ("logits", "corrected_logits"):
+        logits = np.log([0.9, 0.07, 0.03]) + 0.5 * np.eye(3)[labels]
+        record[name][:] = logits + 0.5 * np.random.default_rng(0).standard_normal(logits.shape)
+    findings = study_tables.find(record)
+    assert list(findings.groups) == ["majority", "minority", "minority"]
+    panels = study_curves.plot_minority_reliability(record, findings).axes
+    axes = panels[0]
+    low, high = axes.get_xlim()
+    reached = [part[1, 1] for each in panels for x in each.collections for part in x.get_segments()]
+    assert high == pytest.approx(1.05 * max(reached)) and high < 0.7
+    assert low < 0 and axes.get_ylim() == (low, high)
+    shown = axes.transData.transform(np.concatenate([points(axes, "s"), points(axes, "o")]))
+    inside = axes.transAxes.inverted().transform(shown)
+    assert (inside >= 0).all() and (inside <= 1).all()
+    assert np.ptp(inside[:, 0]) > 0.4
+    assert len([tick for tick in axes.get_xticks() if low <= tick <= high]) >= 4
 
 
 def test_probabilities_are_corrected_and_tempered_fold_by_fold(record):

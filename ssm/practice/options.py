@@ -74,9 +74,10 @@ class Study:
     """Samples of a mini-batch."""
     weight_decay: float = 0.0
     """Share of the kernels lost a step, times the learning rate."""
-    early_stopping: Stopping = "balanced_accuracy"
-    """Performance on held-out samples (a fifth of the training part) whose best evaluation is kept;
-    `none`: train to the end."""
+    early_stopping: Stopping = "balanced_log_loss"
+    """Performance on held-out samples (a fifth of the training part) that ends training: the network
+    of the latest evaluation not worse than the best beyond noise is trained anew on all samples.
+    `worst_class` is the least recall; `none`: train to the end."""
     alarm_action: Action = "warn"
     """What an alarm does: `warn`, `stop`, or `roll_back` to the best evaluation."""
     margin: float = 0.05

@@ -6,7 +6,7 @@ import base64
 import importlib.resources
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
-from ssm import files, plotting
+from ssm import files, plotting, profiles
 from ssm.practice import study_plots, study_tables, study_words
 from ssm.practice.comparisons import Level
 from ssm.practice.study_tables import CLASS_METRICS, METRICS, Calibrated, Findings, attribute
@@ -31,7 +31,8 @@ ALARMS = {
     "calibration_drop": "calibration got worse",
     "not_finite": "the loss or its gradient was no finite number",
 }
-DERIVED = ("name", "num_samples", "num_features", "class_counts")  # beside a study's own options
+DERIVED = ("name", "num_samples", "num_features", "class_counts", "notes", "num_steps_used")
+"""Beside a study's own options."""
 
 
 class Picture(NamedTuple):
@@ -119,6 +120,7 @@ def _template() -> jinja2.Template:
     environment.filters |= {
         "number": study_words.number,
         "signed": study_words.signed,
+        "verdict": study_words.verdict,
         "p_value": study_words.p_value,
         "listed": study_words.listed,
     }
@@ -131,7 +133,7 @@ def _context(record: xr.Dataset, findings: Findings) -> dict[str, Any]:
     tables = {name: list(_classes(record, findings, name)) for name in findings.strategies}
     return {
         "study": study,
-        "options": {name: value for name, value in study.items() if name not in DERIVED},
+        "options": _options(study),
         "origin": {name: record.attrs[name] for name in ("versions", "git_commit", "created")},
         "descriptions": descriptions,
         "others": {
@@ -139,6 +141,7 @@ def _context(record: xr.Dataset, findings: Findings) -> dict[str, Any]:
         },
         "findings": findings,
         "metrics": METRICS,
+        "main_score": study_tables.MAIN_SCORE,
         "class_metrics": CLASS_METRICS,
         "family": study_tables.FAMILY,
         "decisions": study_tables.DECISIONS,
@@ -148,7 +151,15 @@ def _context(record: xr.Dataset, findings: Findings) -> dict[str, Any]:
         "scores": list(_scores(record, findings)),
         "class_tables": tables,
         "worst_recalls": [_least_recall(rows) for rows in tables.values()],
-        "calibrated": _calibrated(findings),
+        "calibrated": _by_strategy(findings.calibrated),
+        "minority": _by_strategy(findings.minority),
+        "num_minorities": findings.groups.count(profiles.MINORITY),
+        "minority_share": sum(
+            count
+            for count, group in zip(study["class_counts"], findings.groups, strict=True)
+            if group == profiles.MINORITY
+        )
+        / study["num_samples"],
         "temperatures": _temperatures(record, findings),
         "ablations": _in_rows(attribute(record, "ablations"), findings.ablations),
         "changes": _in_rows(attribute(record, "sensitivity"), findings.changes),
@@ -186,9 +197,28 @@ def _least_recall(rows: list[ClassRow]) -> float:
     return min((score for score in found if math.isfinite(score)), default=math.nan)
 
 
-def _calibrated(findings: Findings) -> dict[str, dict[str, Calibrated]]:
+def _options(study: dict[str, Any]) -> dict[str, str]:
+    """The options of a study, as words."""
+    options = {name: value for name, value in study.items() if name not in DERIVED}
+    if study.get("num_steps_used") is not None and study["num_steps"] is None:
+        options["num_steps"] = f"left out ({study['num_steps_used']}, by the size of the data)"
+    return {name: _in_words(value) for name, value in options.items()}
+
+
+def _in_words(value: Any) -> str:
+    if value is None or value == "":
+        return "left out"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(_in_words, value)) or "none"
+    return str(value)
+
+
+def _by_strategy(rows: Sequence[Calibrated]) -> dict[str, dict[str, Calibrated]]:
+    """Each strategy's calibration by correction."""
     found: dict[str, dict[str, Calibrated]] = {}
-    for one in findings.calibrated:
+    for one in rows:
         found.setdefault(one.variant, {})[one.correction] = one
     return found
 

@@ -11,19 +11,20 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from ssm import profiles
 from ssm.palette import COLORS, PAGE_WIDTH
 from ssm.practice import calibration
 from ssm.practice.calibration import Reliability
-from ssm.practice.study_tables import Findings, attribute
+from ssm.practice.study_tables import Calibrated, Findings, attribute
 
 COLUMNS = 3
 GROUPS = (profiles.MAJORITY, profiles.MINORITY)
 MIDDLE = (10, 90)  # percentiles of the folds between which a band lies
 WIDE = 5  # ratio of weights from which their axis is logarithmic
 BEFORE, AFTER = "0.55", "#000000"
+RARE, RARER = (0, 0.02, 0.1, 0.25, 0.5, 0.75, 1), (0, 0.002, 0.01, 0.05, 0.1, 0.2)  # ticks of roots
 SHOWN = (("none", BEFORE, "s", "before"), ("temperature", AFTER, "o", "after"))
 
 
@@ -103,7 +104,44 @@ def plot_reliability(record: xr.Dataset, findings: Findings) -> Figure | None:
     """How often the predicted class is right over how probable it was said to be, in bins of equal
     mass, before and after correction and temperature; Wilson intervals, and the calibration error
     with its bootstrap interval in the titles."""
-    found = {(one.variant, one.correction): one for one in findings.calibrated}
+    drawn = _diagrams(findings, findings.calibrated)
+    if drawn is None:
+        return None
+    drawing, panels, lowest, _ = drawn
+    for axes, _ in panels:
+        axes.set(xlim=(max(lowest - 0.03, 0), 1.02), ylim=(max(lowest - 0.03, 0), 1.02))
+    _labels(drawing, "mean probability of the predicted class", "share that is right")
+    return drawing
+
+
+def plot_minority_reliability(record: xr.Dataset, findings: Findings) -> Figure | None:
+    """How many samples belong to the minority over how probable that was said to be, of all its
+    classes together, as `plot_reliability` does. The axes have the roots of probabilities, on which
+    rare classes are seen and intervals of few samples are about equally long everywhere."""
+    drawn = _diagrams(findings, findings.minority)
+    if drawn is None:
+        return None
+    drawing, panels, _, highest = drawn
+    axes = panels[0][0]  # all panels share its axes
+    top, ticks = min(1.05 * highest, 1.02), RARE if highest > RARER[-1] else RARER
+    axes.set_xscale("function", functions=(_root, _square))
+    axes.set_yscale("function", functions=(_root, _square))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(FixedLocator([tick for tick in ticks if tick <= top]))
+        axis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:g}"))
+        axis.set_minor_locator(NullLocator())
+    axes.set(xlim=(-0.001 * top, top), ylim=(-0.001 * top, top))
+    whose = "class" if findings.groups.count(profiles.MINORITY) == 1 else "classes"
+    _labels(drawing, f"mean probability of the minority {whose}", f"share of the minority {whose}")
+    return drawing
+
+
+def _diagrams(
+    findings: Findings, calibrated: Sequence[Calibrated]
+) -> tuple[Figure, list[tuple[Axes, str]], float, float] | None:
+    """A reliability diagram for each strategy that has probabilities before and after correction,
+    with the least and the greatest of what is drawn; None where there is no such strategy."""
+    found = {(one.variant, one.correction): one for one in calibrated}
     names = [
         name
         for name in findings.strategies
@@ -111,40 +149,44 @@ def plot_reliability(record: xr.Dataset, findings: Findings) -> Figure | None:
     ]
     if not names:
         return None
-    lows = [
-        np.append(_wilson(one.reliability)[0], one.reliability.mean_confidence)
-        for one in found.values()
-    ]
-    lowest = max(np.concatenate(lows).min() - 0.03, 0)
     drawing, panels = _grid(names, height=2.1)
+    shown = []
     for axes, name in panels:
         axes.plot([0, 1], [0, 1], color="0.8", lw=0.6, zorder=0)
         said = [f"{name}: calibration error"]
         for correction, color, marker, when in SHOWN:
             one = found[name, correction]
-            _reliability(axes, one.reliability, color, marker)
+            shown += [*_reliability(axes, one.reliability, color, marker)]
             ends = f"[{one.interval.low:.3f}, {one.interval.high:.3f}]"
             said.append(f"{one.reliability.error:.3f} {ends} {when}")
         axes.set_title("\n".join(said), fontsize=7)
-        axes.set(xlim=(lowest, 1.02), ylim=(lowest, 1.02))
-    _labels(drawing, "mean probability of the predicted class", "share that is right")
     handles = [
         Line2D([], [], color=BEFORE, marker="s", mfc="white", ms=4, label="as trained"),
         Line2D([], [], color=AFTER, marker="o", ms=4, label="prior-corrected, with temperature"),
     ]
     drawing.legend(handles=handles, loc="outside upper center", ncols=2)
-    return drawing
+    drawn = np.concatenate(shown)
+    return drawing, panels, float(drawn.min()), float(drawn.max())
 
 
-def _reliability(axes: Axes, bins: Reliability, color: str, marker: str) -> None:
-    low, high = _wilson(bins)
+def _reliability(
+    axes: Axes, bins: Reliability, color: str, marker: str
+) -> tuple[Float[np.ndarray, " b"], ...]:
+    """Draw bins with their intervals; returns all coordinates."""
+    low, high = calibration.wilson(np.round(bins.frequency * bins.count), bins.count)
     axes.vlines(bins.mean_confidence, low, high, color=color, lw=0.8, alpha=0.6)
     face, size = ("none", 5.5) if marker == "s" else (color, 3)  # both are seen where they coincide
     axes.plot(bins.mean_confidence, bins.frequency, marker, color=color, mfc=face, ms=size)
+    return bins.mean_confidence, low, high
 
 
-def _wilson(bins: Reliability) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"]]:
-    return calibration.wilson(np.round(bins.frequency * bins.count), bins.count)
+def _root(share: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+    """With its sign, so that an axis can begin a little below 0."""
+    return np.sign(share) * np.sqrt(np.abs(share))
+
+
+def _square(root: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+    return np.sign(root) * root**2
 
 
 def _grid(names: Sequence[str], height: float = 1.5) -> tuple[Figure, list[tuple[Axes, str]]]:

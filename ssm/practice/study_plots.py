@@ -1,5 +1,5 @@
 """Figures of what a study found: majority blue, minority vermilion; folds grey, means black, each
-with its 95 % interval; the baseline a grey line."""
+with its 95 % interval; the baseline a grey line, and grey about it where strategies are equivalent."""
 
 from __future__ import annotations
 
@@ -12,14 +12,29 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from ssm import plotting, profiles
 from ssm.palette import COLORS, PAGE_WIDTH, PARTS
 from ssm.practice import study_curves
 from ssm.practice.comparisons import DIRECTION, Comparison
-from ssm.practice.study_tables import DECISIONS, FAMILY, METRICS, Findings, attribute, mean
+from ssm.practice.study_tables import (
+    DECISIONS,
+    FAMILY,
+    MAIN_SCORE,
+    METRICS,
+    Findings,
+    attribute,
+    mean,
+)
 
-FOLD, REFERENCE, UNDECIDED = "0.65", "0.55", "0.5"
+FOLD, REFERENCE, UNDECIDED, BAND = "0.65", "0.55", "0.5", "0.93"
+VERDICTS: dict[str, dict[str, Any]] = {
+    "better or worse": {"marker": "o", "color": "#000000", "ms": 4.5},
+    "equivalent": {"marker": "s", "color": "#000000", "mfc": "white", "ms": 4.5},
+    "undecided": {"marker": "o", "color": UNDECIDED, "mfc": "white", "ms": 4.5},
+}
+"""How differences are drawn."""
 SHIFTS = {
     "training": ("o", "#000000", "as in the data"),
     "uniform": ("s", PARTS["W"], "equal"),
@@ -54,15 +69,17 @@ def plot_scores(record: xr.Dataset, findings: Findings) -> Figure:
             axes.plot(folds, row + _jitter(len(folds)), ".", color=FOLD, ms=3, zorder=2)
             level = mean(scores, name)
             _interval(axes, row, (level.low, level.score, level.high), "o", "#000000")
-        if metric == "accuracy":
+        if metric == MAIN_SCORE and findings.required is not None:
             axes.axvline(findings.required, color="#000000", lw=0.8, ls=":", zorder=1)
         axes.set_xlabel(METRICS[metric])
     handles = [
         Line2D([], [], ls="", marker=".", color=FOLD, label="fold"),
         Line2D([], [], marker="o", color="#000000", ms=4, label="mean and 95 % interval"),
         Line2D([], [], color=REFERENCE, lw=0.8, label=f"mean of {findings.baseline}"),
-        Line2D([], [], color="#000000", lw=0.8, ls=":", label="minimum accuracy"),
     ]
+    if findings.required is not None:
+        label = f"least {METRICS[MAIN_SCORE]} asked for"
+        handles.append(Line2D([], [], color="#000000", lw=0.8, ls=":", label=label))
     _legend(drawing, handles)
     return drawing
 
@@ -100,7 +117,7 @@ def plot_differences(record: xr.Dataset, findings: Findings) -> Figure:
         _forest(axes, rows)
         axes.set_xlabel(f"{METRICS[metric]}\n({_better(metric)} is better)")
     drawing.supxlabel(f"difference from {findings.baseline}", fontsize=8)
-    _legend(drawing, _forest_handles())
+    _legend(drawing, _forest_handles(findings.margin))
     return drawing
 
 
@@ -119,7 +136,7 @@ def plot_ablations(record: xr.Dataset, findings: Findings) -> Figure | None:
         )
         axes.set_xlabel(METRICS[metric])
     drawing.supxlabel("difference that the factor makes", fontsize=8)
-    _legend(drawing, _forest_handles())
+    _legend(drawing, _forest_handles(findings.margin))
     return drawing
 
 
@@ -172,6 +189,7 @@ KINDS: dict[str, Callable[[xr.Dataset, Findings], Figure | None]] = {
     "recalls": plot_recalls,
     "differences": plot_differences,
     "reliability": study_curves.plot_reliability,
+    "minority_reliability": study_curves.plot_minority_reliability,
     "ablations": plot_ablations,
     "sensitivity": plot_sensitivity,
     "shift": plot_shift,
@@ -196,7 +214,7 @@ def _panels(rows: int, columns: int, names: Sequence[str]) -> tuple[Figure, list
     return drawing, list(panels)
 
 
-def _legend(drawing: Figure, handles: Sequence[Line2D], title: str | None = None) -> None:
+def _legend(drawing: Figure, handles: Sequence[Any], title: str | None = None) -> None:
     """Above all panels, where it hides nothing."""
     drawing.legend(handles=handles, title=title, loc="outside upper center", ncols=len(handles))
 
@@ -217,12 +235,12 @@ def _interval(
 
 
 def _forest(axes: Axes, rows: Sequence[Comparison]) -> None:
-    """Differences around zero: filled where significant, hollow and grey where not; endless
-    intervals are dotted lines across."""
+    """Differences around zero and the margin within which they count as none, drawn as `VERDICTS`
+    says; endless intervals are dotted lines across."""
     axes.axvline(0, color=REFERENCE, lw=0.8, zorder=1)
     for place, row in enumerate(rows):
-        significant = row.verdict != "not significant"
-        color = "#000000" if significant else UNDECIDED
+        shown = "better or worse" if row.verdict in ("better", "worse") else row.verdict
+        color = VERDICTS[shown]["color"]
         if math.isfinite(row.simultaneous_low):
             for ends, width in (
                 ((row.simultaneous_low, row.simultaneous_high), 0.7),
@@ -231,20 +249,20 @@ def _forest(axes: Axes, rows: Sequence[Comparison]) -> None:
                 axes.plot(ends, [place, place], color=color, lw=width, solid_capstyle="butt")
         else:
             axes.axhline(place, color=color, lw=0.7, ls=":", zorder=1)
-        face = color if significant else "white"
-        axes.plot(row.difference, place, "o", color=color, mfc=face, ms=4.5, zorder=4)
+        axes.plot(row.difference, place, **VERDICTS[shown], zorder=4)
     low, high = axes.get_xlim()  # zero is always seen, and a scale where nothing differs
-    axes.set_xlim(min(low, -0.01), max(high, 0.01))
+    margin = rows[0].margin
+    axes.set_xlim(max(min(low, -1.3 * margin), -1), min(max(high, 1.3 * margin), 1))
+    axes.axvspan(-margin, margin, color=BAND, lw=0, zorder=0)
 
 
-def _forest_handles() -> list[Line2D]:
+def _forest_handles(margin: float) -> list[Any]:
+    points = [Line2D([], [], ls="", label=label, **look) for label, look in VERDICTS.items()]
     return [
-        Line2D([], [], ls="", marker="o", color="#000000", ms=4.5, label="significant"),
-        Line2D(
-            [], [], ls="", marker="o", color=UNDECIDED, mfc="white", ms=4.5, label="not significant"
-        ),
+        *points,
+        Patch(color=BAND, label=f"less than {margin:g}"),
         Line2D([], [], color="0.3", lw=2.2, label="95 % interval alone"),
-        Line2D([], [], color="0.3", lw=0.7, label="95 % interval, all together"),
+        Line2D([], [], color="0.3", lw=0.7, label="all together"),
     ]
 
 

@@ -1,5 +1,5 @@
-"""What a study found, as numbers: comparisons, levels and calibration, computed once from its record
-for tables, sentences and figures alike."""
+"""What a study found, as numbers: comparisons, levels, calibration and where training was stopped,
+computed once from its record for tables, sentences and figures alike."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import special
 
 from ssm import profiles
 from ssm.practice import calibration, comparisons
 from ssm.practice.calibration import Interval, Reliability
-from ssm.practice.comparisons import Comparison, Level
+from ssm.practice.comparisons import Comparison, Level, NonInferiority
 
 METRICS = {
     "balanced_accuracy": "balanced accuracy",
@@ -40,10 +40,11 @@ CLASS_METRICS = {
 FAMILY = ("balanced_accuracy", "worst_class_recall", "accuracy", "calibration_error")
 """What strategies are compared by; ablations and sensitivity by the first three, since half of them
 are corrected to equal class shares, for which test folds do not measure calibration."""
+MAIN_SCORE = FAMILY[0]
+"""By which a strategy is acceptable or not."""
 DECISIONS = FAMILY[:3]
 CORRECTED = ("none", "training", "temperature")
 """Corrections whose probabilities are for the class shares of the test folds."""
-TOLERANCE = 0.05  # accuracy below the baseline's that is acceptable, where nobody says
 
 
 class Factor(NamedTuple):
@@ -63,13 +64,32 @@ class Change(NamedTuple):
 
 
 class Calibrated(NamedTuple):
-    """Calibration of one strategy's top labels, each sample predicted once, by the first
-    repetition."""
+    """Calibration of one strategy, of its top labels or of the minority's probability, each sample
+    predicted once, by the first repetition."""
 
     variant: str
     correction: str
     reliability: Reliability
     interval: Interval
+
+    @property
+    def mean(self) -> float:
+        """Mean probability over the samples."""
+        return float(np.average(self.reliability.mean_confidence, weights=self.reliability.count))
+
+
+class Stopping(NamedTuple):
+    """After how many steps a strategy's runs were ended."""
+
+    variant: str
+    num_runs: int
+    kept: tuple[float, float, float]
+    """Least, median and greatest of the steps that the networks kept were trained for."""
+    num_first: int
+    """Runs ended at the first evaluation after the start, of several: all that came later was worse
+    on held-out samples."""
+    num_untrained: int
+    """Runs that kept the network as it was before training."""
 
 
 class Findings(NamedTuple):
@@ -79,16 +99,25 @@ class Findings(NamedTuple):
     """The baseline first."""
     groups: tuple[str, ...]
     """`majority` or `minority`, of each class."""
-    required: float
-    """The minimum acceptable accuracy."""
-    levels: tuple[Level, ...]
-    """Accuracy of each strategy beside it."""
+    margin: float
+    """Largest loss of `MAIN_SCORE` beside the baseline that is acceptable, and within which
+    strategies count as equivalent."""
+    acceptable: tuple[NonInferiority, ...]
+    """Whether each strategy but the baseline is, by `MAIN_SCORE` beside it."""
+    required: float | None
+    """The least `MAIN_SCORE` that is asked for."""
+    levels: dict[str, Level]
+    """Of each strategy's `MAIN_SCORE`."""
     comparisons: tuple[Comparison, ...]
     ablations: tuple[Factor, ...]
     changes: tuple[Change, ...]
     calibrated: tuple[Calibrated, ...]
     """Strategy by strategy, each under `CORRECTED`; without those that predicted no finite
     number."""
+    minority: tuple[Calibrated, ...]
+    """The same of the probability of all minority classes together; empty without any."""
+    stopping: tuple[Stopping, ...]
+    """Strategy by strategy."""
 
     @property
     def baseline(self) -> str:
@@ -109,26 +138,30 @@ def attribute(record: xr.Dataset, name: str) -> Any:
 
 def find(record: xr.Dataset) -> Findings:
     """Compare the strategies of a record and measure their calibration."""
-    strategies = tuple(attribute(record, "strategies"))
+    study, strategies = attribute(record, "study"), tuple(attribute(record, "strategies"))
     own = record.sel(variant=list(strategies), correction="none")
-    required = attribute(record, "study")["minimum_accuracy"]
-    if required is None:
-        required = float(own["accuracy"].sel(variant=strategies[0]).mean()) - TOLERANCE
+    margin, baseline = study["margin"], strategies[0]
+    groups = profiles.class_groups(study["class_counts"])
+    minority = np.array(groups) == profiles.MINORITY
     return Findings(
         strategies=strategies,
-        groups=profiles.class_groups(attribute(record, "study")["class_counts"]),
-        required=required,
-        levels=comparisons.minimum_level(own["accuracy"], required),
-        comparisons=comparisons.compare(own[list(FAMILY)], strategies[0]),
-        ablations=_ablations(record),
-        changes=_changes(record),
+        groups=groups,
+        margin=margin,
+        acceptable=comparisons.non_inferiority(own[MAIN_SCORE], baseline, margin),
+        required=study["minimum_score"],
+        levels={name: mean(own[MAIN_SCORE], name) for name in strategies},
+        comparisons=comparisons.compare(own[list(FAMILY)], baseline, margin),
+        ablations=_ablations(record, margin),
+        changes=_changes(record, margin),
         calibrated=tuple(_calibrated(record, strategies)),
+        minority=tuple(_calibrated(record, strategies, minority)) if minority.any() else (),
+        stopping=tuple(_stopping(own.sel(variant=name)) for name in strategies),
     )
 
 
-def _ablations(record: xr.Dataset) -> tuple[Factor, ...]:
+def _ablations(record: xr.Dataset, margin: float) -> tuple[Factor, ...]:
     entries = attribute(record, "ablations")
-    rows = _beside(record, [(entry["on"], entry["off"]) for entry in entries])
+    rows = _beside(record, [(entry["on"], entry["off"]) for entry in entries], margin)
     return tuple(
         Factor(entry["factor"], entry["setting"], row)
         for entry, mine in zip(entries, rows, strict=True)
@@ -136,27 +169,32 @@ def _ablations(record: xr.Dataset) -> tuple[Factor, ...]:
     )
 
 
-def _changes(record: xr.Dataset) -> tuple[Change, ...]:
+def _changes(record: xr.Dataset, margin: float) -> tuple[Change, ...]:
     entries = attribute(record, "sensitivity")
     pairs = [((entry["variant"], "none"), (entry["reference"], "none")) for entry in entries]
     return tuple(
         Change(entry["kind"], entry["value"], row)
-        for entry, mine in zip(entries, _beside(record, pairs), strict=True)
+        for entry, mine in zip(entries, _beside(record, pairs, margin), strict=True)
         for row in mine
     )
 
 
-def _beside(record: xr.Dataset, pairs: Sequence[Any]) -> list[tuple[Comparison, ...]]:
+def _beside(
+    record: xr.Dataset, pairs: Sequence[Any], margin: float
+) -> list[tuple[Comparison, ...]]:
     """Of each pair of (variant, correction) its comparisons on all of `DECISIONS`."""
     if not pairs:
         return []
     on, off = zip(*pairs, strict=True)
-    rows = comparisons.ablation(record[list(DECISIONS)], on, off)
+    rows = comparisons.ablation(record[list(DECISIONS)], on, off, margin)
     step = len(DECISIONS)
     return [rows[i : i + step] for i in range(0, len(rows), step)]
 
 
-def _calibrated(record: xr.Dataset, strategies: Sequence[str]) -> Iterator[Calibrated]:
+def _calibrated(
+    record: xr.Dataset, strategies: Sequence[str], together: Bool[np.ndarray, " k"] | None = None
+) -> Iterator[Calibrated]:
+    """Of the top label, or of the probability of some classes `together`."""
     labels = record["label"].values
     for name in strategies:
         for correction in CORRECTED:
@@ -164,13 +202,51 @@ def _calibrated(record: xr.Dataset, strategies: Sequence[str]) -> Iterator[Calib
             found = np.isfinite(rows).all(1)
             if not found.any():
                 continue
-            confidences, correct = calibration.top_label(rows[found], labels[found])
+            if together is None:
+                pairs = calibration.top_label(rows[found], labels[found])
+            else:
+                sums = np.minimum(rows[found][:, together].sum(1), 1)  # without rounding
+                pairs = sums, together[labels[found]]
             yield Calibrated(
                 name,
                 correction,
-                calibration.reliability(confidences, correct),
-                calibration.bootstrap_interval(confidences, correct),
+                calibration.reliability(*pairs),
+                calibration.bootstrap_interval(*pairs),
             )
+
+
+def _stopping(runs: xr.Dataset) -> Stopping:
+    """Of the runs of one strategy."""
+    kept, stop = runs["best_step"].values.ravel(), runs["stop_step"].values.ravel()
+    first = runs["history_step"].isel(evaluation=1).values.ravel()
+    return Stopping(
+        variant=str(runs["variant"].item()),
+        num_runs=kept.size,
+        kept=tuple(np.quantile(kept, (0, 0.5, 1)).tolist()),
+        num_first=int(((kept == first) & (stop > first)).sum()),
+        num_untrained=int((kept == 0).sum()),
+    )
+
+
+def resolution(findings: Findings) -> dict[str, float]:
+    """Half the width of a typical interval on each metric, which a difference has to reach to be
+    shown; without metrics on which all strategies are the same."""
+    found = {}
+    for metric in FAMILY:
+        rows = [row for row in findings.comparisons if row.metric == metric]
+        widths = [
+            row.simultaneous_high - row.simultaneous_low for row in rows if row.ties < row.num_pairs
+        ]
+        reaches = [width / 2 for width in widths if width > 0]
+        if reaches:
+            found[metric] = float(np.median(reaches))
+    return found
+
+
+def out_of_reach(findings: Findings) -> list[str]:
+    """Metrics on which no difference that the baseline's mean leaves room for is large enough."""
+    room = {row.metric: max(map(abs, row.room)) for row in findings.comparisons if row.num_pairs}
+    return [metric for metric, needed in resolution(findings).items() if needed > room[metric]]
 
 
 def probabilities(record: xr.Dataset, variant: str, correction: str) -> Float[np.ndarray, "m k"]:
@@ -187,7 +263,7 @@ def probabilities(record: xr.Dataset, variant: str, correction: str) -> Float[np
 
 def mean(scores: xr.DataArray, variant: str) -> Level:
     """Mean of one variant's scores over `seed` and `fold`, with its 95 % interval."""
-    return comparisons.minimum_level(scores.sel(variant=[variant]), 0.0)[0]
+    return comparisons.level(scores.sel(variant=variant))
 
 
 def best_correction(record: xr.Dataset, variant: str) -> str:

@@ -1,10 +1,10 @@
-"""What a study found, in sentences made by rules: nothing is said to differ that is not
-significant."""
+"""What a study found, in sentences made by rules: nothing is said to differ, or to be the same, that
+is not shown; all else is called undecided, with what is still possible."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,9 +12,19 @@ import xarray as xr
 
 from ssm import profiles
 from ssm.practice.comparisons import Comparison
-from ssm.practice.study_tables import FAMILY, METRICS, TOLERANCE, Findings, attribute, mean
+from ssm.practice.study_tables import (
+    FAMILY,
+    MAIN_SCORE,
+    METRICS,
+    Findings,
+    attribute,
+    mean,
+    out_of_reach,
+    resolution,
+)
 
 UNKNOWN = "\N{EM DASH}"
+OFTEN = 0.1  # share of a strategy's runs from which it is said where training was stopped
 FEW_TESTED = 5  # samples of a class in a test fold, below which its recall moves in large steps
 CHANGES = {
     ("accuracy", "worse"): "costs accuracy, {}",
@@ -29,7 +39,8 @@ class Summary(NamedTuple):
     short: str
     overall: list[str]
     trades: list[tuple[str, str]]
-    """(strategies, what is said of them): each that differs, then those that do not together."""
+    """(strategies, what is said of them): each of which anything is shown, then the others
+    together."""
     limits: list[str]
 
 
@@ -62,175 +73,226 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
+def verdict(row: Comparison) -> str:
+    """A comparison's verdict, with the margin where it is about one."""
+    if row.verdict == "undecided":
+        return row.verdict
+    if row.verdict == "equivalent":
+        return f"equivalent within {row.margin:g}"
+    return f"{row.verdict}, by less than {row.margin:g}" if row.is_within_margin else row.verdict
+
+
 def summarise(record: xr.Dataset, findings: Findings) -> Summary:
     """The trade-offs of a study."""
     overall = [_overall(findings, metric) for metric in FAMILY]
-    overall += [_minimum(record, findings), *_choice(record, findings), *_post_hoc(findings)]
+    overall += [*_minimum(findings), *_choice(record, findings), *_post_hoc(findings)]
     return Summary(_short(findings), overall, _trades(findings), _limits(record, findings))
+
+
+def _rows(findings: Findings, *metrics: str) -> list[Comparison]:
+    return [row for row in findings.comparisons if row.metric in metrics]
 
 
 def _short(findings: Findings) -> str:
     """Who is shown to help all classes alike or the worst one, and who of all is shown to cost."""
+    margin, baseline = f"{findings.margin:g}", findings.baseline
+    undecided = all(row.verdict == "undecided" for row in findings.comparisons)
+    blind = out_of_reach(findings)
+    if undecided and blind and blind == list(resolution(findings)):
+        return (
+            f"In short: everything is undecided. With these folds no difference from {baseline} "
+            "could have been shown, however large."
+        )
 
     def shown(verdict: str, *metrics: str) -> list[str]:
-        mine = [
-            row.variant
-            for row in findings.comparisons
-            if row.verdict == verdict and row.metric in metrics
-        ]
+        mine = [row.variant for row in _rows(findings, *metrics) if row.verdict == verdict]
         return [name for name in findings.strategies if name in mine]
 
-    helps = shown("better", "balanced_accuracy", "worst_class_recall")
-    if helps:
-        said = f"{listed(helps)} {'do' if len(helps) > 1 else 'does'} significantly better than "
-        said += f"{findings.baseline} in balanced accuracy or worst-class recall"
-    else:
-        said = f"no strategy is shown to do better than {findings.baseline} in balanced accuracy "
-        said += "or worst-class recall"
-    costs = {
-        "accuracy": shown("worse", "accuracy"),
-        "calibration": shown("worse", "calibration_error"),
-    }
-    harm = [
-        f"{listed(names)} significantly worse in {what}" for what, names in costs.items() if names
-    ]
-    return f"In short: {said}; {' and '.join(harm) or 'none is shown to cost accuracy or calibration'}."
+    main, cost = ("balanced_accuracy", "worst_class_recall"), ("accuracy", "calibration_error")
+    of_main = "balanced accuracy or worst-class recall"
+    said = [f"it is undecided whether any strategy does better than {baseline} in {of_main}"]
+    if helps := shown("better", *main):
+        said = [f"{_are(helps)} shown to do better than {baseline} in {of_main}"]
+    elif not shown("undecided", *main):
+        said = [f"no strategy does better than {baseline} by as much as {margin} of {of_main}"]
+    elif set(main) <= set(blind):
+        what = of_main.replace(" or ", " and ")
+        said = [f"no difference from {baseline} in {what} could have been shown, however large"]
+    of_metrics = {of_main: main} | {METRICS[metric]: (metric,) for metric in cost}
+    for what, metrics in of_metrics.items():
+        if harm := shown("worse", *metrics):
+            said.append(f"{_are(harm)} shown to do worse in {what}")
+    if not shown("worse", *cost) and shown("undecided", *cost):
+        said.append("no cost in accuracy or calibration error is shown, nor is it ruled out")
+    elif not shown("worse", *cost):
+        said.append(f"none costs as much as {margin} of accuracy or calibration error")
+    return f"In short: {'; '.join(said)}."
 
 
 def _overall(findings: Findings, metric: str) -> str:
-    """Which strategies differ from the baseline on one metric, and the largest difference."""
-    rows = [row for row in findings.comparisons if row.metric == metric]
+    """What is shown of each strategy on one metric, and the largest difference of the others."""
+    rows = _rows(findings, metric)
     size = sorted(rows, key=lambda row: -np.nan_to_num(abs(row.difference), nan=-1.0))
-    said = []
-    for verdict in ("better", "worse"):
-        mine = [f"{row.variant} ({_difference(row)})" for row in size if row.verdict == verdict]
+    said = [METRICS[metric]]
+    for word in ("better", "worse"):
+        mine = [f"{row.variant} ({_difference(row)})" for row in size if row.verdict == word]
         if mine:
-            said.append(f"significantly {verdict} than {findings.baseline} with {listed(mine)}")
-    others = sum(row.verdict == "not significant" for row in rows)
-    if others == len(rows):
-        said.append(f"no strategy differs significantly from {findings.baseline}")
-        if math.isfinite(size[0].difference) and size[0].difference:
-            said.append(
-                f"the largest difference seen is {size[0].variant}'s, {_difference(size[0])}"
-            )
-    elif others:
-        said.append(f"no significant difference for the other {others}")
-    return f"{_capital(METRICS[metric])}: {'; '.join(said)}."
+            said.append(f"{word} than {findings.baseline}: {listed(mine)}")
+    mine = [row.variant for row in rows if row.verdict == "equivalent"]
+    if mine:
+        said.append(f"equivalent to {findings.baseline} within {findings.margin:g}: {listed(mine)}")
+    others = [row for row in size if row.verdict == "undecided"]
+    if others:
+        said.append(f"undecided: {_undecided(others)}")
+        if others[0].difference and math.isfinite(others[0].difference):
+            several = f"largest difference seen of these is {others[0].variant}'s,"
+            which = several if len(others) > 1 else "difference seen is"
+            said.append(f"the {which} {_difference(others[0])}")
+    return _sentences(said)
+
+
+def _undecided(rows: Sequence[Comparison]) -> str:
+    """Names, and of which of them every fold says the same, which is not enough."""
+    said, agreeing = listed([row.variant for row in rows]), []
+    for word, field in (("better", "wins"), ("worse", "losses"), ("the same", "ties")):
+        mine = [row.variant for row in rows if getattr(row, field) == row.num_pairs > 0]
+        if mine:
+            names = "" if len(mine) == len(rows) else f"{listed(mine)} "
+            agreeing.append(f"{names}{word} in every fold")
+    if not agreeing:
+        return said
+    most = max(row.num_pairs for row in rows)
+    return f"{said} ({listed(agreeing)}, but {most} folds of the same data cannot show it)"
 
 
 def _trades(findings: Findings) -> list[tuple[str, str]]:
     sentences, same, undecided = [], [], []
     for name in findings.strategies[1:]:
         rows = [row for row in findings.comparisons if row.variant == name]
-        shown = [row for row in rows if row.verdict != "not significant"]
-        if shown:
-            others = [row for row in rows if row.verdict == "not significant"]
-            sentences.append((name, _trade(shown, others)))
-        elif all(row.ties == row.num_pairs > 0 for row in rows):
+        if all(row.ties == row.num_pairs > 0 for row in rows):
             same.append(name)
-        else:
+        elif all(row.verdict == "undecided" for row in rows):
             undecided.append(name)
+        else:
+            sentences.append((name, _trade(rows)))
     if undecided:
-        sentences.append((listed(undecided), _undecided(findings, undecided)))
+        sentences.append((listed(undecided), _possible(findings, undecided)))
     if same:
-        sentences.append((listed(same), f"the same as {findings.baseline} in every fold."))
+        said = f"the same as {findings.baseline} in every fold"
+        mine = [row for row in findings.comparisons if row.variant in same]
+        if any(row.verdict == "undecided" for row in mine):
+            said += ", but these are too few to show more than that"
+        sentences.append((listed(same), f"{said}."))
     return sentences
 
 
-def _trade(shown: Sequence[Comparison], others: Sequence[Comparison]) -> str:
-    gains = [_change(row) for row in shown if row.verdict == "better"]
-    costs = [_change(row) for row in shown if row.verdict == "worse"]
-    sentence = ", but ".join(listed(part) for part in (gains, costs) if part)
-    if others:
-        undecided = [f"{METRICS[row.metric]} {_difference(row)}" for row in others]
-        sentence += f". Not significant: {listed(undecided)}"
-    return sentence + "."
+def _trade(rows: Sequence[Comparison]) -> str:
+    gains = [_change(row) for row in rows if row.verdict == "better"]
+    costs = [_change(row) for row in rows if row.verdict == "worse"]
+    same = [METRICS[row.metric] for row in rows if row.verdict == "equivalent"]
+    others = [
+        f"{METRICS[row.metric]} {_difference(row)}" for row in rows if row.verdict == "undecided"
+    ]
+    said = [
+        ", but ".join(listed(part) for part in (gains, costs) if part),
+        f"equivalent within {rows[0].margin:g}: {listed(same)}" if same else "",
+        f"undecided: {listed(others)}" if others else "",
+    ]
+    sentences = _sentences([part for part in said if part])
+    return sentences[0].lower() + sentences[1:]
 
 
 def _change(row: Comparison) -> str:
     """`raises accuracy by 0.010 [0.004, 0.016]`, the interval that of the size of the change."""
-    low, high = row.simultaneous_low, row.simultaneous_high
+    ends, room = (row.simultaneous_low, row.simultaneous_high), row.room
     if row.difference < 0:
-        low, high = -high, -low
-    size = f"{number(abs(row.difference))} {interval(low, high, -1, 1)}"
+        ends, room = (-ends[1], -ends[0]), (-room[1], -room[0])
+    size = f"{number(abs(row.difference))} {interval(*ends, *room)}"
     verb = "raises" if row.difference > 0 else "lowers"
     usual = f"{verb} {METRICS[row.metric]} by {{}}"
-    return CHANGES.get((row.metric, row.verdict), usual).format(size)
+    said = CHANGES.get((row.metric, row.verdict), usual).format(size)
+    return f"{said} (less than {row.margin:g})" if row.is_within_margin else said
 
 
 def _difference(row: Comparison) -> str:
-    reach = interval(row.simultaneous_low, row.simultaneous_high, -1, 1)
+    if row.ties == row.num_pairs > 0:
+        return "0.000 [the same in every fold]"
+    reach = interval(row.simultaneous_low, row.simultaneous_high, *row.room)
     return f"{signed(row.difference)} {reach}"
 
 
-def _undecided(findings: Findings, names: Sequence[str]) -> str:
-    """Who differs on nothing, and what differences that leaves possible."""
+def _possible(findings: Findings, names: Sequence[str]) -> str:
+    """What differences are possible where nothing is shown."""
+    said = f"undecided on all {len(FAMILY)} metrics"
     allowed = []
     for metric in ("worst_class_recall", "accuracy"):
-        rows = [row for row in findings.comparisons if row.metric == metric]
-        mine = [row for row in rows if row.variant in names]
+        mine = [row for row in _rows(findings, metric) if row.variant in names]
         low = min(row.simultaneous_low for row in mine)
         high = max(row.simultaneous_high for row in mine)
         if not (math.isfinite(low) and math.isfinite(high)):
-            return "no significant difference; there are too few folds to tell."
-        reach = f"from {signed(max(low, -1))} to {signed(min(high, 1))}"
+            return f"{said}; there are too few folds to tell."
+        least, most = min(row.room[0] for row in mine), max(row.room[1] for row in mine)
+        reach = f"from {signed(max(low, least))} to {signed(min(high, most))}"
         allowed.append(f"of {METRICS[metric]} {reach}")
     return (
-        f"no significant difference from {findings.baseline} on any of the {len(FAMILY)} metrics. "
-        f"That does not show that there is none: the intervals allow for differences "
-        f"{listed(allowed)}."
+        f"{said}. That does not mean that they are the same as {findings.baseline}: "
+        f"the intervals allow for differences {listed(allowed)}."
     )
 
 
-def _minimum(record: xr.Dataset, findings: Findings) -> str:
-    asked = attribute(record, "study")["minimum_accuracy"] is not None
-    score = next(row.score for row in findings.levels if row.variant == findings.baseline)
-    origin = "asked for" if asked else f"{findings.baseline}'s {number(score)} less {TOLERANCE:g}"
-    said = [f"Minimum acceptable accuracy: {number(findings.required)} ({origin})"]
-    endings = {
-        "kept": "Shown to keep it: {}",
-        "not shown": "Not shown either way: {}",
-        "missed": "Shown to miss it: {}",
-    }
-    for verdict, ending in endings.items():
-        mine = [row.variant for row in findings.levels if row.verdict == verdict]
+def _minimum(findings: Findings) -> list[str]:
+    """Who is acceptable."""
+    score, baseline = METRICS[MAIN_SCORE], findings.baseline
+    verdicts = {row.variant: row.verdict for row in findings.acceptable}
+    rows = [row for row in _rows(findings, MAIN_SCORE) if verdicts[row.variant] == "undecided"]
+    asked = f"minimum: a loss of {score} beside {baseline} of less than {findings.margin:g}"
+    said = [_judged(asked, verdicts, _undecided(rows) if rows else "")]
+    if findings.required is not None:
+        verdicts = {name: it.beside(findings.required) for name, it in findings.levels.items()}
+        mine = [name for name, verdict in verdicts.items() if verdict == "undecided"]
+        asked = f"least {score} asked for: {number(findings.required)}"
+        said.append(_judged(asked, verdicts, listed(mine) if mine else ""))
+    return said
+
+
+def _judged(asked: str, verdicts: Mapping[str, str], undecided: str) -> str:
+    said = [asked]
+    for verdict, words in (("kept", "shown to keep it"), ("missed", "shown to miss it")):
+        mine = [name for name, found in verdicts.items() if found == verdict]
         if mine:
-            said.append(ending.format("all" if len(mine) == len(findings.levels) else listed(mine)))
-    return ". ".join(said) + "."
+            said.append(f"{words}: {listed(mine)}")
+    return _sentences([*said, f"undecided: {undecided}"] if undecided else said)
 
 
 def _choice(record: xr.Dataset, findings: Findings) -> list[str]:
-    """The best worst class among those that keep the minimum, without calling it best."""
-    kept = [row.variant for row in findings.levels if row.verdict == "kept"]
-    if not kept:
+    """The best worst class among those that are acceptable, without calling it best."""
+    acceptable = [row.variant for row in findings.acceptable if row.verdict == "kept"]
+    if not acceptable:
         return []
+    among = f"{findings.baseline} and the strategies shown to keep the minimum"
+    acceptable = [findings.baseline, *acceptable]
+    if findings.required is not None:
+        among, levels = "the strategies shown to keep both minima", findings.levels
+        acceptable = [n for n in acceptable if levels[n].beside(findings.required) == "kept"]
     scores = record["worst_class_recall"].sel(correction="none")
-    means = {name: mean(scores, name).score for name in kept}
-    finite = [name for name in kept if math.isfinite(means[name])]
+    means = {name: mean(scores, name).score for name in acceptable}
+    finite = [name for name in acceptable if math.isfinite(means[name])]
     order = sorted(finite, key=lambda name: -round(means[name], 9))
     if len(order) < 2:
         return []
     best = listed([f"{name} ({number(means[name])})" for name in order[:3]])
     return [
-        f"Of the strategies shown to keep it, the highest mean worst-class recalls are those of "
-        f"{best}. Strategies were tested against {findings.baseline} only, not against each other."
+        f"Of {among}, the highest mean worst-class recalls are those of {best}. These were not "
+        "tested against each other, so that their order may be chance."
     ]
 
 
 def _post_hoc(findings: Findings) -> list[str]:
     """What correcting the baseline's probabilities does without other training."""
-    rows = [
-        row
-        for factor, setting, row in findings.ablations
-        if (factor, setting) == ("post-hoc", "alone")
-    ]
+    rows = [one.comparison for one in findings.ablations if one[:2] == ("post-hoc", "alone")]
     if not rows:
         return []
-    said = [
-        f"{METRICS[row.metric]} by {_difference(row)} "
-        f"({'not significant' if row.verdict == 'not significant' else 'significant'})"
-        for row in rows
-    ]
+    said = [f"{METRICS[row.metric]} by {_difference(row)} ({verdict(row)})" for row in rows]
     return [
         f"Correcting {findings.baseline}'s probabilities to equal class shares, without training "
         f"anything anew, changes {listed(said)}."
@@ -241,25 +303,27 @@ def _limits(record: xr.Dataset, findings: Findings) -> list[str]:
     study = attribute(record, "study")
     pairs = study["seeds"] * study["folds"]
     dropped = sum(row.num_dropped for row in findings.comparisons)
+    often = "repetition" if study["seeds"] == 1 else "repetitions"
     said = [
-        f"Each strategy was trained {pairs} times: {study['folds']} folds in {study['seeds']} "
-        f"{'repetition' if study['seeds'] == 1 else 'repetitions'}. Folds dropped for want of a finite score: "
+        f"Each strategy was trained {pairs} times: {study['folds']} folds in {study['seeds']} {often}. "
+        "Folds dropped for want of a finite score: "
         + (f"{dropped}, over all {len(findings.comparisons)} comparisons." if dropped else "none.")
     ]
-    said += _resolution(findings)
-    failed = int((record["status"] == "not finite").sum())
-    stopped = int((record["status"] == "stopped by an alarm").sum())
-    if failed:
-        said.append(f"Runs whose numbers did not stay finite: {failed} of {record['status'].size}.")
-    if stopped:
-        said.append(f"Runs stopped by an alarm: {stopped} of {record['status'].size}.")
-    counts = study["class_counts"]
-    tested = min(counts) / study["folds"]
-    if tested < FEW_TESTED:
+    said += [*_resolution(findings), *_stopped(record, findings)]
+    endings = {
+        "not finite": "Runs whose numbers did not stay finite",
+        "stopped by an alarm": "Runs stopped by an alarm",
+    }
+    for status, words in endings.items():
+        mine = int((record["status"] == status).sum())
+        if mine:
+            said.append(f"{words}: {mine} of {record['status'].size}.")
+    least = min(study["class_counts"])
+    if least / study["folds"] < FEW_TESTED:
         said.append(
-            f"The smallest class has {min(counts)} samples, about {tested:.1f} in each test fold: "
-            "recall of such classes moves in large steps, and worst-class recall is low by chance "
-            "too where several are small."
+            f"The smallest class has {least} samples, about {least / study['folds']:.1f} in each "
+            "test fold: recall of such classes moves in large steps, and worst-class recall is low "
+            "by chance too where several are small."
         )
     if profiles.MINORITY not in findings.groups:
         said.append("All classes have the same size, so there is no minority to be helped.")
@@ -268,24 +332,63 @@ def _limits(record: xr.Dataset, findings: Findings) -> list[str]:
 
 def _resolution(findings: Findings) -> list[str]:
     """How large differences have to be in order to be seen."""
-    reaches = [row.simultaneous_high - row.simultaneous_low for row in findings.comparisons]
-    if not any(0 < reach < math.inf for reach in reaches):
-        few = "There are too few folds for any difference to be significant."
-        return [few] if math.inf in reaches else []
-    needed = []
-    for metric in FAMILY:
-        found = [
-            reach
-            for row, reach in zip(findings.comparisons, reaches, strict=True)
-            if row.metric == metric and 0 < reach < math.inf
-        ]
-        if found:
-            needed.append(f"{number(float(np.median(found)) / 2)} of {METRICS[metric]}")
-    return [
-        f"To be called significant here a difference had to be about {listed(needed)} (half the "
-        "width of a typical interval). Smaller ones need more data or more repetitions."
+    needed, blind, said = resolution(findings), out_of_reach(findings), []
+    seen = {metric: reach for metric, reach in needed.items() if metric not in blind}
+    if seen:
+        about = listed([f"{number(reach)} of {METRICS[metric]}" for metric, reach in seen.items()])
+        said.append(
+            f"To be shown here a difference had to be about {about} (half the width of a typical "
+            "interval). Smaller ones need more samples, folds or repetitions."
+        )
+    if blind:
+        said.append(
+            f"In {listed([METRICS[metric] for metric in blind])} no difference could have been "
+            "shown, however large: intervals from these folds are wider than all that scores leave "
+            "room for. That takes more samples, folds or repetitions."
+        )
+    equivalent = {row.metric for row in findings.comparisons if row.verdict == "equivalent"}
+    wide = [
+        METRICS[metric]
+        for metric, reach in seen.items()
+        if reach >= findings.margin and metric not in equivalent
     ]
+    if wide:
+        said.append(
+            f"In {listed(wide)} typical intervals are too wide to show that a strategy is "
+            f"equivalent within {findings.margin:g}."
+        )
+    return said
 
 
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
+def _stopped(record: xr.Dataset, findings: Findings) -> list[str]:
+    """Whose networks were often hardly trained, or not at all."""
+
+    def often(field: str) -> list[str]:
+        return [
+            f"{getattr(row, field)} of {row.num_runs} runs of {row.variant}"
+            for row in findings.stopping
+            if getattr(row, field) > OFTEN * row.num_runs
+        ]
+
+    said, first, untrained = [], often("num_first"), often("num_untrained")
+    if first:
+        step = np.nanmax(record["history_step"].isel(evaluation=1))
+        said.append(
+            f"In {listed(first)} training was ended at the first evaluation, after {step:.0f} steps, "
+            "since all later ones were worse on the held-out samples: these may be too few to tell, "
+            "or the learning rate is too large."
+        )
+    if untrained:
+        said.append(
+            f"In {listed(untrained)} the network is the untrained one: there was no evaluation of a "
+            "trained one whose numbers were finite."
+        )
+    return said
+
+
+def _are(names: Sequence[str]) -> str:
+    return f"{listed(names)} {'are' if len(names) > 1 else 'is'}"
+
+
+def _sentences(parts: Sequence[str]) -> str:
+    return ". ".join(part[:1].upper() + part[1:] for part in parts) + "."
