@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import itertools
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -107,6 +108,8 @@ class Sweep:
             background.leave_interrupted(
                 f"ssm: interrupted; {kept if self.out.exists() else 'nothing was written'}"
             )
+        if shown.begun and shown.begun[1] == shown.total:
+            print("nothing was run: the store was complete")
         _summarise_sweep(dataset, self.out)
 
 
@@ -243,8 +246,37 @@ def parse(command: Any, prog: str, description: str, arguments: list[str]) -> An
                 raise cause from None
             cause = cause.__context__
         said = _one_line(complaint.getvalue())
-        named = [a for a in arguments[:1] if a in NAMES]
-        raise InputError(f"{said}; see {' '.join([prog, *named])} --help") from None
+        if said.startswith("Unrecognized") and (written := _grid_in_words(arguments)):
+            raise refuse("grid", " ".join(written), _as_axis(written)) from None
+        name = " ".join([prog, *(a for a in arguments[:1] if a in NAMES)])
+        if close := _suggested(complaint.getvalue(), name):
+            said += f"; did you mean {' or '.join(close)}?"
+        raise InputError(f"{said}; see {name} --help") from None
+
+
+def _grid_in_words(arguments: list[str]) -> list[str]:
+    """The words of a `--grid` whose values stand apart from each other; none if there is no such."""
+    for i, argument in enumerate(arguments):
+        words = list(itertools.takewhile(lambda a: not a.startswith("--"), arguments[i + 1 :]))
+        if argument == "--grid" and len(words) > 1:
+            return words
+    return []
+
+
+def _as_axis(words: list[str]) -> str:
+    """How the words of a grid are written: FIELD=A,B,C."""
+    field, _, first = words[0].partition("=")
+    values = ",".join(word.strip(",") for word in [first, *words[1:]] if word.strip(","))
+    return f"FIELD=A,B,C without spaces: write --grid {field}={values}"
+
+
+def _suggested(box: str, name: str) -> list[str]:
+    """The flags of one command that a boxed message suggests instead of one that is not known."""
+    said = box.partition("Perhaps you meant:")[2]
+    _, *parts = re.split(r"\n\W?\s{1,6}(?=--[a-z])", said)  # what flags do is indented further
+    places = [re.findall(r"in (.*) --help", part) for part in parts]
+    own = [part for part, there in zip(parts, places, strict=True) if name in there or not there]
+    return list(dict.fromkeys(re.split("[ ,]", part)[0] for part in own))
 
 
 def _one_line(box: str) -> str:
@@ -260,9 +292,15 @@ def _load(store: Path) -> xr.Dataset:
     """A run or a sweep."""
     from ssm import results, stores
 
+    if (store / "study.json").is_file():
+        report = store / "report.html"
+        unfinished = "the same `ssm study` goes on and writes its report"
+        instead = f"open {report}" if report.is_file() else unfinished
+        raise refuse("store", str(store), f"a run or a sweep; this is a study's folder: {instead}")
     dataset = stores.load(store)
     if dataset.attrs["format"] == results.STUDY_FORMAT:
-        raise refuse("store", str(store), "a run or a sweep: a study's is shown by its report.html")
+        allowed = f"a run or a sweep; this is a study's record: open {store.parent / 'report.html'}"
+        raise refuse("store", str(store), allowed)
     return dataset
 
 
@@ -294,9 +332,8 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[distributed.
     try:
         import distributed
     except ImportError:
-        raise refuse(
-            name, value, "left out unless Dask is there: pip install 'ssm[cluster]'"
-        ) from None
+        allowed = "left out unless Dask is there: pip install distributed"
+        raise refuse(name, value, allowed) from None
     if scheduler is None:
         number = integer("workers", workers, 1, 10_000)
         options: dict[str, Any] = {"n_workers": number, "threads_per_worker": 1}

@@ -88,7 +88,7 @@ class Config:
     """Share of a label that is spread evenly over all classes, in [0, 1)."""
     weight_exponent: float = 0.0
     """g in w_c ~ n_c^-g, scaled to unit mean over samples: 0 is ERM, 1 inverse frequency; in [-10,
-    10]."""
+    10]. Which one balances depends on the coupling."""
     effective_number_beta: float | None = None
     """b in w_c ~ (1 - b) / (1 - b^n_c) instead of the power law, scaled alike (class-balanced loss);
     in [0, 1): 0 is ERM, towards 1 inverse frequency."""
@@ -106,7 +106,8 @@ class Config:
     the sum of their weights, which then have unit mean over samples (of each mini-batch)."""
     coupling: float = 0.0
     """c in [0, 1], how far training one sample moves the features of its class: 0 free features, 1
-    shared (class means)."""
+    shared (class means). Networks lie between. At 0 inverse square-root weights balance, and inverse
+    frequency reverses the order, minorities first; at 1 inverse frequency balances."""
     feature_dim: int = 16
     """Width d of the features. Below k - 1 the labels cannot be interpolated, which is allowed and
     reported."""

@@ -16,9 +16,11 @@ def check_output(path: Path, overwrite: bool) -> None:
     if not path.name:
         raise checks.refuse("out", str(path), "the name of a new file or store")
     if path.exists() and not overwrite:
-        raise checks.refuse(
-            "out", str(path), "a path that does not exist yet, unless overwriting is asked for"
+        allowed = (
+            "a path that does not exist yet, unless it may be overwritten (--overwrite in the shell, "
+            "overwrite=True in Python)"
         )
+        raise checks.refuse("out", str(path), allowed)
     if not path.parent.is_dir():
         raise checks.refuse("out", str(path), "in a folder that exists")
     try:

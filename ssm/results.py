@@ -31,10 +31,16 @@ _VARIABLES = {
     ),
     "strength": (
         ("time", "component"),
-        "u_j^T Z v_j in the fixed basis of the label matrix",
+        "u_j^T Z v_j in the fixed basis of the label matrix; components are contrasts between "
+        "classes, k - 1 of them, and per class there is class_strength",
         "logit",
     ),
-    "block_strength": (("time", "block"), "mean strength over a block's components", "logit"),
+    "block_strength": (
+        ("time", "block"),
+        "mean strength over a block's components, NaN where it has none: one class has no contrasts "
+        "within its group",
+        "logit",
+    ),
     "class_strength": (
         ("time", "class"),
         "class-mean logits on the simplex-encoded target, 1 at interpolation",
@@ -97,7 +103,11 @@ _COORDINATES = {
     "class_group": (("class",), "majority or minority", ""),
     "class_weight": (("class",), "weight of the class in the loss, at the end of the run", "1"),
     "component_block": (("component",), "kind of contrast", ""),
-    "component_target": (("component",), "singular value of the label matrix", "logit"),
+    "component_target": (
+        ("component",),
+        "singular value of the label matrix, where the squared loss ends and cross-entropy goes on",
+        "logit",
+    ),
     "block_target": (("block",), "mean target of the block's components", "logit"),
 }
 # In a sweep times belong to runs, and what is one number a run is a variable.

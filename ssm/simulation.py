@@ -296,7 +296,9 @@ def simulate(
         `nc3` and `nc4`; with decay `objective`. Coordinates hold each class's count, weight and
         group, and each component's and block's target. The attributes hold the Config as JSON, the
         `status`, what the weights at the end do, and the origin. Each variable's own attributes say
-        what it is.
+        what it is. Components are contrasts between classes, k - 1 of them; per class see
+        `class_strength`. A group of one class has no contrasts within it: its block is NaN, and
+        `class_strength` and `class_learning_time` say what is learned of that class.
 
     Raises:
         ssm.InputError: something else than a Config, or a schedule that it cannot have.

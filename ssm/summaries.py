@@ -10,8 +10,19 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ssm import results
+from ssm import profiles, results
 from ssm.config import Config
+
+GROUPS = (profiles.MAJORITY, profiles.MINORITY)
+NO_CONTRASTS = "one class has no contrasts within its group, its row is of the class's own strength"
+
+
+def alone(dataset: xr.Dataset, group: str) -> xr.DataArray:
+    """Which class is the only one of its group: bool over `class`, and over the axes of a sweep
+    along which that varies. One class has no contrasts within its group, so that the group has no
+    block, and what is learned of it is the class's own strength."""
+    mine = dataset["class_group"] == group
+    return mine & (mine.sum("class") == 1)
 
 
 def facts(dataset: xr.Dataset) -> dict[str, str]:
@@ -26,6 +37,9 @@ def facts(dataset: xr.Dataset) -> dict[str, str]:
     described["classes"] = (
         f"{len(counts)} with {counts.max()} to {counts.min()} samples, {counts.sum()} in all"
     )
+    for group in GROUPS:
+        for c in np.flatnonzero(alone(dataset, group)):
+            described[group] = f"class {c} alone; {NO_CONTRASTS}"
     times = dataset["time"].values
     reached = results.reached(dataset).sizes["time"]
     described["time"] = f"{times[0]:.6g} to {times[reached - 1]:.6g}, {reached} times"
@@ -82,10 +96,16 @@ def sweep_facts(dataset: xr.Dataset) -> dict[str, str]:
     axes = [f"{name} ({len(values)})" for name, values in sweep["axes"].items()]
     statuses, counts = np.unique(dataset["status"].values, return_counts=True)
     ended = ", ".join(f"{n} {name}" for name, n in zip(statuses, counts, strict=True))
+    lone = {
+        group: f"one class in {runs} runs; {NO_CONTRASTS}"
+        for group in GROUPS
+        if (runs := _times_alone(dataset, group)[1])
+    }
     return {
         "settings": _settings(sweep["base"]),
         "axes": " x ".join(axes),
         "runs": f"{dataset['status'].size}: {ended}",
+        **lone,
         "chunks": f"{attributes['num_chunks']} in {attributes['seconds']:.3g} s on "
         f"{attributes['device']}, {attributes['num_compilations']} compilations",
         "made": f"{attributes['created']}, commit {attributes['git_commit']}",
@@ -93,25 +113,43 @@ def sweep_facts(dataset: xr.Dataset) -> dict[str, str]:
 
 
 def sweep_table(dataset: xr.Dataset) -> list[list[str]]:
-    """A row for each block that any run learned: name, number of runs, and when."""
+    """A row for each block that any run learned, and for each class that is alone in its group: name,
+    number of runs, and when."""
     rows = []
-    for block in dataset["block"].values:
+    for block in dataset["block"].values.tolist():
         times = dataset["block_learning_time"].sel(block=block).values
-        known = times[np.isfinite(times)]
-        if known.size:
-            when = (known.min(), np.median(known), known.max())
-            rows.append([str(block), f"{known.size} of {times.size}", *(f"{t:.4g}" for t in when)])
+        found = [(block, times, times.size)]
+        if block in GROUPS:
+            found.append((f"{block}, one class", *_times_alone(dataset, block)))
+        for name, own, runs in found:
+            known = own[np.isfinite(own)]
+            if known.size:
+                when = (known.min(), np.median(known), known.max())
+                rows.append([name, f"{known.size} of {runs}", *(f"{t:.4g}" for t in when)])
     return rows
+
+
+def _times_alone(dataset: xr.Dataset, group: str) -> tuple[np.ndarray, int]:
+    """When a sweep's runs learned the only class of a group, NaN where it has none or several, and
+    in how many runs it is one class."""
+    mine = alone(dataset, group)
+    times = dataset["class_learning_time"].where(mine).sum("class", min_count=1)
+    runs = mine.any("class") & xr.ones_like(dataset["status"], dtype=bool)
+    return times.values, int(runs.sum())
 
 
 def block_table(dataset: xr.Dataset) -> list[list[str]]:
     """A row for each block that has components: name, components, target, share reached at the end,
-    learned at, predicted."""
+    learned at, predicted; and for a class that is alone in its group."""
     last = results.reached(dataset).isel(time=-1)
     rows = []
     for block in dataset["block"].values:
         mine = dataset["component_block"].values == block
         if not mine.any():
+            for c in np.flatnonzero(alone(dataset, str(block))):
+                numbers = last["class_strength"].values[c], dataset["class_learning_time"].values[c]
+                shown = ["-" if np.isnan(x) else f"{x:.4g}" for x in numbers]
+                rows.append([f"{block}, class {c}", "none: one class", "-", *shown, "-"])
             continue
         here = dataset.sel(block=block)
         target = float(here["block_target"])

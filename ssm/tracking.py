@@ -25,6 +25,10 @@ def track(
     values, residual and learning times (NaN where half of the target is not reached). The logits of
     one time are held against all samples: use the same samples at every time.
 
+    Components are contrasts between classes, k - 1 of them; per class see `class_strength`. A group
+    (majority or minority) of one class has no contrasts within itself, so that its block is NaN:
+    `class_strength` and `class_learning_time` say what is learned of that class.
+
     Args:
         logits: shape (time, n, k), real and finite.
         labels: shape (n,), integers 0 .. k - 1; every class must occur, k at least 2.
@@ -105,7 +109,7 @@ def _checked(logits: Any, labels: Any, times: Any) -> tuple[np.ndarray, np.ndarr
     logits = _array("logits", logits, "real numbers of shape (time, n, k)")
     if logits.dtype.kind not in "fiu" or logits.ndim != 3 or not all(logits.shape):
         raise checks.refuse(
-            "logits", _shape(logits), "real numbers of shape (time, n, k), none of them 0"
+            "logits", _shape(logits), "real numbers of shape (time, n, k), with no axis empty"
         )
     num_times, n, k = logits.shape
     if k < 2:

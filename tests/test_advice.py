@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
+from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
 from ssm import InputError, advice, theory, weights
@@ -118,7 +121,7 @@ def test_what_each_choice_exposes(told, run):
             assert getattr(choices[name], share) == pytest.approx(simulated.attrs[share], rel=1e-12)
     np.testing.assert_allclose(
         choices["effective"].class_weights,
-        weights.effective_number(np.array(COUNTS), 0.999),
+        weights.effective_number(np.array(COUNTS), 1 - 1 / 20),
         rtol=1e-12,
     )
 
@@ -137,7 +140,7 @@ def test_what_a_run_does_not_get_to_is_left_out_and_said(told, monkeypatch):
     found = advise((10**4, 10**4, 10, 10), 1.0, "squared")
     erm = found.choices[0]
     assert np.isnan(erm.learning_time[2:]).all() and np.isfinite(erm.contrast_time).all()
-    assert "ERM: - where the run of the model (out of steps) did not get to it." in found.notes
+    assert "ERM: a dash where the run of the model (out of steps) did not get to it." in found.notes
     assert np.isnan(erm.slowest_over_fastest) and np.isnan(found.choices[1].window).all()
 
 
@@ -146,6 +149,7 @@ def test_equal_counts_have_nothing_to_balance(told):
     assert [choice.name for choice in found.choices] == ["ERM"] and np.isnan(
         found.balancing_exponent
     )
+    assert found.verdict.startswith("Verdict: use no weights. All classes have the same size")
     assert "nothing to balance" in found.notes[1] and "balancing exponent" not in printed(found)
     assert found.choices[0].slowest_over_fastest == pytest.approx(1, rel=1e-6)
 
@@ -165,12 +169,106 @@ def test_what_is_printed(told):
     found = told()
     text = " ".join(printed(found).split())
     assert "4 classes, 20 samples, imbalance ratio 4; squared; coupling 0" in text
+    assert advice.render(found)[0] == found.verdict and text.startswith("Verdict: use ")
+    assert "ratios of times do not" in text and "order of classes and which weights" in text
+    assert "A dash: these weights are not sooner than ERM." in text
+    assert "1 / (1 - b^n), b = 1 - 1/N" in text
     assert "g* = 0.500" in text and "8 x 2" in text and "own size, closed form" in text
     assert "small-scale model" in text and "no prediction of a real network" in text
     alone = printed(dataclasses.replace(found, choices=tuple(
         dataclasses.replace(choice, contrast_time=np.full(4, np.nan)) for choice in found.choices
     )))  # fmt: skip
     assert "closed form" not in alone
+
+
+def balance(counts, coupling, power):
+    """The exponent of w at which w sqrt(n kappa) (power 1/2) or w kappa (power 1) are alike."""
+    kappa = [1 + coupling * (n - 1) for n in (counts[0], counts[-1])]
+    return (1 - power) + power * np.log(kappa[0] / kappa[1]) / np.log(counts[0] / counts[-1])
+
+
+def test_the_verdict_names_weights_by_what_balances_contrasts(told):
+    free, shared, between = (told(c).verdict for c in (0.0, 1.0, 0.2))
+    assert "use `sqrt` weights, 1 / n^0.5. " in free and "`balanced`, 1 / n) reverses" in free
+    assert "not very" in free and "couplings were 0.01 to 0.42" in free
+    for c in (0.01, 0.42):
+        assert f"1 / n^{balance(COUNTS, c, 0.5):.2f} at {c:g}" in free
+    assert "use `balanced` weights, 1 / n^1. " in shared and "reverses" not in shared
+    assert f"use weights 1 / n^{balance(COUNTS, 0.2, 0.5):.3g}. " in between
+    for text in (shared, between):
+        assert "not very" not in text and "held in the networks measured" in text
+        assert "measured_coupling(features, labels).coupling" in text
+
+
+def test_what_is_said_of_networks_is_what_the_experiment_found():
+    claims = (Path(__file__).parents[1] / "figures" / "claims.md").read_text()
+    rows = claims.split("## bridge")[1].split("##")[0].splitlines()
+    couplings = [float(c) for row in rows for c in re.findall(r"noise [.\d]+, c = ([.\d]+)", row)]
+    convolutional = next(row for row in rows if "convolutional" in row)
+    couplings.append(float(re.search(r"c = ([.\d]+)", convolutional)[1]))
+    ends = min(couplings), max(couplings)
+    assert tuple(round(c, 2) for c in ends) == advice.MEASURED_COUPLING
+    grown = [row for row in rows if "small start, noise" in row] + [convolutional]
+    assert len(grown) == 5
+    assert all(float(row.split("|")[3].split()[0]) <= advice.NEAR for row in grown)
+
+
+def times_of_two(counts, coupling, exponent):
+    """When the margins of both classes are 1 under cross-entropy: the three numbers that a symmetric
+    state of two classes is, integrated."""
+    n, w = np.array(counts, dtype=float), np.array(counts, dtype=float) ** -exponent
+    kappa = 1 + coupling * (n - 1)
+    w = w * n.sum() / (n * w).sum()
+    rate, overlap, s = w * np.sqrt(n * kappa) / n.sum(), np.sqrt(kappa / n), np.sqrt(2)
+
+    def flow(_, state):
+        y, features = state[0], state[1:]
+        wrong = 1 / (1 + np.exp(s * y * features * overlap))
+        return [s * (rate * wrong) @ features, *(s * rate * wrong * y)]
+
+    run = solve_ivp(flow, (0, 20 * n.sum()), [1e-3] * 3, rtol=1e-9, atol=1e-12)
+    margins = s * run.y[0] * run.y[1:] * overlap[:, None]
+    assert (margins[:, -1] > 1).all()
+    return [np.interp(1.0, margin, run.t) for margin in margins]
+
+
+@pytest.mark.parametrize("coupling", [0.0, 0.1, 1.0])
+def test_two_classes_are_told_what_balances_their_margins(told, coupling):
+    """Not contrasts, which one class has none of: w kappa is what grows a class's margin."""
+    counts = (75, 5)
+    exponent = balance(counts, coupling, 1.0)
+    larger, smaller = times_of_two(counts, coupling, exponent)
+    # of a start of a thousandth, which is alike in both, less than a hundredth is left
+    assert smaller == pytest.approx(larger, rel=1e-2)
+    for off in (-0.2, 0.2):
+        larger, smaller = times_of_two(counts, coupling, exponent + off)
+        assert (smaller < larger) == (off > 0) and abs(smaller / larger - 1) > 0.02
+    found = told(coupling, counts)
+    named = {0.0: "no weights (ERM). ", 1.0: "`balanced` weights, 1 / n^1. "}
+    assert f"use {named.get(coupling, f'weights 1 / n^{exponent:.3g}. ')}" in found.verdict
+    assert "g*" not in found.verdict and "learns both classes at once" in found.verdict.replace(
+        "they learn", "it learns"
+    )
+    if coupling == 0:
+        # the three numbers start and stay alike
+        assert found.choices[0].slowest_over_fastest == pytest.approx(1, rel=1e-6)
+        assert "the smaller class first" in found.verdict
+        balanced = by_name(found)["balanced"].learning_time
+        assert balanced[1] < balanced[0]
+
+
+@pytest.mark.parametrize("counts", [(8, 8, 2), (9, 3, 3)])
+def test_a_class_alone_in_its_group_is_not_told_by_contrasts(told, counts):
+    found = told(counts=counts)
+    ratios = {
+        choice.name: choice.slowest_over_fastest for choice in found.choices if choice.name != "g*"
+    }
+    best = min(ratios, key=ratios.__getitem__)
+    assert found.verdict.startswith(f"Verdict: use `{best}` weights, ")
+    assert "no contrasts within it" in found.verdict and "g*" not in found.verdict
+    text = " ".join(printed(found).split())
+    assert "balancing exponent" not in text and "go by the verdict instead" in text
+    assert "A class whose size no other class shares has no entry in the last table" in text
 
 
 @pytest.mark.parametrize("counts", [("8,8,2,2",), ("8", "8", "2", "2"), ("8, 8,", "2,2")])

@@ -84,7 +84,7 @@ def test_sweep_show_plot(command, tiny, tmp_path):
     axes = {"imbalance_ratio": [1, 4], "weight_exponent": [0, 0.5, 1], "seed": [0, 1]}
     xr.testing.assert_equal(ssm.load("mine.zarr"), ssm.sweep(axes, tiny(loss="squared")))
     assert command("show mine.zarr")[1] == shown
-    assert command(line)[1] == shown  # nothing is left to do
+    assert command(line)[1] == f"nothing was run: the store was complete\n{shown}"
     for kind in ("heatmap", "curves"):
         code, out, err = command(f"plot mine.zarr --kind {kind}")
         assert code == 0 and (tmp_path / out.strip()).is_file(), err
@@ -114,6 +114,39 @@ def test_track(command, tmp_path, rng):
         ssm.load(tmp_path / "log.zarr"), ssm.track(logits, labels, [0, 1, 2, 5])
     )
     assert command("plot log.zarr --kind blocks")[0] == 0
+
+
+def test_a_class_alone_in_its_group_is_shown(command, tmp_path):
+    """Its own learning time, and why it has no block: logits that grow evenly to their targets."""
+    labels = np.array([0] * 4 + [1] * 4 + [2])
+    logits = np.linspace(0, 1, 11)[:, None, None] * (np.eye(3)[labels] - 1 / 3)
+    np.savez(tmp_path / "log.npz", logits=logits, labels=labels)
+    for line in ("track log.npz", "show log.zarr"):
+        code, shown, _ = command(line)
+        assert code == 0 and "class 2 alone; one class has no contrasts within its group" in shown
+        cells = [cell.strip() for cell in shown.split("minority,")[1].split("│")]
+        assert cells[2:5] == ["-", "1", "5"]  # half of its target at the sixth of eleven times
+
+
+def test_a_studys_folder_is_named_as_what_it_is(command, tmp_path):
+    (tmp_path / "mine" / "record.zarr").mkdir(parents=True)
+    (tmp_path / "mine" / "study.json").write_text("{}")
+    for line in ("show mine", "plot mine"):
+        code, _, err = command(line)
+        assert code == 2 and err == (
+            "ssm: store='mine': must be a run or a sweep; this is a study's folder: the same `ssm "
+            "study` goes on and writes its report\n"
+        )
+    (tmp_path / "mine" / "report.html").write_text("")
+    code, _, err = command("show mine")
+    assert code == 2 and err.endswith("this is a study's folder: open mine/report.html\n")
+
+
+def test_dask_is_asked_for_by_its_own_name(command, monkeypatch):
+    """The name of this project is taken in the package index."""
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    code, _, err = command("sweep --grid seed=0,1 --workers 2")
+    assert code == 2 and "pip install distributed" in err and "ssm[" not in err
 
 
 def test_a_run_that_runs_out_of_steps_is_a_result(command):
@@ -179,6 +212,12 @@ BAD = [
     ),
     ("track taken", "file='taken': must be a readable NPZ file"),
     ("track nothing.npz", "file='nothing.npz': must be an NPZ file that exists"),
+    ("run --imbalance-rato 5", "--imbalance-rato, 5; did you mean --imbalance-ratio?; see ssm run"),
+    ("advise --counts 5,3 --couplin 1", "did you mean --coupling?; see ssm advise --help"),
+    ("run --zzz", "Unrecognized options: --zzz; see ssm run --help"),
+    ("sweep --grid imbalance_ratio 1 10", "write --grid imbalance_ratio=1,10"),
+    ("sweep --grid imbalance_ratio=1, 10 --loss squared", "write --grid imbalance_ratio=1,10"),
+    ("sweep --gird seed=1", "did you mean --grid?; see ssm sweep --help"),
     ("plot", "PATH"),
     ("frobnicate", "frobnicate"),
     ("", "run"),
@@ -207,7 +246,7 @@ def test_an_unwritable_folder_is_refused(command):
 def test_an_existing_output_is_replaced_only_when_told(command, tmp_path, run):
     command(f"run {TINY_FLAGS}")
     code, _, err = command(f"run {TINY_FLAGS} --seed 1")
-    assert code == 2 and "run.zarr" in err
+    assert code == 2 and "run.zarr" in err and "--overwrite" in err
     assert command(f"run {TINY_FLAGS} --seed 1 --overwrite")[0] == 0
     xr.testing.assert_equal(ssm.load("run.zarr"), run(seed=1))
     assert command("plot run.zarr")[0] == 0
@@ -217,11 +256,23 @@ def test_an_existing_output_is_replaced_only_when_told(command, tmp_path, run):
 
 @pytest.mark.parametrize(
     "line",
-    ["--help", "run --help", "sweep --help", "show --help", "plot --help", "track --help"],
+    [
+        "--help",
+        "run --help",
+        "sweep --help",
+        "show --help",
+        "plot --help",
+        "track --help",
+        "advise --help",
+    ],
 )
 def test_help(command, line):
     code, out, err = command(line)
     assert code == 0 and "usage: ssm" in out and err == ""
+    if line == "advise --help":
+        said = " ".join(out.replace("│", "").split())
+        assert "measured_coupling(features, labels).coupling" in said
+        assert "inverse frequency reverses the order" in said and "0.01 to 0.42" in said
     if line == "run --help":
         assert "(default: 10.0)" in out and "half the squared" in " ".join(out.split())
 
@@ -232,21 +283,26 @@ def test_interrupting_a_long_run_writes_nothing_and_says_so(tmp_path, tmp_path_f
     line = f"run {TINY_FLAGS} --loss squared --rtol 1e-13 --atol 1e-16 --t1 1e9"
     line += " --max-steps 2000000000"
     cache = tmp_path_factory.mktemp("cache")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_COMPILATION_CACHE_DIR": str(cache)}
+    environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # it takes about a second
     with subprocess.Popen(
         [sys.executable, "-c", "from ssm.cli import main; main()", *line.split()],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_COMPILATION_CACHE_DIR": str(cache)},
+        env=environment,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        deadline = time.monotonic() + 60
-        while not list(cache.glob("*-cache")):  # then it is compiled, and begins
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.1)
-        time.sleep(0.3)
-        assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        try:
+            deadline = time.monotonic() + 60
+            while not list(cache.glob("*solve_flow*-cache")):  # then it is compiled, and begins
+                assert time.monotonic() < deadline and process.poll() is None
+                time.sleep(0.1)
+            time.sleep(0.3)
+            assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=20)
+        finally:
+            process.kill()  # a failure should not wait for those minutes
     assert process.returncode == 130 and "interrupted, nothing was written" in err
     assert list(tmp_path.iterdir()) == []
 

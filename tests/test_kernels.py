@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from ssm import InputError, theory
+from ssm import InputError, practice, theory
 from ssm.config import Config
 from ssm.practice import kernels
 from ssm.problem import make_problem
@@ -149,11 +153,56 @@ def test_balanced_counts_and_classes_between_others_have_no_exponent():
     assert found.kernel_eigenvalues[1] < 0 and np.isnan(found.class_exponent)
 
 
+@pytest.mark.parametrize("coupling", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("counts", [COUNTS, (12, 4)])
+def test_one_number_is_the_coupling_of_the_model(coupling, counts):
+    """It gives the exponents of all the others, and says what it is."""
+    kernel, labels = block_kernel([coupling] * len(counts), counts)
+    found = kernels.measured_coupling(features_with(kernel), labels)
+    # rounding of an eigendecomposition, of 1
+    assert found.coupling == pytest.approx(coupling, abs=1e-12)
+    extremes = max(counts), min(counts)
+    kappa = [1 + coupling * (n - 1) for n in extremes]
+    ratio = np.log(kappa[0] / kappa[1]) / np.log(extremes[0] / extremes[1])
+    assert found.exponent == pytest.approx(0.5 + 0.5 * ratio, abs=1e-10)
+    assert found.fixed_exponent == pytest.approx(ratio, abs=1e-10)
+    words = repr(found)
+    assert f"coupling        {found.coupling:.3g}, the number for `ssm advise --coupling`" in words
+    assert words.startswith(f"Coupling of {len(counts)} classes of {min(counts)} to {max(counts)}")
+    assert str(found) == words
+
+
+def test_the_coupling_is_one_that_the_model_has():
+    """A correlation below 0, as chance gives it to classes of none, is one of 0 there."""
+    kernel, labels = block_kernel([-0.05] * 4, COUNTS)
+    found = kernels.measured_coupling(features_with(kernel), labels)
+    assert found.equal_sampled == pytest.approx(-0.05, abs=1e-12)
+    assert found.coupling == 0 and found.exponent == pytest.approx(0.5, abs=1e-12)
+    assert Config(coupling=found.coupling).coupling == 0
+
+
+def test_modules_of_practice_are_there_on_first_use():
+    code = """
+import sys
+import ssm
+names = dir(ssm.practice)
+assert not any(name.startswith("ssm.practice.") for name in sys.modules)
+assert ssm.practice.kernels.measured_coupling.__module__ == "ssm.practice.kernels"
+assert ssm.practice.options.Study and ssm.practice.evaluation.evaluate
+assert not hasattr(ssm.practice, "nothing")
+print(*names)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    files = {path.stem for path in Path(practice.__file__).parent.glob("*.py")} - {"__init__"}
+    assert files <= set(done.stdout.split())
+
+
 @pytest.mark.parametrize(
     ("features", "labels", "said"),
     [
         (np.ones(4), [0, 0, 1, 1], "features="),
-        (np.ones((4, 0)), [0, 0, 1, 1], "features="),
+        (np.ones((4, 0)), [0, 0, 1, 1], "features=.* with no axis empty"),
         ([["a"], ["b"]], [0, 1], "features="),
         ([[0.0], [np.nan], [1.0], [2.0]], [0, 0, 1, 1], "finite everywhere"),
         (np.ones((4, 2)), [0, 0, 1, 1], "of samples that differ"),

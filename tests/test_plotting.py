@@ -1,5 +1,6 @@
 """Figures show the Dataset's own numbers, in the agreed colours, and files come out the same each time."""
 
+import matplotlib
 import matplotlib.colors as mcolors
 import numpy as np
 import pytest
@@ -47,6 +48,90 @@ def test_blocks_are_drawn_in_their_colours_with_their_numbers(run):
         progress = ds.block_strength.sel(block=block) / ds.block_target.sel(block=block)
         np.testing.assert_array_equal(line.get_ydata(), progress)
         np.testing.assert_array_equal(line.get_xdata(), ds.time)
+
+
+def hidden(figure):
+    """How many points of curves the legend of a figure's axes lies over, in display coordinates."""
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    box = axes.get_legend().get_window_extent()
+    assert box.y1 <= figure.bbox.y1 and box.x1 <= figure.bbox.x1
+    over = 0
+    for line in axes.lines:
+        path = line.get_transform().transform_path(line.get_path()).interpolated(20).vertices
+        x, y = path.T
+        over += int(((box.x0 < x) & (x < box.x1) & (box.y0 < y) & (y < box.y1)).sum())
+    return over
+
+
+LONE = {"profile": "custom", "counts": (8, 8, 8, 2)}
+
+
+@pytest.mark.parametrize("kind", sorted(set(plotting.KINDS) - {"geometry"}))
+@pytest.mark.parametrize("changes", [{}, {"loss": "squared"}, {"weight_exponent": 1.0}, LONE])
+def test_the_legend_hides_no_curve(run, kind, changes):
+    assert hidden(plotting.figure(run(**changes), kind)) == 0
+
+
+@pytest.mark.parametrize("kind", ["blocks", "classes", "accuracy", "loss"])
+def test_runs_on_the_same_axes_are_told_apart(run, kind):
+    """By label and line style, each in the legend once, above the curves and a title set later."""
+    runs = {"ERM": run(loss="squared"), "weighted": run(loss="squared", weight_exponent=1.0)}
+    figure = Figure()
+    axes = figure.subplots()
+    for label, style in (("ERM", "-"), ("weighted", "--"), ("weighted", "--")):
+        plotting.KINDS[kind](runs[label], axes, label=label, linestyle=style)
+    axes.set_title("both")
+    entries = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert len(entries) == len(set(entries))
+    styles = {line.get_label(): line.get_linestyle() for line in axes.lines}
+    for group in ("majority", "minority"):
+        assert {f"{group}, ERM", f"{group}, weighted"} <= set(entries)
+        assert (styles[f"{group}, ERM"], styles[f"{group}, weighted"]) == ("-", "--")
+    assert hidden(figure) == 0
+    legend, title = axes.get_legend().get_window_extent(), axes.title.get_window_extent()
+    assert legend.y0 >= title.y1 >= axes.bbox.y1
+
+
+def test_a_second_run_is_drawn_whole(run):
+    """On logarithmic axes too, where limits are set."""
+    early, late = (run(loss="squared", save_spacing="log", t1=t1) for t1 in (40.0, 400.0))
+    axes = Figure().subplots()
+    for ds in (late, early):
+        plotting.plot_blocks(ds, axes)
+    assert axes.get_xlim() == (float(early.time[1]), float(late.time[-1]))
+
+
+def test_the_figures_own_layout_is_kept(run):
+    for layout in ("tight", "compressed"):
+        figure = Figure(layout=layout)
+        before = figure.get_layout_engine()
+        plotting.plot_blocks(run(loss="squared"), figure.subplots())
+        assert figure.get_layout_engine() is before
+    figure = Figure()
+    plotting.plot_blocks(run(loss="squared"), figure.add_axes((0.2, 0.2, 0.6, 0.6)))
+    assert figure.get_layout_engine() is None
+
+
+@pytest.mark.parametrize("counts", [(8, 8, 8, 2), (8, 2, 2, 2)])
+def test_a_class_alone_in_its_group_is_drawn_by_its_strength(run, counts):
+    ds = run(loss="squared", profile="custom", counts=counts)
+    (axes,) = plotting.figure(ds, "blocks").axes
+    drawn = {line.get_label(): line for line in axes.lines}
+    group, c = ("minority", 3) if counts[1] == 8 else ("majority", 0)
+    line = drawn[f"{group} (class strength)"]
+    assert mcolors.same_color(line.get_color(), plotting.COLORS[group])
+    np.testing.assert_array_equal(line.get_ydata(), ds.class_strength[:, c])
+    assert group not in drawn and len({"majority", "minority"} & set(drawn)) == 1
+
+
+def test_the_axis_says_what_the_target_of_cross_entropy_is(run, rng):
+    tracked = ssm.track(rng.normal(size=(3, 6, 3)), [0, 0, 0, 1, 1, 2])
+    for ds, goes_on in ((run(), True), (run(loss="squared"), False), (tracked, False)):
+        for kind, label in (("blocks", "strength / target"), ("classes", "class strength")):
+            said = plotting.figure(ds, kind).axes[0].get_ylabel()
+            expected = f"{label.replace('target', 'squared-loss target')}\n(cross-entropy goes on"
+            assert said.startswith(expected) if goes_on else said == label
 
 
 def test_tracked_logits_have_no_loss_to_draw(rng):
@@ -123,6 +208,24 @@ def test_a_heat_map_shows_the_geometric_mean_over_all_other_axes(sweep):
     np.testing.assert_allclose(swapped.collections[0].get_array(), expected.T, rtol=1e-12)
 
 
+def test_a_heat_map_in_other_colours(sweep):
+    for cmap in ("viridis", matplotlib.colormaps["magma"]):
+        drawing = Figure()
+        sweep_plots.plot_heatmap(sweep, drawing, ("imbalance_ratio", "seed"), cmap=cmap)
+        (image,) = drawing.axes[0].collections
+        assert image.get_cmap() == matplotlib.colormaps["viridis" if cmap == "viridis" else "magma"]
+    with pytest.raises(ssm.InputError, match="cmap='pink elephants': must be a colour map, or"):
+        sweep_plots.plot_heatmap(
+            sweep, Figure(), ("imbalance_ratio", "seed"), cmap="pink elephants"
+        )
+
+
+def test_the_ratio_of_learning_times_says_what_it_is(sweep):
+    ratio = sweep_plots.ratio_of_learning_times(sweep)
+    assert ratio.name == "ratio_of_learning_times"
+    assert ratio.attrs == {"long_name": "minority / majority learning time", "units": "1"}
+
+
 def test_cells_whose_runs_all_lack_a_value_are_marked(sweep):
     holed = sweep.copy(deep=True)
     holed["block_learning_time"][{"imbalance_ratio": 1, "weight_exponent": 2}] = np.nan
@@ -152,6 +255,46 @@ def test_curves_are_medians_within_their_range(sweep):
         assert mcolors.same_color(lines[1].get_color(), plotting.COLORS[block])
         lightness = [sum(mcolors.to_rgb(line.get_color())) for line in lines]
         assert lightness == sorted(lightness, reverse=True)
+
+
+def test_curves_of_a_class_alone_in_its_group(tiny):
+    """Its strength stands in for a block that it does not have."""
+    grid = {"minority_fraction": [0.25, 0.5], "seed": [0]}
+    swept = ssm.sweep(grid, tiny(loss="squared"))
+    majority, minority = plotting.figure(swept, "curves", ["minority_fraction"]).axes
+    assert majority.get_title() == "majority block"
+    assert minority.get_title() == "minority block (or class strength)"
+    alone, both = (line for line in minority.lines if len(line.get_xdata()) > 2)
+    first, second = (swept.isel(minority_fraction=i, seed=0) for i in (0, 1))
+    np.testing.assert_allclose(alone.get_ydata(), first["class_strength"][:, 3], rtol=1e-12)
+    share = (second["block_strength"] / second["block_target"]).sel(block="minority")
+    np.testing.assert_allclose(both.get_ydata(), share, rtol=1e-12)
+    (only,) = plotting.figure(swept.isel(minority_fraction=[0]), "curves").axes[1:]
+    assert only.get_title() == "minority (class strength)"
+
+
+def test_what_is_not_drawn_says_why(tiny):
+    def words(axes):
+        return [" ".join(text.get_text().split()) for text in axes.texts]
+
+    equal = ssm.sweep({"seed": [0, 1]}, tiny(loss="squared", profile="custom", counts=(3, 3, 3, 3)))
+    assert words(plotting.figure(equal, "curves").axes[1]) == ["no class is a minority"]
+    grid = {"imbalance_ratio": [2, 4], "seed": [0, 1]}
+    lone = ssm.sweep(grid, tiny(loss="squared", minority_fraction=0.25))
+    said = "the minority is one class, which has no contrasts within its group"
+    assert words(plotting.figure(lone, "heatmap").axes[0]) == [said]
+    early = ssm.sweep(grid, tiny(loss="squared", t1=1.0))
+    assert words(plotting.figure(early, "heatmap").axes[0]) == ["no run has learned it"]
+
+
+@pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
+def test_curves_say_what_the_target_is(tiny, loss):
+    swept = ssm.sweep({"seed": [0, 1]}, tiny(loss=loss, num_saves=3))
+    label = plotting.figure(swept, "curves").axes[0].get_ylabel()
+    assert ("squared-loss target" in label) == (loss != "squared")
+    both = ssm.sweep({"loss": ["squared", "cross_entropy"], "seed": [0]}, tiny(num_saves=3))
+    assert sweep_plots.passes_targets(both)
+    assert sweep_plots.passes_targets(both.sel(loss_name=loss)) == (loss != "squared")
 
 
 def test_other_axes_of_curves_stand_at_their_first_value(sweep):

@@ -76,6 +76,11 @@ def test_a_name_too_long_is_refused(run, tmp_path):
         ssm.save(run(), tmp_path / ("x" * 250))
 
 
+def test_an_existing_output_says_how_to_replace_it(store, run):
+    with pytest.raises(ssm.InputError, match=r"--overwrite in the shell, overwrite=True in Python"):
+        ssm.save(run(), store)
+
+
 def test_an_output_folder_that_is_not_there_is_refused(run, tmp_path):
     with pytest.raises(ssm.InputError, match="must be in a folder that exists"):
         ssm.save(run(), tmp_path / "nowhere" / "run.zarr")
@@ -164,6 +169,29 @@ def test_foreign_things_are_refused(tmp_path):
     for path in (foreign, bare, empty, file, tmp_path / "missing"):
         with pytest.raises(ssm.InputError, match=path.name):
             ssm.load(path)
+
+
+def test_descriptions_say_what_components_are(run):
+    said = {name: run()[name].attrs["description"] for name in ("strength", "component_target")}
+    assert "contrasts between classes, k - 1 of them" in said["strength"]
+    assert "class_strength" in said["strength"]
+    assert "cross-entropy goes on" in said["component_target"]
+
+
+def test_a_sweep_tells_of_classes_alone_in_their_group(tiny, run):
+    """One minority class in half of the runs: learned when single runs learn it."""
+    swept = ssm.sweep({"minority_fraction": [0.25, 0.5], "seed": [0, 1]}, tiny(loss="squared"))
+    rows = {row[0]: row[1:] for row in summaries.sweep_table(swept)}
+    alone = [run(loss="squared", minority_fraction=0.25, seed=seed) for seed in (0, 1)]
+    times = [float(one["class_learning_time"][3]) for one in alone]
+    expected = [min(times), np.mean(times), max(times)]
+    found = [float(time) for time in rows["minority, one class"][1:]]
+    np.testing.assert_allclose(found, expected, rtol=1e-3)  # four digits are shown
+    assert rows["minority, one class"][0] == "2 of 2" and rows["minority"][0] == "2 of 4"
+    assert rows["majority"][0] == "4 of 4" and "majority, one class" not in rows
+    facts = summaries.sweep_facts(swept)
+    assert facts["minority"].startswith("one class in 2 runs; one class has no contrasts")
+    assert "majority" not in facts
 
 
 def test_provenance_is_plain(run):

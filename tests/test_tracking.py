@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import ssm
-from ssm import spectral, tracking
+from ssm import spectral, summaries, tracking
 from ssm.problem import make_problem
 
 
@@ -55,6 +55,35 @@ def test_the_order_of_samples_and_the_type_do_not_matter(rng):
     xr.testing.assert_allclose(ssm.track(logits, labels), shuffled, rtol=1e-12)
 
 
+@pytest.mark.parametrize("counts", [(6, 6, 2), (9, 2, 2, 2), (5, 1)])
+def test_a_class_alone_in_its_group_is_told_by_itself(counts):
+    """Logits on their targets by shares that grow evenly, each class at a pace of its own."""
+    k = len(counts)
+    labels, pace = np.repeat(np.arange(k), counts), 1.0 + np.arange(k)
+    targets = pace[labels, None] * (np.eye(k)[labels] - 1 / k)
+    times = np.arange(11) / 10
+    ds = ssm.track(times[:, None, None] * targets, labels, times)
+    # rounding, of numbers of size 1
+    np.testing.assert_allclose(ds.class_learning_time, 0.5 / pace, rtol=1e-12)
+    rows = {row[0]: row[1:] for row in summaries.block_table(ds)}
+    groups = ds.class_group.values.tolist()
+    for group in ("majority", "minority"):
+        if groups.count(group) > 1:
+            assert group in rows and group not in summaries.facts(ds)
+            continue
+        c = groups.index(group)
+        assert group not in rows and np.isnan(ds.block_learning_time.sel(block=group))
+        numbers = f"{pace[c]:.4g}", f"{0.5 / pace[c]:.4g}"
+        assert rows[f"{group}, class {c}"] == ["none: one class", "-", *numbers, "-"]
+        said = summaries.facts(ds)[group]
+        assert said.startswith(f"class {c} alone; one class has no contrasts within its group")
+
+
+def test_the_documentation_says_what_components_are():
+    said = " ".join(ssm.track.__doc__.split())
+    assert "contrasts between classes, k - 1 of them; per class see `class_strength`" in said
+
+
 GOOD = (np.zeros((2, 4, 3)) + 0.5, np.array([0, 1, 2, 0]))
 BAD = {
     "two axes": ("logits", GOOD[0][0], GOOD[1], None),
@@ -88,6 +117,11 @@ def test_anything_else_is_refused_in_one_line(case):
     with pytest.raises(ssm.InputError, match=rf"^{field}=.*must be") as caught:
         ssm.track(logits, labels, times)
     assert "\n" not in str(caught.value)
+
+
+def test_an_empty_axis_is_named():
+    with pytest.raises(ssm.InputError, match=r"shape \(time, n, k\), with no axis empty$"):
+        ssm.track(np.zeros((0, 3, 2)), [0, 1, 1])
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])

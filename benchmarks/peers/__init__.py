@@ -22,4 +22,6 @@ def require() -> None:
         except ImportError:
             missing.append(name)
     if missing:
-        raise InputError(f"not installed: {', '.join(missing)}; pip install 'ssm[bench]' has them")
+        raise InputError(
+            f"not installed: {', '.join(missing)}; pip install -c constraints.txt -e '.[bench]' in this project's folder has them"
+        )

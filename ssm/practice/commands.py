@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass
 class Advise:
-    """Print what the small-scale model says of a data set's class counts: when each class is
-    learned under ERM and under weights, the exponent that balances, what each choice costs, and
-    when to stop. It is the model's word, not a prediction of a real network's steps.
+    """Print what the small-scale model says of a data set's class counts: first a verdict (which
+    weights, how sure, what would change it), then when each class is learned under ERM and under
+    weights, what each choice costs, and when to stop. It is the model's word, not a prediction of a
+    real network's steps.
 
     Example: ssm advise --counts 5000,500,50 --coupling 0.1
     """
@@ -32,8 +33,10 @@ class Advise:
     counts: tuple[str, ...]
     """Samples of each class: 5000,500,50 or 5000 500 50."""
     coupling: float = 0.0
-    """How far training a sample moves its classmates, from 0 (each alone) to 1 (all as one);
-    `ssm.practice.kernels.measured_coupling` measures it in a network's features."""
+    """How far training a sample moves its classmates, from 0 (each alone, free features) to 1 (all as
+    one). A network's is `ssm.practice.kernels.measured_coupling(features, labels).coupling`. No
+    network measured here had 0, but 0.01 to 0.42; for free features inverse frequency reverses the
+    order: minorities are learned first."""
     loss: Literal["cross_entropy", "squared"] = "cross_entropy"
     """Loss of one sample."""
 
@@ -96,6 +99,8 @@ class Study:
                 f"ssm: interrupted; the same command goes on with {self.out}"
             )
         _summarise(record)
+        if shown.begun is not None and shown.begun[1] == shown.total:
+            print("nothing was trained: the study was complete")
         print(f"report: {written}")
 
 
@@ -108,21 +113,27 @@ def _alarms_above(bar: Any) -> Iterator[None]:
             said = f"alarm: {record.threadName}: {record.getMessage()}"
             bar.console.print(said, markup=False, highlight=False, soft_wrap=True)
 
-    log, handler = logging.getLogger("ssm"), Above(logging.WARNING)
+    log, handler = logging.getLogger("ssm.alarms"), Above()
+    level = log.level
     log.addHandler(handler)
+    log.setLevel(logging.INFO)
     log.propagate = False
     try:
         yield
     finally:
         log.removeHandler(handler)
+        log.setLevel(level)
         log.propagate = True
 
 
 def _summarise(record: xr.Dataset) -> None:
-    """Print the strategies' mean scores as they come out of training."""
+    """Print how a file was read, and the strategies' mean scores as they come out of training."""
     from rich.console import Console
     from rich.table import Table
 
+    console = Console(highlight=False)
+    for note in json.loads(record.attrs["study"])["notes"]:
+        console.print(note, markup=False, soft_wrap=True)
     names = json.loads(record.attrs["strategies"])
     metrics = ("balanced_accuracy", "worst_class_recall", "accuracy", "calibration_error")
     table = Table("strategy", *(metric.replace("_", " ") for metric in metrics))
@@ -131,4 +142,4 @@ def _summarise(record: xr.Dataset) -> None:
         table.add_row(
             name, *(f"{float(means[metric].sel(variant=name)):.3f}" for metric in metrics)
         )
-    Console(highlight=False).print(table)
+    console.print(table)

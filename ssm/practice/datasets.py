@@ -268,7 +268,7 @@ def _from_npz(path: Path) -> Data:
         raise refuse(
             "features",
             f"{features.dtype} of shape {features.shape}",
-            "real numbers of shape (n, d) or (n, h, w), none of them 0",
+            "real numbers of shape (n, d) or (n, h, w), with no axis empty",
         )
     n = len(features)
     if labels.dtype.kind not in "fiubU" or labels.shape != (n,):

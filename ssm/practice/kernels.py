@@ -42,7 +42,11 @@ from ssm.checks import refuse
 
 
 class Coupling(NamedTuple):
-    """How the features of a network couple the samples of a class."""
+    """How the features of a network couple the samples of a class.
+
+    `coupling` is the number for `ssm advise --coupling` and `Config.coupling`; the others are what
+    it comes from and what follows from it.
+    """
 
     counts: Int[np.ndarray, " k"]
     """Samples n_c of each class."""
@@ -63,14 +67,37 @@ class Coupling(NamedTuple):
     log n_c, for two sizes log(kappa_maj / kappa_min) / log R of their geometric means."""
 
     @property
+    def coupling(self) -> float:
+        """c for `ssm advise --coupling`, `ssm.advice.advise` and `Config.coupling`: `equal_sampled`,
+        which no number of samples biases and which `exponent` is computed from, held to [0, 1]."""
+        return min(max(self.equal_sampled, 0.0), 1.0)
+
+    @property
     def fixed_exponent(self) -> float:
-        """g* of a network whose kernel stays fixed, for the samples it is trained on."""
+        """g* of a network whose kernel stays fixed, for the samples it is trained on; of two classes
+        alone the exponent at which their margins grow alike."""
         return 2 * self.exponent - 1
 
     @property
     def fixed_class_exponent(self) -> float:
         """The same by the kappa_c of each class."""
         return 2 * self.class_exponent - 1
+
+    def __repr__(self) -> str:
+        """The numbers in words, a line each."""
+        n, of_classes = self.counts, self.class_coupling
+        among = f"{len(n)} classes of {n.min()} to {n.max()} samples"
+        span = f"{of_classes.min():.3g} to {of_classes.max():.3g}"
+        rows = {
+            "coupling": f"{self.coupling:.3g}, the number for `ssm advise --coupling`",
+            "equal_sampled": f"{self.equal_sampled:.3g}, the same before it is held to [0, 1]",
+            "pooled": f"{self.pooled:.3g}, every sample alike instead of every class",
+            "class_coupling": f"{span}, of each class",
+            "exponent": f"{self.exponent:.3g}, g* from small starts",
+            "fixed_exponent": f"{self.fixed_exponent:.3g}, g* with the kernel fixed",
+            "class_exponent": f"{self.class_exponent:.3g}, g* by the kappa_c of each class",
+        }
+        return "\n".join([f"Coupling of {among}", *(f"  {a:<14}  {b}" for a, b in rows.items())])
 
 
 def measured_coupling(features: Any, labels: Any) -> Coupling:
@@ -85,8 +112,9 @@ def measured_coupling(features: Any, labels: Any) -> Coupling:
     bias (K + 1) and a vector added to all of them change nothing. With two classes alone the betas
     are taken equal, so that such a vector moves c_c, though not what is averaged over classes.
 
-    c is not held to [0, 1]: by chance it may be below 0 where it is about 0. An exponent is NaN where
-    all counts are equal or some kappa_c is not positive, as for a class that lies between the others
+    The number for `ssm advise --coupling` is `measured_coupling(features, labels).coupling`. It alone
+    is held to [0, 1]: by chance c may be below 0 where it is about 0. An exponent is NaN where all
+    counts are equal or some kappa_c is not positive, as for a class that lies between the others
     closer than its samples do.
 
     Args:
@@ -150,7 +178,9 @@ def _checked(features: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, np.nda
     H, y = np.asarray(features), np.asarray(labels)
     if H.ndim != 2 or H.dtype.kind not in "fiu" or not all(H.shape):
         shown = f"{H.dtype} of shape {H.shape}"
-        raise refuse("features", shown, "real numbers of shape (samples, features), none of them 0")
+        raise refuse(
+            "features", shown, "real numbers of shape (samples, features), with no axis empty"
+        )
     H = H.astype(np.float64)
     if not np.isfinite(H).all():
         raise refuse("features", "not finite", "finite everywhere")
