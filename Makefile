@@ -1,13 +1,17 @@
-# make reproduce: every figure and the table of claims.   make test: the tests.   Both set up .venv first.
+# make reproduce: every figure and the table of claims.   make test: the tests.   make test-all: the slow ones too.
+# Each sets up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce test check
+.PHONY: reproduce test test-all check
 reproduce: .venv/installed
 	$(BIN)/python -m experiments
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-all: test
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

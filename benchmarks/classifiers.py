@@ -142,7 +142,7 @@ def run(options: Options) -> pd.DataFrame:
 
 def report(table: pd.DataFrame) -> str:
     """Means over data sets of means over folds, the choice by halves, and how it is judged."""
-    by_set = table.groupby(["model", "data"])[list(MEASURES)].mean()
+    by_set: Any = table.groupby(["model", "data"])[list(MEASURES)].mean()
     lines = [by_set.groupby("model", sort=False).mean().round(4).to_string(), ""]
     merit: Any = by_set[["auc", "average_precision"]].mean(axis=1).unstack("data")
 

@@ -125,7 +125,7 @@ def _log_odds(logits: Float[np.ndarray, "k m"]) -> Float[np.ndarray, "k m"]:
         others = total + np.log1p(-np.exp(logits - total))
     # Beside the largest next to nothing may be left of the total, so that the others are summed.
     largest = np.arange(len(logits))[:, None] == logits.argmax(axis=0)
-    rest = special.logsumexp(np.where(largest, -np.inf, logits), axis=0)
+    rest: Any = special.logsumexp(np.where(largest, -np.inf, logits), axis=0)
     others = np.where(largest, rest, others)
     return others - logits
 

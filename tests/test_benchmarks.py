@@ -5,12 +5,14 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from benchmarks import machine, table, timing
+from benchmarks import classifiers, machine, table, timing
 from benchmarks.peers import matching, numpy_model
 from benchmarks.table import Row
 from ssm import geometry
+from ssm.practice.options import SCORES
 
 
 def test_a_target_is_met_or_not():
@@ -103,3 +105,22 @@ def test_missing_peers_are_named(monkeypatch):
     with pytest.raises(InputError, match="not installed: no_such_package"):
         peers.require()
     assert json  # the one that is there is not named
+
+
+def test_a_score_to_stop_by_is_chosen_on_one_half_and_judged_on_the_other():
+    """Of merits made up: the best on the first half is the worst on the second."""
+    first, second = classifiers.HALVES
+    assert len({*first, *second}) == 12
+    merits = {"to the end": (0.5, 0.5)} | dict.fromkeys(SCORES, (0.6, 0.6))
+    merits[SCORES[1]] = (0.9, 0.1)
+    rows = [
+        dict.fromkeys(classifiers.MEASURES, merits[score][half])
+        | {"data": data, "model": f"{weights}, {score}"}
+        for weights in classifiers.WEIGHTS
+        for score in merits
+        for half, names in enumerate(classifiers.HALVES)
+        for data in names
+    ]
+    said = classifiers.report(pd.DataFrame(rows))
+    assert f"chosen: {SCORES[1]}; on the other half 0.1000, to the end 0.5000" in said
+    assert f"chosen: {SCORES[0]}; on the other half 0.6000, to the end 0.5000" in said

@@ -84,6 +84,7 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         shares: class shares that probabilities are for: `none` (the network's own word, whatever
             weights and loss made of it), `training` (those of the samples given to `fit`: what
             weights and the loss did is taken back), `uniform` (equal ones), or a dict {label: share}.
+            All but the first are exact where the loss is at its minimum under the last weights.
         decision: class shares that `predict` decides for: `trained` (the largest logit, as weights
             and loss made it), `uniform` (for balanced accuracy), or a dict {label: share}.
         prior_correction: alias of `shares`.
