@@ -216,6 +216,25 @@ def test_a_run_stopped_at_once_keeps_what_was_trained(monkeypatch):
     assert run.best is run.state
 
 
+def test_remarks():
+    """Each for its own reason: a run that an alarm ended was not stopped early."""
+    alarm = (Alarm(10, "gradient_jump", None, 2.0, 1.0, "why"), "stop")
+    about = [0, 1], 1, 5, 10.0
+    assert alarms.remarks([], *about, "finished")[0].startswith(
+        "early stopping kept the network of"
+    )
+    ended = alarms.remarks([alarm], *about, "stopped by an alarm")
+    assert ended == [
+        "alarm at step 10: gradient_jump: why; stopping",
+        "an alarm ended training; the network of evaluation 1 is kept",
+    ]
+    assert alarms.remarks([], [0, 1], 3, 5, 10.0, "finished") == []
+    (few,) = alarms.remarks([], [0, 1], 3, 5, 0.5, "finished")
+    assert few.startswith("num_steps asks for 0.5 passes")
+    (untrained,) = alarms.remarks([], [0, 1], 0, 1, 9.0, "not finite")
+    assert untrained.startswith("the network kept is untrained")
+
+
 def test_what_is_said():
     alarm = Alarm(120, "class_drop", 1, 0.2, 0.5, "recall 0.20")
     said = alarms.sentence(alarm, "roll_back", ["a", "b"])

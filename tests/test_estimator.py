@@ -144,7 +144,7 @@ def test_what_is_told(caplog):
         (f"ssm.{name}", "INFO") for name in ("training", "training", "alarms", "training")
     ]
     assert re.fullmatch(
-        r"step 10: loss \S+, balanced accuracy 0\.\d{3}, worst class 2 0\.\d{3}", lines[0][2]
+        r"step 10 \(5 passes\): loss \S+, balanced accuracy 0\.\d{3}, worst class 2 0\.\d{3}", lines[0][2]
     )
     what = "not_finite: the loss or its gradient is no finite number; stopping"
     assert lines[2][2] == f"step 30: {what}"
@@ -442,7 +442,7 @@ def test_alarms_are_one_warning_and_nothing_on_the_screen(capfd):
         classifier(learning_rate=rate, verbose=True).fit(X, y)
     shown = capfd.readouterr()
     assert shown.err == ""
-    assert len(re.findall(r"^step \d+: loss ", shown.out, re.MULTILINE)) == 6
+    assert len(re.findall(r"^step \d+ \(\d+ passes\): loss ", shown.out, re.MULTILINE)) == 6
     assert re.search(r"^step 40: gradient_jump", shown.out, re.MULTILINE)
 
 

@@ -160,6 +160,13 @@ def test_what_has_no_inverse_is_refused():
         {"label_smoothing": 0.1, "loss": "focal"},
         {"reduction": "weighted_mean", "class_weight": "sqrt", "batch_size": 4},
     ]
+    counted = np.where(y == 0, 1.0, 9.0)
+    weighted = short | {"reduction": "weighted_mean", "batch_size": 4, "shares": "training"}
+    ReweightedClassifier(**weighted).fit(X, y, np.full(15, 3.0))  # equal ones weigh nothing
+    with pytest.raises(
+        ssm.InputError, match=r"^shares='training': must be 'none' here: weighted_mean"
+    ):
+        ReweightedClassifier(**weighted).fit(X, y, counted)
     for case in cases:
         found = ReweightedClassifier(**(short | case)).fit(X, y)
         own = found.predict_proba(STATES)
@@ -198,6 +205,36 @@ def test_decisions_are_not_probabilities():
     np.testing.assert_array_equal(erm.predict(STATES), POSTERIOR.argmax(1))
     erm.set_params(decision="uniform")
     np.testing.assert_array_equal(erm.predict(STATES), of_shares([1, 1, 1]).argmax(1))
+
+
+def test_a_temperature_is_for_probabilities():
+    """Of the posterior whatever shares are asked for, and of the network's own word; decisions are
+    those of the population without it."""
+    rng = np.random.default_rng(1)
+    states = rng.choice(5, 4000, p=OCCUPIED)
+    y = (rng.random(4000)[:, None] > POSTERIOR.cumsum(1)[states]).sum(1)
+    shared = FULL_BATCH | {"num_steps": 500, "learning_rate": 0.05, "class_weight": "balanced"}
+    found = ReweightedClassifier(**shared, temperature_scaling=True).fit(STATES[states], y)
+    logits = found.logits(STATES)
+    # the posterior is right as it is; the network's word, that of equal shares, is not for the data's
+    assert found.temperature_ == pytest.approx(1, abs=0.1)
+    assert found.own_temperature_ != pytest.approx(1, abs=0.1)
+    own = special.softmax(logits / found.own_temperature_, axis=1)
+    np.testing.assert_allclose(found.predict_proba(STATES), own, rtol=1e-12)
+    for shares in ("training", "uniform", {0: 0.2, 1: 0.5, 2: 0.3}):
+        expected = found.posterior(logits, shares, found.temperature_)
+        np.testing.assert_array_equal(
+            found.set_params(shares=shares).predict_proba(STATES), expected
+        )
+    found.temperature_ = 50.0
+    np.testing.assert_array_equal(
+        found.set_params(decision="uniform").predict(STATES), of_shares([1, 1, 1]).argmax(1)
+    )
+    for wrong in ("training", "none", "bogus"):
+        with pytest.raises(
+            ssm.InputError, match=f"^decision='{wrong}': must be trained or uniform"
+        ):
+            found.set_params(decision=wrong).predict(STATES)
 
 
 def test_an_alias_of_shares():

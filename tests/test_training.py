@@ -300,7 +300,8 @@ def noise(task, points, i, j, name):
     difference = values[1] * 1.0 - values[0]
     squares = [difference[labels == c].var(ddof=1) / (labels == c).sum() for c in range(3)]
     if name == "worst_class":
-        return np.sqrt(squares[int(np.argmin(points[j].rows[-1]["class_recall"]))])
+        worst = [int(np.argmin(points[at].rows[-1]["class_recall"])) for at in (i, j)]
+        return np.sqrt(max(squares[c] for c in worst))
     return np.sqrt(sum(squares)) / 3
 
 
@@ -324,11 +325,25 @@ def test_the_latest_evaluation_within_noise_of_the_best_is_kept(name):
     assert (run.step, run.status) == (300, "finished")
 
 
-def test_few_samples_tell_nothing():
-    """Of a class with one sample there is no standard error, so that nothing later is shown worse."""
-    held = gaussians(1, counts=(50, 20, 1), distance=1.5)
-    run = trained(task_of(gaussians(0, distance=1.5), held), options(**LONG))[-1]
-    assert run.kept_row == len(run.rows) - 1 > run.best_row
+def test_of_one_sample_its_own_difference_is_the_noise():
+    """Weights of samples have no scale: in all, a class of one sample says nothing of itself."""
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    differences = np.array([0.3, -0.1, 0.1, 0.5, 0.1, -0.7])
+    expected = (
+        np.sqrt(differences[:3].var(ddof=1) / 3 + differences[3:5].var(ddof=1) / 2 + 0.7**2) / 3
+    )
+    recalls = [[0.5, 0.2, 0.9], [0.1, 0.4, 0.9]]
+    for scale in (1.0, 1e-3, 50.0):
+        watched = monitors.Watched(
+            np.zeros((6, 1)), labels, np.full(6, scale), np.zeros((3, 32), int)
+        )
+        found = monitors.standard_error(differences, watched, recalls, "balanced_log_loss")
+        assert found == pytest.approx(expected, rel=1e-12)
+        # of the worst class before, and of that now: the larger one
+        worst = monitors.standard_error(differences, watched, recalls, "worst_class")
+        assert worst == pytest.approx(np.sqrt(differences[3:5].var(ddof=1) / 2), rel=1e-12)
+    none = monitors.standard_error(np.zeros(6), watched, recalls, "balanced_accuracy")
+    assert none == 0
 
 
 def test_scores_differ():

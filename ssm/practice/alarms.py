@@ -51,6 +51,7 @@ def remarks(
     kept: int,
     num_evaluations: int,
     passes: float,
+    status: str,
 ) -> list[str]:
     """What is amiss in the training of a network, in sentences.
 
@@ -60,6 +61,7 @@ def remarks(
         kept: the evaluation after which the network is kept, 0 the untrained one.
         num_evaluations: that there were, the untrained network's too.
         passes: over the training samples that were asked for.
+        status: how the run ended.
     """
     said = []
     if raised:
@@ -67,6 +69,8 @@ def remarks(
         said.append(f"alarm at {sentence(*raised[0], classes)}{more}")
     if kept == 0:
         said.append("the network kept is untrained: no evaluation after a step was finite")
+    elif status == "stopped by an alarm":
+        said.append(f"an alarm ended training; the network of evaluation {kept} is kept")
     elif kept == 1 and num_evaluations > 2:
         said.append(
             "early stopping kept the network of the first evaluation after the start: evaluate more "

@@ -4,6 +4,7 @@ weights of the project."""
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +19,20 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from ssm import checks, posthoc, schedules
+from ssm import posthoc, schedules
 from ssm.checks import InputError, refuse
 from ssm.practice import alarms, monitors, networks, parameters, tasks, training
 from ssm.practice.prediction import Predictor
 
+AFTERWARDS = (
+    "checkpoint_dir",
+    "verbose",
+    "shares",
+    "decision",
+    "prior_correction",
+    "temperature_scaling",
+)
+"""Parameters that change nothing in a run of training, which may go on under others."""
 log = logging.getLogger("ssm.training")
 alarm_log = logging.getLogger("ssm.alarms")
 
@@ -68,7 +78,7 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
             posterior of equally frequent classes and know no threshold. The network of the best
             evaluation is kept, of those after the first step: the latest that is not worse than the
             best by more than one standard error of the difference, so that a few held-out samples do
-            not end training by chance.
+            not end training by chance (average precision, which is no mean over samples, has none).
         refit: whether, after early stopping, a network is trained anew on all samples, held-out ones
             too, for as many steps (and under the same weights, where they follow a schedule). It is
             not where alarms took training back.
@@ -104,7 +114,8 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         class_shares_: of the classes among all samples given to `fit`, shape (k,).
         class_weights_: the weights that the network kept was last trained with, shape (k,).
         params_: its layers.
-        temperature_: 1 without scaling.
+        temperature_, own_temperature_: of the posterior, and of probabilities for `shares="none"`; 1
+            without scaling. They are those of the network that the samples were held out from.
         history_: an xarray.Dataset of the evaluations over `evaluation`, `class` and `block`.
         alarms_: (alarm, action) pairs; an alarm's `class_index` counts in `classes_`.
         status_: `finished`, `stopped early`, `stopped by an alarm` or `not finite`; of the last
@@ -236,7 +247,7 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         loss = parameters.loss(self, counts)
         options = parameters.training_options(self, loss, seed, len(train.labels))
         architecture = parameters.architecture(self, X.shape[1])
-        self._no_posterior = parameters.why_no_posterior(self, loss, len(train.labels))
+        self._no_posterior = parameters.why_no_posterior(self, loss, counted)
         self._check_posterior("shares", parameters.wanted_shares(self), "none")
         self._check_posterior("decision", self.decision, "trained")
         with self._precision():
@@ -248,7 +259,7 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
             params = networks.init_params(architecture, X.shape[1], k, rng, self.dtype)
             run = self._train(task, options, params)
         self._keep(run, task, options)
-        self.temperature_ = 1.0
+        self.temperature_ = self.own_temperature_ = 1.0
         if self.temperature_scaling:
             assert evaluated is not None
             self._fit_temperature(evaluated)
@@ -262,7 +273,7 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         """Whether what early stopping chose is trained anew on all samples: not where alarms have
         taken the run back or ended it."""
         stopped = run.status in ("finished", "stopped early") and run.rollbacks == 0
-        asked = checks.flag("refit", self.refit) and parameters.score_name(self) is not None
+        asked = self.refit and parameters.score_name(self) is not None
         return asked and stopped and run.kept_row > 0
 
     def _train_anew(
@@ -294,20 +305,30 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         self.class_counts_, self.loss_, self.refitted_ = counts, options.loss, True
 
     def _fit_temperature(self, evaluated: tasks.Samples) -> None:
+        """Of the posterior, which holds for the class shares of the held-out samples, and of the
+        network's own word."""
         logits = self._forward(networks.logits, evaluated.X)
-        logits = self._corrected(logits, parameters.wanted_shares(self))
-        try:
-            self.temperature_ = posthoc.fit_temperature(logits.T, evaluated.labels)
-        except InputError as error:
-            log.info("no temperature is best on the held-out samples, so it is 1: %s", error)
+
+        def best(shares: str) -> float:
+            try:
+                corrected = self._corrected(logits, shares)
+                return posthoc.fit_temperature(corrected.T, evaluated.labels)
+            except InputError as error:
+                log.info("no temperature is best on the held-out samples, so it is 1: %s", error)
+                return 1.0
+
+        self.own_temperature_ = best("none")
+        if not self._no_posterior:
+            self.temperature_ = best("training")
 
     def _train(self, task: training.Task, options: training.Options, params: Any) -> training.Run:
         run = training.begin(task, options, params)
+        tell = functools.partial(self._tell, training.steps_per_pass(options, task))
         if self.checkpoint_dir is None:
-            return training.train(task, options, run, self._tell)
+            return training.train(task, options, run, tell)
         from ssm.practice.checkpoints import Checkpoints, fingerprint
 
-        told = {name: x for name, x in self.get_params().items() if name != "checkpoint_dir"}
+        told = {name: x for name, x in self.get_params().items() if name not in AFTERWARDS}
         if callable(options.learning_rate):
             rates = map(options.learning_rate, range(options.num_steps))
             told["learning_rate"] = np.array([float(rate) for rate in rates])
@@ -315,14 +336,14 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
 
         def after_interval(run: training.Run) -> None:
             kept.save(run)
-            self._tell(run)
+            tell(run)
 
         try:
             return training.train(task, options, kept.latest(run) or run, after_interval)
         finally:
             kept.close()
 
-    def _tell(self, run: training.Run) -> None:
+    def _tell(self, steps_per_pass: int, run: training.Run) -> None:
         """Tell the log of an evaluation, and of the alarms that it raised."""
         row = run.rows[-1]
         said = [
@@ -332,7 +353,7 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         ]
         worst = int(np.argmin(row["class_recall"]))
         evaluation = (
-            f"step {row['step']}: loss {row['loss']:.4g}, balanced accuracy "
+            f"step {row['step']} ({row['step'] / steps_per_pass:.3g} passes): loss {row['loss']:.4g}, balanced accuracy "
             f"{monitors.balanced_accuracy(row):.3f}, worst class {self.classes_[worst]} "
             f"{row['class_recall'][worst]:.3f}"
         )
@@ -364,5 +385,6 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         self.best_step_ = int(run.rows[row]["step"])
         self.n_steps_ = run.step
         classes, passes = self.classes_.tolist(), options.num_steps / per_pass
-        for said in alarms.remarks(run.alarms, classes, row, len(run.rows), passes):
+        about = row, len(run.rows), passes, run.status
+        for said in alarms.remarks(run.alarms, classes, *about):
             warnings.warn(said, alarms.TrainingWarning, stacklevel=3)

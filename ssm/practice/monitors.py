@@ -198,26 +198,25 @@ def sample_values(
 def standard_error(
     differences: Float[np.ndarray, " e"],
     watched: Watched,
-    class_recall: Sequence[float],
+    class_recalls: Sequence[Sequence[float]],
     score: str,
 ) -> float:
     """Of a score's difference between two evaluations of the same samples, from each sample's:
-    sqrt(sum_c s_c^2 / m_c) / k with s_c^2 the variance within class c; of the class with the least
-    recall alone for `worst_class`. Infinite where a class has one sample, and 0 where no sample
-    differs."""
-    members = (
-        watched.labels[None] == np.arange(len(class_recall))[:, None]
-    ) * watched.sample_weights
-    if score == "worst_class":
-        members = members[[int(np.argmin(class_recall))]]
+    sqrt(sum_c s_c^2 / m_c) / k with s_c^2 the variance within class c and m_c its samples (of unequal
+    weights the effective number, Kish 1965). For `worst_class` the larger one of the classes with the
+    least recall in either evaluation, whose recalls are given. Of a class with one sample the square
+    of its difference stands for the variance."""
+    k = len(class_recalls[0])
+    members = (watched.labels[None] == np.arange(k)[:, None]) * watched.sample_weights
     totals = members.sum(1)
-    if not differences.any():
-        return 0.0
-    if (totals <= 1).any():
-        return math.inf
+    effective = totals**2 / (members**2).sum(1)
     means = members @ differences / totals
-    squares = (members * (differences[None] - means[:, None]) ** 2).sum(1) / (totals - 1)
-    return math.sqrt((squares / totals).sum()) / len(totals)
+    centred = differences[None] - np.where(effective > 1 + 1e-9, means, 0.0)[:, None]
+    squares = (members * centred**2).sum(1) / totals
+    squares /= np.maximum(effective - 1, 1)  # s^2 (m - 1) / m over m - 1; d^2 for one sample
+    if score == "worst_class":
+        return math.sqrt(max(squares[int(np.argmin(recalls))] for recalls in class_recalls))
+    return math.sqrt(squares.sum()) / k
 
 
 def balanced_accuracy(row: dict[str, Any]) -> float:

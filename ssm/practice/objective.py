@@ -17,6 +17,7 @@ from ssm.practice.networks import Params
 Logits = Float[Array, "m k"]
 Labels = Int[Array, " m"]
 Values = Float[Array, " m"]
+LEAST = 1e-300  # of the largest probability, below which it is cut off
 Loss = losses.Adjustment | None
 """An adjusted cross-entropy, neutral ones included; None is the squared loss."""
 
@@ -86,4 +87,5 @@ def log_posterior(
         seen = loss.factors * logits + loss.offsets
         numbers = loss.margins, float(loss.focusing), float(loss.label_smoothing)
         weighted = posthoc.minimised(seen.T, *numbers)
-    return weighted.T - np.log(class_weights)
+    lowest = weighted.max(axis=0) + np.log(LEAST)  # of smoothed labels some may be -inf
+    return np.maximum(weighted, lowest).T - np.log(class_weights)

@@ -35,8 +35,9 @@ def check(classifier: Any) -> None:
         allowed = "an integer where there is a checkpoint_dir, to go on with the same numbers"
         raise refuse("random_state", classifier.random_state, allowed)
     wanted_shares(classifier)
-    _checked_shares("decision", classifier.decision, DECISIONS, None)
+    wanted_decision(classifier)
     checks.flag("temperature_scaling", classifier.temperature_scaling)
+    checks.flag("refit", classifier.refit)
     if not isinstance(classifier.verbose, bool | Integral):
         raise refuse("verbose", classifier.verbose, "True, False or an integer")
     checks.real("validation_fraction", classifier.validation_fraction, 0, 1, open_ends="()")
@@ -55,6 +56,11 @@ def wanted_shares(classifier: Any) -> Any:
             "prior_correction", alias, "left out where shares are given: it is their alias"
         )
     return alias
+
+
+def wanted_decision(classifier: Any) -> Any:
+    """The class shares that are decided for."""
+    return _checked_shares("decision", classifier.decision, DECISIONS, None)
 
 
 def shares_of_classes(name: str, value: Any, classes: np.ndarray) -> Float[np.ndarray, " k"]:
@@ -87,12 +93,16 @@ def _checked_shares(name: str, value: Any, names: tuple[str, ...], classes: Any)
     return shares / shares.sum()
 
 
-def why_no_posterior(classifier: Any, loss: objective.Loss, num_samples: int) -> str:
-    """Why the posterior cannot be read off the network's logits; nothing where it can be."""
+def why_no_posterior(
+    classifier: Any, loss: objective.Loss, sample_weights: Float[np.ndarray, " n"]
+) -> str:
+    """Why the posterior cannot be read off the logits of a network that is trained on all of these
+    samples; nothing where it can be."""
     if not objective.has_posterior(loss):
         return "label_smoothing with a margin or a focal factor has no inverse in closed form"
-    mini = checks.integer("batch_size", classifier.batch_size, 1, 10**9) < num_samples
+    mini = checks.integer("batch_size", classifier.batch_size, 1, 10**9) < len(sample_weights)
     weighted = classifier.class_weight is not None or classifier.schedule is not None
+    weighted = weighted or np.ptp(sample_weights) > 0
     if classifier.reduction == "weighted_mean" and mini and weighted:
         return "weighted_mean over mini-batches trains with other ratios than the weights'"
     return ""

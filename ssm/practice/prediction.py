@@ -31,6 +31,7 @@ class Predictor:
     params_: Params
     loss_: objective.Loss
     temperature_: float
+    own_temperature_: float
     decision: Any
     dtype: Any
     _no_posterior: str
@@ -56,8 +57,9 @@ class Predictor:
 
     def predict_log_proba(self, X: Any) -> Float[np.ndarray, "m k"]:
         """Logarithms of `predict_proba`, without its rounding to 0 and 1: shape (m, k)."""
-        logits = self.logits(X)
-        return self.log_posterior(logits, parameters.wanted_shares(self), self.temperature_)
+        logits, shares = self.logits(X), parameters.wanted_shares(self)
+        temperature = self.own_temperature_ if shares == "none" else self.temperature_
+        return self.log_posterior(logits, shares, temperature)
 
     def posterior(
         self,
@@ -87,10 +89,12 @@ class Predictor:
         return special.log_softmax(corrected, axis=1)
 
     def predict(self, X: Any) -> np.ndarray:
-        """The class of each sample that `decision` asks for, shape (m,)."""
-        scores = self.logits(X)
-        if self.decision != "trained":
-            scores = self.log_posterior(scores, self.decision, self.temperature_)
+        """The class of each sample that `decision` asks for, shape (m,). A temperature is for
+        probabilities, and has no part in it."""
+        scores, decision = self.logits(X), parameters.wanted_decision(self)
+        if decision != "trained":
+            self._check_posterior("decision", decision, "trained")
+            scores = self.log_posterior(scores, decision)
         return self.classes_[scores.argmax(axis=1)]
 
     def _precision(self) -> Any:

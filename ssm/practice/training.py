@@ -101,9 +101,8 @@ def _compared(task: Task, options: Options, run: Run, values: Float[np.ndarray, 
     if score > best:
         run = run._replace(best=run.state, best_row=newest, best_values=values)
         return run._replace(kept=run.state, kept_row=newest)
-    noise = monitors.standard_error(
-        values - run.best_values, task.watched, row["class_recall"], options.score
-    )
+    recalls = [run.rows[i]["class_recall"] for i in (run.best_row, newest)]
+    noise = monitors.standard_error(values - run.best_values, task.watched, recalls, options.score)
     if np.isfinite(score[0]) and best[0] - score[0] <= noise:
         return run._replace(kept=run.state, kept_row=newest)
     return run
