@@ -64,7 +64,7 @@ def load(
     """A data set by name, or from a user's table of text or NPZ file.
 
     A table, .csv, .tsv or .txt and any of them with .gz, has a header row. It is UTF-8, or UTF-16
-    with a byte order mark, or else read as Latin-1. One column holds the label; every text there is
+    with a byte order mark, or else read as Windows-1252 or Latin-1. One column holds the label; every text there is
     a class, as it is written but for spaces around it, other than those that stand for a missing
     one (`tables.MISSING`). Every other column is a feature of numbers, or of text, which is encoded
     (`encoding.features`). Classes are in the order of their numbers where all labels are numbers,
@@ -90,6 +90,11 @@ def load(
             are missing or infinite, or in a column without any number; columns of text that look
             like numbers with mistakes, or like names.
     """
+    if not isinstance(data, str | Path):
+        raise refuse("data", data, f"one of {', '.join(BUILT_IN)}, or a path")
+    for name, text in (("label", label), ("exclude", exclude)):
+        options.text(name, text)
+    checks.flag("impute", impute)
     options.separator(sep)
     options.decimal_sign(decimal)
     is_table = str(data) not in BUILT_IN and tables.is_table(Path(data))
@@ -311,4 +316,8 @@ def _checked_features(data: Data, impute: bool) -> Data:
         found += f" (and {num_columns - 1} more columns)" if num_columns > 1 else ""
         allowed = f"finite numbers: {encoding.IMPUTING}"
         raise refuse(f"column {shown(data.feature_names[j])}", found, allowed)
+    missing = [f"{data.feature_names[j]} ({bad[j]})" for j in np.flatnonzero(bad)]
+    if missing:
+        note = f"Entries missing in {some(missing)} of {n} rows: medians of each training part."
+        data = data._replace(notes=(*data.notes, note))
     return data._replace(features=np.where(infinite, np.nan, features))

@@ -15,12 +15,13 @@ from jaxtyping import Bool, Float, Int
 from ssm.checks import refuse
 from ssm.practice.tables import MISSING, NAMELESS, alike, first_of, shown, some
 
-DASHES = ("-", "--", ".", "None", "none")
+DASHES = ("-", "--", ".", "None", "none", "nil", "unknown", "Unknown", "missing", "Missing")
 """Entries that stand for none in a column whose others are numbers; among texts they are texts."""
 MISSING_CATEGORY = "missing"
 MOST_CATEGORIES = 50  # of a column of text
 FEW_CATEGORIES = 5  # which a column may have in however few rows
 LEAST_ROWS = 5  # fewer are in order by chance
+MANY_NUMBERS = 10  # different ones, beside which one text is no category
 DIRTY = 0.05  # share of texts among numbers below which they are taken for mistakes
 IMPUTING = (
     "--impute fills numbers in with the median of each training part, and makes missing texts a "
@@ -243,6 +244,11 @@ def _check_no_mistakes(
     elif others.sum() < num_known and others.sum() <= max(1, DIRTY * num_known):
         advice = (
             "as most of the column are: correct it, leave it empty if missing, or leave out the "
+            f"column (--exclude {shown(name)})"
+        )
+    elif texts[others].nunique() == 1 and texts[~others & ~missing].nunique() > MANY_NUMBERS:
+        advice = (
+            "as the others are: leave it empty if it stands for a missing one, or leave out the "
             f"column (--exclude {shown(name)})"
         )
     else:

@@ -4,6 +4,7 @@ compressed, with a header row."""
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import gzip
 import io
@@ -27,7 +28,7 @@ SEPARATORS = (",", ";", "\t", "|")
 """What is tried where no separator is given."""
 MISSING = (
     *("", "?", "NA", "N/A", "n/a", "na", "<NA>", "#N/A", "#NA"),
-    *("NaN", "nan", "NAN", "-NaN", "-nan", "NULL", "Null", "null"),
+    *("N.A.", "n.a.", "NaN", "nan", "NAN", "-NaN", "-nan", "NULL", "Null", "null", "\\N"),
 )
 """Entries that stand for none, of features and labels alike; `None` and `-` are not among them,
 since they are classes and categories in use."""
@@ -165,8 +166,11 @@ def _in_utf8(raw: bytes, path: Path) -> tuple[bytes, tuple[str, ...]]:
     try:
         raw.decode()
     except UnicodeDecodeError:
-        note = f"The file {shown(path.name)} is not UTF-8 and was read as Latin-1."
-        return raw.decode("latin-1").encode(), (note,)
+        # Latin-1 has control characters where Windows-1252 has quotes and the euro sign.
+        for encoding, called in (("cp1252", "Windows-1252"), ("latin-1", "Latin-1")):
+            with contextlib.suppress(UnicodeDecodeError):
+                note = f"The file {shown(path.name)} is not UTF-8 and was read as {called}."
+                return raw.decode(encoding).encode(), (note,)
     return raw, ()
 
 
