@@ -103,6 +103,7 @@ def make_record(*, seeds=SEEDS, folds=FOLDS, counts=COUNTS, extras=True, margin=
     attributes = {
         "study": json.dumps(study),
         "strategies": json.dumps(STRATEGIES),
+        "weighted": json.dumps(["drw"]),
         "descriptions": json.dumps({name: f"about {name}" for name in variants}),
         "ablations": json.dumps(ablations),
         "sensitivity": json.dumps(sensitivity),

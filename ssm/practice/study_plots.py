@@ -246,8 +246,9 @@ def _forest(axes: Axes, rows: Sequence[Comparison]) -> None:
                 ((row.simultaneous_low, row.simultaneous_high), 0.7),
                 ((row.low, row.high), 2.2),
             ):
-                axes.plot(ends, [place, place], color=color, lw=width, solid_capstyle="butt")
-        else:
+                reach = np.clip(ends, *row.room)  # as the tables have it
+                axes.plot(reach, [place, place], color=color, lw=width, solid_capstyle="butt")
+        elif row.ties < row.num_pairs:
             axes.axhline(place, color=color, lw=0.7, ls=":", zorder=1)
         axes.plot(row.difference, place, **VERDICTS[shown], zorder=4)
     low, high = axes.get_xlim()  # zero is always seen, and a scale where nothing differs

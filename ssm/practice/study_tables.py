@@ -228,6 +228,18 @@ def _stopping(runs: xr.Dataset) -> Stopping:
     )
 
 
+def without_weights(record: xr.Dataset) -> dict[str, int]:
+    """Variants that weigh classes, and in how many of their runs the network kept was trained before
+    the weights acted: there it is what it would be without them."""
+    found = {}
+    for name in attribute(record, "weighted"):
+        runs = record.sel(variant=name)
+        kept = (runs["history_step"] == runs["best_step"]).values
+        ones = (np.abs(runs["history_class_weight"].values - 1) < 1e-9).all(-1)
+        found[name] = int((kept & ones).any(-1).sum())
+    return {name: number for name, number in found.items() if number}
+
+
 def resolution(findings: Findings) -> dict[str, float]:
     """Half the width of a typical interval on each metric, which a difference has to reach to be
     shown; without metrics on which all strategies are the same."""
@@ -244,8 +256,12 @@ def resolution(findings: Findings) -> dict[str, float]:
 
 
 def out_of_reach(findings: Findings) -> list[str]:
-    """Metrics on which no difference that the baseline's mean leaves room for is large enough."""
-    room = {row.metric: max(map(abs, row.room)) for row in findings.comparisons if row.num_pairs}
+    """Metrics on which no gain that the baseline's mean leaves room for is large enough."""
+    room = {
+        row.metric: row.room[1] if comparisons.DIRECTION[row.metric] > 0 else -row.room[0]
+        for row in findings.comparisons
+        if row.num_pairs
+    }
     return [metric for metric, needed in resolution(findings).items() if needed > room[metric]]
 
 

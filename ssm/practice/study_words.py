@@ -21,6 +21,7 @@ from ssm.practice.study_tables import (
     mean,
     out_of_reach,
     resolution,
+    without_weights,
 )
 
 UNKNOWN = "\N{EM DASH}"
@@ -85,7 +86,7 @@ def verdict(row: Comparison) -> str:
 def summarise(record: xr.Dataset, findings: Findings) -> Summary:
     """The trade-offs of a study."""
     overall = [_overall(findings, metric) for metric in FAMILY]
-    overall += [*_minimum(findings), *_choice(record, findings), *_post_hoc(findings)]
+    overall += [*_minimum(findings), *_choice(record, findings), *_post_hoc(record, findings)]
     return Summary(_short(findings), overall, _trades(findings), _limits(record, findings))
 
 
@@ -100,8 +101,8 @@ def _short(findings: Findings) -> str:
     blind = out_of_reach(findings)
     if undecided and blind and blind == list(resolution(findings)):
         return (
-            f"In short: everything is undecided. With these folds no difference from {baseline} "
-            "could have been shown, however large."
+            f"In short: everything is undecided. With these folds no gain over {baseline} could have "
+            "been shown, however large."
         )
 
     def shown(verdict: str, *metrics: str) -> list[str]:
@@ -111,17 +112,21 @@ def _short(findings: Findings) -> str:
     main, cost = ("balanced_accuracy", "worst_class_recall"), ("accuracy", "calibration_error")
     of_main = "balanced accuracy or worst-class recall"
     said = [f"it is undecided whether any strategy does better than {baseline} in {of_main}"]
-    if helps := shown("better", *main):
-        said = [f"{_are(helps)} shown to do better than {baseline} in {of_main}"]
+    helps = {METRICS[metric]: shown("better", metric) for metric in main}
+    if any(helps.values()):
+        said = [
+            f"{_are(names)} shown to do better than {baseline} in {what}"
+            for what, names in helps.items()
+            if names
+        ]
     elif not shown("undecided", *main):
         said = [f"no strategy does better than {baseline} by as much as {margin} of {of_main}"]
     elif set(main) <= set(blind):
         what = of_main.replace(" or ", " and ")
-        said = [f"no difference from {baseline} in {what} could have been shown, however large"]
-    of_metrics = {of_main: main} | {METRICS[metric]: (metric,) for metric in cost}
-    for what, metrics in of_metrics.items():
-        if harm := shown("worse", *metrics):
-            said.append(f"{_are(harm)} shown to do worse in {what}")
+        said = [f"no gain over {baseline} in {what} could have been shown, however large"]
+    for metric in (*main, *cost):
+        if harm := shown("worse", metric):
+            said.append(f"{_are(harm)} shown to do worse in {METRICS[metric]}")
     if not shown("worse", *cost) and shown("undecided", *cost):
         said.append("no cost in accuracy or calibration error is shown, nor is it ruled out")
     elif not shown("worse", *cost):
@@ -162,7 +167,10 @@ def _undecided(rows: Sequence[Comparison]) -> str:
     if not agreeing:
         return said
     most = max(row.num_pairs for row in rows)
-    return f"{said} ({listed(agreeing)}, but {most} folds of the same data cannot show it)"
+    return (
+        f"{said} ({listed(agreeing)}, but not clearly enough: {most} folds of the same data count "
+        "for fewer)"
+    )
 
 
 def _trades(findings: Findings) -> list[tuple[str, str]]:
@@ -227,10 +235,11 @@ def _possible(findings: Findings, names: Sequence[str]) -> str:
     allowed = []
     for metric in ("worst_class_recall", "accuracy"):
         mine = [row for row in _rows(findings, metric) if row.variant in names]
+        mine = [row for row in mine if math.isfinite(row.simultaneous_high)]  # not of ties alone
+        if not mine:
+            return f"{said}; there are too few folds to tell."
         low = min(row.simultaneous_low for row in mine)
         high = max(row.simultaneous_high for row in mine)
-        if not (math.isfinite(low) and math.isfinite(high)):
-            return f"{said}; there are too few folds to tell."
         least, most = min(row.room[0] for row in mine), max(row.room[1] for row in mine)
         reach = f"from {signed(max(low, least))} to {signed(min(high, most))}"
         allowed.append(f"of {METRICS[metric]} {reach}")
@@ -287,7 +296,7 @@ def _choice(record: xr.Dataset, findings: Findings) -> list[str]:
     ]
 
 
-def _post_hoc(findings: Findings) -> list[str]:
+def _post_hoc(record: xr.Dataset, findings: Findings) -> list[str]:
     """What correcting the baseline's probabilities does without other training."""
     rows = [one.comparison for one in findings.ablations if one[:2] == ("post-hoc", "alone")]
     if not rows:
@@ -295,8 +304,20 @@ def _post_hoc(findings: Findings) -> list[str]:
     said = [f"{METRICS[row.metric]} by {_difference(row)} ({verdict(row)})" for row in rows]
     return [
         f"Correcting {findings.baseline}'s probabilities to equal class shares, without training "
-        f"anything anew, changes {listed(said)}."
+        f"anything anew, changes {listed(said)}. {_beside_training(record, findings)}"
     ]
+
+
+def _beside_training(record: xr.Dataset, findings: Findings) -> str:
+    """The corrected baseline beside the strategy with the best main score as trained."""
+    scores = record[MAIN_SCORE]
+    corrected = mean(scores.sel(correction="uniform"), findings.baseline).score
+    trained = {name: findings.levels[name].score for name in findings.strategies[1:]}
+    best = max(trained, key=lambda name: np.nan_to_num(trained[name], nan=-1.0))
+    return (
+        f"Its {METRICS[MAIN_SCORE]} is then {number(corrected)}, where the best strategy as trained, "
+        f"{best}, has {number(trained[best])}; the two were not tested against each other."
+    )
 
 
 def _limits(record: xr.Dataset, findings: Findings) -> list[str]:
@@ -309,7 +330,7 @@ def _limits(record: xr.Dataset, findings: Findings) -> list[str]:
         "Folds dropped for want of a finite score: "
         + (f"{dropped}, over all {len(findings.comparisons)} comparisons." if dropped else "none.")
     ]
-    said += [*_resolution(findings), *_stopped(record, findings)]
+    said += [*_resolution(findings), *_stopped(record, findings), *_without_weights(record)]
     endings = {
         "not finite": "Runs whose numbers did not stay finite",
         "stopped by an alarm": "Runs stopped by an alarm",
@@ -342,9 +363,9 @@ def _resolution(findings: Findings) -> list[str]:
         )
     if blind:
         said.append(
-            f"In {listed([METRICS[metric] for metric in blind])} no difference could have been "
-            "shown, however large: intervals from these folds are wider than all that scores leave "
-            "room for. That takes more samples, folds or repetitions."
+            f"In {listed([METRICS[metric] for metric in blind])} no gain could have been shown, "
+            f"however large: intervals from these folds are wider than what {findings.baseline}'s "
+            "score leaves room for. That takes more samples, folds or repetitions."
         )
     equivalent = {row.metric for row in findings.comparisons if row.verdict == "equivalent"}
     wide = [
@@ -384,6 +405,18 @@ def _stopped(record: xr.Dataset, findings: Findings) -> list[str]:
             "trained one whose numbers were finite."
         )
     return said
+
+
+def _without_weights(record: xr.Dataset) -> list[str]:
+    """Of which variants nothing was tried, since training ended before their weights acted."""
+    found, size = without_weights(record), record["status"].isel(variant=0).size
+    if not found or len(set(attribute(record, "study")["class_counts"])) == 1:
+        return []
+    runs = listed([f"{number} of {size} runs of {name}" for name, number in found.items()])
+    return [
+        f"In {runs} training ended before class weights began to act: these networks are what they "
+        "would be without weights, and say nothing of them, here and in ablations."
+    ]
 
 
 def _are(names: Sequence[str]) -> str:
