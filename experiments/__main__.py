@@ -106,6 +106,8 @@ def main() -> None:
     console.print(
         f"{sum(row.holds for row in every)} of {len(every)} claims hold; figures in {out}/"
     )
+    if options.quick:
+        console.print("claims are stated for the full run; those of a quick one may fail")
     if not options.names and not options.quick and options.dataset == "digits":
         text = "# Claims\n\nWritten by `python -m experiments`.\n"
         for name, rows in found.items():

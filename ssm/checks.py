@@ -43,7 +43,10 @@ def nearest(word: object, known: Sequence[str], otherwise: str) -> str:
     """A hint for a name that is not `known`: the one that was probably meant, or `otherwise`."""
     import difflib
 
-    close = difflib.get_close_matches(word, known, n=1) if isinstance(word, str) else []
+    close = []
+    if isinstance(word, str):
+        begun = [name for name in known if len(word) > 2 and name.startswith(word)]
+        close = begun[:1] or difflib.get_close_matches(word, known, n=1)
     return f"did you mean {close[0]}?" if close else otherwise
 
 

@@ -267,9 +267,11 @@ def risk_shares(
     torch's `CrossEntropyLoss(weight=w)` computes (with label smoothing torch differs: it weights
     each class's share of a label by that class's weight).
 
-    Raises ssm.InputError for another reduction.
+    Raises ssm.InputError for another reduction, and for weights that are known and not positive.
     """
     checks.choice("reduction", reduction, REDUCTIONS)
+    if not isinstance(class_weights, jax.Array):
+        class_weights = checks.positive("class_weights", class_weights, or_zero=True)
     weights = jnp.asarray(class_weights)[labels]
     if sample_weights is None:
         return weights / (len(labels) if reduction == "mean" else weights.sum())

@@ -301,6 +301,8 @@ def figure(dataset: xr.Dataset, kind: str, axes: Sequence[str] = ()) -> Figure:
         ssm.InputError: an unknown kind, one whose variables the Dataset lacks or that is not for
             it, axes that are unknown, not numeric, too few or too many.
     """
+    if not isinstance(dataset, xr.Dataset):
+        raise checks.refuse("dataset", dataset, "a Dataset: ssm.load reads one from a store")
     checks.choice("kind", kind, [*KINDS, *sweep_plots.KINDS])
     found = sweep_plots.sweep_axes(dataset)
     if found:

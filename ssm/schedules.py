@@ -183,6 +183,8 @@ class Trend(Transformation):
     def update(
         self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
     ) -> tuple[Weights, PyTree]:
+        if stats.performance is None:
+            raise checks.refuse("performance", None, "known where weights follow it (Trend)")
         average: Any = optax.ema(_like(weights, self.memory))
         recent, state = average.update(_like(weights, stats.performance), state)
         behind = recent.mean() - recent
@@ -243,10 +245,10 @@ class Ramp(Transformation):
 
 
 class Clip(Transformation):
-    """The nearest weights within [low, high]."""
+    """The nearest weights within [low, high], low at least 0."""
 
-    low: Float[Any, ""] = eqx.field(converter=number("low"))
-    high: Float[Any, ""] = eqx.field(converter=number("high"))
+    low: Float[Any, ""] = eqx.field(converter=number("low", 0.0))
+    high: Float[Any, ""] = eqx.field(converter=number("high", 0.0, open_ends="("))
 
     def __check_init__(self) -> None:
         known = not any(isinstance(x, Tracer) for x in (self.low, self.high))

@@ -42,7 +42,15 @@ class Settable(eqx.Module):
         for name, value in params.items():
             first, nested, rest = name.partition("__")
             if first not in own:
-                what = f"a parameter of {type(self).__name__}, which has {', '.join(own) or 'none'}"
+                deep = self.get_params()
+                names = [
+                    each
+                    for each, value in deep.items()
+                    if not (isinstance(value, Settable) and value.get_params())
+                ]
+                what = (
+                    f"a parameter of {type(self).__name__}, which has {', '.join(names) or 'none'}"
+                )
                 raise checks.refuse(name, value, what)
             if nested:
                 inside.setdefault(first, {})[rest] = value
