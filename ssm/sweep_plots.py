@@ -94,7 +94,7 @@ def plot_heatmap(
     for axis, name in ((axes.xaxis, x), (axes.yaxis, y)):
         numbers = cells[name].values
         shown = _some(len(numbers), 8)
-        axis.set_ticks(shown + 0.5, [f"{numbers[i]:g}" for i in shown])
+        axis.set_ticks(shown + 0.5, [_short(numbers[i]) for i in shown])
         axis.set_label_text(_title(name))
     bar = drawing.colorbar(image, ax=axes, label=ratio.attrs["long_name"])
     ratio_ticks(bar.ax.yaxis)
@@ -232,6 +232,12 @@ def _shades(color: str, count: int) -> list[Any]:
 def _some(count: int, most: int) -> np.ndarray:
     """At most about `most` of the numbers below `count`, evenly spaced from 0."""
     return np.arange(0, count, -(-count // most))
+
+
+def _short(number: float) -> str:
+    """Three digits, which eight ticks have room for; whole numbers as far as six."""
+    whole = float(number).is_integer() and abs(number) < 1e6
+    return f"{number:.0f}" if whole or 100 <= abs(number) < 1e6 else f"{number:.3g}"
 
 
 def _title(name: str) -> str:

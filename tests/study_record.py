@@ -67,6 +67,7 @@ def make_record(*, seeds=SEEDS, folds=FOLDS, counts=COUNTS, extras=True, margin=
     for values in (steps, *histories.values()):
         values[1, 0, 0, 2:] = np.nan  # a run that stopped early
     arrays["history_step"] = ((*runs, "evaluation"), steps)
+    arrays["history_epoch"] = ((*runs, "evaluation"), steps / 10)
     for name, values in histories.items():
         arrays[f"history_{name}"] = ((*runs, "evaluation", "class"), values)
     labels = np.repeat(np.arange(k), counts)

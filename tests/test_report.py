@@ -375,7 +375,7 @@ def test_networks_that_were_hardly_trained_are_counted(record, findings):
         (0, 0, 6),
         (0, 1, 6),
     ]
-    assert found[0].kept == (50, 50, 100)
+    assert (found[0].kept, found[0].passes) == ((50, 50, 100), 5)
     first, untrained, unweighted = [each for each in said_of(early).limits if " runs of " in each]
     assert first.startswith(
         "In 4 of 6 runs of erm training was ended at the first evaluation, after 50 steps, since"

@@ -65,7 +65,7 @@ def plot_gradients(record: xr.Dataset, findings: Findings) -> Figure | None:
             axes.plot(steps, own, color=color, lw=0.9, ls="--")
         axes.axhline(counts[minority].sum() / counts.sum(), color="0.6", lw=0.7, ls=":")
         axes.set_ylim(-0.03, 1.03)
-    _labels(drawing, "training step", "minority classes' share of the gradient")
+    _labels(drawing, "training step", "gradient share of minorities")
     handles = [
         Line2D([], [], color=color, label="strategy"),
         Line2D([], [], color=color, lw=0.9, ls="--", label=findings.baseline),

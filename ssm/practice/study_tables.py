@@ -85,6 +85,8 @@ class Stopping(NamedTuple):
     num_runs: int
     kept: tuple[float, float, float]
     """Least, median and greatest of the steps that the networks kept were trained for."""
+    passes: float
+    """Over the training samples in the median of these steps."""
     num_first: int
     """Runs ended at the first evaluation after the start, of several: all that came later was worse
     on held-out samples."""
@@ -219,10 +221,12 @@ def _stopping(runs: xr.Dataset) -> Stopping:
     """Of the runs of one strategy."""
     kept, stop = runs["best_step"].values.ravel(), runs["stop_step"].values.ravel()
     first = runs["history_step"].isel(evaluation=1).values.ravel()
+    passes = runs["history_epoch"].isel(evaluation=1).values.ravel() / first
     return Stopping(
         variant=str(runs["variant"].item()),
         num_runs=kept.size,
         kept=tuple(np.quantile(kept, (0, 0.5, 1)).tolist()),
+        passes=float(np.median(kept * passes)),
         num_first=int(((kept == first) & (stop > first)).sum()),
         num_untrained=int((kept == 0).sum()),
     )
