@@ -23,20 +23,21 @@ if TYPE_CHECKING:
 @dataclasses.dataclass
 class Advise:
     """Print what the small-scale model says of a data set's class counts: first a verdict (which
-    weights, how sure, what would change it), then when each class is learned under ERM and under
-    weights, what each choice costs, and when to stop. It is the model's word, not a prediction of a
-    real network's steps.
+    weights, how sure, what would change it), then which weights balance, which classes are learned
+    first under ERM and under weights, what each choice costs, and what was measured in networks. It
+    is the model's word, not a prediction of a real network's steps.
 
+    Example: ssm advise --counts 5000,500,50
     Example: ssm advise --counts 5000,500,50 --coupling 0.1
     """
 
     counts: tuple[str, ...]
     """Samples of each class: 5000,500,50 or 5000 500 50."""
-    coupling: float = 0.0
+    coupling: float | None = None
     """How far training a sample moves its classmates, from 0 (each alone, free features) to 1 (all as
-    one). A network's is `ssm.practice.kernels.measured_coupling(features, labels).coupling`. No
-    network measured here had 0, but 0.01 to 0.42; for free features inverse frequency reverses the
-    order: minorities are learned first."""
+    one). A network's is `ssm.practice.kernels.measured_coupling(features, labels).coupling`. Left
+    out: 0, 0.1 and 0.4, side by side. No network measured here had 0, but 0.01 to 0.42; for free
+    features inverse frequency reverses the order: minorities are learned first."""
     loss: Literal["cross_entropy", "squared"] = "cross_entropy"
     """Loss of one sample."""
 
@@ -88,8 +89,8 @@ class Study:
         def work() -> tuple[xr.Dataset, Path]:
             from ssm.practice import report, studies
 
-            record = studies.run_study(self.study, self.out, shown.count)
-            return record, report.write_report(record, self.out)
+            record = studies.run_study(self.study, self.out, shown.count, report.write_report)
+            return record, self.out / report.NAME
 
         try:
             with shown.bar, _alarms_above(shown.bar):
@@ -101,6 +102,9 @@ class Study:
         _summarise(record)
         if shown.begun is not None and shown.begun[1] == shown.total:
             print("nothing was trained: the study was complete")
+        if not written.is_file():
+            allowed = "a folder that can be written to, where there is no report yet"
+            raise refuse("out", str(self.out), allowed)
         print(f"report: {written}")
 
 
