@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 MAJORITY, MINORITY = "majority", "minority"
@@ -42,6 +41,5 @@ def class_groups(counts: Sequence[int]) -> tuple[str, ...]:
     For STEP with R > 1 these are its two groups; of a long tail they are the head and the tail.
     All-equal counts are all majority.
     """
-    boundary = math.log(min(counts)) / 2 + math.log(max(counts)) / 2
-    equal = min(counts) == max(counts)
-    return tuple(MAJORITY if equal or math.log(n) >= boundary else MINORITY for n in counts)
+    smallest, largest = int(min(counts)), int(max(counts))  # whose product is then exact
+    return tuple(MAJORITY if int(n) ** 2 >= smallest * largest else MINORITY for n in counts)

@@ -25,3 +25,11 @@ def test_long_tail_falls_from_the_ratio_to_one(k, ratio, smallest):
 def test_groups_split_at_the_geometric_mean(counts, head):
     groups = profiles.class_groups(counts)
     assert groups == ("majority",) * head + ("minority",) * (len(counts) - head)
+
+
+@pytest.mark.parametrize("smallest", [1, 3, 5, 7, 10, 10**15])
+def test_a_class_of_the_geometric_mean_is_of_the_majority(smallest):
+    """Exactly: no rounding of logarithms tells one size from another."""
+    for factor in (2, 3, 10, 30):
+        counts = (smallest * factor**2, smallest * factor, smallest)
+        assert profiles.class_groups(counts) == ("majority", "majority", "minority")
