@@ -10,7 +10,7 @@ import pytest
 from study_record import CLASSES, STRATEGIES, make_record
 
 from ssm import plotting
-from ssm.practice import report, study_plots, study_tables, study_words
+from ssm.practice import report, study_format, study_plots, study_tables, study_words
 
 SECTIONS = ["studied", "summary", "minimum", "scores", "classes", "differences", "calibration"]
 SECTIONS += ["ablations", "sensitivity", "training", "alarms", "reading", "provenance"]
@@ -452,15 +452,15 @@ def test_alarms_are_told_or_their_absence_is(alarms, said, record, quick, tmp_pa
     ],
 )
 def test_numbers_read_well(value, expected):
-    assert study_words.number(value) == expected
+    assert study_format.number(value) == expected
 
 
 def test_intervals_stay_where_scores_can_be():
-    assert study_words.interval(-0.2, 1.3, 0, 1) == "[0.000,\N{NO-BREAK SPACE}1.000]"
-    assert study_words.interval(-np.inf, np.inf) == "[too few folds to tell]"
-    assert study_words.signed(0.0001) == "0.000" and study_words.signed(0.02) == "+0.020"
-    assert study_words.p_value(0.0001) == "< 0.001"
-    assert [study_words.listed(list("abc"[:n])) for n in (1, 2, 3)] == [
+    assert study_format.interval(-0.2, 1.3, 0, 1) == "[0.000,\N{NO-BREAK SPACE}1.000]"
+    assert study_format.interval(-np.inf, np.inf) == "[too few folds to tell]"
+    assert study_format.signed(0.0001) == "0.000" and study_words.signed(0.02) == "+0.020"
+    assert study_format.p_value(0.0001) == "< 0.001"
+    assert [study_format.listed(list("abc"[:n])) for n in (1, 2, 3)] == [
         "a",
         "a and b",
         "a, b and c",

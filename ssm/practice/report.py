@@ -17,7 +17,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from ssm import files, plotting, profiles
-from ssm.practice import study_plots, study_tables, study_words
+from ssm.practice import study_format, study_plots, study_tables, study_words
 from ssm.practice.comparisons import Level
 from ssm.practice.study_tables import CLASS_METRICS, METRICS, Calibrated, Findings, attribute
 
@@ -118,13 +118,13 @@ def _template() -> jinja2.Template:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
-        "number": study_words.number,
-        "signed": study_words.signed,
+        "number": study_format.number,
+        "signed": study_format.signed,
         "verdict": study_words.verdict,
-        "p_value": study_words.p_value,
-        "listed": study_words.listed,
+        "p_value": study_format.p_value,
+        "listed": study_format.listed,
     }
-    environment.globals["interval"] = study_words.interval
+    environment.globals["interval"] = study_format.interval
     return environment.from_string(source.read_text(encoding="utf-8"))
 
 

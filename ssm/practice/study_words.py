@@ -10,23 +10,19 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from ssm import profiles
 from ssm.practice.comparisons import Comparison
+from ssm.practice.study_format import interval, listed, number, signed
+from ssm.practice.study_limits import limits
 from ssm.practice.study_tables import (
     FAMILY,
     MAIN_SCORE,
     METRICS,
     Findings,
-    attribute,
     mean,
     out_of_reach,
     resolution,
-    without_weights,
 )
 
-UNKNOWN = "\N{EM DASH}"
-OFTEN = 0.1  # share of a strategy's runs from which it is said where training was stopped
-FEW_TESTED = 5  # samples of a class in a test fold, below which its recall moves in large steps
 CHANGES = {
     ("accuracy", "worse"): "costs accuracy, {}",
     ("calibration_error", "better"): "improves calibration, lowering its error by {}",
@@ -45,35 +41,6 @@ class Summary(NamedTuple):
     limits: list[str]
 
 
-def number(value: float) -> str:
-    """Three decimals with a true minus sign, a dash for what is not known."""
-    if not math.isfinite(value):
-        return UNKNOWN if math.isnan(value) else "∞" if value > 0 else "−∞"  # noqa: RUF001
-    return f"{round(value, 3) + 0.0:.3f}".replace("-", "−")  # noqa: RUF001
-
-
-def signed(value: float) -> str:
-    """`number` with its sign, of a difference."""
-    return f"+{number(value)}" if round(value, 3) > 0 else number(value)
-
-
-def interval(low: float, high: float, least: float = -math.inf, most: float = math.inf) -> str:
-    """[low, high] as far as the values can be, from `least` to `most`; words where endless."""
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return "[too few folds to tell]"
-    return f"[{number(max(low, least))},\N{NO-BREAK SPACE}{number(min(high, most))}]"
-
-
-def p_value(value: float) -> str:
-    """Three decimals, down to < 0.001."""
-    return "< 0.001" if value < 0.001 else number(value)
-
-
-def listed(names: Sequence[str]) -> str:
-    """a, b and c."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
 def verdict(row: Comparison) -> str:
     """A comparison's verdict, with the margin where it is about one."""
     if row.verdict == "undecided":
@@ -87,7 +54,7 @@ def summarise(record: xr.Dataset, findings: Findings) -> Summary:
     """The trade-offs of a study."""
     overall = [_overall(findings, metric) for metric in FAMILY]
     overall += [*_minimum(findings), *_choice(record, findings), *_post_hoc(record, findings)]
-    return Summary(_short(findings), overall, _trades(findings), _limits(record, findings))
+    return Summary(_short(findings), overall, _trades(findings), limits(record, findings))
 
 
 def _rows(findings: Findings, *metrics: str) -> list[Comparison]:
@@ -318,105 +285,6 @@ def _beside_training(record: xr.Dataset, findings: Findings) -> str:
         f"Its {METRICS[MAIN_SCORE]} is then {number(corrected)}, where the best strategy as trained, "
         f"{best}, has {number(trained[best])}; the two were not tested against each other."
     )
-
-
-def _limits(record: xr.Dataset, findings: Findings) -> list[str]:
-    study = attribute(record, "study")
-    pairs = study["seeds"] * study["folds"]
-    dropped = sum(row.num_dropped for row in findings.comparisons)
-    often = "repetition" if study["seeds"] == 1 else "repetitions"
-    said = [
-        f"Each strategy was trained {pairs} times: {study['folds']} folds in {study['seeds']} {often}. "
-        "Folds dropped for want of a finite score: "
-        + (f"{dropped}, over all {len(findings.comparisons)} comparisons." if dropped else "none.")
-    ]
-    said += [*_resolution(findings), *_stopped(record, findings), *_without_weights(record)]
-    endings = {
-        "not finite": "Runs whose numbers did not stay finite",
-        "stopped by an alarm": "Runs stopped by an alarm",
-    }
-    for status, words in endings.items():
-        mine = int((record["status"] == status).sum())
-        if mine:
-            said.append(f"{words}: {mine} of {record['status'].size}.")
-    least = min(study["class_counts"])
-    if least / study["folds"] < FEW_TESTED:
-        said.append(
-            f"The smallest class has {least} samples, about {least / study['folds']:.1f} in each "
-            "test fold: recall of such classes moves in large steps, and worst-class recall is low "
-            "by chance too where several are small."
-        )
-    if profiles.MINORITY not in findings.groups:
-        said.append("All classes have the same size, so there is no minority to be helped.")
-    return said
-
-
-def _resolution(findings: Findings) -> list[str]:
-    """How large differences have to be in order to be seen."""
-    needed, blind, said = resolution(findings), out_of_reach(findings), []
-    seen = {metric: reach for metric, reach in needed.items() if metric not in blind}
-    if seen:
-        about = listed([f"{number(reach)} of {METRICS[metric]}" for metric, reach in seen.items()])
-        said.append(
-            f"To be shown here a difference had to be about {about} (half the width of a typical "
-            "interval). Smaller ones need more samples, folds or repetitions."
-        )
-    if blind:
-        said.append(
-            f"In {listed([METRICS[metric] for metric in blind])} no gain could have been shown, "
-            f"however large: intervals from these folds are wider than what {findings.baseline}'s "
-            "score leaves room for. That takes more samples, folds or repetitions."
-        )
-    equivalent = {row.metric for row in findings.comparisons if row.verdict == "equivalent"}
-    wide = [
-        METRICS[metric]
-        for metric, reach in seen.items()
-        if reach >= findings.margin and metric not in equivalent
-    ]
-    if wide:
-        said.append(
-            f"In {listed(wide)} typical intervals are too wide to show that a strategy is "
-            f"equivalent within {findings.margin:g}."
-        )
-    return said
-
-
-def _stopped(record: xr.Dataset, findings: Findings) -> list[str]:
-    """Whose networks were often hardly trained, or not at all."""
-
-    def often(field: str) -> list[str]:
-        return [
-            f"{getattr(row, field)} of {row.num_runs} runs of {row.variant}"
-            for row in findings.stopping
-            if getattr(row, field) > OFTEN * row.num_runs
-        ]
-
-    said, first, untrained = [], often("num_first"), often("num_untrained")
-    if first:
-        step = np.nanmax(record["history_step"].isel(evaluation=1))
-        said.append(
-            f"In {listed(first)} training was ended at the first evaluation, after {step:.0f} steps, "
-            "since all later ones were worse on the held-out samples: these may be too few to tell, "
-            "or the learning rate is too large."
-        )
-    if untrained:
-        said.append(
-            f"In {listed(untrained)} the network is the untrained one: there was no evaluation of a "
-            "trained one whose numbers were finite."
-        )
-    return said
-
-
-def _without_weights(record: xr.Dataset) -> list[str]:
-    """Of which variants nothing was tried, since training ended before their weights acted."""
-    found, size = without_weights(record), record["status"].isel(variant=0).size
-    if not found or len(set(attribute(record, "study")["class_counts"])) == 1:
-        return []
-    runs = listed([f"{number} of {size} runs of {name}" for name, number in found.items()])
-    return [
-        f"In {runs} training ended before class weights began to act: these networks are what they "
-        "would be without weights, and say nothing of them, here and in ablations."
-    ]
 
 
 def _are(names: Sequence[str]) -> str:
