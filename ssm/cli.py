@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
-import itertools
+import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from ssm import background, progress
+from ssm import background, files, progress
 from ssm.checks import InputError, integer, refuse
 from ssm.config import Config
-from ssm.files import check_store
+from ssm.parsing import parse
 from ssm.practice import commands
 
 if TYPE_CHECKING:
@@ -41,15 +41,14 @@ class Run:
     """Replace the store if it exists."""
 
     def __call__(self) -> None:
-        check_store(self.out, self.overwrite)
-
         def work(report: Report | None) -> xr.Dataset:
             from ssm.simulation import simulate
 
             return simulate(self.config, report)
 
-        dataset = progress.with_bar("simulating", work)
-        _save(dataset, self.out, self.overwrite)
+        with _new_store(self.out, self.overwrite):
+            dataset = progress.with_bar("simulating", work)
+            _save(dataset, self.out, self.overwrite)
 
 
 @dataclasses.dataclass
@@ -194,14 +193,14 @@ class Track:
 
     def __call__(self) -> None:
         out = Path(f"{self.file.stem}.zarr") if self.out is None else self.out
-        check_store(out, self.overwrite)
 
         def work(report: Report | None) -> xr.Dataset:
             from ssm.tracking import load_logits, track
 
             return track(**load_logits(self.file), progress=report)
 
-        _save(progress.with_bar("tracking", work), out, self.overwrite)
+        with _new_store(out, self.overwrite):
+            _save(progress.with_bar("tracking", work), out, self.overwrite)
 
 
 Command = (
@@ -213,16 +212,29 @@ Command = (
     | Annotated[commands.Study, tyro.conf.subcommand("study")]
     | Annotated[commands.Advise, tyro.conf.subcommand("advise")]
 )
-NAMES = ("run", "sweep", "show", "plot", "track", "study", "advise")
 
 
 DESCRIPTION = "The small-scale model of learning from imbalanced data."
 
 
 def main() -> None:
-    """Entry point. Exit code 0, 2 for bad input with one line on stderr, 130 on Ctrl-C."""
+    """Entry point. Exit code 0, 2 for bad input with one line on stderr, 130 on Ctrl-C, 1 where
+    nobody reads what is printed any more."""
     try:
-        parse(Command, "ssm", DESCRIPTION, sys.argv[1:])()
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = _say_in_one_line
+                command = parse(Command, "ssm", DESCRIPTION, sys.argv[1:])
+                _check_platform(command)
+                command()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        # what is left would be written at the end of the process, with a complaint
+        if sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except (InputError, OSError) as error:
         print(f"ssm: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -230,62 +242,29 @@ def main() -> None:
         background.leave_interrupted("ssm: interrupted, nothing was written")
 
 
-def parse(command: Any, prog: str, description: str, arguments: list[str]) -> Any:
-    """What tyro makes of the arguments; what it says of bad ones in its box becomes one InputError
-    line."""
-    complaint = io.StringIO()
+def _say_in_one_line(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Show a warning that is meant for a user as `ssm` says everything else."""
+    from ssm.digests import StoreWarning
+
+    if issubclass(category, StoreWarning):
+        print(f"ssm: {message}", file=sys.stderr)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, *where[:2]))
+
+
+def _check_platform(command: Any) -> None:
+    """Refuse a platform that JAX was told to use (JAX_PLATFORMS) and does not find, before
+    anything runs on it."""
+    asked = os.environ.get("JAX_PLATFORMS")
+    if not asked or isinstance(command, Show | Plot | Track):
+        return
+    import jax
+
     try:
-        with contextlib.redirect_stderr(complaint):
-            return tyro.cli(command, prog=prog, args=arguments, description=description)
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        cause: BaseException | None = stop
-        while cause is not None:
-            if isinstance(cause, InputError):
-                raise cause from None
-            cause = cause.__context__
-        said = _one_line(complaint.getvalue())
-        if said.startswith("Unrecognized") and (written := _grid_in_words(arguments)):
-            raise refuse("grid", " ".join(written), _as_axis(written)) from None
-        name = " ".join([prog, *(a for a in arguments[:1] if a in NAMES)])
-        if close := _suggested(complaint.getvalue(), name):
-            said += f"; did you mean {' or '.join(close)}?"
-        raise InputError(f"{said}; see {name} --help") from None
-
-
-def _grid_in_words(arguments: list[str]) -> list[str]:
-    """The words of a `--grid` whose values stand apart from each other; none if there is no such."""
-    for i, argument in enumerate(arguments):
-        words = list(itertools.takewhile(lambda a: not a.startswith("--"), arguments[i + 1 :]))
-        if argument == "--grid" and len(words) > 1:
-            return words
-    return []
-
-
-def _as_axis(words: list[str]) -> str:
-    """How the words of a grid are written: FIELD=A,B,C."""
-    field, _, first = words[0].partition("=")
-    values = ",".join(word.strip(",") for word in [first, *words[1:]] if word.strip(","))
-    return f"FIELD=A,B,C without spaces: write --grid {field}={values}"
-
-
-def _suggested(box: str, name: str) -> list[str]:
-    """The flags of one command that a boxed message suggests instead of one that is not known."""
-    said = box.partition("Perhaps you meant:")[2]
-    _, *parts = re.split(r"\n\W?\s{1,6}(?=--[a-z])", said)  # what flags do is indented further
-    places = [re.findall(r"in (.*) --help", part) for part in parts]
-    own = [part for part, there in zip(parts, places, strict=True) if name in there or not there]
-    return list(dict.fromkeys(re.split("[ ,]", part)[0] for part in own))
-
-
-def _one_line(box: str) -> str:
-    """What a boxed message says between its title and its first rule, on one line."""
-    rows = [row.strip(" │") for row in box.splitlines()[1:]]
-    rules = [bool(re.match("[─╰]|-{10}", row)) for row in rows]
-    start = 1 if rules[:1] == [True] else 0  # without box characters a rule follows the title
-    end = rules.index(True, start) if True in rules[start:] else len(rows)
-    return " ".join(rows[start:end]).rstrip(".")
+        jax.devices()
+    except Exception:  # JAX raises several kinds
+        allowed = "left out, or platforms that JAX finds on this machine, such as cpu"
+        raise refuse("JAX_PLATFORMS", asked, allowed) from None
 
 
 def _load(store: Path) -> xr.Dataset:
@@ -347,6 +326,30 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[distributed.
         raise refuse(name, value, allowed) from None
     with client:
         yield client
+
+
+@contextlib.contextmanager
+def _new_store(out: Path, overwrite: bool) -> Iterator[None]:
+    """Refuse a store that cannot be written, and keep it for this process until it is."""
+    from ssm import stores
+
+    stores.check_store(out, overwrite)
+    with files.reserved(out):
+        before = _identity(out)
+        try:
+            yield
+        except KeyboardInterrupt:
+            what = "nothing was" if _identity(out) == before else f"{out} is"
+            background.leave_interrupted(f"ssm: interrupted, {what} written")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file or folder from another that takes its place."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _save(dataset: xr.Dataset, out: Path, overwrite: bool) -> None:

@@ -130,6 +130,7 @@ FACTS = {
 }
 _TABLE = _VARIABLES | _COORDINATES | FACTS | {"flow_time": _COORDINATES["time"]}
 DIMENSIONS = {name: dims for name, (dims, _, _) in _TABLE.items()}
+COORDINATES = {*_COORDINATES, "flow_time"}
 _CLOCKS = {
     "loss": "tau, loss-normalised time (d tau = L dt)",
     "steps": "training step",

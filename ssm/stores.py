@@ -1,48 +1,100 @@
-"""Datasets on disk: a run saved whole, a sweep saved chunk by chunk as it is computed."""
+"""Datasets on disk: runs, and sweeps written whole; `ssm.sweep_stores` has those written chunk by
+chunk."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
+import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr
-from numcodecs import Zstd
 
-from ssm import checks, results
-from ssm.files import check_output, check_store, replacing
+from ssm import checks, digests, results
+from ssm.digests import Metadata
+from ssm.files import check_output, replacing
 from ssm.results import FORMAT, STUDY_FORMAT, SWEEP_FORMAT
+from ssm.sweep_stores import COMPRESSOR, MARKS, SweepStore, open_dataset
 
-COMPRESSOR = Zstd()  # refuses a file that was cut off; blosc, the usual one, reads beyond its end
-MARKS = "chunks"  # the folder in a sweep's store with one file for each finished chunk
+__all__ = ["MARKS", "SweepStore", "check_store", "checked_path", "load", "save"]
+
+FORMATS = (FORMAT, SWEEP_FORMAT, STUDY_FORMAT)
 
 
 def save(dataset: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> None:
     """Write the Dataset of a run to a zarr store, whole or not at all.
 
-    Raises ssm.InputError where `path` exists and `overwrite` is False, or its folder cannot be
-    written to; and for something else than a Dataset.
+    What it was read from, or is encoded as, does not matter: values and types are written as they
+    are. A symlink to a store stays one, what it points to is replaced.
+
+    Raises ssm.InputError where `path` exists and `overwrite` is False or it is not a store with
+    nothing else in it, where another process is writing it, or its folder cannot be written to; for
+    something else than a Dataset, and for one that would not come back as it is.
     """
     if not isinstance(dataset, xr.Dataset):
         raise checks.refuse("dataset", dataset, "a Dataset of xarray, as ssm.simulate returns")
     path = checked_path(path)
     checks.flag("overwrite", overwrite)
     check_store(path, overwrite)
+    bare = dataset.drop_encoding()
+    compressed = {name: {"compressors": (COMPRESSOR,)} for name in bare.variables}
+    allowed = "a Dataset of numbers and words, which come back from a store as they are"
+    no_dataset = checks.refuse("dataset", type(dataset).__name__, allowed)
     with replacing(path) as scratch:
-        marked = dataset.assign_attrs(digest=_digest_of_run(dataset))
-        marked.to_zarr(scratch, mode="w-", zarr_format=2, consolidated=True)
+        try:
+            bare.to_zarr(scratch, mode="w-", zarr_format=2, consolidated=True, encoding=compressed)
+        except (TypeError, ValueError):  # what neither arrays nor JSON can hold
+            raise no_dataset from None
+        digest = digests.of_dataset(bare)
+        digests.seal(scratch, digest)
+        if digests.of_dataset(open_dataset(scratch)) != digest:
+            raise no_dataset
+
+
+def check_store(path: Path, overwrite: bool) -> None:
+    """Refuse a store that cannot be written, as `files.check_output` does, or would overwrite what
+    is no store of ours, or one that holds something else too."""
+    if path.exists():
+        if not _is_ours(path):
+            raise checks.refuse("out", str(path), "a new path, or a store to overwrite")
+        if overwrite and (foreign := next(_foreign(path), None)) is not None:
+            allowed = f"a store that holds nothing else, to be overwritten; not {foreign}"
+            raise checks.refuse("out", str(path), allowed)
+    check_output(path, overwrite)
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return Metadata(path).attributes.get("format") in FORMATS
+    except checks.InputError:
+        return False
+
+
+def _foreign(path: Path) -> Iterator[str]:
+    """What is in a store and was not written with it, beginning with what is nearest."""
+    arrays = Metadata(path).arrays()
+    piece = r"\.zarray|\.zattrs|\d+(\.\d+)*(\.[0-9a-f]{32}\.partial)?"  # left by a killed process
+    inner = dict.fromkeys(arrays, piece) | {MARKS: r"\d+\.json|\..*"}
+    folders: list[tuple[Path, str]] = []
+    for entry in sorted(path.iterdir()):
+        if entry.name in inner and entry.is_dir() and not entry.is_symlink():
+            folders.append((entry, inner[entry.name]))
+        elif entry.name not in (".zattrs", ".zgroup", digests.METADATA):
+            yield entry.name
+    for folder, allowed in folders:
+        for entry in sorted(folder.iterdir()):
+            if not re.fullmatch(allowed, entry.name) or (entry.is_dir() and entry.name[0] != "."):
+                yield f"{folder.name}/{entry.name}"
 
 
 def load(path: str | Path) -> xr.Dataset:
     """Read what `save` or `ssm.sweep` wrote: a run into memory, a sweep as it is asked for.
 
-    Either is checked against the digests written with it, a sweep chunk after chunk.
+    Either is checked against the digests written with it, a sweep chunk after chunk. Stores of
+    earlier versions, whose digests cover values but not all that is said of them, are held against
+    what a store must be, and a StoreWarning says so; saved again they are like any other.
 
     Raises ssm.InputError for a path that is not there, is no store, is damaged, or holds a sweep
     that is not finished; and for something else than a path.
@@ -50,31 +102,88 @@ def load(path: str | Path) -> xr.Dataset:
     path = checked_path(path)
     if not path.exists():
         raise checks.refuse("store", str(path), "a store that exists")
-    dataset = _open(path)
-    if dataset.attrs.get("format") == SWEEP_FORMAT and "blocks" in dataset.attrs:
-        store = SweepStore(path)
-        if not store.is_intact():
-            raise _changed(path)
-        missing = sum(not store.is_done(chunk) for chunk in range(len(store.blocks)))
-        if missing:
-            raise checks.refuse(
-                "store",
-                str(path),
-                f"a finished sweep: {missing} of its {len(store.blocks)} chunks are missing or "
-                "damaged; the command that wrote it goes on",
-            )
-        return store.dataset()
-    if dataset.attrs.get("format") not in (FORMAT, SWEEP_FORMAT, STUDY_FORMAT):
+    metadata = Metadata(path)
+    if metadata.attributes.get("format") == SWEEP_FORMAT and "blocks" in metadata.attributes:
+        dataset = _load_sweep(path)
+        if not metadata.is_covered:
+            _warn(path)
+        return dataset
+    if metadata.attributes.get("format") not in FORMATS:
         formats = f"{FORMAT} (runs), {SWEEP_FORMAT} or {STUDY_FORMAT}"
         raise checks.refuse("store", str(path), f"a store written by ssm in the format {formats}")
+    metadata.check()
+    if metadata.strays():
+        raise digests.changed(path)
+    dataset = open_dataset(path)
+    dataset.attrs.pop("digest", None)
     try:
-        dataset = dataset.load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of numbers that are decoded
+            dataset = dataset.load()
+            if metadata.is_covered:
+                intact = digests.of_dataset(dataset) == metadata.values
+            else:
+                same = digests.of_dataset_before(dataset) == metadata.values
+                intact = same and _is_laid_out(dataset)
     except Exception as error:  # zarr and its codecs raise many kinds
-        raise _unreadable(path, error) from None
-    digest = dataset.attrs.pop("digest", None)
-    if digest != _digest_of_run(dataset):
-        raise _changed(path)
+        raise digests.unreadable(path, error) from None
+    if not intact:
+        raise digests.changed(path)
+    if not metadata.is_covered:
+        _warn(path)
     return dataset
+
+
+def _load_sweep(path: Path) -> xr.Dataset:
+    store = SweepStore(path)
+    if not store.is_intact():
+        raise digests.changed(path)
+    missing = sum(not store.is_done(chunk) for chunk in range(len(store.blocks)))
+    if missing:
+        raise checks.refuse(
+            "store",
+            str(path),
+            f"a finished sweep: {missing} of its {len(store.blocks)} chunks are missing or "
+            "damaged; the command that wrote it goes on",
+        )
+    return store.dataset()
+
+
+def _is_laid_out(dataset: xr.Dataset) -> bool:
+    """Whether what a Dataset has in common with those of runs and sweeps is as it is there:
+    dimensions, kinds of numbers, and which are coordinates. A study's record has names of its own.
+    """
+    if dataset.attrs["format"] == STUDY_FORMAT:
+        return True
+    swept = dataset.attrs["format"] == SWEEP_FORMAT
+    for name, variable in dataset.variables.items():
+        if name not in results.DIMENSIONS:
+            continue
+        layouts = [results.DIMENSIONS[each] for each in (str(name), *["class_H"] * (name == "H"))]
+        kind = np.dtype(results.SWEEP_TYPES.get(str(name), "float64").replace("observed", "f")).kind
+        if (
+            not any(_fits(variable.dims, dims, swept) for dims in layouts)
+            or variable.dtype.kind != kind
+            or (name in dataset.coords) != (name in results.COORDINATES)
+        ):
+            return False
+    return True
+
+
+def _fits(found: Sequence[Hashable], dims: Sequence[str], swept: bool) -> bool:
+    """Whether dimensions are some of those of a variable of a run, in their order; in a sweep there
+    are its axes too."""
+    own, known = [dim for dim in found if dim in dims], set().union(*results.DIMENSIONS.values())
+    others = set(found) - set(own)
+    return own == [dim for dim in dims if dim in own] and not (others & known if swept else others)
+
+
+def _warn(path: Path) -> None:
+    said = (
+        f"store={str(path)!r} was written by an earlier version, whose digests cover its values but "
+        "not all that it says of them; its layout is as it must be. Save it again to have it covered"
+    )
+    warnings.warn(said, digests.StoreWarning, stacklevel=3)
 
 
 def checked_path(store: str | Path) -> Path:
@@ -91,175 +200,3 @@ def checked_path(store: str | Path) -> Path:
         what = f"a path that can be looked up ({error.strerror})"
         raise checks.refuse("store", store, what) from None
     return Path(store)
-
-
-def _open(path: Path) -> xr.Dataset:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of stores that are not ours
-            return xr.open_zarr(path, chunks=None, consolidated=True)
-    except Exception as error:  # zarr and its codecs raise many kinds
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> checks.InputError:
-    return checks.refuse("store", str(path), f"a readable ssm store ({type(error).__name__})")
-
-
-def _changed(path: Path) -> checks.InputError:
-    return checks.refuse("store", str(path), "an undamaged store; its contents have changed")
-
-
-def _digest(arrays: Mapping[str, np.ndarray], attributes: Any = None) -> str:
-    """A hash of every array and of attributes, so that a damaged store is found."""
-    sha = hashlib.sha256(json.dumps(attributes, sort_keys=True).encode())
-    for name, values in sorted(arrays.items()):
-        sha.update(json.dumps([name, values.shape]).encode())
-        if values.dtype.kind == "f":
-            values = np.where(np.isnan(values), np.nan, values)  # NaNs of one kind only
-        elif values.dtype.kind in "UTO":
-            values = np.array(" ".join(map(str, values.ravel())).encode())
-        sha.update(np.ascontiguousarray(values).tobytes())
-    return sha.hexdigest()
-
-
-def _digest_of_run(dataset: xr.Dataset) -> str:
-    arrays = {str(name): dataset[name].values for name in dataset.variables}
-    attributes = {name: dataset[name].attrs for name in arrays}
-    return _digest(arrays, [dataset.attrs, attributes])
-
-
-class SweepStore:
-    """A zarr store that holds one array a variable over the whole grid, a zarr chunk for each chunk
-    of runs, and a file for each chunk that says it is there."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self.group = zarr.open_group(path, mode="r+", zarr_format=2, use_consolidated=True)
-            written = self.group.attrs["format"]
-        except Exception as error:  # zarr raises many kinds
-            raise _unreadable(path, error) from None
-        if written != SWEEP_FORMAT or "blocks" not in self.group.attrs:
-            kind = "a single run" if written == FORMAT else "a sweep saved whole"
-            kind = kind if written in (FORMAT, SWEEP_FORMAT) else f"in the format {written}"
-            allowed = f"a sweep that ssm.sweep wrote in the format {SWEEP_FORMAT}, not {kind}"
-            raise checks.refuse("store", str(path), allowed)
-        try:
-            self.sweep: dict[str, Any] = json.loads(str(self.group.attrs["sweep"]))
-            self.axes = list(json.loads(str(self.group.attrs["dimensions"])))
-            self.blocks = tuple(
-                tuple(slice(*ends) for ends in block)
-                for block in json.loads(str(self.group.attrs["blocks"]))
-            )
-        except Exception as error:  # zarr raises many kinds
-            raise _unreadable(path, error) from None
-
-    @classmethod
-    def create(
-        cls,
-        path: Path,
-        sweep: Mapping[str, Any],
-        axes: Mapping[str, np.ndarray],
-        variables: Mapping[str, tuple[tuple[int, ...], str]],
-        blocks: Sequence[tuple[slice, ...]],
-    ) -> SweepStore:
-        """A store laid out and not yet filled, there whole or not at all.
-
-        Args:
-            sweep: what makes the sweep the one it is, kept as JSON.
-            axes: coordinate of each axis.
-            variables: shape, axes first, and type by name.
-            blocks: the part of the grid in each chunk; the first is a whole one.
-        """
-        check_output(path, overwrite=False)
-        chunk = tuple(block.stop - block.start for block in blocks[0])
-        with replacing(path) as scratch:
-            group = zarr.open_group(scratch, mode="w-", zarr_format=2)
-            for name, values in axes.items():
-                own: dict[str, Any] = {"_ARRAY_DIMENSIONS": [name]}
-                group.create_array(
-                    name, data=values, compressors=COMPRESSOR, fill_value=None, attributes=own
-                )
-            for name, (shape, dtype) in variables.items():
-                group.create_array(
-                    name,
-                    shape=shape,
-                    dtype=dtype,
-                    chunks=chunk + shape[len(chunk) :],
-                    compressors=COMPRESSOR,
-                    # a value that stands for missing ones would be read as NaN by xarray
-                    fill_value=np.nan if np.dtype(dtype).kind == "f" else None,
-                    attributes={
-                        **results.describe(name),
-                        "_ARRAY_DIMENSIONS": [*axes, *results.DIMENSIONS[name]],
-                    },
-                )
-            layout = {
-                "sweep": json.dumps(sweep),
-                "dimensions": json.dumps(list(axes)),
-                "blocks": json.dumps([[[s.start, s.stop] for s in block] for block in blocks]),
-            }
-            group.attrs.update(format=SWEEP_FORMAT, **layout, digest=_digest(axes, layout))
-            zarr.consolidate_metadata(group.store, zarr_format=2)
-            (scratch / MARKS).mkdir()
-        return cls(path)
-
-    def write(
-        self, chunk: int, arrays: Mapping[str, np.ndarray], origin: Mapping[str, Any]
-    ) -> None:
-        """Fill one chunk, and last of all mark it as done, with where its runs come from."""
-        for name, values in arrays.items():
-            self._array(name)[self.blocks[chunk]] = values
-        with replacing(self._mark(chunk)) as scratch:
-            scratch.write_text(json.dumps({"digest": _digest(arrays), **origin}))
-
-    def is_intact(self) -> bool:
-        """Whether the axes, and what is said of the sweep, are as they were laid out."""
-        try:
-            axes = {dim: np.asarray(self._array(dim)) for dim in self.axes}
-            layout = {name: self.group.attrs[name] for name in ("sweep", "dimensions", "blocks")}
-            return self.group.attrs["digest"] == _digest(axes, layout)
-        except Exception:  # zarr and its codecs raise many kinds
-            return False
-
-    def repair(self, axes: Mapping[str, np.ndarray]) -> None:
-        """Write damaged axes again; raises InputError where that does not help."""
-        if self.is_intact():
-            return
-        for name, values in axes.items():
-            self._array(name)[:] = values
-        if not self.is_intact():
-            raise _changed(self.path)
-
-    def is_done(self, chunk: int) -> bool:
-        """Whether a chunk is marked as done and still holds what was written."""
-        try:
-            known = json.loads(self._mark(chunk).read_text())
-            arrays = {
-                name: np.asarray(self._array(name)[self.blocks[chunk]])
-                for name in known["variables"]
-            }
-            return known["digest"] == _digest(arrays)
-        except Exception:  # whatever is wrong with it, it has to be run again
-            return False
-
-    def origins(self) -> list[dict[str, Any]]:
-        """What was written with each finished chunk: when, where, by which versions, at what cost."""
-        marks = [self._mark(chunk) for chunk in range(len(self.blocks))]
-        return [json.loads(mark.read_text()) for mark in marks if mark.is_file()]
-
-    def dataset(self) -> xr.Dataset:
-        """The sweep, its variables over time read as they are asked for."""
-        stored = _open(self.path)
-        axes = {dim: stored[dim].values for dim in self.axes}
-        variables = {str(name): v for name, v in stored.variables.items() if name not in axes}
-        return results.sweep_dataset(variables, self.sweep, axes, self.origins())
-
-    def _array(self, name: str) -> zarr.Array[Any]:
-        array = self.group[name]
-        assert isinstance(array, zarr.Array)
-        return array
-
-    def _mark(self, chunk: int) -> Path:
-        return self.path / MARKS / f"{chunk}.json"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from ssm import checks, grids, results
+from ssm import checks, digests, files, grids, results
 from ssm.computing import Progress, compute, use_compilation_cache
 from ssm.config import Config, check_config
 from ssm.plans import Plan, make_plan
@@ -76,24 +77,46 @@ def sweep(
             for name, values in found.items():
                 arrays[name][plan.blocks[chunk]] = values
         return results.sweep_dataset(arrays, plan.grid.to_json(), plan.grid.coordinates, origins)
-    stored = open_store(path, plan)
-    plan = plan._replace(blocks=stored.blocks)
-    pending = [chunk for chunk in range(len(plan.blocks)) if not stored.is_done(chunk)]
-    for chunk, found, origin in compute(plan, pending, client, progress):
-        stored.write(chunk, found, origin)
-    return stored.dataset()
+    with _kept_for_us(path) as writable:
+        stored = open_store(path, plan, writable)
+        plan = plan._replace(blocks=stored.blocks)
+        pending = [chunk for chunk in range(len(plan.blocks)) if not stored.is_done(chunk)]
+        if pending and not writable:
+            allowed = "in a folder that can be written to, as its sweep is not finished"
+            raise checks.refuse("store", str(path), allowed)
+        for chunk, found, origin in compute(plan, pending, client, progress):
+            stored.write(chunk, found, origin)
+        if writable:
+            stored.complete()
+        return stored.dataset()
 
 
-def open_store(path: Path, plan: Plan) -> SweepStore:
-    """The store of a sweep, made if it is not there.
+@contextlib.contextmanager
+def _kept_for_us(path: Path) -> Iterator[bool]:
+    """Keep other processes off a store; yields whether its folder can be written to.
+
+    Raises ssm.InputError where another process is at work on it.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(files.reserved(path))
+        except OSError:  # a finished sweep can be read all the same
+            yield False
+            return
+        files.sweep(files.real(path).parent)
+        yield True
+
+
+def open_store(path: Path, plan: Plan, writable: bool = True) -> SweepStore:
+    """The store of a sweep, made if it is not there, mended where it is `writable`.
 
     Raises ssm.InputError where there is something else, or a sweep of another grid or base.
     """
     asked = plan.grid.to_json()
+    laid_out = {
+        name: (plan.grid.shape + plan.shape(name), dtype) for name, dtype in plan.dtypes.items()
+    }
     if not path.exists():
-        laid_out = {
-            name: (plan.grid.shape + plan.shape(name), dtype) for name, dtype in plan.dtypes.items()
-        }
         return SweepStore.create(path, asked, plan.grid.coordinates, laid_out, plan.blocks)
     store = SweepStore(path)
     if differences := _differences(store.sweep, asked):
@@ -102,7 +125,14 @@ def open_store(path: Path, plan: Plan) -> SweepStore:
             str(path),
             f"a store of the same sweep; {'; '.join(differences)}",
         )
-    store.repair(plan.grid.coordinates)
+    types = {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in store.variables.items()}
+    if types != {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in laid_out.items()}:
+        allowed = "a store of the same variables; this one is of another version of ssm"
+        raise checks.refuse("store", str(path), allowed)
+    if writable:
+        store.repair(plan.grid.coordinates)
+    elif not store.is_intact():
+        raise digests.changed(path)
     return store
 
 

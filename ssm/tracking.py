@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -12,6 +14,7 @@ import xarray as xr
 from ssm import checks, metrics, profiles, results, spectral
 from ssm.problem import membership
 
+LOGITS = "real numbers of shape (time, n, k)"
 LARGEST_LOGIT = 1e100  # so that sums of squares are finite
 
 
@@ -84,47 +87,68 @@ def track(
 
 def load_logits(path: str | Path) -> dict[str, np.ndarray]:
     """The arguments of `track` from an NPZ file with arrays `logits`, `labels` and, if it likes,
-    `times`; no pickles.
+    `times`; no pickles. Names, types and shapes are checked before any values are read.
 
     Raises ssm.InputError for a file that is not there, is not such a file, or has other arrays.
     """
     path = Path(path)
     if not path.is_file():
         raise checks.refuse("file", str(path), "an NPZ file that exists")
+    no_file = checks.refuse("file", str(path), "a readable NPZ file of plain arrays")
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = dict(stored)
-    except Exception:  # zipfile, zlib and NumPy raise many kinds
-        raise checks.refuse("file", str(path), "a readable NPZ file of plain arrays") from None
-    if not {"logits", "labels"} <= arrays.keys() <= {"logits", "labels", "times"}:
-        raise checks.refuse(
-            "file",
-            str(path),
-            f"one with arrays logits, labels and optionally times, not {sorted(arrays)}",
-        )
-    return arrays
+        with zipfile.ZipFile(path) as stored:
+            names = sorted(name.removesuffix(".npy") for name in stored.namelist())
+    except Exception:  # zipfile raises many kinds
+        raise no_file from None
+    if names not in (["labels", "logits"], ["labels", "logits", "times"]):
+        allowed = f"one with arrays logits, labels and optionally times, not {names}"
+        raise checks.refuse("file", str(path), allowed)
+    try:
+        with zipfile.ZipFile(path) as stored:
+            headers = {name: _header(stored, f"{name}.npy") for name in names}
+    except Exception:  # NumPy, zipfile and zlib raise many kinds
+        raise no_file from None
+    _check_layout(headers["logits"], headers["labels"], headers.get("times"))
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(stored)
+    except Exception:
+        raise no_file from None
+
+
+class _Header(NamedTuple):
+    """What a file says of an array before its values."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+def _header(stored: zipfile.ZipFile, name: str) -> _Header:
+    """That of a member; raises ValueError where the values are not as long as it says."""
+    info = stored.getinfo(name)
+    readers = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+    with stored.open(info) as member:
+        major, _ = np.lib.format.read_magic(member)
+        shape, _, dtype = readers[major](member)
+        length = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or info.file_size != member.tell() + length:
+            raise ValueError(name)
+    return _Header(shape, dtype)
 
 
 def _checked(logits: Any, labels: Any, times: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    logits = _array("logits", logits, "real numbers of shape (time, n, k)")
-    if logits.dtype.kind not in "fiu" or logits.ndim != 3 or not all(logits.shape):
-        raise checks.refuse(
-            "logits", _shape(logits), "real numbers of shape (time, n, k), with no axis empty"
-        )
+    logits = _array("logits", logits, LOGITS)
+    _check_layout(logits)
     num_times, n, k = logits.shape
-    if k < 2:
-        raise checks.refuse("logits", _shape(logits), "of at least 2 classes (the last axis)")
+    labels = _array("labels", labels, f"{n} integers in [0, {k - 1}]")
+    times = _array("times", np.arange(num_times) if times is None else times, _times(num_times))
+    _check_layout(logits, labels, times)
     if not np.isfinite(logits).all():
         bad = int(np.argmin(np.isfinite(logits).all(axis=(1, 2))))
         raise checks.refuse("logits", f"not finite at time index {bad}", "finite everywhere")
     if (largest := float(np.abs(logits).max())) > LARGEST_LOGIT:
         raise checks.refuse("logits", f"{largest:g}", f"at most {LARGEST_LOGIT:g}")
 
-    labels = _array("labels", labels, f"{n} integers in [0, {k - 1}]")
-    if labels.shape != (n,) or labels.dtype.kind not in "iu":
-        raise checks.refuse(
-            "labels", _shape(labels), f"{n} integers, as many as logits has samples"
-        )
     if labels.min() < 0 or labels.max() >= k:
         worst = labels.min() if labels.min() < 0 else labels.max()
         raise checks.refuse("labels", int(worst), f"in [0, {k - 1}]")
@@ -134,14 +158,32 @@ def _checked(logits: Any, labels: Any, times: Any) -> tuple[np.ndarray, np.ndarr
             "labels", f"no sample of class {int(counts.argmin())}", f"of all {k} classes"
         )
 
-    what = f"{num_times} finite ascending numbers, as many as logits has times"
-    times = _array("times", np.arange(num_times) if times is None else times, what)
-    if times.shape != (num_times,) or times.dtype.kind not in "fiu":
-        raise checks.refuse("times", _shape(times), what)
     times = times.astype(np.float64)
     if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
-        raise checks.refuse("times", times.tolist(), what)
+        raise checks.refuse("times", times.tolist(), _times(num_times))
     return logits, labels.astype(np.int64), times
+
+
+def _check_layout(
+    logits: np.ndarray | _Header,
+    labels: np.ndarray | _Header | None = None,
+    times: np.ndarray | _Header | None = None,
+) -> None:
+    """Refuse types and shapes that do not go together."""
+    if logits.dtype.kind not in "fiu" or len(logits.shape) != 3 or not all(logits.shape):
+        raise checks.refuse("logits", _shape(logits), f"{LOGITS}, with no axis empty")
+    num_times, n, k = logits.shape
+    if k < 2:
+        raise checks.refuse("logits", _shape(logits), "of at least 2 classes (the last axis)")
+    if labels is not None and (labels.shape != (n,) or labels.dtype.kind not in "iu"):
+        allowed = f"{n} integers, as many as logits has samples"
+        raise checks.refuse("labels", _shape(labels), allowed)
+    if times is not None and (times.shape != (num_times,) or times.dtype.kind not in "fiu"):
+        raise checks.refuse("times", _shape(times), _times(num_times))
+
+
+def _times(number: int) -> str:
+    return f"{number} finite ascending numbers, as many as logits has times"
 
 
 def _array(name: str, value: Any, allowed: str) -> np.ndarray:
@@ -153,5 +195,5 @@ def _array(name: str, value: Any, allowed: str) -> np.ndarray:
         raise checks.refuse(name, type(value).__name__, allowed) from None
 
 
-def _shape(array: np.ndarray) -> str:
+def _shape(array: np.ndarray | _Header) -> str:
     return f"{array.dtype} of shape {array.shape}"

@@ -2,12 +2,14 @@
 
 import functools
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import fuzz_stores
 import jax
 import numpy as np
 import optax
@@ -134,6 +136,126 @@ def test_a_file_is_no_folder(tmp_path):
     path.write_text("")
     with pytest.raises(ssm.InputError, match=r"^checkpoint_dir='.*file': must be a folder"):
         classifier(path).fit(*data())
+
+
+# What is damaged
+
+
+@pytest.fixture(scope="module")
+def kept(whole, tmp_path_factory):
+    """The points of a run that has ended: steps 50 and 55."""
+    folder = tmp_path_factory.mktemp("kept") / "points"
+    assert_same(whole, classifier(folder).fit(*data()))
+    assert sorted(path.name for path in folder.iterdir()) == ["50", "55"]
+    return folder
+
+
+@pytest.fixture
+def copy(kept, tmp_path):
+    return Path(shutil.copytree(kept, tmp_path / "points"))
+
+
+def steps_made(folder, monkeypatch):
+    """The fit, and the steps from which it trains on."""
+    begun, interval = [], training._advance_interval
+
+    def counted(task, options, run):
+        begun.append(run.step)
+        return interval(task, options, run)
+
+    monkeypatch.setattr(training, "_advance_interval", counted)
+    return classifier(folder).fit(*data()), begun
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def change_a_number(point):
+    path = point / "record" / "metadata"
+    path.write_text(path.read_text().replace('"rate_scale": 0.25', '"rate_scale": 0.75'))
+
+
+def flip(path):
+    contents = bytearray(path.read_bytes())
+    contents[len(contents) // 2] ^= 1
+    path.write_bytes(contents)
+
+
+DAMAGES = {
+    "metadata": lambda point: cut(point / "arrays" / "_METADATA"),
+    "manifest": lambda point: cut(point / "arrays" / "manifest.ocdbt"),
+    "arrays": lambda point: flip(next((point / "arrays" / "d").iterdir())),
+    "a number": change_a_number,
+    "the fingerprint": lambda point: flip(point / "whole.json"),
+    "no digest": lambda point: (point / "whole.json").unlink(),
+    "no record": lambda point: shutil.rmtree(point / "record"),
+    "nothing in it": lambda point: [shutil.rmtree(point), point.mkdir()],
+    "another point": lambda point: [
+        shutil.rmtree(point),
+        shutil.copytree(point.with_name("50"), point),
+    ],
+}
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_point_is_made_again_from_the_one_before(whole, copy, monkeypatch, caplog, how):
+    DAMAGES[how](copy / "55")
+    found, begun = steps_made(copy, monkeypatch)
+    assert begun == [50]
+    assert_same(whole, found)
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said.startswith(f"checkpoint {copy / '55'} is damaged") and "\n" not in said
+    assert_same(whole, classifier(copy).fit(*data()))
+    assert begun == [50]  # what was made again is whole
+
+
+def test_without_a_whole_point_a_run_begins_anew(whole, copy, monkeypatch):
+    for step in ("50", "55"):
+        cut(copy / step / "record" / "metadata")
+    found, begun = steps_made(copy, monkeypatch)
+    assert begun == [0, 10, 20, 30, 40, 50]
+    assert_same(whole, found)
+
+
+def test_a_damaged_point_of_another_run_is_left_alone(copy):
+    for step in ("50", "55"):
+        cut(copy / step / "record" / "metadata")
+    before = sorted(copy.rglob("*"))
+    with pytest.raises(ssm.InputError, match=r"^checkpoint_dir=.*same data and parameters$"):
+        classifier(copy, momentum=0.8).fit(*data())
+    assert sorted(copy.rglob("*")) == before
+
+
+def test_what_is_no_point_is_left_alone(tmp_path):
+    (tmp_path / "2024").mkdir()
+    (tmp_path / "2024" / "photo.jpg").write_text("precious")
+    with pytest.raises(ssm.InputError, match=r"^checkpoint_dir=.*must be an empty folder"):
+        classifier(tmp_path).fit(*data())
+    assert (tmp_path / "2024" / "photo.jpg").read_text() == "precious"
+
+
+def test_a_folder_is_of_one_fit_at_a_time(copy):
+    """Until it has ended, whichever way."""
+    mark = (copy / "55" / "whole.json").read_text()
+    first = Checkpoints(copy, re.findall("[0-9a-f]{64}", mark)[0])
+    with pytest.raises(ssm.InputError, match=r"^checkpoint_dir=.*no other fit is at work$"):
+        classifier(copy).fit(*data())
+    first.close()
+    classifier(copy).fit(*data())
+
+
+def test_what_a_killed_fit_has_left_is_swept(copy):
+    (copy / "60.orbax-checkpoint-tmp-1").mkdir()
+    classifier(copy).fit(*data())
+    assert sorted(path.name for path in copy.iterdir()) == ["50", "55"]
+
+
+@pytest.mark.parametrize("cases", [40, pytest.param(150, marks=pytest.mark.slow)])
+def test_whatever_is_changed_a_fit_ends_in_the_same_bits(cases):
+    counts, bad = fuzz_stores.fuzz("fit", cases, seed=cases)
+    assert not bad, bad[0]
+    assert counts.total() == counts["as written"] == cases
 
 
 # What tells runs apart

@@ -1,5 +1,6 @@
 """The commands as a user runs them: what they write, what they refuse, how they end."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 import xarray as xr
 
 import ssm
-from ssm import cli
+from ssm import cli, digests
 
 ROOT = Path(__file__).parents[1]
 TINY_FLAGS = "--num-classes 4 --imbalance-ratio 4 --minority-count 2 --feature-dim 6 --num-saves 50"
@@ -307,6 +308,199 @@ def test_interrupting_a_long_run_writes_nothing_and_says_so(tmp_path, tmp_path_f
     assert list(tmp_path.iterdir()) == []
 
 
+SLOW_DISK = """
+import sys, time
+from zarr.storage import LocalStore
+write = LocalStore.set
+async def slowly(self, key, *rest):
+    time.sleep(0.02)
+    await write(self, key, *rest)
+LocalStore.set = slowly
+from ssm.cli import main
+main()
+"""
+
+
+@pytest.fixture
+def track_slowly(tmp_path, rng):
+    """Begin `ssm track`, which writes some seventy files of its store slowly, in a new process: the
+    process, when a file that matches a pattern is there."""
+    np.savez(
+        tmp_path / "log.npz", logits=rng.normal(size=(4, 9, 3)), labels=[0] * 5 + [1] * 3 + [2]
+    )
+    (tmp_path / "here").mkdir()
+    begun = []
+
+    def begin(pattern, *flags):
+        arguments = [sys.executable, "-c", SLOW_DISK, "track", "../log.npz", *flags]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen(arguments, cwd=tmp_path / "here", env=environment, **pipes)
+        begun.append(process)
+        deadline = time.monotonic() + 60
+        while not list((tmp_path / "here").glob(pattern)):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.01)
+        return process
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("part", ["lock", "new", "new/log.zarr/.zgroup", "new/log.zarr/str*/0.0"])
+def test_ctrl_c_while_saving_leaves_nothing(track_slowly, tmp_path, part):
+    process = track_slowly(f".log.zarr.ssm-writing/{part}")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (130, "")
+    assert err == "ssm: interrupted, nothing was written\n"
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_twice_while_saving_is_heard_at_once(track_slowly, tmp_path):
+    """What is left then is swept by the next command, as it is after a kill."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        process = track_slowly(".log.zarr.ssm-writing/new/log.zarr/str*/0.0")
+        process.send_signal(number)
+        time.sleep(0.05)
+        process.send_signal(number)
+        process.communicate(timeout=20)
+        assert process.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
+        assert not (tmp_path / "here" / "log.zarr").exists()
+    process = track_slowly("log.zarr")
+    process.communicate(timeout=20)
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["log.zarr"]
+
+
+def test_ctrl_c_while_overwriting_leaves_the_old_store(track_slowly, tmp_path, rng):
+    old = ssm.track(rng.normal(size=(2, 4, 2)), [0, 0, 0, 1])
+    ssm.save(old, tmp_path / "here" / "log.zarr")
+    process = track_slowly(".log.zarr.ssm-writing/new/log.zarr/.zgroup", "--overwrite")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    xr.testing.assert_identical(ssm.load(tmp_path / "here" / "log.zarr"), old)
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["log.zarr"]
+
+
+def test_ctrl_c_after_saving_does_not_deny_it(command, tmp_path, monkeypatch, rng):
+    class Left(Exception):
+        pass
+
+    def leave(message):
+        raise Left(message)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    np.savez(tmp_path / "log.npz", logits=rng.normal(size=(2, 4, 2)), labels=[0, 0, 0, 1])
+    monkeypatch.setattr("ssm.background.leave_interrupted", leave)
+    monkeypatch.setattr(cli, "_summarise", interrupt)
+    with pytest.raises(Left, match=r"^ssm: interrupted, log\.zarr is written$"):
+        command("track log.npz")
+    ssm.load(tmp_path / "log.zarr")
+
+
+def test_of_two_commands_at_once_the_second_says_so(track_slowly, command, tmp_path, monkeypatch):
+    first = track_slowly(".log.zarr.ssm-writing/lock")
+    monkeypatch.chdir(tmp_path / "here")
+    for line in ("track ../log.npz", "run --out log.zarr", "sweep --grid seed=1 --out log.zarr"):
+        code, _, err = command(line)
+        assert code == 2 and "'log.zarr': must be a path that no other process is writing" in err
+        assert err.count("\n") == 1
+    assert first.poll() is None
+    first.communicate(timeout=20)
+    assert first.returncode == 0
+    ssm.load("log.zarr")
+
+
+@pytest.mark.parametrize("platform", ["cuda", "abacus"])
+def test_a_platform_that_is_not_there_is_refused(platform, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": platform}
+    script = "import jax; print(jax.devices()[0].platform)"
+    found = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True)
+    if found.returncode == 0:
+        pytest.skip("it is there")
+    # one process, as importing takes its time
+    code = """
+import sys
+from ssm.cli import main
+for line in ("run", "sweep --grid seed=1", "advise --counts 9,3", "study wine"):
+    sys.argv = ["ssm", *line.split()]
+    try:
+        main()
+    except SystemExit as stop:
+        print(stop.code)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["2"] * 4, done.stderr
+    (said,) = set(done.stderr.splitlines())
+    assert said.startswith(f"ssm: JAX_PLATFORMS='{platform}': must be left out, or platforms")
+    assert done.stderr.count("\n") == 4 and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("line", ["show run.zarr", "run --help", "plot run.zarr"])
+def test_nobody_is_told_of_a_closed_pipe(line, run, tmp_path):
+    ssm.save(run(loss="squared"), tmp_path / "run.zarr")
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", "from ssm.cli import main; main()", *line.split()],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+def test_a_full_disk_is_told_in_one_line(tmp_path):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", "from ssm.cli import main; main()", "run", "--help"],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 2 and done.stderr == "ssm: [Errno 28] No space left on device\n"
+
+
+@pytest.mark.filterwarnings("default")
+def test_an_earlier_store_is_shown_with_one_line(command, run, tmp_path):
+    ssm.save(run(loss="squared"), tmp_path / "run.zarr")
+    shown = command("show run.zarr")[1]
+    dataset = ssm.load(tmp_path / "run.zarr")
+    before = digests.of_dataset_before(dataset)  # as test_digests checks it
+    for name in (".zattrs", ".zmetadata"):
+        path = tmp_path / "run.zarr" / name
+        contents = json.loads(path.read_text())
+        contents.get("metadata", {".zattrs": contents})[".zattrs"]["digest"] = before
+        path.write_text(json.dumps(contents))
+    code, out, err = command("show run.zarr")
+    assert (code, out) == (0, shown) and err.count("\n") == 1
+    assert err.startswith("ssm: store='run.zarr' was written by an earlier version")
+
+
+def test_overwriting_spares_a_folder_that_only_looks_like_a_store(command, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".zattrs").write_text("{}")
+    (tmp_path / "mine" / "thesis.txt").write_text("years")
+    (tmp_path / "link").symlink_to("nothing")
+    for out, said in (("mine", "a new path, or a store to overwrite"), ("link", "no symlink to")):
+        code, _, err = command(f"run {TINY_FLAGS} --out {out} --overwrite")
+        assert code == 2 and f"out='{out}': must be {said}" in err and err.count("\n") == 1
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"
+
+
 @pytest.mark.slow
 def test_an_interrupted_sweep_goes_on(tmp_path):
     # four runs that end and then one of many minutes
@@ -328,6 +522,8 @@ def test_an_interrupted_sweep_goes_on(tmp_path):
         _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert err == "ssm: interrupted; the same command goes on with sweep.zarr\n"
+    assert {path.name for path in tmp_path.iterdir()} - {"cache"} == {"sweep.zarr"}
+    assert not list((tmp_path / "sweep.zarr").rglob("*ssm-writing"))
     with pytest.raises(ssm.InputError, match="chunks are missing"):
         ssm.load(tmp_path / "sweep.zarr")
 

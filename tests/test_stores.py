@@ -276,7 +276,9 @@ def test_a_sweep_is_not_overwritten_by_a_run(store, run, whole):
 
 
 def test_each_chunk_says_where_it_comes_from(finished):
-    origins = stores.SweepStore(finished).origins()
+    store = stores.SweepStore(finished)
+    assert all(map(store.is_done, range(CHUNKS)))
+    origins = store.origins()
     assert [origin["runs"] for origin in origins] == [2, 1, 2, 1]
     for origin in origins:
         assert origin["seconds"] > 0 and origin["device"] and "numpy==" in origin["versions"]

@@ -1,20 +1,24 @@
 """A study: what is trained on what, that a stopped one goes on, and what its record holds."""
 
 import dataclasses
+import errno
 import json
+import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import fuzz_stores
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics
 
 import ssm
-from ssm import cli, plotting
+from ssm import cli, digests, files, locks, plotting
 from ssm.practice import cells, strategies, studies, study_plans
 from ssm.practice.options import Study
 
@@ -22,21 +26,28 @@ COUNTS = (40, 24, 8)
 FEW = {"num_steps": 40, "hidden_layer_sizes": (8,), "ablations": False, "sensitivity": False}
 
 
-@pytest.fixture(scope="module")
-def csv(tmp_path_factory):
+def write_csv(path):
     """Three overlapping classes of 8 features as a user's file."""
     rng = np.random.default_rng(0)
     labels = np.repeat(["often", "seldom", "<b>rare</b>"], COUNTS)
     features = rng.normal(size=(len(labels), 8)) + 1.5 * np.repeat(np.eye(3, 8), COUNTS, axis=0)
     table = pd.DataFrame(features, columns=[f"x{i}" for i in range(8)]).assign(kind=labels)
-    path = tmp_path_factory.mktemp("data") / "kinds.csv"
     table.sample(frac=1, random_state=0).to_csv(path, index=False)
     return path
 
 
+def make_study(csv):
+    return Study(str(csv), "erm,inverse,adaptive", 2, 2, label="kind", **FEW)
+
+
+@pytest.fixture(scope="module")
+def csv(tmp_path_factory):
+    return write_csv(tmp_path_factory.mktemp("data") / "kinds.csv")
+
+
 @pytest.fixture(scope="module")
 def study(csv):
-    return Study(str(csv), "erm,inverse,adaptive", 2, 2, label="kind", **FEW)
+    return make_study(csv)
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +199,222 @@ def test_other_studies_and_other_data_are_refused(study, whole, csv, tmp_path):
         studies.run_study(study, tmp_path)
 
 
+# What is damaged
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    """The finished study in a folder of its own."""
+    return shutil.copytree(whole[1], tmp_path / "study")
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """The cells that are computed."""
+    done, compute = [], cells.compute
+
+    def counts(cell, *others):
+        done.append((cell.variant.name, cell.seed, cell.fold))
+        return compute(cell, *others)
+
+    monkeypatch.setattr(cells, "compute", counts)
+    return done
+
+
+def test_a_cell_copied_over_another_is_computed_again(study, whole, copy, computed, caplog):
+    """Of another variant, seed or fold, each whole in itself."""
+    for source in ("02-0-0", "01-1-0", "01-0-1"):
+        shutil.copy(copy / "cells" / f"{source}.npz", copy / "cells" / "01-0-0.npz")
+        studies.run_study(study, copy)
+        assert computed == [("inverse", 0, 0)]
+        computed.clear()
+    same(copy, whole[1])
+    assert (
+        caplog.messages
+        == [f"1 of 12 cells in {copy} are damaged or not of this study, and computed again"] * 3
+    )
+
+
+def test_a_cell_is_of_one_study(study, whole, tmp_path):
+    name = "00-0-0.npz"
+    for number, changes in enumerate([{}, {"learning_rate": 0.1}, {"seeds": 3}]):
+        out = tmp_path / str(number)
+        out.mkdir()
+        folder = studies._open(study_plans.plan(dataclasses.replace(study, **changes)), out)
+        shutil.copy(whole[1] / "cells" / name, out / "cells" / name)
+        assert (folder.read(name) is None) == bool(changes)
+        shutil.copy(whole[1] / "cells" / name, out / "cells" / "00-0-1.npz")
+        assert folder.read("00-0-1.npz") is None
+
+
+def test_a_cell_is_read_as_it_was_written(whole, tmp_path):
+    """And its file is one that NumPy reads."""
+    arrays = {"a": np.array([np.nan, -0.0]), "b": np.array(["x", "yz"]), "c": np.array(3)}
+    path = tmp_path / "cell.npz"
+    cells.write(arrays, path, "study 0")
+    kept = cells.read(path, "study 0")
+    assert kept.sealed and kept.arrays.keys() == arrays.keys()
+    with np.load(path) as stored:
+        for name, values in arrays.items():
+            assert kept.arrays[name].dtype == values.dtype == stored[name].dtype
+            assert kept.arrays[name].tobytes() == values.tobytes() == stored[name].tobytes()
+    assert cells.read(path, "study 1") is None
+    assert cells.read(tmp_path / "none.npz", "study 0") is None
+    written = path.read_bytes()
+    for place in range(len(written)):
+        path.write_bytes(written[:place] + bytes([written[place] ^ 1]) + written[place + 1 :])
+        assert cells.read(path, "study 0") is None
+        path.write_bytes(written[:place])
+        assert cells.read(path, "study 0") is None
+
+
+def test_a_changed_description_is_refused_until_it_is_removed(study, whole, copy, computed):
+    path = copy / "study.json"
+    written = path.read_text()
+    commit = whole[0].attrs["git_commit"]
+    for changed in (
+        written.replace(commit, "0" * 40),
+        re.sub('"learning_rate": 0.003', '"learning_rate": 0.03', written),
+        re.sub('"digest": "[0-9a-f]+"', '"digest": null', written),
+        re.sub(',\\s+"digest": "[0-9a-f]+"', "", written),
+        re.sub('"format": "[^"]+",', "", written),
+        written.replace('"origin"', '"origins"'),
+        written[:-9],
+        "[1]",
+        "",
+    ):
+        assert changed != written
+        path.write_text(changed)
+        with pytest.raises(
+            ssm.InputError, match=r"^out=.*study\.json is as it was written"
+        ) as said:
+            studies.run_study(study, copy)
+        assert "\n" not in str(said.value)
+    path.unlink()
+    studies.run_study(study, copy)
+    assert computed == []  # each cell says itself whose it is
+    same(copy, whole[1])
+
+
+def damaged_record(out, how):
+    store = out / "record.zarr"
+    if how == "gone":
+        shutil.rmtree(store)
+    elif how == "empty":
+        shutil.rmtree(store)
+        store.mkdir()
+    elif how == "no attributes":
+        (store / ".zattrs").unlink()
+        (store / ".zmetadata").write_text("{}")
+    else:
+        for name in ("scores", "class_scores", "alarms"):
+            (out / f"{name}.csv").unlink()
+
+
+@pytest.mark.parametrize("how", ["gone", "empty", "no attributes", "no tables"])
+def test_a_finished_study_writes_its_record_again(study, whole, copy, computed, how):
+    damaged_record(copy, how)
+    reported = []
+    studies.run_study(study, copy, report=lambda *given: reported.append(given))
+    assert computed == []
+    same(copy, whole[1])
+    ((record, out),) = reported
+    assert out == copy and record.identical(whole[0])
+
+
+def test_what_is_not_of_a_record_is_not_overwritten(study, copy):
+    (copy / "record.zarr" / "notes.txt").write_text("precious")
+    with pytest.raises(ssm.InputError, match=r"^out=.*record\.zarr'.*move notes\.txt away$"):
+        studies.run_study(study, copy)
+    assert (copy / "record.zarr" / "notes.txt").read_text() == "precious"
+
+
+def test_a_study_of_an_earlier_version_goes_on_and_is_sealed(study, whole, copy, computed):
+    """Whose cells and description had no digest."""
+    for path in (copy / "cells").iterdir():
+        with np.load(path) as stored:
+            arrays = dict(stored)
+        np.savez(path, **arrays)
+    path = copy / "study.json"
+    description = json.loads(path.read_text())
+    del description["digest"], description["format"]
+    path.write_text(json.dumps(description))
+    with pytest.warns(digests.StoreWarning, match="by an earlier version") as warned:
+        studies.run_study(study, copy)
+    assert len(warned) == 1
+    studies.run_study(study, copy)  # without a warning
+    assert computed == []
+    same(copy, whole[1])
+    for path in (copy / "cells").iterdir():
+        assert path.read_bytes() == (whole[1] / "cells" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "cases"), [("cells", 60), pytest.param("study", 150, marks=pytest.mark.slow)]
+)
+def test_whatever_is_changed_a_study_has_the_same_record(kind, cases):
+    counts, bad = fuzz_stores.fuzz(kind, cases)
+    assert not bad, bad[0]
+    assert counts["refused"] and counts["as written"]
+
+
+# Folders that cannot be had
+
+
+@pytest.fixture
+def read_only(monkeypatch):
+    """All that is written goes through this."""
+
+    def refuses(path):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(files, "reserved", refuses)
+
+
+def snapshot(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_a_finished_study_is_read_from_a_disk_that_is_read_only(
+    study, whole, copy, computed, read_only, caplog
+):
+    damaged_record(copy, "gone")
+    before = snapshot(copy)
+    record = studies.run_study(study, copy, report=pytest.fail)
+    assert record.identical(whole[0])
+    assert snapshot(copy) == before and computed == []
+    assert caplog.messages == [f"nothing was written to {copy} (Read-only file system)"]
+
+
+def test_what_is_missing_on_a_disk_that_is_read_only_is_said(study, copy, computed, read_only):
+    (copy / "cells" / "00-0-0.npz").unlink()
+    with pytest.raises(ssm.InputError, match=r"^out=.*\(Read-only file system\).*1 cells"):
+        studies.run_study(study, copy)
+    assert computed == []
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root writes everywhere")
+def test_a_folder_without_permission(study, copy):
+    copy.chmod(0o555)
+    try:
+        studies.run_study(study, copy)
+    finally:
+        copy.chmod(0o755)
+
+
+def test_a_folder_is_of_one_study_at_a_time(study, copy, computed):
+    before = snapshot(copy)
+    with locks.alone(copy, "out", "study"):
+        with pytest.raises(ssm.InputError, match=r"^out=.*in which no other study is at work$"):
+            studies.run_study(study, copy)
+        assert snapshot(copy) == before
+    studies.run_study(study, copy)
+    assert sorted(copy.iterdir()) == sorted(path for path in before if path.parent == copy)
+
+
+# What cannot be
+
+
 @pytest.mark.parametrize(
     ("names", "allowed"),
     [
@@ -227,6 +454,8 @@ def test_a_killed_study_goes_on_to_the_same_record(whole, study, csv, tmp_path):
     process = subprocess.Popen([sys.executable, "-c", RUN, str(csv), str(out)])
     while process.poll() is None and len(list(out.glob("cells/*.npz"))) < 5:
         time.sleep(0.01)
+    with pytest.raises(ssm.InputError, match=r"^out=.*in which no other study is at work$"):
+        studies.run_study(study, out)
     process.send_signal(signal.SIGKILL)
     process.wait()
     kept = {path: path.stat().st_mtime_ns for path in out.glob("cells/*.npz")}
@@ -235,6 +464,7 @@ def test_a_killed_study_goes_on_to_the_same_record(whole, study, csv, tmp_path):
     # nothing finished is done again
     assert all(path.stat().st_mtime_ns == modified for path, modified in kept.items())
     same(out, whole[1])
+    assert not list(out.rglob(".*.ssm-writing"))
 
 
 @pytest.mark.slow
@@ -253,6 +483,32 @@ def test_the_command_writes_a_report(whole, csv, tmp_path, monkeypatch, capsys):
     page = (out / "report.html").read_text()
     assert "kinds.csv" in page and "&lt;b&gt;rare&lt;/b&gt;" in page and "<b>rare</b>" not in page
     same(out, whole[1])
+    assert {path.name for path in out.iterdir()} == studies.OURS | {studies.DESCRIPTION}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_command_names_the_report_on_a_disk_that_is_read_only(
+    copy, csv, read_only, monkeypatch, capsys, there
+):
+    """Or says that there is none."""
+    if there:
+        (copy / "report.html").write_text("as it was")
+    flags = "--strategies erm,inverse,adaptive --folds 2 --seeds 2 --label kind --num-steps 40"
+    flags += " --hidden-layer-sizes 8 --no-ablations --no-sensitivity"
+    command = ["ssm", "study", str(csv), *flags.split(), "--out", str(copy)]
+    monkeypatch.setattr(sys, "argv", command)
+    if there:
+        cli.main()
+        printed = capsys.readouterr()
+        assert printed.out.endswith(f"report: {copy / 'report.html'}\n")
+        assert "nothing was trained: the study was complete" in printed.out
+        assert (copy / "report.html").read_text() == "as it was"
+        return
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"ssm: out='{copy}': must be a folder that can be written to")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,9 @@
 """`ssm.track`: logits of any network, held against logits built by hand."""
 
+import tracemalloc
+import warnings
+import zipfile
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -169,3 +173,50 @@ def test_npz_files_that_are_not_such_files_are_refused(tmp_path):
         with pytest.raises(ssm.InputError, match=rf"^file='.*{name}'.*must be") as caught:
             tracking.load_logits(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"more": np.zeros(30_000_000)},
+        {"logits": np.zeros((30_000_000,))},
+        {"labels": np.zeros(30_000_000, int)},
+        {"times": np.zeros((3, 10_000_000))},
+        {"logits": np.zeros((3, 10_000_000, 1), complex)},
+    ],
+)
+def test_members_that_are_refused_are_not_read(others, tmp_path):
+    """Zeros of 240 MB, which are 240 kB in the file."""
+    path = tmp_path / "log.npz"
+    np.savez_compressed(path, **{"logits": GOOD[0], "labels": GOOD[1], **others})
+    assert path.stat().st_size < 1e6
+    tracemalloc.start()
+    try:
+        with pytest.raises(ssm.InputError, match="must be") as caught:
+            tracking.load_logits(path)
+        assert tracemalloc.get_traced_memory()[1] < 4e6  # what is read at once, and the rest
+    finally:
+        tracemalloc.stop()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_member_is_as_long_as_it_says(tmp_path):
+    """A header that asks for 8 EB, and a member twice."""
+    path, twice = tmp_path / "long.npz", tmp_path / "twice.npz"
+    np.savez(path, logits=GOOD[0], labels=GOOD[1])
+    with zipfile.ZipFile(path) as stored:
+        members = {name: stored.read(name) for name in stored.namelist()}
+    shape = b"'shape': (2, 4, 3), }" + b" " * 20
+    assert shape in members["logits.npy"]
+    longer = b"'shape': (2, 400000000000000000, 3), }"
+    changed = members["logits.npy"].replace(shape, longer.ljust(len(shape)))
+    with zipfile.ZipFile(path, "w") as stored:
+        stored.writestr("logits.npy", changed)
+        stored.writestr("labels.npy", members["labels.npy"])
+    with warnings.catch_warnings(), zipfile.ZipFile(twice, "w") as stored:
+        warnings.simplefilter("ignore")  # zipfile says it
+        for name in ("logits.npy", "labels.npy", "logits.npy"):
+            stored.writestr(name, members[name])
+    for file in (path, twice):
+        with pytest.raises(ssm.InputError, match=r"^file="):
+            tracking.load_logits(file)

@@ -3,8 +3,9 @@ it."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from ssm.practice.strategies import Parameters, Variant
 CORRECTIONS = ("none", "training", "uniform", "temperature")
 """What is done to probabilities after training: nothing, corrected to the training samples' class
 shares or to equal ones, and the former with a temperature."""
-NOT_WHOLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)  # what NumPy raises
+DIGITS = 64  # of the digest that ends a cell's file, as the comment that a ZIP file may end with
 
 Arrays = dict[str, np.ndarray]
 
@@ -119,23 +120,48 @@ def _alarm(alarm: alarms.Alarm, action: str) -> list[str]:
     return [str(alarm.step), alarm.alarm, class_index, *numbers, action, alarm.reason]
 
 
-def write(arrays: Arrays, path: Path) -> None:
-    """Write a cell; it appears whole or not at all."""
+class Kept(NamedTuple):
+    """A cell that was written."""
+
+    arrays: Arrays
+    sealed: bool
+    """Whether its file says by a digest which cell it is; files of earlier versions do not."""
+
+
+def write(arrays: Arrays, path: Path, identity: str) -> None:
+    """Write a cell; it appears whole or not at all. `identity` tells it from every other cell, and
+    is part of the digest at its end."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    contents = _with_comment(buffer.getvalue())
     with files.replacing(path) as scratch, scratch.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        file.write(contents + _digest(contents, identity))
         file.flush()
         os.fsync(file.fileno())
 
 
-def read(path: Path) -> Arrays:
-    """A cell that was written."""
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-        return dict(stored)
-
-
-def is_written(path: Path) -> bool:
-    """Whether there is a cell, and it is whole."""
+def read(path: Path, identity: str) -> Kept | None:
+    """The cell of this identity; None where there is none, it is damaged, or it is another one."""
     try:
-        return bool(read(path))
-    except NOT_WHOLE:
-        return False
+        written = path.read_bytes()
+        contents, digest = written[:-DIGITS], written[-DIGITS:]
+        sealed = digest == _digest(contents, identity)
+        if not sealed and not written.endswith(_NO_COMMENT):
+            return None
+        with np.load(io.BytesIO(written), allow_pickle=False) as stored:
+            return Kept(dict(stored), sealed)
+    except Exception:  # NumPy and zipfile raise many kinds
+        return None
+
+
+_NO_COMMENT = (0).to_bytes(2, "little")  # how long it is: the last two bytes of a ZIP file
+
+
+def _with_comment(contents: bytes) -> bytes:
+    """A ZIP file whose comment is to follow."""
+    assert contents.endswith(_NO_COMMENT)
+    return contents[: -len(_NO_COMMENT)] + DIGITS.to_bytes(2, "little")
+
+
+def _digest(contents: bytes, identity: str) -> bytes:
+    return hashlib.sha256(identity.encode() + contents).hexdigest().encode()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ssm import files, results, spectral, stores
+from ssm import checks, files, results, spectral, stores
 from ssm.practice import cells, evaluation
 from ssm.practice.cells import Arrays
 from ssm.practice.study_plans import Plan
 
 INDEX = ("variant", "seed", "fold")
+STORED = re.compile(r"\.z(attrs|group|metadata|array)|\d+(\.\d+)*(\..+\.partial)?")
+"""Files of a zarr store."""
 ALARM_COLUMNS = ("step", "alarm", "class", "value", "threshold", "action", "reason")
 BESIDE_CLASSES = {"cosine": ("class", "class_other"), "block_strength": ("block",)}
 
@@ -103,16 +107,36 @@ def _about(plan: Plan) -> dict[str, str]:
     return {
         "study": json.dumps(study),
         "strategies": json.dumps(names[: plan.num_strategies]),
+        "weighted": json.dumps(
+            [
+                each.name
+                for each in plan.variants
+                if {"class_weight", "schedule"} & {*each.parameters}
+            ]
+        ),
         "descriptions": json.dumps({each.name: each.description for each in plan.variants}),
         "ablations": json.dumps([pair._asdict() for pair in plan.ablations]),
         "sensitivity": json.dumps([entry._asdict() for entry in plan.sensitivities]),
     }
 
 
+def check(out: Path) -> None:
+    """Refuse a study's folder whose record cannot be written again, because there is something else
+    in its place; a damaged record can."""
+    store = out / "record.zarr"
+    inner = store.rglob("*") if store.is_dir() else iter([store] if os.path.lexists(store) else [])
+    others = (path for path in inner if not path.is_dir() and not STORED.fullmatch(path.name))
+    for other in others:
+        allowed = f"a study's folder with nothing else in its record: move {other.name} away"
+        raise checks.refuse("out", str(store), allowed)
+
+
 def write(record: xr.Dataset, found: list[Arrays], out: Path) -> None:
     """Write a record into its study's folder, each file whole or not at all: record.zarr,
     scores.csv (a row for each cell and correction), class_scores.csv (and class) and alarms.csv."""
-    stores.save(record, out / "record.zarr", overwrite=True)
+    check(out)
+    with files.replacing(out / "record.zarr") as scratch:
+        stores.save(record, scratch)
     scores = [name for name in record if record[name].dims == (*INDEX, "correction")]
     of_classes = [name for name in record if record[name].dims == (*INDEX, "correction", "class")]
     tables = {
