@@ -234,7 +234,7 @@ def _some(count: int, most: int) -> np.ndarray:
     return np.arange(0, count, -(-count // most))
 
 
-def _short(number: float) -> str:
+def _short(number: Any) -> str:
     """Three digits, which eight ticks have room for; whole numbers as far as six."""
     whole = float(number).is_integer() and abs(number) < 1e6
     return f"{number:.0f}" if whole or 100 <= abs(number) < 1e6 else f"{number:.3g}"
