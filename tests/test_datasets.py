@@ -772,7 +772,9 @@ def test_one_text_among_many_numbers_is_named(tmp_path):
     path = tmp_path / "ages.csv"
     rows = [f"{'refused' if i % 3 == 0 else i},{i % 2}" for i in range(40)]
     path.write_text("age,label\n" + "\n".join(rows) + "\n")
-    with pytest.raises(InputError, match=r"^column 'age'='refused': must be a number .* as the others"):
+    with pytest.raises(
+        InputError, match=r"^column 'age'='refused': must be a number .* as the others"
+    ):
         load(path)
 
 

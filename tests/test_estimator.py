@@ -144,7 +144,8 @@ def test_what_is_told(caplog):
         (f"ssm.{name}", "INFO") for name in ("training", "training", "alarms", "training")
     ]
     assert re.fullmatch(
-        r"step 10 \(5 passes\): loss \S+, balanced accuracy 0\.\d{3}, worst class 2 0\.\d{3}", lines[0][2]
+        r"step 10 \(5 passes\): loss \S+, balanced accuracy 0\.\d{3}, worst class 2 0\.\d{3}",
+        lines[0][2],
     )
     what = "not_finite: the loss or its gradient is no finite number; stopping"
     assert lines[2][2] == f"step 30: {what}"

@@ -242,9 +242,7 @@ def test_what_could_not_have_been_shown_is_said_in_place_of_an_impossible_number
         "In short: everything is undecided. With these folds no gain over erm could have been shown, "
         "however large."
     )
-    blind = (
-        "In balanced accuracy, worst-class recall, accuracy and calibration error no gain "
-    )
+    blind = "In balanced accuracy, worst-class recall, accuracy and calibration error no gain "
     assert any(each.startswith(blind + "could have been shown, h") for each in summary.limits)
     assert "had to be about" not in everything(summary)
 
