@@ -248,7 +248,7 @@ class Clip(Transformation):
     """The nearest weights within [low, high], low at least 0."""
 
     low: Float[Any, ""] = eqx.field(converter=number("low", 0.0))
-    high: Float[Any, ""] = eqx.field(converter=number("high", 0.0, open_ends="("))
+    high: Float[Any, ""] = eqx.field(converter=number("high", 0.0))
 
     def __check_init__(self) -> None:
         known = not any(isinstance(x, Tracer) for x in (self.low, self.high))

@@ -101,8 +101,9 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         temperature_scaling: whether logits are divided by the temperature that is best on held-out
             samples, each counted once.
         checkpoint_dir: a folder in which each evaluation's state is kept; `fit` with the same data
-            and parameters goes on from it, to the same bits. One fit a folder, so none in searches,
-            and `random_state` has to be an integer.
+            and parameters goes on from it, to the same bits; what is damaged there is computed again. One
+            fit at a time has the folder, so none in searches, and `random_state` has to be an
+            integer.
         dtype: `float64` or `float32`.
         random_state: seed or generator of the network's start, the held-out split and the
             mini-batches.
