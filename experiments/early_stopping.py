@@ -121,8 +121,8 @@ def learned(runs: xr.Dataset) -> xr.DataArray:
 
 
 def expected(runs: xr.Dataset) -> np.ndarray:
-    """When each of `GROUPS` is half learned by the prediction for the start."""
-    times, blocks = runs["predicted_learning_time"].isel(seed=0), runs["component_block"]
+    """When each of `GROUPS` is half learned by the predictions for the starts, mean over seeds."""
+    times, blocks = runs["predicted_learning_time"].mean("seed"), runs["component_block"]
     return np.array([times.values[blocks.values == group].mean() for group in GROUPS])
 
 

@@ -79,7 +79,7 @@ def _ratios(
     seeds: int, scales: tuple[float, ...], report: Callable[[float], None]
 ) -> dict[str, xr.Dataset]:
     """For each loss the minority over majority learning time, `measured` (mean over seeds) and
-    `predicted` (from the start's size), over coupling, weight exponent and scale of the start."""
+    `predicted` (from the starts, their mean), over coupling, weight exponent and scale of the start."""
     found = {}
     axes = {"coupling": list(FEATURES.values()), "weight_exponent": EXPONENTS, "init_scale": scales}
     for i, loss in enumerate(LOSSES):
@@ -88,7 +88,7 @@ def _ratios(
             dataclasses.replace(BASE, loss=loss),
             progress=lambda done, total, i=i: report((i + done / total) / len(LOSSES)),
         )
-        expected = runs["predicted_learning_time"].isel(seed=0)
+        expected = runs["predicted_learning_time"].mean("seed")
         found[loss] = xr.Dataset(
             {
                 "measured": sweep_plots.ratio_of_learning_times(runs).mean("seed", skipna=False),

@@ -99,7 +99,7 @@ def learning_times(
     loss: Loss, axes: Mapping[str, Sequence[Any]], report: Report, **changes: Any
 ) -> xr.Dataset:
     """Minority over majority learning time over `axes`: `measured` (geometric mean over seeds) and
-    `predicted` (from the start's expected size)."""
+    `predicted` (from the starts, alike)."""
     base = dataclasses.replace(
         BASE,
         loss=loss,
@@ -116,7 +116,8 @@ def learning_times(
     predicted = minority / majority
     if "seed" in axes:
         logs = xr.apply_ufunc(np.log, measured).mean("seed", skipna=False)
-        measured, predicted = np.exp(logs), predicted.isel(seed=0, drop=True)
+        expected = xr.apply_ufunc(np.log, predicted).mean("seed")
+        measured, predicted = np.exp(logs), np.exp(expected)
     return xr.Dataset({"measured": measured, "predicted": predicted})
 
 

@@ -358,7 +358,10 @@ def _save(dataset: xr.Dataset, out: Path, overwrite: bool) -> None:
     stores.save(dataset, out, overwrite=overwrite)
     _summarise(dataset, out)
     if dataset.attrs["status"] not in ("finished", "margin reached", "tracked"):
-        print(f"ssm: the run ended early: {dataset.attrs['status']}", file=sys.stderr)
+        said = f"the run ended early: {dataset.attrs['status']}"
+        if dataset.attrs["status"] == "not learned":
+            said = "not learned: something was predicted to be, a longer t1 may be enough"
+        print(f"ssm: {said}", file=sys.stderr)
 
 
 def _summarise(dataset: xr.Dataset, store: Path) -> None:

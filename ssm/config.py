@@ -131,7 +131,8 @@ class Config:
     optimizer: Optimizer = "flow"
     """Gradient `flow`, or steps, the run's time: `gd`, with `momentum` or `nesterov`'s,
     `normalised_gd` (of unit norm), `sign`, `adam`, `adamw` (decay apart from the gradient), `sam`,
-    `muon`, or `spectral_gd`, along U V^T of each layer's gradient."""
+    `muon` (optax's, whose momentum is corrected for its start, unlike the published one's), or
+    `spectral_gd`, along U V^T of each layer's gradient."""
     learning_rate: float | None = None
     """Of an optimiser, > 0. Left out: a tenth of an e-fold of the fastest contrast a step for `gd`
     and `sam`, the same in the long run with momentum, else 0.01."""
@@ -174,7 +175,8 @@ class Config:
     simplex ETF (depth 2)."""
     solver: Solver | None = None
     """Runge-Kutta method with error control: `tsit5` or `dopri5` of order 5, or `rkl2` of order 2
-    with as many stages as a stiff problem asks for. Left out: `tsit5` by time, `rkl2` by the loss."""
+    with as many stages as a stiff problem asks for. Left out: `tsit5`, by the loss until stability
+    holds it back and `rkl2` from there on, at a tighter tolerance."""
     rtol: float = 1e-6
     """Relative tolerance of one step, in (0, 0.1]."""
     atol: float | None = None
@@ -239,6 +241,11 @@ class Config:
         return named or self.loss in MARGIN_LOSSES or self.label_smoothing > 0
 
     @property
+    def only_smooths(self) -> bool:
+        """Whether nothing but `label_smoothing` adjusts the loss."""
+        return self.adjustments == NEUTRAL | {"label_smoothing": self.label_smoothing}
+
+    @property
     def adjustments(self) -> dict[str, float]:
         """The numbers of that adjustment, those left out filled in by the loss."""
         given = {name: getattr(self, name) for name in NEUTRAL}
@@ -256,9 +263,10 @@ class Config:
         return self.optimizer != "flow"
 
     @property
-    def chosen_solver(self) -> Solver:
-        """`solver`, or the one for the run's clock where it is left out."""
-        return self.solver or ("rkl2" if self.clock == "loss" else "tsit5")
+    def chosen_solver(self) -> str:
+        """`solver`, or the one for the run's clock where it is left out: by the loss it is
+        `switching`, `tsit5` and from where that is held back `rkl2`."""
+        return self.solver or ("switching" if self.clock == "loss" else "tsit5")
 
     @property
     def end_margin(self) -> float | None:

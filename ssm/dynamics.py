@@ -127,7 +127,9 @@ class _Loop(NamedTuple):
     params: Params
     slope: Any
     memory: Any
-    """Of the method."""
+    """Of the stabilised method."""
+    num_stiff: Array
+    """Steps so far that stability held back."""
     step: Array
     """Length of the next step."""
     num_steps: Array
@@ -172,11 +174,11 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
         W = weighted_sum(params.W, [slope.W for slope in slopes], weights)
         return Params(W, params.H + lefts @ rights)
 
-    def attempt(loop: _Loop, length: Array) -> Step:
-        if solver == "rkl2":
+    def attempt(loop: _Loop, length: Array, method: str) -> Step:
+        if method == "rkl2":
             here = field.at(loop.time, loop.time)
             return legendre_step(here, loop.params, loop.slope, length, loop.memory)
-        pair = jax.tree.map(lambda x: np.asarray(x, times.dtype), PAIRS[solver])
+        pair = jax.tree.map(lambda x: np.asarray(x, times.dtype), PAIRS[method])
 
         def slope(params: Params, share: Any) -> Any:
             return field.at(loop.time + share * length, loop.time).slope(params)
@@ -210,23 +212,25 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
             & (loop.step >= smallest)
         )
 
-    def step(loop: _Loop) -> _Loop:
+    def step(loop: _Loop, method: str) -> _Loop:
         goal = end
         if field.deferral is not None:
             jumps = field.deferral.jumps
             goal = jnp.where(jumps > loop.time, jnp.minimum(jumps, end), end).min()
-        if solver == "rkl2":  # which knows no state inside a step
+        if method == "rkl2":  # which knows no state inside a step
             goal = jnp.minimum(goal, times[jnp.minimum(loop.num_saved, len(times) - 1)])
-        tried = attempt(loop, jnp.minimum(loop.step, goal - loop.time))
+        tried = attempt(loop, jnp.minimum(loop.step, goal - loop.time), method)
         length, params = tried.length, tried.params
         error = size(tried.error, tolerance(loop.params, params))
+        if solver == SWITCHING:
+            error = error / (_TIGHTEST if flow.params.hidden else _TIGHTER)
         error = jnp.where(jnp.isfinite(error), error, jnp.inf)
         accepted = error < 1
-        growth = 0.9 * jnp.maximum(error, 1e-10) ** (-1 / _ORDER[solver])
+        growth = 0.9 * jnp.maximum(error, 1e-10) ** (-1 / _ORDER[method])
         growth = jnp.clip(growth, jnp.where(accepted, 1.0, 0.2), 10.0)
         time = jnp.where(length >= goal - loop.time, goal, loop.time + length)
         following = length * growth
-        if solver == "rkl2" or field.deferral is not None:
+        if method == "rkl2" or field.deferral is not None:
             # a step cut short for a time to be saved or a jump says nothing of the next
             following = jnp.where(accepted, jnp.maximum(following, loop.step), following)
         risk = log_risk(params, tried.slopes[-1], field.at(time, loop.time))
@@ -266,6 +270,8 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
                 lambda carry: carry,
                 (num_saved, saved, saved_times),
             )
+        switching = solver == SWITCHING
+        stiff = accepted & (tried.stretch > _STIFF) if switching else jnp.zeros((), bool)
         watched = observe.watch(params)
         crossed = accepted & (watched >= LEARNED) & ~(loop.bracket[1] >= 0)
 
@@ -287,7 +293,8 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
             log_risk=kept(next_risk, loop.log_risk),
             params=kept(params, loop.params),
             slope=kept(next_slope, loop.slope),
-            memory=tried.memory,
+            memory=tried.memory if method == "rkl2" else loop.memory,
+            num_stiff=loop.num_stiff + stiff.astype(int),
             step=following,
             num_steps=loop.num_steps + 1,
             num_saved=num_saved,
@@ -309,30 +316,36 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
     there = jnp.where(watched >= LEARNED, 0.0, jnp.nan)
     bracket = jnp.stack([start + there, *[there] * 5])
     before = jnp.full_like(start, -jnp.inf if field.loss_clock else jnp.nan)
-    loop = jax.lax.while_loop(
-        unfinished,
-        step,
-        _Loop(
-            time=start,
-            log_time=before,
-            log_risk=log_risk(params, field.whole(slope), begun),
-            params=params,
-            slope=slope,
-            memory=slope if solver == "rkl2" else (),
-            step=jnp.minimum(
-                first_step(begun, params, field.whole(slope), tolerance(params), size),
-                end - start,
-            ),
-            num_steps=jnp.zeros((), int),
-            num_saved=jnp.ones((), int),
-            stopped=jnp.zeros((), bool),
-            saved=_put(empty, 0, first),
-            saved_times=jnp.stack([times, jnp.full_like(times, jnp.nan).at[0].set(before)]),
-            watched=watched,
-            bracket=bracket,
-            reported=jnp.zeros((), times.dtype),
+    loop = _Loop(
+        time=start,
+        log_time=before,
+        log_risk=log_risk(params, field.whole(slope), begun),
+        params=params,
+        slope=slope,
+        memory=slope if solver in ("rkl2", SWITCHING) else (),
+        num_stiff=jnp.zeros((), int),
+        step=jnp.minimum(
+            first_step(begun, params, field.whole(slope), tolerance(params), size),
+            end - start,
         ),
+        num_steps=jnp.zeros((), int),
+        num_saved=jnp.ones((), int),
+        stopped=jnp.zeros((), bool),
+        saved=_put(empty, 0, first),
+        saved_times=jnp.stack([times, jnp.full_like(times, jnp.nan).at[0].set(before)]),
+        watched=watched,
+        bracket=bracket,
+        reported=jnp.zeros((), times.dtype),
     )
+    if solver == SWITCHING:
+        loop = jax.lax.while_loop(
+            lambda loop: unfinished(loop) & (loop.num_stiff < _STIFF_STEPS),
+            functools.partial(step, method="tsit5"),
+            loop,
+        )
+        loop = loop._replace(memory=loop.slope)
+    last = "rkl2" if solver == SWITCHING else solver
+    loop = jax.lax.while_loop(unfinished, functools.partial(step, method=last), loop)
     if report:
         report_end(loop.reported)
     return {
@@ -347,6 +360,14 @@ def _solve_flow(flow: Flow, solver: str, report: bool) -> dict[str, Any]:
     }
 
 
+SWITCHING = "switching"
+"""`tsit5` up to where stability holds its steps back, `rkl2` from there on."""
+_STIFF = 2.5  # of the 3.3 or so at which order 5 is no longer stable
+_STIFF_STEPS = 100  # that is held back before the other method pays
+_TIGHTER = 0.03  # tolerance of its steps: those of order 2 add up more
+_TIGHTEST = (
+    1e-3  # of those through hidden layers, whose margin outgrows any number within a finite tau
+)
 _ORDER = {"tsit5": 5, "dopri5": 5, "rkl2": 3}  # of a step's error
 
 

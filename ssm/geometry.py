@@ -90,8 +90,9 @@ def adjusted_seli(counts: Real[np.ndarray, " k"], factors: Real[np.ndarray, " k"
     Raises:
         ValueError: a count or a factor that is not positive.
 
-    Source: derived for this project; in kind Kini, Paraskevas, Oymak, Thrampoulidis 2021; Behnia,
-    Kini, Vakilian, Thrampoulidis 2023.
+    Source: Behnia, Kini, Vakilian, Thrampoulidis 2023 for the limit of cross-entropy with factors on
+    its logits (in kind Kini, Paraskevas, Oymak, Thrampoulidis 2021); that x can be projected out for
+    any counts and factors was derived for this project.
     """
     counts, factors = (np.asarray(values, dtype=np.float64) for values in (counts, factors))
     if not ((counts > 0).all() and (factors > 0).all()):

@@ -93,7 +93,8 @@ def initial_params(
         return Params(W, H, tuple(hidden)), None
     rows, reduced = k if config.init == "balanced" else d, None
     if columns.coordinates:
-        reduced = reduction.draw(rng, problem.counts, rows)
+        width = len(columns.labels) // k
+        reduced = reduction.draw(rng, problem.counts, rows, width)
         gaussian = reduced.features
     else:
         real = np.flatnonzero(columns.multiplicity)

@@ -26,9 +26,12 @@ class Observer(eqx.Module):
     targets: Float[Any, " r"]
     block_weights: Float[Any, "blocks r"]
     field: Field
-    conserved: Float[Any, "pairs d d"] | None
+    conserved: Float[Any, "pairs q q"] | None
     """What the flow keeps, at the start; it fades by e^(-2 lam t) where all layers decay alike. None
     where nothing is kept."""
+    frame: Float[Any, "d q"] | None
+    """Orthonormal directions of feature space that hold all of the run, in which it is compared;
+    None for all d."""
     basis: Float[Any, "k p width"] | None
     """Where columns are coordinates: those of the samples that accuracy is measured on."""
     drawn: Float[Any, "k p"] | None
@@ -90,6 +93,8 @@ class Observer(eqx.Module):
 
     def _drift(self, params: Params, time: Any, scatter: Any) -> Any:
         """Change of what the flow keeps, over the size of its terms."""
+        if self.frame is not None:
+            params = Params(params.W @ self.frame, self.frame.T @ params.H)
         if scatter is None:
             left, right = model.conserved_terms(params, self.columns)
         else:
@@ -223,8 +228,13 @@ def make_observer(
 ) -> Observer:
     """The observer of one run, which remembers the conserved matrices of its start."""
     k = len(field.columns.counts)
-    conserved = None
+    conserved, frame = None, None
     if config.depth > 1 and config.weight_decay == config.feature_decay:
+        W, H, hidden = params
+        if field.columns.coordinates and not hidden and config.feature_dim > k + H.shape[1]:
+            # rows of W and columns of H stay in the span of their start
+            frame = np.linalg.qr(np.hstack([W.T, H]))[0]
+            params = Params(W @ frame, frame.T @ H)
         left, right = model.conserved_terms(params, field.columns)
         conserved = left - right
     drawn = None
@@ -236,6 +246,7 @@ def make_observer(
         targets=components.singular_values,
         block_weights=spectral.block_weights(components),
         conserved=conserved,
+        frame=frame,
         basis=None if reduced is None else reduced.basis,
         drawn=drawn,
         width=config.feature_dim,

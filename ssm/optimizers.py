@@ -50,7 +50,11 @@ def make_optimizer(name: str, settings: Settings) -> optax.GradientTransformatio
     - `sign`: the sign of each entry.
     - `adam`: Kingma, Ba 2015; `adamw`: decay apart from it (Loshchilov, Hutter 2019).
     - `sam`: the gradient at a point climbed to along it, `sam_radius` away (Foret et al. 2021).
-    - `muon`: momentum, orthogonalised by Newton-Schulz iterations (Jordan 2024).
+    - `muon`: momentum, orthogonalised by Newton-Schulz iterations (Jordan 2024), as optax has it:
+      its momentum is corrected for its start at 0, which the published one is not. Orthogonalised
+      steps do not know the size of the momentum, but with Nesterov's look ahead the correction
+      changes its direction: early steps differ the more, the more the gradient has turned (the
+      second by 9e-4 in a run of the model).
     - `spectral_gd`: U V^T of each layer's gradient, exactly.
 
     Raises KeyError for another name.

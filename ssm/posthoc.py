@@ -19,6 +19,8 @@ def unweighted(logits: Any, class_weights: Any) -> Float[np.ndarray, "k m"]:
     The minimiser over all functions has softmax(z)_c ~ w_c P(c | x), so that
     P(. | x) = softmax(z - log w) exactly.
 
+    Source: Elkan 2001; Saerens, Latinne, Decaestecker 2002: weights act as class shares do.
+
     Args:
         logits: shape (k, m).
         class_weights: w_c > 0, shape (k,), on any scale.

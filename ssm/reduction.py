@@ -30,19 +30,28 @@ class Reduced(NamedTuple):
     """Samples of each class that were drawn one by one: all, or `WITNESSES` of a large class."""
 
 
-def draw(rng: np.random.Generator, counts: Int[np.ndarray, " k"], rows: int) -> Reduced:
+def draw(
+    rng: np.random.Generator,
+    counts: Int[np.ndarray, " k"],
+    rows: int,
+    width: int | None = None,
+) -> Reduced:
     """Independent standard normal rows (rows x n), drawn in reduced form: exact for any counts.
 
     Of a large class `WITNESSES` samples are drawn as they are. All its others enter through an
     orthogonal map that takes their all-ones vector to one axis: their mean becomes a normal column,
     and what deviates from it a triangular factor with chi-distributed diagonal (Bartlett 1933). A
     QR factorisation of the two together, the all-ones vector first, gives coordinates and basis.
+    `width` coordinates a class are kept, rows + 1 where it is left out; fewer only if no class has
+    more samples. The draw does not depend on it.
     """
-    k, width = len(counts), rows + 1
-    size = WITNESSES + width
+    k, whole = len(counts), rows + 1
+    size = WITNESSES + whole
+    width = whole if width is None else width
+    kept = size if width == whole else width  # rows of samples, of which others are 0
     drawn = np.where(counts <= size, counts, WITNESSES)
-    ones = (np.arange(size) < drawn[:, None]).astype(float)
-    samples = rng.normal(size=(k, size, rows))
+    ones = (np.arange(kept) < drawn[:, None]).astype(float)
+    samples = np.stack([rng.normal(size=(size, rows))[:kept] for _ in range(k)])
     triangle = np.arange(rows)
     for c in range(k):
         if drawn[c] == counts[c]:

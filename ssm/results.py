@@ -95,7 +95,11 @@ _VARIABLES = {
     "learning_time": (("component",), "when the component reaches half its target", "time"),
     "class_learning_time": (("class",), "when the class reaches half its target", "time"),
     "block_learning_time": (("block",), "when the block's mean reaches half its target", "time"),
-    "predicted_learning_time": (("component",), "learning time expected of the config", "time"),
+    "predicted_learning_time": (
+        ("component",),
+        "learning time expected of the run's start",
+        "time",
+    ),
 }
 _COORDINATES = {
     "time": (("time",), "flow time (steps x learning rate)", "1"),

@@ -80,6 +80,8 @@ class Step(NamedTuple):
     """The state at a share of the step."""
     memory: Any
     """What the method hands to the next step."""
+    stretch: Array
+    """Its length times about the field's spectral radius."""
 
 
 def pair_step(
@@ -96,9 +98,9 @@ def pair_step(
         field: (state, share of the step) -> slope.
         advance: (state, slopes, weights) -> state + sum_i weights[i] slopes[i].
     """
-    slopes, end = [slope], params
+    slopes, end, before = [slope], params, params
     for weights, node in zip(pair.stages, pair.nodes, strict=True):
-        end = advance(params, slopes, [length * weight for weight in weights])
+        before, end = end, advance(params, slopes, [length * weight for weight in weights])
         slopes.append(field(end, node))
     zero = jax.tree.map(jnp.zeros_like, params)
     error = advance(zero, slopes, [length * weight for weight in pair.error])
@@ -108,7 +110,14 @@ def pair_step(
         weights = first + share * (second + share * (third + share * fourth))
         return advance(params, slopes, length * share * weights)
 
-    return Step(length, end, slopes, error, inside, ())
+    # the last two stages are both at the end of the step
+    bend = advance(zero, slopes[-2:], [-jnp.ones_like(length), jnp.ones_like(length)])
+    stretch = length * _norm(bend) / _norm(jax.tree.map(jnp.subtract, end, before))
+    return Step(length, end, slopes, error, inside, (), stretch)
+
+
+def _norm(x: Any) -> Array:
+    return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(x)))
 
 
 MOST_STAGES = 9_999  # rounding grows as their square
@@ -130,16 +139,13 @@ def legendre_step(
         direction: a guess of the stiffest mode, improved by power iterations each step.
     """
 
-    def norm(x: Any) -> Array:
-        return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(x)))
-
     def turn(_: Any, guess: Any) -> Any:
-        unit = jax.tree.map(lambda x: x / jnp.maximum(norm(guess), tiny), guess)
+        unit = jax.tree.map(lambda x: x / jnp.maximum(_norm(guess), tiny), guess)
         return jax.jvp(field, (params,), (unit,))[1]
 
     tiny = jnp.finfo(length.dtype).tiny
     direction = jax.lax.fori_loop(0, _POWER_ITERATIONS, turn, direction)
-    radius = 1.2 * norm(direction)
+    radius = 1.2 * _norm(direction)
     length = jnp.minimum(length, (MOST_STAGES**2 + MOST_STAGES - 2) / 2 / radius)
     stages = jnp.ceil((jnp.sqrt(9 + 8 * length * radius) - 1) / 2)
     stages = jnp.maximum(2 * jnp.ceil((stages - 1) / 2) + 1, 3)  # odd ones damp every mode
@@ -172,7 +178,8 @@ def legendre_step(
         end_slope,
     )
 
-    return Step(length, end, (slope, end_slope), error, lambda _: end, direction)
+    stretch = length * radius
+    return Step(length, end, (slope, end_slope), error, lambda _: end, direction, stretch)
 
 
 def hermite(x: Any, length: Any, y0: Any, y1: Any, slope0: Any, slope1: Any) -> Any:

@@ -35,7 +35,7 @@ from ssm.optimizers import Settings
 from ssm.problem import Problem, make_problem
 from ssm.reduction import Reduced
 from ssm.schedules import Transformation
-from ssm.trajectories import Trajectory
+from ssm.trajectories import FINISHED, NOT_LEARNED, Trajectory
 
 
 class Run(NamedTuple):
@@ -67,7 +67,6 @@ class _Setting(NamedTuple):
     rates: tuple[Float[np.ndarray, " s"], Float[np.ndarray, " t"]] | None
     """Of an optimiser: those of each step, padded, and their sums at the observed steps."""
     facts: dict[str, Any]
-    predicted_learning_time: Float[np.ndarray, " r"]
 
 
 @functools.lru_cache(maxsize=4)
@@ -94,7 +93,6 @@ def _setting(config: Config, size: int | None) -> _Setting:
         times,
         rates,
         facts,
-        predictions.predicted_learning_times(config, problem, components),
     )
 
 
@@ -106,6 +104,7 @@ def prepare(config: Config, size: int | None = None) -> Run:
     params, reduced = model.initial_params(config, problem, columns)
     field = make_field(config, columns)
     observe = observing.make_observer(config, field, params, reduced, setting.components)
+    start = predictions.Start(params.W, columns.class_means(params.H))
     if setting.rates is not None:
         learning_rates, cumulative_rate = setting.rates
         numbers = (
@@ -143,7 +142,7 @@ def prepare(config: Config, size: int | None = None) -> Run:
         reduced,
         flow,
         setting.facts,
-        setting.predicted_learning_time,
+        predictions.predicted_learning_times(config, problem, setting.components, start),
     )
 
 
@@ -245,12 +244,22 @@ def run_arrays(run: Run, trajectory: Trajectory) -> tuple[dict[str, np.ndarray],
         "predicted_learning_time": run.predicted_learning_time,
     }
     return arrays, {
-        "status": trajectory.status,
+        "status": _status(run, trajectory, component),
         "num_steps": trajectory.num_steps,
         "t1": float(trajectory.times[-1]),
         **_exposure(problem, class_weights),
         **run.facts,
     }
+
+
+def _status(run: Run, trajectory: Trajectory, learned: Float[np.ndarray, " r"]) -> str:
+    """How a run ended: also whether it left unlearned what it was predicted to learn, in the length
+    that is chosen from theory or in that of the run."""
+    length = np.inf if run.config.t1 is None else trajectory.times[-1]
+    expected = run.predicted_learning_time <= length
+    if trajectory.status == FINISHED and (expected & np.isnan(learned)).any():
+        return NOT_LEARNED
+    return trajectory.status
 
 
 def _exposure(problem: Problem, class_weights: Float[np.ndarray, " k"]) -> dict[str, float]:
@@ -275,7 +284,8 @@ def simulate(
     or with more layers, decay and by another clock (`ssm.fields`), from the start and to the time or
     margin that `config` names; or the steps of an optimiser (`ssm.descent`), whose time is their
     number. A run that fails (out of steps, step too small, not finite) returns a Dataset too, with
-    that status and NaN for what it did not reach.
+    that status and NaN for what it did not reach. Of a length chosen from theory, or one that
+    should do, it is `not learned` where a component with a prediction was not learned.
 
     Args:
         config: every number of the run.

@@ -6,6 +6,8 @@ losses have the gradient -S Omega / n; see paper_notes.md.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -40,7 +42,15 @@ def component_growth_rates(
     scaled = scaled - scaled.mean(axis=0)
     eigenvalues = (components.left * scaled).sum(axis=0)
     error = np.linalg.norm(scaled - eigenvalues * components.left, axis=0)
-    return np.where(error <= 1e-9 * eigenvalues, np.sqrt(eigenvalues) / n, np.nan)
+    return np.where(error <= 1e-9 * eigenvalues, mean_growth_rates(problem, components), np.nan)
+
+
+def mean_growth_rates(
+    problem: Problem, components: spectral.LabelSpectrum
+) -> Float[np.ndarray, " r"]:
+    """The r_j of `component_growth_rates`, also where a component does not grow by itself."""
+    squares = class_growth_rates(problem) ** 2
+    return np.sqrt((components.left**2 * squares[:, None]).sum(axis=0))
 
 
 def balancing_exponent(majority_count: int, minority_count: int, coupling: float) -> float:
@@ -128,6 +138,105 @@ def learning_time(
     saturation = 1.0 if loss == "squared" else float(num_classes)
     ratio = (saturation / start_share - 1) / (saturation / level - 1)
     return np.log(np.maximum(ratio, 1.0)) / (2 * rate)
+
+
+def damped_rate(
+    rates: Float[np.ndarray, " r"], damping: Float[np.ndarray, " r"]
+) -> Float[np.ndarray, " r"]:
+    """Rate at which a mode's factors grow where noise in the features damps its classifier.
+
+    p' = r q - sigma p, q' = r p grow as e^(lam t) with lam = r^2 / (sigma / 2 + (r^2 + sigma^2 /
+    4)^(1/2)): r without noise, r^2 / sigma where it rules. With sigma = N / n and r = s / n it is
+    that of `exact.balanced_flow` at W^T W - H H^T = -N I.
+
+    Source: Domine et al. 2024 in kind; derived for this project.
+    """
+    return rates**2 / (damping / 2 + np.hypot(rates, damping / 2))
+
+
+def growing_half(
+    rates: Float[np.ndarray, " r"], damping: Float[np.ndarray, " r"]
+) -> tuple[Float[np.ndarray, " r"], Float[np.ndarray, " r"]]:
+    """(g_p, g_q), the unit vector along which a mode's factors grow at `damped_rate`: (lam, r) over
+    its length; both 1 / sqrt(2) without damping."""
+    grown = damped_rate(rates, damping)
+    length = np.hypot(rates, grown)
+    return grown / length, rates / length
+
+
+class Learning(NamedTuple):
+    """When modes that share their directions are learned: shape (r,) each."""
+
+    times: Float[np.ndarray, " r"]
+    first: Float[np.ndarray, " r"]
+    """As if the mode were alone."""
+    last: Float[np.ndarray, " r"]
+    """As if all others were learned before it."""
+
+
+def overlapping_learning_times(
+    rates: Float[np.ndarray, " r"],
+    damping: Float[np.ndarray, " r"],
+    start: Float[np.ndarray, "r r"],
+    saturation: float,
+    level: float = spectral.LEARNED,
+) -> Learning:
+    """When modes that start along directions which overlap reach `level`, in flow time.
+
+    Of the d directions of feature space a mode that was learned earlier leaves less to the others,
+    and equal modes share them. With lam the `damped_rate` and X the rows g_p p + g_q q of all
+    modes, each scaled so that its squared length is its strength over `saturation` times the
+    target,
+
+        share_j = saturation (1 - [(I + D X X^T D)^-1]_jj) / (1 - e^(-(2 lam + sigma) t)),
+        D^2 = e^(2 lam t) - e^(-sigma t).
+
+    Exact for the squared loss, unit weights and free features at W^T W - H H^T = -N I but for the
+    decaying halves of the start; a sigmoid each where the rows are orthogonal.
+
+    Args:
+        rates, damping: r and sigma, each of shape (r,).
+        start: X X^T, of full rank.
+
+    Source: derived for this project, by Woodbury's identity from the Riccati solution of Fukumizu
+    1998 and Domine et al. 2024.
+    """
+    lam, own = damped_rate(rates, damping), np.diagonal(start)
+    size = np.sqrt(np.multiply.outer(own, own))
+    left_over = own / np.diagonal(np.linalg.inv(start / size))  # by all the others
+
+    def sigmoid_time(share: np.ndarray) -> np.ndarray:
+        ratio = (1 / share - 1) / (saturation / level - 1)
+        return np.log(np.maximum(ratio, 1.0)) / (2 * lam)
+
+    first, last = low, high = sigmoid_time(own), sigmoid_time(left_over)
+    for _ in range(14):  # of a few e-folds
+        middle = (low + high) / 2
+        early = _overlapping_shares(middle, lam, damping, start) * saturation < level
+        low, high = np.where(early, middle, low), np.where(early, high, middle)
+    return Learning((low + high) / 2, first, last)
+
+
+def _overlapping_shares(
+    times: Float[np.ndarray, " r"],
+    lam: Float[np.ndarray, " r"],
+    damping: Float[np.ndarray, " r"],
+    start: Float[np.ndarray, "r r"],
+) -> Float[np.ndarray, " r"]:
+    """The share of its saturation that mode j has reached at times[j], `lam` the damped rates.
+
+    I + D X X^T D is scaled to a unit diagonal, which no growth overflows.
+    """
+    each, own = np.arange(len(lam)), np.diagonal(start)
+    safe = np.maximum(times, 1e-9 / lam)  # at 0 both sides of the ratio vanish
+    growth = np.multiply.outer(safe, lam) * 2
+    gone = -np.expm1(-(growth + np.multiply.outer(safe, damping)))
+    inverse = np.exp(-growth) / gone  # 1 / D^2
+    scale, rest = 1 / np.sqrt(inverse + own), inverse / (inverse + own)
+    scaled = scale[:, :, None] * start * scale[:, None, :]
+    scaled[:, each, each] += rest
+    unlearned = rest[each, each] * np.linalg.inv(scaled)[each, each, each]
+    return (1 - unlearned) / gone[each, each]
 
 
 def separable(

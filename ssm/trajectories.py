@@ -11,13 +11,16 @@ from jaxtyping import Float
 
 from ssm.model import Params
 
-FINISHED, MARGIN_REACHED, OUT_OF_STEPS, STEP_TOO_SMALL, NOT_FINITE = (
+FINISHED, MARGIN_REACHED, OUT_OF_STEPS, STEP_TOO_SMALL, NOT_FINITE, NOT_LEARNED = (
     "finished",
     "margin reached",
     "out of steps",
     "step too small",
     "not finite",
+    "not learned",
 )
+"""`not learned`: it went to its end, but something that was predicted to be learned by then was
+not."""
 
 
 # On a CPU small products are not worth spreading over cores, which other runs can use.

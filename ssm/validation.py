@@ -140,6 +140,9 @@ def class_counts(fields: Mapping[str, Any]) -> tuple[int, ...]:
     return profiles.long_tailed_counts(*shape, fields["minority_count"])
 
 
+FEWEST_COORDINATES = 32  # of a class, where its features have as many dimensions
+
+
 def feature_columns(
     fields: Mapping[str, Any],
 ) -> tuple[Literal["samples", "classes", "coordinates"], int]:
@@ -153,7 +156,9 @@ def feature_columns(
         if fields["loss"] == "squared":
             # the rows of a balanced start are combinations of k rows, those of a Gaussian one are d
             rows = num_classes if fields["init"] == "balanced" else fields["feature_dim"]
-            return "coordinates", num_classes * (rows + 1)
+            # a class needs no more than it has samples; few are not worth a shape of their own
+            width = min(rows + 1, max(FEWEST_COORDINATES, *class_counts(fields)))
+            return "coordinates", num_classes * width
     return "samples", sum(class_counts(fields))
 
 

@@ -158,3 +158,36 @@ def test_a_billion_samples_learn_when_theory_says(run):
     ratio = (ds.learning_time / ds.predicted_learning_time).values[known]
     np.testing.assert_allclose(ratio, 1, atol=0.1)  # O(1) of about 50 e-folds
     assert ds.class_count.sum() == 10**9
+
+
+def test_a_wide_draw_keeps_no_more_coordinates_than_there_are_samples():
+    """The same draw, whatever is kept of it; what is left out is 0."""
+    counts = np.array([30, 7, 1])
+    whole = reduction.draw(np.random.default_rng(0), counts, 80)
+    kept = reduction.draw(np.random.default_rng(0), counts, 80, 32)
+    every = whole.features.reshape(80, 3, 81)
+    np.testing.assert_allclose(kept.features.reshape(80, 3, 32), every[:, :, :32], atol=1e-12)
+    assert not every[:, :, 32:].any()
+    bases = reduction.full_basis(kept, counts, np.random.default_rng(1))
+    np.testing.assert_allclose(
+        reduction.restore_features(kept.features, bases),
+        reduction.restore_features(
+            whole.features, [Q[:n] for Q, n in zip(whole.basis, counts, strict=True)]
+        ),
+        atol=1e-12,
+    )
+
+
+def test_the_cost_of_wide_features_follows_the_samples(tiny):
+    """4 classes of at most 8 samples and 300 dimensions; the drift in the frame of the start is that
+    in all dimensions."""
+    config = tiny(loss="squared", feature_dim=300, init_scale=1e-2, save_state=True)
+    assert config.num_columns == 4 * 32 and tiny(loss="squared").num_columns == 4 * 7
+    assert tiny(loss="squared", feature_dim=300, imbalance_ratio=50.0).num_columns == 4 * 100
+    ds = ssm.simulate(config)
+    W, H = ds["W"].values, ds["H"].values
+    left, right = W.transpose(0, 2, 1) @ W, H @ H.transpose(0, 2, 1)
+    change = np.linalg.norm(left - right - (left - right)[0], axis=(1, 2))
+    size = np.linalg.norm(left, axis=(1, 2)) + np.linalg.norm(right, axis=(1, 2))
+    np.testing.assert_allclose(ds["drift"], change / size, atol=1e-13)
+    assert 0 < ds["drift"].max() < 1e-4

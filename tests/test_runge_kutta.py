@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssm.runge_kutta import legendre_step
+from ssm.runge_kutta import PAIRS, legendre_step, pair_step, weighted_sum
 
 
 @jax.jit
@@ -50,3 +50,20 @@ def test_the_stiffest_mode_is_found_from_step_to_step():
         direction = stepped(rates, y, jnp.array(0.01), direction).memory
     radius = jnp.linalg.norm(direction)
     assert float(radius) == pytest.approx(1e4, rel=1e-3)
+
+
+@pytest.mark.parametrize("length", [0.01, 0.3])
+def test_a_stretched_step_knows_the_radius(length):
+    """Length x radius from the last two stages, once the stiffest mode leads their difference."""
+    rates = jnp.array([10.0, 1.0, 0.1])
+
+    def advance(y, slopes, weights):
+        return weighted_sum(y, slopes, weights)
+
+    def slope(y, _):
+        return -rates * y
+
+    y = jnp.array([1.0, 0.1, 0.1])
+    pair = jax.tree.map(np.asarray, PAIRS["tsit5"])
+    step = pair_step(pair, slope, advance, y, slope(y, 0), jnp.array(length))
+    assert float(step.stretch) == pytest.approx(10 * length, rel=0.05)

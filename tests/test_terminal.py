@@ -6,6 +6,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 
 import ssm
 from ssm import dynamics, geometry, simulation, trajectories
@@ -57,9 +58,11 @@ def test_a_run_ends_at_its_margin(run, solver):
 def test_a_run_that_ends_at_a_time_to_be_saved_is_saved_once(run):
     """A step of the stabilised method ends at every time to be saved, so a run that is to end at
     the margin that another had at one of them ends there."""
-    longer = run(clock="loss", stop_margin=20.0, **KEPT)
+    stabilised = {**KEPT, "solver": "rkl2"}
+    longer = run(clock="loss", stop_margin=20.0, **stabilised)
     for last in (8, 12):
-        ds = run(clock="loss", stop_margin=float(longer["margin"][last]), t1=longer.t1, **KEPT)
+        margin = float(longer["margin"][last])
+        ds = run(clock="loss", stop_margin=margin, t1=longer.t1, **stabilised)
         assert ds.status == "margin reached" and int(np.isfinite(ds["loss"]).sum()) == last + 1
         assert ds["time"][last] == longer["time"][last]
         assert (np.diff(ds["time"].values) > 0).all()
@@ -208,3 +211,71 @@ def test_padding_weighs_nothing_by_the_loss_clock(tiny):
         np.testing.assert_allclose(
             found.observations[name][last], expected.observations[name][last], rtol=1e-8
         )
+
+
+MILD = {"num_classes": 4, "imbalance_ratio": 6.0, "minority_count": 3, "feature_dim": 5}
+
+
+def test_a_default_run_by_the_loss_clock_against_another_solver():
+    """DOP853 on gradient flow of log L, written out anew."""
+    config = ssm.Config(
+        clock="loss", t1=60.0, init_scale=0.05, weight_exponent=0.5, num_saves=13, save_state=True, **MILD
+    )  # fmt: skip
+    ds = ssm.simulate(config)
+    counts = ds["class_count"].values
+    labels, n = np.repeat(np.arange(4), counts), counts.sum()
+    risk = ds["class_weight"].values[labels] / n
+
+    def field(_, state):
+        W, H = state[:20].reshape(4, 5), state[20:].reshape(5, n)
+        Z = W @ H
+        log_p = Z - np.logaddexp.reduce(Z, axis=0)
+        loss = -(risk * log_p[labels, np.arange(n)]).sum()
+        G = (np.exp(log_p) - np.eye(4)[:, labels]) * risk / loss
+        return -np.concatenate([(G @ H.T).ravel(), (W.T @ G).ravel()])
+
+    start = np.concatenate([ds["W"].values[0].ravel(), ds["H"].values[0].ravel()])
+    times = ds["time"].values
+    solved = solve_ivp(field, (0, 60), start, "DOP853", times, rtol=1e-12, atol=1e-14).y.T
+    found = np.hstack([ds["W"].values.reshape(13, -1), ds["H"].values.reshape(13, -1)])
+    error = np.abs(found - solved).max(axis=1) / np.abs(solved).max(axis=1)
+    assert error.max() < 20 * config.rtol and ds.num_steps < 100
+
+
+STIFF = [
+    {"stop_margin": 10.0, "weight_exponent": 1.0, "init_scale": 0.1},
+    {"stop_margin": 10.0, "depth": 3, "init": "balanced", "init_scale": 0.1},
+    {"stop_margin": 1e3, "coupling": 0.2, "init_scale": 0.3},
+    {"stop_margin": 1e3, "loss": "focal", "init_scale": 0.1},
+    {"stop_margin": 1e3, "weight_exponent": 1.0, "weight_start": 20.0, "init_scale": 0.1},
+    {"stop_margin": 1e4, "init": "collapsed", "coupling": 1.0},
+    {"stop_margin": 1e4, "init_scale": 1e-6},
+    {"stop_margin": 1e4, "profile": "long_tailed", "weight_exponent": 1.0, "init_scale": 0.02},
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", STIFF)
+def test_default_runs_by_the_loss_clock_keep_their_tolerance(tiny, changes):
+    """Mild and stiff: 20 times the tolerance of a step, against order 5 at 1e-10 all the way."""
+    config = tiny(clock="loss", num_saves=20, **changes)
+    ended = ssm.simulate(config)
+    t1 = float(end(ended)["time"])
+    whole = dataclasses.replace(config, t1=t1, stop_margin=1e9, save_state=True)
+    found = ssm.simulate(whole)
+    wanted = ssm.simulate(
+        dataclasses.replace(whole, solver="tsit5", rtol=1e-10, max_steps=1_000_000)
+    )
+    assert found.status == wanted.status == "finished"
+    for name in ("W", "H", "strength", "log_loss", "margin"):
+        x, y = (ds[name].values.reshape(20, -1) for ds in (found, wanted))
+        size = np.abs(y).max(axis=1, keepdims=True)
+        if name in ("log_loss", "margin"):  # which pass through 0
+            size = np.maximum(size, 1)
+        assert (np.abs(x - y) / size).max() < 20 * config.rtol, name
+
+
+def test_a_stiff_run_takes_few_steps(tiny):
+    """To a margin of 1e4 order 5 alone takes some 3,600 at this tolerance."""
+    ds = ssm.simulate(tiny(clock="loss", stop_margin=1e4))
+    assert ds.status == "margin reached" and ds.num_steps < 1000

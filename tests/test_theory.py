@@ -77,6 +77,45 @@ def test_the_balancing_exponent_of_equal_counts_is_undefined():
     assert np.isnan(theory.balancing_exponent(5, 5, 0.5))
 
 
+@pytest.mark.parametrize(
+    ("coupling", "expected"), [(0.0, 0.0), (0.1, np.log(75.9 / 5.9) / np.log(15)), (1.0, 1.0)]
+)
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared"])
+def test_the_margin_exponent_grows_the_margins_of_two_classes_alike(coupling, expected, loss):
+    """The closed system of two classes, y, a and b, by DOP853: from equal margins they stay equal to
+    any size at that exponent alone."""
+    n, s = np.array([750.0, 50.0]), np.sqrt(2)
+    exponent = theory.margin_exponent(750, 50, coupling)
+    assert exponent == pytest.approx(expected, abs=1e-14)
+    kappa = 1 + coupling * (n - 1)
+    overlap = np.sqrt(kappa / n)
+
+    def apart(g):
+        w = n**-g * n.sum() / (n ** (1 - g)).sum()
+        rate = w * np.sqrt(n * kappa) / n.sum()
+
+        def flow(_, state):
+            margins = s * state[0] * state[1:] * overlap
+            wrong = 1 / (1 + np.exp(margins)) if loss == "cross_entropy" else (1 - margins) / 2
+            return [s * (rate * wrong) @ state[1:], *(s * rate * wrong * state[0])]
+
+        def learned(_, state):
+            return s * state[0] * (state[1:] * overlap).min() - 0.9
+
+        learned.terminal = True
+        start = [1e-3, *(1e-3 / overlap)]
+        run = solve_ivp(flow, (0, 1e5), start, "DOP853", events=learned, rtol=1e-10, atol=1e-14)
+        assert run.status == 1
+        return np.log(run.y[1, -1] * overlap[0] / (run.y[2, -1] * overlap[1]))
+
+    assert apart(exponent) == pytest.approx(0, abs=1e-8)
+    assert apart(exponent - 0.1) > 0.02 and apart(exponent + 0.1) < -0.02
+
+
+def test_the_margin_exponent_of_equal_counts_is_undefined():
+    assert np.isnan(theory.margin_exponent(5, 5, 0.5))
+
+
 @pytest.mark.parametrize("coupling", [0.0, 1.0])
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
 def test_learning_time_ratio_is_the_ratio_of_rates(tiny, coupling, exponent):
@@ -156,14 +195,18 @@ def test_the_expected_start_is_the_mean_over_draws(tiny, init, coupling, loss):
     columns = make_columns(config, problem)
     components = spectral.components(problem)
     root = np.sqrt(problem.counts / problem.kernel_eigenvalues)[:, None]
+    # within a group all classes have one rate and one noise; the cross contrast has no one of each
+    within = components.left[:, components.blocks != "cross"]
+    damping = predictions.noise_damping(config, problem)
+    growing = np.stack(theory.growing_half(theory.class_growth_rates(problem), damping))
+    p_part, q_part = (growing @ within**2)[:, :, None]
     strengths = []
     for seed in range(400):
         params, _ = initial_params(dataclasses.replace(config, seed=seed), problem, columns)
-        features = root * columns.class_means(params.H).T
-        factors = components.left.T @ (params.W + features) / 2
-        strengths.append((factors**2).sum(1))
+        p, q = within.T @ params.W, within.T @ (root * columns.class_means(params.H).T)
+        strengths.append((p_part * q_part * (p_part * p + q_part * q) ** 2).sum(1))
     error = np.std(strengths, axis=0) / 20
-    expected = (components.left**2).T @ predictions.expected_start_strength(config, problem)
+    expected = (within**2).T @ predictions.expected_start_strength(config, problem)
     assert (np.abs(np.mean(strengths, axis=0) - expected) < 4 * error).all()
 
 
@@ -177,42 +220,3 @@ def test_block_curves_need_enough_width(tiny):
         means = columns.class_means(H)
         curves = theory.block_curves(W, means, problem, components, np.array([0.0, 9.0]), "squared")
         assert np.isfinite(curves).all() == known and np.isnan(curves).all() != known
-
-
-@pytest.mark.parametrize(
-    ("coupling", "expected"), [(0.0, 0.0), (0.1, np.log(75.9 / 5.9) / np.log(15)), (1.0, 1.0)]
-)
-@pytest.mark.parametrize("loss", ["cross_entropy", "squared"])
-def test_the_margin_exponent_grows_the_margins_of_two_classes_alike(coupling, expected, loss):
-    """The closed system of two classes, y, a and b, by DOP853: from equal margins they stay equal to
-    any size at that exponent alone."""
-    n, s = np.array([750.0, 50.0]), np.sqrt(2)
-    exponent = theory.margin_exponent(750, 50, coupling)
-    assert exponent == pytest.approx(expected, abs=1e-14)
-    kappa = 1 + coupling * (n - 1)
-    overlap = np.sqrt(kappa / n)
-
-    def apart(g):
-        w = n**-g * n.sum() / (n ** (1 - g)).sum()
-        rate = w * np.sqrt(n * kappa) / n.sum()
-
-        def flow(_, state):
-            margins = s * state[0] * state[1:] * overlap
-            wrong = 1 / (1 + np.exp(margins)) if loss == "cross_entropy" else (1 - margins) / 2
-            return [s * (rate * wrong) @ state[1:], *(s * rate * wrong * state[0])]
-
-        def learned(_, state):
-            return s * state[0] * (state[1:] * overlap).min() - 0.9
-
-        learned.terminal = True
-        start = [1e-3, *(1e-3 / overlap)]
-        run = solve_ivp(flow, (0, 1e5), start, "DOP853", events=learned, rtol=1e-10, atol=1e-14)
-        assert run.status == 1
-        return np.log(run.y[1, -1] * overlap[0] / (run.y[2, -1] * overlap[1]))
-
-    assert apart(exponent) == pytest.approx(0, abs=1e-8)
-    assert apart(exponent - 0.1) > 0.02 and apart(exponent + 0.1) < -0.02
-
-
-def test_the_margin_exponent_of_equal_counts_is_undefined():
-    assert np.isnan(theory.margin_exponent(5, 5, 0.5))
