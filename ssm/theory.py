@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy import special
 
 from ssm import spectral
 from ssm.problem import Problem
@@ -164,6 +165,9 @@ def growing_half(
     return grown / length, rates / length
 
 
+GRID = 33  # times between which learning times are interpolated
+
+
 class Learning(NamedTuple):
     """When modes that share their directions are learned: shape (r,) each."""
 
@@ -209,34 +213,40 @@ def overlapping_learning_times(
         ratio = (1 / share - 1) / (saturation / level - 1)
         return np.log(np.maximum(ratio, 1.0)) / (2 * lam)
 
-    first, last = low, high = sigmoid_time(own), sigmoid_time(left_over)
-    for _ in range(14):  # of a few e-folds
-        middle = (low + high) / 2
-        early = _overlapping_shares(middle, lam, damping, start) * saturation < level
-        low, high = np.where(early, middle, low), np.where(early, high, middle)
-    return Learning((low + high) / 2, first, last)
+    first, last = sigmoid_time(own), sigmoid_time(left_over)
+    # Modes of one rate look at the same times, so that one inverse a time serves them all.
+    alike = np.unique(lam, return_inverse=True)[1]
+    modes = [np.flatnonzero(alike == group) for group in range(alike.max() + 1)]
+    grids = [np.linspace(first[m].min(), last[m].max(), GRID) for m in modes]
+    shares = _overlapping_shares(np.concatenate(grids), lam, damping, start)
+    odds = special.logit(np.clip(shares, 1e-300, 1 - 1e-16))  # nearly straight in time
+    wanted, times = special.logit(level / saturation), np.empty_like(lam)
+    for grid, mine, rows in zip(grids, modes, odds.reshape(len(modes), GRID, -1), strict=True):
+        rising = np.maximum.accumulate(rows[:, mine], axis=0)
+        times[mine] = [np.interp(wanted, of_mode, grid) for of_mode in rising.T]
+    return Learning(np.clip(times, first, last), first, last)
 
 
 def _overlapping_shares(
-    times: Float[np.ndarray, " r"],
+    times: Float[np.ndarray, " t"],
     lam: Float[np.ndarray, " r"],
     damping: Float[np.ndarray, " r"],
     start: Float[np.ndarray, "r r"],
-) -> Float[np.ndarray, " r"]:
-    """The share of its saturation that mode j has reached at times[j], `lam` the damped rates.
+) -> Float[np.ndarray, "t r"]:
+    """The share of its saturation that each mode has reached at each time, `lam` the damped rates.
 
     I + D X X^T D is scaled to a unit diagonal, which no growth overflows.
     """
     each, own = np.arange(len(lam)), np.diagonal(start)
-    safe = np.maximum(times, 1e-9 / lam)  # at 0 both sides of the ratio vanish
+    safe = np.maximum(times, 1e-9 / lam.max())  # at 0 both sides of the ratio vanish
     growth = np.multiply.outer(safe, lam) * 2
     gone = -np.expm1(-(growth + np.multiply.outer(safe, damping)))
     inverse = np.exp(-growth) / gone  # 1 / D^2
     scale, rest = 1 / np.sqrt(inverse + own), inverse / (inverse + own)
     scaled = scale[:, :, None] * start * scale[:, None, :]
     scaled[:, each, each] += rest
-    unlearned = rest[each, each] * np.linalg.inv(scaled)[each, each, each]
-    return (1 - unlearned) / gone[each, each]
+    unlearned = rest * np.linalg.inv(scaled)[:, each, each]
+    return (1 - unlearned) / gone
 
 
 def separable(
