@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import mpmath
 import numpy as np
 import pytest
@@ -334,14 +333,6 @@ BAD_NUMBERS = {
     "focusing": None,
     "label_smoothing": 1.0,
 }
-
-
-@pytest.fixture
-def untyped():
-    """As it is for users, whose types are not checked."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.parametrize("name", BAD_NUMBERS)

@@ -6,7 +6,6 @@ import pickle
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -384,14 +383,6 @@ REFUSED = {
     "a chain of numbers": (lambda: Chain(1, None), r"parts\[0\]"),
     "a chain of a list": (lambda: Chain(UnitMean(), [UnitMean()]), r"parts\[1\]"),
 }
-
-
-@pytest.fixture
-def untyped():
-    """As it is for users, whose types are not checked."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.parametrize("name", REFUSED)

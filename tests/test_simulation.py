@@ -4,7 +4,6 @@ import json
 import logging
 
 import jax
-import jaxtyping
 import numpy as np
 import pytest
 import xarray as xr
@@ -293,14 +292,6 @@ def test_any_config_gives_a_dataset_or_a_value_error_that_names_the_field(shape,
         if ds.attrs["status"] == "finished":
             assert all(np.isfinite(ds[name]).all() for name in NUMBERS)
             assert ((ds.class_accuracy >= 0) & (ds.class_accuracy <= 1)).all()
-
-
-@pytest.fixture
-def untyped():
-    """As it is for users, whose types are not checked."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def test_what_cannot_be_simulated_is_refused_before_anything_runs(tiny, monkeypatch, untyped):

@@ -2,7 +2,6 @@
 
 import functools
 
-import jaxtyping
 import mpmath
 import numpy as np
 import pytest
@@ -131,14 +130,6 @@ OF_COUNTS = {
     "mean": lambda counts: weights.mean_sample_weight(counts, np.ones(2)),
     "share": lambda counts: weights.effective_sample_share(counts, np.ones(2)),
 }
-
-
-@pytest.fixture
-def untyped():
-    """As it is for users, whose types are not checked."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.parametrize("kind", BAD_COUNTS)
