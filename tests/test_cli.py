@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 import venv
 from pathlib import Path
 
@@ -533,7 +535,7 @@ def test_the_wheel_works_outside_the_clone(tmp_path):
     """Built, installed beside this environment's libraries, and used from an empty folder."""
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
     subprocess.run([*build, "-w", str(tmp_path), str(ROOT)], check=True)
-    (wheel,) = tmp_path.glob("ssm-*.whl")
+    (wheel,) = tmp_path.glob("small_scale_model-*.whl")
     venv.create(tmp_path / "env", system_site_packages=False, with_pip=False)
     python = tmp_path / "env" / "bin" / "python"
     site = next((tmp_path / "env" / "lib").glob("python*/site-packages"))
@@ -542,6 +544,11 @@ def test_the_wheel_works_outside_the_clone(tmp_path):
     libraries = str(Path(np.__file__).parents[1])
     (site / "libraries.pth").write_text(libraries)  # after the wheel's own packages on the path
     assert (site / "ssm" / "py.typed").is_file()
+    (metadata,) = site.glob("*.dist-info/METADATA")
+    addresses = re.findall(r"\]\(([^)]+)\)", metadata.read_text())
+    home = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+    assert sum(address.startswith(f"{home}/") for address in addresses) >= 6
+    assert all(address.startswith("https://") for address in addresses), "a relative link"
 
     np.savez(
         tmp_path / "log.npz",
