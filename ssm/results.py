@@ -18,7 +18,10 @@ from ssm import geometry, spectral
 from ssm.config import Config
 
 FORMAT, SWEEP_FORMAT, STUDY_FORMAT = "ssm-1", "ssm-sweep-1", "ssm-study-1"
-VERSIONED = ("ssm", "jax", "diffrax", "equinox", "numpy", "xarray", "zarr")
+DISTRIBUTION = (
+    "small-scale-model"  # what installs the package ssm; "ssm" on the index is another project
+)
+VERSIONED = ("jax", "diffrax", "equinox", "numpy", "xarray", "zarr")
 
 # name: (dimensions, description, units)
 _VARIABLES = {
@@ -353,7 +356,10 @@ def provenance() -> dict[str, str]:
     outside one), creation time."""
     return {
         "format": FORMAT,
-        "versions": " ".join(f"{name}=={importlib.metadata.version(name)}" for name in VERSIONED),
+        "versions": " ".join(
+            f"{name}=={importlib.metadata.version(distribution)}"
+            for name, distribution in [("ssm", DISTRIBUTION), *((name, name) for name in VERSIONED)]
+        ),
         "git_commit": _git_commit(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
