@@ -15,9 +15,10 @@ from rich.console import Console
 
 from benchmarks import machine, peers, table
 from benchmarks.table import Row
-from ssm import InputError, background, progress
-from ssm.cli import parse
-from ssm.files import replacing
+from ssm import InputError
+from ssm.cli.commands import parse
+from ssm.support import interrupts, progress
+from ssm.support.files import replacing
 
 Name = Literal["batch", "cold_grid", "reduction", "large", "terminal", "descent", "many", "cache"]
 Report = Callable[[float], None]
@@ -77,7 +78,7 @@ def main() -> None:
         print(f"benchmarks: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        background.leave_interrupted("benchmarks: interrupted")
+        interrupts.leave_interrupted("benchmarks: interrupted")
 
     rows = {name: rows for name, (rows, _) in found.items()}
     console = Console()

@@ -25,12 +25,13 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ssm import InputError, computing
-from ssm.cli import parse
-from ssm.practice import datasets
-from ssm.practice.alarms import TrainingWarning
-from ssm.practice.estimator import ReweightedClassifier
+from ssm import InputError
+from ssm.cli.commands import parse
+from ssm.practice.data import datasets
+from ssm.practice.network.alarms import TrainingWarning
+from ssm.practice.network.estimator import ReweightedClassifier
 from ssm.practice.options import SCORES
+from ssm.sweeps import execution
 
 HALVES = (
     ("haberman", "page-blocks0", "glass2", "yeast6", "flare-F", "poker-8_vs_6"),
@@ -125,7 +126,7 @@ def measured(
 def run(options: Options) -> pd.DataFrame:
     """All fits, a row each."""
     fits = []
-    with ThreadPoolExecutor(computing.num_cores()) as pool:
+    with ThreadPoolExecutor(execution.num_cores()) as pool:
         for name in itertools.chain(*HALVES):
             data = datasets.load(options.data_dir / f"{name}.csv")
             for seed in range(options.seeds):

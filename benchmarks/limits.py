@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm import losses
-from ssm.columns import Columns
-from ssm.fields import Field
-from ssm.model import Params
-from ssm.runge_kutta import PAIRS
+from ssm.dynamics.columns import Columns
+from ssm.dynamics.parameters import Params
+from ssm.dynamics.runge_kutta import PAIRS
+from ssm.dynamics.vector_field import Field
 
 
 def num_evaluations(steps: int, solver: str = "tsit5") -> int:

@@ -181,7 +181,7 @@ def measure(
     import jax
 
     import ssm
-    from ssm import trajectories
+    from ssm.dynamics import trajectories
 
     compiling: list[float] = []
 

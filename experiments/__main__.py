@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import claims
-from ssm import InputError, background, progress
-from ssm.checks import refuse
-from ssm.cli import parse
-from ssm.files import replacing
+from ssm import InputError
+from ssm.cli.commands import parse
+from ssm.support import interrupts, progress
+from ssm.support.checks import refuse
+from ssm.support.files import replacing
 
 Name = Literal[
     "label_spectrum",
@@ -87,7 +88,7 @@ def main() -> None:
         print(f"experiments: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        background.leave_interrupted("experiments: interrupted")
+        interrupts.leave_interrupted("experiments: interrupted")
 
     console = Console()
     console.width = max(console.width, 120)  # a claim should fit on a line or two

@@ -52,7 +52,7 @@ from experiments.bridge_figures import draw
 from experiments.bridge_network import EXPONENTS, Outcome
 from experiments.claims import Claim, ascending, at_least, at_most, close, noted
 from ssm import spectral, weights
-from ssm.practice import kernels
+from ssm.practice.network import kernels
 
 NOISES = (0.0, 0.7, 0.9, 0.97)  # share of an image's squared length
 STARTS = {"small": networks.SMALL, "standard": 1.0}

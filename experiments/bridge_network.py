@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
+from ssm.spectral import LEARNED
 
 from experiments.data import NUM_CLASSES
-from ssm.practice import kernels
-from ssm.spectral import LEARNED
+from ssm.practice.network import kernels
 
 MAJORITY, MINORITY = 60, 6  # training images of a class, which come first and last
 NUM_MAJORITY = NUM_CLASSES // 2

@@ -25,7 +25,8 @@ from experiments import collapse_ends
 from experiments.claims import Claim, at_most, noted
 from experiments.collapse_ends import BASE, GROUPS, at_decays, decays
 from experiments.settings import THEORY, WEIGHTINGS, edges
-from ssm import plotting, profiles, regularised, sweep, sweep_plots
+from ssm import plotting, regularised, sweep, sweep_plots
+from ssm.config import profiles
 from ssm.problem import make_problem
 
 ENTROPY = dataclasses.replace(BASE, init="collapsed", init_scale=0.3)

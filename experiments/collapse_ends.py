@@ -19,7 +19,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from experiments.claims import Claim, at_most, close, noted
-from ssm import Config, exact, plotting, profiles, regularised, spectral, sweep, sweep_plots
+from ssm import Config, exact, plotting, regularised, spectral, sweep, sweep_plots
+from ssm.config import profiles
 from ssm.problem import Problem, make_problem
 
 BASE = Config(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import sklearn.datasets
 
-from ssm.checks import refuse
+from ssm.support.checks import refuse
 
 NUM_CLASSES = 10
 UNSIGNED_BYTE = 8  # IDX's code for the type of its values

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 
 from experiments.settings import BASE, THEORY
 from experiments.terminal_states import State, approach, limit
-from ssm import Config, plotting, predictions, profiles, spectral
+from ssm import Config, plotting, predictions, spectral
+from ssm.config import profiles
 from ssm.problem import make_problem
 from ssm.results import reached
 

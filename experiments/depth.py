@@ -30,7 +30,8 @@ from matplotlib.figure import Figure
 
 from experiments.claims import Claim, ascending, at_most, close, noted
 from experiments.settings import BASE, FLOW_TIME, THEORY
-from ssm import Config, exact, plotting, profiles, spectral, sweep, sweep_plots, theory
+from ssm import Config, exact, plotting, spectral, sweep, sweep_plots, theory
+from ssm.config import profiles
 from ssm.problem import make_problem
 
 SPECTRAL = dataclasses.replace(

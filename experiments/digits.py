@@ -12,7 +12,7 @@ from experiments import data
 from experiments import digits_figures as figures
 from experiments.claims import Claim, at_least, at_most, noted
 from experiments.digits_network import METHODS, Config, Outcome, outcomes, recall
-from ssm.checks import choice, refuse
+from ssm.support.checks import choice, refuse
 
 ERM, WEIGHTED = METHODS
 QUICK = {"seeds": (0, 1), "num_steps": 100, "confusion_steps": (10, 20, 40, 100), "num_sparse": 5}

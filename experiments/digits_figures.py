@@ -15,8 +15,9 @@ from PIL import Image
 
 from experiments import data
 from experiments.digits_network import Config, Outcome, recall
-from ssm import plotting, profiles, spectral
-from ssm.files import replacing
+from ssm import plotting, spectral
+from ssm.config import profiles
+from ssm.support.files import replacing
 
 FRAME_MS = 200
 

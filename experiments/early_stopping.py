@@ -33,8 +33,8 @@ from experiments.settings import (
     LOSSES,
     THEORY,
 )
-from ssm import Config, plotting, predictions, profiles, sweep, sweep_plots
-from ssm.config import Loss
+from ssm import Config, plotting, predictions, sweep, sweep_plots
+from ssm.config import Loss, profiles
 from ssm.problem import make_problem
 
 RATIOS = (2, 3, 5, 10, 20, 50, 100)

@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from ssm.metrics import group_mean
 
 from experiments.claims import Claim, ascending, at_least, at_most, close
 from experiments.settings import (
@@ -30,10 +31,9 @@ from experiments.settings import (
     WEIGHTINGS,
 )
 from ssm import Config, plotting, predictions, simulate, spectral, sweep, sweep_plots, theory
-from ssm.columns import make_columns
 from ssm.config import Loss
-from ssm.metrics import group_mean
-from ssm.model import initial_params
+from ssm.dynamics.columns import make_columns
+from ssm.dynamics.parameters import initial_params
 from ssm.problem import make_problem
 
 EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -22,8 +22,8 @@ from matplotlib.figure import Figure
 
 from experiments.claims import Claim, ascending, at_least, at_most, noted
 from experiments.settings import BASE, FEATURES, LAWS, LOSSES, THEORY, edges
-from ssm import plotting, profiles, sweep, sweep_plots, theory
-from ssm.config import Loss
+from ssm import plotting, sweep, sweep_plots, theory
+from ssm.config import Loss, profiles
 
 RATIOS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 EXPONENTS = tuple(np.linspace(0, 1.2, 13).round(1).tolist())

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from ssm.metrics import group_mean
 
 from experiments.margins_runs import (
     BALANCED,
@@ -24,8 +25,8 @@ from experiments.margins_runs import (
 )
 from experiments.margins_theory import BLOCKS, GROUPS, cosines, limit, majority_gaps
 from experiments.settings import FLOW_TIME, THEORY
-from ssm import geometry, plotting, profiles
-from ssm.metrics import group_mean
+from ssm import geometry, plotting
+from ssm.config import profiles
 from ssm.problem import make_problem
 
 SHOWN = ("ERM", "inverse square root", "logit adjustment", "CDT")

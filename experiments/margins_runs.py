@@ -21,7 +21,8 @@ from experiments.margins_theory import (
 )
 from experiments.settings import BASE
 from experiments.terminal_states import State
-from ssm import Config, predictions, profiles, simulate, sweep
+from ssm import Config, predictions, simulate, sweep
+from ssm.config import profiles
 from ssm.problem import make_problem
 from ssm.results import reached
 

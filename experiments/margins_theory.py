@@ -20,13 +20,14 @@ import functools
 
 import numpy as np
 from jaxtyping import Float
+from ssm.spectral import LEARNED
 
 from experiments.terminal_states import State
-from ssm import Config, geometry, predictions, profiles
-from ssm.columns import make_columns
-from ssm.model import initial_params
+from ssm import Config, geometry, predictions
+from ssm.config import profiles
+from ssm.dynamics.columns import make_columns
+from ssm.dynamics.parameters import initial_params
 from ssm.problem import make_problem
-from ssm.spectral import LEARNED
 
 BLOCKS = (profiles.MAJORITY, "cross", profiles.MINORITY)
 GROUPS = (profiles.MAJORITY, profiles.MINORITY)

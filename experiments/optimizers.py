@@ -60,7 +60,7 @@ from experiments.optimizers_runs import (
 )
 from experiments.settings import WEIGHTINGS
 from ssm import predictions, spectral
-from ssm.choices import Optimizer
+from ssm.config.choices import Optimizer
 from ssm.problem import make_problem
 
 ARRIVED = 0.99  # of the target: beyond it steps go to and fro

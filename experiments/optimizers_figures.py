@@ -11,13 +11,13 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
+from ssm.predictions import momentum
 
 from experiments.optimizers_runs import GROUPS, Arrivals
 from experiments.settings import BASE, THEORY, WEIGHTINGS
 from ssm import Config, plotting, spectral, sweep_plots, theory
-from ssm.columns import make_columns
-from ssm.model import initial_params
-from ssm.predictions import momentum
+from ssm.dynamics.columns import make_columns
+from ssm.dynamics.parameters import initial_params
 from ssm.problem import make_problem
 
 SHADES = colormaps["viridis"](np.linspace(0, 0.8, 3))  # of weightings, neither group's colour

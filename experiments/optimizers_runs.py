@@ -12,8 +12,9 @@ import numpy as np
 import xarray as xr
 
 from experiments.settings import BASE, WEIGHTINGS
-from ssm import Config, exact, profiles, simulate, spectral, sweep, theory
-from ssm.choices import Optimizer
+from ssm import Config, exact, simulate, spectral, sweep, theory
+from ssm.config import profiles
+from ssm.config.choices import Optimizer
 from ssm.problem import make_problem
 
 SQUARED = dataclasses.replace(BASE, loss="squared", num_saves=513)

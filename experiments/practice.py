@@ -28,12 +28,14 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from ssm.metrics import group_mean
 
 from experiments.claims import Claim, at_least, at_most, noted
-from ssm import plotting, profiles
-from ssm.metrics import group_mean
-from ssm.practice import comparisons, studies
+from ssm import plotting
+from ssm.config import profiles
 from ssm.practice.options import Study
+from ssm.practice.statistics import comparisons
+from ssm.practice.study import studies
 
 DATA = {"digits": "digits", "breast_cancer": "breast cancer"}
 STUDY = Study(

@@ -25,7 +25,8 @@ from experiments.terminal_states import (
     margin_at_end,
     single_runs,
 )
-from ssm import Config, geometry, plotting, profiles
+from ssm import Config, geometry, plotting
+from ssm.config import profiles
 from ssm.results import reached
 
 STYLES: dict[str, Any] = {

@@ -31,7 +31,8 @@ from experiments.terminal_states import (
     mean_row_distances,
     single_runs,
 )
-from ssm import predictions, profiles, spectral, sweep
+from ssm import predictions, spectral, sweep
+from ssm.config import profiles
 from ssm.problem import make_problem
 from ssm.results import reached
 

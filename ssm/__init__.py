@@ -6,66 +6,77 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ssm.checks import InputError
+from ssm import addresses
 from ssm.config import Config
+from ssm.support.checks import InputError
 
 if TYPE_CHECKING:
-    from ssm.practice.estimator import ReweightedClassifier
+    from ssm import advice, practice, results, theory
+    from ssm.config import profiles
+    from ssm.dynamics import coordinates as reduction
+    from ssm.measures import geometry, metrics, spectral
+    from ssm.plots import runs as plotting
+    from ssm.plots import sweeps as sweep_plots
+    from ssm.practice.network.estimator import ReweightedClassifier
+    from ssm.problem import losses, posthoc, schedules, weights
+    from ssm.results import stores, summaries
+    from ssm.results.stores import load, save
     from ssm.simulation import simulate
-    from ssm.stores import load, save
-    from ssm.sweeping import sweep
+    from ssm.sweeps.sweep import sweep
+    from ssm.theory import exact, predictions, regularised
     from ssm.tracking import track
+
+addresses.install()
 
 __all__ = [
     "Config",
     "InputError",
     "ReweightedClassifier",
-    "load",
-    "save",
-    "simulate",
-    "sweep",
-    "track",
-]
-
-# What needs JAX or xarray is imported on first use: `ssm --help` should not wait for it.
-_HOMES = {
-    "simulate": "ssm.simulation",
-    "track": "ssm.tracking",
-    "sweep": "ssm.sweeping",
-    "load": "ssm.stores",
-    "save": "ssm.stores",
-    "ReweightedClassifier": "ssm.practice.estimator",
-}
-
-
-_MODULES = (
     "advice",
     "exact",
     "geometry",
+    "load",
     "losses",
     "metrics",
     "plotting",
     "posthoc",
     "practice",
     "predictions",
+    "profiles",
     "reduction",
     "regularised",
     "results",
+    "save",
     "schedules",
+    "simulate",
     "spectral",
+    "stores",
+    "summaries",
+    "sweep",
     "sweep_plots",
     "theory",
+    "track",
     "weights",
-)
+]
+
+# What needs JAX or xarray is imported on first use: `ssm --help` should not wait for it.
+_HOMES = {
+    "simulate": "ssm.simulation",
+    "track": "ssm.tracking",
+    "sweep": "ssm.sweeps.sweep",
+    "load": "ssm.results.stores",
+    "save": "ssm.results.stores",
+    "ReweightedClassifier": "ssm.practice.network.estimator",
+}
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in _MODULES:
+    if name in __all__:
         return importlib.import_module(f"ssm.{name}")
     raise AttributeError(f"module 'ssm' has no attribute {name!r}")

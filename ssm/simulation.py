@@ -14,28 +14,21 @@ import optax
 import xarray as xr
 from jaxtyping import Float
 
-from ssm import (
-    checks,
-    descent,
-    dynamics,
-    model,
-    observing,
-    predictions,
-    reduction,
-    results,
-    spectral,
-    weights,
-)
-from ssm.columns import Columns, make_columns
 from ssm.config import Config, check_config
-from ssm.descent import Descent
-from ssm.dynamics import Flow
-from ssm.fields import Deferral, Field
-from ssm.optimizers import Settings
-from ssm.problem import Problem, make_problem
-from ssm.reduction import Reduced
-from ssm.schedules import Transformation
-from ssm.trajectories import FINISHED, NOT_LEARNED, Trajectory
+from ssm.dynamics import coordinates, descent, observer, parameters
+from ssm.dynamics.columns import Columns, make_columns
+from ssm.dynamics.coordinates import Reduced
+from ssm.dynamics.descent import Descent
+from ssm.dynamics.flow import Flow, gradient_flow, gradient_flows
+from ssm.dynamics.optimizers import Settings
+from ssm.dynamics.trajectories import FINISHED, NOT_LEARNED, Trajectory
+from ssm.dynamics.vector_field import Deferral, Field
+from ssm.measures import spectral
+from ssm.problem import Problem, make_problem, weights
+from ssm.problem.schedules import Transformation
+from ssm.results import datasets
+from ssm.support import checks
+from ssm.theory import predictions
 
 
 class Run(NamedTuple):
@@ -101,9 +94,9 @@ def prepare(config: Config, size: int | None = None) -> Run:
     of different sizes can share a compilation."""
     setting = _setting(dataclasses.replace(config, seed=0), size)
     problem, columns = setting.problem, setting.columns
-    params, reduced = model.initial_params(config, problem, columns)
+    params, reduced = parameters.initial_params(config, problem, columns)
     field = make_field(config, columns)
-    observe = observing.make_observer(config, field, params, reduced, setting.components)
+    observe = observer.make_observer(config, field, params, reduced, setting.components)
     start = predictions.Start(params.W, columns.class_means(params.H))
     if setting.rates is not None:
         learning_rates, cumulative_rate = setting.rates
@@ -157,7 +150,7 @@ def follow(run: Run, progress: Callable[[float], None] | None = None) -> Traject
                 batch_size=config.batch_size,
                 progress=progress,
             )
-        return dynamics.gradient_flow(run.flow, solver=config.chosen_solver, progress=progress)
+        return gradient_flow(run.flow, solver=config.chosen_solver, progress=progress)
 
 
 def follow_batch(runs: Sequence[Run]) -> list[Trajectory]:
@@ -170,7 +163,7 @@ def follow_batch(runs: Sequence[Run]) -> list[Trajectory]:
                 descents, optimizer=config.optimizer, batch_size=config.batch_size
             )
         flows: Any = [run.flow for run in runs]
-        return dynamics.gradient_flows(flows, solver=config.chosen_solver)
+        return gradient_flows(flows, solver=config.chosen_solver)
 
 
 def rate_schedule(config: Config, rate: float, num_steps: int) -> Callable[[Any], Any]:
@@ -227,14 +220,14 @@ def run_arrays(run: Run, trajectory: Trajectory) -> tuple[dict[str, np.ndarray],
         observed["class_H"] = observed.pop("H")
     elif config.save_state and run.reduced is not None:
         rng = np.random.default_rng([config.seed, 1])  # apart from the draw of the start
-        bases = reduction.full_basis(run.reduced, problem.counts, rng)
-        observed["H"] = reduction.restore_features(observed["H"], bases)
+        bases = coordinates.full_basis(run.reduced, problem.counts, rng)
+        observed["H"] = coordinates.restore_features(observed["H"], bases)
     k, class_weights = len(problem.counts), problem.class_weights
     if "weight" in observed:  # which change: those of the end
         finite = observed["weight"][np.isfinite(observed["weight"]).all(axis=1)]
         class_weights = finite[-1].astype(float) if len(finite) else np.full(k, np.nan)
     component, by_class, block = np.split(trajectory.crossings, [k - 1, 2 * k - 1])
-    arrays = results.spectral_arrays(
+    arrays = datasets.spectral_arrays(
         trajectory.times, observed, components, problem.counts, problem.class_groups
     ) | {
         "class_weight": class_weights,
@@ -281,8 +274,8 @@ def simulate(
     """Run the small-scale model once.
 
     Gradient flow dW/dt = -G H^T, dH/dt = -W^T G K on L = (1/n) sum_i w_{y_i} l(z_i, y_i), Z = W H,
-    or with more layers, decay and by another clock (`ssm.fields`), from the start and to the time or
-    margin that `config` names; or the steps of an optimiser (`ssm.descent`), whose time is their
+    or with more layers, decay and by another clock (`ssm.dynamics.vector_field`), from the start and to the time or
+    margin that `config` names; or the steps of an optimiser (`ssm.dynamics.descent`), whose time is their
     number. A run that fails (out of steps, step too small, not finite) returns a Dataset too, with
     that status and NaN for what it did not reach. Of a length chosen from theory, or one that
     should do, it is `not learned` where a component with a prediction was not learned.
@@ -324,7 +317,7 @@ def simulate(
         run = _scheduled(run, schedule)
         attributes["schedule"] = eqx.tree_pformat(schedule, short_arrays=False)
     arrays, facts = run_arrays(run, follow(run, progress))
-    return results.dataset(config, arrays, facts | attributes)
+    return datasets.dataset(config, arrays, facts | attributes)
 
 
 def _check_schedule(config: Config, schedule: Transformation) -> None:

@@ -11,8 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from ssm import checks, metrics, profiles, results, spectral
+from ssm.config import profiles
+from ssm.measures import metrics, spectral
 from ssm.problem import membership
+from ssm.results import datasets
+from ssm.support import checks
 
 LOGITS = "real numbers of shape (time, n, k)"
 LARGEST_LOGIT = 1e100  # so that sums of squares are finite
@@ -70,7 +73,7 @@ def track(
         if progress:
             progress((i + 1) / len(logits))
     observations = {name: np.stack([o[name] for o in observed]) for name in observed[0]}
-    arrays = results.spectral_arrays(times, observations, components, counts, groups)
+    arrays = datasets.spectral_arrays(times, observations, components, counts, groups)
     target = components.singular_values
     progress_of = {
         "learning_time": observations["strength"] / target,
@@ -78,10 +81,10 @@ def track(
         "block_learning_time": arrays["block_strength"] / arrays["block_target"],
     }
     learned = {name: spectral.learning_times(times, x) for name, x in progress_of.items()}
-    tracked = results.assemble(arrays | learned)
+    tracked = datasets.assemble(arrays | learned)
     tracked["time"].attrs = {"description": "time of the logits"}
     return tracked.assign_attrs(
-        status="tracked", dtype="float64", num_samples=len(labels), **results.provenance()
+        status="tracked", dtype="float64", num_samples=len(labels), **datasets.provenance()
     )
 
 

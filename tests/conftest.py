@@ -19,56 +19,39 @@ jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Rooms and modules whose arrays have their shapes checked.
 ARRAYS = [
-    "weights",
-    "problem",
-    "spectral",
-    "reduction",
-    "columns",
-    "model",
-    "losses",
-    "posthoc",
-    "schedules",
-    "optimizers",
-    "descent",
-    "geometry",
-    "fields",
-    "theory",
-    "exact",
-    "predictions",
-    "regularised",
-    "metrics",
-    "runge_kutta",
-    "trajectories",
     "dynamics",
-    "observing",
-    "tracking",
+    "measures",
+    "practice.network.checkpoints",
+    "practice.network.monitors",
+    "practice.network.networks",
+    "practice.network.objective",
+    "practice.network.runs",
+    "practice.network.tasks",
+    "practice.network.training",
+    "practice.statistics.comparisons",
+    "practice.study.strategies",
+    "problem.losses",
+    "problem.posthoc",
+    "problem.problem",
+    "problem.schedules",
+    "problem.weights",
     "simulation",
-    *(
-        f"practice.{name}"
-        for name in (
-            "networks",
-            "objective",
-            "monitors",
-            "tasks",
-            "runs",
-            "training",
-            "checkpoints",
-            "strategies",
-            "comparisons",
-        )
-    ),
+    "theory",
+    "tracking",
 ]
 with install_import_hook([f"ssm.{name}" for name in ARRAYS], "beartype.beartype"):
     import ssm
+    import ssm.advice
     import ssm.cli
-    import ssm.plotting
-    import ssm.practice.checkpoints
-    import ssm.practice.comparisons
-    import ssm.practice.strategies
-    import ssm.practice.tasks
+    import ssm.plots.runs
+    import ssm.practice.network.checkpoints
+    import ssm.practice.network.tasks
+    import ssm.practice.statistics.comparisons
+    import ssm.practice.study.strategies
     import ssm.simulation
-    import ssm.sweeping
+    import ssm.sweeps.sweep
     import ssm.theory
     import ssm.tracking
 

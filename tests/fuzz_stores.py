@@ -93,8 +93,8 @@ def fit(folder: Path) -> Read:
     """Gone on with from its checkpoints."""
     import jax
 
-    from ssm.practice.alarms import TrainingWarning
-    from ssm.practice.estimator import ReweightedClassifier
+    from ssm.practice.network.alarms import TrainingWarning
+    from ssm.practice.network.estimator import ReweightedClassifier
 
     rng = np.random.default_rng(0)
     y = np.repeat([0, 1], (20, 8))
@@ -131,7 +131,7 @@ def wine() -> Any:
 @kind
 def study(folder: Path) -> Read:
     """Called again when it was finished; what is computed again is looked up."""
-    from ssm.practice import studies
+    from ssm.practice.study import studies
 
     studies.run_study(wine(), folder / "study")
     look_up = _looking_up(folder / "study" / "cells")
@@ -148,7 +148,7 @@ def study(folder: Path) -> Read:
 @kind
 def cells(folder: Path) -> Read:
     """A study whose record and tables were not written yet, and are not."""
-    from ssm.practice import records, studies
+    from ssm.practice.study import records, studies
 
     with mock.patch.object(records, "write"):
         studies.run_study(wine(), folder / "study")
@@ -163,10 +163,10 @@ def cells(folder: Path) -> Read:
 
 def _looking_up(folder: Path) -> Callable[[], Any]:
     """A context in which cells are not trained but taken from a folder."""
-    from ssm.practice import cells, study_plans
+    from ssm.practice.study import cells, plans
 
     known = {}
-    for name, cell in study_plans.plan(wine()).cells():
+    for name, cell in plans.plan(wine()).cells():
         with np.load(folder / name) as stored:
             known[cell.variant.name, cell.seed, cell.fold] = dict(stored)
 

@@ -12,10 +12,11 @@ from rich.console import Console
 from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
-from ssm import InputError, advice, advice_runs, advice_words, theory, weights
-from ssm.advice import advise
-from ssm.advice_runs import AT_ONCE, LARGEST, SMALLEST, UNKNOWN
-from ssm.practice.commands import Advise
+from ssm import InputError, advice, theory, weights
+from ssm.advice import advise, runs
+from ssm.advice import words as advice_words
+from ssm.advice.runs import AT_ONCE, LARGEST, SMALLEST, UNKNOWN
+from ssm.cli.practice import Advise
 
 COUNTS = (8, 8, 2, 2)  # those of `tiny`
 CLAIMS = (Path(__file__).parents[1] / "figures" / "claims.md").read_text()
@@ -215,8 +216,8 @@ def test_equal_counts_have_nothing_to_balance(told):
 
 
 def test_too_many_classes_are_not_run(monkeypatch):
-    monkeypatch.setattr(advice_runs, "MOST_CLASSES", 9)  # of three couplings
-    monkeypatch.setattr(advice_runs.simulation, "simulate", None)
+    monkeypatch.setattr(runs, "MOST_CLASSES", 9)  # of three couplings
+    monkeypatch.setattr(runs.simulation, "simulate", None)
     found = advise(range(1, 12))
     case = found.cases[0]
     assert case.coupling == 0 and case.balancing_exponent == 0.5
@@ -462,8 +463,8 @@ def test_long_tails_have_groups_of_several_classes(told):
     assert case.run_exponent == pytest.approx(case.balancing_exponent, abs=0.03)
     assert np.isnan(case.choices[0].contrast_time).all() and "no long tail" in found.verdict
     # head {5000, 600}, tail {50}: the geometric mean of the extremes is 500
-    assert "minority is one class (50" in advice_runs.no_contrasts((5000, 600, 50))
-    assert advice_runs.no_contrasts((5000, 400, 50)).startswith("the majority is one class (5000")
+    assert "minority is one class (50" in runs.no_contrasts((5000, 600, 50))
+    assert runs.no_contrasts((5000, 400, 50)).startswith("the majority is one class (5000")
 
 
 @pytest.mark.parametrize("counts", [("8,8,2,2",), ("8", "8", "2", "2"), ("8, 8,", "2,2")])

@@ -6,16 +6,16 @@ import math
 import jax
 import numpy as np
 import pytest
+from ssm.schedules import CappedUnitMean, Chain, Trend
 
 import ssm
 from ssm import losses
-from ssm.practice import alarms, networks, tasks, training
-from ssm.practice.alarms import Alarm, Thresholds
-from ssm.practice.estimator import ReweightedClassifier
-from ssm.practice.networks import Architecture
-from ssm.practice.strategies import STRATEGIES
-from ssm.practice.tasks import Samples
-from ssm.schedules import CappedUnitMean, Chain, Trend
+from ssm.practice.network import alarms, networks, tasks, training
+from ssm.practice.network.alarms import Alarm, Thresholds
+from ssm.practice.network.estimator import ReweightedClassifier
+from ssm.practice.network.networks import Architecture
+from ssm.practice.network.tasks import Samples
+from ssm.practice.study.strategies import STRATEGIES
 
 GOOD = {
     "loss": 0.5,

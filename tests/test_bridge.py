@@ -9,7 +9,7 @@ import pytest
 import ssm
 from experiments import bridge_network as networks
 from experiments import data
-from ssm.practice import kernels
+from ssm.practice.network import kernels
 
 
 @pytest.fixture(scope="module")

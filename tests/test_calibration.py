@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from ssm import InputError
-from ssm.practice import calibration
+from ssm.practice.statistics import calibration
 
 
 def binned_by_hand(confidences, outcomes, num_bins=15):

@@ -14,12 +14,12 @@ import jax
 import numpy as np
 import optax
 import pytest
+from ssm.schedules import CappedUnitMean, Chain, LinearRamp, Ramp, Trend
 
 import ssm
-from ssm.practice import alarms, training
-from ssm.practice.checkpoints import Checkpoints, fingerprint
-from ssm.practice.estimator import ReweightedClassifier
-from ssm.schedules import CappedUnitMean, Chain, LinearRamp, Ramp, Trend
+from ssm.practice.network import alarms, training
+from ssm.practice.network.checkpoints import Checkpoints, fingerprint
+from ssm.practice.network.estimator import ReweightedClassifier
 
 pytestmark = pytest.mark.filterwarnings("ignore::ssm.practice.alarms.TrainingWarning")
 

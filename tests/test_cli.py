@@ -16,7 +16,8 @@ import pytest
 import xarray as xr
 
 import ssm
-from ssm import cli, digests
+from ssm.cli import commands
+from ssm.results import digests
 
 ROOT = Path(__file__).parents[1]
 TINY_FLAGS = "--num-classes 4 --imbalance-ratio 4 --minority-count 2 --feature-dim 6 --num-saves 50"
@@ -30,7 +31,7 @@ def command(monkeypatch, capsys, tmp_path):
     def call(line):
         monkeypatch.setattr(sys, "argv", ["ssm", *line.split()])
         try:
-            cli.main()
+            commands.main()
             code = 0
         except SystemExit as stop:
             code = stop.code or 0
@@ -399,8 +400,8 @@ def test_ctrl_c_after_saving_does_not_deny_it(command, tmp_path, monkeypatch, rn
         raise KeyboardInterrupt
 
     np.savez(tmp_path / "log.npz", logits=rng.normal(size=(2, 4, 2)), labels=[0, 0, 0, 1])
-    monkeypatch.setattr("ssm.background.leave_interrupted", leave)
-    monkeypatch.setattr(cli, "_summarise", interrupt)
+    monkeypatch.setattr("ssm.support.interrupts.leave_interrupted", leave)
+    monkeypatch.setattr(commands, "_summarise", interrupt)
     with pytest.raises(Left, match=r"^ssm: interrupted, log\.zarr is written$"):
         command("track log.npz")
     ssm.load(tmp_path / "log.zarr")

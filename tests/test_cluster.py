@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import ssm
-from ssm import stores
+from ssm.results import stores
 
 distributed = pytest.importorskip("distributed")
 

@@ -9,9 +9,9 @@ import pytest
 import scipy.stats
 import xarray as xr
 
-from ssm.checks import InputError
-from ssm.practice import comparisons
-from ssm.practice.comparisons import ablation, compare, holm, level, non_inferiority
+from ssm.practice.statistics import comparisons
+from ssm.practice.statistics.comparisons import ablation, compare, holm, level, non_inferiority
+from ssm.support.checks import InputError
 
 SEEDS, FOLDS = 3, 5
 NUM_PAIRS = SEEDS * FOLDS

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tyro._docstrings import get_field_docstring
 
 import ssm
-from ssm import Config, checks
-from ssm.validation import LARGEST_COUNT
+from ssm import Config
+from ssm.config.validation import LARGEST_COUNT
+from ssm.support import checks
 
 FIELDS = [field.name for field in dataclasses.fields(Config)]
 

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 import sklearn.datasets
 
-from ssm.checks import InputError
-from ssm.practice import study_plans
-from ssm.practice.datasets import Data, check_folds, imbalanced, load
+from ssm.practice.data.datasets import Data, check_folds, imbalanced, load
 from ssm.practice.options import Study
+from ssm.practice.study import plans
+from ssm.support.checks import InputError
 
 
 @pytest.fixture
@@ -738,7 +738,7 @@ def test_a_study_reads_its_file_as_it_is_told(write):
     rows = "".join(f"{i};{i},5;{'xy'[i % 2]}\n" for i in range(20))
     path = write("id;a;kind\n" + rows, "users.txt")
     study = Study(str(path), label="kind", sep=";", decimal=",", exclude="id")
-    data = study_plans.plan(study).data
+    data = plans.plan(study).data
     assert (data.feature_names, data.class_names) == (("a",), ("x", "y"))
     np.testing.assert_array_equal(data.features[:, 0], np.arange(20) + 0.5)
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import ssm
-from ssm import exact, model, regularised, spectral
-from ssm.columns import make_columns
+from ssm import exact, regularised, spectral
+from ssm.dynamics import parameters
+from ssm.dynamics.columns import make_columns
 from ssm.problem import make_problem
 
 
@@ -34,8 +35,8 @@ def test_a_balanced_start_is_balanced_between_all_layers(tiny, depth, coupling):
     config = tiny(depth=depth, coupling=coupling, init="balanced", init_scale=0.5)
     problem = make_problem(config)
     columns = make_columns(config, problem)
-    params, _ = model.initial_params(config, problem, columns)
-    left, right = model.conserved_terms(params, columns)
+    params, _ = parameters.initial_params(config, problem, columns)
+    left, right = parameters.conserved_terms(params, columns)
     assert left.shape == (depth - 1, 6, 6)
     np.testing.assert_allclose(left, right, atol=1e-14)
     assert np.linalg.norm(left, axis=(1, 2)).min() > 0.1

@@ -9,20 +9,12 @@ import pytest
 from scipy.special import softmax
 
 import ssm
-from ssm import (
-    descent,
-    exact,
-    optimizers,
-    predictions,
-    schedules,
-    simulation,
-    trajectories,
-    weights,
-)
-from ssm.checks import InputError
-from ssm.choices import Optimizer
-from ssm.columns import sample_columns
+from ssm import exact, predictions, schedules, simulation, weights
+from ssm.config.choices import Optimizer
+from ssm.dynamics import descent, optimizers, trajectories
+from ssm.dynamics.columns import sample_columns
 from ssm.problem import make_problem
+from ssm.support.checks import InputError
 
 NAMES = [name for name in Optimizer.__args__ if name != "flow"]
 RATE = 0.3

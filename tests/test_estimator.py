@@ -18,14 +18,14 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
+from ssm.schedules import Chain, Fixed, LinearRamp, PrevalencePower, Ramp, Trend, UnitMean
 
 import ssm
-from ssm.practice import tasks
-from ssm.practice.alarms import Thresholds, TrainingWarning
-from ssm.practice.estimator import ReweightedClassifier
+from ssm.practice.network import tasks
+from ssm.practice.network.alarms import Thresholds, TrainingWarning
+from ssm.practice.network.estimator import ReweightedClassifier
+from ssm.practice.network.parameters import training_steps
 from ssm.practice.options import SCORES
-from ssm.practice.parameters import training_steps
-from ssm.schedules import Chain, Fixed, LinearRamp, PrevalencePower, Ramp, Trend, UnitMean
 
 COUNTS = (60, 30, 10)
 ALL = 10**6  # as a batch: all samples

@@ -5,8 +5,8 @@ import pytest
 from sklearn import metrics
 
 from ssm import InputError
-from ssm.practice import calibration, evaluation
-from ssm.practice.evaluation import CLASS_SCORES, SCORES, SHIFTS, evaluate, shift_weights
+from ssm.practice.statistics import calibration, evaluation
+from ssm.practice.statistics.evaluation import CLASS_SCORES, SCORES, SHIFTS, evaluate, shift_weights
 
 
 def predictions(rng, k, m=90):

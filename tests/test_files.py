@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import ssm
-from ssm import background, files
+from ssm.support import files, interrupts
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 def start():
     """Run a function in a process of its own, which is killed at the end."""
     context = multiprocessing.get_context("forkserver")  # they start in no time
-    context.set_forkserver_preload(["ssm.files"])
+    context.set_forkserver_preload(["ssm.support.files"])
     begun = []
 
     def begin(target, *arguments):
@@ -200,11 +200,11 @@ def test_a_second_ctrl_c_is_heard_at_once(tmp_path):
 
 def test_ctrl_c_inside_such_work_is_heard_at_the_end_of_the_outer(tmp_path):
     steps = []
-    with pytest.raises(KeyboardInterrupt), background.undivided():
-        with background.undivided():
+    with pytest.raises(KeyboardInterrupt), interrupts.undivided():
+        with interrupts.undivided():
             press()
         steps.append("inner")
-        with background.undivided() as hear:
+        with interrupts.undivided() as hear:
             hear()
         steps.append("more")
     assert steps == ["inner"]

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from ssm import geometry, spectral
+from ssm.config.profiles import step_counts
 from ssm.problem import membership, simplex_labels
-from ssm.profiles import step_counts
 
 COUNTS = {
     "step": (9, 9, 9, 2, 2),

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ssm
-from ssm import grids, simulation
-from ssm.grids import LONGEST_AXIS, MOST_SIZES, make_grid, parse_axis
+from ssm import simulation
+from ssm.sweeps import grids
+from ssm.sweeps.grids import LONGEST_AXIS, MOST_SIZES, make_grid, parse_axis
 
 AXES = {
     "imbalance_ratio=1,10,100": ("imbalance_ratio", [1, 10, 100]),

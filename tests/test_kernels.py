@@ -11,7 +11,7 @@ import pytest
 
 from ssm import InputError, practice, theory
 from ssm.config import Config
-from ssm.practice import kernels
+from ssm.practice.network import kernels
 from ssm.problem import make_problem
 
 COUNTS = (8, 5, 5, 2)
@@ -187,7 +187,7 @@ import sys
 import ssm
 names = dir(ssm.practice)
 assert not any(name.startswith("ssm.practice.") for name in sys.modules)
-assert ssm.practice.kernels.measured_coupling.__module__ == "ssm.practice.kernels"
+assert ssm.practice.kernels.measured_coupling.__module__ == "ssm.practice.network.kernels"
 assert ssm.practice.options.Study and ssm.practice.evaluation.evaluate
 assert not hasattr(ssm.practice, "nothing")
 print(*names)

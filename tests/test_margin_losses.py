@@ -11,8 +11,9 @@ from scipy.integrate import solve_ivp
 from scipy.special import log_softmax, softmax
 
 import ssm
-from ssm import losses, model, simulation, weights
-from ssm.checks import InputError
+from ssm import losses, simulation, weights
+from ssm.dynamics import parameters
+from ssm.support.checks import InputError
 
 COMBINED = {
     "additive_adjustment": 0.7,
@@ -247,4 +248,4 @@ def test_a_loss_name_is_its_published_numbers(tiny):
     numbers = losses.adjustment(config.class_counts, **config.adjustments)
     columns = simulation.prepare(config).flow.field.columns
     jax.tree.map(np.testing.assert_array_equal, columns.adjustment, numbers)
-    assert isinstance(simulation.prepare(config).flow.params, model.Params)
+    assert isinstance(simulation.prepare(config).flow.params, parameters.Params)

@@ -7,9 +7,10 @@ from sklearn import metrics
 
 import ssm
 from ssm import losses
-from ssm.practice import monitors, networks, tasks
-from ssm.practice.networks import Architecture
-from ssm.practice.tasks import Samples
+from ssm.config import choices
+from ssm.practice.network import monitors, networks, tasks
+from ssm.practice.network.networks import Architecture
+from ssm.practice.network.tasks import Samples
 
 COUNTS = np.array([32, 16, 8])  # divisors of the samples watched: each counts as often
 WEIGHTS = np.array([0.5, 1.0, 3.0])
@@ -137,7 +138,7 @@ def test_calibration_by_hand(rng, network):
 @pytest.mark.parametrize("loss", ["cross_entropy", "ldam"])
 def test_a_weight_counts_as_so_many_samples(rng, network, loss):
     train, held = samples(rng, COUNTS), samples(rng, [9, 5, 3])
-    numbers = ssm.choices.MARGIN_LOSSES.get(loss, {})
+    numbers = choices.MARGIN_LOSSES.get(loss, {})
     how_often = rng.integers(1, 4, 17)
     weighted = held._replace(sample_weights=how_often.astype(float))
     repeated = Samples(*(np.repeat(x, how_often, axis=0) for x in held))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from ssm.practice import networks
-from ssm.practice.networks import Architecture, Layer
+from ssm.practice.network import networks
+from ssm.practice.network.networks import Architecture, Layer
 
 DENSE = Architecture((8,))
 logits = jax.jit(networks.logits, static_argnames="image_shape")

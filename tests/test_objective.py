@@ -7,7 +7,7 @@ import pytest
 from scipy import special
 
 from ssm import losses
-from ssm.practice import networks, objective
+from ssm.practice.network import networks, objective
 
 COUNTS = np.array([40.0, 10.0, 5.0])
 NUMBERS = {

@@ -7,11 +7,11 @@ import numpy as np
 import optax
 import pytest
 from scipy import optimize, special
+from ssm.schedules import CappedUnitMean, Chain, LinearRamp, PrevalencePower, Ramp, Trend, UnitMean
 
 import ssm
 from ssm import losses, posthoc
-from ssm.practice.estimator import ReweightedClassifier
-from ssm.schedules import CappedUnitMean, Chain, LinearRamp, PrevalencePower, Ramp, Trend, UnitMean
+from ssm.practice.network.estimator import ReweightedClassifier
 
 # P(c | x) of five states of x, and how often each is met: shares of 0.9, 0.07 and 0.03
 POSTERIOR = np.array(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssm import profiles
+from ssm.config import profiles
 
 
 def test_step():

@@ -11,8 +11,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ssm.practice import datasets
-from ssm.practice.estimator import ReweightedClassifier
+from ssm.practice.data import datasets
+from ssm.practice.network.estimator import ReweightedClassifier
 
 README = Path(__file__).parents[1] / "README.md"
 SEEDS = 10

@@ -10,7 +10,8 @@ import pytest
 from study_record import CLASSES, STRATEGIES, make_record
 
 from ssm import plotting
-from ssm.practice import report, study_format, study_plots, study_tables, study_words
+from ssm.practice.study import format, plots, report, tables
+from ssm.practice.study import words as study_words
 
 SECTIONS = ["studied", "summary", "minimum", "scores", "classes", "differences", "calibration"]
 SECTIONS += ["ablations", "sensitivity", "training", "alarms", "reading", "provenance"]
@@ -57,7 +58,7 @@ def record():
 
 @pytest.fixture(scope="module")
 def findings(record):
-    return study_tables.find(record)
+    return tables.find(record)
 
 
 @pytest.fixture(scope="module")
@@ -76,21 +77,21 @@ def page(written):
 @pytest.fixture
 def quick(monkeypatch, findings, low_resolution):
     """For tests of what is neither drawn nor found: one figure, and what was found before."""
-    monkeypatch.setattr(study_plots, "KINDS", {"recalls": study_plots.plot_recalls})
-    monkeypatch.setattr(study_tables, "find", lambda record: findings)
+    monkeypatch.setattr(plots, "KINDS", {"recalls": plots.plot_recalls})
+    monkeypatch.setattr(tables, "find", lambda record: findings)
 
 
 def test_everything_is_in_one_file(written, page):
     tags = [tag for tag, _ in page.tags]
     assert not {"script", "link", "iframe", "object"} & set(tags)
     pictures = [attrs["src"] for tag, attrs in page.tags if tag == "img"]
-    assert len(pictures) == len(study_plots.KINDS)
+    assert len(pictures) == len(plots.KINDS)
     assert all(source.startswith("data:image/png;base64,") for source in pictures)
     source = (written / "report.html").read_text(encoding="utf-8")
     assert "http:" not in source and "https:" not in source and "url(" not in source
     assert all(attrs["alt"] for tag, attrs in page.tags if tag == "img")
     drawn = {path.stem for path in (written / "figures").iterdir()}
-    assert drawn == set(study_plots.KINDS)
+    assert drawn == set(plots.KINDS)
     names = {path.name for path in written.iterdir()}  # nothing is left of what was being written
     assert names == {"report.html", "figures", "comparisons.csv", "ablations.csv"}
 
@@ -130,7 +131,7 @@ def test_a_report_that_fails_leaves_the_last_one_whole(record, quick, tmp_path, 
 
 def test_tables_beside_the_report_hold_all_comparisons(record, written):
     table = pd.read_csv(written / "comparisons.csv")
-    assert len(table) == len(study_tables.FAMILY) * (len(STRATEGIES) - 1)
+    assert len(table) == len(tables.FAMILY) * (len(STRATEGIES) - 1)
     for row in table.itertuples():
         scores = record[row.metric].sel(correction="none")
         paired = scores.sel(variant=row.variant) - scores.sel(variant=row.reference)
@@ -145,7 +146,7 @@ def test_tables_beside_the_report_hold_all_comparisons(record, written):
 
 
 def said_of(record):
-    return study_words.summarise(record, study_tables.find(record))
+    return study_words.summarise(record, tables.find(record))
 
 
 def everything(summary):
@@ -155,7 +156,7 @@ def everything(summary):
 def with_differences(record, differences):
     """The strategies' scores without correction: the baseline's, and so much more or less, the same
     on all metrics that are compared."""
-    for metric in study_tables.FAMILY:
+    for metric in tables.FAMILY:
         for i, difference in enumerate(differences, 1):
             record[metric][i] = record[metric][0] + difference[:, :, None]
     return record
@@ -189,7 +190,7 @@ def test_nothing_is_claimed_where_nothing_is_shown():
     """Noise alone, and folds too few to tell: no words of change, and what is possible is said."""
     noise = make_record(extras=False)
     rng = np.random.default_rng(0)
-    for metric in study_tables.FAMILY:
+    for metric in tables.FAMILY:
         noise[metric][:] = rng.uniform(0.4, 0.6, noise[metric].shape)
     summary = said_of(noise)
     words = " ".join([summary.short, *summary.overall, *sum(summary.trades, ())])
@@ -215,7 +216,7 @@ def test_five_folds_that_all_agree_are_undecided_and_it_is_said_why():
     rng = np.random.default_rng(1)
     gains = 0.1 + 0.06 * rng.uniform(-1, 1, (2, 1, 5))
     record = with_differences(make_record(seeds=1, folds=5, extras=False), gains)
-    rows = study_tables.find(record).comparisons
+    rows = tables.find(record).comparisons
     assert {(row.wins, row.verdict) for row in rows[:2]} == {(5, "undecided")}
     summary = said_of(record)
     assert summary.overall[0].startswith(
@@ -230,10 +231,10 @@ def test_what_could_not_have_been_shown_is_said_in_place_of_an_impossible_number
     """Two folds that scatter widely: intervals reach further than scores can."""
     rng = np.random.default_rng(8)
     record = make_record(seeds=1, folds=2, extras=False)
-    for metric in study_tables.FAMILY:
+    for metric in tables.FAMILY:
         record[metric][:] = rng.uniform(0.1, 0.9, record[metric].shape)
-    findings = study_tables.find(record)
-    for metric in study_tables.FAMILY:
+    findings = tables.find(record)
+    for metric in tables.FAMILY:
         rows = [row for row in findings.comparisons if row.metric == metric]
         half = np.median([row.simultaneous_high - row.simultaneous_low for row in rows]) / 2
         assert half > max(map(abs, rows[0].room))
@@ -253,10 +254,10 @@ def test_no_sentence_has_a_number_that_cannot_be(scale, folds):
     """Differences stay within what the baseline's mean leaves room for."""
     rng = np.random.default_rng(3)
     record = make_record(seeds=1, folds=folds, extras=False)
-    for metric in study_tables.FAMILY:
+    for metric in tables.FAMILY:
         shape = record[metric].shape
         record[metric][:] = np.clip(0.8 + scale * rng.standard_normal(shape), 0, 1)
-    findings = study_tables.find(record)
+    findings = tables.find(record)
     summary = study_words.summarise(record, findings)
     words = everything(summary).replace("\N{MINUS SIGN}", "-")
     numbers = [float(each) for each in re.findall(r"-?\d+\.\d{3}", words)]
@@ -310,7 +311,7 @@ def test_dropped_folds_and_failed_runs_are_counted(record):
     broken["accuracy"][1, 0, :2, 0] = np.nan
     broken["status"] = broken["status"].astype("<U20")
     broken["status"][0, 0, 0] = "not finite"
-    limits = study_words.summarise(broken, study_tables.find(broken)).limits
+    limits = study_words.summarise(broken, tables.find(broken)).limits
     assert limits[0].endswith(
         "Folds dropped for want of a finite score: 2, over all 8 comparisons."
     )
@@ -322,7 +323,7 @@ def test_the_minimum_is_a_loss_beside_the_baseline_and_what_is_asked_for():
     rng = np.random.default_rng(6)
     effects = [-0.2 + 0.01 * rng.standard_normal((3, 5)), 0.01 * rng.standard_normal((3, 5))]
     record = with_differences(make_record(seeds=3, folds=5, extras=False), effects)
-    found = study_tables.find(record)
+    found = tables.find(record)
     assert {row.variant: row.verdict for row in found.acceptable} == {
         "inverse": "missed",
         "drw": "kept",
@@ -335,7 +336,7 @@ def test_the_minimum_is_a_loss_beside_the_baseline_and_what_is_asked_for():
     assert more[0].startswith("Of erm and the strategies shown to keep the minimum, the highest")
     assert "inverse" not in more[0]
     wide = make_record(seeds=3, folds=5, extras=False, margin=0.3)
-    found = study_tables.find(with_differences(wide, effects))
+    found = tables.find(with_differences(wide, effects))
     assert {row.verdict for row in found.acceptable} == {"kept"} and found.margin == 0.3
     asked = with_differences(make_record(seeds=3, folds=5, extras=False, minimum=0.9), effects)
     (sentence,) = [each for each in said_of(asked).overall if "asked for" in each]
@@ -367,7 +368,7 @@ def test_networks_that_were_hardly_trained_are_counted(record, findings):
     early["best_step"][1, 0, 0] = 50  # a run of that one evaluation
     early["stop_step"][1, 0, 0] = 50
     early["best_step"][2, 0, 0] = 0
-    found = study_tables.find(early).stopping
+    found = tables.find(early).stopping
     assert [(row.num_first, row.num_untrained, row.num_runs) for row in found] == [
         (4, 0, 6),
         (0, 0, 6),
@@ -386,10 +387,10 @@ def test_the_minoritys_probability_has_a_table_of_its_own(record, findings, page
     """The mean probability of the rare class beside its share, 8 of 68."""
     assert "where the share is 0.118" in page.text
     for one in findings.minority:
-        rows = study_tables.probabilities(record, one.variant, one.correction)
+        rows = tables.probabilities(record, one.variant, one.correction)
         assert one.mean == pytest.approx(rows[:, 2].mean(), rel=1e-12)
         assert f"{one.mean:.3f}" in page.text and f"{one.reliability.error:.3f}" in page.text
-    alike = study_tables.find(make_record(counts=[20, 20, 20], extras=False))
+    alike = tables.find(make_record(counts=[20, 20, 20], extras=False))
     assert alike.minority == ()
 
 
@@ -408,11 +409,11 @@ def test_the_data_are_described_by_notes_and_options_in_words(record, quick, tmp
 
 def test_the_best_correction_has_the_highest_balanced_accuracy():
     record = make_record()
-    assert study_tables.best_correction(record, "erm") == "training"  # all alike: the first
+    assert tables.best_correction(record, "erm") == "training"  # all alike: the first
     record["calibration_error"].loc[{"correction": "temperature"}] -= 0.01
-    assert study_tables.best_correction(record, "erm") == "temperature"
+    assert tables.best_correction(record, "erm") == "temperature"
     record["balanced_accuracy"].loc[{"correction": "uniform"}] += 0.01
-    assert study_tables.best_correction(record, "erm") == "uniform"
+    assert tables.best_correction(record, "erm") == "uniform"
 
 
 HEADER = "variant,seed,fold,step,alarm,class,value,threshold,action,reason\n"
@@ -450,15 +451,15 @@ def test_alarms_are_told_or_their_absence_is(alarms, said, record, quick, tmp_pa
     ],
 )
 def test_numbers_read_well(value, expected):
-    assert study_format.number(value) == expected
+    assert format.number(value) == expected
 
 
 def test_intervals_stay_where_scores_can_be():
-    assert study_format.interval(-0.2, 1.3, 0, 1) == "[0.000,\N{NO-BREAK SPACE}1.000]"
-    assert study_format.interval(-np.inf, np.inf) == "[too few folds to tell]"
-    assert study_format.signed(0.0001) == "0.000" and study_words.signed(0.02) == "+0.020"
-    assert study_format.p_value(0.0001) == "< 0.001"
-    assert [study_format.listed(list("abc"[:n])) for n in (1, 2, 3)] == [
+    assert format.interval(-0.2, 1.3, 0, 1) == "[0.000,\N{NO-BREAK SPACE}1.000]"
+    assert format.interval(-np.inf, np.inf) == "[too few folds to tell]"
+    assert format.signed(0.0001) == "0.000" and study_words.signed(0.02) == "+0.020"
+    assert format.p_value(0.0001) == "< 0.001"
+    assert [format.listed(list("abc"[:n])) for n in (1, 2, 3)] == [
         "a",
         "a and b",
         "a, b and c",

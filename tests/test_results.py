@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 import ssm
-from ssm import summaries
+from ssm.results import summaries
 
 
 @pytest.fixture

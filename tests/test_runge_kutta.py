@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssm.runge_kutta import PAIRS, legendre_step, pair_step, weighted_sum
+from ssm.dynamics.runge_kutta import PAIRS, legendre_step, pair_step, weighted_sum
 
 
 @jax.jit

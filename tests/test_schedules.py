@@ -13,9 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import make_pipeline
-
-import ssm
-from ssm import schedules
 from ssm.schedules import (
     CappedUnitMean,
     Chain,
@@ -30,6 +27,9 @@ from ssm.schedules import (
     Trend,
     UnitMean,
 )
+
+import ssm
+from ssm import schedules
 
 COUNTS = np.array([100.0, 40.0, 40.0, 7.0, 1.0])
 K = len(COUNTS)

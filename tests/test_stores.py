@@ -19,7 +19,8 @@ import xarray as xr
 import zarr
 
 import ssm
-from ssm import simulation, stores
+from ssm import simulation
+from ssm.results import stores
 
 GRID = {"imbalance_ratio": [2.0, 4.0], "seed": [0, 1, 2]}
 CHUNKS = 4  # of two runs and of one, for each ratio
@@ -392,7 +393,7 @@ def test_a_sweep_survives_being_killed_at_any_moment(base, cache, tmp_path):
     and the next."""
     rng = random.Random(0)
     processes = multiprocessing.get_context("forkserver")  # they start in no time
-    processes.set_forkserver_preload(["ssm.sweeping"])
+    processes.set_forkserver_preload(["ssm.sweeps.sweep"])
     path, grid = tmp_path / "sweep.zarr", {"seed": range(60)}
     call = {"args": (grid, base, path), "kwargs": {"chunk_size": 1}}
     known = {}

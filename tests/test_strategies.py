@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from sklearn.base import clone
+from ssm.schedules import Chain, Fixed, Statistics
 
 import ssm
-from ssm.practice import strategies, training
-from ssm.practice.estimator import ReweightedClassifier
-from ssm.practice.strategies import STRATEGIES, Variant
-from ssm.schedules import Chain, Fixed, Statistics
+from ssm.practice.network import training
+from ssm.practice.network.estimator import ReweightedClassifier
+from ssm.practice.study import strategies
+from ssm.practice.study.strategies import STRATEGIES, Variant
 
 STEPS = 20
 COUNTS = np.array([200.0, 60.0, 20.0])

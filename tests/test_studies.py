@@ -18,9 +18,12 @@ import pytest
 from sklearn import metrics
 
 import ssm
-from ssm import cli, digests, files, locks, plotting
-from ssm.practice import cells, strategies, studies, study_plans
+from ssm import plotting
+from ssm.cli import commands
 from ssm.practice.options import Study
+from ssm.practice.study import cells, plans, strategies, studies
+from ssm.results import digests
+from ssm.support import files, locks
 
 COUNTS = (40, 24, 8)
 FEW = {"num_steps": 40, "hidden_layer_sizes": (8,), "ablations": False, "sensitivity": False}
@@ -73,7 +76,7 @@ def same(a, b):
 
 
 def test_every_sample_is_tested_once_a_seed_and_the_baseline_comes_first(study):
-    planned = study_plans.plan(dataclasses.replace(study, ablations=True, sensitivity=True))
+    planned = plans.plan(dataclasses.replace(study, ablations=True, sensitivity=True))
     listed = list(planned.cells())
     assert len({name for name, _ in listed}) == len(listed) == len(planned.variants) * 4
     assert listed[0][1].variant.name == "erm"
@@ -93,7 +96,7 @@ def test_every_sample_is_tested_once_a_seed_and_the_baseline_comes_first(study):
 
 
 def test_ablations_and_sensitivities_name_what_is_trained(study):
-    planned = study_plans.plan(dataclasses.replace(study, ablations=True, sensitivity=True))
+    planned = plans.plan(dataclasses.replace(study, ablations=True, sensitivity=True))
     names = {variant.name for variant in planned.variants}
     for pair in planned.ablations:
         assert pair.on != pair.off
@@ -107,7 +110,7 @@ def test_ablations_and_sensitivities_name_what_is_trained(study):
 
 
 def test_fewer_samples_are_a_stratified_part(study):
-    planned = study_plans.plan(dataclasses.replace(study, sensitivity=True))
+    planned = plans.plan(dataclasses.replace(study, sensitivity=True))
     labels = planned.data.labels
     for _, cell in planned.cells():
         kept = cells._fraction(cell, labels)
@@ -240,7 +243,7 @@ def test_a_cell_is_of_one_study(study, whole, tmp_path):
     for number, changes in enumerate([{}, {"learning_rate": 0.1}, {"seeds": 3}]):
         out = tmp_path / str(number)
         out.mkdir()
-        folder = studies._open(study_plans.plan(dataclasses.replace(study, **changes)), out)
+        folder = studies._open(plans.plan(dataclasses.replace(study, **changes)), out)
         shutil.copy(whole[1] / "cells" / name, out / "cells" / name)
         assert (folder.read(name) is None) == bool(changes)
         shutil.copy(whole[1] / "cells" / name, out / "cells" / "00-0-1.npz")
@@ -477,7 +480,7 @@ def test_the_command_writes_a_report(whole, csv, tmp_path, monkeypatch, capsys):
     command = ["ssm", "study", str(csv), *flags.split(), "--out", str(out)]
     monkeypatch.setattr(sys, "argv", command)
     monkeypatch.setitem(plotting._STYLE, "savefig.dpi", 30)
-    cli.main()
+    commands.main()
     printed = capsys.readouterr().out
     assert "adaptive" in printed and f"report: {out / 'report.html'}" in printed
     page = (out / "report.html").read_text()
@@ -498,14 +501,14 @@ def test_the_command_names_the_report_on_a_disk_that_is_read_only(
     command = ["ssm", "study", str(csv), *flags.split(), "--out", str(copy)]
     monkeypatch.setattr(sys, "argv", command)
     if there:
-        cli.main()
+        commands.main()
         printed = capsys.readouterr()
         assert printed.out.endswith(f"report: {copy / 'report.html'}\n")
         assert "nothing was trained: the study was complete" in printed.out
         assert (copy / "report.html").read_text() == "as it was"
         return
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        commands.main()
     assert stopped.value.code == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith(f"ssm: out='{copy}': must be a folder that can be written to")
@@ -529,7 +532,7 @@ def test_what_cannot_be_studied_is_said_in_one_line(arguments, said, tmp_path, m
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["ssm", "study", *arguments.split()])
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        commands.main()
     assert stopped.value.code == 2
     printed = capsys.readouterr()
     assert printed.err.startswith(f"ssm: {said}") and printed.err.count("\n") == 1

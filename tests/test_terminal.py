@@ -9,7 +9,9 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import ssm
-from ssm import dynamics, geometry, simulation, trajectories
+from ssm import geometry, simulation
+from ssm.dynamics import flow as dynamics
+from ssm.dynamics import trajectories
 
 # what is kept, and that there is an end: so that runs by either clock share a compilation each
 KEPT = {"geometry": True, "save_state": True}

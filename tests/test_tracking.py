@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import ssm
-from ssm import spectral, summaries, tracking
+from ssm import spectral, tracking
 from ssm.problem import make_problem
+from ssm.results import summaries
 
 
 @pytest.mark.parametrize("counts", [(8, 8, 2, 2), (12, 7, 4, 1), (3, 3), (6, 5, 5, 1, 1, 1)])

@@ -6,13 +6,13 @@ import jax
 import numpy as np
 import pytest
 from scipy import special
+from ssm.schedules import CappedUnitMean, Chain, Fixed, LinearRamp, Ramp, Trend
 
 from ssm import losses
-from ssm.practice import alarms, monitors, networks, tasks, training
-from ssm.practice.networks import Architecture
+from ssm.practice.network import alarms, monitors, networks, tasks, training
+from ssm.practice.network.networks import Architecture
+from ssm.practice.network.tasks import Samples
 from ssm.practice.options import SCORES
-from ssm.practice.tasks import Samples
-from ssm.schedules import CappedUnitMean, Chain, Fixed, LinearRamp, Ramp, Trend
 
 DENSE = Architecture((8,))
 EVALUATE_EVERY = 10  # the same everywhere, so that runs share what is compiled

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm import Config, simulation, spectral
-from ssm.dynamics import Flow
-from ssm.model import Params
+from ssm.dynamics.flow import Flow
+from ssm.dynamics.parameters import Params
 
 
 @jax.jit

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ssm import Config, model, predictions, simulation, spectral
-from ssm.columns import sample_columns
+from ssm import Config, predictions, simulation, spectral
+from ssm.dynamics import parameters
+from ssm.dynamics.columns import sample_columns
 from ssm.problem import make_problem
 
 
@@ -23,7 +24,7 @@ class NumpyModel:
         self.sum_columns = columns.sum_columns
         t1 = predictions.automatic_t1(config, problem) if config.t1 is None else config.t1
         self.times = simulation.save_times(config, t1)
-        W, H, _ = model.initial_params(config, problem, columns)[0]
+        W, H, _ = parameters.initial_params(config, problem, columns)[0]
         self.W, self.H = W, H
         self.start = np.concatenate([W.ravel(), H.ravel()])
         self.conserved = W.T @ W - H @ H.T

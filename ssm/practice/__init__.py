@@ -3,18 +3,49 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import pkgutil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-# A module is imported on first use, so that `import ssm` is enough to reach it and costs nothing.
+if TYPE_CHECKING:
+    from ssm.practice import options
+    from ssm.practice.data import datasets
+    from ssm.practice.network import (
+        alarms,
+        checkpoints,
+        estimator,
+        kernels,
+        monitors,
+        networks,
+        tasks,
+    )
+    from ssm.practice.statistics import calibration, comparisons, evaluation
+    from ssm.practice.study import records, report, strategies, studies
+
+__all__ = [
+    "alarms",
+    "calibration",
+    "checkpoints",
+    "comparisons",
+    "datasets",
+    "estimator",
+    "evaluation",
+    "kernels",
+    "monitors",
+    "networks",
+    "options",
+    "records",
+    "report",
+    "strategies",
+    "studies",
+    "tasks",
+]
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *(found.name for found in pkgutil.iter_modules(__path__))})
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:
-    if importlib.util.find_spec(f"{__name__}.{name}") is None:
+    # A module is imported on first use, so that `import ssm` is enough to reach it and costs nothing.
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return importlib.import_module(f"{__name__}.{name}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
-from ssm import checks
+from ssm.support import checks
 
 Profile = Literal["step", "long_tailed"]
 Score = Literal["balanced_log_loss", "macro_average_precision", "balanced_accuracy", "worst_class"]

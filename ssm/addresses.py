@@ -1,0 +1,76 @@
+"""Short public addresses of modules that live in a room.
+
+`ssm.losses` is `ssm.problem.losses`, `ssm.practice.kernels` is `ssm.practice.network.kernels`, the very same
+module, imported on first use: as an attribute, by `from ssm import losses` and by `import ssm.losses`. Code in
+`ssm/` itself imports from the rooms.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+ADDRESSES = {
+    "ssm.exact": "ssm.theory.exact",
+    "ssm.geometry": "ssm.measures.geometry",
+    "ssm.losses": "ssm.problem.losses",
+    "ssm.metrics": "ssm.measures.metrics",
+    "ssm.plotting": "ssm.plots.runs",
+    "ssm.posthoc": "ssm.problem.posthoc",
+    "ssm.predictions": "ssm.theory.predictions",
+    "ssm.profiles": "ssm.config.profiles",
+    "ssm.reduction": "ssm.dynamics.coordinates",
+    "ssm.regularised": "ssm.theory.regularised",
+    "ssm.schedules": "ssm.problem.schedules",
+    "ssm.spectral": "ssm.measures.spectral",
+    "ssm.stores": "ssm.results.stores",
+    "ssm.summaries": "ssm.results.summaries",
+    "ssm.sweep_plots": "ssm.plots.sweeps",
+    "ssm.weights": "ssm.problem.weights",
+    **{
+        f"ssm.practice.{name}": f"ssm.practice.{room}.{name}"
+        for room, names in {
+            "data": ("datasets",),
+            "network": (
+                "alarms",
+                "checkpoints",
+                "estimator",
+                "kernels",
+                "monitors",
+                "networks",
+                "tasks",
+            ),
+            "statistics": ("calibration", "comparisons", "evaluation"),
+            "study": ("records", "report", "strategies", "studies"),
+        }.items()
+        for name in names
+    },
+}
+
+
+class AddressFinder(Loader, MetaPathFinder):
+    """Imports the module at home where its public address is asked for."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return ModuleSpec(fullname, self) if fullname in ADDRESSES else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        home = importlib.import_module(ADDRESSES[spec.name])
+        spec.loader_state = home.__spec__
+        return home
+
+    def exec_module(self, module: ModuleType) -> None:
+        # The import system has just named the address as the module's origin; it stays the home.
+        assert module.__spec__ is not None
+        module.__spec__ = module.__spec__.loader_state
+
+
+def install() -> None:
+    """Make the addresses importable."""
+    sys.meta_path.append(AddressFinder())

@@ -1,0 +1,401 @@
+"""The `ssm` command: nothing but a face on the library."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from ssm.cli import practice
+from ssm.cli.parsing import parse
+from ssm.config import Config
+from ssm.support import files, interrupts, progress
+from ssm.support.checks import InputError, integer, refuse
+
+if TYPE_CHECKING:
+    import distributed
+    import xarray as xr
+
+Report = Callable[[float], None]
+
+
+@dataclasses.dataclass
+class Run:
+    """Simulate the small-scale model once, write the result and print a summary.
+
+    Example: ssm run --imbalance-ratio 100 --weight-exponent 0.5 --out balanced.zarr
+    """
+
+    config: tyro.conf.OmitArgPrefixes[Config]
+    out: Path = Path("run.zarr")
+    """The zarr store to write."""
+    overwrite: bool = False
+    """Replace the store if it exists."""
+
+    def __call__(self) -> None:
+        def work(report: Report | None) -> xr.Dataset:
+            from ssm.simulation import simulate
+
+            return simulate(self.config, report)
+
+        with _new_store(self.out, self.overwrite):
+            dataset = progress.with_bar("simulating", work)
+            _save(dataset, self.out, self.overwrite)
+
+
+@dataclasses.dataclass
+class Sweep:
+    """Run every combination of some fields' values, on this machine or many, into a store that
+    goes on where it was left.
+
+    Example: ssm sweep --grid imbalance_ratio=1:1000:7:log --grid weight_exponent=0,0.5,1
+    --grid seed=0..9 --loss squared --out sweep.zarr
+    """
+
+    config: tyro.conf.OmitArgPrefixes[Config]
+    grid: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """An axis, once for each: `FIELD=A,B,C`; `FIELD=A..B` (all integers); `FIELD=A:B:N` (N numbers
+    evenly spaced), `FIELD=A:B:N:log` (by equal factors). Values that are lists stand between
+    semicolons: `--grid profile=custom --grid 'counts=50,5;500,50'`."""
+    out: Path = Path("sweep.zarr")
+    """The zarr store to write. One that exists goes on, if it is of the same grid and flags."""
+    chunk_size: int | None = None
+    """Most runs of a chunk, all that an interrupted sweep does again. Left out: chosen by memory
+    and work."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler, tcp://HOST:PORT, whose workers compute the chunks. Left out:
+    this machine's cores do."""
+    workers: int | None = None
+    """Start a Dask cluster of this many processes on this machine instead."""
+
+    def __call__(self) -> None:
+        from ssm.sweeps import grids
+
+        if not self.grid:
+            raise refuse("grid", (), "given at least once, as --grid FIELD=A,B,C")
+        axes = dict(map(grids.parse_axis, self.grid))
+        if len(axes) < len(self.grid):
+            raise refuse("grid", list(self.grid), "one axis a field")
+        shown = progress.Runs("sweeping")
+
+        def work() -> xr.Dataset:
+            from ssm.sweeps.sweep import sweep
+
+            with _client(self.scheduler, self.workers) as client:
+                return sweep(
+                    axes,
+                    self.config,
+                    self.out,
+                    client,
+                    chunk_size=self.chunk_size,
+                    progress=shown.count,
+                )
+
+        try:
+            with shown.bar:
+                dataset = interrupts.run(work, shown.update)
+        except KeyboardInterrupt:
+            kept = f"the same command goes on with {self.out}"
+            interrupts.leave_interrupted(
+                f"ssm: interrupted; {kept if self.out.exists() else 'nothing was written'}"
+            )
+        if shown.begun and shown.begun[1] == shown.total:
+            print("nothing was run: the store was complete")
+        _summarise_sweep(dataset, self.out)
+
+
+@dataclasses.dataclass
+class Show:
+    """Print what a store holds: how it was made, how it ended, and when each block was learned."""
+
+    store: tyro.conf.Positional[Path]
+    """A store written by `ssm run`, `ssm sweep` or `ssm track`."""
+
+    def __call__(self) -> None:
+        from ssm.results import datasets
+
+        dataset = _load(self.store)
+        if dataset.attrs["format"] == datasets.SWEEP_FORMAT:
+            _summarise_sweep(dataset, self.store)
+        else:
+            _summarise(dataset, self.store)
+
+
+@dataclasses.dataclass
+class Plot:
+    """Draw one picture of a store.
+
+    Example: ssm plot balanced.zarr --kind accuracy --out accuracy.png
+    Example: ssm plot sweep.zarr --kind heatmap --axes imbalance_ratio weight_exponent
+    """
+
+    store: tyro.conf.Positional[Path]
+    """A store written by `ssm run`, `ssm sweep` or `ssm track`."""
+    kind: (
+        Literal[
+            "blocks",
+            "classes",
+            "accuracy",
+            "loss",
+            "singular_values",
+            "geometry",
+            "heatmap",
+            "curves",
+        ]
+        | None
+    ) = None
+    """What to draw: over time (`geometry`: distances over the margin), and for a sweep a `heatmap` over two axes of the ratio of learning
+    times, or `curves` for each value of one axis. Left out: `blocks`, for a sweep `curves`."""
+    axes: tuple[str, ...] = ()
+    """Axes of a sweep, two for `heatmap`, one for `curves`. Left out: the first that will do."""
+    at: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """FIELD=VALUE, once for each axis of a sweep to be held at one of its values."""
+    out: Path | None = None
+    """The picture to write, .png, .pdf or .svg. Left out: STORE-KIND.png in this folder."""
+    overwrite: bool = False
+    """Replace the picture if it exists."""
+
+    def __call__(self) -> None:
+        from ssm.plots import runs
+        from ssm.results import datasets
+
+        if self.out is not None:
+            runs.check_picture(self.out, self.overwrite)
+        dataset = _load(self.store)
+        swept = dataset.attrs["format"] == datasets.SWEEP_FORMAT
+        for held in self.at:
+            dataset = _held(dataset, held)
+        kind = self.kind or ("curves" if swept else "blocks")
+        out = Path(f"{self.store.stem}-{kind}.png") if self.out is None else self.out
+        runs.check_picture(out, self.overwrite)
+        runs.save_figure(runs.figure(dataset, kind, axes=self.axes), out)
+        print(out)
+
+
+@dataclasses.dataclass
+class Track:
+    """Follow the spectral components of logits logged from any network, write the result and print
+    a summary."""
+
+    file: tyro.conf.Positional[Path]
+    """An NPZ file with `logits` (time, n, k), `labels` (n) and, if you like, `times` (time)."""
+    out: Path | None = None
+    """The zarr store to write. Left out: FILE.zarr in this folder."""
+    overwrite: bool = False
+    """Replace the store if it exists."""
+
+    def __call__(self) -> None:
+        out = Path(f"{self.file.stem}.zarr") if self.out is None else self.out
+
+        def work(report: Report | None) -> xr.Dataset:
+            from ssm.tracking import load_logits, track
+
+            return track(**load_logits(self.file), progress=report)
+
+        with _new_store(out, self.overwrite):
+            _save(progress.with_bar("tracking", work), out, self.overwrite)
+
+
+Command = (
+    Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Sweep, tyro.conf.subcommand("sweep")]
+    | Annotated[Show, tyro.conf.subcommand("show")]
+    | Annotated[Plot, tyro.conf.subcommand("plot")]
+    | Annotated[Track, tyro.conf.subcommand("track")]
+    | Annotated[practice.Study, tyro.conf.subcommand("study")]
+    | Annotated[practice.Advise, tyro.conf.subcommand("advise")]
+)
+
+
+DESCRIPTION = "The small-scale model of learning from imbalanced data."
+
+
+def main() -> None:
+    """Entry point. Exit code 0, 2 for bad input with one line on stderr, 130 on Ctrl-C, 1 where
+    nobody reads what is printed any more."""
+    try:
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = _say_in_one_line
+                command = parse(Command, "ssm", DESCRIPTION, sys.argv[1:])
+                _check_platform(command)
+                command()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        # what is left would be written at the end of the process, with a complaint
+        if sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except (InputError, OSError) as error:
+        print(f"ssm: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        interrupts.leave_interrupted("ssm: interrupted, nothing was written")
+
+
+def _say_in_one_line(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Show a warning that is meant for a user as `ssm` says everything else."""
+    from ssm.results.digests import StoreWarning
+
+    if issubclass(category, StoreWarning):
+        print(f"ssm: {message}", file=sys.stderr)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, *where[:2]))
+
+
+def _check_platform(command: Any) -> None:
+    """Refuse a platform that JAX was told to use (JAX_PLATFORMS) and does not find, before
+    anything runs on it."""
+    asked = os.environ.get("JAX_PLATFORMS")
+    if not asked or isinstance(command, Show | Plot | Track):
+        return
+    import jax
+
+    try:
+        jax.devices()
+    except Exception:  # JAX raises several kinds
+        allowed = "left out, or platforms that JAX finds on this machine, such as cpu"
+        raise refuse("JAX_PLATFORMS", asked, allowed) from None
+
+
+def _load(store: Path) -> xr.Dataset:
+    """A run or a sweep."""
+    from ssm.results import datasets, stores
+
+    if (store / "study.json").is_file():
+        report = store / "report.html"
+        unfinished = "the same `ssm study` goes on and writes its report"
+        instead = f"open {report}" if report.is_file() else unfinished
+        raise refuse("store", str(store), f"a run or a sweep; this is a study's folder: {instead}")
+    dataset = stores.load(store)
+    if dataset.attrs["format"] == datasets.STUDY_FORMAT:
+        allowed = f"a run or a sweep; this is a study's record: open {store.parent / 'report.html'}"
+        raise refuse("store", str(store), allowed)
+    return dataset
+
+
+def _held(dataset: xr.Dataset, held: str) -> xr.Dataset:
+    """A sweep at one value of one axis, FIELD=VALUE."""
+    from ssm.plots import sweeps
+
+    name, _, value = held.partition("=")
+    axes = sweeps.sweep_axes(dataset) if "sweep" in dataset.attrs else ()
+    if name not in axes:
+        raise refuse("at", held, f"FIELD=VALUE with an axis of the sweep ({', '.join(axes)})")
+    values = dataset[name].values
+    number = values.dtype.kind in "if" and re.fullmatch(r"[-+.\deE]+", value)
+    matching = [i for i, v in enumerate(values) if v == (float(value) if number else value)]
+    if not matching:
+        raise refuse("at", held, f"one of {name}'s values {values.tolist()[:10]}")
+    return dataset.isel({name: matching[0]})
+
+
+@contextlib.contextmanager
+def _client(scheduler: str | None, workers: int | None) -> Iterator[distributed.Client | None]:
+    """A client of the cluster that was asked for, None without one."""
+    if scheduler is None and workers is None:
+        yield None
+        return
+    name, value = ("workers", workers) if scheduler is None else ("scheduler", scheduler)
+    if None not in (scheduler, workers):
+        raise refuse("scheduler", scheduler, "left out where --workers are started")
+    try:
+        import distributed
+    except ImportError:
+        allowed = "left out unless Dask is there: pip install distributed"
+        raise refuse(name, value, allowed) from None
+    if scheduler is None:
+        number = integer("workers", workers, 1, 10_000)
+        options: dict[str, Any] = {"n_workers": number, "threads_per_worker": 1}
+        options |= {"dashboard_address": None, "silence_logs": 50}
+    else:
+        options = {"address": scheduler, "timeout": "10s"}
+    try:
+        client = distributed.Client(**options)
+    except (OSError, ValueError, TypeError) as error:
+        allowed = f"the address of a Dask scheduler that answers ({type(error).__name__})"
+        raise refuse(name, value, allowed) from None
+    with client:
+        yield client
+
+
+@contextlib.contextmanager
+def _new_store(out: Path, overwrite: bool) -> Iterator[None]:
+    """Refuse a store that cannot be written, and keep it for this process until it is."""
+    from ssm.results import stores
+
+    stores.check_store(out, overwrite)
+    with files.reserved(out):
+        before = _identity(out)
+        try:
+            yield
+        except KeyboardInterrupt:
+            what = "nothing was" if _identity(out) == before else f"{out} is"
+            interrupts.leave_interrupted(f"ssm: interrupted, {what} written")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file or folder from another that takes its place."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _save(dataset: xr.Dataset, out: Path, overwrite: bool) -> None:
+    from ssm.results import stores
+
+    stores.save(dataset, out, overwrite=overwrite)
+    _summarise(dataset, out)
+    if dataset.attrs["status"] not in ("finished", "margin reached", "tracked"):
+        said = f"the run ended early: {dataset.attrs['status']}"
+        if dataset.attrs["status"] == "not learned":
+            said = "not learned: something was predicted to be, a longer t1 may be enough"
+        print(f"ssm: {said}", file=sys.stderr)
+
+
+def _summarise(dataset: xr.Dataset, store: Path) -> None:
+    """Print a Dataset's origin and its table of learning times."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ssm.results import summaries
+
+    console = Console(highlight=False)
+    for name, value in summaries.facts(dataset).items():
+        console.print(f"{name:>12}  {value}", soft_wrap=True, markup=False)
+    table = Table(
+        "block", "components", "target", "reached / target", "half reached at", "predicted"
+    )
+    for row in summaries.block_table(dataset):
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"{'store':>12}  {store}", soft_wrap=True, markup=False)
+
+
+def _summarise_sweep(dataset: xr.Dataset, store: Path) -> None:
+    """Print a sweep's origin, and how its runs learned the blocks."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ssm.results import summaries
+
+    console = Console(highlight=False)
+    for name, value in summaries.sweep_facts(dataset).items():
+        console.print(f"{name:>12}  {value}", soft_wrap=True, markup=False)
+    table = Table("block", "runs that learned it", "half reached at, first", "median", "last")
+    for row in summaries.sweep_table(dataset):
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"{'store':>12}  {store}", soft_wrap=True, markup=False)

@@ -1,0 +1,149 @@
+"""The commands of practice, for the `ssm` command to offer."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from ssm.practice import options
+from ssm.support import interrupts, progress
+from ssm.support.checks import refuse
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclasses.dataclass
+class Advise:
+    """Print what the small-scale model says of a data set's class counts: first a verdict (which
+    weights, how sure, what would change it), then which weights balance, which classes are learned
+    first under ERM and under weights, what each choice costs, and what was measured in networks. It
+    is the model's word, not a prediction of a real network's steps.
+
+    Example: ssm advise --counts 5000,500,50
+    Example: ssm advise --counts 5000,500,50 --coupling 0.1
+    """
+
+    counts: tuple[str, ...]
+    """Samples of each class: 5000,500,50 or 5000 500 50."""
+    coupling: float | None = None
+    """How far training a sample moves its classmates, from 0 (each alone, free features) to 1 (all as
+    one). A network's is `ssm.practice.kernels.measured_coupling(features, labels).coupling`. Left
+    out: 0, 0.1 and 0.4, side by side. No network measured here had 0, but 0.01 to 0.42; for free
+    features inverse frequency reverses the order: minorities are learned first."""
+    loss: Literal["cross_entropy", "squared"] = "cross_entropy"
+    """Loss of one sample."""
+
+    def __call__(self) -> None:
+        from rich.console import Console
+
+        counts = _counts(self.counts)
+
+        def work(report: progress.Report | None):
+            from ssm.advice.advice import advise
+
+            return advise(counts, self.coupling, self.loss, report)
+
+        found = progress.with_bar("running the model", work)
+        from ssm.advice.advice import render
+
+        console = Console(highlight=False)
+        for part in render(found):
+            console.print(part, markup=False)
+
+
+def _counts(given: tuple[str, ...]) -> tuple[int, ...]:
+    """Integers between commas or blanks, or InputError."""
+    words = [word.strip() for part in given for word in part.split(",")]
+    try:
+        return tuple(map(int, words))
+    except ValueError:
+        allowed = "the samples of each class, at least two positive integers, as 5000,500,50"
+        raise refuse("counts", " ".join(given), allowed) from None
+
+
+@dataclasses.dataclass
+class Study:
+    """Compare strategies against imbalance on a data set by repeated cross-validation, and write a
+    report: figures, tables, statistics, and what it all means. The same command goes on with a
+    study that was stopped.
+
+    Example: ssm study digits --imbalance-ratio 10 --strategies erm,inverse,drw,la
+    Example: ssm study patients.csv --label diagnosis --folds 10 --out patients/
+    """
+
+    study: tyro.conf.OmitArgPrefixes[options.Study]
+    out: Path = Path("study")
+    """The folder to write: report.html, figures/, tables and the record."""
+
+    def __call__(self) -> None:
+        shown = progress.Runs("training")
+
+        def work() -> tuple[xr.Dataset, Path]:
+            from ssm.practice.study import report, studies
+
+            record = studies.run_study(self.study, self.out, shown.count, report.write_report)
+            return record, self.out / report.NAME
+
+        try:
+            with shown.bar, _alarms_above(shown.bar):
+                record, written = interrupts.run(work, shown.update)
+        except KeyboardInterrupt:
+            interrupts.leave_interrupted(
+                f"ssm: interrupted; the same command goes on with {self.out}"
+            )
+        _summarise(record)
+        if shown.begun is not None and shown.begun[1] == shown.total:
+            print("nothing was trained: the study was complete")
+        if not written.is_file():
+            allowed = "a folder that can be written to, where there is no report yet"
+            raise refuse("out", str(self.out), allowed)
+        print(f"report: {written}")
+
+
+@contextlib.contextmanager
+def _alarms_above(bar: Any) -> Iterator[None]:
+    """Alarms of training, shown as they come."""
+
+    class Above(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said = f"alarm: {record.threadName}: {record.getMessage()}"
+            bar.console.print(said, markup=False, highlight=False, soft_wrap=True)
+
+    log, handler = logging.getLogger("ssm.alarms"), Above()
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        log.propagate = True
+
+
+def _summarise(record: xr.Dataset) -> None:
+    """Print how a file was read, and the strategies' mean scores as they come out of training."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    for note in json.loads(record.attrs["study"])["notes"]:
+        console.print(note, markup=False, soft_wrap=True)
+    names = json.loads(record.attrs["strategies"])
+    metrics = ("balanced_accuracy", "worst_class_recall", "accuracy", "calibration_error")
+    table = Table("strategy", *(metric.replace("_", " ") for metric in metrics))
+    means = record.sel(variant=names, correction="none").mean(("seed", "fold"))
+    for name in names:
+        table.add_row(
+            name, *(f"{float(means[metric].sel(variant=name)):.3f}" for metric in metrics)
+        )
+    console.print(table)

@@ -1,0 +1,277 @@
+"""What the feature columns of a run stand for: samples, whole classes, or coordinates of a class.
+
+    samples      one column a sample: the model as it is written
+    classes      one column a class, exact where all features of a class are and stay equal: shared
+                 features (coupling 1), and free or coupled ones from a start equal on each class
+    coordinates  r columns a class in the basis of `ssm.dynamics.coordinates`, exact for the squared loss
+
+All three follow the same flow, with their own constants.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from ssm.config import Config
+from ssm.problem import Problem, losses, membership
+
+BLOCK = 1024  # columns whose features and logits stay in the cache
+MANY = 2048  # from here on blocks are faster (measured for 10 classes, 16 to 64 features)
+
+
+class Columns(eqx.Module):
+    """The constants of m feature columns, as host arrays; a column with multiplicity 0 is padding.
+
+    A column h_j has loss r_j l(z_j), moves by K, and adds to sums over the samples of its class.
+    """
+
+    labels: Int[Any, " m"]
+    """Class of each column."""
+    counts: Float[Any, " k"]
+    """Samples n_c of each class."""
+    multiplicity: Float[Any, " m"]
+    """Samples a column stands for in sums of squares: 1 (samples, coordinates), n_c (classes)."""
+    constant: Float[Any, " m"]
+    """The column where all features of its class are 1: 1 (samples, classes), sqrt(n_c) for the
+    first coordinate, 0 for the others."""
+    risk_weights: Float[Any, " m"]
+    """r_j = multiplicity x w_c / n, the factor of the column's loss in L."""
+    kernel: Float[Any, " m"] | None
+    """K where it is diagonal: kappa_c / n_c (classes); kappa_c, then 1 - c (coordinates); None where
+    it is 1."""
+    coupling: Float[Any, ""] | None
+    """c where K is not diagonal: coupled samples."""
+    sum_columns: Float[Any, "m k"]
+    """Z -> sums over the samples of each class, Z @ sum_columns."""
+    member_columns: Float[Any, "m k"]
+    """Values of columns -> their sums over the samples of each class."""
+    conserved_factor: Float[Any, ""]
+    """1 - c for coordinates, which keeps K^-1 finite as c tends to 1; else 1."""
+    loss: str = eqx.field(static=True)
+    """`squared` or `cross_entropy`."""
+    adjustment: losses.Adjustment | None
+    """Of the logits of cross-entropy; None where it has none."""
+    weighted_mean: bool = eqx.field(static=True)
+    """Whether losses are averaged over the sum of their weights, not over their number; of all
+    samples the weights given have unit mean already."""
+    coordinates: bool = eqx.field(static=True)
+    """Whether they are coordinates, whose squared loss has a label only in the first."""
+
+    @property
+    def many(self) -> bool:
+        """Whether columns are gone through a block at a time, each of which stays in the cache:
+        many whole blocks of samples that move alone."""
+        number = len(self.labels)
+        alone = self.kernel is None and self.coupling is None
+        return alone and number >= MANY and number % BLOCK == 0
+
+    def block(self, i: Any, H: Float[Any, "d m"]) -> tuple[Columns, Float[Any, "d b"]]:
+        """The i-th block of the columns and of their features."""
+
+        def part(x: Any, axis: int = 0) -> Any:
+            return jax.lax.dynamic_slice_in_dim(x, i * BLOCK, BLOCK, axis)
+
+        names = ("labels", "multiplicity", "constant", "risk_weights", "sum_columns")
+        parts = {name: part(getattr(self, name)) for name in (*names, "member_columns")}
+        return dataclasses.replace(self, **parts), part(H, 1)
+
+    def total(self, summed: Callable[[Columns, Any], Any], H: Float[Any, "d m"]) -> Any:
+        """`summed(columns, H)`, a pytree of sums over columns, block by block where they are many."""
+        if not self.many:
+            return summed(self, H)
+
+        def add(i: Any, so_far: Any) -> Any:
+            return jax.tree.map(jnp.add, so_far, summed(*self.block(i, H)))
+
+        return jax.lax.fori_loop(1, len(self.labels) // BLOCK, add, summed(*self.block(0, H)))
+
+    def losses(self, logits: Float[Array, "k m"]) -> Float[Array, " m"]:
+        """l(z_j) of each column; the r of a class sum to the total over its samples."""
+        if self.adjustment is not None:
+            return losses.adjusted_cross_entropy(logits, self.labels, self.adjustment)
+        return losses.LOSSES[self.loss].value(logits, self.labels, *self._label_scale)
+
+    def logit_gradient(self, logits: Float[Array, "k m"]) -> Float[Array, "k m"]:
+        """dl/dz_j of each column."""
+        if self.adjustment is not None:
+            return losses.adjusted_cross_entropy_gradient(logits, self.labels, self.adjustment)
+        return losses.LOSSES[self.loss].logit_gradient(logits, self.labels, *self._label_scale)
+
+    def log_losses(self, logits: Float[Array, "k m"]) -> Float[Array, " m"]:
+        """log l(z_j) of each column, for cross-entropy."""
+        if self.adjustment is not None:
+            return losses.log_adjusted_cross_entropy(logits, self.labels, self.adjustment)
+        return losses.log_cross_entropy(logits, self.labels)
+
+    def log_risk(self, logits: Float[Array, "k m"]) -> Float[Array, ""]:
+        """log L, for cross-entropy; a number where L itself underflows."""
+        return jax.nn.logsumexp(self.log_losses(logits) + jnp.log(self.risk_weights))
+
+    def log_risk_gradient(
+        self, logits: Float[Array, "k m"], log_risk: Float[Array, ""] | None = None
+    ) -> Float[Array, "k m"]:
+        """d log L/dz_j = r_j dl/dz_j / L of each column, for cross-entropy, as exact at any
+        margin; log L is given where these columns are a part of all."""
+        log_gradient = self._log_gradient(logits)
+        log_risk = self.log_risk(logits) if log_risk is None else log_risk
+        scale = jnp.log(self.risk_weights) - log_risk
+        own = losses.is_label(logits, self.labels)
+        return jnp.where(own, -1.0, 1.0) * jnp.exp(log_gradient + scale[None])
+
+    def margin(self, logits: Float[Array, "k m"]) -> Float[Array, ""]:
+        """Least margin z_y - max_{c != y} z_c of any column, of the logits that its loss sees,
+        padding left out."""
+        if self.adjustment is not None:
+            logits = losses.adjusted_logits(logits, self.labels, self.adjustment)
+        own = losses.margins(logits, self.labels)
+        return jnp.where(self.multiplicity > 0, own, jnp.inf).min()
+
+    def squared_gradients(self, gradient: Float[Array, "k m"]) -> Float[Array, " k"]:
+        """Squared norms of the classes' parts of dL/dZ, over samples, from dL/dz_j of each column."""
+        each = (gradient**2).sum(0) / jnp.maximum(self.multiplicity, 1) ** 2
+        return each @ self.member_columns
+
+    @property
+    def class_weights(self) -> Float[Any, " k"]:
+        """w_c, as the risk has them now."""
+        each = self.risk_weights / jnp.maximum(self.multiplicity, 1)
+        return self.counts.sum() * (each @ self.member_columns) / self.member_columns.sum(0)
+
+    def sampled(self, drawn: Float[Array, " m"]) -> Columns:
+        """The columns of a mini-batch, `drawn` the number of its samples that each stands for."""
+        weights = self.risk_weights * drawn / jnp.maximum(self.multiplicity, 1)
+        scale = 1 / weights.sum() if self.weighted_mean else self.counts.sum() / drawn.sum()
+        return dataclasses.replace(self, risk_weights=weights * scale)
+
+    def weighted(self, class_weights: Float[Array, " k"]) -> Columns:
+        """The columns under other class weights."""
+        weights = self.multiplicity * class_weights[self.labels]
+        total = (self.counts * class_weights).sum() if self.weighted_mean else self.counts.sum()
+        return dataclasses.replace(self, risk_weights=weights / total)
+
+    def _log_gradient(self, logits: Float[Array, "k m"]) -> Float[Array, "k m"]:
+        if self.adjustment is None:
+            return losses.cross_entropy_log_gradient(logits, self.labels)
+        return losses.adjusted_cross_entropy_log_gradient(logits, self.labels, self.adjustment)
+
+    @property
+    def _label_scale(self) -> tuple[Any, ...]:
+        return (self.constant,) if self.coordinates else ()
+
+    def class_means(self, H: Float[Any, "d m"]) -> Float[Any, "d k"]:
+        """Mean feature of each class's samples."""
+        return H @ self.sum_columns / self.counts[None]
+
+    def spread(self, M: Float[Any, "d k"]) -> Float[Any, "d m"]:
+        """The columns whose samples all have the feature of their class."""
+        return M[:, self.labels] * self.constant[None]
+
+
+def _whole_blocks(number: int) -> int:
+    """A number of samples, padded to whole blocks where they are many."""
+    return number if number < MANY else -(-number // BLOCK) * BLOCK
+
+
+def sample_columns(problem: Problem, loss: str, size: int | None = None, **options: Any) -> Columns:
+    """One column a sample, padded up to `size` columns that weigh nothing and stay where they are."""
+    n = problem.counts.sum()
+    padding = 0 if size is None else size - n
+    labels = np.pad(problem.labels, (0, padding))
+    real = (np.arange(n + padding) < n).astype(float)
+    return _columns(
+        problem,
+        loss,
+        labels,
+        multiplicity=real,
+        constant=np.ones(len(labels)),
+        coupling=None if problem.coupling == 0 else problem.coupling,
+        **options,
+    )
+
+
+def class_columns(problem: Problem, loss: str, **options: Any) -> Columns:
+    """One column a class, for features that are equal on each class."""
+    return _columns(
+        problem,
+        loss,
+        np.arange(len(problem.counts)),
+        multiplicity=problem.counts.astype(float),
+        constant=np.ones(len(problem.counts)),
+        kernel=problem.kernel_eigenvalues / problem.counts,
+        **options,
+    )
+
+
+def coordinate_columns(problem: Problem, width: int, **options: Any) -> Columns:
+    """`width` coordinates a class, for the squared loss and coupling below 1."""
+    counts = problem.counts
+    first = np.tile(np.arange(width) == 0, len(counts))
+    labels = np.repeat(np.arange(len(counts)), width)
+    exists = (np.arange(width) < counts[:, None]).ravel()
+    return _columns(
+        problem,
+        "squared",
+        labels,
+        multiplicity=exists.astype(float),
+        constant=np.where(first, np.sqrt(counts)[labels], 0.0),
+        kernel=np.where(first, problem.kernel_eigenvalues[labels], 1 - problem.coupling),
+        conserved_factor=1 - problem.coupling,
+        coordinates=True,
+        **options,
+    )
+
+
+def _columns(
+    problem: Problem,
+    loss: str,
+    labels: Int[np.ndarray, " m"],
+    *,
+    multiplicity: Float[np.ndarray, " m"],
+    constant: Float[np.ndarray, " m"],
+    kernel: Float[np.ndarray, " m"] | None = None,
+    coupling: Float[np.ndarray, ""] | None = None,
+    conserved_factor: Any = 1.0,
+    coordinates: bool = False,
+    adjustment: losses.Adjustment | None = None,
+    weighted_mean: bool = False,
+) -> Columns:
+    counts = problem.counts.astype(float)
+    members = membership(labels, len(counts)) * multiplicity[:, None]
+    return Columns(
+        labels=labels,
+        counts=counts,
+        multiplicity=multiplicity,
+        constant=constant,
+        risk_weights=multiplicity * problem.class_weights[labels] / counts.sum(),
+        kernel=kernel,
+        coupling=coupling,
+        sum_columns=members * constant[:, None],
+        member_columns=members,
+        conserved_factor=np.asarray(conserved_factor, dtype=float),
+        loss=loss,
+        adjustment=adjustment,
+        weighted_mean=weighted_mean,
+        coordinates=coordinates,
+    )
+
+
+def make_columns(config: Config, problem: Problem, size: int | None = None) -> Columns:
+    """The fewest columns in which a Config can be run exactly; samples are padded up to `size`."""
+    loss = "squared" if config.loss == "squared" else "cross_entropy"
+    options: dict[str, Any] = {"weighted_mean": config.reduction == "weighted_mean"}
+    if config.adjusts:
+        options["adjustment"] = losses.adjustment(problem.counts, **config.adjustments)
+    if config.columns == "classes":
+        return class_columns(problem, loss, **options)
+    if config.columns == "coordinates":
+        return coordinate_columns(problem, config.num_columns // config.num_classes, **options)
+    size = _whole_blocks(size or config.num_columns)
+    return sample_columns(problem, loss, size, **options)

@@ -1,0 +1,258 @@
+"""What a run is asked while it is solved: sums over samples, made into variables on the host."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from ssm.config import Config
+from ssm.dynamics import parameters
+from ssm.dynamics.columns import Columns
+from ssm.dynamics.coordinates import Reduced
+from ssm.dynamics.parameters import Params
+from ssm.dynamics.vector_field import Field
+from ssm.measures import geometry, spectral
+
+
+class Observer(eqx.Module):
+    """What a run is asked: a `trajectories.Observe`."""
+
+    rows: Float[Any, "k k"]
+    """Left vectors of the label matrix and the constant one: rows in which logits are followed."""
+    targets: Float[Any, " r"]
+    block_weights: Float[Any, "blocks r"]
+    field: Field
+    conserved: Float[Any, "pairs q q"] | None
+    """What the flow keeps, at the start; it fades by e^(-2 lam t) where all layers decay alike. None
+    where nothing is kept."""
+    frame: Float[Any, "d q"] | None
+    """Orthonormal directions of feature space that hold all of the run, in which it is compared;
+    None for all d."""
+    basis: Float[Any, "k p width"] | None
+    """Where columns are coordinates: those of the samples that accuracy is measured on."""
+    drawn: Float[Any, "k p"] | None
+    """1 where a class has such a sample."""
+    width: int = eqx.field(static=True)
+    """d."""
+    keep_state: bool = eqx.field(static=True)
+    keep_margin: bool = eqx.field(static=True)
+    keep_geometry: bool = eqx.field(static=True)
+    keep_weights: bool = eqx.field(static=True)
+
+    @property
+    def columns(self) -> Columns:
+        """Those of the field."""
+        return self.field.columns
+
+    def __call__(self, params: Params, time: Any) -> dict[str, Any]:
+        """Sums over samples, from which `summarise` makes the variables of a Dataset."""
+        if self.field.deferral is not None:
+            return dataclasses.replace(self, field=self.field.at(time, time))(params, time)
+        columns, H, W = self.columns, params.H, parameters.classifier(params)
+        # an upper bound of the logits, without which squares of small ones would be 0
+        unit = jnp.linalg.norm(W) * jnp.linalg.norm(H)
+        turning = (self.rows.T @ W) / (unit + (unit == 0))
+        log_risk = self.field.log_risk(params) if self.field.loss_clock else None
+
+        def sums(part: Columns, features: Any) -> dict[str, Any]:
+            return self._sums(part, W, turning, features, log_risk)
+
+        totals = columns.total(sums, H)
+        observed = {
+            "loss": totals["loss"],
+            "class_loss": totals["values"][0] / columns.counts,
+            "class_sums": totals["class_sums"],
+            "squared_gradients": totals["squared_gradients"],
+            "unit": unit,
+            "gram": totals["gram"],
+        }
+        if self.conserved is not None:
+            scatter = None if params.hidden else totals.get("scatter")
+            observed["drift"] = self._drift(params, time, scatter)
+        if self.keep_margin:
+            logits = W @ H
+            observed |= {"log_loss": columns.log_risk(logits), "margin": columns.margin(logits)}
+        if self.field.weight_decay is not None:
+            observed["objective"] = observed["loss"] + self.field.penalty(params)
+        if self.keep_geometry:
+            observed |= self._geometry(W, H)
+        if self.basis is None:
+            observed["class_accuracy"] = totals["values"][1] / columns.counts
+        else:
+            observed["class_accuracy"] = _coordinate_accuracy(W @ H, self.basis, self.drawn)
+        if self.keep_weights:
+            observed["weight"] = columns.class_weights
+        if self.keep_state:
+            observed |= {"W": params.W, "H": H}
+            observed |= {"hidden": jnp.stack(params.hidden)} if params.hidden else {}
+        return observed
+
+    def _drift(self, params: Params, time: Any, scatter: Any) -> Any:
+        """Change of what the flow keeps, over the size of its terms."""
+        if self.frame is not None:
+            params = Params(params.W @ self.frame, self.frame.T @ params.H)
+        if scatter is None:
+            left, right = parameters.conserved_terms(params, self.columns)
+        else:
+            left, right = (params.W.T @ params.W)[None], scatter[None]
+        kept: Any = self.conserved
+        if self.field.weight_decay is not None:
+            kept = kept * jnp.exp(-2 * self.field.weight_decay * time)
+        scale = jnp.linalg.norm(left) + jnp.linalg.norm(right)
+        return jnp.linalg.norm(left - right - kept) / (scale + (scale == 0))
+
+    def _geometry(self, W: Any, H: Any) -> dict[str, Any]:
+        """Classifier, class means and how samples deviate from them."""
+        columns = self.columns
+        means = columns.class_means(H)
+        deviations = H - columns.spread(means)
+        weighted = deviations * columns.multiplicity[None]
+        balanced = weighted / (columns.counts[columns.labels] * len(columns.counts))[None]
+        logits, features, members = W @ H, H, columns.member_columns
+        if self.basis is not None:
+            features, members = _drawn_samples(H, self.basis, self.drawn)
+            logits = W @ features
+        return {
+            "classifier": W,
+            "means": means,
+            "scatter": weighted @ deviations.T,
+            "within": balanced @ deviations.T,
+            "nc4": geometry.nearest_mean_mismatch(logits, features, means, members),
+        }
+
+    def _sums(
+        self, columns: Columns, W: Any, turning: Any, H: Any, log_risk: Any
+    ) -> dict[str, Any]:
+        """What is a sum over columns."""
+        logits = W @ H
+        turned = turning @ H
+        if self.field.loss_clock:  # there the loss itself would round to 0
+            values = [jnp.exp(columns.log_losses(logits))]
+            gradient = columns.log_risk_gradient(logits, log_risk)
+        else:
+            values = [columns.losses(logits)]
+            gradient = columns.logit_gradient(logits) * columns.risk_weights[None]
+        if self.basis is None:
+            values.append((logits.argmax(0) == columns.labels).astype(logits.dtype))
+        sums = {
+            "loss": jnp.dot(columns.risk_weights, values[0]),
+            "values": jnp.stack(values) @ columns.member_columns,
+            "class_sums": logits @ columns.sum_columns,
+            "squared_gradients": columns.squared_gradients(gradient),
+            "gram": (turned * columns.multiplicity[None]) @ turned.T,
+        }
+        return sums | ({"scatter": H @ H.T} if self.columns.many else {})
+
+    @property
+    def _spectrum(self) -> spectral.LabelSpectrum:
+        """The label matrix's, without the names of blocks, which cannot be compiled."""
+        return spectral.LabelSpectrum(self.rows[:, :-1], self.targets, np.array(()))
+
+    def watch(self, params: Params) -> Float[Any, " s"]:
+        """What learning times are read from: the shares of their targets that components, classes
+        and blocks have reached, s = (k - 1) + k + 3."""
+        H, W = params.H, parameters.classifier(params)
+        sums = self.columns.total(lambda part, features: (W @ features) @ part.sum_columns, H)
+        strength = spectral.strengths(sums, self._spectrum)
+        by_class = spectral.class_strengths(sums, self.columns.counts)
+        return jnp.concatenate([strength / self.targets, by_class, self.block_weights @ strength])
+
+    def summarise(self, observed: dict[str, Any]) -> dict[str, Any]:
+        """Every time-dependent variable of the Dataset but the block means, on the host."""
+        sums, gram, unit = (observed.pop(name) for name in ("class_sums", "gram", "unit"))
+        norms = np.sqrt(observed.pop("squared_gradients"))
+        total = norms.sum(axis=1, keepdims=True)
+        observed["gradient_share"] = norms / np.where(total > 0, total, np.nan)
+        k, dim = len(self.rows), self.width
+        observed |= self._shapes(observed)
+        if self.conserved is None:
+            observed["drift"] = np.full(unit.shape, np.nan, unit.dtype)
+        strength = spectral.strengths(sums, self._spectrum).astype(sums.dtype)
+        unit = (unit + (unit == 0))[:, None]
+        energy = np.trace(gram, axis1=1, axis2=2)
+        return observed | {
+            "strength": strength,
+            "class_strength": spectral.class_strengths(sums, self.columns.counts).astype(
+                sums.dtype
+            ),
+            "singular_value": (spectral.singular_values(gram) * unit)[:, : min(k, dim)],
+            "residual": spectral.residual(strength / unit, energy),
+        }
+
+    def _shapes(self, observed: dict[str, Any]) -> dict[str, Any]:
+        """Neural collapse and distances to the two geometries, where they were asked for."""
+        if not self.keep_geometry:
+            return {}
+        W, means, scatter, within = (
+            observed.pop(name) for name in ("classifier", "means", "scatter", "within")
+        )
+        counts = np.asarray(self.columns.counts)
+        state = W, means, scatter, counts
+        return geometry.neural_collapse(W, means, within) | {
+            "seli_distance": geometry.distances(*state, geometry.seli(counts)),
+            "etf_distance": geometry.distances(*state, geometry.etf(len(counts))),
+        }
+
+
+def _coordinate_accuracy(logits: Any, basis: Any, drawn: Any) -> Float[Any, " k"]:
+    """Share of each class's samples that were drawn one by one that are classified right."""
+    correct = _of_samples(logits, basis).argmax(0) == jnp.arange(len(logits))[:, None]
+    return (correct * drawn).sum(1) / drawn.sum(1)
+
+
+def _of_samples(X: Any, basis: Any) -> Any:
+    """Coordinates (rows x k r) as the samples that were drawn one by one: rows x k x p."""
+    k, _, width = basis.shape
+    return jnp.einsum("lcr,cpr->lcp", X.reshape(len(X), k, width), basis)
+
+
+def _drawn_samples(H: Any, basis: Any, drawn: Any) -> tuple[Any, Any]:
+    """Features of the samples that were drawn one by one, and the class of each: d x (k p), (k p) x
+    k."""
+    k, size, _ = basis.shape
+    features = _of_samples(H, basis)
+    members = drawn[:, :, None] * jnp.eye(k, dtype=H.dtype)[:, None]
+    return features.reshape(len(H), k * size), members.reshape(k * size, k)
+
+
+def make_observer(
+    config: Config,
+    field: Field,
+    params: Params,
+    reduced: Reduced | None,
+    components: spectral.LabelSpectrum,
+) -> Observer:
+    """The observer of one run, which remembers the conserved matrices of its start."""
+    k = len(field.columns.counts)
+    conserved, frame = None, None
+    if config.depth > 1 and config.weight_decay == config.feature_decay:
+        W, H, hidden = params
+        if field.columns.coordinates and not hidden and config.feature_dim > k + H.shape[1]:
+            # rows of W and columns of H stay in the span of their start
+            frame = np.linalg.qr(np.hstack([W.T, H]))[0]
+            params = Params(W @ frame, frame.T @ H)
+        left, right = parameters.conserved_terms(params, field.columns)
+        conserved = left - right
+    drawn = None
+    if reduced is not None:
+        drawn = (np.arange(reduced.basis.shape[1]) < reduced.drawn[:, None]).astype(float)
+    return Observer(
+        field=field,
+        rows=np.hstack([components.left, np.full((k, 1), k**-0.5)]),
+        targets=components.singular_values,
+        block_weights=spectral.block_weights(components),
+        conserved=conserved,
+        frame=frame,
+        basis=None if reduced is None else reduced.basis,
+        drawn=drawn,
+        width=config.feature_dim,
+        keep_state=config.save_state,
+        keep_margin=config.keeps_margin,
+        keep_geometry=config.geometry,
+        keep_weights=field.deferral is not None,
+    )

@@ -1,0 +1,103 @@
+"""Optimisers by name, as optax transformations of unit learning rate.
+
+Every step here is its learning rate times a direction, so the rate is kept out of them, and runs
+that differ in it share a compilation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+import optax.contrib
+from jaxtyping import Array, Float
+
+from ssm.dynamics import parameters
+
+
+class Settings(NamedTuple):
+    """Numbers of an optimiser beside its learning rate."""
+
+    momentum: Any
+    sam_radius: Any
+    weight_decay: Any
+    feature_decay: Any
+    """Those that `adamw` applies apart from the gradient."""
+
+
+def polar_factor(X: Float[Array, "rows columns"]) -> Float[Array, "rows columns"]:
+    """U V^T of the singular value decomposition X = U diag(s) V^T, over singular values that are
+    more than rounding: the direction in which every direction of X counts alike.
+
+    Without that cut a direction in which the gradient is exactly 0, as 1^T of the classifier's under
+    cross-entropy, would be drawn from rounding errors.
+    """
+    U, values, V = jnp.linalg.svd(X, full_matrices=False)
+    rounding = 1e3 * max(X.shape) * jnp.finfo(X.dtype).eps
+    kept = values > rounding * values[0]
+    return (U * kept.astype(X.dtype)[None]) @ V
+
+
+def make_optimizer(name: str, settings: Settings) -> optax.GradientTransformationExtraArgs:
+    """The optimiser of that name, with learning rate 1.
+
+    - `gd`: the gradient; `momentum`, `nesterov`: with a trace m of past ones (Polyak 1964, Nesterov
+      1983).
+    - `normalised_gd`: the gradient over its norm, of all parameters together.
+    - `sign`: the sign of each entry.
+    - `adam`: Kingma, Ba 2015; `adamw`: decay apart from it (Loshchilov, Hutter 2019).
+    - `sam`: the gradient at a point climbed to along it, `sam_radius` away (Foret et al. 2021).
+    - `muon`: momentum, orthogonalised by Newton-Schulz iterations (Jordan 2024), as optax has it:
+      its momentum is corrected for its start at 0, which the published one is not. Orthogonalised
+      steps do not know the size of the momentum, but with Nesterov's look ahead the correction
+      changes its direction: early steps differ the more, the more the gradient has turned (the
+      second by 9e-4 in a run of the model).
+    - `spectral_gd`: U V^T of each layer's gradient, exactly.
+
+    Raises KeyError for another name.
+    """
+    return optax.with_extra_args_support(_MAKERS[name](settings))
+
+
+def _adamw(settings: Settings) -> optax.GradientTransformation:
+    def decay(updates: Any, params: Any) -> Any:
+        decays = parameters.decays(settings.weight_decay, settings.feature_decay, params)
+        return jax.tree.map(lambda u, p, each: u + each * p, updates, params, decays)
+
+    return optax.chain(optax.scale_by_adam(), optax.stateless(decay), optax.scale(-1.0))
+
+
+def _sam(settings: Settings) -> optax.GradientTransformation:
+    climb = optax.chain(_normalise(), optax.sgd(settings.sam_radius))
+    return optax.contrib.sam(optax.sgd(1.0), climb, opaque_mode=True)
+
+
+def _normalise() -> optax.GradientTransformation:
+    return optax.normalize_by_update_norm(eps=1e-30)  # which keeps a gradient of 0 at 0
+
+
+def _muon(_: Settings) -> optax.GradientTransformation:
+    def rows_are_outputs(params: Any) -> Any:
+        return jax.tree.map(lambda _: optax.contrib.MuonDimensionNumbers(1, 0), params)
+
+    numbers: Any = rows_are_outputs
+    return optax.contrib.muon(1.0, muon_weight_dimension_numbers=numbers)
+
+
+_MAKERS: dict[str, Callable[[Settings], optax.GradientTransformation]] = {
+    "gd": lambda _: optax.sgd(1.0),
+    "momentum": lambda settings: optax.sgd(1.0, settings.momentum),
+    "nesterov": lambda settings: optax.sgd(1.0, settings.momentum, nesterov=True),
+    "normalised_gd": lambda _: optax.chain(_normalise(), optax.scale(-1.0)),
+    "sign": lambda _: optax.sign_sgd(1.0),
+    "adam": lambda _: optax.adam(1.0),
+    "adamw": _adamw,
+    "sam": _sam,
+    "muon": _muon,
+    "spectral_gd": lambda _: optax.stateless(
+        lambda updates, _: jax.tree.map(lambda x: -polar_factor(x), updates)
+    ),
+}

@@ -1,0 +1,183 @@
+"""The right-hand side of gradient flow: what the parameters' slopes are, by real time or by a clock
+that the loss drives.
+
+    time        dW/dt = -G H^T - lam_W W      dH/dt = -(W^T G) K - lam_H H      G = dL/dZ
+    loss clock  the same divided by L, which is gradient flow of log L: d tau = L dt
+
+Under deferred weights L goes from ERM's risk to the weighted one, (1 - s) L_1 + s L_w, with s = 0
+before their start, rising evenly to 1 over their ramp.
+
+With hidden layers Z = W A_1 ... A_p H, and every layer follows its own gradient. Decay of the
+features is that of the parameters behind them, so its penalty is (lam_H / 2) tr(H K^-1 H^T), which
+is |H|^2 for free features.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ssm.dynamics import parameters
+from ssm.dynamics.columns import BLOCK, Columns
+from ssm.dynamics.parameters import Params
+from ssm.dynamics.runge_kutta import hermite
+from ssm.problem.schedules import linear_ramp
+
+
+class FactoredSlope(NamedTuple):
+    """dW, and dH = left right in factors: d x k and k x m."""
+
+    W: Array
+    left: Array
+    right: Array
+
+
+class Deferral(NamedTuple):
+    """Weights that act from a time on."""
+
+    start: Any
+    length: Any
+    """Of the ramp; 0 is a switch."""
+    unweighted: Any
+    """Risk weights of the columns before it: shape (m,)."""
+
+    @property
+    def jumps(self) -> Any:
+        """Times at which the field or its slope in time is not continuous: shape (2,)."""
+        return jnp.stack([self.start, self.start + self.length])
+
+    def share(self, time: Any, since: Any) -> Any:
+        """s at a time, in a step that began at `since`: at the start itself, 0 where it ends
+        there, 1 (without a ramp) where it begins."""
+        return jnp.where(since >= self.start, linear_ramp(time, self.start, self.length), 0)
+
+
+class Field(eqx.Module):
+    """The slopes of all parameters as a function of them, with its constants."""
+
+    columns: Columns
+    weight_decay: Any = None
+    """lam_W, of the classifier and the hidden layers; None where neither it nor lam_H decays."""
+    feature_decay: Any = None
+    """lam_H; None where weight_decay is."""
+    deferral: Deferral | None = None
+    """None where weights act from the beginning."""
+    loss_clock: bool = eqx.field(static=True, default=False)
+    classifier_is_held: bool = eqx.field(static=True, default=False)
+    """Whether W stays as it is: depth 1, where it is the identity."""
+
+    @property
+    def factored(self) -> bool:
+        """Whether slopes of the features are kept in factors, which take a fraction of the room:
+        many columns that nothing but the gradient moves."""
+        return self.columns.many and not self.loss_clock and self.feature_decay is None
+
+    def at(self, time: Any, since: Any) -> Field:
+        """The field at a time, one that does not change with it, in a step that began at `since`."""
+        if self.deferral is None:
+            return self
+        share = self.deferral.share(time, since)
+        mixed = (1 - share) * self.deferral.unweighted + share * self.columns.risk_weights
+        # apart from what uses them, so that these are the same operations as without deferral
+        return self.weighing(jax.lax.optimization_barrier(mixed))
+
+    def weighing(self, risk_weights: Float[Array, " m"]) -> Field:
+        """The field under other risk weights, from now on."""
+        columns = dataclasses.replace(self.columns, risk_weights=risk_weights)
+        return dataclasses.replace(self, columns=columns, deferral=None)
+
+    def slope(self, params: Params) -> Any:
+        """Slopes, a `FactoredSlope` where that is the cheaper form and there is no hidden layer."""
+        return self._in_blocks(params) if self._in_factors(params) else self(params)
+
+    def whole(self, slope: Any) -> Params:
+        """A slope of either form as one array a layer."""
+        if isinstance(slope, FactoredSlope):
+            return Params(slope.W, slope.left @ slope.right)
+        return slope
+
+    def __call__(self, params: Params) -> Params:
+        """(dW, dH, hidden) by time, or by the loss clock."""
+        if self._in_factors(params):
+            return self.whole(self._in_blocks(params))
+        W, H, hidden = params
+        heads = [W]
+        for layer in hidden:
+            heads.append(heads[-1] @ layer)
+        gradient = self._logit_gradient(heads[-1] @ H)
+        # a transposed left factor would be multiplied at half the speed, on a CPU
+        left = jax.lax.optimization_barrier(-heads[-1].T)
+        features = left @ parameters.couple(gradient, self.columns)
+        back, layers = gradient @ H.T, []  # the gradient in the product of all layers so far
+        for head, layer in zip(reversed(heads[:-1]), reversed(hidden), strict=True):
+            layers.append(-(head.T @ back))
+            back = back @ layer.T
+        classifier = jnp.zeros_like(W) if self.classifier_is_held else -back
+        slope = Params(classifier, features, tuple(reversed(layers)))
+        if self.weight_decay is None:
+            return slope
+        decays = parameters.decays(self.weight_decay, self.feature_decay, params)
+        return jax.tree.map(lambda x, y, decay: x - decay * y, slope, params, decays)
+
+    def log_risk(self, params: Params) -> Float[Array, ""]:
+        """log L, under cross-entropy."""
+        return self.columns.log_risk(parameters.classifier(params) @ params.H)
+
+    def penalty(self, params: Params) -> Any:
+        """(lam_W / 2) (|W|^2 + |A_1|^2 + ...) + (lam_H / 2) tr(H K^-1 H^T)."""
+        layers = (params.W, *params.hidden)
+        squares = jnp.stack([jnp.vdot(layer, layer) for layer in layers]).sum()
+        factor, features = parameters.feature_term(params.H, self.columns)
+        return (self.weight_decay * squares + self.feature_decay * jnp.trace(features) / factor) / 2
+
+    def margin(self, params: Params) -> Float[Array, ""]:
+        """Least margin of a sample."""
+        return self.columns.margin(parameters.classifier(params) @ params.H)
+
+    def _logit_gradient(self, logits: Float[Array, "k m"]) -> Float[Array, "k m"]:
+        columns = self.columns
+        if self.loss_clock:
+            return columns.log_risk_gradient(logits)
+        return columns.logit_gradient(logits) * columns.risk_weights[None]
+
+    def _in_factors(self, params: Params) -> bool:
+        return self.factored and not params.hidden and not self.classifier_is_held
+
+    def _in_blocks(self, params: Params) -> FactoredSlope:
+        W, H, _ = params
+        left = jax.lax.optimization_barrier(-W.T)
+
+        def add(i: Any, so_far: tuple[Array, Array]) -> tuple[Array, Array]:
+            part, features = self.columns.block(i, H)
+            gradient = part.logit_gradient(W @ features) * part.risk_weights[None]
+            right = jax.lax.dynamic_update_slice_in_dim(so_far[1], gradient, i * BLOCK, 1)
+            return so_far[0] - gradient @ features.T, right
+
+        nothing = jnp.zeros_like(W), jnp.zeros((W.shape[0], H.shape[1]), H.dtype)
+        slope, right = jax.lax.fori_loop(0, H.shape[1] // BLOCK, add, nothing)
+        return FactoredSlope(slope, left, right)
+
+
+def log_time_after(
+    before: Array, length: Array, low: Float[Array, " 2"], high: Float[Array, " 2"], share: Array
+) -> Array:
+    """log of flow time at a share of a step by the loss clock: t grows by the integral of 1 / L,
+    with log L the cubic through its values and slopes at both ends, `low` and `high`.
+
+    As L falls the integral is of the last of the step, so pieces get shorter towards its end; on
+    each log L is taken as linear.
+    """
+    pieces = np.concatenate([1 - 0.5 ** np.arange(0, 48, 0.25), [1.0]])
+    nodes = share * pieces.astype(share.dtype)
+    rises = -hermite(nodes, length, low[0], high[0], low[1], high[1])
+    drop = jnp.diff(rises)
+    near = jnp.abs(drop) < 1e-3  # there (1 - e^-x) / x by its series
+    shrink = jnp.where(near, 1 - drop / 2, -jnp.expm1(-drop) / jnp.where(near, 1, drop))
+    terms = rises[1:] + jnp.log(length * jnp.diff(nodes)) + jnp.log(shrink)
+    return jnp.logaddexp(before, jax.nn.logsumexp(terms))

@@ -1,0 +1,1 @@
+"""What is read off logits and parameters: spectra, geometry, accuracy."""

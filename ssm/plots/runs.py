@@ -1,0 +1,349 @@
+"""Figures of Datasets: majority blue, minority vermilion, what lies between them grey; theory
+dashed over simulation."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+from matplotlib.transforms import BboxBase, IdentityTransform
+
+from ssm.config import profiles
+from ssm.measures import metrics
+from ssm.plots import sweeps
+from ssm.plots.style import COLORS, COLUMN_WIDTH, PAGE_WIDTH, PARTS
+from ssm.results import summaries
+from ssm.support import checks
+from ssm.support.files import check_output, replacing
+
+_STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "legend.fontsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.4,
+    "legend.frameon": False,
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "figure.constrained_layout.use": True,
+}
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Draw everything inside in the project's style."""
+    with matplotlib.rc_context(_STYLE):
+        yield
+
+
+def check_picture(path: Path, overwrite: bool) -> None:
+    """Refuse a picture that cannot be written: by its suffix, or as `files.check_output` does."""
+    if path.suffix not in (".png", ".pdf", ".svg"):
+        raise checks.refuse("out", str(path), "a path ending in .png, .pdf or .svg")
+    if path.is_dir():
+        raise checks.refuse("out", str(path), "a file, not a folder")
+    check_output(path, overwrite)
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure, whole or not at all; the same figure gives the same PNG to the byte."""
+    check_picture(Path(path), overwrite=True)
+    with replacing(Path(path)) as scratch, style():
+        metadata = {"Software": None} if scratch.suffix == ".png" else None
+        figure.savefig(scratch, metadata=metadata)
+
+
+class _TopOfAxes(BboxBase):
+    """The upper edge of axes and their title, wherever that is when they are drawn."""
+
+    pass_through = True  # what is placed by it moves whenever the axes do
+
+    def __init__(self, axes: Axes) -> None:
+        super().__init__()
+        self.axes = axes
+        self.set_children(axes.bbox)
+
+    def get_points(self) -> np.ndarray:
+        title = [self.axes.title.get_window_extent()] if self.axes.get_title() else []
+        top = max(box.y1 for box in [self.axes.bbox, *title])
+        return np.array([[self.axes.bbox.x0, top], [self.axes.bbox.x1, top]])
+
+
+def _legend(axes: Axes) -> None:
+    """A legend above the axes and their title, where it hides nothing: each label once, in as many
+    columns as the axes are wide. A figure that has no layout is given the constrained one, which
+    makes room for it."""
+    figure = axes.get_figure(root=True)
+    if figure is not None and figure.get_layout_engine() is None and axes.get_subplotspec():
+        figure.set_layout_engine("constrained")
+    by_label = {}
+    for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+        by_label.setdefault(label, handle)
+    for columns in range(max(len(by_label), 1), 0, -1):
+        legend = axes.legend(
+            by_label.values(),
+            by_label.keys(),
+            loc="lower left",
+            ncols=columns,
+            borderaxespad=0.2,
+            borderpad=0,
+            columnspacing=1.2,
+            frameon=False,
+        )
+        if legend.get_window_extent().width <= axes.bbox.width:
+            break
+    legend.set_bbox_to_anchor(_TopOfAxes(axes), IdentityTransform())
+
+
+def _named(label: str | None, what: str) -> str:
+    """A legend's entry: what a line shows, and of which run where that has a label."""
+    return what if label is None else f"{what}, {label}"
+
+
+def _time_axis(dataset: xr.Dataset, axes: Axes) -> None:
+    """Label the time axis with its unit; logarithmic where the times were so spaced."""
+    axes.set_xlabel(dataset["time"].attrs.get("description", "time"))
+    if '"save_spacing": "log"' in dataset.attrs.get("config", ""):
+        first, last = dataset["time"].values[[1, -1]]
+        if axes.get_xscale() == "log":  # of a run that was drawn before
+            first, last = min(first, axes.get_xlim()[0]), max(last, axes.get_xlim()[1])
+        axes.set(xscale="log", xlim=(first, last))
+
+
+def _strength_axis(dataset: xr.Dataset, axes: Axes, label: str) -> None:
+    """Label an axis of strengths; logarithmic where they have run away, as in the terminal phase."""
+    if sweeps.passes_targets(dataset):
+        label = (
+            f"{label.replace('target', 'squared-loss target')}\n(cross-entropy goes on beyond 1)"
+        )
+    axes.set_ylabel(label)
+    if (highest := axes.dataLim.y1) > 100:
+        axes.set(yscale="log", ylim=(1e-3, 1.5 * highest))
+
+
+def plot_blocks(
+    dataset: xr.Dataset,
+    axes: Axes,
+    *,
+    components: bool = True,
+    label: str | None = None,
+    linestyle: str = "-",
+) -> None:
+    """Share of its target learned by each block (mean, bold) and each component (thin) over time.
+
+    The target is the squared loss's; cross-entropy has no finite one and goes on beyond 1. A group
+    of one class has no contrasts within it, and so no block: the strength of that class is drawn,
+    which is 1 at interpolation. Where the Dataset has predicted learning times they are marked by
+    dotted lines. The legend stands above the axes and their title; a figure without a layout becomes
+    a constrained one, which makes room for it.
+
+    Args:
+        components: draw single components too.
+        label: what the legend calls this run, where several are drawn on the same axes.
+        linestyle: of its lines, as Matplotlib has them.
+    """
+    progress = dataset["strength"] / dataset["component_target"]
+    predicted, dotted = dataset.get("predicted_learning_time"), None
+    for block, color in COLORS.items():
+        mine = dataset["component_block"].values == block
+        own: dict[str, Any] = {"color": color, "ls": linestyle}
+        if not mine.any():
+            lone = np.flatnonzero(summaries.alone(dataset, block))
+            named = _named(label, f"{block} (class strength)")
+            for strength in dataset["class_strength"].values.T[lone]:
+                axes.plot(dataset["time"], strength, label=named, **own)
+            continue
+        if components:
+            axes.plot(dataset["time"], progress.values[:, mine], lw=0.5, alpha=0.35, **own)
+        mean = dataset["block_strength"].sel(block=block) / dataset["block_target"].sel(block=block)
+        axes.plot(dataset["time"], mean, label=_named(label, block), **own)
+        if predicted is not None and np.isfinite(predicted.values[mine]).any():
+            axes.axvline(float(np.nanmean(predicted.values[mine])), color=color, lw=0.8, ls=":")
+            dotted = "half reached, predicted"
+    axes.axhline(1, color="0.8", lw=0.6, zorder=0)
+    if dotted:
+        axes.plot([], [], color="0.3", lw=0.8, ls=":", label=dotted)
+    _time_axis(dataset, axes)
+    _strength_axis(dataset, axes, "strength / target")
+    _legend(axes)
+
+
+def plot_classes(
+    dataset: xr.Dataset, axes: Axes, *, label: str | None = None, linestyle: str = "-"
+) -> None:
+    """Strength of each class over time, 1 at interpolation of the simplex-encoded labels, coloured
+    by group; `label` and `linestyle` as in `plot_blocks`."""
+    _by_class(dataset, axes, "class_strength", label, linestyle)
+    axes.axhline(1, color="0.8", lw=0.6, zorder=0)
+    _time_axis(dataset, axes)
+    _strength_axis(dataset, axes, "class strength")
+    _legend(axes)
+
+
+def plot_accuracy(
+    dataset: xr.Dataset, axes: Axes, *, label: str | None = None, linestyle: str = "-"
+) -> None:
+    """Accuracy of each class (thin) and the mean of each group (bold) over time; `label` and
+    `linestyle` as in `plot_blocks`."""
+    _by_class(dataset, axes, "class_accuracy", label, linestyle, mean=True)
+    _time_axis(dataset, axes)
+    axes.set(ylabel="accuracy", ylim=(-0.03, 1.03))
+    _legend(axes)
+
+
+def plot_loss(
+    dataset: xr.Dataset, axes: Axes, *, label: str | None = None, linestyle: str = "-"
+) -> None:
+    """Training loss, weighted (black), and the mean loss of each class, on a logarithmic axis; `label`
+    and `linestyle` as in `plot_blocks`."""
+    _by_class(dataset, axes, "class_loss", label, linestyle)
+    named = _named(label, "training loss")
+    axes.plot(dataset["time"], dataset["loss"], color="black", ls=linestyle, label=named)
+    _time_axis(dataset, axes)
+    axes.set(ylabel="loss", yscale="log")
+    _legend(axes)
+
+
+def plot_singular_values(dataset: xr.Dataset, axes: Axes) -> None:
+    """Sorted singular values of the logits over time, with the targets of the label matrix dashed,
+    by block."""
+    axes.plot(dataset["time"], dataset["singular_value"], color="black", lw=0.8)
+    blocks, targets = dataset["component_block"].values, dataset["component_target"].values
+    for block, color in COLORS.items():
+        for i, target in enumerate(np.unique(targets[blocks == block])):
+            axes.axhline(target, color=color, ls="--", lw=1, label=None if i else f"{block} target")
+    _time_axis(dataset, axes)
+    axes.set(ylabel="singular value of the logits", yscale="log")
+    _legend(axes)
+
+
+def _by_class(
+    dataset: xr.Dataset,
+    axes: Axes,
+    name: str,
+    label: str | None,
+    linestyle: str,
+    *,
+    mean: bool = False,
+) -> None:
+    """A line for each class in its group's colour, and for each group's mean if asked for."""
+    groups = dataset["class_group"].values
+    for group in (profiles.MAJORITY, profiles.MINORITY):
+        mine = groups == group
+        if not mine.any():
+            continue
+        values = dataset[name].values
+        own: dict[str, Any] = {"color": COLORS[group], "ls": linestyle}
+        width, alpha = (0.5, 0.35) if mean else (0.9, 1.0)
+        lines = axes.plot(dataset["time"], values[:, mine], lw=width, alpha=alpha, **own)
+        if mean:
+            width = 2.6 if group == profiles.MAJORITY else 1.4  # both are seen where they coincide
+            mean_values = metrics.group_mean(values, groups, group)
+            lines = axes.plot(dataset["time"], mean_values, lw=width, **own)
+        lines[0].set_label(_named(label, group))
+
+
+def plot_geometry(dataset: xr.Dataset, axes: Axes) -> None:
+    """Distances of W, H and Z to SELI (solid) and to the simplex ETF (dotted), over the least margin
+    of a sample; over time where margins were not observed."""
+    margins = dataset.get("margin")
+    for part, color in PARTS.items():
+        for name, line in (("seli_distance", "-"), ("etf_distance", ":")):
+            values = dataset[name].sel(part=part)
+            label = f"${part}$" if line == "-" else None
+            axes.plot(
+                dataset["time"] if margins is None else margins,
+                values,
+                line,
+                color=color,
+                label=label,
+            )
+    axes.plot([], [], "-", color="0.3", label="to SELI")
+    axes.plot([], [], ":", color="0.3", label="to simplex ETF")
+    _time_axis(dataset, axes)
+    if margins is not None:  # negative until all samples are classified right
+        axes.set(xscale="log", xlabel="least margin of a sample")
+        axes.xaxis.set_minor_formatter(NullFormatter())  # they overlap in a short run
+        axes.set_xlim(max(float(margins.max()) * 1e-9, 0.1), None)
+    axes.set(ylabel="distance, both sides normalised", yscale="log")
+    _legend(axes)
+
+
+KINDS: dict[str, Callable[..., None]] = {
+    "blocks": plot_blocks,
+    "classes": plot_classes,
+    "accuracy": plot_accuracy,
+    "loss": plot_loss,
+    "singular_values": plot_singular_values,
+    "geometry": plot_geometry,
+}
+
+
+def figure(dataset: xr.Dataset, kind: str, axes: Sequence[str] = ()) -> Figure:
+    """One figure of the given kind: a key of `KINDS` for a run, of `sweep_plots.KINDS` for a sweep.
+
+    Args:
+        dataset: a run, tracked logits or a sweep.
+        kind: what to draw.
+        axes: of a sweep, the numeric axes to draw over: two for a `heatmap` (along x, along y), one
+            for `curves`. Left out: its first ones, `seed` last.
+
+    Raises:
+        ssm.InputError: an unknown kind, one whose variables the Dataset lacks or that is not for
+            it, axes that are unknown, not numeric, too few or too many.
+    """
+    if not isinstance(dataset, xr.Dataset):
+        raise checks.refuse("dataset", dataset, "a Dataset: ssm.load reads one from a store")
+    checks.choice("kind", kind, [*KINDS, *sweeps.KINDS])
+    found = sweeps.sweep_axes(dataset)
+    if found:
+        return _sweep_figure(dataset, kind, _chosen_axes(dataset, kind, found, axes))
+    if kind not in KINDS:
+        raise checks.refuse("kind", kind, "one of " + ", ".join(KINDS) + ": this is a single run")
+    if axes:
+        raise checks.refuse("axes", tuple(axes), "left out: this is a single run")
+    if kind == "loss" and "loss" not in dataset:
+        raise checks.refuse(
+            "kind", kind, "another kind: tracked logits do not say what they were trained on"
+        )
+    if kind == "geometry" and "seli_distance" not in dataset:
+        raise checks.refuse("kind", kind, "another kind: the run was not made with geometry=True")
+    with style():
+        drawing = Figure(figsize=(COLUMN_WIDTH, 2.6))
+        KINDS[kind](dataset, drawing.subplots())
+    return drawing
+
+
+def _sweep_figure(dataset: xr.Dataset, kind: str, names: tuple[str, ...]) -> Figure:
+    with style():
+        drawing = Figure(figsize=(COLUMN_WIDTH if kind == "heatmap" else PAGE_WIDTH, 2.6))
+        sweeps.KINDS[kind](dataset, drawing, names)
+    return drawing
+
+
+def _chosen_axes(
+    dataset: xr.Dataset, kind: str, found: tuple[str, ...], asked: Sequence[str]
+) -> tuple[str, ...]:
+    """The axes a sweep is drawn over, checked."""
+    if kind not in sweeps.KINDS:
+        raise checks.refuse("kind", kind, "one of " + ", ".join(sweeps.KINDS) + ": this is a sweep")
+    numeric = [name for name in found if dataset[name].dtype.kind in "iuf"]
+    count = sweeps.NUM_AXES[kind]
+    what = f"{count} of the sweep's numeric axes, here {', '.join(numeric) or 'none'}"
+    names = checks.items("axes", asked, what) or sorted(numeric, key="seed".__eq__)[:count]
+    if len(names) != count or len(set(names)) != count or not set(names) <= set(numeric):
+        raise checks.refuse("axes", tuple(names), f"{what} (kind={kind})")
+    return tuple(names)

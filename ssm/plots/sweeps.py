@@ -1,0 +1,254 @@
+"""Figures of sweeps: heat maps of learning-time ratios over two axes, curves over one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LinearSegmentedColormap, LogNorm, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+
+from ssm.config import profiles
+from ssm.plots.style import COLORS
+from ssm.results import summaries
+from ssm.support import checks
+
+
+def sweep_axes(dataset: xr.Dataset) -> tuple[str, ...]:
+    """Axes of a sweep's Dataset, in its order; none for that of a single run."""
+    return tuple(map(str, dataset["status"].dims)) if "status" in dataset else ()
+
+
+def passes_targets(dataset: xr.Dataset) -> bool:
+    """Whether the loss of a run, or of any run of a sweep, is a kind of cross-entropy, which has no
+    finite target: strengths go on beyond those of the squared loss, the label matrix's."""
+    if "loss_name" in dataset.coords:
+        return bool((dataset["loss_name"] != "squared").any())
+    settings = json.loads(dataset.attrs.get("config", "{}"))
+    if "sweep" in dataset.attrs:
+        settings = json.loads(dataset.attrs["sweep"])["base"]
+    return settings.get("loss", "squared") != "squared"  # of tracked logits nothing is known
+
+
+def balance_colors() -> LinearSegmentedColormap:
+    """Diverging colours for a minority over majority ratio of learning times: vermilion where the
+    minority is first, near white at 1, blue where the majority is."""
+    ends = [COLORS[profiles.MINORITY], "#F7F7F7", COLORS[profiles.MAJORITY]]
+    return LinearSegmentedColormap.from_list("balance", ends)
+
+
+def balance_norm(ratios: np.ndarray) -> LogNorm:
+    """Logarithmic scale centred at 1 that holds all finite `ratios`."""
+    finite = ratios[np.isfinite(ratios)]
+    largest = np.exp(np.abs(np.log(finite)).max(initial=np.log(1.1)))
+    return LogNorm(1 / largest, largest)
+
+
+def ratio_of_learning_times(dataset: xr.Dataset) -> xr.DataArray:
+    """Minority over majority block learning time of each run, NaN where either is not reached, or
+    not there: a group of one class has no block."""
+    times = dataset["block_learning_time"]
+    majority, minority = (
+        times.sel(block=group, drop=True).where(lambda t: t > 0)
+        for group in (profiles.MAJORITY, profiles.MINORITY)
+    )
+    ratio = (minority / majority).rename("ratio_of_learning_times")
+    ratio.attrs = {"long_name": "minority / majority learning time", "units": "1"}
+    return ratio
+
+
+def plot_heatmap(
+    dataset: xr.Dataset,
+    drawing: Figure,
+    names: tuple[str, ...],
+    *,
+    cmap: str | Colormap | None = None,
+) -> None:
+    """Minority over majority learning time of a sweep over two of its axes, the first of `names`
+    along x: the geometric mean over all other axes.
+
+    Runs in which either block was not learned are left out of the mean; a cell without any other
+    is grey and crossed. `cmap` is a colour map, or a name that Matplotlib knows; left out:
+    `balance_colors`, which the colour-blind can tell apart.
+    """
+    if isinstance(cmap, str) and cmap not in colormaps:
+        raise checks.refuse("cmap", cmap, "a colour map, or the name of one of Matplotlib's")
+    x, y = names
+    ratio = ratio_of_learning_times(dataset)
+    others = [dim for dim in ratio.dims if dim not in names]
+    logs = ratio.copy(data=np.log(ratio.values)).mean(others).sortby([x, y]).transpose(y, x)
+    cells = logs.copy(data=np.exp(logs.values))
+    axes = drawing.subplots()
+    axes.set_facecolor("0.85")
+    values = np.ma.masked_invalid(cells.values)
+    image = axes.pcolormesh(values, cmap=cmap or balance_colors(), norm=balance_norm(cells.values))
+    rows, columns = np.nonzero(values.mask & np.ones(values.shape, dtype=bool))
+    axes.plot(columns + 0.5, rows + 0.5, "x", color="0.4", ms=5)
+    if values.mask.all():
+        _say(axes, _why_empty(dataset))
+    for axis, name in ((axes.xaxis, x), (axes.yaxis, y)):
+        numbers = cells[name].values
+        shown = _some(len(numbers), 8)
+        axis.set_ticks(shown + 0.5, [_short(numbers[i]) for i in shown])
+        axis.set_label_text(_title(name))
+    bar = drawing.colorbar(image, ax=axes, label=ratio.attrs["long_name"])
+    ratio_ticks(bar.ax.yaxis)
+
+
+def ratio_ticks(axis: Any) -> None:
+    """Tick a logarithmic axis of ratios by plain numbers: 0.1, 0.3, 1, 3, 10, ..., closer where it
+    spans less than a factor of ten."""
+    low, high = sorted(axis.get_view_interval())
+    if high / low >= 10:
+        axis.set_major_locator(LogLocator(subs=(1, 3) if high / low < 1e4 else (1,)))
+    else:
+        steps = [0.4, 0.5, 0.6, 0.8, 1, 1.25, 1.5, 2, 2.5]
+        axis.set_major_locator(FixedLocator([step for step in steps if low <= step <= high]))
+    axis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}"))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_tick_params(which="minor", length=0)
+
+
+def plot_curves(dataset: xr.Dataset, drawing: Figure, names: tuple[str, ...]) -> None:
+    """Share of their targets learned by the majority and the minority block over flow time, a curve
+    for each value of one axis, light to dark.
+
+    Lines are medians over seeds, bands go from the least to the greatest; both as far as the
+    shortest of these runs. Other axes stand at their first value, which is said; pick another by
+    `dataset.sel`. Time is logarithmic where the lengths of runs differ more than
+    tenfold, or where the runs were observed so. Of a group of one class, which has no block, the
+    strength of that class is drawn.
+    """
+    (name,) = names
+    others = [dim for dim in sweep_axes(dataset) if dim not in (name, "seed")]
+    dataset = dataset.sortby(name).isel(dict.fromkeys(others, 0))
+    fixed = [f"{_title(dim)} = {dataset[dim].item()}" for dim in others]
+    times = dataset["time" if "time" in dataset.coords else "flow_time"]
+    share = _shares(dataset)
+    times, share = xr.broadcast(times, share.transpose("block", name, ..., "time"))
+    share = share.transpose("block", name, ..., "time")
+    times = times.transpose(*share.dims)
+    count, length = share.sizes[name], share.sizes["time"]
+    panels = drawing.subplots(1, 2, sharey=True, sharex=True)
+    starts, ends = [], []
+    for axes, group in zip(panels, (profiles.MAJORITY, profiles.MINORITY), strict=True):
+        own_times, own = (array.sel(block=group).values for array in (times, share))
+        for i, color in enumerate(_shades(COLORS[group], count)):
+            grid, values = _on_one_grid(
+                own_times[i].reshape(-1, length), own[i].reshape(-1, length)
+            )
+            starts.append(grid[grid > 0].min(initial=np.inf))
+            ends.append(grid[-1])
+            axes.plot(grid, _over_runs(np.nanmedian, values), color=color)
+            low, high = (_over_runs(extreme, values) for extreme in (np.nanmin, np.nanmax))
+            axes.fill_between(grid, low, high, color=color, alpha=0.2, lw=0)
+        axes.axhline(1, color="0.8", lw=0.6, zorder=0)
+        axes.set(title=_panel_title(dataset, group), xlabel=times.attrs.get("description", "time"))
+        if not np.isfinite(own).any():
+            _say(axes, _why_empty(dataset, group))
+    spaced = '"save_spacing": "log"' in dataset.attrs.get("sweep", "")
+    if spaced or max(ends) > 10 * min(ends):
+        first = min(starts) if spaced else max(min(starts), min(ends) / 100)
+        panels[0].set(xscale="log", xlim=(first, max(ends)))
+    target = "squared-loss target" if passes_targets(dataset) else "target"
+    panels[0].set_ylabel(f"share of {target} learned")
+    if fixed:
+        drawing.suptitle(", ".join(fixed), fontsize=7)
+    shown, greys = _some(count, 8), _shades("0.45", count)
+    handles = [Line2D([], [], color=greys[i], label=f"{dataset[name].values[i]:g}") for i in shown]
+    drawing.legend(handles=handles, title=_title(name), loc="outside right upper")
+
+
+def _panel_title(dataset: xr.Dataset, group: str) -> str:
+    """What is drawn of a group: its block, or in runs where it is one class, that class."""
+    lone = summaries.alone(dataset, group).any("class")
+    if lone.all():
+        return f"{group} (class strength)"
+    return f"{group} block" + (" (or class strength)" if lone.any() else "")
+
+
+def _shares(dataset: xr.Dataset) -> xr.DataArray:
+    """Share of its target that each block has learned; in place of a block that a group of one class
+    does not have, the strength of that class."""
+    share = dataset["block_strength"] / dataset["block_target"]
+    for group in summaries.GROUPS:
+        mine = summaries.alone(dataset, group)
+        if mine.any():
+            own = dataset["class_strength"].where(mine).sum("class", min_count=1)
+            share = share.where((share["block"] != group) | ~mine.any("class"), own)
+    return share
+
+
+def _why_empty(dataset: xr.Dataset, *groups: str) -> str:
+    """Why none of a sweep's runs has a number for these groups, or for one of the two."""
+    groups = groups or summaries.GROUPS
+    for group in groups:
+        if not (dataset["class_group"] == group).any():
+            return f"no class is a {group}"
+        if summaries.alone(dataset, group).any("class").all():
+            return f"the {group} is one class,\nwhich has no contrasts within its group"
+    if dataset["block_target"].sel(block=list(groups)).isnull().any("block").all():
+        return "no contrast is mostly\nwithin this group"
+    return "no run has learned it"
+
+
+def _say(axes: Axes, words: str) -> None:
+    """Words in the middle of axes."""
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", color="0.4", bbox=box)
+
+
+def _on_one_grid(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Runs (run, time) at the times of the shortest of them: times (t,) and values (run, t)."""
+    shortest = times[np.nanmax(times, axis=1).argmin()]
+    grid = shortest[np.isfinite(shortest)]
+    exist = np.isfinite(times)
+    return grid, np.stack(
+        [np.interp(grid, t[e], v[e]) for t, v, e in zip(times, values, exist, strict=True)]
+    )
+
+
+def _over_runs(statistic: Callable[..., Any], values: np.ndarray) -> np.ndarray:
+    """A statistic over runs (run, time) that leaves NaN out: (time,), NaN where no run has any."""
+    result, some = np.full(values.shape[1], np.nan), np.isfinite(values).any(axis=0)
+    if some.any():
+        result[some] = statistic(values[:, some], axis=0)
+    return result
+
+
+def _shades(color: str, count: int) -> list[Any]:
+    """`count` shades of a colour, light to dark; itself if it is the only one."""
+    own = np.array(to_rgb(color))
+    stops = np.stack([0.35 * own + 0.65, own, 0.55 * own])
+    places = np.linspace(0, 2, count) if count > 1 else np.ones(1)
+    return list(np.stack([np.interp(places, range(3), part) for part in stops.T], axis=1))
+
+
+def _some(count: int, most: int) -> np.ndarray:
+    """At most about `most` of the numbers below `count`, evenly spaced from 0."""
+    return np.arange(0, count, -(-count // most))
+
+
+def _short(number: Any) -> str:
+    """Three digits, which eight ticks have room for; whole numbers as far as six."""
+    whole = float(number).is_integer() and abs(number) < 1e6
+    return f"{number:.0f}" if whole or 100 <= abs(number) < 1e6 else f"{number:.3g}"
+
+
+def _title(name: str) -> str:
+    """An axis's name as words."""
+    return name.replace("_", " ")
+
+
+KINDS: dict[str, Callable[[xr.Dataset, Figure, tuple[str, ...]], None]] = {
+    "heatmap": plot_heatmap,
+    "curves": plot_curves,
+}
+NUM_AXES = {"heatmap": 2, "curves": 1}

@@ -1,0 +1,1 @@
+"""Tables, images and bundled sets, read and encoded as features and labels."""

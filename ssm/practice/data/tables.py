@@ -1,0 +1,247 @@
+"""Tables from text files as people have them: any usual separator, decimal sign and encoding, also
+compressed, with a header row."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import csv
+import gzip
+import io
+import itertools
+import re
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from ssm.practice import options
+from ssm.support.checks import InputError, refuse
+
+SUFFIXES = (".csv", ".tsv", ".txt")
+"""Of files of text, each also with .gz after it."""
+SEPARATORS = (",", ";", "\t", "|")
+"""What is tried where no separator is given."""
+MISSING = (
+    *("", "?", "NA", "N/A", "n/a", "na", "<NA>", "#N/A", "#NA"),
+    *("N.A.", "n.a.", "NaN", "nan", "NAN", "-NaN", "-nan", "NULL", "Null", "null", "\\N"),
+)
+"""Entries that stand for none, of features and labels alike; `None` and `-` are not among them,
+since they are classes and categories in use."""
+NAMELESS = "Unnamed: "
+"""How pandas calls a column without a name, with its place, from 0, after it."""
+MOST_SHOWN = 8  # names in a message
+LINES_LOOKED_AT = 20  # for a header that is not where it should be
+BEGINNING = 1024  # bytes in which a file that is no text shows it
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+_MARKED = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+class Table(NamedTuple):
+    """What a file holds."""
+
+    columns: dict[str, Any]
+    """Series by their names: that of the labels of strings; any other of numbers where all its
+    entries are such, else of strings; NaN where one is in `MISSING`."""
+    notes: tuple[str, ...]
+    """Sentences on how it was read."""
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is one of text, by its name."""
+    return _suffix(path) in SUFFIXES
+
+
+def stem(path: Path) -> str:
+    """A file's name without its endings."""
+    return Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
+
+
+def read(path: Path, label: str, sep: str | None, decimal: str) -> Table:
+    """A table whose header row has the column `label`.
+
+    Args:
+        sep: what separates entries; None: tab in a .tsv, in others what the header shows.
+        decimal: `.` or `,`.
+
+    Raises:
+        ssm.InputError: a file that cannot be read, is no text, or has no such column, columns twice,
+            rows of another length, or none.
+    """
+    content, notes = _content(path)
+    mark = options.separator(sep)
+    if mark is None:
+        mark = "\t" if _suffix(path) == ".tsv" else _sniffed(content, path, label)
+    header = _header(content, path, label, mark)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # would drop entries
+            frame: Any = pd.read_csv(
+                io.BytesIO(content),
+                sep=mark,
+                decimal=decimal,
+                header=0,
+                names=header,
+                index_col=False,
+                dtype={label: str},
+                na_values=list(MISSING),
+                keep_default_na=False,
+                skipinitialspace=True,
+                low_memory=False,
+                encoding="utf-8",
+            )
+    except (ValueError, OSError, pd.errors.ParserWarning) as error:
+        reason = " ".join(str(error).split()).rpartition("error: ")[2].partition(".")[0]
+        allowed = f"a table with {len(header)} entries in each row, between {_written(mark)}"
+        allowed += f" ({reason})" if reason else ""
+        raise refuse("data", str(path), allowed) from None
+    if frame.empty:
+        raise refuse("data", str(path), "a table with rows below its header")
+    return Table(dict(frame.items()), notes)
+
+
+def close_name(name: str, names: Sequence[str]) -> str | None:
+    """The first of `names` that is `name` but for case and spaces."""
+    same = alike(name)
+    return next((each for each in names if alike(each) == same), None)
+
+
+def alike(text: str) -> str:
+    """What texts have in common that differ in case and spaces only."""
+    return "".join(text.split()).casefold()
+
+
+def shown(name: str) -> str:
+    """One name, on one line and not too long."""
+    short = repr(name)
+    return short if len(short) <= 40 else f"{short[:37]}..."
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of many names."""
+    return first_of([shown(name) for name in names[:MOST_SHOWN]], len(names))
+
+
+def first_of(parts: Sequence[str], count: int) -> str:
+    """The first of `count` parts of a sentence, and how many there are."""
+    more = f", ... ({count} in all)" if count > MOST_SHOWN else ""
+    return ", ".join(parts[:MOST_SHOWN]) + more
+
+
+def _suffix(path: Path) -> str:
+    return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
+
+
+def _content(path: Path) -> tuple[bytes, tuple[str, ...]]:
+    """A file's text in UTF-8 without a byte order mark, and a note on it."""
+    try:
+        raw = path.read_bytes()
+        raw = gzip.decompress(raw) if path.suffix.lower() == ".gz" else raw
+    except (OSError, EOFError, zlib.error) as error:
+        allowed = f"a file that can be read ({type(error).__name__})"
+        raise refuse("data", str(path), allowed) from None
+    content, notes = _in_utf8(raw, path)
+    if b"\0" in content or _CONTROL.search(content[:BEGINNING]):
+        raise refuse("data", str(path), "text, not binary: save a table of Excel as CSV")
+    return content, notes
+
+
+def _in_utf8(raw: bytes, path: Path) -> tuple[bytes, tuple[str, ...]]:
+    for mark, encoding in _MARKED:
+        if raw.startswith(mark):
+            try:
+                return raw[len(mark) :].decode(encoding).encode(), ()
+            except UnicodeDecodeError:
+                allowed = f"text in {encoding}, which its first bytes promise"
+                raise refuse("data", str(path), allowed) from None
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        # Latin-1 has control characters where Windows-1252 has quotes and the euro sign.
+        for encoding, called in (("cp1252", "Windows-1252"), ("latin-1", "Latin-1")):
+            with contextlib.suppress(UnicodeDecodeError):
+                note = f"The file {shown(path.name)} is not UTF-8 and was read as {called}."
+                return raw.decode(encoding).encode(), (note,)
+    return raw, ()
+
+
+def _rows(content: bytes, mark: str) -> Iterator[tuple[int, list[str]]]:
+    """The first rows that are not blank, without spaces around entries, each after the number of
+    its last line; none after one that cannot be read."""
+    lines = io.TextIOWrapper(io.BytesIO(content), "utf-8", newline="")
+    reader = csv.reader(lines, delimiter=mark, skipinitialspace=True)
+    try:
+        for row in itertools.islice(reader, LINES_LOOKED_AT):
+            entries = [entry.strip() for entry in row]
+            if entries not in ([], [""]):
+                yield reader.line_num, entries
+    except csv.Error:  # an entry of more than 131,072 characters
+        return
+
+
+def _first_row(content: bytes, mark: str) -> list[str]:
+    return next((row for _, row in _rows(content, mark)), [])
+
+
+def _sniffed(content: bytes, path: Path, label: str) -> str:
+    """The separator that gives the header a column of labels, or else most columns; one that gives
+    it as many may as well be meant."""
+    rows = {mark: _first_row(content, mark) for mark in SEPARATORS}
+    count = {mark: len(row) for mark, row in rows.items()}
+    found = [mark for mark, row in rows.items() if close_name(label, row) is not None]
+    best = max(found or SEPARATORS, key=count.__getitem__)
+    rivals = [mark for mark in SEPARATORS if count[mark] >= max(count[best], 2)]
+    if len(rivals) > 1:
+        written = " and ".join(map(_written, rivals))
+        allowed = f"given (--sep) for {shown(path.name)}: the header has {written}"
+        raise refuse("sep", None, allowed)
+    return best
+
+
+def _header(content: bytes, path: Path, label: str, mark: str) -> list[str]:
+    """Names of the columns, each once, `label` among them."""
+    header = _first_row(content, mark)
+    if not header:
+        blank = not content.strip()
+        allowed = "a file that is not empty" if blank else "a table with a header row"
+        raise refuse("data", str(path), allowed)
+    if label not in header:
+        raise _no_label(content, label, header)
+    header = [name or f"{NAMELESS}{i}" for i, name in enumerate(header)]
+    if len(set(header)) < len(header):
+        twice = sorted(name for name, times in Counter(header).items() if times > 1)
+        raise refuse("data", str(path), f"a table with each column once, not twice: {some(twice)}")
+    return header
+
+
+def _no_label(content: bytes, label: str, header: list[str]) -> InputError:
+    """The error, with where the column of labels may be."""
+    there = [
+        f"--sep {_written(mark)} finds it" if i == 0 else f"delete the lines above line {line}"
+        for mark in SEPARATORS
+        for i, (line, row) in enumerate(_rows(content, mark))
+        if label in row
+    ]
+    close = close_name(label, header)
+    hint = ""
+    if close is not None:
+        hint = f"; did you mean {shown(close)}?"
+    elif there:
+        hint = f"; {there[0]}"
+    elif len(header) == 1:
+        hint = "; --sep says what separates entries"
+    return refuse("label", label, f"a column, of those in the header row: {some(header)}{hint}")
+
+
+def _written(mark: str) -> str:
+    """A separator as it is given and shown."""
+    return "tab" if mark == "\t" else repr(mark)

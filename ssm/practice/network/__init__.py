@@ -1,0 +1,1 @@
+"""A network trained under any of the losses: its trainer, monitors, alarms and checkpoints."""

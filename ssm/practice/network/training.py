@@ -1,0 +1,364 @@
+"""Training of a network on imbalanced data: mini-batches, class weights that follow a schedule, and
+a way back to the best evaluation when alarms are raised."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from ssm.dynamics import optimizers
+from ssm.practice.network import alarms, monitors, objective
+from ssm.practice.network.networks import Params
+from ssm.practice.network.runs import Options, Run, State, Task
+from ssm.problem import losses, schedules
+
+UNKNOWN = 0.5  # performance of every class before anything is trained
+
+
+def begin(task: Task, options: Options, params: Params) -> Run:
+    """A run before its first step, evaluated once."""
+    k = len(task.class_counts)
+    transformation = _transformation(options.optimizer, options.momentum)
+    stats = schedules.Statistics(task.class_counts)
+    schedule_state, weights = (), np.asarray(task.class_weights, float)
+    if options.schedule is not None:
+        chain = _chain(task, options)
+        schedule_state = chain.init(task.class_counts)
+        stats = stats._replace(performance=np.full(k, UNKNOWN))
+        steps = np.arange(options.evaluate_every)  # as for an interval, so that it is compiled once
+        first = _weights_of_steps(chain, schedule_state, stats, steps)[0]
+        weights = np.asarray(first[0], float)
+    state = State(
+        jax.tree.map(jnp.asarray, params), transformation.init(params), schedule_state, weights
+    )
+    row, values = _evaluate(task, options, state, 0)
+    return Run(state, state, state, 0, 1.0, (row,), 0, values, 0, 0, (), 0, "running")
+
+
+def train(
+    task: Task,
+    options: Options,
+    run: Run,
+    after_interval: Callable[[Run], None] | None = None,
+) -> Run:
+    """Go on with a run until it ends; `after_interval` is shown it after each evaluation.
+
+    The same run gone on with from any of these points ends in the same bits.
+    """
+    while run.status == "running":
+        run = _advance_interval(task, options, run)
+        if after_interval is not None:
+            after_interval(run)
+    return run
+
+
+def _advance_interval(task: Task, options: Options, run: Run) -> Run:
+    """Train up to the next evaluation, evaluate, and act on alarms."""
+    count = min(options.evaluate_every, options.num_steps - run.step)
+    weights, schedule_state = _interval_weights(task, options, run, count)
+    before = run.state.params, run.state.optimizer_state
+    params, optimizer_state = _interval(
+        task, options, *before, weights, run.step, count, run.rate_scale
+    )
+    step = run.step + count
+    state = State(params, optimizer_state, schedule_state, weights[count - 1])
+    row, values = _evaluate(task, options, state, step)
+    rows = (*run.rows, row)
+    run = run._replace(state=state, step=step, rows=rows)
+    found = _raised(task, options, run)
+    # what an alarm acts on is no point to come back to
+    acting = [alarm for alarm in found if alarm.alarm not in alarms.WARNS_ONLY]
+    acts = bool(acting) and options.action != "warn"
+    if not acts:
+        run = _compared(task, options, run, values)
+    run = _act(options, run, found)
+    nothing_else = run.status == "stopped by an alarm" and run.best_row == 0
+    if nothing_else and np.isfinite(_score(options, row)[0]):
+        # An untrained network is no result, so that the one is kept which the alarm stopped.
+        last = len(rows) - 1
+        run = run._replace(best=state, best_row=last, kept=state, kept_row=last)
+    if run.status == "running":
+        waited = step - rows[max(run.best_row, run.since - 1)]["step"]
+        if step >= options.num_steps:
+            run = run._replace(status="finished")
+        elif options.patience is not None and waited >= options.patience:
+            run = run._replace(status="stopped early")
+    return run
+
+
+def _compared(task: Task, options: Options, run: Run, values: Float[np.ndarray, " e"]) -> Run:
+    """Keep the newest evaluation if it has the best score, or is worse by no more than one standard
+    error of the difference, over the samples that both were measured on."""
+    newest, row = len(run.rows) - 1, run.rows[-1]
+    score, best = _score(options, row), _score(options, run.rows[run.best_row])
+    if score > best:
+        run = run._replace(best=run.state, best_row=newest, best_values=values)
+        return run._replace(kept=run.state, kept_row=newest)
+    recalls = [run.rows[i]["class_recall"] for i in (run.best_row, newest)]
+    noise = monitors.standard_error(values - run.best_values, task.watched, recalls, options.score)
+    if np.isfinite(score[0]) and best[0] - score[0] <= noise:
+        return run._replace(kept=run.state, kept_row=newest)
+    return run
+
+
+def train_anew(
+    task: Task,
+    options: Options,
+    params: Params,
+    class_weights: Float[np.ndarray, "t k"],
+) -> State:
+    """The state after one step for each row of the class weights given, evaluated nowhere: what
+    early stopping chose, on other samples."""
+    transformation = _transformation(options.optimizer, options.momentum)
+    state = transformation.init(params)
+    params, num_steps = jax.tree.map(jnp.asarray, params), len(class_weights)
+    for first in range(0, num_steps, options.evaluate_every):
+        part = class_weights[first : first + options.evaluate_every]
+        missing = options.evaluate_every - len(part)
+        weights = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
+        params, state = _interval(task, options, params, state, weights, first, len(part), 1.0)
+    return State(params, state, (), class_weights[-1])
+
+
+def weights_of_run(task: Task, options: Options, run: Run) -> Float[np.ndarray, "t k"]:
+    """The class weights of each step up to the evaluation that is kept, in a run without roll-backs."""
+    state, found = run.rows[0]["class_weight"], []
+    schedule_state = (
+        () if options.schedule is None else _chain(task, options).init(task.class_counts)
+    )
+    for number, (before, after) in enumerate(itertools.pairwise(run.rows[: run.kept_row + 1])):
+        count = after["step"] - before["step"]
+        then = run._replace(
+            state=run.state._replace(schedule_state=schedule_state, class_weights=np.array(state)),
+            step=before["step"],
+            rows=run.rows[: number + 1],
+            since=0,
+        )
+        weights, schedule_state = _interval_weights(task, options, then, count)
+        found.append(np.asarray(weights[:count], float))
+        state = weights[count - 1]
+    return np.concatenate(found)
+
+
+def _raised(task: Task, options: Options, run: Run) -> list[alarms.Alarm]:
+    """The alarms that the newest evaluation raises."""
+    evaluated = np.bincount(
+        task.watched.labels, task.watched.sample_weights > 0, len(task.class_counts)
+    )
+    bounds = (0.0, np.inf) if options.schedule is None else options.schedule.bounds
+    best = run.rows[run.best_row]
+    shares = task.class_counts / task.class_counts.sum()
+    return alarms.raised(run.rows, best, run.since, shares, evaluated, bounds, options.thresholds)
+
+
+def _act(options: Options, run: Run, found: list[alarms.Alarm]) -> Run:
+    """Do what the alarms found ask for."""
+    if not found:
+        return run
+    acting = [alarm for alarm in found if alarm.alarm not in alarms.WARNS_ONLY]
+    action = options.action if acting else "warn"
+    broken = any(alarm.alarm == "not_finite" for alarm in found)
+    spent = action == "roll_back" and run.rollbacks == options.max_rollbacks
+    if spent or (broken and action == "warn"):  # nothing comes of going on
+        action = "stop"
+    actions = (action if alarm in acting else "warn" for alarm in found)
+    run = run._replace(alarms=(*run.alarms, *zip(found, actions, strict=True)))
+    if action == "roll_back":
+        return run._replace(
+            state=run.best,
+            kept=run.best,
+            kept_row=run.best_row,
+            rate_scale=run.rate_scale / 2,
+            rollbacks=run.rollbacks + 1,
+            since=len(run.rows),
+        )
+    if broken:
+        return run._replace(status="not finite")
+    return run._replace(status="stopped by an alarm") if action == "stop" else run
+
+
+def _score(options: Options, row: dict[str, Any]) -> tuple[float, float]:
+    """What evaluations are compared by; one that is not finite is worse than any, and so is that of
+    the untrained network, whose score is chance."""
+    score = monitors.merit(row, options.score)
+    loss = float(np.mean(row["class_loss"]))
+    finite = np.isfinite([score, loss, row["gradient_norm"]]).all() and row["step"] > 0
+    return (score, -loss) if finite else (-np.inf, -np.inf)
+
+
+def _chain(task: Task, options: Options) -> schedules.Transformation:
+    assert options.schedule is not None
+    return schedules.Chain(schedules.Fixed(task.class_weights), options.schedule)
+
+
+@jax.jit
+def _weights_of_steps(chain: Any, state: Any, stats: Any, steps: Any) -> Any:
+    """The weights of each step, and after each the state of their schedule."""
+
+    def step(state: Any, at: Any) -> Any:
+        weights, state = schedules.step_weights(chain, state, stats, at)
+        return state, (weights, state)
+
+    return jax.lax.scan(step, state, steps)[1]
+
+
+def _interval_weights(task: Task, options: Options, run: Run, count: int) -> tuple[Any, Any]:
+    """Class weights of an interval's steps, (evaluate_every, k), and the schedule's state after the
+    first `count` of them. What the classes' recent performance is, the last evaluation says."""
+    steps = np.arange(run.step, run.step + options.evaluate_every)
+    if options.schedule is None:
+        return np.broadcast_to(run.state.class_weights, (len(steps), len(task.class_counts))), ()
+    last = run.rows[run.best_row if run.since == len(run.rows) else -1]  # just after a roll-back
+    recall = np.asarray(last["class_recall"])
+    if last["step"] == 0:  # the recall of an untrained network says nothing of a class
+        recall = np.full(len(recall), UNKNOWN)
+    stats = schedules.Statistics(task.class_counts, recall)
+    chain = _chain(task, options)
+    weights, states = _weights_of_steps(chain, run.state.schedule_state, stats, steps)
+    return np.asarray(weights, float), jax.tree.map(lambda x: x[count - 1], states)
+
+
+def _interval(
+    task: Task,
+    options: Options,
+    params: Params,
+    optimizer_state: Any,
+    class_weights: Any,
+    first: int,
+    count: int,
+    rate_scale: float,
+) -> tuple[Params, Any]:
+    """The first `count` steps of an interval that begins at step `first`."""
+    return _steps(
+        params,
+        optimizer_state,
+        task.X,
+        task.labels,
+        task.sample_weights,
+        _batches(task, options, first),
+        jnp.asarray(class_weights, task.X.dtype),
+        rate_scale * _rates(options, first),
+        count,
+        options.weight_decay,
+        options.loss,
+        optimizer=_transformation(options.optimizer, options.momentum),
+        reduction=options.reduction,
+        image_shape=task.image_shape,
+    )
+
+
+def _rates(options: Options, first: int) -> Float[np.ndarray, " t"]:
+    rate = options.learning_rate
+    steps = range(first, first + options.evaluate_every)
+    return np.array(
+        [float(rate(step)) for step in steps] if callable(rate) else [rate] * len(steps)
+    )
+
+
+def steps_per_pass(options: Options, task: Task) -> int:
+    """Mini-batches in which each sample is trained on once."""
+    return -(-task.num_samples // min(options.batch_size, len(task.X)))
+
+
+def _batches(task: Task, options: Options, first: int) -> Int[np.ndarray, "t b"]:
+    """Indices of the samples of an interval's mini-batches: passes over all samples, each in an
+    order of its own; the padding's index fills up batches that are short.
+
+    They depend on the seed and the step alone. A batch as large as the data is all of it.
+    """
+    n, padding = task.num_samples, task.num_samples
+    size, per_pass = min(options.batch_size, len(task.X)), steps_per_pass(options, task)
+    rows = np.full((options.evaluate_every, size), padding, np.int32)
+    order, current = np.arange(n), -1
+    for i in range(options.evaluate_every):
+        number, slot = divmod(first + i, per_pass)
+        if per_pass > 1 and number != current:
+            order, current = np.random.default_rng((options.seed, number)).permutation(n), number
+        batch = order[slot * size : (slot + 1) * size]
+        rows[i, : len(batch)] = batch
+    return rows
+
+
+@functools.lru_cache
+def _transformation(
+    optimizer: str | optax.GradientTransformation, momentum: float
+) -> optax.GradientTransformation:
+    if isinstance(optimizer, str):
+        return optimizers.make_optimizer(optimizer, optimizers.Settings(momentum, 0.0, 0.0, 0.0))
+    return optimizer
+
+
+@functools.partial(jax.jit, static_argnames=("optimizer", "reduction", "image_shape"))
+def _steps(
+    params: Params,
+    optimizer_state: Any,
+    X: Float[Array, "n f"],
+    labels: Int[Array, " n"],
+    sample_weights: Float[Array, " n"],
+    batches: Int[Array, "t b"],
+    class_weights: Float[Array, "t k"],
+    rates: Float[Array, " t"],
+    count: Int[Array, ""],
+    weight_decay: Float[Array, ""],
+    loss: objective.Loss,
+    *,
+    optimizer: optax.GradientTransformation,
+    reduction: str,
+    image_shape: tuple[int, int] | None,
+) -> tuple[Params, Any]:
+    """The first `count` steps of an interval."""
+
+    def step(i: Any, carry: Any) -> Any:
+        params, state = carry
+        batch = batches[i]
+        mine = labels[batch]
+        counted, weights = sample_weights[batch], class_weights[i]
+        if reduction == "mean":
+            # Each sample has the weight that it has in the whole data: a sum of the batch's own
+            # sample weights would take from those that are large.
+            shares = counted * weights[mine] / (counted > 0).sum()
+        else:
+            shares = losses.risk_shares(mine, weights, reduction, counted)
+        gradient, _ = objective.parameter_gradient(
+            params, X[batch], mine, shares, loss, image_shape
+        )
+        updates, state = optimizer.update(gradient, state, params)
+
+        def move(x: Array, update: Array) -> Array:
+            decay = weight_decay if x.ndim > 1 else 0.0  # biases keep what they are
+            return (x + rates[i] * (update - decay * x)).astype(x.dtype)
+
+        return jax.tree.map(move, params, updates), state
+
+    return jax.lax.fori_loop(0, count, step, (params, optimizer_state))
+
+
+def _evaluate(
+    task: Task, options: Options, state: State, step: int
+) -> tuple[dict[str, Any], Float[np.ndarray, " e"]]:
+    """An evaluation, and what each sample adds to the score that evaluations are compared by."""
+    watched = task.watched
+    observed = monitors.observe(
+        state.params,
+        task.X,
+        task.labels,
+        watched.X,
+        watched.labels,
+        watched.members,
+        options.loss,
+        task.image_shape,
+    )
+    observed = jax.device_get(observed)
+    about = watched, task.class_counts, state.class_weights, options.loss
+    return (
+        monitors.row(observed, *about, step),
+        monitors.sample_values(observed, *about, options.score),
+    )

@@ -1,0 +1,1 @@
+"""Scores, calibration and paired comparisons of what networks predict."""

@@ -1,0 +1,168 @@
+"""One cell of a study: a variant trained on one fold of one seed's split, and all that is kept of
+it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from ssm.practice.data.datasets import Data
+from ssm.practice.network import alarms
+from ssm.practice.network.estimator import ReweightedClassifier
+from ssm.practice.statistics import evaluation
+from ssm.practice.study.strategies import Parameters, Variant
+from ssm.support import files
+
+CORRECTIONS = ("none", "training", "uniform", "temperature")
+"""What is done to probabilities after training: nothing, corrected to the training samples' class
+shares or to equal ones, and the former with a temperature."""
+DIGITS = 64  # of the digest that ends a cell's file, as the comment that a ZIP file may end with
+
+Arrays = dict[str, np.ndarray]
+
+
+class Cell(NamedTuple):
+    """What is to be trained, and where."""
+
+    variant: Variant
+    seed: int
+    fold: int
+    train: Int[np.ndarray, " n"]
+    """Indices of the samples, as are those of `test`."""
+    test: Int[np.ndarray, " m"]
+
+
+def compute(cell: Cell, data: Data, common: Parameters) -> Arrays:
+    """Train and evaluate a cell: its scores under each correction (`evaluation.evaluate`), the raw
+    logits of its test samples, the history of its training and its alarms.
+
+    Scaling, and imputation where features are missing, are fitted on the training part alone.
+    """
+    train = _fraction(cell, data.labels)
+    steps = [SimpleImputer(strategy="median", keep_empty_features=True)] if data.has_missing else []
+    prepare = make_pipeline(*steps, StandardScaler())
+    X = prepare.fit_transform(data.features[train])
+    classifier = ReweightedClassifier(
+        **(common | cell.variant.parameters),
+        shares="training",
+        temperature_scaling=True,
+        random_state=1000 * cell.seed + cell.fold,
+    ).fit(X, data.labels[train])
+    logits = classifier.logits(prepare.transform(data.features[cell.test]))
+    posterior = classifier.posterior(logits, "training")
+    counts = np.bincount(data.labels[train], minlength=len(data.class_names))
+    arrays = {
+        "test": cell.test,
+        "logits": logits,
+        "corrected_logits": np.log(np.maximum(posterior, np.finfo(float).tiny)),
+        "train_count": counts,
+        "temperature": np.array(classifier.temperature_),
+        "stop_step": np.array(classifier.n_steps_),
+        "best_step": np.array(classifier.best_step_),
+        "status": np.array(classifier.status_),
+        "alarms": np.array([_alarm(*pair) for pair in classifier.alarms_]).reshape(-1, 7),
+    }
+    history = classifier.history_
+    arrays |= {f"history.{name}": history[name].values for name in history.data_vars}
+    return arrays | _scores(classifier, logits, data.labels[cell.test], counts)
+
+
+def _scores(
+    classifier: ReweightedClassifier,
+    logits: Float[np.ndarray, "m k"],
+    labels: Int[np.ndarray, " m"],
+    counts: Int[np.ndarray, " k"],
+) -> Arrays:
+    found: dict[str, list[Any]] = {}
+    for correction in CORRECTIONS:
+        prior, temperature = correction, 1.0
+        if correction == "temperature":
+            prior, temperature = "training", classifier.temperature_
+        probabilities = classifier.posterior(logits, prior, temperature)
+        shifted = [
+            _accuracy(probabilities, labels, evaluation.shift_weights(labels, counts, shift))
+            for shift in evaluation.SHIFTS
+        ]
+        scores = evaluation.evaluate(probabilities, labels)
+        for name, value in [*scores.items(), ("shifted_accuracy", shifted)]:
+            found.setdefault(f"scores.{name}", []).append(value)
+    return {name: np.array(values, float) for name, values in found.items()}
+
+
+def _accuracy(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
+    return float(np.average(probabilities.argmax(1) == labels, weights=weights))
+
+
+def _fraction(cell: Cell, labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """The training samples of a cell: of each class the variant's fraction, at least two."""
+    if cell.variant.fraction == 1:
+        return cell.train
+    rng = np.random.default_rng((cell.seed, cell.fold))
+    order = rng.permutation(cell.train)
+    kept = []
+    for c in np.unique(labels[order]):
+        members = order[labels[order] == c]
+        kept.append(members[: max(round(cell.variant.fraction * len(members)), 2)])
+    return np.sort(np.concatenate(kept))
+
+
+def _alarm(alarm: alarms.Alarm, action: str) -> list[str]:
+    class_index = "" if alarm.class_index is None else str(alarm.class_index)
+    numbers = [repr(float(alarm.value)), repr(float(alarm.threshold))]
+    return [str(alarm.step), alarm.alarm, class_index, *numbers, action, alarm.reason]
+
+
+class Kept(NamedTuple):
+    """A cell that was written."""
+
+    arrays: Arrays
+    sealed: bool
+    """Whether its file says by a digest which cell it is; files of earlier versions do not."""
+
+
+def write(arrays: Arrays, path: Path, identity: str) -> None:
+    """Write a cell; it appears whole or not at all. `identity` tells it from every other cell, and
+    is part of the digest at its end."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    contents = _with_comment(buffer.getvalue())
+    with files.replacing(path) as scratch, scratch.open("wb") as file:
+        file.write(contents + _digest(contents, identity))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(path: Path, identity: str) -> Kept | None:
+    """The cell of this identity; None where there is none, it is damaged, or it is another one."""
+    try:
+        written = path.read_bytes()
+        contents, digest = written[:-DIGITS], written[-DIGITS:]
+        sealed = digest == _digest(contents, identity)
+        if not sealed and not written.endswith(_NO_COMMENT):
+            return None
+        with np.load(io.BytesIO(written), allow_pickle=False) as stored:
+            return Kept(dict(stored), sealed)
+    except Exception:  # NumPy and zipfile raise many kinds
+        return None
+
+
+_NO_COMMENT = (0).to_bytes(2, "little")  # how long it is: the last two bytes of a ZIP file
+
+
+def _with_comment(contents: bytes) -> bytes:
+    """A ZIP file whose comment is to follow."""
+    assert contents.endswith(_NO_COMMENT)
+    return contents[: -len(_NO_COMMENT)] + DIGITS.to_bytes(2, "little")
+
+
+def _digest(contents: bytes, identity: str) -> bytes:
+    return hashlib.sha256(identity.encode() + contents).hexdigest().encode()

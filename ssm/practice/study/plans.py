@@ -1,0 +1,97 @@
+"""What a study will do: its data, the variants that it trains, and the folds they are trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sklearn.model_selection import StratifiedKFold
+
+from ssm.practice.data import datasets
+from ssm.practice.data.datasets import Data
+from ssm.practice.network import parameters
+from ssm.practice.options import Study
+from ssm.practice.study import strategies
+from ssm.practice.study.cells import Cell
+from ssm.practice.study.strategies import Ablation, Sensitivity, Variant
+from ssm.support import checks
+
+
+class Plan(NamedTuple):
+    """All that a study will do."""
+
+    study: Study
+    data: Data
+    num_steps: int
+    """Of training at most: as asked for, or chosen from the data."""
+    num_strategies: int
+    variants: tuple[Variant, ...]
+    """The strategies first, the baseline first of all."""
+    ablations: tuple[Ablation, ...]
+    sensitivities: tuple[Sensitivity, ...]
+
+    @property
+    def num_cells(self) -> int:
+        """How many there are."""
+        return len(self.variants) * self.study.seeds * self.study.folds
+
+    def cells(self) -> Iterator[tuple[str, Cell]]:
+        """Every cell with the name of its file; the baseline's come first."""
+        splits = [
+            list(
+                StratifiedKFold(self.study.folds, shuffle=True, random_state=seed).split(
+                    self.data.features, self.data.labels
+                )
+            )
+            for seed in range(self.study.seeds)
+        ]
+        for v, variant in enumerate(self.variants):
+            for seed, parts in enumerate(splits):
+                for fold, (train, test) in enumerate(parts):
+                    yield f"{v:02d}-{seed}-{fold}.npz", Cell(variant, seed, fold, train, test)
+
+
+def plan(study: Study) -> Plan:
+    """Load the data and list what is to be trained.
+
+    Raises ssm.InputError for data or strategies that cannot be used.
+    """
+    data = datasets.load(
+        study.data,
+        label=study.label,
+        impute=study.impute,
+        sep=study.sep,
+        decimal=study.decimal,
+        exclude=study.exclude,
+    )
+    if study.imbalance_ratio is not None:
+        data = datasets.imbalanced(data, study.imbalance_ratio, 0, study.profile)
+    datasets.check_folds(data, study.folds)
+    least = int(data.counts.min())
+    if least - -(-least // study.folds) < 2:
+        allowed = f"such that two of the {least} samples of the smallest class are left to train on"
+        raise checks.refuse("folds", study.folds, allowed)
+    num_steps = study.num_steps
+    if num_steps is None:
+        part = len(data.labels) - len(data.labels) // study.folds
+        num_steps = parameters.training_steps(part, study.batch_size)
+    named = strategies.strategies(study.strategy_names, num_steps)
+    ablations: list[Ablation] = []
+    sensitivities: list[Sensitivity] = []
+    trained = list(named)
+    if study.ablations:
+        more, ablations = strategies.ablations(num_steps)
+        trained += more
+    if study.sensitivity:
+        more, sensitivities = strategies.sensitivities(num_steps)
+        trained += more
+    variants = {each.name: each for each in trained}  # one of a name, where it came first
+    return Plan(
+        study,
+        data,
+        num_steps,
+        len(named),
+        tuple(variants.values()),
+        tuple(ablations),
+        tuple(sensitivities),
+    )

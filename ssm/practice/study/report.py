@@ -1,0 +1,268 @@
+"""The report of a study: one HTML file that needs no other, with its figures and tables beside it."""
+
+from __future__ import annotations
+
+import base64
+import importlib.resources
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.figure import Figure
+
+from ssm.config import profiles
+from ssm.plots import runs as plotting
+from ssm.practice.statistics.comparisons import Level
+from ssm.practice.study import format, plots
+from ssm.practice.study import tables as study_tables
+from ssm.practice.study import words as study_words
+from ssm.practice.study.tables import CLASS_METRICS, METRICS, Calibrated, Findings, attribute
+from ssm.support import files
+
+NAME = "report.html"
+PIXELS_PER_INCH = 130  # of figures on a screen
+MOST_ALARMS = 40  # shown; alarms.csv has all
+ALARMS = {
+    "class_drop": "a class's recall fell below what it was at the best evaluation",
+    "gradient_jump": "the gradient's norm jumped",
+    "weight_at_bound": "a class's weight reached its bound",
+    "calibration_drop": "calibration got worse",
+    "not_finite": "the loss or its gradient was no finite number",
+}
+DERIVED = ("name", "num_samples", "num_features", "class_counts", "notes", "num_steps_used")
+"""Beside a study's own options."""
+
+
+class Picture(NamedTuple):
+    """A PNG within HTML."""
+
+    data: str
+    """In base 64."""
+    width: int
+    """On the screen, in CSS pixels."""
+
+
+class ScoreRow(NamedTuple):
+    """Mean scores of one strategy under one correction."""
+
+    variant: str
+    correction: str
+    levels: dict[str, Level]
+    verdicts: dict[str, str]
+    """Of the metrics that were compared."""
+
+
+class ClassRow(NamedTuple):
+    """One class of the data, with its mean scores where they are asked for."""
+
+    name: str
+    group: str
+    count: int
+    levels: dict[str, Level]
+
+
+class AlarmRow(NamedTuple):
+    """How often one kind of alarm was raised in one variant."""
+
+    variant: str
+    alarm: str
+    number: int
+    runs: int
+
+
+def write_report(record: xr.Dataset, out: Path) -> Path:
+    """Write what a study found into its folder: `report.html`, `comparisons.csv`, `ablations.csv`,
+    and each figure in `figures/`. Every file appears whole or not at all, and the same record gives
+    the same bytes.
+
+    Args:
+        record: of a study (`records.assemble`).
+        out: a folder, made where there is none; alarms are read from its `alarms.csv`.
+
+    Returns:
+        the path of the report.
+    """
+    record = record.compute()
+    findings = study_tables.find(record)
+    (out / "figures").mkdir(parents=True, exist_ok=True)
+    pictures = {
+        name: _picture(figure, out / "figures" / f"{name}.png")
+        for name, figure in plots.figures(record, findings).items()
+    }
+    tables = {
+        "comparisons.csv": study_tables.comparison_table(findings),
+        "ablations.csv": study_tables.ablation_table(findings),
+    }
+    for name, table in tables.items():
+        with files.replacing(out / name) as scratch:
+            table.to_csv(scratch, index=False)
+    html = _template().render(
+        _context(record, findings), pictures=pictures, **_alarms(out / "alarms.csv")
+    )
+    with files.replacing(out / NAME) as scratch:
+        scratch.write_text(html, encoding="utf-8", newline="\n")
+    return out / NAME
+
+
+def _picture(figure: Figure, path: Path) -> Picture:
+    plotting.save_figure(figure, path)
+    data = base64.b64encode(path.read_bytes()).decode()
+    return Picture(data, round(PIXELS_PER_INCH * figure.get_figwidth()))
+
+
+def _template() -> jinja2.Template:
+    source = importlib.resources.files("ssm.practice.study").joinpath("report.html")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "number": format.number,
+        "signed": format.signed,
+        "verdict": study_words.verdict,
+        "p_value": format.p_value,
+        "listed": format.listed,
+    }
+    environment.globals["interval"] = format.interval
+    return environment.from_string(source.read_text(encoding="utf-8"))
+
+
+def _context(record: xr.Dataset, findings: Findings) -> dict[str, Any]:
+    study, descriptions = attribute(record, "study"), attribute(record, "descriptions")
+    tables = {name: list(_classes(record, findings, name)) for name in findings.strategies}
+    return {
+        "study": study,
+        "options": _options(study),
+        "origin": {name: record.attrs[name] for name in ("versions", "git_commit", "created")},
+        "descriptions": descriptions,
+        "others": {
+            name: words for name, words in descriptions.items() if name not in findings.strategies
+        },
+        "findings": findings,
+        "metrics": METRICS,
+        "main_score": study_tables.MAIN_SCORE,
+        "class_metrics": CLASS_METRICS,
+        "family": study_tables.FAMILY,
+        "decisions": study_tables.DECISIONS,
+        "infinity": math.inf,
+        "summary": study_words.summarise(record, findings),
+        "classes": list(_classes(record, findings, None)),
+        "scores": list(_scores(record, findings)),
+        "class_tables": tables,
+        "worst_recalls": [_least_recall(rows) for rows in tables.values()],
+        "calibrated": _by_strategy(findings.calibrated),
+        "minority": _by_strategy(findings.minority),
+        "num_minorities": findings.groups.count(profiles.MINORITY),
+        "minority_share": sum(
+            count
+            for count, group in zip(study["class_counts"], findings.groups, strict=True)
+            if group == profiles.MINORITY
+        )
+        / study["num_samples"],
+        "temperatures": _temperatures(record, findings),
+        "ablations": _in_rows(attribute(record, "ablations"), findings.ablations),
+        "changes": _in_rows(attribute(record, "sensitivity"), findings.changes),
+        "shifts": _shifts(record, findings),
+        "num_pairs": study["seeds"] * study["folds"],
+    }
+
+
+def _scores(record: xr.Dataset, findings: Findings) -> Iterator[ScoreRow]:
+    """Each strategy without correction, and under that after training which suits it best."""
+    for name in findings.strategies:
+        for correction in ("none", study_tables.best_correction(record, name)):
+            own = record.sel(correction=correction)
+            levels = {metric: study_tables.mean(own[metric], name) for metric in METRICS}
+            compared = {metric: findings.compared(name, metric) for metric in METRICS}
+            verdicts = {metric: row.verdict for metric, row in compared.items() if row}
+            yield ScoreRow(name, correction, levels, verdicts if correction == "none" else {})
+
+
+def _classes(record: xr.Dataset, findings: Findings, variant: str | None) -> Iterator[ClassRow]:
+    """The classes, the largest first; with scores of a variant without correction."""
+    counts = attribute(record, "study")["class_counts"]
+    own = record.sel(correction="none")
+    for c in np.argsort(-np.array(counts), kind="stable"):
+        levels = {
+            metric: study_tables.mean(own[metric].isel({"class": c}), variant)
+            for metric in CLASS_METRICS
+            if variant is not None
+        }
+        yield ClassRow(str(record["class"].values[c]), findings.groups[c], counts[c], levels)
+
+
+def _least_recall(rows: list[ClassRow]) -> float:
+    found = [row.levels["recall"].score for row in rows]
+    return min((score for score in found if math.isfinite(score)), default=math.nan)
+
+
+def _options(study: dict[str, Any]) -> dict[str, str]:
+    """The options of a study, as words."""
+    options = {name: value for name, value in study.items() if name not in DERIVED}
+    if study.get("num_steps_used") is not None and study["num_steps"] is None:
+        options["num_steps"] = f"left out ({study['num_steps_used']}, by the size of the data)"
+    return {name: _in_words(value) for name, value in options.items()}
+
+
+def _in_words(value: Any) -> str:
+    if value is None or value == "":
+        return "left out"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(_in_words, value)) or "none"
+    return str(value)
+
+
+def _by_strategy(rows: Sequence[Calibrated]) -> dict[str, dict[str, Calibrated]]:
+    """Each strategy's calibration by correction."""
+    found: dict[str, dict[str, Calibrated]] = {}
+    for one in rows:
+        found.setdefault(one.variant, {})[one.correction] = one
+    return found
+
+
+def _temperatures(record: xr.Dataset, findings: Findings) -> dict[str, tuple[float, float, float]]:
+    """Least, median and greatest over the folds."""
+    return {
+        name: tuple(np.quantile(record["temperature"].sel(variant=name), (0, 0.5, 1)).tolist())
+        for name in findings.strategies
+    }
+
+
+def _in_rows(entries: list[dict[str, Any]], compared: Any) -> list[dict[str, Any]]:
+    """Entries of an attribute, each with its comparisons by metric."""
+    width = len(study_tables.DECISIONS)
+    return [
+        entry | {"rows": {row.metric: row for *_, row in compared[i * width : i * width + width]}}
+        for i, entry in enumerate(entries)
+    ]
+
+
+def _shifts(record: xr.Dataset, findings: Findings) -> dict[str, dict[str, Level]]:
+    """Mean accuracy of each strategy under each shift of the classes' shares."""
+    scores = record["shifted_accuracy"].sel(correction="none")
+    return {
+        name: {
+            str(shift): study_tables.mean(scores.sel(shift=shift), name)
+            for shift in record["shift"].values
+        }
+        for name in findings.strategies
+    }
+
+
+def _alarms(path: Path) -> dict[str, Any]:
+    """The alarms of a study, counted and listed; None where they were not kept."""
+    if not path.is_file():
+        return {"alarms": None, "alarm_counts": [], "alarm_words": ALARMS, "most": MOST_ALARMS}
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
+    kinds = Counter((row["variant"], row["alarm"]) for row in rows)
+    runs = {(row["variant"], row["alarm"], row["seed"], row["fold"]) for row in rows}
+    in_runs = Counter(run[:2] for run in runs)
+    counts = [AlarmRow(*kind, number, in_runs[kind]) for kind, number in kinds.items()]
+    return {"alarms": rows, "alarm_counts": counts, "alarm_words": ALARMS, "most": MOST_ALARMS}

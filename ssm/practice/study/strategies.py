@@ -1,0 +1,205 @@
+"""Ways to treat imbalance by name, each as parameters of `ReweightedClassifier`, and the variants of
+them that ablations and sensitivity analyses ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ssm.problem import weights
+from ssm.problem.schedules import (
+    CappedUnitMean,
+    Chain,
+    LinearRamp,
+    PrevalencePower,
+    Ramp,
+    Trend,
+    UnitMean,
+)
+from ssm.support import checks
+
+BASELINE = "erm"
+LOWEST, HIGHEST = 0.2, 5.0  # of clipped weights, around their mean of 1
+DEFERRED = 0.5  # share of the steps before deferred weights act
+MARGIN = 3.0  # of the smallest class, in logits, whose scale is free here: 20 to 1 in odds
+SCALES = (0.25, 4.0)
+FRACTIONS = (0.25, 0.5)
+
+Parameters = dict[str, Any]
+
+
+class Variant(NamedTuple):
+    """Something to be trained: a strategy, or one changed in one respect."""
+
+    name: str
+    description: str
+    parameters: Parameters
+    """Of `ReweightedClassifier`."""
+    fraction: float = 1.0
+    """Of the training samples that it is given, stratified by class."""
+
+
+class Ablation(NamedTuple):
+    """One factor on and off, all else alike: (variant, correction) pairs."""
+
+    factor: str
+    setting: str
+    """alone: against ERM or plain weights; combined: all five together, and without this one."""
+    on: tuple[str, str]
+    off: tuple[str, str]
+
+
+class Sensitivity(NamedTuple):
+    """A strategy with one number changed."""
+
+    kind: str
+    """weight scale or sample size"""
+    variant: str
+    value: float
+    reference: str
+
+
+def _erm(num_steps: int) -> Parameters:
+    return {}
+
+
+def _weights(name: str) -> Callable[[int], Parameters]:
+    return lambda num_steps: {"class_weight": name}
+
+
+def _loss(name: str) -> Callable[[int], Parameters]:
+    return lambda num_steps: {"loss": name}
+
+
+def _deferred(num_steps: int) -> Ramp:
+    return Ramp(LinearRamp(DEFERRED * num_steps, 0.0), Chain(PrevalencePower(1.0), UnitMean()))
+
+
+def _capped() -> Chain:
+    return Chain(PrevalencePower(1.0), CappedUnitMean(LOWEST, HIGHEST))
+
+
+def _drw(num_steps: int) -> Parameters:
+    return {"schedule": _deferred(num_steps)}
+
+
+def _ramp(num_steps: int) -> Parameters:
+    inverse = Chain(PrevalencePower(1.0), UnitMean())
+    return {"schedule": Ramp(LinearRamp(0.0, DEFERRED * num_steps), inverse)}
+
+
+def _clipped(num_steps: int) -> Parameters:
+    return {"schedule": _capped()}
+
+
+def _adaptive(num_steps: int) -> Parameters:
+    behind = Trend(strength=2.0, memory=0.99)
+    return {"schedule": Chain(PrevalencePower(0.5), behind, CappedUnitMean(LOWEST, HIGHEST))}
+
+
+def _ldam(num_steps: int) -> Parameters:
+    return {"loss": "ldam", "largest_margin": MARGIN, "logit_scale": 1.0}
+
+
+def _ldam_drw(num_steps: int) -> Parameters:
+    return _ldam(num_steps) | _drw(num_steps)
+
+
+STRATEGIES: dict[str, tuple[str, Callable[[int], Parameters]]] = {
+    "erm": ("Every sample counts alike", _erm),
+    "inverse": ("Weights of inverse class frequency", _weights("balanced")),
+    "sqrt": ("Weights of inverse square-root class frequency", _weights("sqrt")),
+    "effective": ("Weights by the effective number of samples", _weights("effective")),
+    "drw": ("ERM first, inverse-frequency weights from half of the steps on", _drw),
+    "ramp": ("Weights that grow evenly to inverse frequency over half of the steps", _ramp),
+    "clipped": (f"Inverse-frequency weights kept within {LOWEST:g} and {HIGHEST:g}", _clipped),
+    "adaptive": (
+        "Inverse square-root weights, more for classes whose held-out recall is behind, "
+        f"kept within {LOWEST:g} and {HIGHEST:g}",
+        _adaptive,
+    ),
+    "la": ("Logit adjustment by log class frequency", _loss("logit_adjustment")),
+    "cdt": ("Logits scaled down for small classes in training", _loss("cdt")),
+    "vs": ("Logits both scaled and shifted by class frequency", _loss("vs")),
+    "ldam": ("Larger margins for smaller classes", _ldam),
+    "ldam-drw": ("Larger margins for smaller classes, and deferred weights", _ldam_drw),
+    "focal": ("Less loss for samples that are already right", _loss("focal")),
+}
+
+
+def strategies(names: Sequence[str], num_steps: int) -> list[Variant]:
+    """The strategies of these names, for runs of so many steps.
+
+    Raises ssm.InputError for an unknown name, one given twice, or a list that does not begin with
+    the baseline.
+    """
+    for name in names:
+        checks.choice("strategies", name, tuple(STRATEGIES))
+    if len(set(names)) < len(names):
+        raise checks.refuse("strategies", ",".join(names), "each named once")
+    if list(names[:1]) != [BASELINE] or len(names) < 2:
+        raise checks.refuse(
+            "strategies", ",".join(names), f"{BASELINE}, the baseline, first and another after it"
+        )
+    return [_named(name, num_steps) for name in names]
+
+
+def _named(name: str, num_steps: int) -> Variant:
+    description, parameters = STRATEGIES[name]
+    return Variant(name, description, parameters(num_steps))
+
+
+def ablations(num_steps: int) -> tuple[list[Variant], list[Ablation]]:
+    """Each factor (weights, schedule, clip, margin, post-hoc correction) on and off, both alone and
+    out of all five together: the variants that takes, and the pairs to compare."""
+    capped = Ramp(LinearRamp(DEFERRED * num_steps, 0.0), _capped())
+    margin = _ldam(num_steps)
+    combined = {
+        "combined": ("Margins with deferred, clipped weights", margin | {"schedule": capped}),
+        "combined, no schedule": (
+            "Margins with clipped weights from the start on",
+            margin | {"schedule": _capped()},
+        ),
+        "combined, no clip": ("Margins with deferred weights", margin | _drw(num_steps)),
+        "combined, no margin": ("Deferred, clipped weights", {"schedule": capped}),
+    }
+    variants = [_named(name, num_steps) for name in ("erm", "inverse", "drw", "clipped", "ldam")]
+    variants += [Variant(name, *described) for name, described in combined.items()]
+    own, uniform = "none", "uniform"
+    pairs = [
+        Ablation("weights", "alone", ("inverse", own), ("erm", own)),
+        Ablation("schedule", "alone", ("drw", own), ("inverse", own)),
+        Ablation("clip", "alone", ("clipped", own), ("inverse", own)),
+        Ablation("margin", "alone", ("ldam", own), ("erm", own)),
+        Ablation("post-hoc", "alone", ("erm", uniform), ("erm", own)),
+    ]
+    without = {"weights": "ldam"}
+    without |= {factor: f"combined, no {factor}" for factor in ("schedule", "clip", "margin")}
+    pairs += [
+        Ablation(factor, "combined", ("combined", uniform), (name, uniform))
+        for factor, name in without.items()
+    ]
+    pairs.append(Ablation("post-hoc", "combined", ("combined", uniform), ("combined", own)))
+    return variants, pairs
+
+
+def sensitivities(num_steps: int) -> tuple[list[Variant], list[Sensitivity]]:
+    """Inverse-frequency weights times a factor, and ERM and those weights on fewer samples."""
+    variants, entries = [], []
+    for scale in SCALES:
+
+        def scaled(counts: Any, scale: float = scale) -> Any:
+            return scale * weights.power_law(counts, 1.0)
+
+        name = f"inverse x {scale:g}"
+        described = f"Weights of inverse class frequency, times {scale:g}"
+        variants.append(Variant(name, described, {"class_weight": scaled}))
+        entries.append(Sensitivity("weight scale", name, scale, "inverse"))
+    for reference in ("erm", "inverse"):
+        whole = _named(reference, num_steps)
+        for fraction in FRACTIONS:
+            name = f"{reference}, {fraction:.0%} of the samples"
+            described = f"{whole.description}, trained on {fraction:.0%} of the samples"
+            variants.append(Variant(name, described, whole.parameters, fraction))
+            entries.append(Sensitivity("sample size", name, fraction, reference))
+    return variants, entries

@@ -1,0 +1,5 @@
+"""What is learned and what is minimised: counts and labels, class weights, losses, schedules, corrections."""
+
+from ssm.problem.problem import Problem, make_problem, membership, simplex_labels
+
+__all__ = ["Problem", "make_problem", "membership", "simplex_labels"]

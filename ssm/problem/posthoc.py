@@ -1,0 +1,224 @@
+"""Corrections of the logits of a trained network, (k, m): what a weighted or adjusted loss did to
+them is undone, or what a plain one left out is added."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy import optimize, special
+
+from ssm.support import checks
+
+
+def unweighted(logits: Any, class_weights: Any) -> Float[np.ndarray, "k m"]:
+    """z_c - log w_c: logits of the posterior where z minimise weighted cross-entropy.
+
+    The minimiser over all functions has softmax(z)_c ~ w_c P(c | x), so that
+    P(. | x) = softmax(z - log w) exactly.
+
+    Source: Elkan 2001; Saerens, Latinne, Decaestecker 2002: weights act as class shares do.
+
+    Args:
+        logits: shape (k, m).
+        class_weights: w_c > 0, shape (k,), on any scale.
+
+    Raises:
+        ssm.InputError: anything else.
+    """
+    logits = _logits(logits)
+    return logits - np.log(_of_classes("class_weights", class_weights, logits))[:, None]
+
+
+def unadjusted(logits: Any, counts: Any, additive: Any = 1.0) -> Float[np.ndarray, "k m"]:
+    """z_c + additive log(n_c / n): logits of the posterior where z were trained with logit
+    adjustment, which is what that loss saw.
+
+    Args:
+        logits: shape (k, m).
+        counts: n_c > 0 of the training set, shape (k,).
+        additive: tau they were trained with.
+
+    Raises:
+        ssm.InputError: anything else.
+
+    Source: Menon et al. 2021.
+    """
+    logits = _logits(logits)
+    return logits + _log_prior(logits, counts, additive)
+
+
+def balanced(logits: Any, counts: Any, additive: Any = 1.0) -> Float[np.ndarray, "k m"]:
+    """z_c - additive log(n_c / n): post-hoc logit adjustment of what plain cross-entropy (ERM)
+    learned; 1 gives the posterior under equally frequent classes.
+
+    Args:
+        logits: shape (k, m).
+        counts: n_c > 0 of the training set, shape (k,).
+        additive: tau.
+
+    Raises:
+        ssm.InputError: anything else.
+
+    Source: Menon et al. 2021.
+    """
+    logits = _logits(logits)
+    return logits - _log_prior(logits, counts, additive)
+
+
+def minimised(
+    logits: Any, margins: Any = None, focusing: Any = 0.0, label_smoothing: Any = 0.0
+) -> Float[np.ndarray, "k m"]:
+    """Logits of the (weighted) posterior q that an adjusted cross-entropy's minimiser stands for.
+
+    At the minimiser of sum_y q_y l(z, y) the gradients balance, sum_y q_y dl(z, y)/dz_c = 0. For
+    l = (1 - p_y)^g (-log p_y), p = softmax(z - D_y e_y), the gradients are the rates of a reversible
+    chain between classes, whose stationary law is
+
+        q_y ~ e^(2 z_y + o_y) / R_y,   R_y = (1 - p_y)^g (1 - p_y - g p_y log p_y),
+
+    with e^o_y = sum_{c != y} e^(z_c - z_y). Without margins that is p / ((1 - p)^g - g (1 - p)^(g - 1)
+    p log p), and with g = 0 too it is softmax(z). Smoothed labels make the minimiser p = (1 - e) q +
+    e / k, so that q = (p - e/k) / (1 - e), which is cut off at 0.
+
+    Args:
+        logits: z as the loss saw them, with its factors and offsets but without margins, (k, m).
+        margins: D_c >= 0 of each class, taken off a label's own logit, shape (k,); None: none.
+        focusing: g >= 0 of the focal factor.
+        label_smoothing: e in [0, 1); with margins or a focal factor the minimum is another, or none.
+
+    Returns:
+        log q up to a constant of each column, -inf where q is 0: shape (k, m).
+
+    Raises:
+        ssm.InputError: anything else.
+
+    Source: Charoenphakdee et al. 2021 (focal); derived here with margins.
+    """
+    logits = _logits(logits)
+    focusing = checks.real("focusing", focusing, 0)
+    smoothing = checks.real("label_smoothing", label_smoothing, 0, 1, open_ends=")")
+    allowed = "finite numbers, none negative, one a class"
+    taken = np.zeros(len(logits)) if margins is None else _numbers("margins", margins, allowed)
+    if taken.shape != (len(logits),) or not (np.isfinite(taken) & (taken >= 0)).all():
+        raise checks.refuse("margins", margins, allowed)
+    if smoothing > 0:
+        if focusing > 0 or taken.any():
+            what = "0 with a margin or a focal factor: together they have no inverse in closed form"
+            raise checks.refuse("label_smoothing", smoothing, what)
+        kept = special.softmax(logits, axis=0) - smoothing / len(logits)
+        with np.errstate(divide="ignore"):
+            return np.log(np.maximum(kept, 0))
+    odds = _log_odds(logits)
+    seen = odds + taken[:, None]  # log (1 - p) / p with the margin
+    log_wrong, plain = -np.logaddexp(0, -seen), np.logaddexp(0, seen)  # log (1 - p), -log p
+    with np.errstate(divide="ignore"):
+        focal = np.log(focusing) - plain + np.log(plain)
+    rates = focusing * log_wrong + np.logaddexp(log_wrong, focal)
+    return 2 * logits + odds - rates
+
+
+def _log_odds(logits: Float[np.ndarray, "k m"]) -> Float[np.ndarray, "k m"]:
+    """log sum_{c != y} e^(z_c - z_y) for each y, without a difference of nearly equal numbers."""
+    total = special.logsumexp(logits, axis=0)
+    with np.errstate(divide="ignore"):
+        others = total + np.log1p(-np.exp(logits - total))
+    # Beside the largest next to nothing may be left of the total, so that the others are summed.
+    largest = np.arange(len(logits))[:, None] == logits.argmax(axis=0)
+    rest: Any = special.logsumexp(np.where(largest, -np.inf, logits), axis=0)
+    others = np.where(largest, rest, others)
+    return others - logits
+
+
+def tempered(logits: Any, temperature: Any) -> Float[np.ndarray, "k m"]:
+    """z / T, which leaves the order of the classes as it is.
+
+    Raises ssm.InputError for logits that are not finite (k, m) and a temperature T that is not
+    positive.
+    """
+    return _logits(logits) / checks.real("temperature", temperature, 0, open_ends="(")
+
+
+def fit_temperature(logits: Any, labels: Any) -> float:
+    """T > 0 that minimises the mean cross-entropy of softmax(z / T) (temperature scaling).
+
+    The risk is convex in b = 1/T, and its slope sum_i sum_c softmax(b z_i)_c (z_c - z_y)_i has one
+    root, which is found to the last digits.
+
+    Args:
+        logits: shape (k, m), held out from training.
+        labels: shape (m,), integers below k.
+
+    Raises:
+        ssm.InputError: anything else; logits for which the best T is 0, since no label has a larger
+            one than its own, or infinite, since own logits are no larger than others on average.
+
+    Source: Guo et al. 2017.
+    """
+    logits = _logits(logits)
+    labels = _labels(labels, logits)
+    unit = np.abs(logits).max() or 1.0
+    scaled = logits / unit
+    behind = scaled - np.take_along_axis(scaled, labels[None], 0)
+    if not (behind > 0).any():
+        raise checks.refuse("logits", "right on every sample", "wrong on some: the best T is 0")
+
+    def slope(inverse: float) -> float:
+        return float((special.softmax(inverse * behind, axis=0) * behind).sum())
+
+    if slope(0.0) >= 0:
+        no_larger = "no larger at labels than elsewhere, on average"
+        raise checks.refuse("logits", no_larger, "larger there: the best T is infinite")
+    high = 1.0
+    while slope(high) < 0:
+        high *= 2
+    found = optimize.root_scalar(
+        slope, bracket=(0.0, high), xtol=np.finfo(float).tiny, rtol=4 * np.finfo(float).eps
+    )
+    return float(unit / found.root)
+
+
+def _logits(value: Any) -> Float[np.ndarray, "k m"]:
+    allowed = "finite numbers of shape (k, m), k at least 2"
+    logits = _numbers("logits", value, allowed)
+    if logits.ndim != 2 or len(logits) < 2 or not np.isfinite(logits).all():
+        raise checks.refuse("logits", value, allowed)
+    return logits
+
+
+def _of_classes(name: str, value: Any, logits: Float[np.ndarray, "k m"]) -> Float[np.ndarray, " k"]:
+    allowed = f"{len(logits)} positive numbers, one a class"
+    numbers = _numbers(name, value, allowed)
+    positive = np.isfinite(numbers).all() and (numbers > 0).all()
+    if numbers.shape != (len(logits),) or not positive:
+        raise checks.refuse(name, value, allowed)
+    return numbers
+
+
+def _labels(value: Any, logits: Float[np.ndarray, "k m"]) -> np.ndarray:
+    k, m = logits.shape
+    allowed = f"{m} integers in [0, {k - 1}], at least one"
+    numbers = _numbers("labels", value, allowed)
+    labels = np.asarray(value)
+    whole = numbers.shape == (m,) and m > 0 and labels.dtype.kind in "iu"
+    if not whole or not ((labels >= 0) & (labels < k)).all():
+        raise checks.refuse("labels", value, allowed)
+    return labels
+
+
+def _numbers(name: str, value: Any, allowed: str) -> np.ndarray:
+    """`value` as an array in float64, of any shape."""
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):  # ragged, or no numbers
+        raise checks.refuse(name, value, allowed) from None
+
+
+def _log_prior(
+    logits: Float[np.ndarray, "k m"], counts: Any, additive: Any
+) -> Float[np.ndarray, "k 1"]:
+    """additive log(n_c / n)."""
+    counts = _of_classes("counts", counts, logits)
+    return checks.real("additive", additive, -math.inf) * np.log(counts / counts.sum())[:, None]

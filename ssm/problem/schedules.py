@@ -1,0 +1,383 @@
+"""Class weights that change as training goes on, in the manner of optax: small transformations of
+the weights so far, chained. Each is a pytree of its numbers, so runs that differ only in them share
+a compilation, and each has scikit-learn's `get_params` and a `set_params` that returns a new one."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.core import Tracer
+from jax.typing import ArrayLike
+from jaxtyping import Float, PyTree, Real
+
+from ssm.problem.settable import Settable, array, number, positive
+from ssm.support import checks
+
+Weights = Float[Any, " k"]
+Counts = Real[Any, " k"]
+
+
+class Statistics(NamedTuple):
+    """What is known of each class now."""
+
+    counts: Counts
+    """Its samples n_c > 0, refused by what reads them where they are known not to be."""
+    performance: Weights | None = None
+    """A recent performance in [0, 1], recall say; None where no transformation needs it."""
+
+
+class Transformation(Settable):
+    """A step from the weights so far to new ones of the same type; a chain starts from ones."""
+
+    @property
+    def needs_performance(self) -> bool:
+        """Whether `update` reads `Statistics.performance`, known before anything is traced."""
+        return False
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Between which all weights that it makes lie, as far as it says."""
+        return 0.0, math.inf
+
+    def init(self, counts: Counts) -> PyTree:
+        """The state before the first update; raises InputError for counts that are not positive, as
+        far as they are known."""
+        _checked(counts)
+        return ()
+
+    @abc.abstractmethod
+    def update(
+        self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
+    ) -> tuple[Weights, PyTree]:
+        """New weights, shape (k,), and the next state."""
+
+
+def step_weights(
+    transformation: Transformation, state: PyTree, stats: Statistics, step: ArrayLike
+) -> tuple[Weights, PyTree]:
+    """The weights of a step, shape (k,), and the next state: what the transformation makes of
+    ones."""
+    return transformation.update(_ones(stats.counts), state, stats, step)
+
+
+def _transformation(name: str, value: Any) -> Any:
+    """A transformation; raises InputError for anything else."""
+    if not isinstance(value, Transformation):
+        raise checks.refuse(name, value, "a transformation, as PrevalencePower(0.5)")
+    return value
+
+
+def _checked(counts: Counts) -> Counts:
+    """Counts as an array; raises InputError where they are known not to be positive."""
+    if not isinstance(counts, Tracer):
+        checks.positive("counts", counts)
+    return counts if isinstance(counts, jax.Array) else np.asarray(counts)
+
+
+def _check_length(name: str, vector: Any, counts: Counts) -> None:
+    if vector.shape != _checked(counts).shape:
+        raise checks.refuse(name, vector, f"{len(counts)} numbers, one a class")
+
+
+class PrevalencePower(Transformation):
+    """Times (n_c / min_j n_j)^-g: g = 1 is inverse frequency, 1/2 its square root."""
+
+    exponent: Float[Any, ""] = eqx.field(converter=number("exponent"))
+
+    def update(
+        self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
+    ) -> tuple[Weights, PyTree]:
+        counts = _counts(weights, stats)
+        return weights * (counts / counts.min()) ** -_like(weights, self.exponent), state
+
+
+class EffectiveNumber(Transformation):
+    """Times (1 - b) / (1 - b^n_c), one over the effective number of samples (Cui et al. 2019), for
+    b in [0, 1)."""
+
+    beta: Float[Any, ""]
+    log_beta: Float[Any, ""] = eqx.field(repr=False)
+    """log b, which keeps in float32 what tells b from 1."""
+
+    def __init__(self, beta: ArrayLike):
+        self.beta = b = number("beta", 0.0, 1.0, open_ends=")")(beta)
+        if isinstance(b, Tracer):
+            self.log_beta = jnp.log(b)
+        else:
+            self.log_beta = np.asarray(math.log(b) if b > 0 else -math.inf)
+
+    def update(
+        self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
+    ) -> tuple[Weights, PyTree]:
+        log_beta = _like(weights, self.log_beta)
+        powers = _counts(weights, stats) * log_beta
+        return weights * (jnp.expm1(log_beta) / jnp.expm1(powers)), state
+
+
+def _class_costs(costs: Any) -> Any:
+    """The cost of each class, from them or from a matrix C[true, predicted]."""
+    costs = array("costs", costs)
+    k = len(costs) if costs.ndim == 2 else 0
+    if k > 1 and costs.shape == (k, k):
+        costs = (costs * (1 - np.eye(k))).sum(1) / (k - 1)
+    return positive("costs", costs)
+
+
+class Costs(Transformation):
+    """Times the cost of class c: given, (k,), or the mean cost of getting it wrong,
+    sum_{j != c} C[c, j] / (k - 1), for a matrix C[true, predicted], (k, k) (Breiman et al. 1984)."""
+
+    costs: Float[Any, " k"] = eqx.field(converter=_class_costs)
+
+    def init(self, counts: Counts) -> PyTree:
+        _check_length("costs", self.costs, counts)
+        return ()
+
+    def update(
+        self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
+    ) -> tuple[Weights, PyTree]:
+        return weights * _like(weights, self.costs), state
+
+
+class Fixed(Transformation):
+    """The given weights, whatever they were before."""
+
+    weights: Float[Any, " k"] = eqx.field(converter=lambda value: positive("weights", value))
+
+    def init(self, counts: Counts) -> PyTree:
+        _check_length("weights", self.weights, counts)
+        return ()
+
+    def update(
+        self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
+    ) -> tuple[Weights, PyTree]:
+        return _like(weights, self.weights), state
+
+
+class Trend(Transformation):
+    """Times exp(strength (mean_j recent_j - recent_c)): a class whose performance is behind the mean
+    gains weight, by less than a factor e^strength.
+
+    `recent` is an exponential moving average that forgets by `memory` a step, in [0, 1), corrected
+    for its start at zero as Adam's are (Kingma and Ba 2015); it is the state.
+    """
+
+    strength: Float[Any, ""] = eqx.field(converter=number("strength"))
+    memory: Float[Any, ""] = eqx.field(converter=number("memory", 0.0, 1.0, open_ends=")"))
+
+    @property
+    def needs_performance(self) -> bool:
+        return True
+
+    def init(self, counts: Counts) -> PyTree:
+        return optax.ema(self.memory).init(_ones(counts))
+
+    def update(
+        self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
+    ) -> tuple[Weights, PyTree]:
+        if stats.performance is None:
+            raise checks.refuse("performance", None, "known where weights follow it (Trend)")
+        average: Any = optax.ema(_like(weights, self.memory))
+        recent, state = average.update(_like(weights, stats.performance), state)
+        behind = recent.mean() - recent
+        return weights * jnp.exp(_like(weights, self.strength) * behind), state
+
+
+class LinearRamp(Settable):
+    """A schedule: 0 before `start`, 1 from `start` + `length` on, linear between; a step where
+    `length` is 0."""
+
+    start: Float[Any, ""] = eqx.field(converter=number("start"))
+    length: Float[Any, ""] = eqx.field(converter=number("length", 0.0))
+
+    def __call__(self, step: ArrayLike) -> Float[Any, ""]:
+        return linear_ramp(step, self.start, self.length)
+
+
+def linear_ramp(time: Any, start: Any, length: Any) -> Any:
+    """0 before `start`, exactly 1 from `start` + `length` on, linear between; a step where `length`
+    is 0."""
+    since = time - start
+    share = jnp.clip(since / jnp.where(length > 0, length, 1), 0, 1)
+    return jnp.where(since >= length, 1.0, share)  # compiled, x / x need not be 1
+
+
+def _schedule(schedule: Any) -> Any:
+    if not callable(schedule):
+        allowed = "a function of the step, as LinearRamp(start=100, length=0)"
+        raise checks.refuse("schedule", schedule, allowed)
+    # a plain function is no array: inside a Partial it belongs to what is compiled
+    leaf = jax.tree_util.all_leaves([schedule])
+    return jax.tree_util.Partial(schedule) if leaf else schedule
+
+
+class Ramp(Transformation):
+    """(1 - s) w + s inner(w), s = schedule(step): exactly w at s = 0, exactly the inner weights at
+    s = 1. A step from 0 to 1 is deferred re-weighting, DRW (Cao et al. 2019).
+
+    `schedule` is any of optax, a `LinearRamp`, or another function of the step.
+    """
+
+    schedule: Callable[[ArrayLike], Any] = eqx.field(converter=_schedule)
+    inner: Transformation = eqx.field(converter=lambda value: _transformation("inner", value))
+
+    @property
+    def needs_performance(self) -> bool:
+        return self.inner.needs_performance
+
+    def init(self, counts: Counts) -> PyTree:
+        return self.inner.init(counts)
+
+    def update(
+        self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
+    ) -> tuple[Weights, PyTree]:
+        new, state = self.inner.update(weights, state, stats, step)
+        share = _like(weights, self.schedule(step))
+        return (1 - share) * weights + share * new, state
+
+
+class Clip(Transformation):
+    """The nearest weights within [low, high], low at least 0."""
+
+    low: Float[Any, ""] = eqx.field(converter=number("low", 0.0))
+    high: Float[Any, ""] = eqx.field(converter=number("high", 0.0))
+
+    def __check_init__(self) -> None:
+        known = not any(isinstance(x, Tracer) for x in (self.low, self.high))
+        if known and self.low > self.high:
+            raise checks.refuse("low", float(self.low), f"at most high={float(self.high)}")
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return float(self.low), float(self.high)
+
+    def update(
+        self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
+    ) -> tuple[Weights, PyTree]:
+        return jnp.clip(weights, _like(weights, self.low), _like(weights, self.high)), state
+
+
+class UnitMean(Transformation):
+    """Divided by sum_c n_c w_c / n, their mean over samples."""
+
+    def update(
+        self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
+    ) -> tuple[Weights, PyTree]:
+        return weights / (_shares(weights, stats) * weights).sum(), state
+
+
+class CappedUnitMean(Transformation):
+    """clip(lam w_c, low, high) with the lam > 0 that makes their mean over samples 1; low in [0, 1],
+    high >= 1.
+
+    Both at once: clipping after `UnitMean` breaks the mean, and the other way round the bounds. The
+    mean rises with lam in straight lines between the 2k places low / w_c and high / w_c, so it is
+    solved on the line that crosses 1, found by halving the sorted places: exact, in O(k log k).
+    """
+
+    low: Float[Any, ""] = eqx.field(converter=number("low", 0.0, 1.0))
+    high: Float[Any, ""] = eqx.field(converter=number("high", 1.0))
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return float(self.low), float(self.high)
+
+    def update(
+        self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
+    ) -> tuple[Weights, PyTree]:
+        low, high = _like(weights, self.low), _like(weights, self.high)
+        # next to nothing of the largest: the places of a weight of zero would be at infinity
+        least = jnp.finfo(weights.dtype).tiny ** 0.5
+        relative = jnp.maximum(weights / weights.max(), least)
+        shares = _shares(weights, stats)
+        places = jnp.sort(jnp.concatenate([low / relative, high / relative]))
+
+        def mean(factor: Any) -> Any:
+            return (shares * jnp.clip(factor * relative, low, high)).sum()
+
+        def halve(_: Any, ends: tuple[Any, Any]) -> tuple[Any, Any]:
+            middle = (ends[0] + ends[1]) // 2
+            below = mean(places[middle]) < 1
+            return jnp.where(below, middle, ends[0]), jnp.where(below, ends[1], middle)
+
+        count = len(places)
+        ends = jax.lax.fori_loop(0, count.bit_length(), halve, (jnp.array(0), jnp.array(count - 1)))
+        line = places[jnp.stack(ends)]
+        factor = jnp.interp(1.0, jax.vmap(mean)(line), line)
+        return jnp.clip(factor * relative, low, high), state
+
+
+class Chain(Transformation):
+    """One transformation after the other, each of the weights that the last one made.
+
+    As parameters they are named as `sklearn.pipeline.make_pipeline` names steps, by their classes in
+    lower case, with -1, -2 where there is more than one of a class.
+    """
+
+    parts: tuple[Transformation, ...]
+
+    def __init__(self, *parts: Transformation):
+        self.parts = tuple(_transformation(f"parts[{i}]", part) for i, part in enumerate(parts))
+
+    def _arguments(self) -> dict[str, Any]:
+        names = [type(part).__name__.lower() for part in self.parts]
+        for name in {name for name in names if names.count(name) > 1}:
+            for position in range(names.count(name)):
+                names[names.index(name)] = f"{name}-{position + 1}"
+        return dict(zip(names, self.parts, strict=True))
+
+    def _made_of(self, arguments: Mapping[str, Any]) -> Any:
+        return type(self)(*arguments.values())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.parts))})"
+
+    @property
+    def needs_performance(self) -> bool:
+        return any(part.needs_performance for part in self.parts)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return self.parts[-1].bounds if self.parts else super().bounds
+
+    def init(self, counts: Counts) -> PyTree:
+        super().init(counts)
+        return tuple(part.init(counts) for part in self.parts)
+
+    def update(
+        self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
+    ) -> tuple[Weights, PyTree]:
+        states = []
+        for part, before in zip(self.parts, state, strict=True):
+            weights, after = part.update(weights, before, stats, step)
+            states.append(after)
+        return weights, tuple(states)
+
+
+def _ones(counts: Counts) -> Weights:
+    counts = _checked(counts)
+    return jnp.ones_like(counts, dtype=jnp.result_type(counts, 1.0))  # integers may be counts
+
+
+def _like(weights: Weights, value: Any) -> Any:
+    """`value` in the precision of the weights, which must stay as it is from step to step."""
+    return jnp.asarray(value, weights.dtype)
+
+
+def _counts(weights: Weights, stats: Statistics) -> Weights:
+    """n_c in the precision of the weights."""
+    return _like(weights, _checked(stats.counts))
+
+
+def _shares(weights: Weights, stats: Statistics) -> Weights:
+    """pi_c = n_c / n."""
+    counts = _counts(weights, stats)
+    return counts / counts.sum()

@@ -1,0 +1,129 @@
+"""Immutable objects whose numbers have names, by which they are shown, read and changed in the manner
+of scikit-learn, so that its searches reach into them."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import equinox as eqx
+import jax
+import numpy as np
+from jax.core import Tracer
+
+from ssm.support import checks
+
+LONGEST_SHOWN = 6  # numbers of an array
+
+
+class Settable(eqx.Module):
+    """An object made of named numbers, and of others like it. What its constructor takes, it keeps
+    as attributes of the same names."""
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """What the constructor takes to make an equal object, by name: numbers as floats, arrays as
+        lists. With `deep` also what is inside of it, as in `inner__exponent`."""
+        params = {name: _plain(value) for name, value in self._arguments().items()}
+        for name, value in list(params.items()):
+            if deep and isinstance(value, Settable):
+                params |= {f"{name}__{inner}": x for inner, x in value.get_params().items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """A new object with some parameters changed, by the names that `get_params` gives them; this
+        one stays as it is, unlike a scikit-learn estimator.
+
+        Raises ssm.InputError for a name that there is not, and a value that is not allowed.
+        """
+        own, inside = self.get_params(deep=False), {}
+        for name, value in params.items():
+            first, nested, rest = name.partition("__")
+            if first not in own:
+                deep = self.get_params()
+                names = [
+                    each
+                    for each, value in deep.items()
+                    if not (isinstance(value, Settable) and value.get_params())
+                ]
+                what = (
+                    f"a parameter of {type(self).__name__}, which has {', '.join(names) or 'none'}"
+                )
+                raise checks.refuse(name, value, what)
+            if nested:
+                inside.setdefault(first, {})[rest] = value
+            else:
+                own[first] = value
+        for first, changes in inside.items():
+            if not isinstance(own[first], Settable):
+                name, value = next(iter(changes.items()))
+                what = f"a parameter, and {first} has none of its own"
+                raise checks.refuse(f"{first}__{name}", value, what)
+            own[first] = own[first].set_params(**changes)
+        return self._made_of(own)
+
+    def _arguments(self) -> dict[str, Any]:
+        """What the constructor takes, by name, as it is kept."""
+        taken = inspect.signature(type(self).__init__).parameters
+        return {name: getattr(self, name) for name in taken if hasattr(self, name)}
+
+    def _made_of(self, arguments: Mapping[str, Any]) -> Self:
+        """The object that such arguments make."""
+        return type(self)(**arguments)
+
+    def __sklearn_clone__(self) -> Self:
+        return self  # what never changes may be shared
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={_shown(x)}" for name, x in self._arguments().items())
+        return f"{type(self).__name__}({shown})"
+
+
+def number(
+    name: str, low: float = -math.inf, high: float = math.inf, *, open_ends: str = ""
+) -> Callable[[Any], Any]:
+    """A converter of a field to an array without axes; raises InputError outside [low, high], as far
+    as the value is known."""
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, Tracer):
+            return value
+        return np.asarray(checks.real(name, value, low, high, open_ends=open_ends))
+
+    return convert
+
+
+def array(name: str, value: Any) -> Any:
+    """An array; raises InputError where there are no numbers."""
+    return value if isinstance(value, Tracer) else checks.array(name, value, "an array of numbers")
+
+
+def positive(name: str, value: Any) -> Any:
+    """A vector; raises InputError where it is known not to be of positive finite numbers."""
+    if not isinstance(value, Tracer):
+        return checks.positive(name, value)
+    if value.ndim != 1:
+        raise checks.refuse(name, value, "positive finite numbers, one a class")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """Arrays as floats and lists, a Partial around a plain function as that function; all else, what
+    is being traced too, as it is."""
+    if isinstance(value, np.ndarray | np.generic | jax.Array) and not isinstance(value, Tracer):
+        return np.asarray(value).tolist()
+    if isinstance(value, jax.tree_util.Partial) and not value.args and not value.keywords:
+        return value.func
+    return value
+
+
+def _shown(value: Any) -> str:
+    plain = _plain(value)
+    if isinstance(plain, types.FunctionType):
+        return plain.__qualname__  # not where it is in memory
+    if isinstance(plain, list) and len(plain) > LONGEST_SHOWN:
+        first, last = ", ".join(map(repr, plain[:3])), repr(plain[-1])
+        return f"[{first}, ..., {last}]"
+    return repr(plain)

@@ -1,0 +1,164 @@
+"""What results say of themselves in words: lines and tables for people to read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ssm.config import Config, profiles
+from ssm.results import datasets
+
+GROUPS = (profiles.MAJORITY, profiles.MINORITY)
+NO_CONTRASTS = "one class has no contrasts within its group, its row is of the class's own strength"
+
+
+def alone(dataset: xr.Dataset, group: str) -> xr.DataArray:
+    """Which class is the only one of its group: bool over `class`, and over the axes of a sweep
+    along which that varies. One class has no contrasts within its group, so that the group has no
+    block, and what is learned of it is the class's own strength."""
+    mine = dataset["class_group"] == group
+    return mine & (mine.sum("class") == 1)
+
+
+def facts(dataset: xr.Dataset) -> dict[str, str]:
+    """What a Dataset says of itself, a line each: settings that differ from the defaults, classes,
+    status, origin."""
+    attributes = dataset.attrs
+    described = {}
+    if "config" in attributes:
+        config = Config.from_json(attributes["config"])
+        described["settings"] = _settings(dataclasses.asdict(config))
+    counts = dataset["class_count"].values
+    described["classes"] = (
+        f"{len(counts)} with {counts.max()} to {counts.min()} samples, {counts.sum()} in all"
+    )
+    for group in GROUPS:
+        for c in np.flatnonzero(alone(dataset, group)):
+            described[group] = f"class {c} alone; {NO_CONTRASTS}"
+    times = dataset["time"].values
+    reached = datasets.reached(dataset).sizes["time"]
+    described["time"] = f"{times[0]:.6g} to {times[reached - 1]:.6g}, {reached} times"
+    if "num_steps" in attributes:
+        steps = "steps" if "learning_rate" in attributes else "solver steps"
+        described["status"] = f"{attributes['status']} after {attributes['num_steps']} {steps}"
+        described["labels"] = (
+            "can be interpolated"
+            if attributes["can_interpolate"]
+            else "cannot be interpolated: feature_dim is below num_classes - 1"
+        )
+        described["mean weight"] = f"{attributes['mean_sample_weight']:.6g} a sample"
+        if (share := attributes.get("effective_sample_share")) is not None:
+            described["mean weight"] += f", {100 * share:.3g} % of the samples effective"
+        if (rate := attributes.get("learning_rate")) is not None:
+            total = float(dataset["cumulative_rate"][-1])
+            described["rate"] = f"{rate:.6g} at first, {total:.6g} in all"
+        described["numbers"] = f"{attributes['dtype']} on {attributes['device']}"
+    described |= _end(dataset)
+    described["made"] = f"{attributes['created']}, commit {attributes['git_commit']}"
+    return described
+
+
+def _end(dataset: xr.Dataset) -> dict[str, str]:
+    """What a run says of its end beside the blocks: margin and geometry, where they were observed."""
+    last = datasets.reached(dataset).isel(time=-1)
+    described = {}
+    if "margin" in last:
+        described["margin"] = f"{float(last['margin']):.6g}, log loss {float(last['log_loss']):.6g}"
+    for name, words in (("seli_distance", "to SELI"), ("etf_distance", "to simplex ETF")):
+        if name in last:
+            parts = zip(last["part"].values, last[name].values, strict=True)
+            described[words] = ", ".join(f"{part} {value:.3g}" for part, value in parts)
+    return described
+
+
+def _settings(fields: Mapping[str, Any]) -> str:
+    """What differs from the defaults; the class count is always filled in, so it is left to the line
+    on the classes."""
+    changed = {
+        field.name: fields[field.name]
+        for field in dataclasses.fields(Config)
+        if field.name in fields
+        and field.name != "num_classes"
+        and fields[field.name] != field.default
+    }
+    return ", ".join(f"{name}={value}" for name, value in changed.items()) or "defaults"
+
+
+def sweep_facts(dataset: xr.Dataset) -> dict[str, str]:
+    """What a sweep says of itself, a line each: settings, axes, how its runs ended, cost, origin."""
+    attributes = dataset.attrs
+    sweep = json.loads(dataset.attrs["sweep"])
+    axes = [f"{name} ({len(values)})" for name, values in sweep["axes"].items()]
+    statuses, counts = np.unique(dataset["status"].values, return_counts=True)
+    ended = ", ".join(f"{n} {name}" for name, n in zip(statuses, counts, strict=True))
+    lone = {
+        group: f"one class in {runs} runs; {NO_CONTRASTS}"
+        for group in GROUPS
+        if (runs := _times_alone(dataset, group)[1])
+    }
+    return {
+        "settings": _settings(sweep["base"]),
+        "axes": " x ".join(axes),
+        "runs": f"{dataset['status'].size}: {ended}",
+        **lone,
+        "chunks": f"{attributes['num_chunks']} in {attributes['seconds']:.3g} s on "
+        f"{attributes['device']}, {attributes['num_compilations']} compilations",
+        "made": f"{attributes['created']}, commit {attributes['git_commit']}",
+    }
+
+
+def sweep_table(dataset: xr.Dataset) -> list[list[str]]:
+    """A row for each block that any run learned, and for each class that is alone in its group: name,
+    number of runs, and when."""
+    rows = []
+    for block in dataset["block"].values.tolist():
+        times = dataset["block_learning_time"].sel(block=block).values
+        found = [(block, times, times.size)]
+        if block in GROUPS:
+            found.append((f"{block}, one class", *_times_alone(dataset, block)))
+        for name, own, runs in found:
+            known = own[np.isfinite(own)]
+            if known.size:
+                when = (known.min(), np.median(known), known.max())
+                rows.append([name, f"{known.size} of {runs}", *(f"{t:.4g}" for t in when)])
+    return rows
+
+
+def _times_alone(dataset: xr.Dataset, group: str) -> tuple[np.ndarray, int]:
+    """When a sweep's runs learned the only class of a group, NaN where it has none or several, and
+    in how many runs it is one class."""
+    mine = alone(dataset, group)
+    times = dataset["class_learning_time"].where(mine).sum("class", min_count=1)
+    runs = mine.any("class") & xr.ones_like(dataset["status"], dtype=bool)
+    return times.values, int(runs.sum())
+
+
+def block_table(dataset: xr.Dataset) -> list[list[str]]:
+    """A row for each block that has components: name, components, target, share reached at the end,
+    learned at, predicted; and for a class that is alone in its group."""
+    last = datasets.reached(dataset).isel(time=-1)
+    rows = []
+    for block in dataset["block"].values:
+        mine = dataset["component_block"].values == block
+        if not mine.any():
+            for c in np.flatnonzero(alone(dataset, str(block))):
+                numbers = last["class_strength"].values[c], dataset["class_learning_time"].values[c]
+                shown = ["-" if np.isnan(x) else f"{x:.4g}" for x in numbers]
+                rows.append([f"{block}, class {c}", "none: one class", "-", *shown, "-"])
+            continue
+        here = dataset.sel(block=block)
+        target = float(here["block_target"])
+        share = float(last["block_strength"].sel(block=block)) / target
+        learned = float(here["block_learning_time"])
+        predicted = dataset.get("predicted_learning_time")
+        mean = np.nan if predicted is None else predicted.values[mine].mean()
+        rows.append(
+            [str(block), str(mine.sum())]
+            + ["-" if np.isnan(x) else f"{x:.4g}" for x in (target, share, learned, mean)]
+        )
+    return rows

@@ -1,0 +1,181 @@
+"""Outputs that appear whole or not at all, each written by one process at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # on Windows: nothing is locked there
+    fcntl = None
+
+from ssm.support import checks, interrupts
+
+HIDDEN = ".ssm-writing"  # how the name of a folder ends that holds what is on its way elsewhere
+LOCK, NEW, OLD = "lock", "new", "replaced"  # what is in it
+PATIENCE = 2.0  # seconds in which threads that were broken off may still write
+
+_reserved: contextvars.ContextVar[frozenset[Path]] = contextvars.ContextVar(
+    "_reserved", default=frozenset()
+)
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Refuse an output that exists (unless it may be overwritten), that another process is writing,
+    or whose folder cannot be written to; and sweep that folder."""
+    if path.name in ("", ".."):
+        raise checks.refuse("out", str(path), "the name of a new file or store")
+    if path.is_symlink() and not path.exists():
+        raise checks.refuse("out", str(path), "no symlink to something that does not exist")
+    if path.exists() and not overwrite:
+        allowed = (
+            "a path that does not exist yet, unless it may be overwritten (--overwrite in the shell, "
+            "overwrite=True in Python)"
+        )
+        raise checks.refuse("out", str(path), allowed)
+    target = real(path)
+    if not target.parent.is_dir():
+        raise checks.refuse("out", str(path), "in a folder that exists")
+    try:
+        with reserved(path):
+            sweep(target.parent)
+    except OSError:
+        raise checks.refuse(
+            "out", str(path), "in a folder that can be written to, with a name not too long"
+        ) from None
+
+
+def real(path: Path) -> Path:
+    """Where a path leads, if it or a folder on the way is a symlink."""
+    return Path(os.path.realpath(path))
+
+
+@contextlib.contextmanager
+def reserved(path: Path) -> Iterator[Path]:
+    """Keep `path` for this process: a hidden folder beside it for what is on its way there, gone at
+    the end. May be asked for again meanwhile, in the same thread.
+
+    Raises ssm.InputError where another process has it, OSError where it cannot be written to.
+    """
+    target = real(path)
+    folder, mine = target.parent / f".{target.name}{HIDDEN}", _reserved.get()
+    if target in mine:
+        yield folder
+        return
+    with interrupts.undivided():
+        held = _take(folder)
+        if held is None:
+            allowed = "a path that no other process is writing; wait for it, or take another name"
+            raise checks.refuse("out", str(path), allowed)
+        with contextlib.suppress(OSError):
+            _take_back(folder, target)
+            _clear(folder)
+    with interrupts.removing(lambda: _give_up(folder, held)):
+        token = _reserved.set(mine | {target})
+        try:
+            yield folder
+        finally:
+            _reserved.reset(token)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A scratch path of the same name to write to, moved to `path` at the end; after an error or
+    Ctrl-C, which is heard when all is written, `path` is as it was. A symlink stays one: what it
+    points to is replaced."""
+    target = real(path)
+    with interrupts.undivided() as hear, reserved(path) as folder:
+        scratch = folder / NEW / path.name
+        scratch.parent.mkdir()
+        try:
+            yield scratch
+            hear()
+            if not scratch.exists():
+                raise FileNotFoundError(f"nothing was written for {path}")
+            _move(scratch, target, folder / OLD)
+        finally:
+            _clear(folder)
+
+
+def _move(scratch: Path, target: Path, old: Path) -> None:
+    if not target.is_dir():
+        scratch.replace(target)
+        return
+    target.rename(old)  # a folder cannot be replaced in one move
+    try:
+        scratch.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed have left hidden in a folder."""
+    if fcntl is None:
+        return
+    for hidden in folder.glob(f".*{HIDDEN}"):
+        with contextlib.suppress(OSError):
+            held = _take(hidden, only_locked=True)
+            if held is not None:
+                _take_back(hidden, folder / hidden.name[1 : -len(HIDDEN)])
+                _give_up(hidden, held)
+
+
+def _take(folder: Path, *, only_locked: bool = False) -> int | None:
+    """The open lock of a hidden folder, which is made if need be; None where another process has
+    it, or (`only_locked`) nothing can be locked."""
+    while True:
+        folder.mkdir(exist_ok=True)
+        try:
+            held = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # its owner has just removed it
+            continue
+        try:
+            if fcntl is not None:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(held), (folder / LOCK).stat()):
+                return held
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if isinstance(error, BlockingIOError) or only_locked:
+                os.close(held)
+                return None
+            return held  # on a disk without locks
+        os.close(held)
+
+
+def _take_back(folder: Path, target: Path) -> None:
+    """Put back what a process was replacing when it was killed between one move and the next."""
+    if (folder / OLD).exists() and not target.exists():
+        (folder / OLD).rename(target)
+
+
+def _clear(folder: Path) -> None:
+    """Remove all that is in a hidden folder but its lock."""
+    deadline = time.monotonic() + PATIENCE
+    while left := [entry for entry in folder.iterdir() if entry.name != LOCK]:
+        for entry in left:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+        if time.monotonic() > deadline:
+            return  # the next process sweeps
+        time.sleep(0.01 if any(entry.exists() for entry in left) else 0)
+
+
+def _give_up(folder: Path, held: int) -> None:
+    """Remove a hidden folder, its lock last."""
+    with contextlib.suppress(OSError):
+        _clear(folder)
+        (folder / LOCK).unlink(missing_ok=True)
+    os.close(held)
+    with contextlib.suppress(OSError):  # another process has taken it up
+        folder.rmdir()

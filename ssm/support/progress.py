@@ -1,0 +1,103 @@
+"""Progress bars on a terminal while work goes on in the background."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from ssm.support import interrupts
+
+T = TypeVar("T")
+Name = TypeVar("Name", bound=str)
+Report = Callable[[float], None]
+
+
+def with_bar(what: str, work: Callable[[Report | None], T]) -> T:
+    """Do `work`, with a progress bar on a terminal if it takes over two seconds; elsewhere it is
+    given nobody to report to, since what reports cannot be kept compiled."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    share, begun, console = [0.0], time.monotonic(), Console(stderr=True)
+
+    def report(done: float) -> None:
+        share[0] = done
+
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=1.0, visible=False)
+        return interrupts.run(
+            lambda: work(report if console.is_terminal else None),
+            lambda: bar.update(task, completed=share[0], visible=time.monotonic() - begun > 2),
+        )
+
+
+class Runs:
+    """A progress bar over runs, with their rate and the time left."""
+
+    def __init__(self, what: str) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        console = Console(stderr=True)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self.task = self.bar.add_task(what, total=None, rate="")
+        self.done = self.total = 0
+        self.begun: tuple[float, int] | None = None
+
+    def count(self, done: int, total: int) -> None:
+        """Take note of how many runs are done; called from another thread."""
+        self.begun = self.begun or (time.monotonic(), done)
+        self.done, self.total = done, total
+
+    def update(self) -> None:
+        """Show it."""
+        if self.begun is not None:
+            seconds, fresh = time.monotonic() - self.begun[0], self.done - self.begun[1]
+            rate = f"{fresh / seconds:.3g} runs/s" if fresh and seconds > 1 else ""
+            self.bar.update(self.task, completed=self.done, total=self.total, rate=rate)
+
+
+def each(
+    names: Sequence[Name], work: Callable[[Name, Report], T], refresh_per_second: float = 10
+) -> dict[Name, T]:
+    """Do `work` on each name, one after the other, with a progress bar each: results by name."""
+    from rich.console import Console
+    from rich.progress import Progress, TimeElapsedColumn
+
+    shares: dict[Name, float] = dict.fromkeys(names, 0.0)
+    columns = [*Progress.get_default_columns(), TimeElapsedColumn()]
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, refresh_per_second=refresh_per_second) as bar:
+        tasks = {name: bar.add_task(name, total=1.0, start=False) for name in names}
+
+        def work_through() -> dict[Name, T]:
+            found = {}
+            for name in names:
+                bar.start_task(tasks[name])
+                found[name] = work(name, lambda share, name=name: shares.__setitem__(name, share))
+                shares[name] = 1.0
+            return found
+
+        def show() -> None:
+            for name, task in tasks.items():
+                bar.update(task, completed=shares[name])
+
+        found = interrupts.run(work_through, show)
+        show()
+    return found

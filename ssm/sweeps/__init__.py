@@ -1,0 +1,1 @@
+"""Grids of runs: their axes, their layout in compilations, their execution on cores and clusters."""

@@ -1,0 +1,258 @@
+"""Grids of runs: every combination of some Config fields' values, checked before anything runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, get_type_hints
+
+import numpy as np
+
+from ssm.config import Config, field_names
+from ssm.support import checks
+
+FORMS = "FIELD=A,B,C, FIELD=A..B, FIELD=A:B:N or FIELD=A:B:N:log"
+LONGEST_AXIS = 1_000_000  # values
+MOST_SIZES = 3
+LARGEST_GRID = 10_000_000  # runs
+COMPILATION = 150_000  # what one costs, in feature columns of one run followed to its end by time
+TERMINAL = 10  # what a run by the loss clock costs beside one by time, at the least
+
+# The field `loss` shares its name with a variable of every Dataset.
+_DIMENSIONS = {"loss": "loss_name"}
+
+
+class Grid(NamedTuple):
+    """Runs of one base Config in which some fields take several values, in row-major order."""
+
+    base: Config
+    axes: dict[str, tuple[Any, ...]]
+    """Values by field."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of values of each axis."""
+        return tuple(map(len, self.axes.values()))
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Name of each axis in a Dataset: its field, `loss_name` for `loss`."""
+        return tuple(_DIMENSIONS.get(field, field) for field in self.axes)
+
+    @property
+    def coordinates(self) -> dict[str, np.ndarray]:
+        """Values of each axis as a coordinate; what is no plain number or word is written out."""
+        return {
+            name: _coordinate(values)
+            for name, values in zip(self.dimensions, self.axes.values(), strict=True)
+        }
+
+    def config(self, run: int) -> Config:
+        """The Config of one run of the flattened grid; raises InputError that names the point."""
+        index = np.unravel_index(run, self.shape)
+        values = {
+            field: options[i] for (field, options), i in zip(self.axes.items(), index, strict=True)
+        }
+        if values.get("counts") is not None:  # which say how many classes there are
+            values.setdefault("num_classes", Config.num_classes)
+        try:
+            return dataclasses.replace(self.base, **values)
+        except checks.InputError as error:
+            point = ", ".join(f"{field}={_written(values[field])}" for field in self.axes)
+            point = checks.one_line(point, checks.LONGEST_ALLOWED)
+            raise checks.InputError(f"{error} (at {point})") from None
+
+    def to_json(self) -> dict[str, Any]:
+        """Base and axes as JSON types: what two sweeps must agree on to be the same."""
+        base = {k: v for k, v in dataclasses.asdict(self.base).items() if k not in self.axes}
+        return json.loads(json.dumps({"base": base, "axes": self.axes}))
+
+
+def make_grid(axes: Mapping[str, Iterable[Any]], base: Config) -> Grid:
+    """A checked grid.
+
+    Args:
+        axes: values by Config field; anything that can be iterated, a range or an array too.
+        base: what the runs have in common.
+
+    Raises:
+        ssm.InputError: no axis, an unknown field, an axis that is empty or has a value twice.
+            Whether each combination is valid is seen when its Config is made.
+    """
+    if not isinstance(axes, Mapping) or not axes:
+        raise checks.refuse("grid", axes, "a mapping from Config fields to values, at least one")
+    checked = {}
+    for field, values in axes.items():
+        _check_field(field, "see help(ssm.Config)")
+        what = "one or more different values"
+        if isinstance(values, Mapping | set | frozenset):  # without an order of its own
+            raise checks.refuse(f"grid[{field}]", values, what)
+        options = tuple(_plain(value) for value in checks.items(f"grid[{field}]", values, what))
+        try:
+            different = len(set(options))
+        except TypeError:  # values that cannot be a field's
+            different = 0
+        if not options or different < len(options):
+            raise checks.refuse(f"grid[{field}]", list(options), what)
+        checked[field] = options
+    if (runs := math.prod(map(len, checked.values()))) > LARGEST_GRID:
+        raise checks.refuse("grid", f"{runs} runs", f"at most {LARGEST_GRID} runs")
+    return Grid(base, checked)
+
+
+def parse_axis(text: str) -> tuple[str, list[Any]]:
+    """An axis as it is written on the command line.
+
+    `FIELD=A,B,C` values; `FIELD=A..B` all integers from A to B; `FIELD=A:B:N` N numbers evenly
+    from A to B, `FIELD=A:B:N:log` by equal factors. Values that are themselves lists (`counts`,
+    `class_weights`) stand between semicolons: `counts=50,5;500,50`. `none` is None.
+
+    Raises ssm.InputError for anything else.
+    """
+    field, values = _field_and_values(text)
+    hints = get_type_hints(Config)
+    whole = hints[field] in (int, int | None)
+    if "tuple" in str(hints[field]):
+        parts = [tuple(map(_number, part.split(","))) for part in values.split(";")]
+        # a word alone is a name, or None
+        return field, [
+            part[0] if len(part) == 1 and not isinstance(part[0], int | float) else part
+            for part in parts
+        ]
+    if span := re.fullmatch(r"(-?\d{1,18})\.\.(-?\d{1,18})", values.strip()):
+        first, last = int(span[1]), int(span[2])
+        if not 0 <= last - first < LONGEST_AXIS:
+            raise checks.refuse("grid", text, f"of 1 to {LONGEST_AXIS} integers")
+        return field, list(range(first, last + 1))
+    if ":" in values:
+        low, high, count, *spacing = (
+            values.split(":")[:4] if values.count(":") in (2, 3) else [""] * 3
+        )
+        ends, number = (_number(low), _number(high)), _number(count)
+        numeric = all(type(x) in (int, float) and math.isfinite(x) for x in ends)
+        log = spacing == ["log"]
+        if not numeric or type(number) is not int or (spacing and not log):
+            raise checks.refuse("grid", text, FORMS)
+        if not 1 <= number <= LONGEST_AXIS:
+            raise checks.refuse("grid", text, f"of 1 to {LONGEST_AXIS} numbers")
+        if log and min(ends) <= 0:
+            raise checks.refuse("grid", text, "from a positive number to a positive number")
+        points = np.geomspace(*ends, number) if log else np.linspace(*ends, number)
+        return field, [round(x) if whole else x for x in points.tolist()]
+    return field, [_number(part) for part in values.split(",")]
+
+
+def _field_and_values(text: str) -> tuple[str, str]:
+    """The two sides of an axis; raises InputError that says how to write what is not one."""
+    field, equals, values = text.partition("=")
+    field = field.strip().replace("-", "_")
+    if "=" in values:
+        raise checks.refuse("grid", text, "one axis: give one --grid for each axis")
+    if not equals:
+        words = text.replace(",", " ").split() or [""]
+        name = words[0].replace("-", "_")
+        if name in field_names():
+            numeric = get_type_hints(Config)[name] in (int, int | None, float, float | None)
+            example = ",".join(words[1:]) or ("1,10" if numeric else "A,B")
+            raise checks.refuse("grid", text, f"{FORMS}; write {name}={example}")
+    if not equals or not field or not values:
+        raise checks.refuse("grid", text, FORMS)
+    _check_field(field, "see ssm run --help")
+    return field, values
+
+
+def _check_field(field: object, otherwise: str) -> None:
+    """Refuse what is no field of Config, with a hint."""
+    if field not in field_names():
+        hint = checks.nearest(field, field_names(), otherwise)
+        raise checks.refuse("grid", field, f"one of the fields of Config; {hint}")
+
+
+def _number(text: str) -> Any:
+    """A word as the number, truth value or None that it is, else itself."""
+    word = text.strip()
+    if word.lower() in ("none", "true", "false"):
+        return {"none": None, "true": True, "false": False}[word.lower()]
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            pass
+    return word
+
+
+def padded_sizes(runs: Counter[int], *, terminal: bool = False) -> dict[int, int]:
+    """A few sizes up to which runs of many sizes are padded, so that few shapes are compiled.
+
+    At most `MOST_SIZES`, chosen so that the padded columns of all runs and the compilations
+    together cost least.
+
+    Args:
+        runs: number of runs by size.
+        terminal: whether they are by the loss clock.
+
+    Returns:
+        the padded size by size.
+    """
+    compilation = COMPILATION / (TERMINAL if terminal else 1)
+    sizes = np.array(sorted(runs))
+    before = np.concatenate([[0], np.cumsum([runs[n] for n in sizes.tolist()])])
+    best, cuts = np.full(len(sizes) + 1, np.inf), []
+    best[0] = 0
+    totals = []
+    for _ in range(min(MOST_SIZES, len(sizes))):
+        cost = best[:-1, None] + (before[None, 1:] - before[:-1, None]) * sizes[None]
+        cost = np.where(np.tri(len(sizes), dtype=bool).T, cost, np.inf)
+        cuts.append(cost.argmin(axis=0))
+        best = np.concatenate([[np.inf], cost.min(axis=0) + compilation])
+        totals.append(best[-1])
+    padded, end = {}, len(sizes)
+    for group in reversed(range(int(np.argmin(totals)) + 1)):
+        start = int(cuts[group][end - 1])
+        padded |= dict.fromkeys(sizes[start:end].tolist(), int(sizes[end - 1]))
+        end = start
+    return padded
+
+
+def chunk_shape(shape: tuple[int, ...], most: int) -> tuple[int, ...]:
+    """A block of at most `most` neighbouring runs: whole trailing axes as far as they fit, a part
+    of one, single values of those before it."""
+    chunk, left = [], max(most, 1)
+    for length in reversed(shape):
+        chunk.append(min(length, left))
+        left = left // length
+        left = max(left, 1)
+    return tuple(reversed(chunk))
+
+
+def blocks(shape: tuple[int, ...], chunk: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Slices of every block of a grid, in order."""
+    counts = [math.ceil(n / c) for n, c in zip(shape, chunk, strict=True)]
+    for index in np.ndindex(*counts):
+        yield tuple(
+            slice(i * c, min((i + 1) * c, n)) for i, c, n in zip(index, chunk, shape, strict=True)
+        )
+
+
+def _plain(value: Any) -> Any:
+    """NumPy scalars as Python ones, lists as tuples."""
+    if hasattr(value, "tolist"):  # of NumPy, xarray or JAX
+        value = np.asarray(value).tolist()
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(_written, value))
+    return "none" if value is None else str(value)
+
+
+def _coordinate(values: tuple[Any, ...]) -> np.ndarray:
+    kinds = {type(value) for value in values}
+    if kinds <= {int, float} or kinds in ({bool}, {str}):
+        return np.array(values)
+    return np.array([_written(value) for value in values])

@@ -1,0 +1,158 @@
+"""Grids of runs: a sweep into memory, or into a store that resumes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from ssm.config import Config, check_config
+from ssm.results import datasets, digests
+from ssm.results.stores import SweepStore, checked_path
+from ssm.support import checks, files
+from ssm.sweeps import grids
+from ssm.sweeps.execution import Progress, compute, use_compilation_cache
+from ssm.sweeps.layout import Plan, make_plan
+
+if TYPE_CHECKING:
+    import distributed
+
+
+def sweep(
+    grid: Mapping[str, Iterable[Any]],
+    base: Config | None = None,
+    store: str | Path | None = None,
+    client: distributed.Client | None = None,
+    *,
+    chunk_size: int | None = None,
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """Run every combination of some fields' values.
+
+    Each run is that of `ssm.simulate`, whatever runs beside it; one that fails keeps its place,
+    with its status. Runs that differ in numbers only share a compilation: under the squared loss
+    (whatever the counts), with shared features or a start equal on each class; under cross-entropy
+    samples are padded to at most three sizes.
+
+    Args:
+        grid: values by Config field, the axes of the result in this order.
+        base: what the runs have in common; Config() when left out.
+        store: zarr store to write as chunks of runs finish. One that exists goes on where it was
+            left, if it is of the same grid and base.
+        client: a Dask client whose workers compute the chunks; this machine's cores when left out.
+        chunk_size: most runs of a chunk, the most that an interrupted sweep does again; chosen by
+            memory and work when left out.
+        progress: called with the number of runs done, and of all.
+
+    Returns:
+        The Dataset of a single run with one dimension for each axis, named as the field
+        (`loss_name` for `loss`), and `status`, `num_steps`, `t1`, `mean_sample_weight` and
+        `can_interpolate` of each run. Where runs differ in length their times are `flow_time`
+        instead of `time`; where they differ in number of classes or saves, missing entries are
+        NaN, 0 or empty. With a store it is read as it is asked for.
+
+    Raises:
+        ssm.InputError: a bad grid, a combination that is not allowed (named), a store of another
+            sweep (with the difference); before anything runs.
+    """
+    base = Config() if base is None else check_config("base", base)
+    if client is not None and not hasattr(client, "submit"):
+        raise checks.refuse("client", client, "a Dask client, distributed.Client(address)")
+    if progress is not None and not callable(progress):
+        raise checks.refuse("progress", progress, "a function of the runs done and of all")
+    path = None if store is None else checked_path(store)
+    plan = make_plan(grids.make_grid(grid, base), chunk_size)
+    use_compilation_cache()
+    if path is None:
+        arrays = {
+            name: np.full(plan.grid.shape + plan.shape(name), datasets.filling(dtype), dtype)
+            for name, dtype in plan.dtypes.items()
+        }
+        origins = []
+        for chunk, found, origin in compute(plan, range(len(plan.blocks)), client, progress):
+            origins.append(origin)
+            for name, values in found.items():
+                arrays[name][plan.blocks[chunk]] = values
+        return datasets.sweep_dataset(arrays, plan.grid.to_json(), plan.grid.coordinates, origins)
+    with _kept_for_us(path) as writable:
+        stored = open_store(path, plan, writable)
+        plan = plan._replace(blocks=stored.blocks)
+        pending = [chunk for chunk in range(len(plan.blocks)) if not stored.is_done(chunk)]
+        if pending and not writable:
+            allowed = "in a folder that can be written to, as its sweep is not finished"
+            raise checks.refuse("store", str(path), allowed)
+        for chunk, found, origin in compute(plan, pending, client, progress):
+            stored.write(chunk, found, origin)
+        if writable:
+            stored.complete()
+        return stored.dataset()
+
+
+@contextlib.contextmanager
+def _kept_for_us(path: Path) -> Iterator[bool]:
+    """Keep other processes off a store; yields whether its folder can be written to.
+
+    Raises ssm.InputError where another process is at work on it.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(files.reserved(path))
+        except OSError:  # a finished sweep can be read all the same
+            yield False
+            return
+        files.sweep(files.real(path).parent)
+        yield True
+
+
+def open_store(path: Path, plan: Plan, writable: bool = True) -> SweepStore:
+    """The store of a sweep, made if it is not there, mended where it is `writable`.
+
+    Raises ssm.InputError where there is something else, or a sweep of another grid or base.
+    """
+    asked = plan.grid.to_json()
+    laid_out = {
+        name: (plan.grid.shape + plan.shape(name), dtype) for name, dtype in plan.dtypes.items()
+    }
+    if not path.exists():
+        return SweepStore.create(path, asked, plan.grid.coordinates, laid_out, plan.blocks)
+    store = SweepStore(path)
+    if differences := _differences(store.sweep, asked):
+        raise checks.refuse(
+            "store",
+            str(path),
+            f"a store of the same sweep; {'; '.join(differences)}",
+        )
+    types = {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in store.variables.items()}
+    if types != {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in laid_out.items()}:
+        allowed = "a store of the same variables; this one is of another version of ssm"
+        raise checks.refuse("store", str(path), allowed)
+    if writable:
+        store.repair(plan.grid.coordinates)
+    elif not store.is_intact():
+        raise digests.changed(path)
+    return store
+
+
+def _differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """Where two sweeps differ, a phrase each."""
+    found, missing = [], "no axis"
+    for part in ("base", "axes"):
+        for field in sorted({*stored[part], *asked[part]}):
+            there, here = stored[part].get(field, missing), asked[part].get(field, missing)
+            if there != here and (part == "axes" or missing not in (there, here)):
+                found.append(f"{field} is {_shown(there)} there, {_shown(here)} here")
+    if not found and list(stored["axes"]) != list(asked["axes"]):
+        found.append(f"its axes are in the order {', '.join(stored['axes'])}")
+    return found
+
+
+def _shown(value: Any) -> str:
+    """A value, or the ends of an axis of many."""
+    if isinstance(value, list) and len(value) > 6:
+        return f"{json.dumps(value[:2])[:-1]}, ... {json.dumps(value[-1])}] ({len(value)} values)"
+    return "no axis" if value == "no axis" else json.dumps(value)

@@ -1,0 +1,42 @@
+"""What the model predicts: growth rates, exact solutions, regularised ends, learning times.
+
+Nothing here imports `ssm.dynamics`, nor the other way round.
+"""
+
+from ssm.theory.growth import (
+    Learning,
+    balancing_exponent,
+    block_curves,
+    class_growth_rates,
+    component_growth_rates,
+    damped_rate,
+    growing_half,
+    learning_time,
+    learning_time_ratio,
+    linear_phase,
+    margin_exponent,
+    mean_growth_rates,
+    overlap,
+    overlapping_learning_times,
+    separable,
+    sigmoid,
+)
+
+__all__ = [
+    "Learning",
+    "balancing_exponent",
+    "block_curves",
+    "class_growth_rates",
+    "component_growth_rates",
+    "damped_rate",
+    "growing_half",
+    "learning_time",
+    "learning_time_ratio",
+    "linear_phase",
+    "margin_exponent",
+    "mean_growth_rates",
+    "overlap",
+    "overlapping_learning_times",
+    "separable",
+    "sigmoid",
+]

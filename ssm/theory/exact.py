@@ -1,0 +1,316 @@
+"""Exact solutions of the squared loss, in float64 NumPy and SciPy, apart from the solver of runs.
+
+dW/dt = (S - W H) Omega H^T / n, dH/dt = W^T (S - W H) Omega K / n; times are flow time, steps x
+learning rate for small steps. ValueError (name, value, what is allowed) for unusable arguments.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.integrate import quad, solve_ivp
+from scipy.optimize import brentq
+
+from ssm.config import profiles
+from ssm.measures import spectral
+from ssm.problem import Problem
+from ssm.problem.weights import Counts
+from ssm.support import checks
+
+Times = Float[np.ndarray, " t"]
+Row = Float[np.ndarray, " r"]
+Classifier = Float[np.ndarray, "k d"]
+Features = Float[np.ndarray, "d n"]
+
+
+def balanced_flow(
+    times: Times, W: Classifier, H: Features, counts: Counts, balance: float = 0.0
+) -> Float[np.ndarray, "t k k"]:
+    """Class-mean logits W(t) M(t) from any start with W^T W - H H^T = balance I; unit weights, free
+    features.
+
+    Q = [H^T; W] obeys n Q' = F Q - Q Q^T Q / 2, F = [[-balance I / 2, S^T], [S, balance I / 2]]:
+
+        Q Q^T = e^(F t) Q_0 [I + Q_0^T (int_0^t e^(2 F s) ds) Q_0]^-1 Q_0^T e^(F t)
+
+    with t in units of n; 2 k directions of F and a d x d factor of what in H is not constant on
+    classes are enough. Nothing overflows, so t may be any float. The end is S, or its best fit of
+    rank d; modes of eigenvalue 0 make the way there as slow as n / t when d >= k.
+
+    Args:
+        times: flow time, shape (t,), in any order, finite and not negative.
+        W, H: the start, the samples of H sorted by class, balanced to 1e-10 of |W|^2 + |H|^2.
+        counts: samples n_c of each class, n = sum of them.
+        balance: lambda; 0 is a balanced start. Negative where the features are the larger, H =
+            (W^T W + |lambda| I)^(1/2) O with O O^T = I; positive only if d <= k.
+
+    Shape (t, k, k), [time, logit, class], right to some roundings of the largest logit.
+    Source: Fukumizu 1998; Braun, Domine, Fitzgerald, Saxe 2022; balance != 0 Domine et al. 2024.
+    Reduction to classes and stable evaluation derived here.
+    """
+    return _logits(_checked(times), _modes(W, H, np.asarray(counts), balance))
+
+
+def balanced_learning_times(
+    W: Classifier, H: Features, counts: Counts, balance: float = 0.0, level: float = 0.5
+) -> Row:
+    """When the share u_j^T Z v_j / s_j of each component first reaches `level` in (0, 1), in flow
+    time; NaN where it never does.
+
+    Bracketed on times half a percent apart, up to 40 e-folds after the slowest mode has grown from
+    its start, and refined by root finding on `balanced_flow`, whose arguments and errors these are.
+    Shape (k - 1,), in the order of `spectral.label_spectrum(counts)`.
+    """
+    checks.real("level", level, 0, 1, open_ends="()")
+    modes = _modes(W, H, np.asarray(counts), balance)
+    n, (k, d), largest, smallest = modes.counts.sum(), W.shape, *modes.components[1][[0, -1]]
+
+    def shares(times: np.ndarray) -> np.ndarray:
+        sums = _logits(times, modes) * modes.counts
+        return spectral.strengths(sums, modes.components) / modes.components.singular_values
+
+    start = np.linalg.svd(modes.rows[: k - 1], compute_uv=False).min()
+    slowest = smallest**2 / (np.hypot(smallest, balance / 2) + abs(balance) / 2)
+    if d < k - 1 and modes.rates[d - 1] > modes.rates[d]:  # in the end the d fastest are left
+        slowest = min(slowest, modes.rates[d - 1] - modes.rates[d])
+    last = n * (np.log(1 + largest / max(start, 1e-150) ** 2) + 80) / (2 * slowest)
+    first = 1e-3 * n / (modes.rates.max() + (modes.rows**2).sum())
+    grid = np.append(0.0, np.geomspace(first, last, int(200 * np.log(last / first)) + 2))
+    reached = shares(grid) >= level
+    found = np.where(reached[0], 0.0, np.nan)
+    for j in np.flatnonzero(reached.any(axis=0) & ~reached[0]):
+        ends = grid[reached[:, j].argmax() - np.array([1, 0])]
+        found[j] = brentq(lambda t, j=j: shares(np.array([t]))[0, j] - level, *ends, xtol=1e-300)
+    return found
+
+
+class _Modes(NamedTuple):
+    """A start in the eigenvectors of F: growing, decaying, of no target (H, W), the rest of H."""
+
+    rates: Float[np.ndarray, " m"]  # eigenvalues, in units of 1 / n
+    vectors: Float[np.ndarray, "2*k 2*k"]  # over class indicators of unit length, then logits
+    rows: Float[np.ndarray, "m d"]  # what Q_0 has of each
+    counts: Int[np.ndarray, " k"]
+    components: spectral.LabelSpectrum
+
+
+def _modes(W: np.ndarray, H: np.ndarray, counts: np.ndarray, balance: float) -> _Modes:
+    """The modes of a start; raises InputError where it is not balanced."""
+    k, d = len(counts), W.shape[1]
+    if len(W) != k or H.shape != (d, counts.sum()):
+        shapes, allowed = (W.shape, H.shape, k), "(k, d), (d, sum of counts), k"
+        raise checks.refuse("shapes of W, H and counts", shapes, allowed)
+    error = np.abs(W.T @ W - H @ H.T - balance * np.eye(d)).max()
+    if not error <= 1e-10 * ((W**2).sum() + (H**2).sum()):
+        raise checks.refuse("balance", balance, f"W^T W - H H^T over I; {error:.1e} off")
+    means = np.add.reduceat(H, np.cumsum(counts) - counts, axis=1) / counts
+    rest = np.linalg.qr((H - np.repeat(means, counts, axis=1)).T, mode="r")
+    components = spectral.label_spectrum(counts)  # equal rates are equal to the last bit
+    u, s, half = components.left, components.singular_values, balance / 2
+    v, angle, rate = np.sqrt(counts)[:, None] * u / s, np.arctan2(s, -half) / 2, np.hypot(s, half)
+    cos, sin, none = np.cos(angle), np.sin(angle), np.zeros((k, 1))
+    v_0 = np.sqrt(1 / counts / (1 / counts).sum())[:, None]
+    of_means = np.hstack([v * cos, -v * sin, v_0, none])
+    vectors = np.vstack([of_means, np.hstack([u * sin, u * cos, none, none + np.sqrt(1 / k)])])
+    rows = vectors.T @ np.vstack([np.sqrt(counts)[:, None] * means.T, W])
+    rates = np.concatenate([rate, -rate, [-half, half], np.full(len(rest), -half)])
+    return _Modes(rates, vectors, np.vstack([rows, rest]), counts, components)
+
+
+def _logits(times: Times, modes: _Modes) -> Float[np.ndarray, "t k k"]:
+    """Class-mean logits at each time."""
+    k, batch = len(modes.counts), max(1, 60_000 // modes.rows.size)  # times that fit a cache
+    units = np.maximum(times / modes.counts.sum(), 1e-200)  # which is 0, to rounding
+    out = np.empty((len(times), k, k))
+    for i in range(0, len(times), batch):
+        Q = modes.vectors @ _solution(units[i : i + batch], modes)[:, : 2 * k]
+        out[i : i + batch] = Q[:, k:] @ Q[:, :k].transpose(0, 2, 1) / np.sqrt(modes.counts)
+    return out
+
+
+def _solution(times: Times, modes: _Modes) -> Float[np.ndarray, "t m d"]:
+    """X with X X^T = Q Q^T in the eigenvectors of F, at times > 0 in units of n.
+
+    With q_i the rows of Q_0, l_i the rates, phi_i = (e^(2 l_i t) - 1) / (2 l_i), B = sqrt(phi) q
+    and D = e^(l t) / sqrt(phi), which is bounded, Q Q^T = D B (I + B^T B)^-1 B^T D. Rows of B span
+    any number of decades, so logarithms of their sizes are kept. Reflections from the right, each
+    turning the row then largest onto the next axis, make it C diag(e^c) with no entry of C above 1,
+    and rotate I + B^T B. With columns divided by max(1, e^c), [I; B] is well conditioned: X = D B
+    R^-1, R its triangular factor, with each row right to roundings of its own size (row-graded
+    least squares: Cox and Higham 1998).
+    """
+    x = 2 * np.multiply.outer(times, modes.rates)
+    size = np.abs(x)
+    g = np.divide(-np.expm1(-size), size, out=np.ones_like(x), where=size > 0)
+    B, every, d = (
+        np.tile(modes.rows, (len(times), 1, 1)),
+        np.arange(len(times)),
+        modes.rows.shape[1],
+    )
+    c = np.empty((2, len(times), d))
+    with np.errstate(divide="ignore"):  # the logarithm of a row of zeros is -inf
+        growth = (np.log(times)[:, None] + np.maximum(x, 0) + np.log(g)) / 2
+        for j in range(d):
+            rows = B[:, :, j:]
+            lengths = np.log(np.linalg.norm(rows, axis=2))
+            pivot = (growth + lengths).argmax(axis=1)
+            largest = np.stack([growth[every, pivot], lengths[every, pivot]])
+            c[:, :, j] = np.where(largest.sum(axis=0) > 0, largest, 0)
+            v = rows[every, pivot]
+            v[:, 0] += np.copysign(np.linalg.norm(v, axis=1) + 1e-150, v[:, 0])
+            v /= np.linalg.norm(v, axis=1, keepdims=True)
+            rows -= 2 * (rows @ v[:, :, None]) * v[:, None]
+            rows[every, pivot, 1:] = 0
+        exponent = (growth[:, :, None] - c[0][:, None]) + (np.log(np.abs(B)) - c[1][:, None])
+    B = np.sign(B) * np.exp(exponent)
+    stacked = np.concatenate([np.exp(-c.sum(axis=0))[:, :, None] * np.eye(d), B], axis=1)
+    R: Any = np.linalg.qr(stacked, mode="r")
+    X = np.linalg.solve(R.transpose(0, 2, 1), B.transpose(0, 2, 1)).transpose(0, 2, 1)
+    return np.sqrt(np.exp(np.minimum(x, 0)) / (times[:, None] * g))[:, :, None] * X
+
+
+def cross_parts(problem: Problem) -> tuple[Row, Row, Row]:
+    """Targets s, weights w and kappa of majority and minority in their contrast u, for STEP only: s
+    = sqrt(N) u_c is what u^T S has on the unit indicator of a group's N samples."""
+    kinds = np.stack([problem.counts, problem.class_weights, problem.kernel_eigenvalues])
+    groups = [kinds[:, problem.class_groups == g] for g in (profiles.MAJORITY, profiles.MINORITY)]
+    if not all(group.size and (group == group[:, :1]).all() for group in groups):
+        raise checks.refuse("problem", kinds[:2].tolist(), "two groups, each of equal classes")
+    counts, weights, kernel = np.stack([group[:, 0] for group in groups], axis=1)
+    sizes = np.array([group.shape[1] for group in groups])
+    left = np.sqrt(sizes[::-1] / (sizes * sizes.sum())) * [1, -1]
+    return np.sqrt(sizes * counts) * left, weights, kernel
+
+
+def cross_mode(times: Times, problem: Problem, start: float, *, growing: bool = False) -> Times:
+    """Strength u^T Z v of the cross component of STEP, any weights and coupling, from a balanced
+    start of this one mode.
+
+    u^T Z is x a on the unit indicator of the majority's samples, x b on the minority's, and with s
+    the targets of `cross_parts` the strength is x (a s_1 + b s_2) / |s|:
+
+        n x' = w_1 (s_1 - x a) a + w_2 (s_2 - x b) b,   x^2 = a^2 / kappa_1 + b^2 / kappa_2 is kept,
+        n a' = kappa_1 w_1 (s_1 - x a) x,   n b' = kappa_2 w_2 (s_2 - x b) x.
+
+    `start` is the product strength x^2 > 0: for a `spectral` start init_scale^2, (a, b) ~ kappa s.
+    `growing`: start along what any small start tends to instead, (a, b) ~ kappa w s, which grows as
+    e^(r t), n r = |sqrt(kappa) w s|. Shape (t,). Integrated by DOP853 at rtol 1e-13. Derived here.
+    """
+    field, first, s = _cross(problem, start, growing)
+    states = _integrate(field, first, _checked(times))
+    return states[:, 0] * (states[:, 1:] @ s) / np.linalg.norm(s)
+
+
+def cross_learning_time(
+    problem: Problem, start: float, level: float = 0.5, *, growing: bool = False
+) -> float:
+    """When `cross_mode`, whose arguments and errors these are, reaches `level` of its singular
+    value, in flow time; `level` in (0, 0.999]."""
+    checks.real("level", level, 0, 0.999, open_ends="(")
+    field, first, s = _cross(problem, start, growing)
+
+    def excess(_: float, state: np.ndarray) -> float:
+        return state[0] * (state[1:] @ s) / (s @ s) - level
+
+    excess.terminal = True  # type: ignore[attr-defined]
+    learned = excess(0.0, first) >= 0
+    return 0.0 if learned else float(_integrate(field, first, np.array([1e300]), excess))
+
+
+def _cross(problem: Problem, start: float, growing: bool) -> tuple[Any, np.ndarray, np.ndarray]:
+    """d(x, a, b)/dt, (x, a, b) at t = 0, and the targets."""
+    s, w, kappa = cross_parts(problem)
+    n, along = problem.counts.sum(), kappa * s * (w if growing else 1)
+
+    def field(_: float, state: np.ndarray) -> np.ndarray:
+        force = w / n * (s - state[0] * state[1:])
+        return np.append(force @ state[1:], kappa * force * state[0])
+
+    scale = np.sqrt(checks.real("start", start, 0, open_ends="("))
+    return field, scale * np.append(1.0, along / np.linalg.norm(along / np.sqrt(kappa))), s
+
+
+def deep_mode(
+    times: Times, rates: Row, start: Row, target: Row, depth: int, kernel: Row | float = 1.0
+) -> Float[np.ndarray, "t r"]:
+    """Strengths a_j(t) under L = `depth` factors, features among them, from a balanced spectral
+    start.
+
+        a' = L r sqrt(kappa) (a / sqrt(kappa))^(2 - 2 / L) (1 - a / s),   r = w s sqrt(kappa) / n
+
+    with r the rate of two factors (`theory.component_growth_rates`): L = 2 is `theory.sigmoid`,
+    and this is exact where that is. Factors that start at e, the features at sqrt(kappa) e, have
+    a_0 = sqrt(kappa) e^L. Closed for L = 1 and 2, else integrated by DOP853 at rtol 1e-13.
+
+    `rates`, `start`, `target` are r_j, a_j(0) > 0, s_j, each of shape (r,); depth 1 is features
+    alone, the logits themselves; `kernel` is kappa of each component's classes, 1 for free ones.
+    Source: Saxe, McClelland, Ganguli 2014; weights and coupling derived here.
+    """
+    speed, share = _deep(rates, start, target, depth, kernel)
+    if depth <= 2:
+        left = (1 - share) * np.exp(-np.multiply.outer(_checked(times), speed))
+        return target * (1 - left if depth == 1 else share / (share + left))
+
+    def field(_: float, g: np.ndarray) -> np.ndarray:
+        rest = 1 - g**depth
+        return speed / depth * g ** (depth - 1) * np.where(np.abs(rest) < 1e-12, 0, rest)
+
+    return target * _integrate(field, share ** (1 / depth), _checked(times)) ** depth
+
+
+def deep_learning_time(
+    rates: Row, start: Row, target: Row, depth: int, kernel: Row | float = 1.0, level: float = 0.5
+) -> Row:
+    """When `deep_mode`, whose arguments and errors these are, reaches `level` in (0, 0.999] of
+    its target, in flow time, never below 0; shape (r,).
+
+    t = int da / a' is (L / R) int (g^(1 - L) + g / (1 - g^L)) dg over g = (a / s)^(1 / L), with R =
+    L r (s / sqrt(kappa))^(1 - 2 / L): a power and a quadrature. Small starts e take e^(2 - L) long
+    for L > 2. Derived here.
+    """
+    end = checks.real("level", level, 0, 0.999, open_ends="(") ** (1 / depth)
+    speed, share = _deep(rates, start, target, depth, kernel)
+    first, p = np.minimum(share ** (1 / depth), end), 2 - depth
+    power = np.log(end / first) if p == 0 else (end**p - first**p) / p
+    rest = [quad(lambda g: g / (1 - g**depth), g, end, epsabs=0, epsrel=1e-13)[0] for g in first]
+    return depth / speed * (power + np.array(rest))
+
+
+def _deep(rates: Row, start: Row, target: Row, depth: int, kernel: Any) -> tuple[Row, Row]:
+    """R in y' = R y^(2 - 2 / L) (1 - y), y the share of the target, and y at t = 0."""
+    checks.integer("depth", depth, 1, 1000)
+    if not (start > 0).all():
+        raise checks.refuse("start", start, "positive")
+    return depth * rates * (target / np.sqrt(kernel)) ** (1 - 2 / depth), start / target
+
+
+def _checked(times: Times) -> Times:
+    if not (np.isfinite(times) & (times >= 0)).all():
+        raise checks.refuse("times", times, "finite and not negative")
+    return times
+
+
+def _integrate(field: Any, start: np.ndarray, times: Times, event: Any = None) -> Any:
+    """The states at times in any order, (t, r), each number to its own size, or when `event` is."""
+    ordered, where = np.unique(np.append(0.0, times), return_inverse=True)
+    options = {"rtol": 1e-13, "atol": 1e-14 * np.abs(start).min(), "events": event}
+    done = solve_ivp(field, (0, max(ordered[-1], 1e-300)), start, "DOP853", ordered, **options)
+    return done.y.T[where[1:]] if event is None else done.t_events[0][0]
+
+
+def spectral_learning_time(
+    targets: Float[np.ndarray, " r"], start: float, depth: int, level: float = 0.5
+) -> Float[np.ndarray, " r"]:
+    """When components reach `level` of their targets under spectral gradient descent, in steps times
+    learning rate: (level s)^(1/L) - eps, all at one rate.
+
+    A step moves every singular direction of each of L layers by the learning rate, whatever the
+    gradient's size, so that from factors of eps each a component has strength (eps + t)^L until it
+    is learned, T = s^(1/L) - eps. Components with the smallest targets end first.
+
+    Source: in kind Vasudeva, Deora, Zhao, Sharan, Thrampoulidis 2025; the times are derived for this
+    project.
+    """
+    return (level * targets) ** (1 / depth) - start

@@ -1,0 +1,356 @@
+"""Closed forms that runs are held against. Times are flow time, the same unit as `Config.t1`.
+
+All but the sigmoid modes were derived for this project from the flow at zero logits, where both
+losses have the gradient -S Omega / n; see paper_notes.md.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import special
+
+from ssm.measures import spectral
+from ssm.problem import Problem
+
+
+def class_growth_rates(problem: Problem) -> Float[np.ndarray, " k"]:
+    """Rate r_c = w_c sqrt(n_c kappa_c) / n at which contrasts of a class with its equals grow:
+    features ~ e^(r t), logits ~ e^(2 r t).
+
+    kappa_c = 1 + c (n_c - 1): free features w_c sqrt(n_c) / n, shared ones w_c n_c / n. Shape (k,),
+    per unit of flow time.
+    """
+    p = problem
+    return p.class_weights * np.sqrt(p.counts * p.kernel_eigenvalues) / p.counts.sum()
+
+
+def component_growth_rates(
+    problem: Problem, components: spectral.LabelSpectrum
+) -> Float[np.ndarray, " r"]:
+    """Growth rate of each component of the label matrix's own basis, NaN where it is not a growing
+    mode by itself.
+
+    r_j = sqrt(u_j^T diag(n w^2 kappa) u_j) / n, valid where u_j is an eigenvector of P diag(n w^2
+    kappa) P too: always for STEP and for equal counts, for any counts with unit weights and free
+    features.
+    """
+    n = problem.counts.sum()
+    root_q = class_growth_rates(problem) * n
+    scaled = (root_q**2)[:, None] * components.left
+    scaled = scaled - scaled.mean(axis=0)
+    eigenvalues = (components.left * scaled).sum(axis=0)
+    error = np.linalg.norm(scaled - eigenvalues * components.left, axis=0)
+    return np.where(error <= 1e-9 * eigenvalues, mean_growth_rates(problem, components), np.nan)
+
+
+def mean_growth_rates(
+    problem: Problem, components: spectral.LabelSpectrum
+) -> Float[np.ndarray, " r"]:
+    """The r_j of `component_growth_rates`, also where a component does not grow by itself."""
+    squares = class_growth_rates(problem) ** 2
+    return np.sqrt((components.left**2 * squares[:, None]).sum(axis=0))
+
+
+def balancing_exponent(majority_count: int, minority_count: int, coupling: float) -> float:
+    """The exponent g* of w_c ~ n_c^-g at which majority and minority contrasts grow alike.
+
+    g* = 1/2 + 1/2 log(kappa_maj / kappa_min) / log R: 1/2 for free features, 1 for shared. NaN when
+    R = 1, where every exponent balances.
+    """
+    kappa = [1 + coupling * (n - 1) for n in (majority_count, minority_count)]
+    log_ratio = np.log(majority_count / minority_count)
+    if log_ratio == 0:
+        return np.nan
+    return float(0.5 + 0.5 * np.log(kappa[0] / kappa[1]) / log_ratio)
+
+
+def margin_exponent(majority_count: int, minority_count: int, coupling: float) -> float:
+    """The exponent g of w_c ~ n_c^-g at which the margins of two classes grow alike: where each is
+    alone in its group there are no contrasts for `balancing_exponent`.
+
+    g = log(kappa_maj / kappa_min) / log R = 2 g* - 1: 0 for free features, where ERM learns both at
+    once, 1 for shared ones. Of two classes the classifier has one direction, y, with features a f_A
+    and -b f_B on it, f_c = sqrt(kappa_c / n_c) and r_c = w_c sqrt(n_c kappa_c) / n; a' = s r_A q_A y,
+    so that a margin s y a f_A grows by r_A f_A = w_A kappa_A / n times what both have in common. Any
+    margin, either loss; from starts in which a f_A = b f_B, or small ones.
+
+    It is also the exponent of contrasts and margins of any number of classes where the features
+    stay as they are, dZ/dt = -G K. NaN when R = 1.
+
+    Source: derived for this project.
+    """
+    return 2 * balancing_exponent(majority_count, minority_count, coupling) - 1
+
+
+def learning_time_ratio(imbalance_ratio: float, exponent: float, coupling: float) -> float:
+    """Small-start limit of minority over majority learning time at coupling 0 or 1: R^(1/2 - g), or
+    R^(1 - g).
+
+    Raises:
+        ValueError: coupling between 0 and 1, where the ratio depends on the counts (use
+            `class_growth_rates`).
+    """
+    if coupling not in (0, 1):
+        raise ValueError(f"coupling={coupling}: must be 0 or 1")
+    return float(imbalance_ratio ** ((1.0 if coupling else 0.5) - exponent))
+
+
+def sigmoid(
+    times: Float[np.ndarray, " t"],
+    rates: Float[np.ndarray, " r"],
+    start: Float[np.ndarray, " r"],
+    target: Float[np.ndarray, " r"],
+) -> Float[np.ndarray, "t r"]:
+    """Strengths a_j(t) under the squared loss from a balanced spectral start.
+
+    a(t) = s / (1 + (s / a_0 - 1) exp(-2 r t)). Exact for every component of an unweighted problem
+    with free features (r = s / n), and for contrasts within a group of equal classes under any
+    weights and coupling; not for the cross component of a weighted one, whose right vector the
+    weights mix.
+
+    Args:
+        times: shape (t,).
+        rates, start, target: r_j, a_j(0), s_j, each of shape (r,).
+
+    Source: Saxe, McClelland, Ganguli 2014; Gidel, Bach, Lacoste-Julien 2019; rates under weights
+    and coupling derived here.
+    """
+    return target / (1 + (target / start - 1) * np.exp(-2 * np.multiply.outer(times, rates)))
+
+
+def learning_time(
+    rate: Float[np.ndarray, " r"],
+    start_share: Float[np.ndarray, " r"],
+    loss: str,
+    num_classes: int,
+    level: float = spectral.LEARNED,
+) -> Float[np.ndarray, " r"]:
+    """When a mode growing as x' = 2 r x (1 - x / X) reaches `level`, x its share of the target and
+    x(0) = `start_share`.
+
+    t = ln((X / x_0 - 1) / (X / level - 1)) / (2 r), never below 0. The squared loss saturates at X
+    = 1. Cross-entropy does not saturate at the label matrix: softmax about zero logits, to first
+    order, gives X = k, which matters little below the level 1/2. In the limit of a small start t
+    goes as 1 / r.
+    """
+    saturation = 1.0 if loss == "squared" else float(num_classes)
+    ratio = (saturation / start_share - 1) / (saturation / level - 1)
+    return np.log(np.maximum(ratio, 1.0)) / (2 * rate)
+
+
+def damped_rate(
+    rates: Float[np.ndarray, " r"], damping: Float[np.ndarray, " r"]
+) -> Float[np.ndarray, " r"]:
+    """Rate at which a mode's factors grow where noise in the features damps its classifier.
+
+    p' = r q - sigma p, q' = r p grow as e^(lam t) with lam = r^2 / (sigma / 2 + (r^2 + sigma^2 /
+    4)^(1/2)): r without noise, r^2 / sigma where it rules. With sigma = N / n and r = s / n it is
+    that of `exact.balanced_flow` at W^T W - H H^T = -N I.
+
+    Source: Domine et al. 2024 in kind; derived for this project.
+    """
+    return rates**2 / (damping / 2 + np.hypot(rates, damping / 2))
+
+
+def growing_half(
+    rates: Float[np.ndarray, " r"], damping: Float[np.ndarray, " r"]
+) -> tuple[Float[np.ndarray, " r"], Float[np.ndarray, " r"]]:
+    """(g_p, g_q), the unit vector along which a mode's factors grow at `damped_rate`: (lam, r) over
+    its length; both 1 / sqrt(2) without damping."""
+    grown = damped_rate(rates, damping)
+    length = np.hypot(rates, grown)
+    return grown / length, rates / length
+
+
+GRID = 33  # times between which learning times are interpolated
+
+
+class Learning(NamedTuple):
+    """When modes that share their directions are learned: shape (r,) each."""
+
+    times: Float[np.ndarray, " r"]
+    first: Float[np.ndarray, " r"]
+    """As if the mode were alone."""
+    last: Float[np.ndarray, " r"]
+    """As if all others were learned before it."""
+
+
+def overlapping_learning_times(
+    rates: Float[np.ndarray, " r"],
+    damping: Float[np.ndarray, " r"],
+    start: Float[np.ndarray, "r r"],
+    saturation: float,
+    level: float = spectral.LEARNED,
+) -> Learning:
+    """When modes that start along directions which overlap reach `level`, in flow time.
+
+    Of the d directions of feature space a mode that was learned earlier leaves less to the others,
+    and equal modes share them. With lam the `damped_rate` and X the rows g_p p + g_q q of all
+    modes, each scaled so that its squared length is its strength over `saturation` times the
+    target,
+
+        share_j = saturation (1 - [(I + D X X^T D)^-1]_jj) / (1 - e^(-(2 lam + sigma) t)),
+        D^2 = e^(2 lam t) - e^(-sigma t).
+
+    Exact for the squared loss, unit weights and free features at W^T W - H H^T = -N I but for the
+    decaying halves of the start; a sigmoid each where the rows are orthogonal.
+
+    Args:
+        rates, damping: r and sigma, each of shape (r,).
+        start: X X^T, of full rank.
+
+    Source: derived for this project, by Woodbury's identity from the Riccati solution of Fukumizu
+    1998 and Domine et al. 2024.
+    """
+    lam, own = damped_rate(rates, damping), np.diagonal(start)
+    size = np.sqrt(np.multiply.outer(own, own))
+    left_over = own / np.diagonal(np.linalg.inv(start / size))  # by all the others
+
+    def sigmoid_time(share: np.ndarray) -> np.ndarray:
+        ratio = (1 / share - 1) / (saturation / level - 1)
+        return np.log(np.maximum(ratio, 1.0)) / (2 * lam)
+
+    first, last = sigmoid_time(own), sigmoid_time(left_over)
+    # Modes of one rate look at the same times, so that one inverse a time serves them all.
+    alike = np.unique(lam, return_inverse=True)[1]
+    modes = [np.flatnonzero(alike == group) for group in range(alike.max() + 1)]
+    grids = [np.linspace(first[m].min(), last[m].max(), GRID) for m in modes]
+    shares = _overlapping_shares(np.concatenate(grids), lam, damping, start)
+    odds = special.logit(np.clip(shares, 1e-300, 1 - 1e-16))  # nearly straight in time
+    wanted, times = special.logit(level / saturation), np.empty_like(lam)
+    for grid, mine, rows in zip(grids, modes, odds.reshape(len(modes), GRID, -1), strict=True):
+        rising = np.maximum.accumulate(rows[:, mine], axis=0)
+        times[mine] = [np.interp(wanted, of_mode, grid) for of_mode in rising.T]
+    return Learning(np.clip(times, first, last), first, last)
+
+
+def _overlapping_shares(
+    times: Float[np.ndarray, " t"],
+    lam: Float[np.ndarray, " r"],
+    damping: Float[np.ndarray, " r"],
+    start: Float[np.ndarray, "r r"],
+) -> Float[np.ndarray, "t r"]:
+    """The share of its saturation that each mode has reached at each time, `lam` the damped rates.
+
+    I + D X X^T D is scaled to a unit diagonal, which no growth overflows.
+    """
+    each, own = np.arange(len(lam)), np.diagonal(start)
+    safe = np.maximum(times, 1e-9 / lam.max())  # at 0 both sides of the ratio vanish
+    growth = np.multiply.outer(safe, lam) * 2
+    gone = -np.expm1(-(growth + np.multiply.outer(safe, damping)))
+    inverse = np.exp(-growth) / gone  # 1 / D^2
+    scale, rest = 1 / np.sqrt(inverse + own), inverse / (inverse + own)
+    scaled = scale[:, :, None] * start * scale[:, None, :]
+    scaled[:, each, each] += rest
+    unlearned = rest * np.linalg.inv(scaled)[:, each, each]
+    return (1 - unlearned) / gone
+
+
+def separable(
+    problem: Problem, components: spectral.LabelSpectrum, loss: str
+) -> Bool[np.ndarray, " r"]:
+    """Which components of the label matrix learn as one mode each, unmoved by the others: bool,
+    shape (k - 1,).
+
+    Under the squared loss those on whose classes the weight and kappa are equal: contrasts of equal
+    classes, and every component when the weights are equal and the features free. Under
+    cross-entropy, where the softmax ties unequal classes together, only contrasts of equal classes.
+    """
+    p = problem
+    tied = [p.class_weights, p.kernel_eigenvalues] + ([] if loss == "squared" else [p.counts])
+    support = np.abs(components.left) > 1e-9
+    ranges = [
+        np.where(support, x[:, None], -np.inf).max(0) - np.where(support, x[:, None], np.inf).min(0)
+        for x in tied
+    ]
+    return (np.array(ranges) == 0).all(axis=0)
+
+
+def overlap(problem: Problem, components: spectral.LabelSpectrum) -> Float[np.ndarray, " r"]:
+    """sqrt(kappa) of each component's classes: what a product mode of unit size shows in the label
+    matrix's own basis."""
+    return np.sqrt((components.left**2 * problem.kernel_eigenvalues[:, None]).sum(axis=0))
+
+
+def linear_phase(
+    W: Float[np.ndarray, "k d"],
+    class_means: Float[np.ndarray, "d k"],
+    problem: Problem,
+    times: Float[np.ndarray, " t"],
+) -> Float[np.ndarray, "t k k"]:
+    """Class-mean logits while all logits are small, from any start and for either loss; exact in
+    that limit.
+
+    The gradient stays -S Omega / n, so W and the class means M of the features obey a linear
+    system. With N = M^T scaled by sqrt(n_c / kappa_c) and E = diag(w_c sqrt(n_c kappa_c)) / n it is
+    the symmetric one dW/dt = P E N, dN/dt = E P W, solved through the SVD P E = U diag(r) V^T by
+    cosh(r t) and sinh(r t).
+
+    Args:
+        W, class_means: the start, M one column a class.
+        times: shape (t,), flow time.
+
+    Returns:
+        W(t) M(t), shape (t, k, k), [time, logit, class].
+    """
+    k = len(problem.counts)
+    P = np.eye(k) - 1 / k
+    left, rates, right = np.linalg.svd(P * class_growth_rates(problem))
+    root = np.sqrt(problem.counts / problem.kernel_eigenvalues)
+    p, q = left.T @ W, right @ (root[:, None] * class_means.T)
+    phase = np.multiply.outer(times, rates)[:, :, None]
+    cosh, sinh = np.cosh(phase), np.sinh(phase)
+    grown_W = left @ (cosh * p + sinh * q)
+    grown_M = (right.T @ (cosh * q + sinh * p)) / root[:, None]
+    return grown_W @ grown_M.transpose(0, 2, 1)
+
+
+def block_curves(
+    W: Float[np.ndarray, "k d"],
+    class_means: Float[np.ndarray, "d k"],
+    problem: Problem,
+    components: spectral.LabelSpectrum,
+    times: Float[np.ndarray, " t"],
+    loss: str,
+) -> Float[np.ndarray, "t blocks"]:
+    """Share of its target that each block has learned, from any small start, as if the block were
+    alone.
+
+    In the early phase the factors of a block of equal contrasts tend to A e^(r t), A = (U^T W + U^T
+    N) / 2 with N as in `linear_phase`. From such a balanced start the block's strength matrix X = A
+    A^T sqrt(kappa) obeys X' = 2 r X (1 - X / s): each eigenvalue is a sigmoid, and their mean does
+    not depend on the basis. What it leaves out is the decaying half of the start, which is gone
+    after an e-fold, and the overlap with other blocks. Cross-entropy saturates at k s to first
+    order (`learning_time`), so its curve is early-phase only.
+
+    Args:
+        W, class_means: the start, M one column a class.
+        times: shape (t,), flow time.
+
+    Returns:
+        shape (t, 3), in the order of `spectral.BLOCKS`; NaN for a block that is empty or not
+        `separable`, and everywhere when d < k - 1.
+    """
+    root = np.sqrt(problem.counts / problem.kernel_eigenvalues)
+    factors = components.left.T @ (W + root[:, None] * class_means.T) / 2
+    rates = component_growth_rates(problem, components)
+    shown = overlap(problem, components)
+    saturation = 1.0 if loss == "squared" else float(len(problem.counts))
+    alone = separable(problem, components, loss)
+    curves = np.full((len(times), len(spectral.BLOCKS)), np.nan)
+    if W.shape[1] < len(components.singular_values):
+        return curves
+    for b, name in enumerate(spectral.BLOCKS):
+        mine = components.blocks == name
+        equal = mine.any() and np.ptp(components.singular_values[mine]) == 0
+        if not (equal and alone[mine].all()):
+            continue
+        target = components.singular_values[mine]
+        start = np.linalg.eigvalsh(factors[mine] @ factors[mine].T) * shown[mine] / target
+        start = np.maximum(start, np.finfo(float).tiny)  # a rank-deficient start never grows
+        shares = sigmoid(times, rates[mine], start, np.full(len(start), saturation))
+        curves[:, b] = shares.mean(axis=1)
+    return curves
