@@ -44,7 +44,7 @@ def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
             raise AssertionError(f"{name} ends {error:.1e} from ours")
     report(0.3)
 
-    def bare(run: simulation.Run) -> None:
+    def bare(run: simulation.PreparedRun) -> None:
         with jax.enable_x64(True):
             jax.block_until_ready(bare_field(run.flow.params, run.flow.field.columns, steps))
 

@@ -18,7 +18,7 @@ from experiments import claims
 from ssm import InputError
 from ssm.cli.commands import parse
 from ssm.support import interrupts, progress
-from ssm.support.checks import refuse
+from ssm.support.errors import invalid
 from ssm.support.files import replacing
 
 Name = Literal[
@@ -71,7 +71,7 @@ def run_one(
 def check(options: Options) -> None:
     """Refuse data that is not there before anything runs."""
     if options.dataset == "mnist" and (options.data_dir is None or not options.data_dir.is_dir()):
-        raise refuse("data_dir", options.data_dir, "the folder with MNIST's IDX files")
+        raise invalid("data_dir", options.data_dir, "the folder with MNIST's IDX files")
 
 
 def main() -> None:

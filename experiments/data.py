@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import sklearn.datasets
 
-from ssm.support.checks import refuse
+from ssm.support.errors import invalid
 
 NUM_CLASSES = 10
 UNSIGNED_BYTE = 8  # IDX's code for the type of its values
@@ -48,18 +48,18 @@ def load_mnist(data_dir: Path) -> tuple[np.ndarray, np.ndarray]:
     what it should be.
     """
     if not data_dir.is_dir():
-        raise refuse("data_dir", str(data_dir), "a folder that exists")
+        raise invalid("data_dir", str(data_dir), "a folder that exists")
     image_file = _find(data_dir, "train-images", num_axes=3)
     label_file = _find(data_dir, "train-labels", num_axes=1)
     images, labels = _read_idx(image_file, num_axes=3), _read_idx(label_file, num_axes=1)
     if len(images) != len(labels):
-        raise refuse(
+        raise invalid(
             label_file.name,
             f"{len(labels)} labels",
             f"as many as {image_file.name} has images, {len(images)}",
         )
     if labels.max(initial=0) >= NUM_CLASSES:
-        raise refuse(label_file.name, f"label {labels.max()}", f"labels in [0, {NUM_CLASSES - 1}]")
+        raise invalid(label_file.name, f"label {labels.max()}", f"labels in [0, {NUM_CLASSES - 1}]")
     return images[:, None].astype(np.float32) / 255, labels.astype(np.int32)
 
 
@@ -69,7 +69,7 @@ def _find(folder: Path, stem: str, num_axes: int) -> Path:
         for path in (folder / name, folder / f"{name}.gz"):
             if path.is_file():
                 return path
-    raise refuse(names[0], "no such file", f"in {folder}, gzipped or not (or {names[1]})")
+    raise invalid(names[0], "no such file", f"in {folder}, gzipped or not (or {names[1]})")
 
 
 def _read_idx(path: Path, num_axes: int) -> np.ndarray:
@@ -81,21 +81,21 @@ def _read_idx(path: Path, num_axes: int) -> np.ndarray:
         if content.startswith(GZIP_MAGIC):
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise refuse(
+        raise invalid(
             path.name, f"{type(error).__name__}: {error}", "a readable, whole file"
         ) from None
     if content[:4] != bytes((0, 0, UNSIGNED_BYTE, num_axes)):
-        raise refuse(
+        raise invalid(
             path.name,
             f"begins with {content[:4].hex()}",
             f"IDX of bytes, beginning with 0000080{num_axes}",
         )
     start = 4 + 4 * num_axes
     if len(content) < start:
-        raise refuse(path.name, f"{len(content)} bytes", f"at least {start} bytes, its header")
+        raise invalid(path.name, f"{len(content)} bytes", f"at least {start} bytes, its header")
     shape = struct.unpack(f">{num_axes}I", content[4:start])
     if len(content) != start + math.prod(shape):
-        raise refuse(
+        raise invalid(
             path.name,
             f"{len(content)} bytes",
             f"{start + math.prod(shape)} bytes, as its header says",
@@ -130,7 +130,7 @@ def split(
     for c in range(NUM_CLASSES):
         if not 1 <= wanted[c] <= left[c]:
             found, needed = left[c] + held_out_per_class, max(wanted[c], 1) + held_out_per_class
-            raise refuse(f"images of class {c}", int(found), f"at least {needed}")
+            raise invalid(f"images of class {c}", int(found), f"at least {needed}")
 
     rng = np.random.default_rng(seed)
     shuffled = [rng.permutation(np.flatnonzero(labels == c)) for c in range(NUM_CLASSES)]

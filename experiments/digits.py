@@ -12,7 +12,8 @@ from experiments import data
 from experiments import digits_figures as figures
 from experiments.claims import Claim, at_least, at_most, noted
 from experiments.digits_network import METHODS, Config, Outcome, outcomes, recall
-from ssm.support.checks import choice, refuse
+from ssm.support.checks import choice
+from ssm.support.errors import invalid
 
 ERM, WEIGHTED = METHODS
 QUICK = {"seeds": (0, 1), "num_steps": 100, "confusion_steps": (10, 20, 40, 100), "num_sparse": 5}
@@ -114,7 +115,7 @@ def run(
     if dataset == "digits":
         images, labels = data.load_digits()
     elif data_dir is None:
-        raise refuse("data_dir", data_dir, "the folder with MNIST's IDX files")
+        raise invalid("data_dir", data_dir, "the folder with MNIST's IDX files")
     else:
         images, labels = data.load_mnist(data_dir)
     results = outcomes(config, images, labels, lambda share: report(0.9 * share))

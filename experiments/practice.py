@@ -33,12 +33,12 @@ from ssm.metrics import group_mean
 from experiments.claims import Claim, at_least, at_most, noted
 from ssm import plotting
 from ssm.config import profiles
-from ssm.practice.options import Study
+from ssm.practice.options import StudyOptions
 from ssm.practice.statistics import comparisons
 from ssm.practice.study import studies
 
 DATA = {"digits": "digits", "breast_cancer": "breast cancer"}
-STUDY = Study(
+STUDY = StudyOptions(
     "digits",
     "erm,inverse,sqrt,drw,la",
     folds=5,

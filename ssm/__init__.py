@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssm import addresses
 from ssm.config import Config
-from ssm.support.checks import InputError
+from ssm.support.errors import InputError
 
 if TYPE_CHECKING:
     from ssm import advice, practice, results, theory

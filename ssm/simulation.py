@@ -27,11 +27,11 @@ from ssm.measures import spectral
 from ssm.problem import Problem, make_problem, weights
 from ssm.problem.schedules import Transformation
 from ssm.results import datasets
-from ssm.support import checks
+from ssm.support import errors
 from ssm.theory import predictions
 
 
-class Run(NamedTuple):
+class PreparedRun(NamedTuple):
     """A Config made ready to be followed."""
 
     config: Config
@@ -68,7 +68,7 @@ def _setting(config: Config, size: int | None) -> _Setting:
     components = spectral.components(problem)
     facts: dict[str, Any] = {"can_interpolate": int(config.feature_dim >= len(problem.counts) - 1)}
     rates = None
-    if config.steps:
+    if config.is_descent:
         times = save_times(config, float(predictions.automatic_steps(config, problem)))
         times = np.maximum.accumulate(np.round(times) - np.arange(len(times))).astype(int)
         times = times + np.arange(len(times))  # no step is saved twice
@@ -89,7 +89,7 @@ def _setting(config: Config, size: int | None) -> _Setting:
     )
 
 
-def prepare(config: Config, size: int | None = None) -> Run:
+def prepare(config: Config, size: int | None = None) -> PreparedRun:
     """All of a run but its solving. Columns that are samples are padded up to `size`, so that runs
     of different sizes can share a compilation."""
     setting = _setting(dataclasses.replace(config, seed=0), size)
@@ -128,7 +128,7 @@ def prepare(config: Config, size: int | None = None) -> Run:
             max_steps=np.asarray(config.max_steps),
             stop_margin=None if config.end_margin is None else np.asarray(config.end_margin),
         )
-    return Run(
+    return PreparedRun(
         config,
         problem,
         setting.components,
@@ -139,7 +139,7 @@ def prepare(config: Config, size: int | None = None) -> Run:
     )
 
 
-def follow(run: Run, progress: Callable[[float], None] | None = None) -> Trajectory:
+def follow(run: PreparedRun, progress: Callable[[float], None] | None = None) -> Trajectory:
     """A run followed to its end, in its own precision."""
     config = run.config
     with jax.enable_x64(config.dtype == "float64"):
@@ -153,11 +153,11 @@ def follow(run: Run, progress: Callable[[float], None] | None = None) -> Traject
         return gradient_flow(run.flow, solver=config.chosen_solver, progress=progress)
 
 
-def follow_batch(runs: Sequence[Run]) -> list[Trajectory]:
+def follow_batch(runs: Sequence[PreparedRun]) -> list[Trajectory]:
     """The same for runs that share a compilation, in one batch, for accelerators."""
     config = runs[0].config
     with jax.enable_x64(config.dtype == "float64"):
-        if config.steps:
+        if config.is_descent:
             descents: Any = [run.flow for run in runs]
             return descent.descend_batch(
                 descents, optimizer=config.optimizer, batch_size=config.batch_size
@@ -180,8 +180,8 @@ def make_field(config: Config, columns: Columns) -> Field:
     """The field that a Config asks for, on given columns."""
     return Field(
         columns,
-        np.asarray(config.weight_decay) if config.decays else None,
-        np.asarray(config.feature_decay) if config.decays else None,
+        np.asarray(config.weight_decay) if config.has_decay else None,
+        np.asarray(config.feature_decay) if config.has_decay else None,
         _deferral(config, columns),
         loss_clock=config.clock == "loss",
         classifier_is_held=config.depth == 1,
@@ -205,7 +205,9 @@ def save_times(config: Config, t1: float) -> Float[np.ndarray, " t"]:
     return np.concatenate([[0.0], np.geomspace(t1 * 1e-4, t1, config.num_saves - 1)])
 
 
-def run_arrays(run: Run, trajectory: Trajectory) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def run_arrays(
+    run: PreparedRun, trajectory: Trajectory
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """A followed run as the arrays of its Dataset, by name, and its facts, one of each of
     `results.FACTS`."""
     config, problem, components = run.config, run.problem, run.components
@@ -214,9 +216,9 @@ def run_arrays(run: Run, trajectory: Trajectory) -> tuple[dict[str, np.ndarray],
         observed["log_time"] = trajectory.log_times
     if isinstance(run.flow, Descent):
         observed["cumulative_rate"] = run.flow.cumulative_rate
-    if config.save_state and config.columns == "samples":
+    if config.save_state and config.column_kind == "samples":
         observed["H"] = observed["H"][:, :, : problem.counts.sum()]  # without padding
-    if config.save_state and config.columns == "classes":
+    if config.save_state and config.column_kind == "classes":
         observed["class_H"] = observed.pop("H")
     elif config.save_state and run.reduced is not None:
         rng = np.random.default_rng([config.seed, 1])  # apart from the draw of the start
@@ -245,7 +247,7 @@ def run_arrays(run: Run, trajectory: Trajectory) -> tuple[dict[str, np.ndarray],
     }
 
 
-def _status(run: Run, trajectory: Trajectory, learned: Float[np.ndarray, " r"]) -> str:
+def _status(run: PreparedRun, trajectory: Trajectory, learned: Float[np.ndarray, " r"]) -> str:
     """How a run ended: also whether it left unlearned what it was predicted to learn, in the length
     that is chosen from theory or in that of the run."""
     length = np.inf if run.config.t1 is None else trajectory.times[-1]
@@ -308,7 +310,7 @@ def simulate(
     """
     check_config("config", config)
     if progress is not None and not callable(progress):
-        raise checks.refuse("progress", progress, "a function of the share of the run done")
+        raise errors.invalid("progress", progress, "a function of the share of the run done")
     if schedule is not None:
         _check_schedule(config, schedule)
     run = prepare(config)
@@ -323,19 +325,19 @@ def simulate(
 def _check_schedule(config: Config, schedule: Transformation) -> None:
     """Refuse what is no schedule, and one that the run of a Config cannot follow."""
     if not isinstance(schedule, Transformation):
-        raise checks.refuse("schedule", schedule, "a transformation of ssm.schedules")
-    if not config.steps:
+        raise errors.invalid("schedule", schedule, "a transformation of ssm.schedules")
+    if not config.is_descent:
         allowed = "left out for a flow, which has weight_start and weight_ramp"
-        raise checks.refuse("schedule", schedule, allowed)
+        raise errors.invalid("schedule", schedule, allowed)
     if (make_problem(config).class_weights != 1).any() or config.weight_start is not None:
-        raise checks.refuse("schedule", schedule, "left out where the config has weights")
-    if schedule.needs_performance and config.columns == "coordinates":
+        raise errors.invalid("schedule", schedule, "left out where the config has weights")
+    if schedule.needs_performance and config.column_kind == "coordinates":
         allowed = "one that needs no accuracies, under the squared loss without mini-batches"
-        raise checks.refuse("schedule", schedule, allowed)
+        raise errors.invalid("schedule", schedule, allowed)
     schedule.init(np.array(config.class_counts))  # refuses weights of another number of classes
 
 
-def _scheduled(run: Run, schedule: Transformation) -> Run:
+def _scheduled(run: PreparedRun, schedule: Transformation) -> PreparedRun:
     """A run whose class weights follow a schedule."""
     assert isinstance(run.flow, Descent)
     observe = dataclasses.replace(run.flow.observe, keep_weights=True)

@@ -15,7 +15,7 @@ from ssm.config import profiles
 from ssm.measures import metrics, spectral
 from ssm.problem import membership
 from ssm.results import datasets
-from ssm.support import checks
+from ssm.support import errors
 
 LOGITS = "real numbers of shape (time, n, k)"
 LARGEST_LOGIT = 1e100  # so that sums of squares are finite
@@ -96,8 +96,8 @@ def load_logits(path: str | Path) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     if not path.is_file():
-        raise checks.refuse("file", str(path), "an NPZ file that exists")
-    no_file = checks.refuse("file", str(path), "a readable NPZ file of plain arrays")
+        raise errors.invalid("file", str(path), "an NPZ file that exists")
+    no_file = errors.invalid("file", str(path), "a readable NPZ file of plain arrays")
     try:
         with zipfile.ZipFile(path) as stored:
             names = sorted(name.removesuffix(".npy") for name in stored.namelist())
@@ -105,7 +105,7 @@ def load_logits(path: str | Path) -> dict[str, np.ndarray]:
         raise no_file from None
     if names not in (["labels", "logits"], ["labels", "logits", "times"]):
         allowed = f"one with arrays logits, labels and optionally times, not {names}"
-        raise checks.refuse("file", str(path), allowed)
+        raise errors.invalid("file", str(path), allowed)
     try:
         with zipfile.ZipFile(path) as stored:
             headers = {name: _header(stored, f"{name}.npy") for name in names}
@@ -148,22 +148,22 @@ def _checked(logits: Any, labels: Any, times: Any) -> tuple[np.ndarray, np.ndarr
     _check_layout(logits, labels, times)
     if not np.isfinite(logits).all():
         bad = int(np.argmin(np.isfinite(logits).all(axis=(1, 2))))
-        raise checks.refuse("logits", f"not finite at time index {bad}", "finite everywhere")
+        raise errors.invalid("logits", f"not finite at time index {bad}", "finite everywhere")
     if (largest := float(np.abs(logits).max())) > LARGEST_LOGIT:
-        raise checks.refuse("logits", f"{largest:g}", f"at most {LARGEST_LOGIT:g}")
+        raise errors.invalid("logits", f"{largest:g}", f"at most {LARGEST_LOGIT:g}")
 
     if labels.min() < 0 or labels.max() >= k:
         worst = labels.min() if labels.min() < 0 else labels.max()
-        raise checks.refuse("labels", int(worst), f"in [0, {k - 1}]")
+        raise errors.invalid("labels", int(worst), f"in [0, {k - 1}]")
     counts = np.bincount(labels, minlength=k)
     if not counts.all():
-        raise checks.refuse(
+        raise errors.invalid(
             "labels", f"no sample of class {int(counts.argmin())}", f"of all {k} classes"
         )
 
     times = times.astype(np.float64)
     if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
-        raise checks.refuse("times", times.tolist(), _times(num_times))
+        raise errors.invalid("times", times.tolist(), _times(num_times))
     return logits, labels.astype(np.int64), times
 
 
@@ -174,15 +174,15 @@ def _check_layout(
 ) -> None:
     """Refuse types and shapes that do not go together."""
     if logits.dtype.kind not in "fiu" or len(logits.shape) != 3 or not all(logits.shape):
-        raise checks.refuse("logits", _shape(logits), f"{LOGITS}, with no axis empty")
+        raise errors.invalid("logits", _shape(logits), f"{LOGITS}, with no axis empty")
     num_times, n, k = logits.shape
     if k < 2:
-        raise checks.refuse("logits", _shape(logits), "of at least 2 classes (the last axis)")
+        raise errors.invalid("logits", _shape(logits), "of at least 2 classes (the last axis)")
     if labels is not None and (labels.shape != (n,) or labels.dtype.kind not in "iu"):
         allowed = f"{n} integers, as many as logits has samples"
-        raise checks.refuse("labels", _shape(labels), allowed)
+        raise errors.invalid("labels", _shape(labels), allowed)
     if times is not None and (times.shape != (num_times,) or times.dtype.kind not in "fiu"):
-        raise checks.refuse("times", _shape(times), _times(num_times))
+        raise errors.invalid("times", _shape(times), _times(num_times))
 
 
 def _times(number: int) -> str:
@@ -191,11 +191,11 @@ def _times(number: int) -> str:
 
 def _array(name: str, value: Any, allowed: str) -> np.ndarray:
     if np.ma.isMaskedArray(value):
-        raise checks.refuse(name, "a masked array", "without masked values")
+        raise errors.invalid(name, "a masked array", "without masked values")
     try:
         return np.asarray(value)
     except Exception:  # ragged lists, arrays of other libraries
-        raise checks.refuse(name, type(value).__name__, allowed) from None
+        raise errors.invalid(name, type(value).__name__, allowed) from None
 
 
 def _shape(array: np.ndarray | _Header) -> str:

@@ -122,10 +122,10 @@ def fit(folder: Path) -> Read:
 
 
 def wine() -> Any:
-    from ssm.practice.options import Study
+    from ssm.practice.options import StudyOptions
 
     few = {"hidden_layer_sizes": (4,), "ablations": False, "sensitivity": False}
-    return Study("wine", "erm,inverse", 2, 1, num_steps=20, **few)
+    return StudyOptions("wine", "erm,inverse", 2, 1, num_steps=20, **few)
 
 
 @kind

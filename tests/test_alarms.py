@@ -300,7 +300,7 @@ def options(**changes):
         "max_rollbacks": 3,
         "seed": 0,
     }
-    return training.Options(**(common | changes))
+    return training.TrainingOptions(**(common | changes))
 
 
 def trained(task, chosen, run=None):

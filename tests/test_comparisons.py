@@ -10,8 +10,8 @@ import scipy.stats
 import xarray as xr
 
 from ssm.practice.statistics import comparisons
-from ssm.practice.statistics.comparisons import ablation, compare, holm, level, non_inferiority
-from ssm.support.checks import InputError
+from ssm.practice.statistics.comparisons import compare, compare_pairs, holm, level, non_inferiority
+from ssm.support.errors import InputError
 
 SEEDS, FOLDS = 3, 5
 NUM_PAIRS = SEEDS * FOLDS
@@ -318,13 +318,13 @@ def test_ablation_is_the_same_paired_test(rng):
     axes = ("variant", "correction", "seed", "fold")
     names = {"variant": ["erm", "sqrt", "drw"], "correction": ["none", "uniform"]}
     scores = xr.Dataset({"accuracy": (axes, values)}, names)
-    with_ = [("sqrt", "none"), ["drw", "none"]]
-    found = ablation(scores, with_, [("erm", "none")] * 2, MARGIN)
+    treated = [("sqrt", "none"), ["drw", "none"]]
+    found = compare_pairs(scores, treated, [("erm", "none")] * 2, MARGIN)
     beside = compare(scores.sel(correction="none"), "erm", MARGIN)
     for c, expected in zip(found, beside, strict=True):
         assert (c.variant, c.reference) == (f"{expected.variant}, none", "erm, none")
         assert c[3:] == expected[3:]
-    (post_hoc,) = ablation(scores, [("erm", "uniform")], [("erm", "none")], MARGIN)
+    (post_hoc,) = compare_pairs(scores, [("erm", "uniform")], [("erm", "none")], MARGIN)
     assert post_hoc[3:] == one(values[0, 1], values[0, 0])[3:]
 
 
@@ -456,10 +456,10 @@ def test_bad_input_is_refused_by_name(scores):
     with pytest.raises(InputError, match=r"^metric='brier'"):
         level(scores["accuracy"].sel(variant="erm").rename("brier"))
     by_correction = scores.expand_dims(correction=["none"])
-    with pytest.raises(InputError, match=r"^without=0: must be as many as with_ has, 1"):
-        ablation(by_correction, [("erm", "none")], [], MARGIN)
+    with pytest.raises(InputError, match=r"^control=0: must be as many as treated has, 1"):
+        compare_pairs(by_correction, [("erm", "none")], [], MARGIN)
     with pytest.raises(InputError, match=r"^correction='training': must be one of none"):
-        ablation(by_correction, [("drw", "none")], [("drw", "training")], MARGIN)
+        compare_pairs(by_correction, [("drw", "none")], [("drw", "training")], MARGIN)
 
 
 def test_every_metric_has_a_direction():

@@ -14,7 +14,7 @@ from tyro._docstrings import get_field_docstring
 import ssm
 from ssm import Config
 from ssm.config.validation import LARGEST_COUNT
-from ssm.support import checks
+from ssm.support import errors
 
 FIELDS = [field.name for field in dataclasses.fields(Config)]
 
@@ -142,7 +142,7 @@ HARD = {
 def test_a_refusal_is_one_short_line_whatever_it_is_of(name):
     value = HARD[name]
     text = value if isinstance(value, str) else "field"
-    refusals = [checks.refuse("seed", value, "an integer"), checks.refuse(text, 1, text)]
+    refusals = [errors.invalid("seed", value, "an integer"), errors.invalid(text, 1, text)]
     for fields in ({"seed": value}, {text: value}):
         with pytest.raises(ssm.InputError) as caught:
             Config(**fields)
@@ -155,9 +155,9 @@ def test_a_refusal_is_one_short_line_whatever_it_is_of(name):
 
 
 def test_what_is_shown_of_a_value():
-    assert str(checks.refuse("a", Shown("1  2\n3"), "b")) == "a=1 2 3: must be b"
-    assert str(checks.refuse("a", Shown(ValueError()), "b")).startswith("a=a Shown that cannot")
-    cut = str(checks.refuse("a", "x" * 300, "b"))
+    assert str(errors.invalid("a", Shown("1  2\n3"), "b")) == "a=1 2 3: must be b"
+    assert str(errors.invalid("a", Shown(ValueError()), "b")).startswith("a=a Shown that cannot")
+    cut = str(errors.invalid("a", "x" * 300, "b"))
     assert cut == f"a='{'x' * 196}...: must be b"
 
 

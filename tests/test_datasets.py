@@ -13,9 +13,9 @@ import pytest
 import sklearn.datasets
 
 from ssm.practice.data.datasets import Data, check_folds, imbalanced, load
-from ssm.practice.options import Study
+from ssm.practice.options import StudyOptions
 from ssm.practice.study import plans
-from ssm.support.checks import InputError
+from ssm.support.errors import InputError
 
 
 @pytest.fixture
@@ -715,7 +715,7 @@ WRONG = {
 
 
 def test_every_option_has_wrong_values_above():
-    assert set(WRONG) == {field.name for field in dataclasses.fields(Study)}
+    assert set(WRONG) == {field.name for field in dataclasses.fields(StudyOptions)}
 
 
 @pytest.mark.parametrize("field", WRONG)
@@ -723,21 +723,21 @@ def test_options_of_a_wrong_type_are_refused_in_one_short_line(field):
     long = "x\n" * 10_000
     for value in (*WRONG[field], [long], np.arange(5000), object()):
         with pytest.raises(InputError, match=f"^{field}=") as caught:
-            Study(**{"data": "wine", field: value})
+            StudyOptions(**{"data": "wine", field: value})
         assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
 
 
 def test_options_are_kept_in_plain_python():
     """They are written as JSON."""
-    study = Study("wine", folds=np.int64(3), hidden_layer_sizes=[np.int32(8), 4])
-    assert study == Study("wine", folds=3, hidden_layer_sizes=(8, 4))
+    study = StudyOptions("wine", folds=np.int64(3), hidden_layer_sizes=[np.int32(8), 4])
+    assert study == StudyOptions("wine", folds=3, hidden_layer_sizes=(8, 4))
     assert type(study.folds) is int and type(study.hidden_layer_sizes[0]) is int
 
 
 def test_a_study_reads_its_file_as_it_is_told(write):
     rows = "".join(f"{i};{i},5;{'xy'[i % 2]}\n" for i in range(20))
     path = write("id;a;kind\n" + rows, "users.txt")
-    study = Study(str(path), label="kind", sep=";", decimal=",", exclude="id")
+    study = StudyOptions(str(path), label="kind", sep=";", decimal=",", exclude="id")
     data = plans.plan(study).data
     assert (data.feature_names, data.class_names) == (("a",), ("x", "y"))
     np.testing.assert_array_equal(data.features[:, 0], np.arange(20) + 0.5)

@@ -14,7 +14,7 @@ from ssm.config.choices import Optimizer
 from ssm.dynamics import descent, optimizers, trajectories
 from ssm.dynamics.columns import sample_columns
 from ssm.problem import make_problem
-from ssm.support.checks import InputError
+from ssm.support.errors import InputError
 
 NAMES = [name for name in Optimizer.__args__ if name != "flow"]
 RATE = 0.3

@@ -188,7 +188,7 @@ import ssm
 names = dir(ssm.practice)
 assert not any(name.startswith("ssm.practice.") for name in sys.modules)
 assert ssm.practice.kernels.measured_coupling.__module__ == "ssm.practice.network.kernels"
-assert ssm.practice.options.Study and ssm.practice.evaluation.evaluate
+assert ssm.practice.options.StudyOptions and ssm.practice.evaluation.evaluate
 assert not hasattr(ssm.practice, "nothing")
 print(*names)
 """

@@ -13,7 +13,7 @@ from scipy.special import log_softmax, softmax
 import ssm
 from ssm import losses, simulation, weights
 from ssm.dynamics import parameters
-from ssm.support.checks import InputError
+from ssm.support.errors import InputError
 
 COMBINED = {
     "additive_adjustment": 0.7,
@@ -244,7 +244,7 @@ def test_a_loss_name_is_its_published_numbers(tiny):
     config = tiny(loss="ldam", largest_margin=1.0)
     assert config.adjustments["largest_margin"] == 1.0
     assert config.adjustments["logit_scale"] == 30.0
-    assert tiny(label_smoothing=0.1).adjusts and not tiny().adjusts
+    assert tiny(label_smoothing=0.1).has_adjustment and not tiny().has_adjustment
     numbers = losses.adjustment(config.class_counts, **config.adjustments)
     columns = simulation.prepare(config).flow.field.columns
     jax.tree.map(np.testing.assert_array_equal, columns.adjustment, numbers)

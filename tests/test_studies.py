@@ -20,7 +20,7 @@ from sklearn import metrics
 import ssm
 from ssm import plotting
 from ssm.cli import commands
-from ssm.practice.options import Study
+from ssm.practice.options import StudyOptions
 from ssm.practice.study import cells, plans, strategies, studies
 from ssm.results import digests
 from ssm.support import files, locks
@@ -40,7 +40,7 @@ def write_csv(path):
 
 
 def make_study(csv):
-    return Study(str(csv), "erm,inverse,adaptive", 2, 2, label="kind", **FEW)
+    return StudyOptions(str(csv), "erm,inverse,adaptive", 2, 2, label="kind", **FEW)
 
 
 @pytest.fixture(scope="module")
@@ -430,21 +430,21 @@ def test_a_folder_is_of_one_study_at_a_time(study, copy, computed):
 )
 def test_strategies_that_cannot_be(names, allowed):
     with pytest.raises(ssm.InputError, match=f"^strategies=.*{allowed}"):
-        strategies.strategies(Study("wine", names).strategy_names, 100)
+        strategies.strategies(StudyOptions("wine", names).strategy_names, 100)
 
 
 @pytest.mark.parametrize("field", ["folds", "seeds", "num_steps", "batch_size"])
 def test_numbers_that_cannot_be(field):
     with pytest.raises(ssm.InputError, match=f"^{field}=0: must be"):
-        Study("wine", **{field: 0})
+        StudyOptions("wine", **{field: 0})
 
 
 RUN = """
 import sys
 from pathlib import Path
 from ssm.practice import studies
-from ssm.practice.options import Study
-study = Study(sys.argv[1], "erm,inverse,adaptive", 2, 2, label="kind", num_steps=40,
+from ssm.practice.options import StudyOptions
+study = StudyOptions(sys.argv[1], "erm,inverse,adaptive", 2, 2, label="kind", num_steps=40,
               hidden_layer_sizes=(8,), ablations=False, sensitivity=False)
 studies.run_study(study, Path(sys.argv[2]))
 """

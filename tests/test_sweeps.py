@@ -176,7 +176,7 @@ def test_a_padded_run_is_the_run_itself(tiny, run, coupling):
     grid = {"imbalance_ratio": [6.0, 4.0]}  # 28 and 20 samples
     base = tiny(coupling=coupling, save_state=True)
     swept = ssm.sweep(grid, base)
-    assert layout.make_plan(grids.make_grid(grid, base)).compiled_shape(base)[0] == 28
+    assert layout.make_layout(grids.make_grid(grid, base)).compiled_shape(base)[0] == 28
     alone = run(coupling=coupling, save_state=True)
     assert_is(swept.isel(imbalance_ratio=1), alone, tolerance=1e-10)
 
@@ -342,11 +342,11 @@ def test_an_interrupt_does_not_wait_for_the_chunk(squared, monkeypatch):
 def test_batched_runs_are_single_runs(squared):
     """The form for accelerators, here on a CPU."""
     axes = {"imbalance_ratio": [1, 40], "init": ["gaussian", "balanced"], "max_steps": [9, 10**5]}
-    plan = layout.make_plan(grids.make_grid(axes | {"seed": [0, 1]}, squared()))
+    planned = layout.make_layout(grids.make_grid(axes | {"seed": [0, 1]}, squared()))
     numbers = list(reversed(range(16)))
-    together = execution._follow_batched(plan, numbers)
+    together = execution._follow_batched(planned, numbers)
     for number, batched in zip(numbers, together, strict=True):
-        alone = execution._follow(plan, number)
+        alone = execution._follow(planned, number)
         assert alone.keys() == batched.keys() and batched["status"] == alone["status"]
         for name, values in alone.items():
             if values.dtype.kind == "f":  # the same arithmetic in another order

@@ -55,7 +55,7 @@ def options(**changes):
         "max_rollbacks": 3,
         "seed": 0,
     }
-    return training.Options(**(common | changes))
+    return training.TrainingOptions(**(common | changes))
 
 
 def start(features=5, seed=0):

@@ -12,7 +12,7 @@ import numpy as np
 from ssm.advice import runs, words
 from ssm.advice.runs import UNKNOWN, Case, Floats
 from ssm.config import Config
-from ssm.support import checks
+from ssm.support import checks, errors
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,7 +66,7 @@ def advise(
     checks.choice("loss", loss, ("cross_entropy", "squared"))
     allowed = "samples of at least two classes, positive integers, as 5000, 500, 50"
     if len(checks.items("counts", counts, allowed)) < 2:
-        raise checks.refuse("counts", counts, allowed)
+        raise errors.invalid("counts", counts, allowed)
     couplings = COUPLINGS if coupling is None else (coupling,)
     cases, left_out, most = [], [], runs.MOST_CLASSES // len(couplings)
     for i, each in enumerate(couplings):

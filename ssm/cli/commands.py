@@ -18,7 +18,8 @@ from ssm.cli import practice
 from ssm.cli.parsing import parse
 from ssm.config import Config
 from ssm.support import files, interrupts, progress
-from ssm.support.checks import InputError, integer, refuse
+from ssm.support.checks import integer
+from ssm.support.errors import InputError, invalid
 
 if TYPE_CHECKING:
     import distributed
@@ -28,7 +29,7 @@ Report = Callable[[float], None]
 
 
 @dataclasses.dataclass
-class Run:
+class RunCommand:
     """Simulate the small-scale model once, write the result and print a summary.
 
     Example: ssm run --imbalance-ratio 100 --weight-exponent 0.5 --out balanced.zarr
@@ -80,10 +81,10 @@ class Sweep:
         from ssm.sweeps import grids
 
         if not self.grid:
-            raise refuse("grid", (), "given at least once, as --grid FIELD=A,B,C")
+            raise invalid("grid", (), "given at least once, as --grid FIELD=A,B,C")
         axes = dict(map(grids.parse_axis, self.grid))
         if len(axes) < len(self.grid):
-            raise refuse("grid", list(self.grid), "one axis a field")
+            raise invalid("grid", list(self.grid), "one axis a field")
         shown = progress.Runs("sweeping")
 
         def work() -> xr.Dataset:
@@ -205,12 +206,12 @@ class Track:
 
 
 Command = (
-    Annotated[Run, tyro.conf.subcommand("run")]
+    Annotated[RunCommand, tyro.conf.subcommand("run")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Show, tyro.conf.subcommand("show")]
     | Annotated[Plot, tyro.conf.subcommand("plot")]
     | Annotated[Track, tyro.conf.subcommand("track")]
-    | Annotated[practice.Study, tyro.conf.subcommand("study")]
+    | Annotated[practice.StudyCommand, tyro.conf.subcommand("study")]
     | Annotated[practice.Advise, tyro.conf.subcommand("advise")]
 )
 
@@ -265,7 +266,7 @@ def _check_platform(command: Any) -> None:
         jax.devices()
     except Exception:  # JAX raises several kinds
         allowed = "left out, or platforms that JAX finds on this machine, such as cpu"
-        raise refuse("JAX_PLATFORMS", asked, allowed) from None
+        raise invalid("JAX_PLATFORMS", asked, allowed) from None
 
 
 def _load(store: Path) -> xr.Dataset:
@@ -276,11 +277,11 @@ def _load(store: Path) -> xr.Dataset:
         report = store / "report.html"
         unfinished = "the same `ssm study` goes on and writes its report"
         instead = f"open {report}" if report.is_file() else unfinished
-        raise refuse("store", str(store), f"a run or a sweep; this is a study's folder: {instead}")
+        raise invalid("store", str(store), f"a run or a sweep; this is a study's folder: {instead}")
     dataset = stores.load(store)
     if dataset.attrs["format"] == datasets.STUDY_FORMAT:
         allowed = f"a run or a sweep; this is a study's record: open {store.parent / 'report.html'}"
-        raise refuse("store", str(store), allowed)
+        raise invalid("store", str(store), allowed)
     return dataset
 
 
@@ -291,12 +292,12 @@ def _held(dataset: xr.Dataset, held: str) -> xr.Dataset:
     name, _, value = held.partition("=")
     axes = sweeps.sweep_axes(dataset) if "sweep" in dataset.attrs else ()
     if name not in axes:
-        raise refuse("at", held, f"FIELD=VALUE with an axis of the sweep ({', '.join(axes)})")
+        raise invalid("at", held, f"FIELD=VALUE with an axis of the sweep ({', '.join(axes)})")
     values = dataset[name].values
     number = values.dtype.kind in "if" and re.fullmatch(r"[-+.\deE]+", value)
     matching = [i for i, v in enumerate(values) if v == (float(value) if number else value)]
     if not matching:
-        raise refuse("at", held, f"one of {name}'s values {values.tolist()[:10]}")
+        raise invalid("at", held, f"one of {name}'s values {values.tolist()[:10]}")
     return dataset.isel({name: matching[0]})
 
 
@@ -308,12 +309,12 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[distributed.
         return
     name, value = ("workers", workers) if scheduler is None else ("scheduler", scheduler)
     if None not in (scheduler, workers):
-        raise refuse("scheduler", scheduler, "left out where --workers are started")
+        raise invalid("scheduler", scheduler, "left out where --workers are started")
     try:
         import distributed
     except ImportError:
         allowed = "left out unless Dask is there: pip install distributed"
-        raise refuse(name, value, allowed) from None
+        raise invalid(name, value, allowed) from None
     if scheduler is None:
         number = integer("workers", workers, 1, 10_000)
         options: dict[str, Any] = {"n_workers": number, "threads_per_worker": 1}
@@ -324,7 +325,7 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[distributed.
         client = distributed.Client(**options)
     except (OSError, ValueError, TypeError) as error:
         allowed = f"the address of a Dask scheduler that answers ({type(error).__name__})"
-        raise refuse(name, value, allowed) from None
+        raise invalid(name, value, allowed) from None
     with client:
         yield client
 

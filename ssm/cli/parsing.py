@@ -10,7 +10,7 @@ from typing import Any
 
 import tyro
 
-from ssm.support.checks import InputError, refuse
+from ssm.support.errors import InputError, invalid
 
 NAMES = ("run", "sweep", "show", "plot", "track", "study", "advise")
 
@@ -32,7 +32,7 @@ def parse(command: Any, prog: str, description: str, arguments: list[str]) -> An
             cause = cause.__context__
         said = _one_line(complaint.getvalue())
         if said.startswith("Unrecognized") and (written := _grid_in_words(arguments)):
-            raise refuse("grid", " ".join(written), _as_axis(written)) from None
+            raise invalid("grid", " ".join(written), _as_axis(written)) from None
         name = " ".join([prog, *(a for a in arguments[:1] if a in NAMES)])
         if close := _suggested(complaint.getvalue(), name):
             said += f"; did you mean {' or '.join(close)}?"

@@ -14,7 +14,7 @@ import tyro
 
 from ssm.practice import options
 from ssm.support import interrupts, progress
-from ssm.support.checks import refuse
+from ssm.support.errors import invalid
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -66,11 +66,11 @@ def _counts(given: tuple[str, ...]) -> tuple[int, ...]:
         return tuple(map(int, words))
     except ValueError:
         allowed = "the samples of each class, at least two positive integers, as 5000,500,50"
-        raise refuse("counts", " ".join(given), allowed) from None
+        raise invalid("counts", " ".join(given), allowed) from None
 
 
 @dataclasses.dataclass
-class Study:
+class StudyCommand:
     """Compare strategies against imbalance on a data set by repeated cross-validation, and write a
     report: figures, tables, statistics, and what it all means. The same command goes on with a
     study that was stopped.
@@ -79,7 +79,7 @@ class Study:
     Example: ssm study patients.csv --label diagnosis --folds 10 --out patients/
     """
 
-    study: tyro.conf.OmitArgPrefixes[options.Study]
+    study: tyro.conf.OmitArgPrefixes[options.StudyOptions]
     out: Path = Path("study")
     """The folder to write: report.html, figures/, tables and the record."""
 
@@ -104,7 +104,7 @@ class Study:
             print("nothing was trained: the study was complete")
         if not written.is_file():
             allowed = "a folder that can be written to, where there is no report yet"
-            raise refuse("out", str(self.out), allowed)
+            raise invalid("out", str(self.out), allowed)
         print(f"report: {written}")
 
 

@@ -29,7 +29,7 @@ from ssm.config.choices import (
     Solver,
     Spacing,
 )
-from ssm.support import checks
+from ssm.support import errors
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -192,13 +192,13 @@ class Config:
 
     def __new__(cls, *args: Any, **values: Any) -> Config:
         if args:
-            raise checks.refuse("Config", args[0], "given by the names of its fields")
+            raise errors.invalid("Config", args[0], "given by the names of its fields")
         names = [field.name for field in dataclasses.fields(cls)]
         unknown = sorted(values.keys() - set(names))
         if unknown:
             name = unknown[0]
-            hint = checks.nearest(name, names, "see help(ssm.Config)")
-            raise checks.refuse(name, values[name], f"a field of Config; {hint}")
+            hint = errors.nearest(name, names, "see help(ssm.Config)")
+            raise errors.invalid(name, values[name], f"a field of Config; {hint}")
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
@@ -223,7 +223,7 @@ class Config:
         ) * num_minority
 
     @property
-    def columns(self) -> Literal["samples", "classes", "coordinates"]:
+    def column_kind(self) -> Literal["samples", "classes", "coordinates"]:
         """What the feature columns of the run stand for: whole `classes` where all features of a
         class stay equal, else `coordinates` of each class (squared loss), else `samples`."""
         return validation.feature_columns(vars(self))[0]
@@ -234,7 +234,7 @@ class Config:
         return validation.feature_columns(vars(self))[1]
 
     @property
-    def adjusts(self) -> bool:
+    def has_adjustment(self) -> bool:
         """Whether the loss is cross-entropy of adjusted logits."""
         named = any(
             getattr(self, name) is not None for name in NEUTRAL if name != "label_smoothing"
@@ -242,7 +242,7 @@ class Config:
         return named or self.loss in MARGIN_LOSSES or self.label_smoothing > 0
 
     @property
-    def only_smooths(self) -> bool:
+    def has_only_smoothing(self) -> bool:
         """Whether nothing but `label_smoothing` adjusts the loss."""
         return self.adjustments == NEUTRAL | {"label_smoothing": self.label_smoothing}
 
@@ -254,12 +254,12 @@ class Config:
         return NEUTRAL | MARGIN_LOSSES.get(self.loss, {}) | given
 
     @property
-    def defers(self) -> bool:
+    def has_deferral(self) -> bool:
         """Whether weights act later than from the start on."""
         return self.weight_start is not None and self.weight_start + self.weight_ramp > 0
 
     @property
-    def steps(self) -> bool:
+    def is_descent(self) -> bool:
         """Whether the run is one of an optimiser's steps, not a flow."""
         return self.optimizer != "flow"
 
@@ -278,13 +278,13 @@ class Config:
         return self.stop_margin
 
     @property
-    def keeps_margin(self) -> bool:
+    def observes_margin(self) -> bool:
         """Whether margins and the logarithm of the loss are observed."""
         terminal = self.clock == "loss" or self.stop_margin is not None or self.geometry
         return terminal and self.loss != "squared"
 
     @property
-    def decays(self) -> bool:
+    def has_decay(self) -> bool:
         """Whether anything is penalised."""
         return self.weight_decay > 0 or self.feature_decay > 0
 
@@ -305,7 +305,7 @@ class Config:
         except (json.JSONDecodeError, TypeError, RecursionError):
             fields = None
         if not isinstance(fields, dict):
-            raise checks.refuse("config", text, "a JSON object of Config fields")
+            raise errors.invalid("config", text, "a JSON object of Config fields")
         return cls(**fields)
 
 
@@ -320,7 +320,7 @@ def check_config(name: str, value: Any) -> Config:
         return value
     mapping = isinstance(value, Mapping)
     allowed = "a Config: ssm.Config(**fields) makes one of a mapping" if mapping else "a Config"
-    raise checks.refuse(name, value, allowed)
+    raise errors.invalid(name, value, allowed)
 
 
 class _Words:

@@ -21,7 +21,7 @@ from ssm.config.choices import (
     Solver,
     Spacing,
 )
-from ssm.support import checks
+from ssm.support import checks, errors
 
 LARGEST_COUNT = 2**53  # beyond it a count is no longer exact as a float64
 LARGEST_STATE = 2**31  # numbers in W and H together: 16 GiB in float64
@@ -165,7 +165,7 @@ def feature_columns(
 
 def _only(known: Mapping[str, Any], name: str, allowed: str) -> None:
     """Refuse a field's value where only `allowed` will do."""
-    raise checks.refuse(name, known[name], allowed)
+    raise errors.invalid(name, known[name], allowed)
 
 
 def _check_loss(known: dict[str, Any]) -> None:
@@ -242,7 +242,7 @@ def _check_sizes(known: dict[str, Any]) -> None:
     hidden = max(known["depth"] - 2, 0) * known["feature_dim"] ** 2
     size = (known["num_classes"] + num_columns) * known["feature_dim"] + hidden
     if max(size, known["num_classes"] * num_columns) > LARGEST_STATE:
-        raise checks.refuse(
+        raise errors.invalid(
             "feature_dim",
             known["feature_dim"],
             f"small enough, and so the classes and their counts, that all layers, here with {num_columns} feature columns, "
@@ -252,7 +252,7 @@ def _check_sizes(known: dict[str, Any]) -> None:
     if columns == "coordinates":  # which are kept as the samples they stand for
         size = (known["num_classes"] + sum(class_counts(known))) * known["feature_dim"] + hidden
     if known["save_state"] and size * known["num_saves"] > LARGEST_STATE:
-        raise checks.refuse(
+        raise errors.invalid(
             "save_state",
             True,
             f"False unless num_saves times the {size} numbers of all layers is at most {LARGEST_STATE}",
@@ -266,18 +266,18 @@ def _checked_classes(fields: Mapping[str, Any], known: dict[str, Any]) -> dict[s
         what = f"at least two integers in [1, {LARGEST_COUNT}] when profile='custom'"
         counts = checks.items("counts", fields["counts"], what)
         if len(counts) < 2:
-            raise checks.refuse("counts", fields["counts"], what)
+            raise errors.invalid("counts", fields["counts"], what)
         out["counts"] = tuple(
             checks.integer(f"counts[{i}]", n, 1, LARGEST_COUNT) for i, n in enumerate(counts)
         )
     elif fields["counts"] is not None:
-        raise checks.refuse("counts", fields["counts"], "left out unless profile='custom'")
+        raise errors.invalid("counts", fields["counts"], "left out unless profile='custom'")
 
     out["num_classes"] = checks.integer("num_classes", fields["num_classes"], 2, 10_000)
     if out["counts"] is not None:
         num_counts = len(out["counts"])
         if out["num_classes"] not in (num_counts, DEFAULT_NUM_CLASSES):
-            raise checks.refuse(
+            raise errors.invalid(
                 "num_classes", fields["num_classes"], f"the number of counts, {num_counts}"
             )
         out["num_classes"] = checks.integer("number of counts", num_counts, 2, 10_000)
@@ -286,7 +286,7 @@ def _checked_classes(fields: Mapping[str, Any], known: dict[str, Any]) -> dict[s
     if known["profile"] == "step":
         num_minority = profiles.num_minority_classes(num_classes, known["minority_fraction"])
         if not 1 <= num_minority < num_classes:
-            raise checks.refuse(
+            raise errors.invalid(
                 "minority_fraction",
                 fields["minority_fraction"],
                 f"such that round(minority_fraction * {num_classes}) is in [1, {num_classes - 1}], "
@@ -296,7 +296,7 @@ def _checked_classes(fields: Mapping[str, Any], known: dict[str, Any]) -> dict[s
         known["profile"] != "custom"
         and known["imbalance_ratio"] * known["minority_count"] > LARGEST_COUNT
     ):
-        raise checks.refuse(
+        raise errors.invalid(
             "imbalance_ratio",
             fields["imbalance_ratio"],
             f"at most {LARGEST_COUNT} / minority_count",
@@ -309,12 +309,12 @@ def _checked_classes(fields: Mapping[str, Any], known: dict[str, Any]) -> dict[s
         what = f"{num_classes} positive numbers, one a class"
         weights = checks.items("class_weights", fields["class_weights"], what)
         if len(weights) != num_classes:
-            raise checks.refuse("class_weights", fields["class_weights"], what)
+            raise errors.invalid("class_weights", fields["class_weights"], what)
         out["class_weights"] = tuple(
             checks.real(f"class_weights[{i}]", w, 1e-50, 1e50) for i, w in enumerate(weights)
         )
     if out["class_weights"] is not None and known["weight_exponent"] != 0:
-        raise checks.refuse(
+        raise errors.invalid(
             "weight_exponent", fields["weight_exponent"], "0 when class_weights are given"
         )
     return out

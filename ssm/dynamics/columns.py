@@ -267,11 +267,11 @@ def make_columns(config: Config, problem: Problem, size: int | None = None) -> C
     """The fewest columns in which a Config can be run exactly; samples are padded up to `size`."""
     loss = "squared" if config.loss == "squared" else "cross_entropy"
     options: dict[str, Any] = {"weighted_mean": config.reduction == "weighted_mean"}
-    if config.adjusts:
+    if config.has_adjustment:
         options["adjustment"] = losses.adjustment(problem.counts, **config.adjustments)
-    if config.columns == "classes":
+    if config.column_kind == "classes":
         return class_columns(problem, loss, **options)
-    if config.columns == "coordinates":
+    if config.column_kind == "coordinates":
         return coordinate_columns(problem, config.num_columns // config.num_classes, **options)
     size = _whole_blocks(size or config.num_columns)
     return sample_columns(problem, loss, size, **options)

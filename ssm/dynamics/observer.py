@@ -252,7 +252,7 @@ def make_observer(
         drawn=drawn,
         width=config.feature_dim,
         keep_state=config.save_state,
-        keep_margin=config.keeps_margin,
+        keep_margin=config.observes_margin,
         keep_geometry=config.geometry,
         keep_weights=field.deferral is not None,
     )

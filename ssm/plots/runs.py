@@ -21,7 +21,7 @@ from ssm.measures import metrics
 from ssm.plots import sweeps
 from ssm.plots.style import COLORS, COLUMN_WIDTH, PAGE_WIDTH, PARTS
 from ssm.results import summaries
-from ssm.support import checks
+from ssm.support import checks, errors
 from ssm.support.files import check_output, replacing
 
 _STYLE: dict[Any, Any] = {
@@ -52,9 +52,9 @@ def style() -> Iterator[None]:
 def check_picture(path: Path, overwrite: bool) -> None:
     """Refuse a picture that cannot be written: by its suffix, or as `files.check_output` does."""
     if path.suffix not in (".png", ".pdf", ".svg"):
-        raise checks.refuse("out", str(path), "a path ending in .png, .pdf or .svg")
+        raise errors.invalid("out", str(path), "a path ending in .png, .pdf or .svg")
     if path.is_dir():
-        raise checks.refuse("out", str(path), "a file, not a folder")
+        raise errors.invalid("out", str(path), "a file, not a folder")
     check_output(path, overwrite)
 
 
@@ -306,21 +306,21 @@ def figure(dataset: xr.Dataset, kind: str, axes: Sequence[str] = ()) -> Figure:
             it, axes that are unknown, not numeric, too few or too many.
     """
     if not isinstance(dataset, xr.Dataset):
-        raise checks.refuse("dataset", dataset, "a Dataset: ssm.load reads one from a store")
+        raise errors.invalid("dataset", dataset, "a Dataset: ssm.load reads one from a store")
     checks.choice("kind", kind, [*KINDS, *sweeps.KINDS])
     found = sweeps.sweep_axes(dataset)
     if found:
         return _sweep_figure(dataset, kind, _chosen_axes(dataset, kind, found, axes))
     if kind not in KINDS:
-        raise checks.refuse("kind", kind, "one of " + ", ".join(KINDS) + ": this is a single run")
+        raise errors.invalid("kind", kind, "one of " + ", ".join(KINDS) + ": this is a single run")
     if axes:
-        raise checks.refuse("axes", tuple(axes), "left out: this is a single run")
+        raise errors.invalid("axes", tuple(axes), "left out: this is a single run")
     if kind == "loss" and "loss" not in dataset:
-        raise checks.refuse(
+        raise errors.invalid(
             "kind", kind, "another kind: tracked logits do not say what they were trained on"
         )
     if kind == "geometry" and "seli_distance" not in dataset:
-        raise checks.refuse("kind", kind, "another kind: the run was not made with geometry=True")
+        raise errors.invalid("kind", kind, "another kind: the run was not made with geometry=True")
     with style():
         drawing = Figure(figsize=(COLUMN_WIDTH, 2.6))
         KINDS[kind](dataset, drawing.subplots())
@@ -339,11 +339,13 @@ def _chosen_axes(
 ) -> tuple[str, ...]:
     """The axes a sweep is drawn over, checked."""
     if kind not in sweeps.KINDS:
-        raise checks.refuse("kind", kind, "one of " + ", ".join(sweeps.KINDS) + ": this is a sweep")
+        raise errors.invalid(
+            "kind", kind, "one of " + ", ".join(sweeps.KINDS) + ": this is a sweep"
+        )
     numeric = [name for name in found if dataset[name].dtype.kind in "iuf"]
     count = sweeps.NUM_AXES[kind]
     what = f"{count} of the sweep's numeric axes, here {', '.join(numeric) or 'none'}"
     names = checks.items("axes", asked, what) or sorted(numeric, key="seed".__eq__)[:count]
     if len(names) != count or len(set(names)) != count or not set(names) <= set(numeric):
-        raise checks.refuse("axes", tuple(names), f"{what} (kind={kind})")
+        raise errors.invalid("axes", tuple(names), f"{what} (kind={kind})")
     return tuple(names)

@@ -18,7 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from ssm.config import profiles
 from ssm.plots.style import COLORS
 from ssm.results import summaries
-from ssm.support import checks
+from ssm.support import errors
 
 
 def sweep_axes(dataset: xr.Dataset) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ def plot_heatmap(
     `balance_colors`, which the colour-blind can tell apart.
     """
     if isinstance(cmap, str) and cmap not in colormaps:
-        raise checks.refuse("cmap", cmap, "a colour map, or the name of one of Matplotlib's")
+        raise errors.invalid("cmap", cmap, "a colour map, or the name of one of Matplotlib's")
     x, y = names
     ratio = ratio_of_learning_times(dataset)
     others = [dim for dim in ratio.dims if dim not in names]

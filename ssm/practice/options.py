@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
-from ssm.support import checks
+from ssm.support import checks, errors
 
 Profile = Literal["step", "long_tailed"]
 Score = Literal["balanced_log_loss", "macro_average_precision", "balanced_accuracy", "worst_class"]
@@ -26,7 +26,7 @@ DEFAULT_STRATEGIES = "erm,inverse,sqrt,effective,drw,adaptive,la,ldam,focal"
 
 
 @dataclasses.dataclass(frozen=True)
-class Study:
+class StudyOptions:
     """What is studied, and how. Times are in steps, one update on one mini-batch.
 
     Raises:
@@ -105,7 +105,7 @@ class Study:
             self._keep("num_steps", checks.integer("num_steps", self.num_steps, 1, 10**7))
         if not isinstance(self.hidden_layer_sizes, tuple | list):
             allowed = "integers, the width of each hidden layer"
-            raise checks.refuse("hidden_layer_sizes", self.hidden_layer_sizes, allowed)
+            raise errors.invalid("hidden_layer_sizes", self.hidden_layer_sizes, allowed)
         widths = (
             checks.integer("hidden_layer_sizes", width, 1, 10**5)
             for width in self.hidden_layer_sizes
@@ -135,7 +135,7 @@ class Study:
 def text(name: str, value: Any) -> str:
     """`value` if it is a string, else InputError."""
     if not isinstance(value, str):
-        raise checks.refuse(name, value, "a string")
+        raise errors.invalid(name, value, "a string")
     return value
 
 
@@ -144,12 +144,12 @@ def separator(value: Any) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or value not in (*SIGNS, *TABS):
-        raise checks.refuse("sep", value, "one sign, such as , or ; or |, or tab")
+        raise errors.invalid("sep", value, "one sign, such as , or ; or |, or tab")
     return "\t" if value in TABS else value
 
 
 def decimal_sign(value: Any) -> str:
     """`value` if it is one of the two, else InputError."""
     if not isinstance(value, str) or value not in get_args(Decimal):
-        raise checks.refuse("decimal", value, "'.' or ','")
+        raise errors.invalid("decimal", value, "'.' or ','")
     return value

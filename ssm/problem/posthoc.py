@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import optimize, special
 
-from ssm.support import checks
+from ssm.support import checks, errors
 
 
 def unweighted(logits: Any, class_weights: Any) -> Float[np.ndarray, "k m"]:
@@ -103,11 +103,11 @@ def minimised(
     allowed = "finite numbers, none negative, one a class"
     taken = np.zeros(len(logits)) if margins is None else _numbers("margins", margins, allowed)
     if taken.shape != (len(logits),) or not (np.isfinite(taken) & (taken >= 0)).all():
-        raise checks.refuse("margins", margins, allowed)
+        raise errors.invalid("margins", margins, allowed)
     if smoothing > 0:
         if focusing > 0 or taken.any():
             what = "0 with a margin or a focal factor: together they have no inverse in closed form"
-            raise checks.refuse("label_smoothing", smoothing, what)
+            raise errors.invalid("label_smoothing", smoothing, what)
         kept = special.softmax(logits, axis=0) - smoothing / len(logits)
         with np.errstate(divide="ignore"):
             return np.log(np.maximum(kept, 0))
@@ -163,14 +163,14 @@ def fit_temperature(logits: Any, labels: Any) -> float:
     scaled = logits / unit
     behind = scaled - np.take_along_axis(scaled, labels[None], 0)
     if not (behind > 0).any():
-        raise checks.refuse("logits", "right on every sample", "wrong on some: the best T is 0")
+        raise errors.invalid("logits", "right on every sample", "wrong on some: the best T is 0")
 
     def slope(inverse: float) -> float:
         return float((special.softmax(inverse * behind, axis=0) * behind).sum())
 
     if slope(0.0) >= 0:
         no_larger = "no larger at labels than elsewhere, on average"
-        raise checks.refuse("logits", no_larger, "larger there: the best T is infinite")
+        raise errors.invalid("logits", no_larger, "larger there: the best T is infinite")
     high = 1.0
     while slope(high) < 0:
         high *= 2
@@ -184,7 +184,7 @@ def _logits(value: Any) -> Float[np.ndarray, "k m"]:
     allowed = "finite numbers of shape (k, m), k at least 2"
     logits = _numbers("logits", value, allowed)
     if logits.ndim != 2 or len(logits) < 2 or not np.isfinite(logits).all():
-        raise checks.refuse("logits", value, allowed)
+        raise errors.invalid("logits", value, allowed)
     return logits
 
 
@@ -193,7 +193,7 @@ def _of_classes(name: str, value: Any, logits: Float[np.ndarray, "k m"]) -> Floa
     numbers = _numbers(name, value, allowed)
     positive = np.isfinite(numbers).all() and (numbers > 0).all()
     if numbers.shape != (len(logits),) or not positive:
-        raise checks.refuse(name, value, allowed)
+        raise errors.invalid(name, value, allowed)
     return numbers
 
 
@@ -204,7 +204,7 @@ def _labels(value: Any, logits: Float[np.ndarray, "k m"]) -> np.ndarray:
     labels = np.asarray(value)
     whole = numbers.shape == (m,) and m > 0 and labels.dtype.kind in "iu"
     if not whole or not ((labels >= 0) & (labels < k)).all():
-        raise checks.refuse("labels", value, allowed)
+        raise errors.invalid("labels", value, allowed)
     return labels
 
 
@@ -213,7 +213,7 @@ def _numbers(name: str, value: Any, allowed: str) -> np.ndarray:
     try:
         return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):  # ragged, or no numbers
-        raise checks.refuse(name, value, allowed) from None
+        raise errors.invalid(name, value, allowed) from None
 
 
 def _log_prior(

@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, PyTree, Real
 
 from ssm.problem.settable import Settable, array, number, positive
-from ssm.support import checks
+from ssm.support import checks, errors
 
 Weights = Float[Any, " k"]
 Counts = Real[Any, " k"]
@@ -71,7 +71,7 @@ def step_weights(
 def _transformation(name: str, value: Any) -> Any:
     """A transformation; raises InputError for anything else."""
     if not isinstance(value, Transformation):
-        raise checks.refuse(name, value, "a transformation, as PrevalencePower(0.5)")
+        raise errors.invalid(name, value, "a transformation, as PrevalencePower(0.5)")
     return value
 
 
@@ -84,7 +84,7 @@ def _checked(counts: Counts) -> Counts:
 
 def _check_length(name: str, vector: Any, counts: Counts) -> None:
     if vector.shape != _checked(counts).shape:
-        raise checks.refuse(name, vector, f"{len(counts)} numbers, one a class")
+        raise errors.invalid(name, vector, f"{len(counts)} numbers, one a class")
 
 
 class PrevalencePower(Transformation):
@@ -184,7 +184,7 @@ class Trend(Transformation):
         self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
     ) -> tuple[Weights, PyTree]:
         if stats.performance is None:
-            raise checks.refuse("performance", None, "known where weights follow it (Trend)")
+            raise errors.invalid("performance", None, "known where weights follow it (Trend)")
         average: Any = optax.ema(_like(weights, self.memory))
         recent, state = average.update(_like(weights, stats.performance), state)
         behind = recent.mean() - recent
@@ -213,7 +213,7 @@ def linear_ramp(time: Any, start: Any, length: Any) -> Any:
 def _schedule(schedule: Any) -> Any:
     if not callable(schedule):
         allowed = "a function of the step, as LinearRamp(start=100, length=0)"
-        raise checks.refuse("schedule", schedule, allowed)
+        raise errors.invalid("schedule", schedule, allowed)
     # a plain function is no array: inside a Partial it belongs to what is compiled
     leaf = jax.tree_util.all_leaves([schedule])
     return jax.tree_util.Partial(schedule) if leaf else schedule
@@ -253,7 +253,7 @@ class Clip(Transformation):
     def __check_init__(self) -> None:
         known = not any(isinstance(x, Tracer) for x in (self.low, self.high))
         if known and self.low > self.high:
-            raise checks.refuse("low", float(self.low), f"at most high={float(self.high)}")
+            raise errors.invalid("low", float(self.low), f"at most high={float(self.high)}")
 
     @property
     def bounds(self) -> tuple[float, float]:

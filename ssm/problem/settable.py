@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from ssm.support import checks
+from ssm.support import checks, errors
 
 LONGEST_SHOWN = 6  # numbers of an array
 
@@ -51,7 +51,7 @@ class Settable(eqx.Module):
                 what = (
                     f"a parameter of {type(self).__name__}, which has {', '.join(names) or 'none'}"
                 )
-                raise checks.refuse(name, value, what)
+                raise errors.invalid(name, value, what)
             if nested:
                 inside.setdefault(first, {})[rest] = value
             else:
@@ -60,7 +60,7 @@ class Settable(eqx.Module):
             if not isinstance(own[first], Settable):
                 name, value = next(iter(changes.items()))
                 what = f"a parameter, and {first} has none of its own"
-                raise checks.refuse(f"{first}__{name}", value, what)
+                raise errors.invalid(f"{first}__{name}", value, what)
             own[first] = own[first].set_params(**changes)
         return self._made_of(own)
 
@@ -105,7 +105,7 @@ def positive(name: str, value: Any) -> Any:
     if not isinstance(value, Tracer):
         return checks.positive(name, value)
     if value.ndim != 1:
-        raise checks.refuse(name, value, "positive finite numbers, one a class")
+        raise errors.invalid(name, value, "positive finite numbers, one a class")
     return value
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Real
 
-from ssm.support import checks
+from ssm.support import checks, errors
 
 Counts = Real[np.ndarray, " k"] | Sequence[int] | Sequence[float]
 
@@ -108,12 +108,12 @@ def class_weights(spec: object, counts: Counts) -> Float[np.ndarray, " k"]:
     return weights
 
 
-def _refuse(spec: object, k: int) -> checks.InputError:
+def _refuse(spec: object, k: int) -> errors.InputError:
     allowed = (
         f"None, one of {', '.join(NAMED)}, or positive finite weights: an array of {k}, a dict by "
         f"class (0 to {k - 1}), or a function of the counts that returns one of these"
     )
-    return checks.refuse("class_weights", spec, allowed)
+    return errors.invalid("class_weights", spec, allowed)
 
 
 def mean_sample_weight(counts: Counts, class_weights: Float[np.ndarray, " k"]) -> float:
@@ -151,5 +151,5 @@ def _exposed(
     allowed = f"{len(counts)} finite numbers of at least 0, not all of them 0"
     given = checks.positive("class_weights", class_weights, allowed, or_zero=True)
     if given.shape != counts.shape or not given.any():
-        raise checks.refuse("class_weights", class_weights, allowed)
+        raise errors.invalid("class_weights", class_weights, allowed)
     return counts, given

@@ -168,20 +168,20 @@ SWEEP_TYPES = {
 def optional_variables(config: Config) -> set[str]:
     """Which of the variables that only some runs have a run of this Config has."""
     names: set[str] = set()
-    if config.decays:
+    if config.has_decay:
         names.add("objective")
-    if config.keeps_margin:
+    if config.observes_margin:
         names |= {"log_loss", "margin"}
     if config.clock == "loss":
         names.add("log_time")
-    if config.steps:
+    if config.is_descent:
         names |= {"cumulative_rate", "learning_rate"}
     if config.weight_start is not None:
         names.add("weight")
     if config.geometry:
         names |= _GEOMETRY
     if config.save_state:
-        names |= {"W", "class_H" if config.columns == "classes" else "H"}
+        names |= {"W", "class_H" if config.column_kind == "classes" else "H"}
         names |= {"hidden"} if config.depth > 2 else set()
     return names
 
@@ -327,7 +327,7 @@ def _where_it_varies(variable: xr.Variable, axes: Sequence[str]) -> xr.Variable:
 def dataset(config: Config, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> xr.Dataset:
     """A run as a Dataset: its arrays and, in the attributes, the config as JSON, the `facts` of the
     run, its dtype and its origin."""
-    clock = "steps" if config.steps else config.clock
+    clock = "steps" if config.is_descent else config.clock
     return _clocked(_one_name(assemble(arrays)), clock).assign_attrs(
         config=config.to_json(),
         **facts,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ssm.support import checks
+from ssm.support import errors
 
 METADATA = ".zmetadata"  # the file that is believed; others must agree with it
 COVERING = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{64}")  # digests of the layout and of the values
@@ -134,11 +134,11 @@ def _written(content: Any) -> str:
     return json.dumps(content, sort_keys=True)
 
 
-def unreadable(path: Path, error: Exception) -> checks.InputError:
+def unreadable(path: Path, error: Exception) -> errors.InputError:
     """The error for a store that cannot be opened."""
-    return checks.refuse("store", str(path), f"a readable ssm store ({type(error).__name__})")
+    return errors.invalid("store", str(path), f"a readable ssm store ({type(error).__name__})")
 
 
-def changed(path: Path) -> checks.InputError:
+def changed(path: Path) -> errors.InputError:
     """The error for a store that is not as it was written."""
-    return checks.refuse("store", str(path), "an undamaged store; its contents have changed")
+    return errors.invalid("store", str(path), "an undamaged store; its contents have changed")

@@ -16,7 +16,7 @@ from ssm.results import datasets, digests
 from ssm.results.datasets import FORMAT, STUDY_FORMAT, SWEEP_FORMAT
 from ssm.results.digests import Metadata
 from ssm.results.sweep_stores import COMPRESSOR, MARKS, SweepStore, open_dataset
-from ssm.support import checks
+from ssm.support import checks, errors
 from ssm.support.files import check_output, replacing
 
 __all__ = ["MARKS", "SweepStore", "check_store", "checked_path", "load", "save"]
@@ -35,14 +35,14 @@ def save(dataset: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> N
     something else than a Dataset, and for one that would not come back as it is.
     """
     if not isinstance(dataset, xr.Dataset):
-        raise checks.refuse("dataset", dataset, "a Dataset of xarray, as ssm.simulate returns")
+        raise errors.invalid("dataset", dataset, "a Dataset of xarray, as ssm.simulate returns")
     path = checked_path(path)
     checks.flag("overwrite", overwrite)
     check_store(path, overwrite)
     bare = dataset.drop_encoding()
     compressed = {name: {"compressors": (COMPRESSOR,)} for name in bare.variables}
     allowed = "a Dataset of numbers and words, which come back from a store as they are"
-    no_dataset = checks.refuse("dataset", type(dataset).__name__, allowed)
+    no_dataset = errors.invalid("dataset", type(dataset).__name__, allowed)
     with replacing(path) as scratch:
         try:
             bare.to_zarr(scratch, mode="w-", zarr_format=2, consolidated=True, encoding=compressed)
@@ -59,17 +59,17 @@ def check_store(path: Path, overwrite: bool) -> None:
     is no store of ours, or one that holds something else too."""
     if path.exists():
         if not _is_ours(path):
-            raise checks.refuse("out", str(path), "a new path, or a store to overwrite")
+            raise errors.invalid("out", str(path), "a new path, or a store to overwrite")
         if overwrite and (foreign := next(_foreign(path), None)) is not None:
             allowed = f"a store that holds nothing else, to be overwritten; not {foreign}"
-            raise checks.refuse("out", str(path), allowed)
+            raise errors.invalid("out", str(path), allowed)
     check_output(path, overwrite)
 
 
 def _is_ours(path: Path) -> bool:
     try:
         return Metadata(path).attributes.get("format") in FORMATS
-    except checks.InputError:
+    except errors.InputError:
         return False
 
 
@@ -102,7 +102,7 @@ def load(path: str | Path) -> xr.Dataset:
     """
     path = checked_path(path)
     if not path.exists():
-        raise checks.refuse("store", str(path), "a store that exists")
+        raise errors.invalid("store", str(path), "a store that exists")
     metadata = Metadata(path)
     if metadata.attributes.get("format") == SWEEP_FORMAT and "blocks" in metadata.attributes:
         dataset = _load_sweep(path)
@@ -111,7 +111,7 @@ def load(path: str | Path) -> xr.Dataset:
         return dataset
     if metadata.attributes.get("format") not in FORMATS:
         formats = f"{FORMAT} (runs), {SWEEP_FORMAT} or {STUDY_FORMAT}"
-        raise checks.refuse("store", str(path), f"a store written by ssm in the format {formats}")
+        raise errors.invalid("store", str(path), f"a store written by ssm in the format {formats}")
     metadata.check()
     if metadata.strays():
         raise digests.changed(path)
@@ -141,7 +141,7 @@ def _load_sweep(path: Path) -> xr.Dataset:
         raise digests.changed(path)
     missing = sum(not store.is_done(chunk) for chunk in range(len(store.blocks)))
     if missing:
-        raise checks.refuse(
+        raise errors.invalid(
             "store",
             str(path),
             f"a finished sweep: {missing} of its {len(store.blocks)} chunks are missing or "
@@ -192,14 +192,14 @@ def _warn(path: Path) -> None:
 def checked_path(store: str | Path) -> Path:
     """The path of a store; raises InputError for what is none, or what no file can be called."""
     if not isinstance(store, str | os.PathLike):
-        raise checks.refuse("store", store, "a path")
+        raise errors.invalid("store", store, "a path")
     try:
         Path(store).stat()
     except (FileNotFoundError, NotADirectoryError):  # of a new store
         pass
     except (TypeError, ValueError):  # bytes, or a character that no name can have
-        raise checks.refuse("store", store, "a path") from None
+        raise errors.invalid("store", store, "a path") from None
     except OSError as error:
         what = f"a path that can be looked up ({error.strerror})"
-        raise checks.refuse("store", store, what) from None
+        raise errors.invalid("store", store, what) from None
     return Path(store)

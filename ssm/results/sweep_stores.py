@@ -18,7 +18,7 @@ from numcodecs import Zstd
 from ssm.results import datasets, digests
 from ssm.results.datasets import FORMAT, SWEEP_FORMAT
 from ssm.results.digests import Metadata
-from ssm.support import checks, files
+from ssm.support import errors, files
 
 COMPRESSOR = Zstd()  # refuses a file that was cut off; blosc, the usual one, reads beyond its end
 MARKS = "chunks"  # the folder in a sweep's store with one file for each finished chunk
@@ -60,7 +60,7 @@ class SweepStore:
             kind = "a single run" if written == FORMAT else "a sweep saved whole"
             kind = kind if written in (FORMAT, SWEEP_FORMAT) else f"in the format {written}"
             allowed = f"a sweep that ssm.sweep wrote in the format {SWEEP_FORMAT}, not {kind}"
-            raise checks.refuse("store", str(path), allowed)
+            raise errors.invalid("store", str(path), allowed)
         self.metadata.check()
         try:
             self.sweep: dict[str, Any] = json.loads(attributes["sweep"])

@@ -15,7 +15,7 @@ try:
 except ImportError:  # on Windows: nothing is locked there
     fcntl = None
 
-from ssm.support import checks, interrupts
+from ssm.support import errors, interrupts
 
 HIDDEN = ".ssm-writing"  # how the name of a folder ends that holds what is on its way elsewhere
 LOCK, NEW, OLD = "lock", "new", "replaced"  # what is in it
@@ -30,23 +30,23 @@ def check_output(path: Path, overwrite: bool) -> None:
     """Refuse an output that exists (unless it may be overwritten), that another process is writing,
     or whose folder cannot be written to; and sweep that folder."""
     if path.name in ("", ".."):
-        raise checks.refuse("out", str(path), "the name of a new file or store")
+        raise errors.invalid("out", str(path), "the name of a new file or store")
     if path.is_symlink() and not path.exists():
-        raise checks.refuse("out", str(path), "no symlink to something that does not exist")
+        raise errors.invalid("out", str(path), "no symlink to something that does not exist")
     if path.exists() and not overwrite:
         allowed = (
             "a path that does not exist yet, unless it may be overwritten (--overwrite in the shell, "
             "overwrite=True in Python)"
         )
-        raise checks.refuse("out", str(path), allowed)
+        raise errors.invalid("out", str(path), allowed)
     target = real(path)
     if not target.parent.is_dir():
-        raise checks.refuse("out", str(path), "in a folder that exists")
+        raise errors.invalid("out", str(path), "in a folder that exists")
     try:
         with reserved(path):
             sweep(target.parent)
     except OSError:
-        raise checks.refuse(
+        raise errors.invalid(
             "out", str(path), "in a folder that can be written to, with a name not too long"
         ) from None
 
@@ -72,7 +72,7 @@ def reserved(path: Path) -> Iterator[Path]:
         held = _take(folder)
         if held is None:
             allowed = "a path that no other process is writing; wait for it, or take another name"
-            raise checks.refuse("out", str(path), allowed)
+            raise errors.invalid("out", str(path), allowed)
         with contextlib.suppress(OSError):
             _take_back(folder, target)
             _clear(folder)

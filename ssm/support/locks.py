@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ssm.support import checks
+from ssm.support import errors
 
 
 @contextlib.contextmanager
@@ -29,7 +29,7 @@ def alone(folder: Path, field: str, work: str) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             allowed = f"a folder in which no other {work} is at work"
-            raise checks.refuse(field, str(folder), allowed) from None
+            raise errors.invalid(field, str(folder), allowed) from None
         except OSError:  # a file system that has none
             pass
         yield

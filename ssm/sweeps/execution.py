@@ -18,7 +18,7 @@ import numpy as np
 from ssm import simulation
 from ssm.dynamics import trajectories
 from ssm.results import datasets
-from ssm.sweeps.layout import Plan
+from ssm.sweeps.layout import SweepLayout
 
 if TYPE_CHECKING:
     import distributed
@@ -28,12 +28,15 @@ Progress = Callable[[int, int], None]
 
 
 def compute(
-    plan: Plan, chunks: Sequence[int], client: distributed.Client | None, progress: Progress | None
+    layout: SweepLayout,
+    chunks: Sequence[int],
+    client: distributed.Client | None,
+    progress: Progress | None,
 ) -> Iterator[tuple[int, Arrays, dict[str, Any]]]:
     """Compute chunks on this machine's cores or a cluster's, as they are finished: number, arrays
     and origin of each."""
-    total = int(np.prod(plan.grid.shape))
-    done = total - sum(len(plan.runs(chunk)) for chunk in chunks)
+    total = int(np.prod(layout.grid.shape))
+    done = total - sum(len(layout.runs(chunk)) for chunk in chunks)
 
     def count(runs: int) -> None:
         nonlocal done
@@ -43,20 +46,20 @@ def compute(
 
     count(0)
     if client is not None:
-        for chunk, (found, origin) in _on_cluster(plan, chunks, client):
-            count(len(plan.runs(chunk)))
+        for chunk, (found, origin) in _on_cluster(layout, chunks, client):
+            count(len(layout.runs(chunk)))
             yield chunk, found, origin
     elif jax.default_backend() == "cpu":
-        yield from _on_cores(plan, chunks, count)
+        yield from _on_cores(layout, chunks, count)
     else:
         for chunk in chunks:
-            found, origin = compute_chunk(plan, chunk)
-            count(len(plan.runs(chunk)))
+            found, origin = compute_chunk(layout, chunk)
+            count(len(layout.runs(chunk)))
             yield chunk, found, origin
 
 
 def _on_cores(
-    plan: Plan, chunks: Sequence[int], count: Callable[[int], None]
+    layout: SweepLayout, chunks: Sequence[int], count: Callable[[int], None]
 ) -> Iterator[tuple[int, Arrays, dict[str, Any]]]:
     """One run a core at a time, and the next chunk begun while one is written."""
     ahead: collections.deque[tuple[int, list[Future[Arrays]]]] = collections.deque()
@@ -71,12 +74,12 @@ def _on_cores(
                 runs.append(future.result())
                 count(1)
             ahead.popleft()
-            origin, clock = clock.origin(plan, chunk), _Clock()
-            return chunk, _stack(plan, chunk, runs), origin
+            origin, clock = clock.origin(layout, chunk), _Clock()
+            return chunk, _stack(layout, chunk, runs), origin
 
         try:
             for chunk in chunks:
-                runs = [pool.submit(_follow, plan, run) for run in plan.runs(chunk)]
+                runs = [pool.submit(_follow, layout, run) for run in layout.runs(chunk)]
                 ahead.append((chunk, runs))
                 if len(ahead) > 1:
                     yield finish()
@@ -95,15 +98,15 @@ def num_cores() -> int:
 
 
 def _on_cluster(
-    plan: Plan, chunks: Sequence[int], client: distributed.Client
+    layout: SweepLayout, chunks: Sequence[int], client: distributed.Client
 ) -> Iterator[tuple[int, tuple[Arrays, dict[str, Any]]]]:
     """A chunk a worker thread, and one more waiting for each, so that results do not pile up."""
     from distributed import as_completed
 
     def submit(chunk: int) -> None:
-        # each with the plan of its own, as what is left with workers is lost with them
+        # each with the layout of its own, as what is left with workers is lost with them
         future = client.submit(
-            compute_chunk, plan._replace(blocks=(plan.blocks[chunk],)), 0, pure=False
+            compute_chunk, layout._replace(blocks=(layout.blocks[chunk],)), 0, pure=False
         )
         busy[future.key] = chunk
         running.add(future)
@@ -125,17 +128,17 @@ def _on_cluster(
         yield chunk, found
 
 
-def compute_chunk(plan: Plan, chunk: int) -> tuple[Arrays, dict[str, Any]]:
+def compute_chunk(layout: SweepLayout, chunk: int) -> tuple[Arrays, dict[str, Any]]:
     """All runs of one chunk in this thread, or batched where there is an accelerator: arrays over
     the chunk's part of the grid, and where they come from."""
     use_compilation_cache()
     clock = _Clock()
-    numbers = plan.runs(chunk)
+    numbers = layout.runs(chunk)
     if jax.default_backend() == "cpu":
-        runs = [_follow(plan, run) for run in numbers]
+        runs = [_follow(layout, run) for run in numbers]
     else:
-        runs = _follow_batched(plan, numbers)
-    return _stack(plan, chunk, runs), clock.origin(plan, chunk)
+        runs = _follow_batched(layout, numbers)
+    return _stack(layout, chunk, runs), clock.origin(layout, chunk)
 
 
 class _Clock:
@@ -144,11 +147,11 @@ class _Clock:
     def __init__(self) -> None:
         self.begun, self.compiled = time.perf_counter(), trajectories.num_compilations()
 
-    def origin(self, plan: Plan, chunk: int) -> dict[str, Any]:
+    def origin(self, layout: SweepLayout, chunk: int) -> dict[str, Any]:
         """Provenance of a chunk: where, when and by which versions it was computed, and the cost."""
         return {
-            "variables": list(plan.dtypes),
-            "runs": len(plan.runs(chunk)),
+            "variables": list(layout.dtypes),
+            "runs": len(layout.runs(chunk)),
             "seconds": time.perf_counter() - self.begun,
             "compilations": trajectories.num_compilations() - self.compiled,
             "device": jax.devices()[0].device_kind,
@@ -160,10 +163,10 @@ _compiled: set[Any] = set()
 _compiling: dict[Any, threading.Lock] = collections.defaultdict(threading.Lock)
 
 
-def _follow(plan: Plan, run: int) -> Arrays:
+def _follow(layout: SweepLayout, run: int) -> Arrays:
     """One run of the grid, as its arrays. The first of a shape compiles while others wait."""
-    config = plan.grid.config(run)
-    shape = plan.compiled_shape(config)
+    config = layout.grid.config(run)
+    shape = layout.compiled_shape(config)
     ready = simulation.prepare(config, shape[0])
     shape = (*shape, ready.num_rates)
     if shape in _compiled:
@@ -175,12 +178,12 @@ def _follow(plan: Plan, run: int) -> Arrays:
     return _run_arrays(ready, trajectory)
 
 
-def _follow_batched(plan: Plan, runs: Sequence[int]) -> list[Arrays]:
+def _follow_batched(layout: SweepLayout, runs: Sequence[int]) -> list[Arrays]:
     """Runs of the grid, those of one shape in one batch."""
-    shapes: dict[Any, list[tuple[int, simulation.Run]]] = collections.defaultdict(list)
+    shapes: dict[Any, list[tuple[int, simulation.PreparedRun]]] = collections.defaultdict(list)
     for run in runs:
-        config = plan.grid.config(run)
-        shape = plan.compiled_shape(config)
+        config = layout.grid.config(run)
+        shape = layout.compiled_shape(config)
         ready = simulation.prepare(config, shape[0])
         shapes[(*shape, ready.num_rates)].append((run, ready))
     found = {}
@@ -191,18 +194,18 @@ def _follow_batched(plan: Plan, runs: Sequence[int]) -> list[Arrays]:
     return [found[run] for run in runs]
 
 
-def _run_arrays(ready: simulation.Run, trajectory: trajectories.Trajectory) -> Arrays:
+def _run_arrays(ready: simulation.PreparedRun, trajectory: trajectories.Trajectory) -> Arrays:
     arrays, facts = simulation.run_arrays(ready, trajectory)
     arrays["flow_time"] = arrays.pop("time")
     return arrays | {name: np.asarray(value) for name, value in facts.items()}
 
 
-def _stack(plan: Plan, chunk: int, runs: Sequence[Arrays]) -> Arrays:
+def _stack(layout: SweepLayout, chunk: int, runs: Sequence[Arrays]) -> Arrays:
     """Runs as one block of the grid, what they lack filled up."""
-    lengths = tuple(block.stop - block.start for block in plan.blocks[chunk])
+    lengths = tuple(block.stop - block.start for block in layout.blocks[chunk])
     stacked = {}
-    for name, dtype in plan.dtypes.items():
-        shape = plan.shape(name)
+    for name, dtype in layout.dtypes.items():
+        shape = layout.shape(name)
         values = np.full((len(runs), *shape), datasets.filling(dtype), dtype)
         for i, run in enumerate(runs):
             if name in run:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, get_type_hints
 import numpy as np
 
 from ssm.config import Config, field_names
-from ssm.support import checks
+from ssm.support import checks, errors
 
 FORMS = "FIELD=A,B,C, FIELD=A..B, FIELD=A:B:N or FIELD=A:B:N:log"
 LONGEST_AXIS = 1_000_000  # values
@@ -61,10 +61,10 @@ class Grid(NamedTuple):
             values.setdefault("num_classes", Config.num_classes)
         try:
             return dataclasses.replace(self.base, **values)
-        except checks.InputError as error:
+        except errors.InputError as error:
             point = ", ".join(f"{field}={_written(values[field])}" for field in self.axes)
-            point = checks.one_line(point, checks.LONGEST_ALLOWED)
-            raise checks.InputError(f"{error} (at {point})") from None
+            point = errors.one_line(point, errors.LONGEST_ALLOWED)
+            raise errors.InputError(f"{error} (at {point})") from None
 
     def to_json(self) -> dict[str, Any]:
         """Base and axes as JSON types: what two sweeps must agree on to be the same."""
@@ -84,23 +84,23 @@ def make_grid(axes: Mapping[str, Iterable[Any]], base: Config) -> Grid:
             Whether each combination is valid is seen when its Config is made.
     """
     if not isinstance(axes, Mapping) or not axes:
-        raise checks.refuse("grid", axes, "a mapping from Config fields to values, at least one")
+        raise errors.invalid("grid", axes, "a mapping from Config fields to values, at least one")
     checked = {}
     for field, values in axes.items():
         _check_field(field, "see help(ssm.Config)")
         what = "one or more different values"
         if isinstance(values, Mapping | set | frozenset):  # without an order of its own
-            raise checks.refuse(f"grid[{field}]", values, what)
+            raise errors.invalid(f"grid[{field}]", values, what)
         options = tuple(_plain(value) for value in checks.items(f"grid[{field}]", values, what))
         try:
             different = len(set(options))
         except TypeError:  # values that cannot be a field's
             different = 0
         if not options or different < len(options):
-            raise checks.refuse(f"grid[{field}]", list(options), what)
+            raise errors.invalid(f"grid[{field}]", list(options), what)
         checked[field] = options
     if (runs := math.prod(map(len, checked.values()))) > LARGEST_GRID:
-        raise checks.refuse("grid", f"{runs} runs", f"at most {LARGEST_GRID} runs")
+        raise errors.invalid("grid", f"{runs} runs", f"at most {LARGEST_GRID} runs")
     return Grid(base, checked)
 
 
@@ -126,7 +126,7 @@ def parse_axis(text: str) -> tuple[str, list[Any]]:
     if span := re.fullmatch(r"(-?\d{1,18})\.\.(-?\d{1,18})", values.strip()):
         first, last = int(span[1]), int(span[2])
         if not 0 <= last - first < LONGEST_AXIS:
-            raise checks.refuse("grid", text, f"of 1 to {LONGEST_AXIS} integers")
+            raise errors.invalid("grid", text, f"of 1 to {LONGEST_AXIS} integers")
         return field, list(range(first, last + 1))
     if ":" in values:
         low, high, count, *spacing = (
@@ -136,11 +136,11 @@ def parse_axis(text: str) -> tuple[str, list[Any]]:
         numeric = all(type(x) in (int, float) and math.isfinite(x) for x in ends)
         log = spacing == ["log"]
         if not numeric or type(number) is not int or (spacing and not log):
-            raise checks.refuse("grid", text, FORMS)
+            raise errors.invalid("grid", text, FORMS)
         if not 1 <= number <= LONGEST_AXIS:
-            raise checks.refuse("grid", text, f"of 1 to {LONGEST_AXIS} numbers")
+            raise errors.invalid("grid", text, f"of 1 to {LONGEST_AXIS} numbers")
         if log and min(ends) <= 0:
-            raise checks.refuse("grid", text, "from a positive number to a positive number")
+            raise errors.invalid("grid", text, "from a positive number to a positive number")
         points = np.geomspace(*ends, number) if log else np.linspace(*ends, number)
         return field, [round(x) if whole else x for x in points.tolist()]
     return field, [_number(part) for part in values.split(",")]
@@ -151,16 +151,16 @@ def _field_and_values(text: str) -> tuple[str, str]:
     field, equals, values = text.partition("=")
     field = field.strip().replace("-", "_")
     if "=" in values:
-        raise checks.refuse("grid", text, "one axis: give one --grid for each axis")
+        raise errors.invalid("grid", text, "one axis: give one --grid for each axis")
     if not equals:
         words = text.replace(",", " ").split() or [""]
         name = words[0].replace("-", "_")
         if name in field_names():
             numeric = get_type_hints(Config)[name] in (int, int | None, float, float | None)
             example = ",".join(words[1:]) or ("1,10" if numeric else "A,B")
-            raise checks.refuse("grid", text, f"{FORMS}; write {name}={example}")
+            raise errors.invalid("grid", text, f"{FORMS}; write {name}={example}")
     if not equals or not field or not values:
-        raise checks.refuse("grid", text, FORMS)
+        raise errors.invalid("grid", text, FORMS)
     _check_field(field, "see ssm run --help")
     return field, values
 
@@ -168,8 +168,8 @@ def _field_and_values(text: str) -> tuple[str, str]:
 def _check_field(field: object, otherwise: str) -> None:
     """Refuse what is no field of Config, with a hint."""
     if field not in field_names():
-        hint = checks.nearest(field, field_names(), otherwise)
-        raise checks.refuse("grid", field, f"one of the fields of Config; {hint}")
+        hint = errors.nearest(field, field_names(), otherwise)
+        raise errors.invalid("grid", field, f"one of the fields of Config; {hint}")
 
 
 def _number(text: str) -> Any:

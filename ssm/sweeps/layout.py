@@ -18,7 +18,7 @@ CHUNK_RUNS, CHUNK_BYTES = 256, 2**26
 CHUNK_COLUMNS = 200_000  # feature columns of all its runs: some seconds' work
 
 
-class Plan(NamedTuple):
+class SweepLayout(NamedTuple):
     """What a sweep computes and how it is laid out, the same whoever computes it."""
 
     grid: Grid
@@ -47,7 +47,7 @@ class Plan(NamedTuple):
         return self.padded[shape][config.num_columns], shape
 
 
-def make_plan(grid: Grid, chunk_size: int | None = None) -> Plan:
+def make_layout(grid: Grid, chunk_size: int | None = None) -> SweepLayout:
     """Check every combination of a grid and lay its sweep out.
 
     Raises ssm.InputError for the first combination that is not allowed.
@@ -82,35 +82,35 @@ def make_plan(grid: Grid, chunk_size: int | None = None) -> Plan:
     }
     padded = {
         shape: grids.padded_sizes(n, terminal=shape.clock == "loss")
-        if shape.columns == "samples" and shape.optimizer != "muon"  # which scales by shapes
+        if shape.column_kind == "samples" and shape.optimizer != "muon"  # which scales by shapes
         else {size: size for size in n}
         for shape, n in columns.items()
     }
-    plan = Plan(grid, sizes, dtypes, padded, ())
-    size_of_run = sum(8 * int(np.prod(plan.shape(name))) for name in dtypes)
-    largest = max(max(padded.values()) for padded in plan.padded.values())
+    layout = SweepLayout(grid, sizes, dtypes, padded, ())
+    size_of_run = sum(8 * int(np.prod(layout.shape(name))) for name in dtypes)
+    largest = max(max(padded.values()) for padded in layout.padded.values())
     most = min(CHUNK_RUNS, CHUNK_BYTES // size_of_run, CHUNK_COLUMNS // largest)
     chunk = grids.chunk_shape(grid.shape, chunk_size or max(most, 1))
-    return plan._replace(blocks=tuple(grids.blocks(grid.shape, chunk)))
+    return layout._replace(blocks=tuple(grids.blocks(grid.shape, chunk)))
 
 
 class _Shape(NamedTuple):
     """What decides, beside the number of columns, whether two runs share a compilation."""
 
-    columns: str
+    column_kind: str
     num_classes: int
     feature_dim: int
     depth: int
     loss: str
-    adjusts: bool
+    has_adjustment: bool
     weighted_mean: bool
-    defers: bool
+    has_deferral: bool
     optimizer: str
     batch_size: int | None
     clock: str
     solver: str
     stops: bool
-    decays: bool
+    has_decay: bool
     keeps: bool
     """Whether anything is conserved."""
     num_saves: int
@@ -123,12 +123,12 @@ class _Shape(NamedTuple):
 
 def _shape(config: Config) -> _Shape:
     return _Shape(
-        config.columns,
+        config.column_kind,
         config.num_classes,
         config.feature_dim,
         config.depth,
         "squared" if config.loss == "squared" else "cross_entropy",
-        config.adjusts,
+        config.has_adjustment,
         config.reduction == "weighted_mean",
         config.weight_start is not None,
         config.optimizer,
@@ -136,11 +136,11 @@ def _shape(config: Config) -> _Shape:
         config.clock,
         config.chosen_solver,
         config.end_margin is not None,
-        config.decays,
+        config.has_decay,
         config.weight_decay == config.feature_decay,
         config.num_saves,
         config.save_state,
         config.geometry,
         config.dtype,
-        config.columns != "samples" or config.coupling == 0,
+        config.column_kind != "samples" or config.coupling == 0,
     )

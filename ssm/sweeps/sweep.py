@@ -14,10 +14,10 @@ import xarray as xr
 from ssm.config import Config, check_config
 from ssm.results import datasets, digests
 from ssm.results.stores import SweepStore, checked_path
-from ssm.support import checks, files
+from ssm.support import errors, files
 from ssm.sweeps import grids
 from ssm.sweeps.execution import Progress, compute, use_compilation_cache
-from ssm.sweeps.layout import Plan, make_plan
+from ssm.sweeps.layout import SweepLayout, make_layout
 
 if TYPE_CHECKING:
     import distributed
@@ -62,31 +62,33 @@ def sweep(
     """
     base = Config() if base is None else check_config("base", base)
     if client is not None and not hasattr(client, "submit"):
-        raise checks.refuse("client", client, "a Dask client, distributed.Client(address)")
+        raise errors.invalid("client", client, "a Dask client, distributed.Client(address)")
     if progress is not None and not callable(progress):
-        raise checks.refuse("progress", progress, "a function of the runs done and of all")
+        raise errors.invalid("progress", progress, "a function of the runs done and of all")
     path = None if store is None else checked_path(store)
-    plan = make_plan(grids.make_grid(grid, base), chunk_size)
+    layout = make_layout(grids.make_grid(grid, base), chunk_size)
     use_compilation_cache()
     if path is None:
         arrays = {
-            name: np.full(plan.grid.shape + plan.shape(name), datasets.filling(dtype), dtype)
-            for name, dtype in plan.dtypes.items()
+            name: np.full(layout.grid.shape + layout.shape(name), datasets.filling(dtype), dtype)
+            for name, dtype in layout.dtypes.items()
         }
         origins = []
-        for chunk, found, origin in compute(plan, range(len(plan.blocks)), client, progress):
+        for chunk, found, origin in compute(layout, range(len(layout.blocks)), client, progress):
             origins.append(origin)
             for name, values in found.items():
-                arrays[name][plan.blocks[chunk]] = values
-        return datasets.sweep_dataset(arrays, plan.grid.to_json(), plan.grid.coordinates, origins)
+                arrays[name][layout.blocks[chunk]] = values
+        return datasets.sweep_dataset(
+            arrays, layout.grid.to_json(), layout.grid.coordinates, origins
+        )
     with _kept_for_us(path) as writable:
-        stored = open_store(path, plan, writable)
-        plan = plan._replace(blocks=stored.blocks)
-        pending = [chunk for chunk in range(len(plan.blocks)) if not stored.is_done(chunk)]
+        stored = open_store(path, layout, writable)
+        layout = layout._replace(blocks=stored.blocks)
+        pending = [chunk for chunk in range(len(layout.blocks)) if not stored.is_done(chunk)]
         if pending and not writable:
             allowed = "in a folder that can be written to, as its sweep is not finished"
-            raise checks.refuse("store", str(path), allowed)
-        for chunk, found, origin in compute(plan, pending, client, progress):
+            raise errors.invalid("store", str(path), allowed)
+        for chunk, found, origin in compute(layout, pending, client, progress):
             stored.write(chunk, found, origin)
         if writable:
             stored.complete()
@@ -109,20 +111,21 @@ def _kept_for_us(path: Path) -> Iterator[bool]:
         yield True
 
 
-def open_store(path: Path, plan: Plan, writable: bool = True) -> SweepStore:
+def open_store(path: Path, layout: SweepLayout, writable: bool = True) -> SweepStore:
     """The store of a sweep, made if it is not there, mended where it is `writable`.
 
     Raises ssm.InputError where there is something else, or a sweep of another grid or base.
     """
-    asked = plan.grid.to_json()
+    asked = layout.grid.to_json()
     laid_out = {
-        name: (plan.grid.shape + plan.shape(name), dtype) for name, dtype in plan.dtypes.items()
+        name: (layout.grid.shape + layout.shape(name), dtype)
+        for name, dtype in layout.dtypes.items()
     }
     if not path.exists():
-        return SweepStore.create(path, asked, plan.grid.coordinates, laid_out, plan.blocks)
+        return SweepStore.create(path, asked, layout.grid.coordinates, laid_out, layout.blocks)
     store = SweepStore(path)
     if differences := _differences(store.sweep, asked):
-        raise checks.refuse(
+        raise errors.invalid(
             "store",
             str(path),
             f"a store of the same sweep; {'; '.join(differences)}",
@@ -130,9 +133,9 @@ def open_store(path: Path, plan: Plan, writable: bool = True) -> SweepStore:
     types = {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in store.variables.items()}
     if types != {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in laid_out.items()}:
         allowed = "a store of the same variables; this one is of another version of ssm"
-        raise checks.refuse("store", str(path), allowed)
+        raise errors.invalid("store", str(path), allowed)
     if writable:
-        store.repair(plan.grid.coordinates)
+        store.repair(layout.grid.coordinates)
     elif not store.is_intact():
         raise digests.changed(path)
     return store

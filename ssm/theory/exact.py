@@ -17,7 +17,7 @@ from ssm.config import profiles
 from ssm.measures import spectral
 from ssm.problem import Problem
 from ssm.problem.weights import Counts
-from ssm.support import checks
+from ssm.support import checks, errors
 
 Times = Float[np.ndarray, " t"]
 Row = Float[np.ndarray, " r"]
@@ -101,10 +101,10 @@ def _modes(W: np.ndarray, H: np.ndarray, counts: np.ndarray, balance: float) -> 
     k, d = len(counts), W.shape[1]
     if len(W) != k or H.shape != (d, counts.sum()):
         shapes, allowed = (W.shape, H.shape, k), "(k, d), (d, sum of counts), k"
-        raise checks.refuse("shapes of W, H and counts", shapes, allowed)
+        raise errors.invalid("shapes of W, H and counts", shapes, allowed)
     error = np.abs(W.T @ W - H @ H.T - balance * np.eye(d)).max()
     if not error <= 1e-10 * ((W**2).sum() + (H**2).sum()):
-        raise checks.refuse("balance", balance, f"W^T W - H H^T over I; {error:.1e} off")
+        raise errors.invalid("balance", balance, f"W^T W - H H^T over I; {error:.1e} off")
     means = np.add.reduceat(H, np.cumsum(counts) - counts, axis=1) / counts
     rest = np.linalg.qr((H - np.repeat(means, counts, axis=1)).T, mode="r")
     components = spectral.label_spectrum(counts)  # equal rates are equal to the last bit
@@ -177,7 +177,7 @@ def cross_parts(problem: Problem) -> tuple[Row, Row, Row]:
     kinds = np.stack([problem.counts, problem.class_weights, problem.kernel_eigenvalues])
     groups = [kinds[:, problem.class_groups == g] for g in (profiles.MAJORITY, profiles.MINORITY)]
     if not all(group.size and (group == group[:, :1]).all() for group in groups):
-        raise checks.refuse("problem", kinds[:2].tolist(), "two groups, each of equal classes")
+        raise errors.invalid("problem", kinds[:2].tolist(), "two groups, each of equal classes")
     counts, weights, kernel = np.stack([group[:, 0] for group in groups], axis=1)
     sizes = np.array([group.shape[1] for group in groups])
     left = np.sqrt(sizes[::-1] / (sizes * sizes.sum())) * [1, -1]
@@ -282,13 +282,13 @@ def _deep(rates: Row, start: Row, target: Row, depth: int, kernel: Any) -> tuple
     """R in y' = R y^(2 - 2 / L) (1 - y), y the share of the target, and y at t = 0."""
     checks.integer("depth", depth, 1, 1000)
     if not (start > 0).all():
-        raise checks.refuse("start", start, "positive")
+        raise errors.invalid("start", start, "positive")
     return depth * rates * (target / np.sqrt(kernel)) ** (1 - 2 / depth), start / target
 
 
 def _checked(times: Times) -> Times:
     if not (np.isfinite(times) & (times >= 0)).all():
-        raise checks.refuse("times", times, "finite and not negative")
+        raise errors.invalid("times", times, "finite and not negative")
     return times
 
 

@@ -16,7 +16,7 @@ from ssm.config.choices import GRADIENT_SIZED
 from ssm.config.validation import MOST_STEPS
 from ssm.measures import geometry, spectral
 from ssm.problem import Problem, losses
-from ssm.support import checks
+from ssm.support import errors
 from ssm.theory import exact, growth
 
 
@@ -117,9 +117,9 @@ def predicted_learning_times(
     """
     k, depth = len(problem.counts), config.depth
     unlike = depth != 2 and (config.loss != "squared" or config.init != "spectral")
-    unlike |= config.clock == "loss" or config.defers
-    unlike |= config.adjusts and not config.only_smooths
-    if config.feature_dim < k - 1 or config.decays or config.steps or unlike:
+    unlike |= config.clock == "loss" or config.has_deferral
+    unlike |= config.has_adjustment and not config.has_only_smoothing
+    if config.feature_dim < k - 1 or config.has_decay or config.is_descent or unlike:
         return np.full(k - 1, np.nan)
     alone = growth.separable(problem, components, config.loss)
     if depth == 2:
@@ -200,9 +200,9 @@ def automatic_rate(config: Config, problem: Problem) -> float:
     p, depth = problem, config.depth
     power = 1 / depth - 1 / 2
     rates = growth.class_growth_rates(p)
-    if config.defers:
+    if config.has_deferral:
         rates = np.maximum(rates, growth.class_growth_rates(_unweighted(p)))
-    settling = depth * rates * early_gains(config, p)
+    settling = depth * rates * initial_gradient_scale(config, p)
     settling = settling * p.kernel_eigenvalues**power * p.counts**-power
     fading = max(config.weight_decay, config.feature_decay)
     return float(0.2 / (settling.max() + fading) * (1 - momentum(config)))
@@ -226,7 +226,7 @@ def automatic_steps(config: Config, problem: Problem) -> int:
         steps += max(steps - config.drop_step, 0) * (1 / config.drop_factor - 1)
     if steps > MOST_STEPS:
         allowed = f"given, at most {MOST_STEPS}: at learning rate {rate:.3g} theory asks for {steps:.3g} steps"
-        raise checks.refuse("num_steps", None, allowed)
+        raise errors.invalid("num_steps", None, allowed)
     return max(int(np.ceil(steps)), config.num_saves - 1)
 
 
@@ -242,7 +242,7 @@ def momentum(config: Config) -> float:
     return 0.9 if config.momentum is None else config.momentum
 
 
-def early_gains(config: Config, problem: Problem) -> Float[np.ndarray, " k"]:
+def initial_gradient_scale(config: Config, problem: Problem) -> Float[np.ndarray, " k"]:
     """|dl/dz| of a sample of each class at zero logits, over that of plain cross-entropy: about how
     much faster or slower its contrasts begin (what is added to logits shows in it, and leaves
     contrasts within a group alone). Shape (k,); 1 without an adjustment.
@@ -250,7 +250,7 @@ def early_gains(config: Config, problem: Problem) -> Float[np.ndarray, " k"]:
     Source: derived for this project.
     """
     k = len(problem.counts)
-    if not config.adjusts:
+    if not config.has_adjustment:
         return np.ones(k)
     gradient = _at_zero_logits(losses.adjusted_cross_entropy_gradient, config, problem)
     return np.linalg.norm(gradient, axis=0) / np.sqrt(1 - 1 / k)
@@ -292,7 +292,7 @@ def automatic_t1(config: Config, problem: Problem) -> float:
         p.counts, 1 / kappa, class_groups=p.class_groups, kernel_eigenvalues=kappa
     ).singular_values
     first, allowance = np.full(len(p.counts), np.log(len(p.counts))), 1.0
-    if config.adjusts:
+    if config.has_adjustment:
         adjustment = losses.adjustment(p.counts, **config.adjustments)
         counts = geometry.effective_counts(p.counts, kappa)
         end = geometry.adjusted_seli(counts, adjustment.factors)
@@ -318,7 +318,7 @@ def _deferral_length(config: Config, problem: Problem) -> float:
     if config.weight_start is None:
         return 0.0
     start, length = config.weight_start, config.weight_ramp
-    if config.steps:
+    if config.is_descent:
         rate = _flow_rate(config, problem)
         start, length = start * rate, length * rate
     return min(start + length, float(_class_times(config, _unweighted(problem)).max()))
@@ -326,7 +326,7 @@ def _deferral_length(config: Config, problem: Problem) -> float:
 
 def _class_times(config: Config, problem: Problem) -> Float[np.ndarray, " k"]:
     """When contrasts of each class should be as good as learned, in flow time."""
-    p, rates = problem, growth.class_growth_rates(problem) * early_gains(config, problem)
+    p, rates = problem, growth.class_growth_rates(problem) * initial_gradient_scale(config, problem)
     start, kappa = expected_start_strength(config, p), p.kernel_eigenvalues
     if config.depth == 2:
         share = start * np.sqrt(kappa / p.counts)

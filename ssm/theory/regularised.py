@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
 from ssm.problem import Problem
-from ssm.support import checks
+from ssm.support import checks, errors
 from ssm.theory.exact import cross_parts
 
 Numbers = Float[np.ndarray, "*shape"] | np.float64
@@ -222,7 +222,7 @@ def _positive(**values: ArrayLike) -> list[np.ndarray]:
     """The values as arrays, all of them positive and finite."""
     for name, value in values.items():
         if not (np.isfinite(value) & (np.asarray(value) > 0)).all():
-            raise checks.refuse(name, value, "positive and finite")
+            raise errors.invalid(name, value, "positive and finite")
     return [np.asarray(value, dtype=np.float64) for value in values.values()]
 
 
@@ -230,5 +230,5 @@ def _decays(**values: ArrayLike) -> list[np.ndarray]:
     """The values as arrays, all of them finite and none negative."""
     for name, value in values.items():
         if not (np.isfinite(value) & (np.asarray(value) >= 0)).all():
-            raise checks.refuse(name, value, "finite and not negative")
+            raise errors.invalid(name, value, "finite and not negative")
     return [np.asarray(value, dtype=np.float64) for value in values.values()]

@@ -18,7 +18,7 @@ from ssm.practice import options
 from ssm.practice.data import encoding, tables
 from ssm.practice.data.tables import shown, some
 from ssm.support import checks
-from ssm.support.checks import refuse
+from ssm.support.errors import invalid
 
 BUILT_IN = ("digits", "breast_cancer", "wine")
 DEFAULT_LABEL = "label"
@@ -92,7 +92,7 @@ def load(
             like numbers with mistakes, or like names.
     """
     if not isinstance(data, str | Path):
-        raise refuse("data", data, f"one of {', '.join(BUILT_IN)}, or a path")
+        raise invalid("data", data, f"one of {', '.join(BUILT_IN)}, or a path")
     for name, text in (("label", label), ("exclude", exclude)):
         options.text(name, text)
     checks.flag("impute", impute)
@@ -102,7 +102,7 @@ def load(
     given = {"label": (label, DEFAULT_LABEL), "sep": (sep, None), "decimal": (decimal, ".")}
     for name, (value, default) in (given | {"exclude": (exclude, "")}).items():
         if value != default and not is_table:
-            raise refuse(name, value, f"left out for {shown(str(data))}: only a table has columns")
+            raise invalid(name, value, f"left out for {shown(str(data))}: only a table has columns")
     if str(data) in BUILT_IN:
         return _built_in(str(data))
     path = _checked_path(data)
@@ -146,11 +146,11 @@ def imbalanced(
     wanted = counts.copy()
     wanted[cut] = np.round(largest * ratio**-decay)
     if wanted.min() < 1:
-        raise refuse("imbalance_ratio", ratio, f"at most {largest:g}, a class of one sample")
+        raise invalid("imbalance_ratio", ratio, f"at most {largest:g}, a class of one sample")
     if (counts < (1 - SHORTFALL) * wanted).any():
         least = (largest / counts[cut]) ** (1 / decay)
         name = shown(data.class_names[cut[least.argmax()]])
-        raise refuse(
+        raise invalid(
             "imbalance_ratio",
             ratio,
             f"at least {math.ceil(100 * least.max()) / 100:g}: class {name} has too few samples "
@@ -167,7 +167,7 @@ def _decay(k: int, profile: str, minority_fraction: float) -> Float[np.ndarray, 
     num_minority = num_minority_classes(k, fraction)
     if not 1 <= num_minority < k:
         allowed = f"such that 1 to {k - 1} of {k} classes are minorities"
-        raise refuse("minority_fraction", fraction, allowed)
+        raise invalid("minority_fraction", fraction, allowed)
     return np.repeat([0.0, 1.0], [k - num_minority, num_minority])
 
 
@@ -178,7 +178,7 @@ def check_folds(data: Data, folds: int) -> None:
     counts = data.counts
     if counts.min() < folds:
         others = int((counts < folds).sum()) - 1
-        raise refuse(
+        raise invalid(
             "folds",
             folds,
             f"at most the number of samples of every class: "
@@ -213,13 +213,13 @@ def _checked_path(data: str | Path) -> Path:
         exists, is_file = path.exists(), path.is_file()
     except (OSError, RuntimeError, ValueError) as error:  # no such user, too long, a zero byte
         reason = type(error).__name__
-        raise refuse("data", str(data), f"a path that can be followed ({reason})") from None
+        raise invalid("data", str(data), f"a path that can be followed ({reason})") from None
     if not exists:
-        raise refuse("data", str(data), f"one of {', '.join(BUILT_IN)}, or a file that exists")
+        raise invalid("data", str(data), f"one of {', '.join(BUILT_IN)}, or a file that exists")
     if not is_file or not (tables.is_table(path) or path.suffix.lower() == ".npz"):
-        raise refuse("data", str(data), f"a file that ends in {ENDINGS}")
+        raise invalid("data", str(data), f"a file that ends in {ENDINGS}")
     if path.stat().st_size == 0:
-        raise refuse("data", str(data), "a file that is not empty")
+        raise invalid("data", str(data), "a file that is not empty")
     return path
 
 
@@ -232,7 +232,7 @@ def _from_table(
         del columns[name]
     columns, left_out = encoding.without_row_numbers(columns)
     if not columns:
-        raise refuse("data", str(path), f"a table with features beside the column {shown(label)}")
+        raise invalid("data", str(path), f"a table with features beside the column {shown(label)}")
     features = encoding.features(columns, decimal, impute)
     return Data(
         name=tables.stem(path),
@@ -253,7 +253,7 @@ def _excluded(exclude: str, names: list[str]) -> set[str]:
         close = tables.close_name(name, names)
         hint = "" if close is None else f"; did you mean {shown(close)}?"
         allowed = f"columns of features, of those in the header row: {some(names)}{hint}"
-        raise refuse("exclude", name, allowed)
+        raise invalid("exclude", name, allowed)
     return wanted
 
 
@@ -262,23 +262,23 @@ def _from_npz(path: Path) -> Data:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)
     except Exception:  # zipfile, zlib and NumPy raise many kinds
-        raise refuse(
+        raise invalid(
             "data", str(path), "a readable NPZ file of plain arrays, none of objects"
         ) from None
     if arrays.keys() != {"features", "labels"}:
-        raise refuse(
+        raise invalid(
             "data", str(path), f"NPZ with arrays features and labels, not {some(sorted(arrays))}"
         )
     features, labels = arrays["features"], arrays["labels"]
     if features.dtype.kind not in "fiub" or features.ndim not in (2, 3) or not features.size:
-        raise refuse(
+        raise invalid(
             "features",
             f"{features.dtype} of shape {features.shape}",
             "real numbers of shape (n, d) or (n, h, w), with no axis empty",
         )
     n = len(features)
     if labels.dtype.kind not in "fiubU" or labels.shape != (n,):
-        raise refuse(
+        raise invalid(
             "labels",
             f"{labels.dtype} of shape {labels.shape}",
             f"numbers or strings of shape ({n},), one for each sample",
@@ -307,7 +307,7 @@ def _checked_features(data: Data, impute: bool) -> Data:
     empty = [data.feature_names[j] for j in np.flatnonzero(bad == n)]
     if empty:
         found = f"no finite number in {some(empty)}"
-        raise refuse(
+        raise invalid(
             "features", found, "known in some sample: leave the column out (--exclude for a table)"
         )
     if bad.any() and not impute:
@@ -316,7 +316,7 @@ def _checked_features(data: Data, impute: bool) -> Data:
         found = f"{bad[j] - num_infinite} missing and {num_infinite} infinite of {n} entries"
         found += f" (and {num_columns - 1} more columns)" if num_columns > 1 else ""
         allowed = f"finite numbers: {encoding.IMPUTING}"
-        raise refuse(f"column {shown(data.feature_names[j])}", found, allowed)
+        raise invalid(f"column {shown(data.feature_names[j])}", found, allowed)
     missing = [f"{data.feature_names[j]} ({bad[j]})" for j in np.flatnonzero(bad)]
     if missing:
         note = f"Entries missing in {some(missing)} of {n} rows: medians of each training part."

@@ -13,7 +13,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from ssm.practice.data.tables import MISSING, NAMELESS, alike, first_of, shown, some
-from ssm.support.checks import refuse
+from ssm.support.errors import invalid
 
 DASHES = ("-", "--", ".", "None", "none", "nil", "unknown", "Unknown", "missing", "Missing")
 """Entries that stand for none in a column whose others are numbers; among texts they are texts."""
@@ -80,7 +80,7 @@ def text_classes(name: str, values: Any, decimal: str = ".") -> Classes:
         _check_numeric_labels(name, keys, codes)
         order.sort(key=keys.__getitem__)  # stable
     if len(distinct) < 2:
-        raise refuse(name, f"{distinct[0]} in every row", "of at least two classes")
+        raise invalid(name, f"{distinct[0]} in every row", "of at least two classes")
     names = tuple(distinct[i] for i in order)
     return Classes(np.argsort(order)[codes], names, _like_classes(names, [keys[i] for i in order]))
 
@@ -99,7 +99,7 @@ def numeric_classes(name: str, values: np.ndarray) -> Classes:
             _check_discrete(name, len(distinct), len(values))
         distinct = [int(x) for x in distinct] if whole else distinct
     if len(distinct) < 2:
-        raise refuse(name, f"{distinct[0]} in every row", "of at least two classes")
+        raise invalid(name, f"{distinct[0]} in every row", "of at least two classes")
     return Classes(codes.astype(np.int64), tuple(map(str, distinct)))
 
 
@@ -114,13 +114,13 @@ def _check_numeric_labels(name: str, numbers: list[Any], codes: Int[np.ndarray, 
 def _check_known(name: str, missing: Bool[np.ndarray, " n"]) -> None:
     if missing.any():
         found = f"{missing.sum()} missing, the first in data row {missing.argmax() + 1}"
-        raise refuse(name, found, "given for every sample")
+        raise invalid(name, found, "given for every sample")
 
 
 def _check_discrete(name: str, num_distinct: int, n: int) -> None:
     if num_distinct > n / 2:
         found = f"{num_distinct} different numbers in {n} rows"
-        raise refuse(name, found, "classes, not a continuous target")
+        raise invalid(name, found, "classes, not a continuous target")
 
 
 def _number(text: str) -> Decimal | None:
@@ -153,7 +153,7 @@ def without_row_numbers(columns: Columns) -> tuple[Columns, tuple[str, ...]]:
     for name in left_out:
         if not columns[name].isna().all() and not _counts_up(columns[name]):
             allowed = f"named in the header row, or left out (--exclude {shown(name)})"
-            raise refuse(f"column {shown(name)}", "", allowed)
+            raise invalid(f"column {shown(name)}", "", allowed)
     if not left_out:
         return columns, ()
     note = f"Columns without a name were left out, as row numbers or empty: {some(list(left_out))}."
@@ -209,7 +209,7 @@ def _text_block(name: str, column: Any, decimal: str, impute: bool) -> _Block:
     _check_categories(name, distinct, len(texts))
     if missing.any() and not impute:
         found = f"{missing.sum()} missing of {len(texts)} entries"
-        raise refuse(f"column {shown(name)}", found, f"known in every row: {IMPUTING}")
+        raise invalid(f"column {shown(name)}", found, f"known in every row: {IMPUTING}")
     filled = texts.mask(missing, MISSING_CATEGORY).to_numpy(dtype=object)
     categories, codes = np.unique(filled, return_inverse=True)
     kept = np.arange(1 if len(categories) == 2 else 0, len(categories))
@@ -254,7 +254,7 @@ def _check_no_mistakes(
     else:
         return
     where = f"data row {row + 1}, and {others.sum() - 1} more rows"
-    raise refuse(f"column {shown(name)}", texts.iloc[row], f"a number ({where}), {advice}")
+    raise invalid(f"column {shown(name)}", texts.iloc[row], f"a number ({where}), {advice}")
 
 
 def _check_categories(name: str, distinct: np.ndarray, n: int) -> None:
@@ -264,7 +264,7 @@ def _check_categories(name: str, distinct: np.ndarray, n: int) -> None:
             f"numbers, or at most {MOST_CATEGORIES} categories that recur: leave names and free "
             f"text out (--exclude {shown(name)})"
         )
-        raise refuse(f"column {shown(name)}", found, allowed)
+        raise invalid(f"column {shown(name)}", found, allowed)
 
 
 def _encoding_note(encoded: Sequence[tuple[str, list[str]]]) -> tuple[str, ...]:

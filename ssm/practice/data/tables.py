@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ssm.practice import options
-from ssm.support.checks import InputError, refuse
+from ssm.support.errors import InputError, invalid
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 """Of files of text, each also with .gz after it."""
@@ -103,9 +103,9 @@ def read(path: Path, label: str, sep: str | None, decimal: str) -> Table:
         reason = " ".join(str(error).split()).rpartition("error: ")[2].partition(".")[0]
         allowed = f"a table with {len(header)} entries in each row, between {_written(mark)}"
         allowed += f" ({reason})" if reason else ""
-        raise refuse("data", str(path), allowed) from None
+        raise invalid("data", str(path), allowed) from None
     if frame.empty:
-        raise refuse("data", str(path), "a table with rows below its header")
+        raise invalid("data", str(path), "a table with rows below its header")
     return Table(dict(frame.items()), notes)
 
 
@@ -148,10 +148,10 @@ def _content(path: Path) -> tuple[bytes, tuple[str, ...]]:
         raw = gzip.decompress(raw) if path.suffix.lower() == ".gz" else raw
     except (OSError, EOFError, zlib.error) as error:
         allowed = f"a file that can be read ({type(error).__name__})"
-        raise refuse("data", str(path), allowed) from None
+        raise invalid("data", str(path), allowed) from None
     content, notes = _in_utf8(raw, path)
     if b"\0" in content or _CONTROL.search(content[:BEGINNING]):
-        raise refuse("data", str(path), "text, not binary: save a table of Excel as CSV")
+        raise invalid("data", str(path), "text, not binary: save a table of Excel as CSV")
     return content, notes
 
 
@@ -162,7 +162,7 @@ def _in_utf8(raw: bytes, path: Path) -> tuple[bytes, tuple[str, ...]]:
                 return raw[len(mark) :].decode(encoding).encode(), ()
             except UnicodeDecodeError:
                 allowed = f"text in {encoding}, which its first bytes promise"
-                raise refuse("data", str(path), allowed) from None
+                raise invalid("data", str(path), allowed) from None
     try:
         raw.decode()
     except UnicodeDecodeError:
@@ -203,7 +203,7 @@ def _sniffed(content: bytes, path: Path, label: str) -> str:
     if len(rivals) > 1:
         written = " and ".join(map(_written, rivals))
         allowed = f"given (--sep) for {shown(path.name)}: the header has {written}"
-        raise refuse("sep", None, allowed)
+        raise invalid("sep", None, allowed)
     return best
 
 
@@ -213,13 +213,13 @@ def _header(content: bytes, path: Path, label: str, mark: str) -> list[str]:
     if not header:
         blank = not content.strip()
         allowed = "a file that is not empty" if blank else "a table with a header row"
-        raise refuse("data", str(path), allowed)
+        raise invalid("data", str(path), allowed)
     if label not in header:
         raise _no_label(content, label, header)
     header = [name or f"{NAMELESS}{i}" for i, name in enumerate(header)]
     if len(set(header)) < len(header):
         twice = sorted(name for name, times in Counter(header).items() if times > 1)
-        raise refuse("data", str(path), f"a table with each column once, not twice: {some(twice)}")
+        raise invalid("data", str(path), f"a table with each column once, not twice: {some(twice)}")
     return header
 
 
@@ -239,7 +239,7 @@ def _no_label(content: bytes, label: str, header: list[str]) -> InputError:
         hint = f"; {there[0]}"
     elif len(header) == 1:
         hint = "; --sep says what separates entries"
-    return refuse("label", label, f"a column, of those in the header row: {some(header)}{hint}")
+    return invalid("label", label, f"a column, of those in the header row: {some(header)}{hint}")
 
 
 def _written(mark: str) -> str:

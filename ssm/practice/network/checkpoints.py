@@ -18,8 +18,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from ssm.practice.network.alarms import Alarm
-from ssm.practice.network.runs import Run
-from ssm.support import checks, files, locks
+from ssm.practice.network.runs import TrainingRun
+from ssm.support import errors, files, locks
 
 ARRAYS = ("state", "best", "kept", "best_values")
 MARK = "whole.json"  # written into a point's folder when all else is there: whose it is, its digest
@@ -73,13 +73,13 @@ class Checkpoints:
         """Raises ssm.InputError where the folder's name is that of a file, nothing can be written
         to it, another run is at work in it, or it holds points of one, or what is no point."""
         if folder.exists() and not folder.is_dir():
-            raise checks.refuse("checkpoint_dir", str(folder), "a folder, or a name for one")
+            raise errors.invalid("checkpoint_dir", str(folder), "a folder, or a name for one")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             files.check_output(folder / MARK, overwrite=True)
-        except (OSError, checks.InputError):
+        except (OSError, errors.InputError):
             allowed = "a folder that can be written to"
-            raise checks.refuse("checkpoint_dir", str(folder), allowed) from None
+            raise errors.invalid("checkpoint_dir", str(folder), allowed) from None
         self.fingerprint = fingerprint
         self._folder = folder.absolute()
         with contextlib.ExitStack() as held:
@@ -90,7 +90,7 @@ class Checkpoints:
             held.callback(self._manager.close)
             self._held = held.pop_all()
 
-    def save(self, run: Run) -> None:
+    def save(self, run: TrainingRun) -> None:
         """Keep a run; it counts once its digest is there."""
         record = {name: value for name, value in run._asdict().items() if name not in ARRAYS}
         arrays = {name: _leaves(getattr(run, name)) for name in ARRAYS}
@@ -105,7 +105,7 @@ class Checkpoints:
         with files.replacing(point / MARK) as scratch:
             scratch.write_text(json.dumps(mark))
 
-    def latest(self, like: Run) -> Run | None:
+    def latest(self, like: TrainingRun) -> TrainingRun | None:
         """The newest point, in the structure of `like`, a run that has just begun; None where there
         is none."""
         step = self._manager.latest_step()
@@ -139,7 +139,7 @@ class Checkpoints:
             others = {*map(_named_owner, damaged)} - {self.fingerprint, None}
         if others or not all(map(_is_point, damaged)):
             what = "an empty folder, or that of a run with the same data and parameters"
-            raise checks.refuse("checkpoint_dir", str(self._folder), what)
+            raise errors.invalid("checkpoint_dir", str(self._folder), what)
         for path in damaged:
             said = "damaged, half written, or of an earlier version: going on without it"
             log.warning("checkpoint %s is %s", path, said)

@@ -22,7 +22,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from ssm.practice.network import alarms, monitors, networks, parameters, tasks, training
 from ssm.practice.network.prediction import Predictor
 from ssm.problem import posthoc, schedules
-from ssm.support.checks import InputError, refuse
+from ssm.support.errors import InputError, invalid
 
 AFTERWARDS = (
     "checkpoint_dir",
@@ -211,7 +211,7 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         super().set_params(**{name: x for name, x in params.items() if not name.startswith(prefix)})
         if inner:
             if not isinstance(self.schedule, schedules.Transformation):
-                raise refuse(
+                raise invalid(
                     f"{prefix}{next(iter(inner))}", self.schedule, "of a schedule that is set"
                 )
             self.schedule = self.schedule.set_params(**inner)
@@ -231,7 +231,7 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         self.classes_, labels = np.unique(y, return_inverse=True)
         k = len(self.classes_)
         if k < 2:
-            raise refuse("y", f"{k} class", "labels of at least two classes")
+            raise invalid("y", f"{k} class", "labels of at least two classes")
         self.class_shares_ = np.bincount(labels, counted, k) / counted.sum()
         for name, value in (
             ("shares", parameters.wanted_shares(self)),
@@ -270,7 +270,7 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
             self._train_anew(whole, task, options, run, params)
         return self
 
-    def _refits(self, run: training.Run) -> bool:
+    def _refits(self, run: training.TrainingRun) -> bool:
         """Whether what early stopping chose is trained anew on all samples: not where alarms have
         taken the run back or ended it."""
         stopped = run.status in ("finished", "stopped early") and run.rollbacks == 0
@@ -281,8 +281,8 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         self,
         samples: tasks.Samples,
         task: training.Task,
-        options: training.Options,
-        run: training.Run,
+        options: training.TrainingOptions,
+        run: training.TrainingRun,
         params: networks.Params,
     ) -> None:
         """Take the network trained on all samples for as many steps as the evaluation kept, and under
@@ -322,7 +322,9 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         if not self._no_posterior:
             self.temperature_ = best("training")
 
-    def _train(self, task: training.Task, options: training.Options, params: Any) -> training.Run:
+    def _train(
+        self, task: training.Task, options: training.TrainingOptions, params: Any
+    ) -> training.TrainingRun:
         run = training.begin(task, options, params)
         tell = functools.partial(self._tell, training.steps_per_pass(options, task))
         if self.checkpoint_dir is None:
@@ -335,7 +337,7 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
             told["learning_rate"] = np.array([float(rate) for rate in rates])
         kept = Checkpoints(Path(self.checkpoint_dir), fingerprint(task, params, told))
 
-        def after_interval(run: training.Run) -> None:
+        def after_interval(run: training.TrainingRun) -> None:
             kept.save(run)
             tell(run)
 
@@ -344,7 +346,7 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         finally:
             kept.close()
 
-    def _tell(self, steps_per_pass: int, run: training.Run) -> None:
+    def _tell(self, steps_per_pass: int, run: training.TrainingRun) -> None:
         """Tell the log of an evaluation, and of the alarms that it raised."""
         row = run.rows[-1]
         said = [
@@ -363,7 +365,9 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
             if self.verbose:
                 print(sentence)
 
-    def _keep(self, run: training.Run, task: training.Task, options: training.Options) -> None:
+    def _keep(
+        self, run: training.TrainingRun, task: training.Task, options: training.TrainingOptions
+    ) -> None:
         """Take from a run what predictions and its record need."""
         # Alarms that end a run leave its best evaluation; early stopping the latest one within noise of
         # it; without either the last step is kept.

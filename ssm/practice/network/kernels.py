@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from ssm.support.checks import refuse
+from ssm.support.errors import invalid
 from ssm.theory import growth
 
 
@@ -178,20 +178,20 @@ def _checked(features: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, np.nda
     H, y = np.asarray(features), np.asarray(labels)
     if H.ndim != 2 or H.dtype.kind not in "fiu" or not all(H.shape):
         shown = f"{H.dtype} of shape {H.shape}"
-        raise refuse(
+        raise invalid(
             "features", shown, "real numbers of shape (samples, features), with no axis empty"
         )
     H = H.astype(np.float64)
     if not np.isfinite(H).all():
-        raise refuse("features", "not finite", "finite everywhere")
+        raise invalid("features", "not finite", "finite everywhere")
     if y.shape != (len(H),):
-        raise refuse("labels", f"of shape {y.shape}", f"{len(H)} classes, one a row of features")
+        raise invalid("labels", f"of shape {y.shape}", f"{len(H)} classes, one a row of features")
     names, classes, counts = np.unique(y, return_inverse=True, return_counts=True)
     if len(names) < 2:
-        raise refuse("labels", names.tolist(), "of at least two classes")
+        raise invalid("labels", names.tolist(), "of at least two classes")
     if counts.min() < 2:
         alone = names[counts.argmin()].item()
-        raise refuse("labels", f"one sample of class {alone!r}", "at least two of each class")
+        raise invalid("labels", f"one sample of class {alone!r}", "at least two of each class")
     if not np.ptp(H, axis=0).any():
-        raise refuse("features", "the same for all samples", "of samples that differ")
+        raise invalid("features", "the same for all samples", "of samples that differ")
     return H, classes, counts

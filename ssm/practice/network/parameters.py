@@ -18,7 +18,7 @@ from ssm.practice import options
 from ssm.practice.network import alarms, networks, objective, runs
 from ssm.problem import losses, schedules, weights
 from ssm.support import checks
-from ssm.support.checks import InputError, refuse
+from ssm.support.errors import InputError, invalid
 
 SHARES = ("none", "training", "uniform")
 DECISIONS = ("trained", "uniform")
@@ -30,19 +30,19 @@ DTYPES = get_args(choices.DType)
 def check(classifier: Any) -> None:
     """Refuse what nothing else here reads before training."""
     if not isinstance(classifier.schedule, schedules.Transformation | None):
-        raise refuse("schedule", classifier.schedule, "a transformation of ssm.schedules, or None")
+        raise invalid("schedule", classifier.schedule, "a transformation of ssm.schedules, or None")
     if not isinstance(classifier.checkpoint_dir, str | Path | None):
-        raise refuse("checkpoint_dir", classifier.checkpoint_dir, "a path, or None")
+        raise invalid("checkpoint_dir", classifier.checkpoint_dir, "a path, or None")
     seeded = isinstance(classifier.random_state, Integral)
     if classifier.checkpoint_dir is not None and not seeded:
         allowed = "an integer where there is a checkpoint_dir, to go on with the same numbers"
-        raise refuse("random_state", classifier.random_state, allowed)
+        raise invalid("random_state", classifier.random_state, allowed)
     wanted_shares(classifier)
     wanted_decision(classifier)
     checks.flag("temperature_scaling", classifier.temperature_scaling)
     checks.flag("refit", classifier.refit)
     if not isinstance(classifier.verbose, bool | Integral):
-        raise refuse("verbose", classifier.verbose, "True, False or an integer")
+        raise invalid("verbose", classifier.verbose, "True, False or an integer")
     checks.real("validation_fraction", classifier.validation_fraction, 0, 1, open_ends="()")
 
 
@@ -55,7 +55,7 @@ def wanted_shares(classifier: Any) -> Any:
         return shares
     _checked_shares("prior_correction", alias, SHARES, None)
     if shares not in ("none", alias):
-        raise refuse(
+        raise invalid(
             "prior_correction", alias, "left out where shares are given: it is their alias"
         )
     return alias
@@ -82,16 +82,16 @@ def _checked_shares(name: str, value: Any, names: tuple[str, ...], classes: Any)
     if isinstance(value, str) and value in names:
         return value
     if not isinstance(value, Mapping) or not value:
-        raise refuse(name, value, allowed)
+        raise invalid(name, value, allowed)
     try:
         numbers = np.array([checks.real(name, share, 0, open_ends="(") for share in value.values()])
     except InputError:
-        raise refuse(name, dict(value), allowed) from None
+        raise invalid(name, dict(value), allowed) from None
     if classes is None:
         return value
     given = dict(zip(value, numbers, strict=True))
     if set(given) != set(classes.tolist()):
-        raise refuse(name, dict(value), allowed)
+        raise invalid(name, dict(value), allowed)
     shares = np.array([given[label] for label in classes.tolist()])
     return shares / shares.sum()
 
@@ -124,7 +124,7 @@ def score_name(classifier: Any) -> str | None:
         return options.SCORES[0] if name else None
     if name not in options.SCORES:
         allowed = f"False, True or one of {', '.join(options.SCORES)}"
-        raise refuse("early_stopping", name, allowed)
+        raise invalid("early_stopping", name, allowed)
     return name
 
 
@@ -135,7 +135,7 @@ def loss(classifier: Any, counts: Float[np.ndarray, " k"]) -> objective.Loss:
     given = {field: value for field, value in given.items() if value is not None}
     if name == "squared":
         if given:
-            raise refuse(*next(iter(given.items())), "left out for the squared loss")
+            raise invalid(*next(iter(given.items())), "left out for the squared loss")
         return None
     numbers = choices.NEUTRAL | choices.MARGIN_LOSSES.get(name, {}) | given
     for field, value in numbers.items():
@@ -154,7 +154,7 @@ def class_weights(classifier: Any, counts: Float[np.ndarray, " k"]) -> Float[np.
             # As in scikit-learn: weights of labels that training has none of are left out only
             # where all others have theirs, since otherwise a label may be misspelt.
             allowed = f"weights of labels in training, {classifier.classes_.tolist()}"
-            raise refuse("class_weight", dict(spec), allowed)
+            raise invalid("class_weight", dict(spec), allowed)
         spec = {index[label]: weight for label, weight in spec.items() if label in index}
     try:
         return weights.class_weights(spec, counts)
@@ -163,7 +163,7 @@ def class_weights(classifier: Any, counts: Float[np.ndarray, " k"]) -> Float[np.
             f"None, {', '.join(weights.NAMED)}, or positive finite weights: {len(counts)} of "
             "them, a dict by label, or a function of the class sizes that returns them"
         )
-        raise refuse("class_weight", classifier.class_weight, allowed) from None
+        raise invalid("class_weight", classifier.class_weight, allowed) from None
 
 
 def architecture(classifier: Any, num_features: int) -> networks.Architecture:
@@ -178,7 +178,7 @@ def architecture(classifier: Any, num_features: int) -> networks.Architecture:
         sides = checks.items("image_shape", classifier.image_shape, allowed)
         sides = [checks.integer("image_shape", side, 1, num_features) for side in sides]
         if len(sides) != 2 or math.prod(sides) != num_features:
-            raise refuse("image_shape", classifier.image_shape, allowed)
+            raise invalid("image_shape", classifier.image_shape, allowed)
         shape = (sides[0], sides[1])
     return networks.Architecture(widths["hidden_layer_sizes"], widths["channels"], shape)
 
@@ -191,7 +191,7 @@ def training_steps(num_samples: int, batch_size: int) -> int:
 
 def training_options(
     classifier: Any, loss: objective.Loss, seed: int, num_samples: int
-) -> runs.Options:
+) -> runs.TrainingOptions:
     """How to train on so many samples, a loss and a seed given."""
     rate: Any = classifier.learning_rate
     optimizer = classifier.optimizer
@@ -200,7 +200,7 @@ def training_options(
         optimizer = checks.choice("optimizer", optimizer, runs.OPTIMIZERS)
     thresholds = classifier.alarm_thresholds or alarms.Thresholds()
     if not isinstance(thresholds, alarms.Thresholds):
-        raise refuse("alarm_thresholds", thresholds, "ssm.practice.alarms.Thresholds, or None")
+        raise invalid("alarm_thresholds", thresholds, "ssm.practice.alarms.Thresholds, or None")
     score = score_name(classifier)
     batch_size = checks.integer("batch_size", classifier.batch_size, 1, 10**9)
 
@@ -211,7 +211,7 @@ def training_options(
     num_steps = given("num_steps", training_steps(num_samples, batch_size))
     interval = given("evaluate_every", math.ceil(num_steps / EVALUATIONS), 10**6)
     patience = given("patience", PATIENT * interval)
-    return runs.Options(
+    return runs.TrainingOptions(
         num_steps=num_steps,
         batch_size=batch_size,
         evaluate_every=min(interval, num_steps, 10**6),

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ssm.practice.network import networks, objective, parameters
 from ssm.practice.network.networks import Params
 from ssm.support import checks
-from ssm.support.checks import refuse
+from ssm.support.errors import invalid
 
 PREDICTED_AT_ONCE = 4096  # samples: bounds the memory, and shares what is compiled
 
@@ -104,7 +104,7 @@ class Predictor:
     def _check_posterior(self, name: str, value: Any, without: str) -> None:
         """Refuse a setting that needs the posterior where logits do not say it."""
         if value != without and self._no_posterior:
-            raise refuse(name, value, f"{without!r} here: {self._no_posterior}")
+            raise invalid(name, value, f"{without!r} here: {self._no_posterior}")
 
     def _forward(self, function: Any, X: Float[np.ndarray, "m f"]) -> Float[np.ndarray, "m d"]:
         """A function of `networks` of the network kept."""

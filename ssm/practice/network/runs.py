@@ -19,7 +19,7 @@ OPTIMIZERS = get_args(Optimizer)
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class TrainingOptions:
     """How to train. Times are in steps, one update on one mini-batch each."""
 
     num_steps: int
@@ -76,7 +76,7 @@ class State(NamedTuple):
     class_weights: Float[Any, " k"]
 
 
-class Run(NamedTuple):
+class TrainingRun(NamedTuple):
     """A run so far: all that the next interval depends on."""
 
     state: State

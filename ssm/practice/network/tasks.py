@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from ssm.practice.network import monitors, networks
 from ssm.practice.network.networks import Architecture
 from ssm.practice.network.runs import Task
-from ssm.support.checks import refuse
+from ssm.support.errors import invalid
 
 
 class Samples(NamedTuple):
@@ -33,7 +33,7 @@ def held_out(
     rare = int(counts.argmin())
     if counts[rare] < 2:
         label = class_names[rare]
-        raise refuse("y", f"one sample of class {label}", "at least two of each, one is held out")
+        raise invalid("y", f"one sample of class {label}", "at least two of each, one is held out")
     held = np.concatenate([_some(samples.labels, c, fraction, seed) for c in range(len(counts))])
     taken = np.zeros(len(samples.labels), bool)
     taken[held] = True

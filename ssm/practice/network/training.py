@@ -17,13 +17,13 @@ from jaxtyping import Array, Float, Int
 from ssm.dynamics import optimizers
 from ssm.practice.network import alarms, monitors, objective
 from ssm.practice.network.networks import Params
-from ssm.practice.network.runs import Options, Run, State, Task
+from ssm.practice.network.runs import State, Task, TrainingOptions, TrainingRun
 from ssm.problem import losses, schedules
 
 UNKNOWN = 0.5  # performance of every class before anything is trained
 
 
-def begin(task: Task, options: Options, params: Params) -> Run:
+def begin(task: Task, options: TrainingOptions, params: Params) -> TrainingRun:
     """A run before its first step, evaluated once."""
     k = len(task.class_counts)
     transformation = _transformation(options.optimizer, options.momentum)
@@ -40,15 +40,15 @@ def begin(task: Task, options: Options, params: Params) -> Run:
         jax.tree.map(jnp.asarray, params), transformation.init(params), schedule_state, weights
     )
     row, values = _evaluate(task, options, state, 0)
-    return Run(state, state, state, 0, 1.0, (row,), 0, values, 0, 0, (), 0, "running")
+    return TrainingRun(state, state, state, 0, 1.0, (row,), 0, values, 0, 0, (), 0, "running")
 
 
 def train(
     task: Task,
-    options: Options,
-    run: Run,
-    after_interval: Callable[[Run], None] | None = None,
-) -> Run:
+    options: TrainingOptions,
+    run: TrainingRun,
+    after_interval: Callable[[TrainingRun], None] | None = None,
+) -> TrainingRun:
     """Go on with a run until it ends; `after_interval` is shown it after each evaluation.
 
     The same run gone on with from any of these points ends in the same bits.
@@ -60,7 +60,7 @@ def train(
     return run
 
 
-def _advance_interval(task: Task, options: Options, run: Run) -> Run:
+def _advance_interval(task: Task, options: TrainingOptions, run: TrainingRun) -> TrainingRun:
     """Train up to the next evaluation, evaluate, and act on alarms."""
     count = min(options.evaluate_every, options.num_steps - run.step)
     weights, schedule_state = _interval_weights(task, options, run, count)
@@ -94,7 +94,9 @@ def _advance_interval(task: Task, options: Options, run: Run) -> Run:
     return run
 
 
-def _compared(task: Task, options: Options, run: Run, values: Float[np.ndarray, " e"]) -> Run:
+def _compared(
+    task: Task, options: TrainingOptions, run: TrainingRun, values: Float[np.ndarray, " e"]
+) -> TrainingRun:
     """Keep the newest evaluation if it has the best score, or is worse by no more than one standard
     error of the difference, over the samples that both were measured on."""
     newest, row = len(run.rows) - 1, run.rows[-1]
@@ -111,7 +113,7 @@ def _compared(task: Task, options: Options, run: Run, values: Float[np.ndarray, 
 
 def train_anew(
     task: Task,
-    options: Options,
+    options: TrainingOptions,
     params: Params,
     class_weights: Float[np.ndarray, "t k"],
 ) -> State:
@@ -128,7 +130,9 @@ def train_anew(
     return State(params, state, (), class_weights[-1])
 
 
-def weights_of_run(task: Task, options: Options, run: Run) -> Float[np.ndarray, "t k"]:
+def weights_of_run(
+    task: Task, options: TrainingOptions, run: TrainingRun
+) -> Float[np.ndarray, "t k"]:
     """The class weights of each step up to the evaluation that is kept, in a run without roll-backs."""
     state, found = run.rows[0]["class_weight"], []
     schedule_state = (
@@ -148,7 +152,7 @@ def weights_of_run(task: Task, options: Options, run: Run) -> Float[np.ndarray, 
     return np.concatenate(found)
 
 
-def _raised(task: Task, options: Options, run: Run) -> list[alarms.Alarm]:
+def _raised(task: Task, options: TrainingOptions, run: TrainingRun) -> list[alarms.Alarm]:
     """The alarms that the newest evaluation raises."""
     evaluated = np.bincount(
         task.watched.labels, task.watched.sample_weights > 0, len(task.class_counts)
@@ -159,7 +163,7 @@ def _raised(task: Task, options: Options, run: Run) -> list[alarms.Alarm]:
     return alarms.raised(run.rows, best, run.since, shares, evaluated, bounds, options.thresholds)
 
 
-def _act(options: Options, run: Run, found: list[alarms.Alarm]) -> Run:
+def _act(options: TrainingOptions, run: TrainingRun, found: list[alarms.Alarm]) -> TrainingRun:
     """Do what the alarms found ask for."""
     if not found:
         return run
@@ -185,7 +189,7 @@ def _act(options: Options, run: Run, found: list[alarms.Alarm]) -> Run:
     return run._replace(status="stopped by an alarm") if action == "stop" else run
 
 
-def _score(options: Options, row: dict[str, Any]) -> tuple[float, float]:
+def _score(options: TrainingOptions, row: dict[str, Any]) -> tuple[float, float]:
     """What evaluations are compared by; one that is not finite is worse than any, and so is that of
     the untrained network, whose score is chance."""
     score = monitors.merit(row, options.score)
@@ -194,7 +198,7 @@ def _score(options: Options, row: dict[str, Any]) -> tuple[float, float]:
     return (score, -loss) if finite else (-np.inf, -np.inf)
 
 
-def _chain(task: Task, options: Options) -> schedules.Transformation:
+def _chain(task: Task, options: TrainingOptions) -> schedules.Transformation:
     assert options.schedule is not None
     return schedules.Chain(schedules.Fixed(task.class_weights), options.schedule)
 
@@ -210,7 +214,9 @@ def _weights_of_steps(chain: Any, state: Any, stats: Any, steps: Any) -> Any:
     return jax.lax.scan(step, state, steps)[1]
 
 
-def _interval_weights(task: Task, options: Options, run: Run, count: int) -> tuple[Any, Any]:
+def _interval_weights(
+    task: Task, options: TrainingOptions, run: TrainingRun, count: int
+) -> tuple[Any, Any]:
     """Class weights of an interval's steps, (evaluate_every, k), and the schedule's state after the
     first `count` of them. What the classes' recent performance is, the last evaluation says."""
     steps = np.arange(run.step, run.step + options.evaluate_every)
@@ -228,7 +234,7 @@ def _interval_weights(task: Task, options: Options, run: Run, count: int) -> tup
 
 def _interval(
     task: Task,
-    options: Options,
+    options: TrainingOptions,
     params: Params,
     optimizer_state: Any,
     class_weights: Any,
@@ -255,7 +261,7 @@ def _interval(
     )
 
 
-def _rates(options: Options, first: int) -> Float[np.ndarray, " t"]:
+def _rates(options: TrainingOptions, first: int) -> Float[np.ndarray, " t"]:
     rate = options.learning_rate
     steps = range(first, first + options.evaluate_every)
     return np.array(
@@ -263,12 +269,12 @@ def _rates(options: Options, first: int) -> Float[np.ndarray, " t"]:
     )
 
 
-def steps_per_pass(options: Options, task: Task) -> int:
+def steps_per_pass(options: TrainingOptions, task: Task) -> int:
     """Mini-batches in which each sample is trained on once."""
     return -(-task.num_samples // min(options.batch_size, len(task.X)))
 
 
-def _batches(task: Task, options: Options, first: int) -> Int[np.ndarray, "t b"]:
+def _batches(task: Task, options: TrainingOptions, first: int) -> Int[np.ndarray, "t b"]:
     """Indices of the samples of an interval's mini-batches: passes over all samples, each in an
     order of its own; the padding's index fills up batches that are short.
 
@@ -342,7 +348,7 @@ def _steps(
 
 
 def _evaluate(
-    task: Task, options: Options, state: State, step: int
+    task: Task, options: TrainingOptions, state: State, step: int
 ) -> tuple[dict[str, Any], Float[np.ndarray, " e"]]:
     """An evaluation, and what each sample adds to the score that evaluations are compared by."""
     watched = task.watched

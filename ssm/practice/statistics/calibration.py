@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 from ssm.support import checks
+from ssm.support.errors import invalid
 
 Probabilities = Float[np.ndarray, "m k"]
 Labels = Int[np.ndarray, " m"]
@@ -56,15 +57,15 @@ def probability_rows(probabilities: Any, labels: Any) -> tuple[Probabilities, La
     allowed = "rows of probabilities, shape (m, k), k at least 2, that sum to 1"
     rows = _numbers("probabilities", probabilities, allowed)
     if rows.ndim != 2 or not len(rows) or rows.shape[1] < 2 or not _within_unit(rows):
-        raise checks.refuse("probabilities", probabilities, allowed)
+        raise invalid("probabilities", probabilities, allowed)
     totals = rows.sum(1, keepdims=True)
     if np.abs(totals - 1).max() > ROUNDING:
-        raise checks.refuse("probabilities", probabilities, allowed)
+        raise invalid("probabilities", probabilities, allowed)
     m, k = rows.shape
     of_samples = np.asarray(labels)
     whole = of_samples.shape == (m,) and of_samples.dtype.kind in "iu"
     if not whole or not ((of_samples >= 0) & (of_samples < k)).all():
-        raise checks.refuse("labels", labels, f"{m} integers in [0, {k - 1}]")
+        raise invalid("labels", labels, f"{m} integers in [0, {k - 1}]")
     return rows / totals, of_samples.astype(np.int64)
 
 
@@ -77,7 +78,7 @@ def sample_weights(value: Any, number: int) -> Samples:
     weights = _numbers("sample_weight", value, allowed)
     finite = np.isfinite(weights).all() and (weights >= 0).all() and weights.any()
     if weights.shape != (number,) or not finite:
-        raise checks.refuse("sample_weight", value, allowed)
+        raise invalid("sample_weight", value, allowed)
     return weights
 
 
@@ -263,11 +264,11 @@ def wilson(
     level = checks.real("level", level, 0, 1, open_ends="()")
     n = _numbers("totals", totals, "positive numbers, shape (b,)")
     if n.ndim != 1 or not (np.isfinite(n) & (n > 0)).all():
-        raise checks.refuse("totals", totals, "positive numbers, shape (b,)")
+        raise invalid("totals", totals, "positive numbers, shape (b,)")
     allowed = "numbers from 0 to totals, shape (b,)"
     x = _numbers("successes", successes, allowed)
     if x.shape != n.shape or not ((x >= 0) & (x <= n)).all():
-        raise checks.refuse("successes", successes, allowed)
+        raise invalid("successes", successes, allowed)
     z = stats.norm.isf((1 - level) / 2)
     share = x / n
     half = z * np.sqrt(share * (1 - share) / n + (z / n) ** 2 / 4)
@@ -373,10 +374,10 @@ def _pairs(confidences: Any, outcomes: Any) -> tuple[Samples, Samples]:
     allowed = "probabilities, shape (m,), at least one"
     p = _numbers("confidences", confidences, allowed)
     if p.ndim != 1 or not len(p) or not _within_unit(p):
-        raise checks.refuse("confidences", confidences, allowed)
+        raise invalid("confidences", confidences, allowed)
     y = _numbers("outcomes", outcomes, f"{len(p)} times 0 or 1")
     if y.shape != p.shape or not ((y == 0) | (y == 1)).all():
-        raise checks.refuse("outcomes", outcomes, f"{len(p)} times 0 or 1")
+        raise invalid("outcomes", outcomes, f"{len(p)} times 0 or 1")
     return p, y
 
 
@@ -389,4 +390,4 @@ def _numbers(name: str, value: Any, allowed: str) -> np.ndarray:
     try:
         return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):  # ragged, or no numbers
-        raise checks.refuse(name, value, allowed) from None
+        raise invalid(name, value, allowed) from None

@@ -13,7 +13,7 @@ import xarray as xr
 from jaxtyping import Float
 from scipy import special
 
-from ssm.support import checks
+from ssm.support import checks, errors
 
 SIGNIFICANCE = 0.05  # intervals are of 95 %
 ROUNDING = 1e-12  # relative to the largest score: differences below it are none
@@ -162,19 +162,19 @@ def compare(scores: xr.Dataset, baseline: str, margin: float) -> tuple[Compariso
     return _family(pairs, scores.sizes["fold"], margin)
 
 
-def ablation(
+def compare_pairs(
     scores: xr.Dataset,
-    with_: Sequence[Sequence[str]],
-    without: Sequence[Sequence[str]],
+    treated: Sequence[Sequence[str]],
+    control: Sequence[Sequence[str]],
     margin: float,
 ) -> tuple[Comparison, ...]:
-    """What one factor changes: with_[i] beside without[i], which differ in it alone, on every
+    """What one factor changes: treated[i] beside control[i], which differ in it alone, on every
     metric; statistics and the family (all pairs, all metrics) are those of `compare`.
 
     Args:
         scores: metrics over `variant`, `correction`, `seed` and `fold`.
-        with_: (variant, correction) of each pair with its factor.
-        without: (variant, correction) of each pair without it.
+        treated: (variant, correction) of each pair with its factor.
+        control: (variant, correction) of each pair without it.
         margin: as in `compare`.
 
     Returns:
@@ -184,8 +184,8 @@ def ablation(
         ssm.InputError: as `compare` does; a variant or correction that is not there; lists of
             different lengths.
     """
-    if len(with_) != len(without):
-        raise checks.refuse("without", len(without), f"as many as with_ has, {len(with_)}")
+    if len(treated) != len(control):
+        raise errors.invalid("control", len(control), f"as many as treated has, {len(treated)}")
 
     def folds(metric: str, side: Sequence[str]) -> np.ndarray:
         where = dict(zip(("variant", "correction"), side, strict=True))
@@ -195,7 +195,7 @@ def ablation(
 
     pairs = [
         _pair((metric, ", ".join(on), ", ".join(off)), folds(metric, on), folds(metric, off))
-        for on, off in zip(with_, without, strict=True)
+        for on, off in zip(treated, control, strict=True)
         for metric in map(str, scores.data_vars)
     ]
     return _family(pairs, scores.sizes["fold"], margin)

@@ -12,6 +12,7 @@ from sklearn import metrics
 
 from ssm.practice.statistics import calibration
 from ssm.support import checks
+from ssm.support.errors import invalid
 
 SCORES = (
     "accuracy",
@@ -104,7 +105,7 @@ def shift_weights(labels: Any, train_counts: Any, shift: Any) -> Float[np.ndarra
     labels = np.asarray(labels)
     k, whole = len(counts), labels.ndim == 1 and labels.dtype.kind in "iu" and len(labels)
     if not whole or not ((labels >= 0) & (labels < k)).all():
-        raise checks.refuse("labels", labels, f"integers in [0, {k - 1}], at least one")
+        raise invalid("labels", labels, f"integers in [0, {k - 1}], at least one")
     wanted = {"training": counts, "uniform": np.ones(k), "reversed": _reversed(counts)}[shift]
     tested = np.bincount(labels, minlength=k)
     shares = np.where(tested > 0, wanted, 0.0)
@@ -162,7 +163,7 @@ def _counts(value: Any) -> Float[np.ndarray, " k"]:
     try:
         counts = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):  # ragged, or no numbers
-        raise checks.refuse("train_counts", value, allowed) from None
+        raise invalid("train_counts", value, allowed) from None
     if counts.ndim != 1 or len(counts) < 2 or not (np.isfinite(counts) & (counts > 0)).all():
-        raise checks.refuse("train_counts", value, allowed)
+        raise invalid("train_counts", value, allowed)
     return counts

@@ -10,17 +10,17 @@ from sklearn.model_selection import StratifiedKFold
 from ssm.practice.data import datasets
 from ssm.practice.data.datasets import Data
 from ssm.practice.network import parameters
-from ssm.practice.options import Study
+from ssm.practice.options import StudyOptions
 from ssm.practice.study import strategies
 from ssm.practice.study.cells import Cell
 from ssm.practice.study.strategies import Ablation, Sensitivity, Variant
-from ssm.support import checks
+from ssm.support import errors
 
 
-class Plan(NamedTuple):
+class StudyPlan(NamedTuple):
     """All that a study will do."""
 
-    study: Study
+    study: StudyOptions
     data: Data
     num_steps: int
     """Of training at most: as asked for, or chosen from the data."""
@@ -51,7 +51,7 @@ class Plan(NamedTuple):
                     yield f"{v:02d}-{seed}-{fold}.npz", Cell(variant, seed, fold, train, test)
 
 
-def plan(study: Study) -> Plan:
+def plan(study: StudyOptions) -> StudyPlan:
     """Load the data and list what is to be trained.
 
     Raises ssm.InputError for data or strategies that cannot be used.
@@ -70,7 +70,7 @@ def plan(study: Study) -> Plan:
     least = int(data.counts.min())
     if least - -(-least // study.folds) < 2:
         allowed = f"such that two of the {least} samples of the smallest class are left to train on"
-        raise checks.refuse("folds", study.folds, allowed)
+        raise errors.invalid("folds", study.folds, allowed)
     num_steps = study.num_steps
     if num_steps is None:
         part = len(data.labels) - len(data.labels) // study.folds
@@ -86,7 +86,7 @@ def plan(study: Study) -> Plan:
         more, sensitivities = strategies.sensitivities(num_steps)
         trained += more
     variants = {each.name: each for each in trained}  # one of a name, where it came first
-    return Plan(
+    return StudyPlan(
         study,
         data,
         num_steps,

@@ -17,9 +17,9 @@ from ssm.measures import spectral
 from ssm.practice.statistics import evaluation
 from ssm.practice.study import cells
 from ssm.practice.study.cells import Arrays
-from ssm.practice.study.plans import Plan
+from ssm.practice.study.plans import StudyPlan
 from ssm.results import datasets, stores
-from ssm.support import checks, files
+from ssm.support import errors, files
 
 INDEX = ("variant", "seed", "fold")
 STORED = re.compile(r"\.z(attrs|group|metadata|array)|\d+(\.\d+)*(\..+\.partial)?")
@@ -28,7 +28,7 @@ ALARM_COLUMNS = ("step", "alarm", "class", "value", "threshold", "action", "reas
 BESIDE_CLASSES = {"cosine": ("class", "class_other"), "block_strength": ("block",)}
 
 
-def assemble(plan: Plan, found: list[Arrays], origin: dict[str, str]) -> xr.Dataset:
+def assemble(plan: StudyPlan, found: list[Arrays], origin: dict[str, str]) -> xr.Dataset:
     """The cells of a study, in the plan's order, as one Dataset.
 
     Scores have dimensions (variant, seed, fold, correction) and, of classes, `class`; histories
@@ -75,7 +75,9 @@ def assemble(plan: Plan, found: list[Arrays], origin: dict[str, str]) -> xr.Data
     return xr.Dataset(arrays, coords, {**_about(plan), **origin, "format": datasets.STUDY_FORMAT})
 
 
-def _of_samples(plan: Plan, found: list[Arrays], sizes: tuple[int, int, int]) -> dict[str, Any]:
+def _of_samples(
+    plan: StudyPlan, found: list[Arrays], sizes: tuple[int, int, int]
+) -> dict[str, Any]:
     """What is known of each sample when it was a test sample: its fold and its logits."""
     n, k = len(plan.data.labels), len(plan.data.class_names)
     logits = {name: np.full((*sizes[:2], n, k), np.nan) for name in ("logits", "corrected_logits")}
@@ -97,7 +99,7 @@ def _padded(values: np.ndarray, length: int) -> np.ndarray:
     return padded
 
 
-def _about(plan: Plan) -> dict[str, str]:
+def _about(plan: StudyPlan) -> dict[str, str]:
     data, names = plan.data, [variant.name for variant in plan.variants]
     study = dataclasses.asdict(plan.study) | {
         "name": data.name,
@@ -131,7 +133,7 @@ def check(out: Path) -> None:
     others = (path for path in inner if not path.is_dir() and not STORED.fullmatch(path.name))
     for other in others:
         allowed = f"a study's folder with nothing else in its record: move {other.name} away"
-        raise checks.refuse("out", str(store), allowed)
+        raise errors.invalid("out", str(store), allowed)
 
 
 def write(record: xr.Dataset, found: list[Arrays], out: Path) -> None:

@@ -16,7 +16,7 @@ from ssm.problem.schedules import (
     Trend,
     UnitMean,
 )
-from ssm.support import checks
+from ssm.support import checks, errors
 
 BASELINE = "erm"
 LOWEST, HIGHEST = 0.2, 5.0  # of clipped weights, around their mean of 1
@@ -136,9 +136,9 @@ def strategies(names: Sequence[str], num_steps: int) -> list[Variant]:
     for name in names:
         checks.choice("strategies", name, tuple(STRATEGIES))
     if len(set(names)) < len(names):
-        raise checks.refuse("strategies", ",".join(names), "each named once")
+        raise errors.invalid("strategies", ",".join(names), "each named once")
     if list(names[:1]) != [BASELINE] or len(names) < 2:
-        raise checks.refuse(
+        raise errors.invalid(
             "strategies", ",".join(names), f"{BASELINE}, the baseline, first and another after it"
         )
     return [_named(name, num_steps) for name in names]

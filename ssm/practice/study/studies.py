@@ -20,13 +20,13 @@ import xarray as xr
 
 from ssm.practice.data.datasets import Data
 from ssm.practice.network import alarms
-from ssm.practice.options import Study
+from ssm.practice.options import StudyOptions
 from ssm.practice.study import cells, records
 from ssm.practice.study.cells import Arrays, Cell
-from ssm.practice.study.plans import Plan, plan
+from ssm.practice.study.plans import StudyPlan, plan
 from ssm.practice.study.strategies import Parameters
 from ssm.results import datasets, digests
-from ssm.support import checks, files, locks
+from ssm.support import errors, files, locks
 from ssm.sweeps import execution
 
 Progress = Callable[[int, int], None]
@@ -64,7 +64,7 @@ class _Folder(NamedTuple):
 
 
 def run_study(
-    study: Study, out: Path, progress: Progress | None = None, report: Report | None = None
+    study: StudyOptions, out: Path, progress: Progress | None = None, report: Report | None = None
 ) -> xr.Dataset:
     """Train and evaluate all cells that are not in `out` yet, and write the record there:
     record.zarr, scores.csv, class_scores.csv and alarms.csv.
@@ -87,7 +87,7 @@ def run_study(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         allowed = f"a new folder, or that of a study ({error.strerror})"
-        raise checks.refuse("out", str(out), allowed) from None
+        raise errors.invalid("out", str(out), allowed) from None
     with locks.alone(out, "out", "study"):
         folder = _open(planned, out)
         listed = dict(planned.cells())
@@ -121,12 +121,12 @@ def _kept(folder: _Folder, listed: dict[str, Cell]) -> dict[str, Arrays]:
     elif len(kept) < len(listed):
         missing = len(listed) - len(kept)
         allowed = f"a folder that can be written to ({folder.read_only}), where {missing} cells are to be computed"
-        raise checks.refuse("out", str(folder.path), allowed)
+        raise errors.invalid("out", str(folder.path), allowed)
     return {name: cell.arrays for name, cell in kept.items()}
 
 
 def _train(
-    planned: Plan,
+    planned: StudyPlan,
     folder: _Folder,
     listed: dict[str, Cell],
     found: dict[str, Arrays],
@@ -165,7 +165,7 @@ def _train(
             raise
 
 
-def _common_parameters(planned: Plan) -> Parameters:
+def _common_parameters(planned: StudyPlan) -> Parameters:
     study = planned.study
     stops = study.early_stopping != "none"
     return {
@@ -179,7 +179,7 @@ def _common_parameters(planned: Plan) -> Parameters:
     }
 
 
-def _open(planned: Plan, out: Path) -> _Folder:
+def _open(planned: StudyPlan, out: Path) -> _Folder:
     """Describe the study in a folder that is new, or check that it is of this study."""
     origin = datasets.provenance()
     about = {
@@ -194,10 +194,10 @@ def _open(planned: Plan, out: Path) -> _Folder:
         written, sealed = _description(path, {*about})
         if {name: written[name] for name in about} != about:
             what = "a new folder, or that of a study with the same options, data and versions"
-            raise checks.refuse("out", str(out), what)
+            raise errors.invalid("out", str(out), what)
         origin = written["origin"]
     elif not _may_begin(out):
-        raise checks.refuse("out", str(out), "a new folder, or that of a study")
+        raise errors.invalid("out", str(out), "a new folder, or that of a study")
     records.check(out)
     if read_only is None:
         for each in (out, out / "cells", out / "figures"):
@@ -227,7 +227,7 @@ def _description(path: Path, names: set[str]) -> tuple[dict[str, Any], bool]:
         f"a folder whose {path.name} is as it was written: put it back, or remove it, and the same "
         "call goes on with those cells that are of this study"
     )
-    raise checks.refuse("out", str(path.parent), allowed)
+    raise errors.invalid("out", str(path.parent), allowed)
 
 
 def _seal(contents: dict[str, Any]) -> str:

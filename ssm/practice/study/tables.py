@@ -188,7 +188,7 @@ def _beside(
     if not pairs:
         return []
     on, off = zip(*pairs, strict=True)
-    rows = comparisons.ablation(record[list(DECISIONS)], on, off, margin)
+    rows = comparisons.compare_pairs(record[list(DECISIONS)], on, off, margin)
     step = len(DECISIONS)
     return [rows[i : i + step] for i in range(0, len(rows), step)]
 
