@@ -213,7 +213,7 @@ def test_ctrl_c_inside_such_work_is_heard_at_the_end_of_the_outer(tmp_path):
 SCRIPT = """
 import sys, threading, time
 from pathlib import Path
-from ssm import background, files
+from ssm.support import files, interrupts
 folder = Path(sys.argv[1])
 reserved, inside = threading.Event(), threading.Event()
 def work():
@@ -226,7 +226,7 @@ def work():
         time.sleep(1000)
 threading.Thread(target=work, daemon=True).start()
 inside.wait()
-background.leave_interrupted("left")
+interrupts.leave_interrupted("left")
 """
 
 

@@ -8,9 +8,9 @@ import pytest
 import xarray as xr
 
 import ssm
-from ssm import results
 from ssm.config.choices import NEUTRAL
 from ssm.dynamics import trajectories
+from ssm.results import datasets
 from ssm.sweeps import execution, grids, layout
 
 # values of each field other than those of the base
@@ -95,7 +95,7 @@ def squared(tiny):
 def assert_is(point, alone, tolerance=None):
     """A point of a sweep is a single run: to the bit, or within an absolute and relative
     tolerance (quantities are of order one, times are not)."""
-    facts = {name: alone.attrs[name] for name in results.FACTS if name in alone.attrs}
+    facts = {name: alone.attrs[name] for name in datasets.FACTS if name in alone.attrs}
     # as an axis a field is what was asked for: none where it was left to the run
     facts = {
         name: value
@@ -111,13 +111,13 @@ def assert_is(point, alone, tolerance=None):
         if name not in ("class", "component"):  # what the run lacks is filled up
             rest = np.ones(found.shape, bool)
             rest[part] = False
-            np.testing.assert_array_equal(found[rest], results.filling(found.dtype), name)
+            np.testing.assert_array_equal(found[rest], datasets.filling(found.dtype), name)
         if tolerance is None:
             np.testing.assert_array_equal(found[part], expected, name)
         elif expected.dtype.kind == "f":
             close = {"rtol": tolerance, "atol": tolerance}
             np.testing.assert_allclose(found[part], expected, **close, err_msg=name)
-    assert set(there) - set(results.FACTS) <= {*point.variables, "time"}
+    assert set(there) - set(datasets.FACTS) <= {*point.variables, "time"}
 
 
 def assert_is_every_run(swept, grid, base, tolerance=None, simulate=ssm.simulate):
@@ -273,7 +273,7 @@ def test_coordinates_keep_only_the_axes_they_vary_along(squared):
         "flow_time": ("weight_exponent", "imbalance_ratio", "time"),
     }
     for name, variable in swept.data_vars.items():
-        assert variable.dims == (*grid, *results.DIMENSIONS[name])
+        assert variable.dims == (*grid, *datasets.DIMENSIONS[name])
 
 
 def test_a_sweep_says_what_it_is(squared):
