@@ -1,5 +1,5 @@
-"""What the small-scale model says of a data set from its class counts: which classes are learned
-first under ERM and under weights, which weights balance, what they cost, and what of it was measured."""
+"""Advice on a data set from its class counts: which classes the small-scale model learns first under ERM
+and under weights, which weights balance, what they cost, and what of that was measured in networks."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ from ssm.support import checks, errors
 if TYPE_CHECKING:
     from rich.table import Table
 
-COUPLINGS = 0.0, 0.1, 0.4  # looked at where none is given: free features, and two as networks have
-MOST_SIZES = 6  # shown of a long list of class sizes
+# The couplings to look at where none is given: that of free features, and two such as networks have.
+COUPLINGS = 0.0, 0.1, 0.4
+MOST_SIZES = 6  # At most this many class sizes get a column in a table.
 
 
 @dataclasses.dataclass(frozen=True)
 class Advice:
-    """What the model says of some class counts."""
+    """What the model says of given class counts."""
 
     counts: tuple[int, ...]
     loss: str
     imbalance_ratio: float
     """R, the largest count over the smallest."""
     no_contrasts: str
-    """Why there is no g* of contrasts; empty where there is one."""
+    """Why there is no g* of contrasts; an empty text where there is one."""
     cases: tuple[Case, ...]
-    """One for each coupling: the one that was given, or those of `COUPLINGS`."""
+    """One case for each coupling: for the one that was given, or for those of `COUPLINGS`."""
     verdict: str
     """Which weights to use, how sure that is, and what would change it: three lines, or one."""
     notes: tuple[str, ...]
-    """What the numbers are, what they are not, what was measured, and why some are left out."""
+    """What the numbers are, what they are not, what was measured, and why some numbers are left out."""
 
 
 def advise(
@@ -48,27 +49,34 @@ def advise(
     """What the model says of a data set with `counts` samples a class.
 
     Learning times are those of runs of the model from a spectral start (every contrast alike) of
-    scale 1e-3, which holds all samples of a class in one column, so that it costs the same whatever
-    their number; pulls, exponents and contrast times are closed forms of `theory` and `predictions`.
+    scale 1e-3. Such a run has one column for all samples of a class, so that it costs the same however
+    many they are. Pulls, exponents and contrast times are closed forms of `theory` and `predictions`.
     Times are flow time, steps x learning rate.
 
     Args:
-        counts: samples n_c of each class, at least two classes. Of over 100 the model is not run, nor
-            of over 33 without a coupling.
-        coupling: c in [0, 1], how far training a sample moves its classmates
-            (`practice.kernels.measured_coupling(features, labels).coupling` of a network's). Left
-            out: 0, 0.1 and 0.4, side by side.
-        loss: of a sample.
-        progress: called with the share of the work done.
+        counts: samples n_c of each class, at least two classes. The model is not run for more than 100
+            classes, nor for more than 33 without a coupling.
+        coupling: c in [0, 1], how far training a sample moves the other samples of its class
+            (`practice.kernels.measured_coupling(features, labels).coupling` of a network's features).
+            Left out: 0, 0.1 and 0.4, side by side.
+        loss: the loss of one sample.
+        progress: called with the share of the work that is done.
 
     Raises ssm.InputError for anything else.
+
+    Example:
+        >>> (case,) = advise([40, 40, 10, 10], coupling=0.0, loss="squared").cases
+        >>> {choice.name: choice.order for choice in case.choices}
+        {'ERM': 'largest first', 'balanced': 'smallest first', 'sqrt': 'together', ...}
+        >>> case.recommended.name, case.balancing_exponent
+        ('sqrt', 0.5)
     """
     checks.choice("loss", loss, ("cross_entropy", "squared"))
     allowed = "samples of at least two classes, positive integers, as 5000, 500, 50"
     if len(checks.items("counts", counts, allowed)) < 2:
         raise errors.invalid("counts", counts, allowed)
     couplings = COUPLINGS if coupling is None else (coupling,)
-    cases, left_out, most = [], [], runs.MOST_CLASSES // len(couplings)
+    cases, incomplete, most = [], [], runs.MOST_CLASSES // len(couplings)
     for i, each in enumerate(couplings):
         base = Config(profile="custom", counts=tuple(counts), coupling=each, loss=loss)
 
@@ -78,7 +86,7 @@ def advise(
 
         case, missing = runs.at_coupling(base, most, done)
         cases.append(case)
-        left_out += missing
+        incomplete += missing
     counts = base.class_counts
     return Advice(
         counts=counts,
@@ -86,14 +94,14 @@ def advise(
         imbalance_ratio=max(counts) / min(counts),
         no_contrasts=runs.no_contrasts(counts),
         cases=tuple(cases),
-        verdict=words.verdict(counts, cases),
-        notes=(*words.notes(counts, cases, base.init_scale, most), *left_out),
+        verdict=words.verdict(counts, cases, loss),
+        notes=(*words.notes(counts, cases, base.init_scale, most), *incomplete),
     )
 
 
 def render(advice: Advice) -> list[str | Table]:
-    """An Advice as rich prints it, its verdict first: lines and tables, a column for each class size,
-    at most six. Pulls and times are shown for one coupling alone."""
+    """An Advice as lines and tables for rich to print, the verdict first. Tables have a column for each
+    class size, at most six. Pulls and times are shown only where there is one coupling."""
     tables = [_weights(advice)]
     if len(advice.cases[0].choices) > 1:
         tables = [_exponents(advice), _orders(advice), *tables]
@@ -110,14 +118,15 @@ def _head(advice: Advice) -> list[str]:
         "from 0 (each sample's features move alone) to 1 (those of a class as one)."
     ]
     if advice.no_contrasts and len(set(counts)) > 1:
-        lines.append(
-            f"No balancing exponent g* of contrasts: {advice.no_contrasts}. The run decides."
-        )
+        decides = "The closed form of their margins decides"
+        if len(counts) > 2:
+            decides = "Runs of the model decide"
+        lines.append(f"No balancing exponent g* of contrasts: {advice.no_contrasts}. {decides}.")
     return lines
 
 
 def _exponents(advice: Advice) -> Table:
-    """The exponents that balance, a row for each coupling."""
+    """A table of the exponents that balance, with a row for each coupling."""
     from rich.table import Table
 
     fixed = "margins of two classes" if len(advice.counts) == 2 else "fixed features, 2 g* - 1"
@@ -126,14 +135,15 @@ def _exponents(advice: Advice) -> Table:
     table = Table("coupling", "contrasts, g*", fixed, "run of the model")
     table.title = "Weights 1 / n^g that balance the largest and the smallest classes"
     for case in advice.cases:
-        found = case.balancing_exponent, case.margin_exponent, case.run_exponent
-        # rounding leaves -1e-17 for 0, and runs are read off to about three digits
-        table.add_row(f"{case.coupling:g}", *(_number(round(g, 3) + 0.0, ".3g") for g in found))
+        exponents = case.balancing_exponent, case.margin_exponent, case.run_exponent
+        # The exponent of runs has about three digits; adding 0 turns -0 into 0.
+        cells = [_number(round(exponent, 3) + 0.0, ".3g") for exponent in exponents]
+        table.add_row(f"{case.coupling:g}", *cells)
     return table
 
 
 def _orders(advice: Advice) -> Table:
-    """Which classes the model learns first, side by side."""
+    """A table of the order in which the model learns the extreme sizes, with a column for each coupling."""
     from rich.table import Table
 
     heads = [f"coupling {case.coupling:g}" for case in advice.cases]
@@ -142,23 +152,24 @@ def _orders(advice: Advice) -> Table:
     for name in dict.fromkeys(name for choices in by_name for name in choices):
         cells = []
         for case, choices in zip(advice.cases, by_name, strict=True):
-            own = choices.get(name)
-            open_ = own is not None and words.open_order(case, own, advice.counts)
-            cells.append(UNKNOWN if own is None else f"{own.order} *" if open_ else own.order)
-        fitted = len(by_name) > 1 and name in ("g*", "margins", "run")
-        table.add_row(f"{name} of each" if fitted else name, *cells)
+            cells.append(UNKNOWN)
+            if name in choices:
+                star = " *" if words.has_open_order(case, choices[name], advice.counts) else ""
+                cells[-1] = choices[name].order + star
+        is_fitted = len(by_name) > 1 and name in ("g*", "margins", "run")
+        table.add_row(f"{name} of each" if is_fitted else name, *cells)
     return table
 
 
 def _weights(advice: Advice) -> Table:
+    """A table of class weights and what they cost, with a row for each choice at any coupling."""
     from rich.table import Table
 
     columns, members = _sizes(advice)
     table = Table("weights", "w of a class of n", *columns, "mean w", "effective samples")
     table.title = "Class weights (samples x classes)"
-    shown = {
-        (choice.name, choice.law): choice for case in advice.cases for choice in case.choices
-    }  # those by name are the same at every coupling
+    # Weights with a name are the same at every coupling and get one row.
+    shown = {(choice.name, choice.law): choice for case in advice.cases for choice in case.choices}
     for choice in shown.values():
         share = f"{100 * choice.effective_sample_share:.3g} %"
         mean = f"{choice.mean_sample_weight:.3g}"
@@ -168,6 +179,7 @@ def _weights(advice: Advice) -> Table:
 
 
 def _pulls(advice: Advice) -> Table:
+    """A table of the classes' shares of the pull at the start, with a row for each choice."""
     from rich.table import Table
 
     columns, members = _sizes(advice)
@@ -178,6 +190,7 @@ def _pulls(advice: Advice) -> Table:
 
 
 def _times(advice: Advice) -> Table:
+    """A table of the classes' learning times, with a row for each choice."""
     from rich.table import Table
 
     columns, members = _sizes(advice)
@@ -192,7 +205,8 @@ def _times(advice: Advice) -> Table:
 
 
 def _sizes(advice: Advice) -> tuple[list[str], list[np.ndarray]]:
-    """Class sizes that have a column, from the largest, and the classes of each."""
+    """The headings of the class sizes that have a column, from the largest, and a mask of the classes of
+    each."""
     sizes = np.unique(advice.counts)
     shown = np.unique(np.linspace(0, len(sizes) - 1, MOST_SIZES).round().astype(int))[::-1]
     columns = [f"{n} x {advice.counts.count(n)}" for n in sizes[shown].tolist()]
@@ -200,7 +214,8 @@ def _sizes(advice: Advice) -> tuple[list[str], list[np.ndarray]]:
 
 
 def _row(values: Floats, members: list[np.ndarray], form: str = ".4g") -> list[str]:
-    return [_number(values[mine].max(), form) for mine in members]
+    """The greatest value among the classes of each size, as text."""
+    return [_number(values[of_size].max(), form) for of_size in members]
 
 
 def _number(value: float, form: str) -> str:

@@ -1,10 +1,10 @@
-"""What the small-scale model says of class counts at one coupling: under which weights its classes
-are learned in which order, and at which exponent at once."""
+"""Runs of the small-scale model for given class counts at one coupling: in which order its classes are
+learned under each choice of weights, and which weights let it learn the extreme sizes at once."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,26 @@ from ssm import simulation
 from ssm.config import Config, profiles
 from ssm.measures import spectral
 from ssm.problem import Problem, make_problem, weights
-from ssm.theory import growth, predictions
+from ssm.theory import defaults, growth, predictions
 
-MOST_CLASSES = 100  # of which the model is run, over the number of couplings: seconds
-EARLIER = 1e-3  # of a run's length, for what it learns before it is first observed
-# Times within a fourth are called equal: random starts scatter so much (experiment `early_training`).
+# The model is run for at most this many classes, divided by the number of couplings, so that advice
+# takes seconds.
+MOST_CLASSES = 100
+# A run is repeated over this share of its length where it learns a class before its first observation.
+EARLIER = 1e-3
+# Learning times whose ratio is at most this are called equal, since those of random starts scatter as
+# much (experiment `early_training`).
 TOGETHER = 1.25
-POWERS = {"ERM": 0.0, "sqrt": 0.5, "balanced": 1.0}  # weights with a name that are a power law
+# Two exponents that differ by no more than this are not told apart: as near to g* as this, measured
+# networks learned both groups at once.
+NEAR = 0.05
+SAME = 5e-4  # Exponents that differ by less than this are printed alike.
+MOST_ATTEMPTS = 4  # runs at most that look for the exponent at which the model balances
+POWERS = {"ERM": 0.0, "sqrt": 0.5, "balanced": 1.0}  # exponents of power laws that have a name
 LARGEST, SMALLEST, AT_ONCE = "largest first", "smallest first", "together"
-READ_OFF = 5e-3  # how far a time may be off that is read from a line between two observed ones
-UNKNOWN = "-"
+# The relative error of a learning time, which is read from a straight line between two observed times.
+READ_OFF = 5e-3
+UNKNOWN = "-"  # printed in place of what is not known
 
 Floats = Float[np.ndarray, " k"]
 
@@ -33,35 +43,40 @@ class Choice:
     """One way to weigh the classes, and what the model says of it."""
 
     name: str
-    """`ERM`, a name of `weights.NAMED`, or the power law at the balancing exponent: `g*`, where
-    contrasts have none `margins` of two classes, or `run`, what runs of the model say."""
+    """`ERM`, a name of `weights.NAMED`, or what the exponent of a fitted power law was taken from:
+    `g*` for contrasts, `margins` for two classes, `run` for runs of the model."""
     law: str
-    """w_c in words."""
+    """The formula of w_c, as it is printed."""
+    exponent: float
+    """g of the power law w_c ~ n_c^-g; NaN for `effective`, which is none."""
     class_weights: Floats
     """w_c, of unit mean over samples."""
     mean_sample_weight: float
-    """(1/n) sum_c n_c w_c, a factor of the learning rate."""
+    """(1/n) sum_c n_c w_c, which multiplies the learning rate."""
     effective_sample_share: float
-    """Of the samples (Kish): what unequal weights leave of them."""
+    """The share of the samples that an average with these weights is worth (Kish)."""
     pull: Floats
     """How hard each class pulls at zero logits, as a share of the pulls of all: its part of
     |G K^(1/2)|, which is in proportion to w_c sqrt(n_c kappa_c). With N = H K^(-1/2) the flow is
     plain gradient flow, dW/dt = -G K^(1/2) N^T and dN/dt = -W^T G K^(1/2), so that this is what a
-    class brings to both. Free features: its share of dL/dZ, the `gradient_share` of a run of the
-    model; shared ones: w_c n_c."""
+    class contributes to both. With free features it is the class's share of dL/dZ, the
+    `gradient_share` of a run of the model; with shared features it is in proportion to w_c n_c."""
     learning_time: Floats
-    """When each class is learned in a run of the model: its mean logit half a target above that of
-    every other class. NaN where that is not known. Ratios do not carry over to networks."""
+    """When each class is learned in a run of the model: when its mean logit stands half a target above
+    that of every other class. NaN where that is not known. Ratios of these times do not carry over to
+    networks."""
     contrast_time: Floats
-    """When classes of its own size are half told apart in the model, in closed form
-    (`predictions.predicted_learning_times`). NaN for a class that has no equal."""
+    """When the classes of one size are half told apart from each other in the model, in closed form
+    (`predictions.predicted_learning_times`). NaN for a class that no other equals in size."""
     order: str
     """Which of the largest and the smallest classes the model learns first: `largest first`,
-    `smallest first`, or `together`, within a fourth of each other's time. Where the run does not say,
-    by the pulls, to which times are inverse from small starts; of two classes then `-`."""
+    `smallest first`, or `together` where the ratio of their times is within `TOGETHER`. Where the run
+    does not say, the order is that of the pulls, to which times are inverse in the limit of small
+    starts; for two classes it is then `-`."""
     ahead_of_erm: tuple[float, float]
-    """From when to when these weights are ahead of ERM in the model: from all classes learned under
-    them until all are under ERM. NaN where they are not the sooner. No time to stop at."""
+    """From when to when these weights are ahead of ERM in the model: from the time at which all
+    classes are learned under them to the time at which all are under ERM. NaN where they are not
+    sooner than ERM. This is no time to stop at."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,29 +84,35 @@ class Case:
     """What the model says at one coupling."""
 
     coupling: float
-    """c, how far training a sample moves its classmates."""
+    """c, how far training a sample moves the other samples of its class."""
     balancing_exponent: float
     """g* of w_c ~ n_c^-g at which contrasts among the largest and among the smallest classes grow
     alike (`theory.balancing_exponent`); NaN where there are none, as `Advice.no_contrasts` says."""
     margin_exponent: float
-    """The same for the margins of two classes, and for any classes where features hardly move:
-    log(kappa_maj / kappa_min) / log R (`theory.margin_exponent`)."""
+    """The exponent at which the margins of two classes grow alike, and those of any number of classes
+    where features hardly move: log(kappa_maj / kappa_min) / log R (`theory.margin_exponent`)."""
     run_exponent: float
-    """The same for the run of the model: where the largest and the smallest classes are learned at
-    once, by straight lines between log ratios of times at g = 0, 1/2 and 1. NaN without a run."""
+    """The exponent at which runs of the model learn the largest and the smallest classes at once, read
+    from straight lines between log ratios of times: those at g = 0, 1/2 and 1, and those of runs at
+    fitted exponents where these did not learn both at once. NaN where runs do not say."""
     balance: float
-    """The one to go by: g*; where there is none that of the run, without which two classes go by
-    their margins and others have none."""
+    """The exponent at which the model balances: the closed form where there is one (g*, or that of the
+    margins of two classes), and `run_exponent` elsewhere."""
     choices: tuple[Choice, ...]
-    """ERM first."""
+    """Every choice of weights that was looked at, ERM first and fitted power laws last."""
+    recommended: Choice | None
+    """The choice whose own `order` is `together`: a power law with a name if its exponent is within
+    `NEAR` of the last fitted one, else the fitted one itself. For two classes whose run does not say,
+    the closed form of margins. None where no fitted power law balances."""
 
 
 def no_contrasts(counts: Sequence[int]) -> str:
-    """Why no g* of contrasts exists for these counts; empty where it does.
+    """Why no g* of contrasts exists for these counts; an empty text where one does.
 
-    A group is the head or the tail of the sizes (`profiles.class_groups`). Classes of one size have
-    contrasts that grow at their rate r_c, and two of unequal size one between theirs, so that g* is
-    meant for long tails too; but one class alone has none.
+    The groups are the head and the tail of the sizes (`profiles.class_groups`). Classes of one size
+    have contrasts that grow at their rate r_c, and two classes of unequal size have one that grows at
+    a rate between theirs, so that g* has a meaning for long tails too; a class alone in its group has
+    no contrast.
     """
     groups = profiles.class_groups(counts)
     if len(set(counts)) == 1:
@@ -106,60 +127,90 @@ def no_contrasts(counts: Sequence[int]) -> str:
 
 
 def at_coupling(base: Config, most: int, done: Callable[[float], None]) -> tuple[Case, list[str]]:
-    """What the model says at the coupling of `base`, and why it leaves something out, if it does.
+    """What the model says at the coupling of `base`, and a sentence for each choice of weights of which
+    its run left something out.
 
     Args:
-        base: its counts, coupling and loss.
-        most: classes of which the model is run.
-        done: called with the share of the work done.
+        base: a Config with the counts, the coupling and the loss.
+        most: the model is run for at most this many classes.
+        done: called with the share of the work that is done.
     """
     counts, coupling = base.class_counts, base.coupling
-    extremes, reason = (max(counts), min(counts)), no_contrasts(counts)
-    contrasts = np.nan if reason else growth.balancing_exponent(*extremes, coupling)
+    extremes, of_two = (max(counts), min(counts)), len(counts) == 2
+    contrasts = np.nan if no_contrasts(counts) else growth.balancing_exponent(*extremes, coupling)
     margins = growth.margin_exponent(*extremes, coupling)
+    closed = margins if of_two else contrasts
     laws = {"ERM": "1", "balanced": "1 / n", "sqrt": "1 / n^0.5"}
     laws |= {"effective": "1 / (1 - b^n), b = 1 - 1/N"}
     if extremes[0] == extremes[1]:
         laws = {"ERM": "1"}
-    choices: list[Choice] = []
-    notes = []
+    choices: dict[str, Choice] = {}
+    incomplete: dict[str, str] = {}
 
-    def add(name: str, law: str, exponent: float) -> None:
-        named = name if name in weights.NAMED else None
-        settings: dict[str, Any] = {"class_weights": named, "weight_exponent": exponent}
-        settings |= {"init": "spectral", "feature_dim": len(counts) - 1}
-        config = dataclasses.replace(base, **settings)
-        choice, left_out = _choice(name, law, config, most, choices[0] if choices else None)
-        choices.append(choice)
-        notes.extend([f"Coupling {coupling:g}, {left_out}"] if left_out else [])
-        done(len(choices) / 5)
+    def look_at(name: str, law: str, exponent: float) -> Choice:
+        choice, incomplete[name] = _choice(name, law, exponent, base, most, choices.get("ERM"))
+        choices[name] = choice
+        done(min(len(choices) / 6, 1.0))
+        return choice
 
     for name, law in laws.items():
-        add(name, law, 0.0)
-    by_run = _run_exponent(choices, counts)
-    balance, name, exponent = contrasts, "g*", contrasts
-    if reason and len(counts) == 2:
-        balance, name, exponent = by_run if np.isfinite(by_run) else margins, "margins", margins
-    elif reason:
-        balance, name, exponent = by_run, "run", by_run
-    if np.isfinite(exponent):
-        add(name, f"1 / n^{exponent:.3g}", exponent)
+        look_at(name, law, POWERS.get(name, np.nan))
+    delays = {each.exponent: delay(each.learning_time, counts) for each in choices.values()}
+    attempt = run_exponent = _crossing(delays)
+    best = None
+    if np.isfinite(closed):
+        best = look_at("margins" if of_two else "g*", f"1 / n^{closed:.3g}", closed)
+        delays[closed] = delay(best.learning_time, counts)
+    # What balances contrasts, or where straight lines cross, need not be what the run itself learns at
+    # once: large imbalance and starts that are not small move it.
+    for _ in range(MOST_ATTEMPTS):
+        if not np.isfinite(attempt) or (best and best.order in (AT_ONCE, UNKNOWN)):
+            break
+        run_exponent = attempt
+        best = look_at("run", f"1 / n^{attempt:.3g}", attempt)
+        delays[attempt] = delay(best.learning_time, counts)
+        attempt = _crossing(delays)
     done(1.0)
-    return Case(coupling, contrasts, margins, by_run, balance, tuple(choices)), notes
+    case = Case(
+        coupling=coupling,
+        balancing_exponent=contrasts,
+        margin_exponent=margins,
+        run_exponent=run_exponent,
+        balance=closed if np.isfinite(closed) else run_exponent,
+        choices=tuple(choices.values()),
+        recommended=_recommended(choices, best),
+    )
+    return case, [f"Coupling {coupling:g}, {text}" for text in incomplete.values() if text]
+
+
+def _recommended(choices: Mapping[str, Choice], best: Choice | None) -> Choice | None:
+    """The choice to use in place of the fitted one that balances best, or none, as `Case` says."""
+    if best is None or best.order not in (AT_ONCE, UNKNOWN):
+        return None
+    for name, power in POWERS.items():
+        away = abs(power - best.exponent)
+        # A run of the same weights says the same, also where it says nothing.
+        if (away <= NEAR and choices[name].order == AT_ONCE) or away < SAME:
+            return choices[name]
+    return best
 
 
 def _choice(
-    name: str, law: str, config: Config, most: int, erm: Choice | None
+    name: str, law: str, exponent: float, base: Config, most: int, erm: Choice | None
 ) -> tuple[Choice, str]:
-    """What the model says of one weighting, and why it leaves something out, if it does."""
+    """What the model says of one weighting, and a sentence on what its run left out, or an empty text."""
+    named = name if name in weights.NAMED else None
+    settings: dict[str, Any] = {"init": "spectral", "feature_dim": len(base.class_counts) - 1}
+    settings |= {"class_weights": named, "weight_exponent": 0.0 if named else exponent}
+    config = dataclasses.replace(base, **settings)
     problem = make_problem(config)
     n, w, k = problem.counts, problem.class_weights, len(problem.counts)
-    learned, contrasts, left_out = np.full(k, np.nan), np.full(k, np.nan), ""
+    learned, contrasts, incomplete = np.full(k, np.nan), np.full(k, np.nan), ""
     if k <= most:
         contrasts = _contrast_times(config, problem)
-        learned, status = _learning_times(config, predictions.automatic_t1(config, problem))
+        learned, status = _learning_times(config, defaults.automatic_t1(config, problem))
         if np.isnan(learned).any():
-            left_out = f"{name}: a dash where the run of the model ({status}) did not get to it."
+            incomplete = f"{name}: a dash where the run of the model ({status}) did not get to it."
     ahead = np.nan, np.nan
     if erm is not None and learned.max() < (1 - READ_OFF) * erm.learning_time.max():
         ahead = float(learned.max()), float(erm.learning_time.max())
@@ -167,6 +218,7 @@ def _choice(
     choice = Choice(
         name=name,
         law=law,
+        exponent=exponent,
         class_weights=w,
         mean_sample_weight=weights.mean_sample_weight(n, w),
         effective_sample_share=weights.effective_sample_share(n, w),
@@ -176,17 +228,18 @@ def _choice(
         order=_order(learned, rates, config.class_counts),
         ahead_of_erm=ahead,
     )
-    return choice, left_out
+    return choice, incomplete
 
 
 def _learning_times(config: Config, t1: float) -> tuple[Floats, str]:
-    """When a run of the model has learned each class, and how it ended."""
+    """When a run of the model that ends at `t1` has learned each class, and the status it ended with."""
     run = simulation.simulate(
         dataclasses.replace(config, t1=t1, save_state=True, save_spacing="log", num_saves=400)
     )
-    logits = run["W"].values @ run["H"].values  # [time, logit, class]: features stand for classes
-    itself = np.eye(len(config.class_counts), dtype=bool)
-    ahead = logits[:, itself] - np.where(itself, -np.inf, logits).max(axis=1)
+    # The features have one column for each class: the product has axes [time, logit, class].
+    logits = run["W"].values @ run["H"].values
+    diagonal = np.eye(len(config.class_counts), dtype=bool)
+    ahead = logits[:, diagonal] - np.where(diagonal, -np.inf, logits).max(axis=1)
     times, learned = run["time"].values, spectral.learning_times(run["time"].values, ahead)
     if (learned < times[1]).any():
         learned = np.where(learned < times[1], _learning_times(config, EARLIER * t1)[0], learned)
@@ -194,43 +247,49 @@ def _learning_times(config: Config, t1: float) -> tuple[Floats, str]:
 
 
 def _contrast_times(config: Config, problem: Problem) -> Floats:
-    """When each class is half told from those of its size; NaN where it has no equal."""
+    """When each class is half told from those of its size; NaN where no other class has its size."""
     components = spectral.components(problem)
-    times = predictions.predicted_learning_times(config, problem, components)
-    found = np.full(len(problem.counts), np.nan)
+    predicted = predictions.predicted_learning_times(config, problem, components)
+    times = np.full(len(problem.counts), np.nan)
     for size in np.unique(problem.counts):
         equals = problem.counts == size
         among = np.abs(components.left[~equals]).max(axis=0, initial=0) == 0
-        found[equals] = times[among][0] if among.any() else np.nan
-    return found
+        times[equals] = predicted[among][0] if among.any() else np.nan
+    return times
 
 
-def _delay(learned: Floats, counts: Sequence[int]) -> float:
-    """Time of the last of the smallest classes over that of the last of the largest."""
+def delay(learning_time: Floats, counts: Sequence[int]) -> float:
+    """The time at which the last of the smallest classes is learned, over that of the last of the
+    largest; NaN where one of these is not known."""
     sizes = np.array(counts)
-    return float(learned[sizes == sizes.min()].max() / learned[sizes == sizes.max()].max())
+    smallest, largest = sizes == sizes.min(), sizes == sizes.max()
+    return float(learning_time[smallest].max() / learning_time[largest].max())
 
 
 def _order(learned: Floats, rates: Floats, counts: Sequence[int]) -> str:
-    """Of the largest and the smallest classes, in words."""
-    delay = _delay(learned, counts)
-    if np.isnan(delay) and len(counts) == 2:
+    """The order of the largest and the smallest classes in words, as `Choice.order` has it."""
+    ratio = delay(learned, counts)
+    if np.isnan(ratio) and len(counts) == 2:
         return UNKNOWN
-    if np.isnan(delay):
-        delay = _delay(1 / rates, counts)
-    if 1 / TOGETHER <= delay <= TOGETHER:
+    if np.isnan(ratio):
+        ratio = delay(1 / rates, counts)
+    if 1 / TOGETHER <= ratio <= TOGETHER:
         return AT_ONCE
-    return LARGEST if delay > 1 else SMALLEST
+    return LARGEST if ratio > 1 else SMALLEST
 
 
-def _run_exponent(choices: Sequence[Choice], counts: Sequence[int]) -> float:
-    """Where the runs' log ratios of times pass 0, linearly between two exponents or, past the ends,
-    from the nearest two."""
-    by_name = {choice.name: choice for choice in choices}
-    if len(by_name) == 1:
+def _crossing(delays: Mapping[float, float]) -> float:
+    """The exponent at which log ratios of times pass 0: on a straight line between the two neighbours on
+    either side of it or, past the ends, through the nearest two. NaN where ratios do not fall.
+
+    Args:
+        delays: the ratio `delay` of the run at each exponent; those that are not finite do not count.
+    """
+    known = [
+        (g, np.log(ratio)) for g, ratio in sorted(delays.items()) if np.isfinite([g, ratio]).all()
+    ]
+    if len(known) < 2:
         return np.nan
-    g = list(POWERS.values())
-    delays = [np.log(_delay(by_name[name].learning_time, counts)) for name in POWERS]
-    first = 0 if delays[1] <= 0 or np.isnan(delays[2]) else 1
-    a, b = delays[first], delays[first + 1]
-    return float(g[first] + (g[first + 1] - g[first]) * a / (a - b)) if a > b else np.nan
+    first = next((i for i in range(len(known) - 1) if known[i + 1][1] <= 0), len(known) - 2)
+    (low, a), (high, b) = known[first : first + 2]
+    return float(low + (high - low) * a / (a - b)) if a > b else np.nan

@@ -1,4 +1,5 @@
-"""What advice says in sentences: a verdict, what it rests on, and what was measured in networks."""
+"""Advice in sentences: a verdict, how sure it is, what would change it, and what was measured in
+networks."""
 
 from __future__ import annotations
 
@@ -6,24 +7,36 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ssm.advice.runs import AT_ONCE, LARGEST, POWERS, SMALLEST, UNKNOWN, Case, Choice, no_contrasts
+from ssm.advice.runs import (
+    AT_ONCE,
+    LARGEST,
+    NEAR,
+    POWERS,
+    SAME,
+    SMALLEST,
+    TOGETHER,
+    UNKNOWN,
+    Case,
+    Choice,
+    delay,
+    no_contrasts,
+)
 
-NEAR = 0.05  # of an exponent: how near measured ones came, and what is not told apart
-# What the experiments `bridge` and `practice` measured in networks, as figures/claims.md has it.
-MEASURED_COUPLING = 0.01, 0.42  # least and greatest
-CLEAR = 0.1  # coupling from which inverse frequency was best on held-out images
+# Numbers that the experiments `bridge` and `practice` measured in networks, as figures/claims.md has them.
+MEASURED_COUPLING = 0.01, 0.42  # the least and the greatest coupling of a network that was measured
+CLEAR = 0.1  # From this coupling on, inverse frequency did best on held-out images.
 NOTHING = "none. The model has no closed form for these counts and was not run to its end."
 MEASURE = "ssm.practice.kernels.measured_coupling(features, labels).coupling"
 RATIOS = (
-    "Ratios of learning times do not carry over (digits, 130:13 images, coupling 0.42, ERM, minority "
-    "over majority: 9.4 in the model, 1.9 in the network)."
+    "Ratios of learning times do not carry over to networks (digits, 130:13 images, coupling 0.42, ERM, "
+    "minority over majority: 9.4 in the model, 1.9 in the network)."
 )
 MEASURED = (
     "Measured in networks: five digits of 60 images against five of 6, four seeds (experiment "
     "`bridge`). Where all layers grow together from a small start, and in a convolutional network (130 "
     f"against 13), training samples of both groups were learned at once within {NEAR:g} of g*; where features hardly "
     f"move, between 2 g* - 1 and g*, give or take {NEAR:g}. " + RATIOS,
-    "Held-out images, stopped early: of the exponents 0, 0.5, 1 and 1.5 inverse frequency (`balanced`) "
+    "Held-out images, with training stopped early: of the exponents 0, 0.5, 1 and 1.5 inverse frequency (`balanced`) "
     "had the best balanced accuracy at couplings of 0.11 and 0.39, whatever g*; at 0.01 and 0.04, where "
     "six images of a class say little of a seventh, it was short of the best by up to 0.14 (experiment "
     "`bridge`).",
@@ -35,148 +48,241 @@ MEASURED = (
 )
 
 
-def verdict(counts: Sequence[int], cases: Sequence[Case]) -> str:
-    """Which weights to use, how sure that is, and what would change it: three lines, or one."""
+def verdict(counts: Sequence[int], cases: Sequence[Case], loss: str) -> str:
+    """Which weights to use, how sure that is, and what would change it: three lines, or one where all
+    classes have the same size."""
     if len(set(counts)) == 1:
         same = "All classes have the same size, so that every weighting is ERM"
         return f"Verdict: use no weights. {same}, whatever the coupling and the loss."
-    use = _use_of_one(counts, cases[0]) if len(cases) == 1 else _use_of_several(counts, cases)
-    sure, changes = _how_sure(counts, cases), _changes(counts, cases)
+    common = _common(cases)
+    use = _use_of_one(counts, cases[0])
+    if len(cases) > 1:
+        use = _use_of_several(counts, cases, common)
+    sure, changes = _how_sure(counts, cases, common), _changes(counts, cases, loss)
     return f"Verdict: {use}\nHow sure: {sure}\nWhat would change it: {changes}"
 
 
-def open_order(case: Case, choice: Choice, counts: Sequence[int]) -> bool:
-    """Whether a network whose features hardly move may learn in another order than the model: its
-    balancing exponent, `margin_exponent`, and the model's are on different sides of these weights.
+def has_open_order(case: Case, choice: Choice, counts: Sequence[int]) -> bool:
+    """Whether networks may learn the extreme sizes in another order than the model does under these
+    weights. Networks balanced between `margin_exponent`, where their features hardly move, and the
+    model's exponent, each give or take `NEAR`: the order is known for weights on one side of both.
     Two classes balance alike in both."""
     if len(counts) == 2 or choice.order == UNKNOWN or not np.isfinite(case.balance):
         return False
     w, sizes = choice.class_weights, np.array(counts)
-    own = np.log(w[sizes.argmin()] / w[sizes.argmax()]) / np.log(max(counts) / min(counts))
-    return _side(own, case.margin_exponent) != _side(own, case.balance)
+    exponent = np.log(w[sizes.argmin()] / w[sizes.argmax()]) / np.log(max(counts) / min(counts))
+    sides = {_side(exponent, balance) for balance in (case.margin_exponent, case.balance)}
+    return len(sides) > 1 or choice.order not in (*sides, AT_ONCE)
 
 
 def _side(exponent: float, balance: float) -> str:
+    """The order in which classes are learned under weights at `exponent` that balance at `balance`."""
     if abs(exponent - balance) <= NEAR:
         return AT_ONCE
     return LARGEST if exponent < balance else SMALLEST
 
 
 def _use_of_one(counts: Sequence[int], case: Case) -> str:
-    """What to use at a coupling."""
-    exponent, small = (
-        case.balance,
-        "the smaller class" if len(counts) == 2 else "the smallest classes",
-    )
-    if np.isnan(exponent):
-        return NOTHING
-    orders = {choice.name: choice.order for choice in case.choices}
-    use = f"use {_named(exponent)}. In the model {_all_of(counts)} are then learned at once"
-    if abs(exponent) > NEAR:
-        late = {LARGEST: f"ERM learns {small} last", AT_ONCE: "ERM is close to that"}
-        use += f"; {late[orders['ERM']]}" if orders["ERM"] in late else ""
-        if _no_sooner(case):
-            use += ", yet not later than these learn their last"
+    """Which weights to use at one coupling."""
+    if case.recommended is None:
+        if np.isnan(case.balance):
+            return NOTHING
+        return f"none. No weights 1 / n^g that were run balance in the model: {_nearest(counts, case)}."
+    orders = {name: choice.order for name, choice in _by_name(case).items()}
+    small = _small(counts)
+    use = f"use {_weights(counts, case, case.recommended)}. {_at_once(counts, [case.recommended])}"
+    if case.recommended.name != "ERM" and orders["ERM"] in (LARGEST, AT_ONCE):
+        is_late = orders["ERM"] == LARGEST
+        use += f"; ERM learns {small} last" if is_late else "; ERM is close to that"
+        if _is_no_sooner(case.recommended):
+            use += f", {'yet' if is_late else 'and'} has learned all classes no later than these weights"
     if orders["balanced"] == SMALLEST:
-        use += f"; inverse frequency (`balanced`, 1 / n) reverses the order, {small} first"
-    return f"{use}."
+        does = f"reverses the order, {small} first"
+        if orders["ERM"] != LARGEST:
+            does = f"learns {small} first"
+        use += f"; inverse frequency (`balanced`, 1 / n) {does}"
+    return f"{use}.{_how_to_set([case])}"
 
 
-def _no_sooner(case: Case) -> bool:
-    """Whether the weights that balance are known not to learn all classes sooner than ERM."""
-    own = case.choices[-1]
-    return bool(np.isfinite(own.learning_time).all() and np.isnan(own.ahead_of_erm).all())
-
-
-def _use_of_several(counts: Sequence[int], cases: Sequence[Case]) -> str:
-    """What to use where the coupling is not known."""
-    networks = [c for c in cases if _seen(c.coupling) and np.isfinite(c.balance)]
-    if not networks:
+def _use_of_several(counts: Sequence[int], cases: Sequence[Case], common: str) -> str:
+    """Which weights to use where the coupling is not known, and `common` to those of networks, if any."""
+    networks = [case for case in cases if _is_measured(case.coupling)]
+    free = [case for case in cases if not _is_measured(case.coupling) and np.isfinite(case.balance)]
+    if all(np.isnan(case.balance) for case in networks):
         return NOTHING
-    low, high = (f([c.balance for c in networks]) for f in (min, max))
-    if high - low <= 2 * NEAR:
+    if common:
         couplings = " and ".join(f"{case.coupling:g}" for case in networks)
-        use = f"use {_named((low + high) / 2)}. In the model {_all_of(counts)} are then learned at once "
+        choices = [_by_name(case)[common] for case in networks]
+        exponents = " and ".join(
+            f"{case.choices[-1].exponent:.3g} at {case.coupling:g}" for case in networks
+        )
+        use = f"use {_named(choices[0])} ({exponents} in the model). {_at_once(counts, choices)} "
         use += f"at couplings of {couplings}"
     else:
-        each = "; ".join(f"by {_named(c.balance)} at {c.coupling:g}" for c in networks)
-        use = f"measure the coupling of your network first. The model balances {each}"
-    free = [c for c in cases if not _seen(c.coupling) and np.isfinite(c.balance)]
-    use += "".join(f"; at {c.coupling:g} by {_named(c.balance)}" for c in free)
-    return f"{use}, but no network measured had that." if free else f"{use}."
+        each = [f"{_balanced_by(counts, case)} at {case.coupling:g}" for case in networks]
+        use = f"measure the coupling of your network first. The model balances {'; '.join(each)}"
+    use += "".join(f"; at {case.coupling:g} {_balanced_by(counts, case)}" for case in free)
+    use += ", but no network measured had that." if free else "."
+    return use + _how_to_set([*free, *([] if common else networks)])
 
 
-def _how_sure(counts: Sequence[int], cases: Sequence[Case]) -> str:
-    sure, case = [], cases[0]
-    if len(cases) == 1 and not _seen(case.coupling):
+def _common(cases: Sequence[Case]) -> str:
+    """The name of the one weighting to use at every coupling that networks had: each of its own runs
+    learns both sizes at once, and the exponents it stands for are near each other, and it near their
+    middle. An empty text where there is none, or only one coupling."""
+    networks = [case for case in cases if _is_measured(case.coupling)]
+    if len(cases) == 1 or any(case.recommended is None for case in networks):
+        return ""
+    fitted = [case.choices[-1].exponent for case in networks]
+    for name, power in POWERS.items():
+        is_near = abs(power - (min(fitted) + max(fitted)) / 2) <= NEAR
+        orders = {_by_name(case)[name].order for case in networks}
+        if is_near and max(fitted) - min(fitted) <= 2 * NEAR and orders == {AT_ONCE}:
+            return name
+    return ""
+
+
+def _by_name(case: Case) -> dict[str, Choice]:
+    return {choice.name: choice for choice in case.choices}
+
+
+def _how_to_set(cases: Sequence[Case]) -> str:
+    """How to set recommended weights that have no name, as a last sentence."""
+    if all(case.recommended is None or case.recommended.name in POWERS for case in cases):
+        return ""
+    return (
+        " Set weights 1 / n^g by `weight_exponent` g of a `Config`, or elsewhere as "
+        "`ssm.weights.power_law(counts, g)`."
+    )
+
+
+def _balanced_by(counts: Sequence[int], case: Case) -> str:
+    """The weights that balance at the coupling of a case, after `the model balances`."""
+    if case.recommended is not None:
+        return f"by {_weights(counts, case, case.recommended)}"
+    if np.isnan(case.balance):
+        return "by weights that are not known, since its runs did not get to their end,"
+    return f"by none of the weights that were run ({_nearest(counts, case)})"
+
+
+def _weights(counts: Sequence[int], case: Case, choice: Choice) -> str:
+    """The recommended choice by its name or its exponent, with the fitted exponent that it stands for and
+    a closed form whose own run does not balance in brackets."""
+    fitted, remarks = case.choices[-1], []
+    if abs(fitted.exponent - choice.exponent) >= SAME:
+        remarks.append(f"{fitted.exponent:.3g} in the model")
+    remarks += [
+        f"the run at the closed form, 1 / n^{closed.exponent:.3g}, learns {_first(counts, closed)} first"
+        for closed in case.choices
+        if closed.name in ("g*", "margins") and closed is not fitted
+    ]
+    return _named(choice) + (f" ({'; '.join(remarks)})" if remarks else "")
+
+
+def _named(choice: Choice) -> str:
+    """Weights by their name, if they have one, and their exponent."""
+    if choice.name == "ERM":
+        return "no weights (ERM)"
+    if choice.name in POWERS:
+        return f"`{choice.name}` weights, 1 / n^{choice.exponent:g}"
+    return f"weights 1 / n^{choice.exponent:.3g}"
+
+
+def _at_once(counts: Sequence[int], choices: Sequence[Choice]) -> str:
+    """The claim that weights balance, and whether runs of the model say so or closed forms alone."""
+    both = "both classes" if len(counts) == 2 else "the largest and the smallest classes"
+    source = "In the model"
+    if np.isnan([delay(choice.learning_time, counts) for choice in choices]).any():
+        source = "By the closed form of growth from a small start"
+    return f"{source} {both} are then learned at once"
+
+
+def _nearest(counts: Sequence[int], case: Case) -> str:
+    """The fitted weights that come nearest to balance without reaching it."""
+    nearest = case.choices[-1]
+    return f"the nearest, 1 / n^{nearest.exponent:.3g}, learn {_first(counts, nearest)} first"
+
+
+def _first(counts: Sequence[int], choice: Choice) -> str:
+    """The classes that a choice which does not balance learns first."""
+    if choice.order == SMALLEST:
+        return _small(counts)
+    return "the larger class" if len(counts) == 2 else "the largest classes"
+
+
+def _small(counts: Sequence[int]) -> str:
+    return "the smaller class" if len(counts) == 2 else "the smallest classes"
+
+
+def _is_no_sooner(choice: Choice) -> bool:
+    """Whether weights are known not to learn all classes sooner than ERM."""
+    return bool(np.isfinite(choice.learning_time).all() and np.isnan(choice.ahead_of_erm).all())
+
+
+def _how_sure(counts: Sequence[int], cases: Sequence[Case], common: str) -> str:
+    """What a verdict rests on, where `common` are the weights that it has for every network, if any."""
+    sentences, case = [], cases[0]
+    if len(cases) == 1 and not _is_measured(case.coupling):
         low, high = MEASURED_COUPLING
-        sure.append(
+        sentences.append(
             f"Not very. No network measured here had a coupling of {case.coupling:g}; theirs were "
             f"{low:g} to {high:g} (experiment `bridge`)."
         )
     if len(counts) == 2:
-        sure.append(
-            "It is the model's word for the margins of two classes. Of networks with two classes only "
-            "one was trained (breast cancer, experiment `practice`), where weights led ERM by too "
-            "little to tell from none."
+        sentences.append(
+            "It rests on the model's margins of two classes. Only one network with two classes was "
+            "trained (breast cancer, experiment `practice`), and there the lead of weights over ERM was "
+            "too small to tell from none."
         )
     elif no_contrasts(counts):
-        sure.append(
-            "Less than with several classes in each group: it goes by runs of the model, and no "
+        sentences.append(
+            "Less sure than with several classes in each group: it rests on runs of the model, and no "
             "network with a class alone in its group was measured."
         )
     else:
-        sure.append(_range_held(cases))
+        sentences.append(_measured_range(cases))
         if len(set(counts)) > 2:
-            sure.append("Only classes of two sizes were measured, no long tail.")
-    if len(counts) > 2 and any(_favours_less(case) for case in cases):
-        sure.append("Try `balanced` too: it did best on held-out images, as below.")
-    sentences = " ".join(sure)
-    return sentences[0].lower() + sentences[1:]
+            sentences.append("Only classes of two sizes were measured, no long tail.")
+    favouring_less = [case for case in cases if _favours_less(case)]
+    if len(counts) > 2 and favouring_less and common != "balanced":
+        couplings = " and ".join(f"{case.coupling:g}" for case in favouring_less)
+        where = "Try" if len(cases) == 1 else f"At a coupling of {couplings} try"
+        sentences.append(f"{where} `balanced` too: it did best on held-out images, as below.")
+    text = " ".join(sentences)
+    return text[0].lower() + text[1:]
 
 
-def _range_held(cases: Sequence[Case]) -> str:
-    """Where networks balance by what was measured, in the numbers of these counts."""
-    shown = cases if len(cases) == 1 else [case for case in cases if _seen(case.coupling)]
+def _measured_range(cases: Sequence[Case]) -> str:
+    """The exponents between which networks balanced in experiments, worked out for these counts."""
+    shown = cases if len(cases) == 1 else [case for case in cases if _is_measured(case.coupling)]
     ranges = " and ".join(
         f"between {case.margin_exponent:.2f} and {case.balance:.2f}"
         + (f" at {case.coupling:g}" if len(cases) > 1 else "")
         for case in shown
     )
     return (
-        "Where networks learned the training samples of both groups at once was as the formulas have "
-        f"it (digits, experiment `bridge`), which is here {ranges}: the greater one where all layers "
-        "grow together, as in a convolutional network, down to the lesser where features hardly move. "
-        "Outside of that range the order of classes is known, inside it is open."
+        "Networks learned the training samples of both groups at once where the formulas have it "
+        f"(digits, experiment `bridge`), which is here {ranges}: at the greater exponent where all layers "
+        "grow together, as in a convolutional network, and down to the lesser where features hardly move. "
+        f"Further than {NEAR:g} outside of that range the order of classes is known; nearer to it, and "
+        "inside, it is open."
     )
 
 
-def _all_of(counts: Sequence[int]) -> str:
-    return "both classes" if len(counts) == 2 else "the largest and the smallest classes"
-
-
 def _favours_less(case: Case) -> bool:
-    """Whether the model balances by less than what was best on held-out images."""
-    return CLEAR <= case.coupling <= MEASURED_COUPLING[1] and case.balance < 1 - NEAR
+    """Whether the model balances by less than the weights that did best on held-out images at such
+    couplings, and these are not recommended anyway."""
+    is_clear = CLEAR <= case.coupling <= MEASURED_COUPLING[1]
+    is_balanced = case.recommended is not None and case.recommended.name == "balanced"
+    return is_clear and case.balance < 1 - NEAR and not is_balanced
 
 
-def _seen(coupling: float) -> bool:
-    """Whether networks that were measured had such a coupling, to its last digit."""
+def _is_measured(coupling: float) -> bool:
+    """Whether networks that were measured had such a coupling, to its last printed digit."""
     return MEASURED_COUPLING[0] <= coupling <= MEASURED_COUPLING[1] + 0.005
 
 
-def _named(exponent: float) -> str:
-    """Weights at an exponent, by the name of a law that networks do not tell from it."""
-    for name, power in POWERS.items():
-        if abs(power - exponent) <= NEAR:
-            near = "" if abs(power - exponent) < 5e-4 else f" ({exponent:.3g} in the model)"
-            if name == "ERM":
-                return f"no weights (ERM){near}"
-            return f"`{name}` weights, 1 / n^{power:g}{near}"
-    return f"weights 1 / n^{exponent:.3g}"
-
-
-def _changes(counts: Sequence[int], cases: Sequence[Case]) -> str:
+def _changes(counts: Sequence[int], cases: Sequence[Case], loss: str) -> str:
     """What would change a verdict."""
     if len(counts) == 2:
         more = "a third class"
@@ -184,45 +290,68 @@ def _changes(counts: Sequence[int], cases: Sequence[Case]) -> str:
         more = "a second class in that group"
     else:
         more = "two classes in all, or one that is alone in its group"
+    name, flag = {
+        "squared": ("cross-entropy", "--loss cross_entropy"),
+        "cross_entropy": ("the squared loss", "--loss squared"),
+    }[loss]
+    if all(case.choices[-1].name in ("g*", "margins") for case in cases):
+        other = (
+            f"{name} (`{flag}`), which has the same closed form for the exponent that balances, while "
+            "its runs, and the orders with them, may differ"
+        )
+    else:
+        other = f"{name} (`{flag}`), whose runs balance at an exponent of their own"
     return (
-        f"the coupling of your network ({MEASURE}); a loss with margins or adjusted logits, while "
-        f"squared and cross-entropy agree in the model; {more}."
+        f"the coupling of your network ({MEASURE}); {other}; a loss with margins or adjusted logits; "
+        f"{more}."
     )
 
 
 def notes(counts: Sequence[int], cases: Sequence[Case], init_scale: float, most: int) -> list[str]:
-    """What the numbers are, what they are not, what was measured, and how to stop."""
-    said = [
-        "This is the word of the small-scale model, in small steps from a start of scale "
+    """What the numbers are, what they are not, what was measured, and how to stop.
+
+    Args:
+        counts: samples of each class.
+        cases: what the model says at each coupling.
+        init_scale: the scale of the start of its runs.
+        most: the model was run for at most this many classes.
+    """
+    sentences = [
+        "This is what the small-scale model says, trained in small steps from a start of scale "
         f"{init_scale:g}; times are steps x learning rate, and a class is learned once its mean logit "
         "stands half a target above every other's. They are no prediction of a real network's steps: "
         "what carries over is the order of classes and which weights balance.",
     ]
     if len(set(counts)) == 1:
-        said.append(
+        sentences.append(
             "All classes have the same size: every weighting is ERM, and nothing to balance."
         )
-        return said
-    said += MEASURED
-    if len(cases) == 1 and len(counts) <= most:
-        said.append(
-            "Ahead of ERM: in the model, from when these weights have learned every class until ERM has "
-            "too; by training accuracy it has caught up before (experiment `early_stopping`)."
-        )
-    said.append(
-        "When to stop: the model has no time for it, since it gets every training sample right in the "
-        "end under any weights; where ERM has caught up is no reason either. Stop a real network by "
-        "scores of samples held out, as `ReweightedClassifier(early_stopping=True)` and `ssm study` do."
+        return sentences
+    sentences.append(
+        "The largest and the smallest classes are learned at once, or together, where the times of the "
+        f"last class of either size differ by a factor of at most {TOGETHER:g}."
     )
-    if any(open_order(case, choice, counts) for case in cases for choice in case.choices):
-        said.append(
-            "*: in a network whose features hardly move the order may be another, since it balances at "
-            "the exponent of fixed features."
+    sentences += MEASURED
+    if len(cases) == 1 and len(counts) <= most:
+        sentences.append(
+            "Ahead of ERM: in the model, from when these weights have learned every class until ERM has "
+            "too; by training accuracy ERM has caught up before that (experiment `early_stopping`)."
+        )
+    sentences.append(
+        "When to stop: the model has no time for it, since it gets every training sample right in the "
+        "end under any weights; that ERM has caught up is no reason either. Stop a real network by its "
+        "scores on held-out samples, as `ReweightedClassifier(early_stopping=True)` and `ssm study` do."
+    )
+    if any(has_open_order(case, choice, counts) for case in cases for choice in case.choices):
+        sentences.append(
+            "*: networks may learn these classes in another order. Where their features hardly move they "
+            "balance at the exponent of fixed features, and all that were measured balanced within "
+            f"{NEAR:g} of the range between that exponent and the model's."
         )
     if len(counts) > most:
-        said.append(
+        sentences.append(
             f"The model is run for at most {most} classes"
             f"{' at so many couplings' if len(cases) > 1 else ''}: times are left out, and orders are "
-            "those of small starts."
+            "those in the limit of small starts."
         )
-    return said
+    return sentences
