@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ssm.results.stores import load, save
     from ssm.simulation import simulate
     from ssm.sweeps.sweep import sweep
-    from ssm.theory import exact, predictions, regularised
+    from ssm.theory import defaults, exact, predictions, regularised
     from ssm.tracking import track
 
 addresses.install()
@@ -33,6 +33,7 @@ __all__ = [
     "InputError",
     "ReweightedClassifier",
     "advice",
+    "defaults",
     "exact",
     "geometry",
     "load",

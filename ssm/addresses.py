@@ -15,6 +15,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 ADDRESSES = {
+    "ssm.defaults": "ssm.theory.defaults",
     "ssm.exact": "ssm.theory.exact",
     "ssm.geometry": "ssm.measures.geometry",
     "ssm.losses": "ssm.problem.losses",

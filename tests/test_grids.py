@@ -112,7 +112,7 @@ def test_a_grid_over_an_unknown_field_names_the_nearest(tiny):
     with pytest.raises(ssm.InputError, match=hint):
         ssm.sweep({"imbalance": [1, 10]}, tiny())
     with pytest.raises(ssm.InputError, match=r"^grid=0: .*; see help\(ssm.Config\)$"):
-        ssm.sweep({0: [1, 10]}, tiny())
+        ssm.sweep({0: [1, 10]}, tiny())  # pyright: ignore[reportArgumentType] # wrong on purpose
 
 
 def test_a_point_is_one_short_line_too(tiny):

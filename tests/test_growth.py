@@ -7,7 +7,7 @@ import pytest
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
-from ssm import predictions, spectral, theory
+from ssm import losses, predictions, spectral, theory
 from ssm.dynamics.columns import make_columns, sample_columns
 from ssm.dynamics.parameters import initial_params
 from ssm.problem import make_problem, simplex_labels
@@ -214,7 +214,7 @@ def test_block_curves_need_enough_width(tiny):
     for dim, known in ((2, False), (3, True)):
         config = tiny(loss="squared", feature_dim=dim)
         problem = make_problem(config)
-        columns = sample_columns(problem, "squared")
+        columns = sample_columns(problem, losses.Squared())
         (W, H, _), _ = initial_params(config, problem, columns)
         components = spectral.components(problem)
         means = columns.class_means(H)

@@ -180,8 +180,10 @@ def test_weighted_and_coupled_components_against_both_factors(rng, tiny, exponen
     for decay in (0.01, 0.05):
         logits = end_of_factors(problem, large_start(rng, problem, 2), [decay * 3, decay / 3])
         found = spectral.strengths(logits * problem.counts, components)
-        expected = regularised.squared_strength(
-            target, 20, decay * 3, decay / 3, class_weight=weights, kernel=kernel
+        expected = np.asarray(
+            regularised.squared_strength(
+                target, 20, decay * 3, decay / 3, class_weight=weights, kernel=kernel
+            )
         )
         np.testing.assert_allclose(found[~cross], expected[~cross], atol=1e-6)
         end = regularised.cross_strengths(problem, decay * 3, decay / 3)
@@ -210,7 +212,7 @@ def test_the_cross_component_minimises_and_collapses(tiny, exponent):
     problem = make_problem(tiny(weight_exponent=exponent))
     s, w, _ = exact.cross_parts(problem)
     assert np.linalg.norm(s) == pytest.approx(spectral.components(problem).singular_values[1])
-    limit = np.linalg.norm(w * s) / 20
+    limit = float(np.linalg.norm(w * s) / 20)
     for share in (1e-6, 0.3, 0.9, 1 - 1e-9):
         end = regularised.cross_strengths(problem, share * limit, share * limit)
         z, length = end.row, np.linalg.norm(end.row)

@@ -2,15 +2,17 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 
 import ssm
-from ssm.config.choices import NEUTRAL
+from ssm import simulation
+from ssm.config.loss import NEUTRAL
 from ssm.dynamics import trajectories
-from ssm.results import datasets
+from ssm.results import datasets, schema
 from ssm.sweeps import execution, grids, layout
 
 # values of each field other than those of the base
@@ -95,7 +97,7 @@ def squared(tiny):
 def assert_is(point, alone, tolerance=None):
     """A point of a sweep is a single run: to the bit, or within an absolute and relative
     tolerance (quantities are of order one, times are not)."""
-    facts = {name: alone.attrs[name] for name in datasets.FACTS if name in alone.attrs}
+    facts = {name: alone.attrs[name] for name in schema.FACTS if name in alone.attrs}
     # as an axis a field is what was asked for: none where it was left to the run
     facts = {
         name: value
@@ -117,7 +119,7 @@ def assert_is(point, alone, tolerance=None):
         elif expected.dtype.kind == "f":
             close = {"rtol": tolerance, "atol": tolerance}
             np.testing.assert_allclose(found[part], expected, **close, err_msg=name)
-    assert set(there) - set(datasets.FACTS) <= {*point.variables, "time"}
+    assert set(there) - set(schema.FACTS) <= {*point.variables, "time"}
 
 
 def assert_is_every_run(swept, grid, base, tolerance=None, simulate=ssm.simulate):
@@ -176,7 +178,7 @@ def test_a_padded_run_is_the_run_itself(tiny, run, coupling):
     grid = {"imbalance_ratio": [6.0, 4.0]}  # 28 and 20 samples
     base = tiny(coupling=coupling, save_state=True)
     swept = ssm.sweep(grid, base)
-    assert layout.make_layout(grids.make_grid(grid, base)).compiled_shape(base)[0] == 28
+    assert layout.make_layout(grids.make_grid(grid, base)).padded_columns(base) == 28
     alone = run(coupling=coupling, save_state=True)
     assert_is(swept.isel(imbalance_ratio=1), alone, tolerance=1e-10)
 
@@ -273,7 +275,7 @@ def test_coordinates_keep_only_the_axes_they_vary_along(squared):
         "flow_time": ("weight_exponent", "imbalance_ratio", "time"),
     }
     for name, variable in swept.data_vars.items():
-        assert variable.dims == (*grid, *datasets.DIMENSIONS[name])
+        assert variable.dims == (*grid, *schema.VARIABLES[str(name)].dims)
 
 
 def test_a_sweep_says_what_it_is(squared):
@@ -350,10 +352,44 @@ def test_batched_runs_are_single_runs(squared):
         assert alone.keys() == batched.keys() and batched["status"] == alone["status"]
         for name, values in alone.items():
             if values.dtype.kind == "f":  # the same arithmetic in another order
-                close = {"rtol": 1e-10, "atol": 1e-10}
+                close: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-10}
                 np.testing.assert_allclose(batched[name], values, **close, err_msg=name)
             elif name != "num_steps":  # rounding may decide a step at the edge of the tolerance
                 np.testing.assert_array_equal(batched[name], values, name)
+
+
+def test_runs_share_a_program_where_they_differ_in_numbers_only(tiny):
+    def program(**changes):
+        return execution._program(simulation.prepare(tiny(**changes)))
+
+    base = program(loss="squared")
+    numbers = {"imbalance_ratio": 9.0, "seed": 3, "rtol": 1e-4, "init_scale": 0.1, "max_steps": 50}
+    assert program(loss="squared", **numbers) == base
+    others = [
+        {"loss": "cross_entropy"},
+        {"num_saves": 7},
+        {"solver": "dopri5"},
+        {"dtype": "float32"},
+        {"weight_decay": 0.1},
+        {"weight_exponent": 1.0, "weight_start": 5.0},
+        {"optimizer": "gd", "num_steps": 100},
+    ]
+    programs = [base, *(program(**({"loss": "squared"} | changes)) for changes in others)]
+    assert len(set(programs)) == len(programs)
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 100])
+def test_the_chunks_of_a_sweep_hold_every_run_once(squared, size):
+    axes = {"seed": [0, 1], "weight_exponent": [0.0, 0.5, 1.0], "coupling": [0.0, 1.0]}
+    laid_out = layout.make_layout(grids.make_grid(axes, squared()), size)
+    chunks = [laid_out.chunk(number) for number in range(len(laid_out.blocks))]
+    assert [len(chunk.runs) for chunk in chunks] == [
+        laid_out.num_runs(number) for number in range(len(chunks))
+    ]
+    runs = np.arange(12).reshape(2, 3, 2)
+    for chunk in chunks:
+        np.testing.assert_array_equal(np.reshape(chunk.runs, chunk.shape), runs[chunk.block])
+    assert sorted(run for chunk in chunks for run in chunk.runs) == list(range(12))
 
 
 def test_single_precision_is_of_what_was_observed_only(squared):

@@ -16,8 +16,11 @@ NAMES = ("run", "sweep", "show", "plot", "track", "study", "advise")
 
 
 def parse(command: Any, prog: str, description: str, arguments: list[str]) -> Any:
-    """What tyro makes of the arguments; what it says of bad ones in its box becomes one InputError
-    line."""
+    """The command that tyro makes of the arguments.
+
+    Raises:
+        ssm.InputError: bad arguments, with the message that tyro prints in a box on one line.
+    """
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -30,17 +33,18 @@ def parse(command: Any, prog: str, description: str, arguments: list[str]) -> An
             if isinstance(cause, InputError):
                 raise cause from None
             cause = cause.__context__
-        said = _one_line(complaint.getvalue())
-        if said.startswith("Unrecognized") and (written := _grid_in_words(arguments)):
+        message = _one_line(complaint.getvalue())
+        if message.startswith("Unrecognized") and (written := _grid_in_words(arguments)):
             raise invalid("grid", " ".join(written), _as_axis(written)) from None
         name = " ".join([prog, *(a for a in arguments[:1] if a in NAMES)])
         if close := _suggested(complaint.getvalue(), name):
-            said += f"; did you mean {' or '.join(close)}?"
-        raise InputError(f"{said}; see {name} --help") from None
+            message += f"; did you mean {' or '.join(close)}?"
+        raise InputError(f"{message}; see {name} --help") from None
 
 
 def _grid_in_words(arguments: list[str]) -> list[str]:
-    """The words of a `--grid` whose values stand apart from each other; none if there is no such."""
+    """The words of the first `--grid` whose values stand apart from each other; none where every grid is
+    one word."""
     for i, argument in enumerate(arguments):
         words = list(itertools.takewhile(lambda a: not a.startswith("--"), arguments[i + 1 :]))
         if argument == "--grid" and len(words) > 1:
@@ -49,7 +53,7 @@ def _grid_in_words(arguments: list[str]) -> list[str]:
 
 
 def _as_axis(words: list[str]) -> str:
-    """How the words of a grid are written: FIELD=A,B,C."""
+    """How a grid that was given in several words is to be written: FIELD=A,B,C."""
     field, _, first = words[0].partition("=")
     values = ",".join(word.strip(",") for word in [first, *words[1:]] if word.strip(","))
     return f"FIELD=A,B,C without spaces: write --grid {field}={values}"
@@ -57,17 +61,22 @@ def _as_axis(words: list[str]) -> str:
 
 def _suggested(box: str, name: str) -> list[str]:
     """The flags of one command that a boxed message suggests instead of one that is not known."""
-    said = box.partition("Perhaps you meant:")[2]
-    _, *parts = re.split(r"\n\W?\s{1,6}(?=--[a-z])", said)  # what flags do is indented further
-    places = [re.findall(r"in (.*) --help", part) for part in parts]
-    own = [part for part, there in zip(parts, places, strict=True) if name in there or not there]
-    return list(dict.fromkeys(re.split("[ ,]", part)[0] for part in own))
+    suggestions = box.partition("Perhaps you meant:")[2]
+    # The description of a flag is indented further than the flag.
+    _, *flags = re.split(r"\n\W?\s{1,6}(?=--[a-z])", suggestions)
+    commands = [re.findall(r"in (.*) --help", flag) for flag in flags]
+    of_command = [
+        flag for flag, names in zip(flags, commands, strict=True) if name in names or not names
+    ]
+    return list(dict.fromkeys(re.split("[ ,]", flag)[0] for flag in of_command))
 
 
 def _one_line(box: str) -> str:
-    """What a boxed message says between its title and its first rule, on one line."""
+    """The text of a boxed message between its title and its first rule, on one line."""
     rows = [row.strip(" │") for row in box.splitlines()[1:]]
     rules = [bool(re.match("[─╰]|-{10}", row)) for row in rows]
-    start = 1 if rules[:1] == [True] else 0  # without box characters a rule follows the title
+    start = (
+        1 if rules[:1] == [True] else 0
+    )  # a box without box characters has a rule below its title
     end = rules.index(True, start) if True in rules[start:] else len(rows)
     return " ".join(rows[start:end]).rstrip(".")

@@ -2,38 +2,74 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
-import inspect
-import itertools
 import json
-import textwrap
-import types
 from collections.abc import Mapping
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from ssm.config import profiles, validation
-from ssm.config.choices import (
-    MARGIN_LOSSES,
-    NEUTRAL,
-    Clock,
-    DType,
-    Init,
-    Loss,
-    NamedWeights,
-    Optimizer,
-    Profile,
-    RateSchedule,
-    Reduction,
-    Solver,
-    Spacing,
-)
+from ssm.config.bounds import Within, checked_fields
+from ssm.config.data import DataFields
+from ssm.config.documentation import DocstringOfFields
+from ssm.config.flow import FlowClockFields, FlowEndFields, FlowSolverFields
+from ssm.config.loss import LossFields
+from ssm.config.model import LARGEST_STATE, ModelFields
+from ssm.config.observation import ObservationFields
+from ssm.config.optimizer import LINEAR, OptimizerFields
+from ssm.config.weights import WeightFields
 from ssm.support import errors
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
+DType = Literal["float64", "float32"]
+FEWEST_COORDINATES = 32  # of a class, where its features have as many dimensions
+# Fields that say something of an optimiser's steps alone. Others of its group have rules of their own.
+OF_STEPS = ("learning_rate", "learning_rate_schedule", "num_steps", "batch_size")
+# Fields that say something of a flow alone.
+OF_A_FLOW = tuple(
+    field.name for group in (FlowEndFields, FlowSolverFields) for field in dataclasses.fields(group)
+)
+Fields = TypeVar("Fields", bound="DataclassInstance")
+
+
+def _made_by_name(cls: type[Fields]) -> type[Fields]:
+    """A dataclass that refuses a positional argument and an unknown field in one line, with a hint, and
+    whose docstring describes its fields."""
+    make = cls.__init__
+    names = tuple(field.name for field in dataclasses.fields(cls))
+    known = frozenset(names)
+
+    @functools.wraps(make)  # which lets help() show the fields as the arguments that there are
+    def make_by_name(self: Fields, *args: Any, **values: Any) -> None:
+        if args:
+            raise errors.invalid(cls.__name__, args[0], "given by the names of its fields")
+        if not known.issuperset(values):
+            name = min(values.keys() - known)
+            hint = errors.nearest(name, names, f"see help(ssm.{cls.__name__})")
+            allowed = f"a field of {cls.__name__}; {hint}"
+            raise errors.invalid(name, values[name], allowed)
+        make(self, **values)
+
+    cls.__init__ = make_by_name
+    cls.__doc__ = DocstringOfFields(cls.__doc__ or "")  # type: ignore[assignment] # reads as a str
+    return cls
+
+
+@_made_by_name
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+# The order of the fields, in JSON, in help and in a result's attributes, begins with the last of these.
+class Config(
+    FlowSolverFields,
+    ObservationFields,
+    FlowEndFields,
+    OptimizerFields,
+    FlowClockFields,
+    ModelFields,
+    WeightFields,
+    LossFields,
+    DataFields,
+):
     """All that defines one run of the small-scale model.
 
     The model is the unconstrained-features model: logits Z = W H with a classifier W (k x d) and
@@ -45,253 +81,70 @@ class Config:
     Raises:
         ssm.InputError (a ValueError): an unknown field, or a value that is not allowed; one line
             with the field, the value and what is allowed.
+
+    Example:
+        >>> import dataclasses
+        >>> config = Config(num_classes=4, imbalance_ratio=100, weight_exponent=0.5)
+        >>> config.class_counts
+        (500, 500, 5, 5)
+        >>> dataclasses.replace(config, profile="long_tailed").class_counts
+        (500, 108, 23, 5)
     """
 
-    profile: Profile = "step"
-    """How samples are spread over classes: `step` (two sizes of class), `long_tailed`
-    (exponential), `custom` (`counts`)."""
-    num_classes: int = 10
-    """Number of classes k, at least 2. With `counts` it is their number; left at its default, it
-    becomes that."""
-    imbalance_ratio: float = 10.0
-    """R, samples of the largest class over samples of the smallest, at least 1 (`step` and
-    `long_tailed`)."""
-    minority_fraction: float = 0.5
-    """rho, the fraction of classes that are minorities, in (0, 1): round(rho k) classes, at least
-    one, not all (`step`)."""
-    minority_count: int = 5
-    """Samples of the smallest class (`step` and `long_tailed`); the largest has round(R *
-    minority_count)."""
-    counts: tuple[int, ...] | None = None
-    """Samples of each class, for `custom` only."""
-    loss: Loss = "cross_entropy"
-    """Loss of one sample: `cross_entropy`; `squared`, half the squared distance to the
-    simplex-encoded label; or cross-entropy of adjusted logits, `logit_adjustment`, `cdt`, `vs`,
-    `ldam` and `focal`, which name published values of the next fields. Those may be set for any loss
-    but `squared`, together too: with p = softmax of s (n_c / n_max)^g z_c + tau log(n_c / n) - [c =
-    y] s D_c, l = (1 - p_y)^gamma times cross-entropy."""
-    additive_adjustment: float | None = None
-    """tau, of the logarithm of the class's share of the samples that is added to its logit, in
-    [-100, 100]. Left out: 1 for `logit_adjustment` (balanced softmax) and `vs`, else 0."""
-    multiplicative_adjustment: float | None = None
-    """g of the factor (n_c / n_max)^g of a class's logit, in [-10, 10]. Left out: 0.3 for `cdt` and
-    `vs`, else 0."""
-    largest_margin: float | None = None
-    """The largest of D_c ~ n_c^(-1/4), taken off a sample's own logit, in [0, 1e6]. Left out: 0.5
-    for `ldam`, else 0."""
-    logit_scale: float | None = None
-    """s, a factor of all logits (and so of the early growth rates), in (0, 1e6]. Left out: 30 for
-    `ldam`, else 1."""
-    focusing: float | None = None
-    """gamma of the focal factor (1 - p_y)^gamma, in [0, 100]; class weights stay outside of it. Left
-    out: 2 for `focal`, else 0."""
-    label_smoothing: float = 0.0
-    """Share of a label that is spread evenly over all classes, in [0, 1)."""
-    weight_exponent: float = 0.0
-    """g in w_c ~ n_c^-g, scaled to unit mean over samples: 0 is ERM, 1 inverse frequency; in [-10,
-    10]. Which one balances depends on the coupling."""
-    effective_number_beta: float | None = None
-    """b in w_c ~ (1 - b) / (1 - b^n_c) instead of the power law, scaled alike (class-balanced loss);
-    in [0, 1): 0 is ERM, towards 1 inverse frequency."""
-    class_weights: tuple[float, ...] | NamedWeights | None = None
-    """Weight of each class, in [1e-50, 1e50], used exactly as given instead of `weight_exponent`; or
-    `balanced` (inverse frequency), `sqrt`, `effective` (effective number, b = (n - 1) / n)."""
-    weight_start: float | None = None
-    """Time (step) from which on the weights act, where there are any, ERM before it: deferred
-    reweighting (DRW). One beyond the run is ERM. Left out: they act from the start."""
-    weight_ramp: float = 0.0
-    """Time (steps) from `weight_start` over which the weighted risk takes the place of ERM's, evenly;
-    0 is a switch."""
-    reduction: Reduction = "mean"
-    """What samples' weighted losses are summed to: their `mean`, over n, or `weighted_mean`, over
-    the sum of their weights, which then have unit mean over samples (of each mini-batch)."""
-    coupling: float = 0.0
-    """c in [0, 1], how far training one sample moves the features of its class: 0 free features, 1
-    shared (class means). Networks lie between. At 0 inverse square-root weights balance, and inverse
-    frequency reverses the order, minorities first; at 1 inverse frequency balances."""
-    feature_dim: int = 16
-    """Width d of the features. Below k - 1 the labels cannot be interpolated, which is allowed and
-    reported."""
-    depth: int = 2
-    """Number of layers L, features included: 2 is Z = W H; beyond it d x d layers stand between; at
-    1 the features are the logits, Z = H, and feature_dim is num_classes."""
-    init: Init = "gaussian"
-    """Start: `gaussian` entries, `balanced` (the conserved matrix is zero), `spectral` (every
-    component alike), or `collapsed` (Gaussian, all features of a class equal)."""
-    init_scale: float = 1e-3
-    """Size of the start: standard deviation of the entries of W and H; a spectral start has product
-    strength scale^depth. In [1e-70, 1e70], for float32 [1e-18, 1e18], so that its square can be
-    told from 0 and infinity."""
-    weight_decay: float = 0.0
-    """lam_W >= 0: the penalty (lam_W / 2) |W|^2 on the classifier and each hidden layer."""
-    feature_decay: float = 0.0
-    """lam_H >= 0: the penalty (lam_H / 2) |H|^2 on the features (coupled ones: tr(H K^-1 H^T))."""
-    clock: Clock = "time"
-    """What times are: flow `time` t, or tau with d tau = L dt, driven by the `loss` (cross-entropy
-    without decay): gradient flow of log L, which reaches the terminal phase."""
-    optimizer: Optimizer = "flow"
-    """Gradient `flow`, or steps, the run's time: `gd`, with `momentum` or `nesterov`'s,
-    `normalised_gd` (of unit norm), `sign`, `adam`, `adamw` (decay apart from the gradient), `sam`,
-    `muon` (optax's, whose momentum is corrected for its start, unlike the published one's), or
-    `spectral_gd`, along U V^T of each layer's gradient."""
-    learning_rate: float | None = None
-    """Of an optimiser, > 0. Left out: a tenth of an e-fold of the fastest contrast a step for `gd`
-    and `sam`, the same in the long run with momentum, else 0.01."""
-    learning_rate_schedule: RateSchedule = "constant"
-    """`constant`; `cosine`, falling to 0 at the last step; or `step`, times `drop_factor` from
-    `drop_step` on."""
-    drop_step: int | None = None
-    """Step at which the learning rate drops, for `step`."""
-    drop_factor: float = 0.1
-    """What it drops by, in [0, 1]."""
-    num_steps: int | None = None
-    """Steps of an optimiser, at least num_saves - 1, at most ten million. Left out: as many as
-    gradient descent takes in the length chosen from theory, its schedule counted in, and 1000 for an
-    optimiser whose steps do not follow the gradient's size."""
-    batch_size: int | None = None
-    """Samples of a step of an optimiser, drawn anew each time with replacement. Left out: all, each
-    once."""
-    momentum: float | None = None
-    """Of `momentum` and `nesterov`, in [0, 1). Left out: 0.9."""
-    sam_radius: float | None = None
-    """How far `sam` climbs before it takes the gradient, > 0. Left out: `init_scale`; a start whose
-    growing part is shorter than the radius falls back to 0."""
-    t1: float | None = None
-    """Length of a flow by its clock. Left out: chosen from theory so that, from a small start, the
-    contrasts of every class are learned (under cross-entropy the contrast between majorities and
-    minorities may take longer); with decay, until that has settled; by the loss, about what
-    `stop_margin`, or a margin of 1000, takes."""
-    stop_margin: float | None = None
-    """End the run where every sample's margin, its own logit over the next as its loss sees them,
-    has reached this (cross-entropy); later times then hold NaN. Left out: it goes on to t1; by the
-    loss, where that is left out too, to a margin of 1000."""
-    num_saves: int = 200
-    """Number of times at which the run is observed, both ends included."""
-    save_spacing: Spacing = "linear"
-    """Spacing of those times: `linear`, or `log` (0, then four decades up to t1)."""
-    save_state: bool = False
-    """Keep W and H at every observed time too, and the hidden layers."""
-    geometry: bool = False
-    """Observe the geometry too: neural collapse NC1 to NC4, and the distance to SELI and to the
-    simplex ETF (depth 2)."""
-    solver: Solver | None = None
-    """Runge-Kutta method with error control: `tsit5` or `dopri5` of order 5, or `rkl2` of order 2
-    with as many stages as a stiff problem asks for. Left out: `tsit5`, by the loss until stability
-    holds it back and `rkl2` from there on, at a tighter tolerance."""
-    rtol: float = 1e-6
-    """Relative tolerance of one step, in (0, 0.1]."""
-    atol: float | None = None
-    """Absolute tolerance of one step, in the units of W and H. Left out: `init_scale` x `rtol`;
-    larger ones lose small starts."""
-    max_steps: int = 100_000
-    """Steps after which the run is given up; its result says so."""
-    seed: int = 0
+    seed: Annotated[int, Within(0, 2**31 - 1)] = 0
     """Seed of the start, and of mini-batches."""
     dtype: DType = "float64"
     """Floating-point type of the whole run."""
 
-    def __new__(cls, *args: Any, **values: Any) -> Config:
-        if args:
-            raise errors.invalid("Config", args[0], "given by the names of its fields")
-        names = [field.name for field in dataclasses.fields(cls)]
-        unknown = sorted(values.keys() - set(names))
-        if unknown:
-            name = unknown[0]
-            hint = errors.nearest(name, names, "see help(ssm.Config)")
-            raise errors.invalid(name, values[name], f"a field of Config; {hint}")
-        return super().__new__(cls)
-
     def __post_init__(self) -> None:
-        for field, value in validation.checked(vars(self)).items():
-            object.__setattr__(self, field, value)
-
-    @property
-    def class_counts(self) -> tuple[int, ...]:
-        """Samples n_c of each class, largest first for `step` and `long_tailed`."""
-        return validation.class_counts(vars(self))
-
-    @property
-    def class_groups(self) -> tuple[str, ...]:
-        """`majority` or `minority` for each class: by position for `step` (R = 1 too), else by
-        count."""
-        counts = self.class_counts
-        if self.profile != "step":
-            return profiles.class_groups(counts)
-        num_minority = profiles.num_minority_classes(len(counts), self.minority_fraction)
-        return (profiles.MAJORITY,) * (len(counts) - num_minority) + (
-            profiles.MINORITY,
-        ) * num_minority
+        for name, value in checked_fields(self).items():
+            object.__setattr__(self, name, value)
+        self.check_data()
+        self.check_weights(self.num_classes)
+        self.check_loss()
+        self._check_what_flow_can_reach()
+        self._check_ramp()
+        if self.geometry and self.depth != 2:
+            allowed = f"False unless depth is 2, not {self.depth}"
+            raise errors.invalid("geometry", self.geometry, allowed)
+        self.check_model(self.num_classes)
+        self._check_kind_of_run()
+        self.check_optimizer(self.num_saves)
+        self._check_coupling()
+        self._check_sizes()
 
     @property
     def column_kind(self) -> Literal["samples", "classes", "coordinates"]:
         """What the feature columns of the run stand for: whole `classes` where all features of a
         class stay equal, else `coordinates` of each class (squared loss), else `samples`."""
-        return validation.feature_columns(vars(self))[0]
+        if self.coupling == 1:
+            return "classes"
+        if self.optimizer in LINEAR and self.batch_size is None:
+            if self.init in ("spectral", "collapsed"):
+                return "classes"
+            if self.loss == "squared":
+                return "coordinates"
+        return "samples"
 
     @property
     def num_columns(self) -> int:
         """Number of feature columns m."""
-        return validation.feature_columns(vars(self))[1]
-
-    @property
-    def has_adjustment(self) -> bool:
-        """Whether the loss is cross-entropy of adjusted logits."""
-        named = any(
-            getattr(self, name) is not None for name in NEUTRAL if name != "label_smoothing"
-        )
-        return named or self.loss in MARGIN_LOSSES or self.label_smoothing > 0
-
-    @property
-    def has_only_smoothing(self) -> bool:
-        """Whether nothing but `label_smoothing` adjusts the loss."""
-        return self.adjustments == NEUTRAL | {"label_smoothing": self.label_smoothing}
-
-    @property
-    def adjustments(self) -> dict[str, float]:
-        """The numbers of that adjustment, those left out filled in by the loss."""
-        given = {name: getattr(self, name) for name in NEUTRAL}
-        given = {name: value for name, value in given.items() if value is not None}
-        return NEUTRAL | MARGIN_LOSSES.get(self.loss, {}) | given
-
-    @property
-    def has_deferral(self) -> bool:
-        """Whether weights act later than from the start on."""
-        return self.weight_start is not None and self.weight_start + self.weight_ramp > 0
-
-    @property
-    def is_descent(self) -> bool:
-        """Whether the run is one of an optimiser's steps, not a flow."""
-        return self.optimizer != "flow"
-
-    @property
-    def chosen_solver(self) -> str:
-        """`solver`, or the one for the run's clock where it is left out: by the loss it is
-        `switching`, `tsit5` and from where that is held back `rkl2`."""
-        return self.solver or ("switching" if self.clock == "loss" else "tsit5")
-
-    @property
-    def end_margin(self) -> float | None:
-        """The margin that ends the run: `stop_margin`, or 1000 where a run by the loss is given no
-        end; None where none does."""
-        if self.stop_margin is None and self.clock == "loss" and self.t1 is None:
-            return 1000.0
-        return self.stop_margin
+        kind = self.column_kind
+        if kind == "classes":
+            return self.num_classes
+        if kind == "samples":
+            return sum(self.class_counts)
+        # The rows of a balanced start are combinations of k rows, those of a Gaussian one are d rows.
+        rows = self.num_classes if self.init == "balanced" else self.feature_dim
+        # A class needs no more columns than it has samples, but so few are not worth a shape of their own.
+        width = min(rows + 1, max(FEWEST_COORDINATES, *self.class_counts))
+        return self.num_classes * width
 
     @property
     def observes_margin(self) -> bool:
         """Whether margins and the logarithm of the loss are observed."""
         terminal = self.clock == "loss" or self.stop_margin is not None or self.geometry
         return terminal and self.loss != "squared"
-
-    @property
-    def has_decay(self) -> bool:
-        """Whether anything is penalised."""
-        return self.weight_decay > 0 or self.feature_decay > 0
-
-    @property
-    def absolute_tolerance(self) -> float:
-        """`atol`, or init_scale x rtol where it is left out."""
-        return self.init_scale * self.rtol if self.atol is None else self.atol
 
     def to_json(self) -> str:
         """All fields as JSON."""
@@ -308,6 +161,73 @@ class Config:
             raise errors.invalid("config", text, "a JSON object of Config fields")
         return cls(**fields)
 
+    def _check_what_flow_can_reach(self) -> None:
+        """Refuse the clock of the loss where the loss does not fall to 0, and a margin to stop at where
+        the loss knows none."""
+        kept_up = {
+            "under the squared loss": self.loss == "squared",
+            "with weight or feature decay": self.has_decay,
+            "with label smoothing": self.label_smoothing > 0,
+            f"with optimizer={self.optimizer}": self.is_descent,
+        }
+        for what, keeps in kept_up.items():
+            if keeps and self.clock == "loss":
+                allowed = f"time {what}: the loss has to fall to 0 by itself, in a flow"
+                raise errors.invalid("clock", self.clock, allowed)
+        if self.stop_margin is not None and self.loss == "squared":
+            allowed = "left out under the squared loss"
+            raise errors.invalid("stop_margin", self.stop_margin, allowed)
+
+    def _check_ramp(self) -> None:
+        """Refuse weights that change evenly where the solver, which stops at a switch, would have to
+        follow the change."""
+        may_be_rkl2 = self.solver == "rkl2" or (self.clock == "loss" and self.solver is None)
+        if self.weight_ramp > 0 and may_be_rkl2:
+            allowed = "0 with solver=rkl2, the loss clock's: a switch, no ramp"
+            raise errors.invalid("weight_ramp", self.weight_ramp, allowed)
+
+    def _check_kind_of_run(self) -> None:
+        """Refuse numbers of an optimiser's steps in a flow, and numbers of a flow in an optimiser's
+        steps."""
+        of_others = OF_A_FLOW if self.is_descent else OF_STEPS
+        whose = "a flow" if self.is_descent else "an optimiser's steps"
+        for name in of_others:
+            value = getattr(self, name)
+            if value != getattr(type(self), name):  # the default, which a dataclass keeps there
+                allowed = f"left out with optimizer={self.optimizer}: it is of {whose} only"
+                raise errors.invalid(name, value, allowed)
+
+    def _check_coupling(self) -> None:
+        """Refuse coupled features under an optimiser for which the gradient is not all that counts."""
+        if self.optimizer not in LINEAR and 0 < self.coupling < 1:
+            allowed = (
+                f"0 or 1 with optimizer={self.optimizer}, whose steps depend on what moves coupled "
+                "features, not on their gradient alone"
+            )
+            raise errors.invalid("coupling", self.coupling, allowed)
+
+    def _check_sizes(self) -> None:
+        """Refuse a run whose arrays would not fit a machine's memory."""
+        k, d, num_columns = self.num_classes, self.feature_dim, self.num_columns
+        hidden = max(self.depth - 2, 0) * d**2
+        size = (k + num_columns) * d + hidden
+        if max(size, k * num_columns) > LARGEST_STATE:
+            raise errors.invalid(
+                "feature_dim",
+                d,
+                "small enough, and so the classes and their counts, that all layers, here with "
+                f"{num_columns} feature columns, and the logits hold at most {LARGEST_STATE} numbers "
+                "(the squared loss, coupling=1 and init=collapsed need only some columns a class)",
+            )
+        if self.column_kind == "coordinates":  # which are kept as the samples they stand for
+            size = (k + sum(self.class_counts)) * d + hidden
+        if self.save_state and size * self.num_saves > LARGEST_STATE:
+            allowed = (
+                f"False unless num_saves times the {size} numbers of all layers is at most "
+                f"{LARGEST_STATE}"
+            )
+            raise errors.invalid("save_state", True, allowed)
+
 
 def field_names() -> tuple[str, ...]:
     """The names of all fields, in order."""
@@ -321,49 +241,3 @@ def check_config(name: str, value: Any) -> Config:
     mapping = isinstance(value, Mapping)
     allowed = "a Config: ssm.Config(**fields) makes one of a mapping" if mapping else "a Config"
     raise errors.invalid(name, value, allowed)
-
-
-class _Words:
-    """The docstring of Config, which is put together when it is asked for: its own, and those that
-    stand below its fields in the source."""
-
-    def __init__(self, own: str):
-        self.own = inspect.cleandoc(own)
-
-    def __get__(self, config: Config | None, owner: type) -> str:
-        return self.whole
-
-    @functools.cached_property
-    def whole(self) -> str:
-        try:
-            (tree,) = ast.parse(inspect.getsource(Config)).body
-        except (OSError, SyntaxError):  # there is no source
-            return self.own
-        assert isinstance(tree, ast.ClassDef)
-        kinds, words = get_type_hints(Config), {}
-        for line, below in itertools.pairwise(tree.body):
-            if isinstance(line, ast.AnnAssign) and isinstance(below, ast.Expr):
-                words[ast.unparse(line.target)] = ast.literal_eval(below.value)
-        rows = [
-            f"    {field.name} ({_kind(kinds[field.name])}, default {field.default!r}):\n"
-            + textwrap.indent(inspect.cleandoc(words[field.name]), " " * 8)
-            for field in dataclasses.fields(Config)
-        ]
-        return "\n".join([self.own, "\nAttributes:", *rows])
-
-
-def _kind(hint: Any) -> str:
-    """A type as it would be written, choices in full."""
-    if get_origin(hint) is Literal:
-        return " | ".join(map(repr, get_args(hint)))
-    if get_origin(hint) in (Union, types.UnionType):
-        return " | ".join(map(_kind, get_args(hint)))
-    if get_args(hint):
-        return str(hint)
-    return "None" if hint is type(None) else hint.__name__
-
-
-Config.__doc__ = _Words(Config.__doc__ or "")  # type: ignore[assignment]
-_parameters = inspect.signature(Config.__init__).parameters
-# __new__ takes anything, to name what it does not know; help() should show the fields
-Config.__signature__ = inspect.Signature(list(_parameters.values())[1:])  # type: ignore[attr-defined]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import collections
 import itertools
+import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ import numpy as np
 from ssm import simulation
 from ssm.dynamics import trajectories
 from ssm.results import datasets
-from ssm.sweeps.layout import SweepLayout
+from ssm.results.provenance import provenance
+from ssm.sweeps.layout import Chunk, SweepLayout
 
 if TYPE_CHECKING:
     import distributed
@@ -29,14 +31,15 @@ Progress = Callable[[int, int], None]
 
 def compute(
     layout: SweepLayout,
-    chunks: Sequence[int],
+    numbers: Sequence[int],
     client: distributed.Client | None,
     progress: Progress | None,
-) -> Iterator[tuple[int, Arrays, dict[str, Any]]]:
-    """Compute chunks on this machine's cores or a cluster's, as they are finished: number, arrays
-    and origin of each."""
-    total = int(np.prod(layout.grid.shape))
-    done = total - sum(len(layout.runs(chunk)) for chunk in chunks)
+) -> Iterator[tuple[Chunk, Arrays, dict[str, Any]]]:
+    """The chunks of these numbers, computed on this machine's cores or a cluster's, as each is finished,
+    with its arrays and where they come from."""
+    total = math.prod(layout.grid.shape)
+    done = total - sum(map(layout.num_runs, numbers))
+    chunks = map(layout.chunk, numbers)  # each made when its turn has come
 
     def count(runs: int) -> None:
         nonlocal done
@@ -46,27 +49,27 @@ def compute(
 
     count(0)
     if client is not None:
-        for chunk, (found, origin) in _on_cluster(layout, chunks, client):
-            count(len(layout.runs(chunk)))
-            yield chunk, found, origin
+        for chunk, (arrays, origin) in _on_cluster(layout, chunks, client):
+            count(len(chunk.runs))
+            yield chunk, arrays, origin
     elif jax.default_backend() == "cpu":
         yield from _on_cores(layout, chunks, count)
     else:
         for chunk in chunks:
-            found, origin = compute_chunk(layout, chunk)
-            count(len(layout.runs(chunk)))
-            yield chunk, found, origin
+            arrays, origin = compute_chunk(layout, chunk)
+            count(len(chunk.runs))
+            yield chunk, arrays, origin
 
 
 def _on_cores(
-    layout: SweepLayout, chunks: Sequence[int], count: Callable[[int], None]
-) -> Iterator[tuple[int, Arrays, dict[str, Any]]]:
-    """One run a core at a time, and the next chunk begun while one is written."""
-    ahead: collections.deque[tuple[int, list[Future[Arrays]]]] = collections.deque()
+    layout: SweepLayout, chunks: Iterable[Chunk], count: Callable[[int], None]
+) -> Iterator[tuple[Chunk, Arrays, dict[str, Any]]]:
+    """Chunks computed with one run on each core at a time, the next chunk begun while one is written."""
+    ahead: collections.deque[tuple[Chunk, list[Future[Arrays]]]] = collections.deque()
     clock = _Clock()
     with ThreadPoolExecutor(num_cores()) as pool:
 
-        def finish() -> tuple[int, Arrays, dict[str, Any]]:
+        def finish() -> tuple[Chunk, Arrays, dict[str, Any]]:
             nonlocal clock
             chunk, futures = ahead[0]
             runs = []
@@ -74,12 +77,12 @@ def _on_cores(
                 runs.append(future.result())
                 count(1)
             ahead.popleft()
-            origin, clock = clock.origin(layout, chunk), _Clock()
+            origin, clock = clock.origin(layout, len(runs)), _Clock()
             return chunk, _stack(layout, chunk, runs), origin
 
         try:
             for chunk in chunks:
-                runs = [pool.submit(_follow, layout, run) for run in layout.runs(chunk)]
+                runs = [pool.submit(_follow, layout, run) for run in chunk.runs]
                 ahead.append((chunk, runs))
                 if len(ahead) > 1:
                     yield finish()
@@ -98,64 +101,64 @@ def num_cores() -> int:
 
 
 def _on_cluster(
-    layout: SweepLayout, chunks: Sequence[int], client: distributed.Client
-) -> Iterator[tuple[int, tuple[Arrays, dict[str, Any]]]]:
-    """A chunk a worker thread, and one more waiting for each, so that results do not pile up."""
+    layout: SweepLayout, chunks: Iterator[Chunk], client: distributed.Client
+) -> Iterator[tuple[Chunk, tuple[Arrays, dict[str, Any]]]]:
+    """Chunks computed by a cluster: one in each worker's thread, and one more waiting for each, so that
+    results do not pile up."""
     from distributed import as_completed
 
-    def submit(chunk: int) -> None:
-        # each with the layout of its own, as what is left with workers is lost with them
-        future = client.submit(
-            compute_chunk, layout._replace(blocks=(layout.blocks[chunk],)), 0, pure=False
-        )
+    laid_out = layout._replace(blocks=())  # a chunk knows its own block
+
+    def submit(chunk: Chunk) -> None:
+        # Each takes the layout along, since what is left with workers is lost with them.
+        future = client.submit(compute_chunk, laid_out, chunk, pure=False)
         busy[future.key] = chunk
         running.add(future)
 
-    waiting, running, busy = iter(chunks), as_completed(), {}
+    running, busy = as_completed(), {}
     threads: Any = client.nthreads()
-    for chunk in itertools.islice(waiting, 2 * max(sum(threads.values()), 1)):
+    for chunk in itertools.islice(chunks, 2 * max(sum(threads.values()), 1)):
         submit(chunk)
     for future in running:
         try:
-            chunk, found = busy.pop(future.key), future.result()
+            chunk, computed = busy.pop(future.key), future.result()
         except Exception as error:
             raise ConnectionError(
                 f"the cluster was lost or a worker failed ({type(error).__name__}: "
                 f"{' '.join(str(error).split())[:200]}); what is finished is kept in a store"
             ) from error
-        for following in itertools.islice(waiting, 1):
+        for following in itertools.islice(chunks, 1):
             submit(following)
-        yield chunk, found
+        yield chunk, computed
 
 
-def compute_chunk(layout: SweepLayout, chunk: int) -> tuple[Arrays, dict[str, Any]]:
-    """All runs of one chunk in this thread, or batched where there is an accelerator: arrays over
-    the chunk's part of the grid, and where they come from."""
+def compute_chunk(layout: SweepLayout, chunk: Chunk) -> tuple[Arrays, dict[str, Any]]:
+    """All runs of one chunk, one after the other in this thread, or in batches where there is an
+    accelerator: arrays over the chunk's part of the grid, and where they come from."""
     use_compilation_cache()
     clock = _Clock()
-    numbers = layout.runs(chunk)
     if jax.default_backend() == "cpu":
-        runs = [_follow(layout, run) for run in numbers]
+        runs = [_follow(layout, run) for run in chunk.runs]
     else:
-        runs = _follow_batched(layout, numbers)
-    return _stack(layout, chunk, runs), clock.origin(layout, chunk)
+        runs = _follow_batched(layout, chunk.runs)
+    return _stack(layout, chunk, runs), clock.origin(layout, len(runs))
 
 
 class _Clock:
-    """What a chunk costs from here on."""
+    """Measures what a chunk costs, from when the clock is made on."""
 
     def __init__(self) -> None:
         self.begun, self.compiled = time.perf_counter(), trajectories.num_compilations()
 
-    def origin(self, layout: SweepLayout, chunk: int) -> dict[str, Any]:
+    def origin(self, layout: SweepLayout, num_runs: int) -> dict[str, Any]:
         """Provenance of a chunk: where, when and by which versions it was computed, and the cost."""
         return {
             "variables": list(layout.dtypes),
-            "runs": len(layout.runs(chunk)),
+            "runs": num_runs,
             "seconds": time.perf_counter() - self.begun,
             "compilations": trajectories.num_compilations() - self.compiled,
             "device": jax.devices()[0].device_kind,
-            **datasets.provenance(),
+            **provenance(),
         }
 
 
@@ -164,45 +167,55 @@ _compiling: dict[Any, threading.Lock] = collections.defaultdict(threading.Lock)
 
 
 def _follow(layout: SweepLayout, run: int) -> Arrays:
-    """One run of the grid, as its arrays. The first of a shape compiles while others wait."""
-    config = layout.grid.config(run)
-    shape = layout.compiled_shape(config)
-    ready = simulation.prepare(config, shape[0])
-    shape = (*shape, ready.num_rates)
-    if shape in _compiled:
+    """One run of the grid, as its arrays. The first run of a program compiles it while others wait."""
+    ready = _prepared(layout, run)
+    program = _program(ready)
+    if program in _compiled:
         trajectory = simulation.follow(ready)
     else:
-        with _compiling[shape]:
+        with _compiling[program]:
             trajectory = simulation.follow(ready)
-            _compiled.add(shape)
+            _compiled.add(program)
     return _run_arrays(ready, trajectory)
 
 
 def _follow_batched(layout: SweepLayout, runs: Sequence[int]) -> list[Arrays]:
-    """Runs of the grid, those of one shape in one batch."""
-    shapes: dict[Any, list[tuple[int, simulation.PreparedRun]]] = collections.defaultdict(list)
+    """Runs of the grid, those of one program in one batch."""
+    batches: dict[Any, list[tuple[int, simulation.PreparedRun]]] = collections.defaultdict(list)
     for run in runs:
-        config = layout.grid.config(run)
-        shape = layout.compiled_shape(config)
-        ready = simulation.prepare(config, shape[0])
-        shapes[(*shape, ready.num_rates)].append((run, ready))
-    found = {}
-    for alike in shapes.values():
-        trajectories = simulation.follow_batch([ready for _, ready in alike])
-        for (run, ready), trajectory in zip(alike, trajectories, strict=True):
-            found[run] = _run_arrays(ready, trajectory)
-    return [found[run] for run in runs]
+        ready = _prepared(layout, run)
+        batches[_program(ready)].append((run, ready))
+    arrays = {}
+    for batch in batches.values():
+        trajectories = simulation.follow_batch([ready for _, ready in batch])
+        for (run, ready), trajectory in zip(batch, trajectories, strict=True):
+            arrays[run] = _run_arrays(ready, trajectory)
+    return [arrays[run] for run in runs]
+
+
+def _prepared(layout: SweepLayout, run: int) -> simulation.PreparedRun:
+    """One run of the grid, made ready to be followed in the number of columns laid out for it."""
+    config = layout.grid.config(run)
+    return simulation.prepare(config, layout.padded_columns(config))
+
+
+def _program(ready: simulation.PreparedRun) -> Hashable:
+    """What decides which compiled program a run is followed by: the structure of what is followed with
+    all that is fixed in it, the shapes and types of its arrays, and the precision."""
+    leaves, structure = jax.tree.flatten(ready.flow)
+    arrays = tuple((np.shape(leaf), np.result_type(leaf)) for leaf in leaves)
+    return structure, arrays, ready.config.dtype
 
 
 def _run_arrays(ready: simulation.PreparedRun, trajectory: trajectories.Trajectory) -> Arrays:
+    """The arrays and facts of a followed run, by the names that they have in a sweep."""
     arrays, facts = simulation.run_arrays(ready, trajectory)
     arrays["flow_time"] = arrays.pop("time")
     return arrays | {name: np.asarray(value) for name, value in facts.items()}
 
 
-def _stack(layout: SweepLayout, chunk: int, runs: Sequence[Arrays]) -> Arrays:
-    """Runs as one block of the grid, what they lack filled up."""
-    lengths = tuple(block.stop - block.start for block in layout.blocks[chunk])
+def _stack(layout: SweepLayout, chunk: Chunk, runs: Sequence[Arrays]) -> Arrays:
+    """The runs of a chunk as one block of the grid; entries that a run lacks are filled up."""
     stacked = {}
     for name, dtype in layout.dtypes.items():
         shape = layout.shape(name)
@@ -210,13 +223,13 @@ def _stack(layout: SweepLayout, chunk: int, runs: Sequence[Arrays]) -> Arrays:
         for i, run in enumerate(runs):
             if name in run:
                 values[(i, *map(slice, run[name].shape))] = run[name]
-        stacked[name] = values.reshape(lengths + shape)
+        stacked[name] = values.reshape(chunk.shape + shape)
     return stacked
 
 
 def use_compilation_cache() -> None:
     """Keep compiled runs on disk for the next process, unless JAX was told where to keep them."""
-    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined] # set at run time
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(home / "ssm" / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -17,10 +17,10 @@ from ssm.support import checks, errors
 
 FORMS = "FIELD=A,B,C, FIELD=A..B, FIELD=A:B:N or FIELD=A:B:N:log"
 LONGEST_AXIS = 1_000_000  # values
-MOST_SIZES = 3
+MOST_SIZES = 3  # that runs of one kind are padded to
 LARGEST_GRID = 10_000_000  # runs
-COMPILATION = 150_000  # what one costs, in feature columns of one run followed to its end by time
-TERMINAL = 10  # what a run by the loss clock costs beside one by time, at the least
+COMPILATION = 150_000  # its cost, in feature columns of runs that are followed to their end by time
+TERMINAL = 10  # the least cost of a run by the loss clock over that of one by time
 
 # The field `loss` shares its name with a variable of every Dataset.
 _DIMENSIONS = {"loss": "loss_name"}
@@ -57,7 +57,7 @@ class Grid(NamedTuple):
         values = {
             field: options[i] for (field, options), i in zip(self.axes.items(), index, strict=True)
         }
-        if values.get("counts") is not None:  # which say how many classes there are
+        if values.get("counts") is not None:  # their number is the number of classes
             values.setdefault("num_classes", Config.num_classes)
         try:
             return dataclasses.replace(self.base, **values)
@@ -89,12 +89,12 @@ def make_grid(axes: Mapping[str, Iterable[Any]], base: Config) -> Grid:
     for field, values in axes.items():
         _check_field(field, "see help(ssm.Config)")
         what = "one or more different values"
-        if isinstance(values, Mapping | set | frozenset):  # without an order of its own
+        if isinstance(values, Mapping | set | frozenset):  # which have no order to keep
             raise errors.invalid(f"grid[{field}]", values, what)
         options = tuple(_plain(value) for value in checks.items(f"grid[{field}]", values, what))
         try:
             different = len(set(options))
-        except TypeError:  # values that cannot be a field's
+        except TypeError:  # values that cannot be hashed, and so cannot be a field's
             different = 0
         if not options or different < len(options):
             raise errors.invalid(f"grid[{field}]", list(options), what)
@@ -118,7 +118,7 @@ def parse_axis(text: str) -> tuple[str, list[Any]]:
     whole = hints[field] in (int, int | None)
     if "tuple" in str(hints[field]):
         parts = [tuple(map(_number, part.split(","))) for part in values.split(";")]
-        # a word alone is a name, or None
+        # A word that stands alone is the name of weights, or None.
         return field, [
             part[0] if len(part) == 1 and not isinstance(part[0], int | float) else part
             for part in parts
@@ -219,8 +219,8 @@ def padded_sizes(runs: Counter[int], *, terminal: bool = False) -> dict[int, int
 
 
 def chunk_shape(shape: tuple[int, ...], most: int) -> tuple[int, ...]:
-    """A block of at most `most` neighbouring runs: whole trailing axes as far as they fit, a part
-    of one, single values of those before it."""
+    """The shape of a block of at most `most` neighbouring runs: it has all values of the last axes as far
+    as they fit, some values of the axis before these, and one value of each axis before that."""
     chunk, left = [], max(most, 1)
     for length in reversed(shape):
         chunk.append(min(length, left))
@@ -246,12 +246,14 @@ def _plain(value: Any) -> Any:
 
 
 def _written(value: Any) -> str:
+    """A value as `parse_axis` reads it."""
     if isinstance(value, tuple):
         return ",".join(map(_written, value))
     return "none" if value is None else str(value)
 
 
 def _coordinate(values: tuple[Any, ...]) -> np.ndarray:
+    """The values of an axis as an array of numbers or words."""
     kinds = {type(value) for value in values}
     if kinds <= {int, float} or kinds in ({bool}, {str}):
         return np.array(values)

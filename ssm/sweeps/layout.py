@@ -1,21 +1,39 @@
-"""What a sweep computes and how it is laid out: sizes, types, padding, chunks."""
+"""How a sweep is laid out before it runs: sizes and types of its variables, padding, chunks."""
 
 from __future__ import annotations
 
 import collections
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from ssm.config import Config
 from ssm.measures import geometry, spectral
-from ssm.results import datasets
+from ssm.results import schema
 from ssm.support import checks
 from ssm.sweeps import grids
 from ssm.sweeps.grids import Grid
+from ssm.theory import defaults
 
 CHUNK_RUNS, CHUNK_BYTES = 256, 2**26
-CHUNK_COLUMNS = 200_000  # feature columns of all its runs: some seconds' work
+CHUNK_COLUMNS = 200_000  # feature columns of all runs of a chunk, which are some seconds of work
+
+
+class Chunk(NamedTuple):
+    """Runs that are computed, written and resumed together: a block of the grid."""
+
+    number: int
+    """Its place among the chunks of the sweep."""
+    block: tuple[slice, ...]
+    """Its part of the grid, a slice of each axis."""
+    runs: list[int]
+    """Numbers of its runs in the flattened grid."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of its values of each axis."""
+        return tuple(part.stop - part.start for part in self.block)
 
 
 class SweepLayout(NamedTuple):
@@ -26,121 +44,139 @@ class SweepLayout(NamedTuple):
     """Length of each dimension of a run, the largest of all runs."""
     dtypes: dict[str, str]
     """Type of each variable of a run, in the order they are written."""
-    padded: dict[_Shape, dict[int, int]]
-    """What the number of feature columns of a run is padded up to, by shape and number."""
+    padded: dict[_PaddedTogether, dict[int, int]]
+    """The number of feature columns that a run is padded up to, by its own number of columns, for each
+    kind of run that is padded."""
     blocks: tuple[tuple[slice, ...], ...]
-    """The chunks of runs."""
+    """The part of the grid that each chunk is, in order."""
 
-    def runs(self, chunk: int) -> list[int]:
-        """Numbers of a chunk's runs in the flattened grid."""
-        numbers = np.arange(np.prod(self.grid.shape)).reshape(self.grid.shape)
-        return numbers[self.blocks[chunk]].ravel().tolist()
+    def num_runs(self, number: int) -> int:
+        """Number of runs of a chunk."""
+        return math.prod(part.stop - part.start for part in self.blocks[number])
+
+    def chunk(self, number: int) -> Chunk:
+        """The chunk of that number, with the numbers of its runs."""
+        block = self.blocks[number]
+        places = np.meshgrid(*(np.arange(part.start, part.stop) for part in block), indexing="ij")
+        runs = np.ravel_multi_index(tuple(places), self.grid.shape)
+        return Chunk(number, block, runs.ravel().tolist())
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a variable of one run."""
-        return tuple(self.sizes[dim] for dim in datasets.DIMENSIONS[name])
+        return tuple(self.sizes[dim] for dim in schema.VARIABLES[name].dims)
 
-    def compiled_shape(self, config: Config) -> tuple[int, _Shape]:
-        """Number of feature columns a run is followed in, and what decides beside it whether two
-        runs share a compilation."""
-        shape = _shape(config)
-        return self.padded[shape][config.num_columns], shape
+    def padded_columns(self, config: Config) -> int:
+        """Number of feature columns in which a run is followed."""
+        if not _is_padded(config):
+            return config.num_columns
+        return self.padded[_padded_together(config)][config.num_columns]
 
 
 def make_layout(grid: Grid, chunk_size: int | None = None) -> SweepLayout:
     """Check every combination of a grid and lay its sweep out.
 
-    Raises ssm.InputError for the first combination that is not allowed.
+    Raises:
+        ssm.InputError: a combination that is not allowed; the first is named.
     """
     if chunk_size is not None:
         chunk_size = checks.integer("chunk_size", chunk_size, 1, 2**31 - 1)
     sizes: dict[str, int] = {"block": len(spectral.BLOCKS)}
-    columns: dict[_Shape, collections.Counter[int]] = {}
-    kept, precisions = set(), set()
-    for run in range(int(np.prod(grid.shape))):
+    columns: dict[_PaddedTogether, collections.Counter[int]] = {}
+    kept, precisions, most_columns = set(), set(), 0
+    for run in range(math.prod(grid.shape)):
         config = grid.config(run)
         k, d = config.num_classes, config.feature_dim
-        own = {"time": config.num_saves, "class": k, "component": k - 1, "feature": d}
-        own["mode"] = min(k, d)
-        mine = datasets.optional_variables(config)
-        kept |= mine
-        if "H" in mine:
-            own["sample"] = sum(config.class_counts)
-        if "hidden" in mine:
-            own |= {"layer": config.depth - 2, "input_feature": d}
+        lengths = {"time": config.num_saves, "class": k, "component": k - 1, "feature": d}
+        lengths["mode"] = min(k, d)
+        names = {name for name in schema.SWEPT if schema.has_variable(name, config)}
+        kept |= names
+        if "H" in names:
+            lengths["sample"] = sum(config.class_counts)
+        if "hidden" in names:
+            lengths |= {"layer": config.depth - 2, "input_feature": d}
         if config.geometry:
-            own |= {"part": len(geometry.PARTS), "factor": len(geometry.FACTORS)}
-        sizes = sizes | {dim: max(size, sizes.get(dim, 0)) for dim, size in own.items()}
+            lengths |= {"part": len(geometry.PARTS), "factor": len(geometry.FACTORS)}
+        sizes = sizes | {dim: max(size, sizes.get(dim, 0)) for dim, size in lengths.items()}
         precisions.add(config.dtype)
-        columns.setdefault(_shape(config), collections.Counter())[config.num_columns] += 1
+        most_columns = max(most_columns, config.num_columns)
+        if _is_padded(config):
+            together = columns.setdefault(_padded_together(config), collections.Counter())
+            together[config.num_columns] += 1
     floats = max(precisions)  # float64 where there are both
     dtypes = {
-        name: floats if dtype == "observed" else dtype
-        for name, dtype in datasets.SWEEP_TYPES.items()
-        # t1 as an axis is a coordinate of that name
-        if (name not in datasets.OPTIONAL or name in kept) and name not in grid.dimensions
+        name: floats if variable.dtype == schema.OBSERVED else variable.dtype
+        for name, variable in schema.SWEPT.items()
+        # A field that is an axis, as t1, is a coordinate of that name.
+        if name in kept and name not in grid.dimensions
     }
     padded = {
-        shape: grids.padded_sizes(n, terminal=shape.clock == "loss")
-        if shape.column_kind == "samples" and shape.optimizer != "muon"  # which scales by shapes
-        else {size: size for size in n}
-        for shape, n in columns.items()
+        kind: grids.padded_sizes(runs, terminal=kind.clock == "loss")
+        for kind, runs in columns.items()
     }
     layout = SweepLayout(grid, sizes, dtypes, padded, ())
-    size_of_run = sum(8 * int(np.prod(layout.shape(name))) for name in dtypes)
-    largest = max(max(padded.values()) for padded in layout.padded.values())
-    most = min(CHUNK_RUNS, CHUNK_BYTES // size_of_run, CHUNK_COLUMNS // largest)
+    size_of_run = sum(8 * math.prod(layout.shape(name)) for name in dtypes)
+    most = min(CHUNK_RUNS, CHUNK_BYTES // size_of_run, CHUNK_COLUMNS // most_columns)
     chunk = grids.chunk_shape(grid.shape, chunk_size or max(most, 1))
     return layout._replace(blocks=tuple(grids.blocks(grid.shape, chunk)))
 
 
-class _Shape(NamedTuple):
-    """What decides, beside the number of columns, whether two runs share a compilation."""
+def _is_padded(config: Config) -> bool:
+    """Whether a run may get feature columns of no weight: where columns stand for classes their number
+    does not vary with the counts, and `muon` scales its steps by the shapes of the layers."""
+    return config.column_kind == "samples" and config.optimizer != "muon"
 
-    column_kind: str
+
+class _PaddedTogether(NamedTuple):
+    """Runs that are alike in all of this probably share a compilation once they have equally many feature
+    columns, so the sizes to pad them to are chosen together.
+
+    Whether they do share it is seen from their arrays when they are prepared (`execution`), which would
+    cost as much as many short runs here, before anything runs. A field that is missing here, or too many,
+    can make a sweep compile more often than is best. It cannot change which runs share a program.
+    """
+
     num_classes: int
     feature_dim: int
     depth: int
-    loss: str
+    is_squared: bool
     has_adjustment: bool
-    weighted_mean: bool
-    has_deferral: bool
+    reduction: str
+    has_weight_start: bool
     optimizer: str
     batch_size: int | None
     clock: str
     solver: str
-    stops: bool
+    has_end_margin: bool
     has_decay: bool
-    keeps: bool
-    """Whether anything is conserved."""
+    has_equal_decays: bool
+    """Then something is conserved, which is observed."""
     num_saves: int
     save_state: bool
     geometry: bool
     dtype: str
-    diagonal: bool
-    """Whether the coupling kernel is, as it is of all columns but coupled samples."""
+    has_coupling: bool
 
 
-def _shape(config: Config) -> _Shape:
-    return _Shape(
-        config.column_kind,
+def _padded_together(config: Config) -> _PaddedTogether:
+    """What decides which runs this one is padded together with."""
+    return _PaddedTogether(
         config.num_classes,
         config.feature_dim,
         config.depth,
-        "squared" if config.loss == "squared" else "cross_entropy",
+        config.loss == "squared",
         config.has_adjustment,
-        config.reduction == "weighted_mean",
+        config.reduction,
         config.weight_start is not None,
         config.optimizer,
         config.batch_size,
         config.clock,
-        config.chosen_solver,
-        config.end_margin is not None,
+        defaults.solver(config),
+        defaults.end_margin(config) is not None,
         config.has_decay,
         config.weight_decay == config.feature_decay,
         config.num_saves,
         config.save_state,
         config.geometry,
         config.dtype,
-        config.column_kind != "samples" or config.coupling == 0,
+        config.coupling > 0,
     )

@@ -34,10 +34,10 @@ def sweep(
 ) -> xr.Dataset:
     """Run every combination of some fields' values.
 
-    Each run is that of `ssm.simulate`, whatever runs beside it; one that fails keeps its place,
-    with its status. Runs that differ in numbers only share a compilation: under the squared loss
-    (whatever the counts), with shared features or a start equal on each class; under cross-entropy
-    samples are padded to at most three sizes.
+    Each run is that of `ssm.simulate`, whatever runs beside it. A run that fails keeps its place, with
+    its status. Runs that differ in numbers only share a compilation, whatever the counts, under the
+    squared loss, with shared features, and from a start that is equal on each class. Under
+    cross-entropy samples are padded to at most three sizes.
 
     Args:
         grid: values by Config field, the axes of the result in this order.
@@ -59,6 +59,15 @@ def sweep(
     Raises:
         ssm.InputError: a bad grid, a combination that is not allowed (named), a store of another
             sweep (with the difference); before anything runs.
+
+    Example:
+        >>> import ssm
+        >>> base = ssm.Config(num_classes=4, loss="squared", t1=30.0, num_saves=10)
+        >>> runs = ssm.sweep({"weight_exponent": [0.0, 0.5], "seed": range(3)}, base)
+        >>> runs["block_learning_time"].dims
+        ('weight_exponent', 'seed', 'block')
+        >>> runs["status"].values[0].tolist()
+        ['finished', 'finished', 'finished']
     """
     base = Config() if base is None else check_config("base", base)
     if client is not None and not hasattr(client, "submit"):
@@ -74,10 +83,11 @@ def sweep(
             for name, dtype in layout.dtypes.items()
         }
         origins = []
-        for chunk, found, origin in compute(layout, range(len(layout.blocks)), client, progress):
+        numbers = range(len(layout.blocks))
+        for chunk, computed, origin in compute(layout, numbers, client, progress):
             origins.append(origin)
-            for name, values in found.items():
-                arrays[name][layout.blocks[chunk]] = values
+            for name, values in computed.items():
+                arrays[name][chunk.block] = values
         return datasets.sweep_dataset(
             arrays, layout.grid.to_json(), layout.grid.coordinates, origins
         )
@@ -88,8 +98,8 @@ def sweep(
         if pending and not writable:
             allowed = "in a folder that can be written to, as its sweep is not finished"
             raise errors.invalid("store", str(path), allowed)
-        for chunk, found, origin in compute(layout, pending, client, progress):
-            stored.write(chunk, found, origin)
+        for chunk, computed, origin in compute(layout, pending, client, progress):
+            stored.write(chunk.number, computed, origin)
         if writable:
             stored.complete()
         return stored.dataset()
@@ -104,7 +114,7 @@ def _kept_for_us(path: Path) -> Iterator[bool]:
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(files.reserved(path))
-        except OSError:  # a finished sweep can be read all the same
+        except OSError:  # the folder cannot be written to, but a finished sweep can be read from it
             yield False
             return
         files.sweep(files.real(path).parent)
@@ -142,20 +152,20 @@ def open_store(path: Path, layout: SweepLayout, writable: bool = True) -> SweepS
 
 
 def _differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """Where two sweeps differ, a phrase each."""
-    found, missing = [], "no axis"
+    """Where two sweeps differ, a phrase for each difference."""
+    phrases, missing = [], "no axis"
     for part in ("base", "axes"):
         for field in sorted({*stored[part], *asked[part]}):
             there, here = stored[part].get(field, missing), asked[part].get(field, missing)
             if there != here and (part == "axes" or missing not in (there, here)):
-                found.append(f"{field} is {_shown(there)} there, {_shown(here)} here")
-    if not found and list(stored["axes"]) != list(asked["axes"]):
-        found.append(f"its axes are in the order {', '.join(stored['axes'])}")
-    return found
+                phrases.append(f"{field} is {_shown(there)} there, {_shown(here)} here")
+    if not phrases and list(stored["axes"]) != list(asked["axes"]):
+        phrases.append(f"its axes are in the order {', '.join(stored['axes'])}")
+    return phrases
 
 
 def _shown(value: Any) -> str:
-    """A value, or the ends of an axis of many."""
+    """A value as it is shown in a message: of a long axis only its ends."""
     if isinstance(value, list) and len(value) > 6:
         return f"{json.dumps(value[:2])[:-1]}, ... {json.dumps(value[-1])}] ({len(value)} values)"
     return "no axis" if value == "no axis" else json.dumps(value)

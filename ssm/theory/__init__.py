@@ -1,6 +1,6 @@
-"""What the model predicts: growth rates, exact solutions, regularised ends, learning times.
+"""What the model predicts: growth rates, exact solutions, regularised ends, learning times, run lengths.
 
-Nothing here imports `ssm.dynamics`, nor the other way round.
+All of it is NumPy and SciPy. Nothing here imports `ssm.dynamics`, nor the other way round.
 """
 
 from ssm.theory.growth import (

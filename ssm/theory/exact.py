@@ -1,7 +1,8 @@
 """Exact solutions of the squared loss, in float64 NumPy and SciPy, apart from the solver of runs.
 
-dW/dt = (S - W H) Omega H^T / n, dH/dt = W^T (S - W H) Omega K / n; times are flow time, steps x
-learning rate for small steps. ValueError (name, value, what is allowed) for unusable arguments.
+dW/dt = (S - W H) Omega H^T / n, dH/dt = W^T (S - W H) Omega K / n. Times are flow time, the number of
+steps times the learning rate for small steps. All raise ValueError, with name, value and what is allowed,
+for an argument that cannot be used.
 """
 
 from __future__ import annotations
@@ -87,11 +88,12 @@ def balanced_learning_times(
 
 
 class _Modes(NamedTuple):
-    """A start in the eigenvectors of F: growing, decaying, of no target (H, W), the rest of H."""
+    """A start in the eigenvectors of F. First those that grow, then those that decay, then the two that
+    have no target, of H and of W, then the rest of H."""
 
     rates: Float[np.ndarray, " m"]  # eigenvalues, in units of 1 / n
     vectors: Float[np.ndarray, "2*k 2*k"]  # over class indicators of unit length, then logits
-    rows: Float[np.ndarray, "m d"]  # what Q_0 has of each
+    rows: Float[np.ndarray, "m d"]  # the coefficient of Q_0 on each
     counts: Int[np.ndarray, " k"]
     components: spectral.LabelSpectrum
 
@@ -214,7 +216,7 @@ def cross_learning_time(
     def excess(_: float, state: np.ndarray) -> float:
         return state[0] * (state[1:] @ s) / (s @ s) - level
 
-    excess.terminal = True  # type: ignore[attr-defined]
+    excess.terminal = True  # type: ignore[attr-defined] # solve_ivp reads it off the function
     learned = excess(0.0, first) >= 0
     return 0.0 if learned else float(_integrate(field, first, np.array([1e300]), excess))
 
@@ -267,8 +269,8 @@ def deep_learning_time(
     its target, in flow time, never below 0; shape (r,).
 
     t = int da / a' is (L / R) int (g^(1 - L) + g / (1 - g^L)) dg over g = (a / s)^(1 / L), with R =
-    L r (s / sqrt(kappa))^(1 - 2 / L): a power and a quadrature. Small starts e take e^(2 - L) long
-    for L > 2. Derived here.
+    L r (s / sqrt(kappa))^(1 - 2 / L): a power and a quadrature. From a small start e it takes a time that
+    grows as e^(2 - L) for L > 2. Derived here.
     """
     end = checks.real("level", level, 0, 0.999, open_ends="(") ** (1 / depth)
     speed, share = _deep(rates, start, target, depth, kernel)
@@ -287,13 +289,15 @@ def _deep(rates: Row, start: Row, target: Row, depth: int, kernel: Any) -> tuple
 
 
 def _checked(times: Times) -> Times:
+    """The times, or InputError where one is negative or not finite."""
     if not (np.isfinite(times) & (times >= 0)).all():
         raise errors.invalid("times", times, "finite and not negative")
     return times
 
 
 def _integrate(field: Any, start: np.ndarray, times: Times, event: Any = None) -> Any:
-    """The states at times in any order, (t, r), each number to its own size, or when `event` is."""
+    """The states (t, r) at times in any order, each number as exact as its own size allows; with an
+    event, the times of that event."""
     ordered, where = np.unique(np.append(0.0, times), return_inverse=True)
     options = {"rtol": 1e-13, "atol": 1e-14 * np.abs(start).min(), "events": event}
     done = solve_ivp(field, (0, max(ordered[-1], 1e-300)), start, "DOP853", ordered, **options)

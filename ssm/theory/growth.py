@@ -30,12 +30,23 @@ def class_growth_rates(problem: Problem) -> Float[np.ndarray, " k"]:
 def component_growth_rates(
     problem: Problem, components: spectral.LabelSpectrum
 ) -> Float[np.ndarray, " r"]:
-    """Growth rate of each component of the label matrix's own basis, NaN where it is not a growing
-    mode by itself.
+    """Growth rate r_j = sqrt(u_j^T diag(n w^2 kappa) u_j) / n of each component of the label matrix, NaN
+    where the component does not grow as one mode by itself.
 
-    r_j = sqrt(u_j^T diag(n w^2 kappa) u_j) / n, valid where u_j is an eigenvector of P diag(n w^2
-    kappa) P too: always for STEP and for equal counts, for any counts with unit weights and free
-    features.
+    It does where u_j is an eigenvector of P diag(n w^2 kappa) P too, with P the centring projector:
+    always for STEP and for equal counts, and for any counts with unit weights and free features. Shape
+    (k - 1,), per unit of flow time, in the order of `components`.
+
+    Example:
+        >>> import ssm
+        >>> from ssm.problem import make_problem
+        >>> problem = make_problem(ssm.Config(num_classes=4, imbalance_ratio=4, minority_count=25))
+        >>> components = ssm.spectral.components(problem)  # of classes of 100, 100, 25 and 25 samples
+        >>> for block, rate in zip(components.blocks, component_growth_rates(problem, components)):
+        ...     print(block, round(float(rate), 3))
+        majority 0.04
+        cross 0.032
+        minority 0.02
     """
     n = problem.counts.sum()
     root_q = class_growth_rates(problem) * n
@@ -57,8 +68,18 @@ def mean_growth_rates(
 def balancing_exponent(majority_count: int, minority_count: int, coupling: float) -> float:
     """The exponent g* of w_c ~ n_c^-g at which majority and minority contrasts grow alike.
 
-    g* = 1/2 + 1/2 log(kappa_maj / kappa_min) / log R: 1/2 for free features, 1 for shared. NaN when
-    R = 1, where every exponent balances.
+    g* = 1/2 + 1/2 log(kappa_maj / kappa_min) / log R: 1/2 for free features, 1 for shared ones. NaN
+    when R = 1, where every exponent balances.
+
+    Args:
+        majority_count, minority_count: samples of a class of each group; R is the first over the second.
+        coupling: c in [0, 1].
+
+    Source: derived for this project.
+
+    Example:
+        >>> [round(balancing_exponent(100, 10, coupling), 3) for coupling in (0, 0.1, 1)]
+        [0.5, 0.879, 1.0]
     """
     kappa = [1 + coupling * (n - 1) for n in (majority_count, minority_count)]
     log_ratio = np.log(majority_count / minority_count)
@@ -68,17 +89,18 @@ def balancing_exponent(majority_count: int, minority_count: int, coupling: float
 
 
 def margin_exponent(majority_count: int, minority_count: int, coupling: float) -> float:
-    """The exponent g of w_c ~ n_c^-g at which the margins of two classes grow alike: where each is
-    alone in its group there are no contrasts for `balancing_exponent`.
+    """The exponent g of w_c ~ n_c^-g at which the margins of two classes grow alike. Where each class is
+    alone in its group there are no contrasts, which `balancing_exponent` is about.
 
-    g = log(kappa_maj / kappa_min) / log R = 2 g* - 1: 0 for free features, where ERM learns both at
-    once, 1 for shared ones. Of two classes the classifier has one direction, y, with features a f_A
-    and -b f_B on it, f_c = sqrt(kappa_c / n_c) and r_c = w_c sqrt(n_c kappa_c) / n; a' = s r_A q_A y,
-    so that a margin s y a f_A grows by r_A f_A = w_A kappa_A / n times what both have in common. Any
-    margin, either loss; from starts in which a f_A = b f_B, or small ones.
+    g = log(kappa_maj / kappa_min) / log R = 2 g* - 1: 0 for free features, where empirical risk
+    minimisation learns both classes at once, and 1 for shared ones. Between two classes A and B the
+    classifier has one direction, y, with features a f_A and -b f_B on it, f_c = sqrt(kappa_c / n_c) and
+    r_c = w_c sqrt(n_c kappa_c) / n. Then a' = s r_A q_A y, so that a margin s y a f_A grows by r_A f_A =
+    w_A kappa_A / n times what both have in common. This holds at any margin and for either loss, from
+    starts in which a f_A = b f_B, and from small ones.
 
-    It is also the exponent of contrasts and margins of any number of classes where the features
-    stay as they are, dZ/dt = -G K. NaN when R = 1.
+    It is also the exponent at which contrasts and margins of any number of classes grow alike where the
+    features stay as they are, dZ/dt = -G K. NaN when R = 1.
 
     Source: derived for this project.
     """
@@ -86,12 +108,25 @@ def margin_exponent(majority_count: int, minority_count: int, coupling: float) -
 
 
 def learning_time_ratio(imbalance_ratio: float, exponent: float, coupling: float) -> float:
-    """Small-start limit of minority over majority learning time at coupling 0 or 1: R^(1/2 - g), or
-    R^(1 - g).
+    """Learning time of the minority's contrasts over that of the majority's, in the limit of a small
+    start: R^(1/2 - g) for free features, at coupling 0, and R^(1 - g) for shared ones, at coupling 1.
+
+    Args:
+        imbalance_ratio: R, samples of a majority class over samples of a minority class.
+        exponent: g of the class weights w_c ~ n_c^-g.
+        coupling: 0 or 1.
 
     Raises:
         ValueError: coupling between 0 and 1, where the ratio depends on the counts (use
             `class_growth_rates`).
+
+    Source: derived for this project.
+
+    Example:
+        >>> learning_time_ratio(100, exponent=0, coupling=0)
+        10.0
+        >>> learning_time_ratio(100, exponent=1, coupling=0)  # the minority comes first
+        0.1
     """
     if coupling not in (0, 1):
         raise ValueError(f"coupling={coupling}: must be 0 or 1")
@@ -173,9 +208,9 @@ class Learning(NamedTuple):
 
     times: Float[np.ndarray, " r"]
     first: Float[np.ndarray, " r"]
-    """As if the mode were alone."""
+    """When it would be learned if it were the only mode."""
     last: Float[np.ndarray, " r"]
-    """As if all others were learned before it."""
+    """When it would be learned if all others had been learned before it."""
 
 
 def overlapping_learning_times(
@@ -233,9 +268,9 @@ def _overlapping_shares(
     damping: Float[np.ndarray, " r"],
     start: Float[np.ndarray, "r r"],
 ) -> Float[np.ndarray, "t r"]:
-    """The share of its saturation that each mode has reached at each time, `lam` the damped rates.
+    """The share of its saturation that each mode has reached at each time, given the damped rates `lam`.
 
-    I + D X X^T D is scaled to a unit diagonal, which no growth overflows.
+    I + D X X^T D is scaled to a unit diagonal, so that no growth overflows.
     """
     each, own = np.arange(len(lam)), np.diagonal(start)
     safe = np.maximum(times, 1e-9 / lam.max())  # at 0 both sides of the ratio vanish
@@ -255,9 +290,10 @@ def separable(
     """Which components of the label matrix learn as one mode each, unmoved by the others: bool,
     shape (k - 1,).
 
-    Under the squared loss those on whose classes the weight and kappa are equal: contrasts of equal
-    classes, and every component when the weights are equal and the features free. Under
-    cross-entropy, where the softmax ties unequal classes together, only contrasts of equal classes.
+    Under the squared loss these are the components on whose classes the weight and kappa are equal:
+    contrasts of equal classes, and every component when the weights are equal and the features free.
+    Under cross-entropy, where the softmax ties unequal classes together, they are only the contrasts of
+    equal classes.
     """
     p = problem
     tied = [p.class_weights, p.kernel_eigenvalues] + ([] if loss == "squared" else [p.counts])

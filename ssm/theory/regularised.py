@@ -7,9 +7,9 @@ The objective, with the 1/n and with both halves, is
 with tr(H K^-1 H^T) for |H|^2 where features are coupled, the decay of the parameters behind them.
 Over all W and H with W H = Z, d no smaller than the rank, the decay is at least lambda_Z times the
 sum of singular values of Z K^(-1/2), lambda_Z = sqrt(lambda_W lambda_H): with two factors this is a
-convex problem in Z. Code without the halves has twice these lambda_Z, code without the 1/n has n of
-them. Ends are where the flow stops, so no times occur. All raise ValueError for an argument that
-cannot be used.
+convex problem in Z. Code that leaves out the halves has twice these lambda_Z, and code that leaves out
+the 1/n has n times these. Ends are where the flow stops, so no times occur. All raise ValueError for an
+argument that cannot be used.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _shortfall(c: float, power: float) -> float:
 
     if excess(peak) <= 0:  # c is the maximum, to rounding
         return peak
-    return float(brentq(excess, c, peak, xtol=1e-300))  # type: ignore[arg-type]
+    return float(brentq(excess, c, peak, xtol=1e-300))  # type: ignore[arg-type] # SciPy's stub knows no float
 
 
 def squared_threshold(

@@ -1,0 +1,122 @@
+"""Bounds that stand beside a field in its annotation, and the check of fields against them.
+
+`coupling: Annotated[float, Within(0, 1)]` is a float for type checkers and for command lines, and a
+number in [0, 1] for `checked_fields`. A `Literal` is its own bound.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import types
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from ssm.support import checks
+
+
+class Within(NamedTuple):
+    """The interval in which a number has to lie. It holds always, or where another field has a given
+    value; of several intervals beside one field the last that holds is the one that counts."""
+
+    low: float
+    high: float = math.inf
+    open_ends: str = ""
+    """Holds "(" and/or ")" where the lower and/or the upper end is left out."""
+    where: tuple[str, str] | None = None
+    """Name and value of the other field."""
+
+    def holds(self, fields: Mapping[str, Any]) -> bool:
+        """Whether this interval holds for a group of these fields."""
+        return self.where is None or fields[self.where[0]] == self.where[1]
+
+    def integer(self, name: str, value: Any) -> int:
+        """`value` as an int; raises InputError where it is none, or lies outside."""
+        return checks.integer(name, value, int(self.low), int(self.high))
+
+    def real(self, name: str, value: Any) -> float:
+        """`value` as a float; raises InputError where it is none, or lies outside."""
+        return checks.real(name, value, self.low, self.high, open_ends=self.open_ends)
+
+
+class Each(NamedTuple):
+    """The closed interval in which every entry of a tuple has to lie. How many entries there are to be
+    depends on other fields, so that the rule of the field's own group has to ask for the check."""
+
+    low: float
+    high: float
+
+    def integers(self, name: str, values: list[Any]) -> tuple[int, ...]:
+        """The entries as ints; raises InputError for the first that cannot be used."""
+        bound = Within(self.low, self.high)
+        return tuple(bound.integer(f"{name}[{i}]", value) for i, value in enumerate(values))
+
+    def reals(self, name: str, values: list[Any]) -> tuple[float, ...]:
+        """The entries as floats; raises InputError for the first that cannot be used."""
+        bound = Within(self.low, self.high)
+        return tuple(bound.real(f"{name}[{i}]", value) for i, value in enumerate(values))
+
+
+class _Annotation(NamedTuple):
+    """What the annotation of a field says of its values."""
+
+    kind: type | tuple[str, ...]
+    """int, float or bool, or the words that a choice is made from."""
+    may_be_left_out: bool
+    intervals: tuple[Within, ...]
+
+
+def checked_fields(group: object) -> dict[str, Any]:
+    """The values of a group's fields, each as its own Python type, whatever number or string type it was
+    given as. Tuples, whose length other fields decide, are left to the rules of their groups.
+
+    Raises InputError for the first field whose value its annotation does not allow.
+    """
+    fields = vars(group)
+    return {
+        name: _checked(name, fields, annotation)
+        for name, annotation in _annotations(type(group)).items()
+        if not (fields[name] is None and annotation.may_be_left_out)
+    }
+
+
+def interval(group: type, name: str) -> Within:
+    """The interval beside a field that has one and no other."""
+    (within,) = _annotations(group)[name].intervals
+    return within
+
+
+def _checked(name: str, fields: Mapping[str, Any], annotation: _Annotation) -> Any:
+    """The value of one field as its own type."""
+    value, kind = fields[name], annotation.kind
+    if isinstance(kind, tuple):
+        return checks.choice(name, value, kind)
+    if kind is bool:
+        return checks.flag(name, value)
+    within = [each for each in annotation.intervals if each.holds(fields)][-1]
+    return within.integer(name, value) if kind is int else within.real(name, value)
+
+
+@functools.cache
+def _annotations(group: type) -> dict[str, _Annotation]:
+    """What the annotations of a group's fields say, but for those of tuples; raises TypeError for a
+    field whose annotation leaves open what is allowed."""
+    found = {}
+    for name, hint in get_type_hints(group, include_extras=True).items():
+        markers = hint.__metadata__ if get_origin(hint) is Annotated else ()
+        if any(isinstance(marker, Each) for marker in markers):
+            continue
+        alternatives = _alternatives(hint.__origin__ if markers else hint)
+        kinds = [kind for kind in alternatives if kind is not type(None)]
+        intervals = tuple(marker for marker in markers if isinstance(marker, Within))
+        is_choice = len(kinds) == 1 and get_origin(kinds[0]) is Literal
+        if not (is_choice or kinds == [bool] or (kinds in ([int], [float]) and intervals)):
+            raise TypeError(f"{group.__name__}.{name} has no bounds in its annotation")
+        kind = get_args(kinds[0]) if is_choice else kinds[0]
+        found[name] = _Annotation(kind, len(kinds) < len(alternatives), intervals)
+    return found
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    """The alternatives of a type, the type itself where there are none."""
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)

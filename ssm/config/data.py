@@ -1,0 +1,107 @@
+"""Fields of a Config that say how many samples each class has."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Annotated, Literal
+
+from ssm.config import profiles
+from ssm.config.bounds import Each, Within
+from ssm.support import checks, errors
+
+Profile = Literal["step", "long_tailed", "custom"]
+LARGEST_COUNT = 2**53  # beyond it a count is no longer exact as a float64
+NUM_CLASSES = Within(2, 10_000)
+COUNTS = Each(1, LARGEST_COUNT)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataFields:
+    """How samples are spread over classes."""
+
+    profile: Profile = "step"
+    """How samples are spread over classes: `step` (two sizes of class), `long_tailed`
+    (exponential), `custom` (`counts`)."""
+    num_classes: Annotated[int, NUM_CLASSES] = 10
+    """Number of classes k, at least 2. With `counts` it is their number; left at its default, it
+    becomes that."""
+    imbalance_ratio: Annotated[float, Within(1, math.inf)] = 10.0
+    """R, samples of the largest class over samples of the smallest, at least 1 (`step` and
+    `long_tailed`)."""
+    minority_fraction: Annotated[float, Within(0, 1, open_ends="()")] = 0.5
+    """rho, the fraction of classes that are minorities, in (0, 1): round(rho k) classes, at least
+    one, not all (`step`)."""
+    minority_count: Annotated[int, Within(1, LARGEST_COUNT)] = 5
+    """Samples of the smallest class (`step` and `long_tailed`); the largest has round(R *
+    minority_count)."""
+    counts: Annotated[tuple[int, ...] | None, COUNTS] = None
+    """Samples of each class, for `custom` only."""
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Samples n_c of each class, largest first for `step` and `long_tailed`."""
+        if self.profile == "custom":
+            assert self.counts is not None  # as `check_data` has seen to
+            return self.counts
+        if self.profile == "step":
+            return profiles.step_counts(
+                self.num_classes, self.imbalance_ratio, self.minority_fraction, self.minority_count
+            )
+        return profiles.long_tailed_counts(
+            self.num_classes, self.imbalance_ratio, self.minority_count
+        )
+
+    @property
+    def class_groups(self) -> tuple[str, ...]:
+        """`majority` or `minority` for each class: by position for `step` (R = 1 too), else by
+        count."""
+        counts = self.class_counts
+        if self.profile != "step":
+            return profiles.class_groups(counts)
+        num_minority = profiles.num_minority_classes(len(counts), self.minority_fraction)
+        return (profiles.MAJORITY,) * (len(counts) - num_minority) + (
+            profiles.MINORITY,
+        ) * num_minority
+
+    def check_data(self) -> None:
+        """Put checked `counts`, and their number as `num_classes`, in the place of what was given.
+
+        Raises InputError where the fields do not describe classes of at least one sample each.
+        """
+        if self.profile == "custom":
+            self._check_counts()
+            return
+        if self.counts is not None:
+            raise errors.invalid("counts", self.counts, "left out unless profile='custom'")
+        if self.profile == "step":
+            k = self.num_classes
+            num_minority = profiles.num_minority_classes(k, self.minority_fraction)
+            if not 1 <= num_minority < k:
+                raise errors.invalid(
+                    "minority_fraction",
+                    self.minority_fraction,
+                    f"such that round(minority_fraction * {k}) is in [1, {k - 1}], "
+                    f"not {num_minority}",
+                )
+        if self.imbalance_ratio * self.minority_count > LARGEST_COUNT:
+            raise errors.invalid(
+                "imbalance_ratio",
+                self.imbalance_ratio,
+                f"at most {LARGEST_COUNT} / minority_count",
+            )
+
+    def _check_counts(self) -> None:
+        """Check the counts of a custom profile, and let them say how many classes there are."""
+        what = f"at least two integers in [1, {LARGEST_COUNT}] when profile='custom'"
+        values = checks.items("counts", self.counts, what)
+        if len(values) < 2:
+            raise errors.invalid("counts", self.counts, what)
+        counts = COUNTS.integers("counts", values)
+        if self.num_classes not in (len(counts), DataFields.num_classes):
+            raise errors.invalid(
+                "num_classes", self.num_classes, f"the number of counts, {len(counts)}"
+            )
+        num_classes = NUM_CLASSES.integer("number of counts", len(counts))
+        object.__setattr__(self, "counts", counts)
+        object.__setattr__(self, "num_classes", num_classes)

@@ -1,0 +1,63 @@
+"""The docstring of a class whose fields have docstrings of their own below them, in it and in the
+classes it inherits from."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import inspect
+import itertools
+import textwrap
+import types
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+
+class DocstringOfFields:
+    """A docstring that is put together when it is asked for: the text written for the class, then each
+    field with its type, its default, and what stands below it in the source."""
+
+    def __init__(self, own: str):
+        self.own = inspect.cleandoc(own)
+
+    def __get__(self, instance: object, owner: type) -> str:
+        return _whole(self.own, owner)
+
+
+@functools.cache
+def _whole(own: str, owner: Any) -> str:
+    words: dict[str, str] = {}
+    try:
+        for group in owner.__mro__[:-1]:  # the last is object
+            words |= _docstrings_of_fields(group)
+    except (OSError, SyntaxError):  # there is no source
+        return own
+    kinds = get_type_hints(owner)
+    rows = [
+        f"    {field.name} ({_kind(kinds[field.name])}, default {field.default!r}):\n"
+        + textwrap.indent(inspect.cleandoc(words[field.name]), " " * 8)
+        for field in dataclasses.fields(owner)
+    ]
+    return "\n".join([own, "\nAttributes:", *rows])
+
+
+def _docstrings_of_fields(group: type) -> dict[str, str]:
+    """What stands below each field in the source of one class."""
+    (tree,) = ast.parse(inspect.getsource(group)).body
+    assert isinstance(tree, ast.ClassDef)
+    return {
+        ast.unparse(line.target): ast.literal_eval(below.value)
+        for line, below in itertools.pairwise(tree.body)
+        if isinstance(line, ast.AnnAssign) and isinstance(below, ast.Expr)
+    }
+
+
+def _kind(hint: Any) -> str:
+    """A type as it would be written, choices in full."""
+    if get_origin(hint) is Literal:
+        return " | ".join(map(repr, get_args(hint)))
+    if get_origin(hint) in (Union, types.UnionType):
+        return " | ".join(map(_kind, get_args(hint)))
+    if get_args(hint):
+        return str(hint)
+    return "None" if hint is type(None) else hint.__name__

@@ -1,0 +1,60 @@
+"""Fields of a Config that say what model is trained, from what start, and under what penalty."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Literal
+
+from ssm.config.bounds import Within
+from ssm.support import errors
+
+Init = Literal["gaussian", "balanced", "spectral", "collapsed"]
+LARGEST_STATE = 2**31  # numbers in W and H together: 16 GiB in float64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelFields:
+    """The layers, how the features are coupled, the start, and the decay."""
+
+    coupling: Annotated[float, Within(0, 1)] = 0.0
+    """c in [0, 1], how far training one sample moves the features of its class: 0 free features, 1
+    shared (class means). Networks lie between. At 0 inverse square-root weights balance, and inverse
+    frequency reverses the order, minorities first; at 1 inverse frequency balances."""
+    feature_dim: Annotated[int, Within(1, LARGEST_STATE)] = 16
+    """Width d of the features. Below k - 1 the labels cannot be interpolated, which is allowed and
+    reported."""
+    depth: Annotated[int, Within(1, 100)] = 2
+    """Number of layers L, features included: 2 is Z = W H; beyond it d x d layers stand between; at
+    1 the features are the logits, Z = H, and feature_dim is num_classes."""
+    init: Init = "gaussian"
+    """Start: `gaussian` entries, `balanced` (the conserved matrix is zero), `spectral` (every
+    component alike), or `collapsed` (Gaussian, all features of a class equal)."""
+    init_scale: Annotated[
+        float, Within(1e-70, 1e70), Within(1e-18, 1e18, where=("dtype", "float32"))
+    ] = 1e-3
+    """Size of the start: standard deviation of the entries of W and H; a spectral start has product
+    strength scale^depth. In [1e-70, 1e70], for float32 [1e-18, 1e18], so that its square can be
+    told from 0 and infinity."""
+    weight_decay: Annotated[float, Within(0, 1e50)] = 0.0
+    """lam_W >= 0: the penalty (lam_W / 2) |W|^2 on the classifier and each hidden layer."""
+    feature_decay: Annotated[float, Within(0, 1e50)] = 0.0
+    """lam_H >= 0: the penalty (lam_H / 2) |H|^2 on the features (coupled ones: tr(H K^-1 H^T))."""
+
+    @property
+    def has_decay(self) -> bool:
+        """Whether anything is penalised."""
+        return self.weight_decay > 0 or self.feature_decay > 0
+
+    def check_model(self, num_classes: int) -> None:
+        """Refuse, by InputError, what features that are themselves the logits cannot have."""
+        if self.depth > 1:
+            return
+        if self.feature_dim != num_classes:
+            allowed = f"num_classes, {num_classes}, at depth=1, where the features are the logits"
+            raise errors.invalid("feature_dim", self.feature_dim, allowed)
+        if self.weight_decay > 0:
+            allowed = "0 at depth=1, which has no classifier to decay"
+            raise errors.invalid("weight_decay", self.weight_decay, allowed)
+        if self.init == "balanced":
+            allowed = "another start at depth=1, which has no second layer to balance"
+            raise errors.invalid("init", self.init, allowed)

@@ -1,0 +1,88 @@
+"""Fields of a Config that say what moves the parameters: gradient flow, or the steps of an optimiser."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Literal
+
+from ssm.config.bounds import Within
+from ssm.support import errors
+
+Optimizer = Literal[
+    "flow",
+    "gd",
+    "momentum",
+    "nesterov",
+    "normalised_gd",
+    "sign",
+    "adam",
+    "adamw",
+    "sam",
+    "muon",
+    "spectral_gd",
+]
+RateSchedule = Literal["constant", "cosine", "step"]
+
+# Optimisers whose steps are linear in the gradients so far: they conserve what gradient flow does.
+LINEAR = ("flow", "gd", "momentum", "nesterov")
+# Optimisers whose steps shrink as the gradient does.
+GRADIENT_SIZED = (*LINEAR, "sam")
+MOST_STEPS = 10_000_000  # the learning rate of each is kept
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerFields:
+    """The optimiser, its learning rate, and the number and size of its steps."""
+
+    optimizer: Optimizer = "flow"
+    """Gradient `flow`, or steps, the run's time: `gd`, with `momentum` or `nesterov`'s,
+    `normalised_gd` (of unit norm), `sign`, `adam`, `adamw` (decay apart from the gradient), `sam`,
+    `muon` (optax's, whose momentum is corrected for its start, unlike the published one's), or
+    `spectral_gd`, along U V^T of each layer's gradient."""
+    learning_rate: Annotated[float | None, Within(0, 1e50, open_ends="(")] = None
+    """Of an optimiser, > 0. Left out: a tenth of an e-fold of the fastest contrast a step for `gd`
+    and `sam`, the same in the long run with momentum, else 0.01."""
+    learning_rate_schedule: RateSchedule = "constant"
+    """`constant`; `cosine`, falling to 0 at the last step; or `step`, times `drop_factor` from
+    `drop_step` on."""
+    drop_step: Annotated[int | None, Within(0, 2**53)] = None
+    """Step at which the learning rate drops, for `step`."""
+    drop_factor: Annotated[float, Within(0, 1)] = 0.1
+    """What it drops by, in [0, 1]."""
+    num_steps: Annotated[int | None, Within(1, MOST_STEPS)] = None
+    """Steps of an optimiser, at least num_saves - 1, at most ten million. Left out: as many as
+    gradient descent takes in the length chosen from theory, its schedule counted in, and 1000 for an
+    optimiser whose steps do not follow the gradient's size."""
+    batch_size: Annotated[int | None, Within(1, 1_000_000)] = None
+    """Samples of a step of an optimiser, drawn anew each time with replacement. Left out: all, each
+    once."""
+    momentum: Annotated[float | None, Within(0, 1, open_ends=")")] = None
+    """Of `momentum` and `nesterov`, in [0, 1). Left out: 0.9."""
+    sam_radius: Annotated[float | None, Within(0, 1e50, open_ends="(")] = None
+    """How far `sam` climbs before it takes the gradient, > 0. Left out: `init_scale`; a start whose
+    growing part is shorter than the radius falls back to 0."""
+
+    @property
+    def is_descent(self) -> bool:
+        """Whether the run is one of an optimiser's steps, not a flow."""
+        return self.optimizer != "flow"
+
+    def check_optimizer(self, num_saves: int) -> None:
+        """Refuse, by InputError, numbers of another optimiser or schedule than the one asked for, and
+        fewer steps than there are observations."""
+        if self.momentum is not None and self.optimizer not in ("momentum", "nesterov"):
+            allowed = "left out unless optimizer is momentum or nesterov"
+            raise errors.invalid("momentum", self.momentum, allowed)
+        if self.sam_radius is not None and self.optimizer != "sam":
+            allowed = "left out unless optimizer is sam"
+            raise errors.invalid("sam_radius", self.sam_radius, allowed)
+        if (self.drop_step is None) == (self.learning_rate_schedule == "step"):
+            allowed = "given with learning_rate_schedule=step, and only with it"
+            raise errors.invalid("drop_step", self.drop_step, allowed)
+        if self.drop_factor != OptimizerFields.drop_factor and self.drop_step is None:
+            allowed = "0.1 unless learning_rate_schedule is step"
+            raise errors.invalid("drop_factor", self.drop_factor, allowed)
+        if self.num_steps is not None and self.num_steps < num_saves - 1:
+            raise errors.invalid(
+                "num_steps", self.num_steps, f"at least num_saves - 1, {num_saves - 1}"
+            )

@@ -1,0 +1,59 @@
+"""Adjusted cross-entropy and its gradient at zero logits, where every run from a small start begins.
+
+With p = softmax(z'), z'_c = f_c z_c + o_c - [c = y] m_c and q the smoothed label of y it is
+
+    l(z) = (1 - p_y)^gamma CE(p, q).
+
+`ssm.problem.losses` has the same loss at any logits, and needs JAX; this needs NumPy and SciPy only.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import special
+
+from ssm.config import Config
+from ssm.problem.adjustments import class_adjustments
+
+
+class ZeroLogits(NamedTuple):
+    """The loss of a sample of each class where all logits are 0."""
+
+    values: Float[np.ndarray, " k"]
+    """l."""
+    gradients: Float[np.ndarray, "k k"]
+    """dl/dz, one column a sample: shape (logit, class)."""
+    factors: Float[np.ndarray, " k"]
+    """f_c, the factor of each class's logit."""
+
+
+def at_zero_logits(config: Config, counts: Int[np.ndarray, " k"]) -> ZeroLogits:
+    """The adjusted loss of a Config at zero logits, for classes of these counts.
+
+    f_c, o_c and m_c are those of `class_adjustments`. The gradient is written without differences of
+    probabilities, as that of `losses.adjusted_cross_entropy_gradient`, whose sources hold here too.
+    """
+    numbers, k = config.adjustments, len(counts)
+    focusing, even = numbers.pop("focusing"), numbers.pop("label_smoothing")
+    factors, offsets, margins = class_adjustments(counts.astype(float), **numbers)
+    own = np.eye(k, dtype=bool)
+    label = own.astype(float)
+    smoothing = label - ((1 - even) * label + even / k)  # one-hot labels less smoothed ones
+
+    # How far each adjusted logit is above that of the label, one column a class.
+    above = offsets[:, None] - (offsets - margins)[None]
+    above[own] = 0
+    others = np.where(own, -np.inf, above)
+    highest = others.max(axis=0)
+    odds = (
+        np.log(np.exp(others - highest[None]).sum(axis=0)) + highest
+    )  # of an error, as a logarithm
+    cross_entropy = np.logaddexp(0, odds) + (smoothing * above).sum(axis=0)
+    focal_factor = np.exp(focusing * special.log_expit(odds))
+    toward = np.where(own, -1.0, np.exp(above - odds[None]))  # d odds / dz'
+    slope = special.expit(odds) + focusing * special.expit(-odds) * cross_entropy
+    gradients = factors[:, None] * focal_factor[None] * (slope[None] * toward + smoothing)
+    return ZeroLogits(focal_factor * cross_entropy, gradients, factors)
