@@ -19,9 +19,11 @@ from ssm.dynamics import coordinates, descent, observer, parameters
 from ssm.dynamics.columns import Columns, make_columns
 from ssm.dynamics.coordinates import Reduced
 from ssm.dynamics.descent import Descent
-from ssm.dynamics.flow import Flow, gradient_flow, gradient_flows
+from ssm.dynamics.flow import Flow
 from ssm.dynamics.optimizers import Settings
-from ssm.dynamics.trajectories import FINISHED, NOT_LEARNED, Trajectory
+from ssm.dynamics.solvers import SOLVERS
+from ssm.dynamics.statuses import Status
+from ssm.dynamics.trajectories import Trajectory, follow_in_one_batch
 from ssm.dynamics.vector_field import Deferral, Field
 from ssm.measures import spectral
 from ssm.problem import Problem, make_problem, weights
@@ -29,6 +31,7 @@ from ssm.problem.schedules import Transformation
 from ssm.results import datasets
 from ssm.support import errors
 from ssm.theory import predictions
+from ssm.theory.defaults import Resolved, resolve
 
 
 class PreparedRun(NamedTuple):
@@ -39,15 +42,10 @@ class PreparedRun(NamedTuple):
     components: spectral.LabelSpectrum
     reduced: Reduced | None
     flow: Flow | Descent
-    """What is followed; a Descent where an optimiser takes steps."""
+    """What is followed: a Descent where an optimiser takes steps."""
     facts: dict[str, Any]
     """What is known of it before."""
     predicted_learning_time: Float[np.ndarray, " r"]
-
-    @property
-    def num_rates(self) -> int:
-        """Learning rates that are kept for it, which decides what it shares a compilation with."""
-        return len(self.flow.learning_rates) if isinstance(self.flow, Descent) else 0
 
 
 class _Setting(NamedTuple):
@@ -56,6 +54,7 @@ class _Setting(NamedTuple):
     problem: Problem
     components: spectral.LabelSpectrum
     columns: Columns
+    resolved: Resolved
     times: Float[np.ndarray, " t"]
     rates: tuple[Float[np.ndarray, " s"], Float[np.ndarray, " t"]] | None
     """Of an optimiser: those of each step, padded, and their sums at the observed steps."""
@@ -67,22 +66,25 @@ def _setting(config: Config, size: int | None) -> _Setting:
     problem = make_problem(config)
     components = spectral.components(problem)
     facts: dict[str, Any] = {"can_interpolate": int(config.feature_dim >= len(problem.counts) - 1)}
+    resolved = resolve(config, problem)
     rates = None
-    if config.is_descent:
-        times = save_times(config, float(predictions.automatic_steps(config, problem)))
+    if resolved.learning_rate is not None and resolved.num_steps is not None:
+        times = save_times(config, float(resolved.num_steps))
         times = np.maximum.accumulate(np.round(times) - np.arange(len(times))).astype(int)
         times = times + np.arange(len(times))  # no step is saved twice
-        rate, num_steps = predictions.automatic_rate(config, problem), int(times[-1])
-        each, sums = descent.learning_rates(rate_schedule(config, rate, num_steps), num_steps)
+        num_steps = int(times[-1])
+        schedule = rate_schedule(config, resolved.learning_rate, num_steps)
+        each, sums = descent.learning_rates(schedule, num_steps)
         rates = each, sums[times]
         facts["learning_rate"] = float(each[0])
     else:
-        t1 = predictions.automatic_t1(config, problem) if config.t1 is None else config.t1
-        times = save_times(config, t1)
+        assert resolved.t1 is not None  # a flow has a length, the steps of an optimiser a number
+        times = save_times(config, resolved.t1)
     return _Setting(
         problem,
         components,
         make_columns(config, problem, size),
+        resolved,
         times,
         rates,
         facts,
@@ -93,7 +95,7 @@ def prepare(config: Config, size: int | None = None) -> PreparedRun:
     """All of a run but its solving. Columns that are samples are padded up to `size`, so that runs
     of different sizes can share a compilation."""
     setting = _setting(dataclasses.replace(config, seed=0), size)
-    problem, columns = setting.problem, setting.columns
+    problem, columns, resolved = setting.problem, setting.columns, setting.resolved
     params, reduced = parameters.initial_params(config, problem, columns)
     field = make_field(config, columns)
     observe = observer.make_observer(config, field, params, reduced, setting.components)
@@ -101,8 +103,8 @@ def prepare(config: Config, size: int | None = None) -> PreparedRun:
     if setting.rates is not None:
         learning_rates, cumulative_rate = setting.rates
         numbers = (
-            predictions.momentum(config),
-            config.init_scale if config.sam_radius is None else config.sam_radius,
+            resolved.momentum,
+            resolved.sam_radius,
             config.weight_decay,
             config.feature_decay,
         )
@@ -115,6 +117,8 @@ def prepare(config: Config, size: int | None = None) -> PreparedRun:
             learning_rates=learning_rates,
             settings=Settings(*(np.asarray(number, dtype=float) for number in numbers)),
             seed=np.asarray(config.seed),
+            optimizer=config.optimizer,
+            batch_size=config.batch_size,
         )
     else:
         flow = Flow(
@@ -124,9 +128,10 @@ def prepare(config: Config, size: int | None = None) -> PreparedRun:
             times=setting.times,
             # arrays, since a Python float would compile anew for each value
             rtol=np.asarray(config.rtol),
-            atol=np.asarray(config.absolute_tolerance),
+            atol=np.asarray(resolved.absolute_tolerance),
             max_steps=np.asarray(config.max_steps),
-            stop_margin=None if config.end_margin is None else np.asarray(config.end_margin),
+            stop_margin=None if resolved.end_margin is None else np.asarray(resolved.end_margin),
+            solver=SOLVERS[resolved.solver],
         )
     return PreparedRun(
         config,
@@ -141,29 +146,14 @@ def prepare(config: Config, size: int | None = None) -> PreparedRun:
 
 def follow(run: PreparedRun, progress: Callable[[float], None] | None = None) -> Trajectory:
     """A run followed to its end, in its own precision."""
-    config = run.config
-    with jax.enable_x64(config.dtype == "float64"):
-        if isinstance(run.flow, Descent):
-            return descent.descend(
-                run.flow,
-                optimizer=config.optimizer,
-                batch_size=config.batch_size,
-                progress=progress,
-            )
-        return gradient_flow(run.flow, solver=config.chosen_solver, progress=progress)
+    with jax.enable_x64(run.config.dtype == "float64"):
+        return run.flow.follow(progress)
 
 
 def follow_batch(runs: Sequence[PreparedRun]) -> list[Trajectory]:
     """The same for runs that share a compilation, in one batch, for accelerators."""
-    config = runs[0].config
-    with jax.enable_x64(config.dtype == "float64"):
-        if config.is_descent:
-            descents: Any = [run.flow for run in runs]
-            return descent.descend_batch(
-                descents, optimizer=config.optimizer, batch_size=config.batch_size
-            )
-        flows: Any = [run.flow for run in runs]
-        return gradient_flows(flows, solver=config.chosen_solver)
+    with jax.enable_x64(runs[0].config.dtype == "float64"):
+        return follow_in_one_batch([run.flow for run in runs])
 
 
 def rate_schedule(config: Config, rate: float, num_steps: int) -> Callable[[Any], Any]:
@@ -209,13 +199,9 @@ def run_arrays(
     run: PreparedRun, trajectory: Trajectory
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """A followed run as the arrays of its Dataset, by name, and its facts, one of each of
-    `results.FACTS`."""
+    `schema.FACTS`."""
     config, problem, components = run.config, run.problem, run.components
-    observed = dict(trajectory.observations)
-    if config.clock == "loss":
-        observed["log_time"] = trajectory.log_times
-    if isinstance(run.flow, Descent):
-        observed["cumulative_rate"] = run.flow.cumulative_rate
+    observed = trajectory.observations | trajectory.clocks
     if config.save_state and config.column_kind == "samples":
         observed["H"] = observed["H"][:, :, : problem.counts.sum()]  # without padding
     if config.save_state and config.column_kind == "classes":
@@ -239,7 +225,7 @@ def run_arrays(
         "predicted_learning_time": run.predicted_learning_time,
     }
     return arrays, {
-        "status": _status(run, trajectory, component),
+        "status": _status(run, trajectory, component).value,
         "num_steps": trajectory.num_steps,
         "t1": float(trajectory.times[-1]),
         **_exposure(problem, class_weights),
@@ -247,13 +233,13 @@ def run_arrays(
     }
 
 
-def _status(run: PreparedRun, trajectory: Trajectory, learned: Float[np.ndarray, " r"]) -> str:
+def _status(run: PreparedRun, trajectory: Trajectory, learned: Float[np.ndarray, " r"]) -> Status:
     """How a run ended: also whether it left unlearned what it was predicted to learn, in the length
     that is chosen from theory or in that of the run."""
     length = np.inf if run.config.t1 is None else trajectory.times[-1]
     expected = run.predicted_learning_time <= length
-    if trajectory.status == FINISHED and (expected & np.isnan(learned)).any():
-        return NOT_LEARNED
+    if trajectory.status == Status.FINISHED and (expected & np.isnan(learned)).any():
+        return Status.NOT_LEARNED
     return trajectory.status
 
 
@@ -307,6 +293,14 @@ def simulate(
 
     Raises:
         ssm.InputError: something else than a Config, or a schedule that it cannot have.
+
+    Example:
+        >>> import ssm
+        >>> run = ssm.simulate(ssm.Config(num_classes=4, loss="squared", num_saves=10))
+        >>> run.attrs["status"], dict(run.sizes)["time"]
+        ('finished', 10)
+        >>> bool(run["loss"][-1] < run["loss"][0])
+        True
     """
     check_config("config", config)
     if progress is not None and not callable(progress):
@@ -341,4 +335,5 @@ def _scheduled(run: PreparedRun, schedule: Transformation) -> PreparedRun:
     """A run whose class weights follow a schedule."""
     assert isinstance(run.flow, Descent)
     observe = dataclasses.replace(run.flow.observe, keep_weights=True)
-    return run._replace(flow=run.flow._replace(schedule=schedule, observe=observe))
+    flow = dataclasses.replace(run.flow, schedule=schedule, observe=observe)
+    return run._replace(flow=flow)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 import ssm
-from ssm import reduction, spectral
-from ssm.dynamics import flow as dynamics
+from ssm import defaults, losses, reduction, spectral
 from ssm.dynamics import observer as observing
 from ssm.dynamics.columns import coordinate_columns, sample_columns
 from ssm.dynamics.flow import Flow
@@ -70,9 +69,9 @@ def followed(params, problem, columns, config, times):
     components = spectral.components(problem)
     field = Field(columns)
     observer = observing.make_observer(config, field, params, None, components)
-    tolerance = np.asarray(config.rtol), np.asarray(config.absolute_tolerance)
-    flow = Flow(params, field, observer, times, *tolerance, np.asarray(100_000))
-    return dynamics.gradient_flow(flow)
+    atol = defaults.resolve(config, problem).absolute_tolerance
+    tolerance = np.asarray(config.rtol), np.asarray(atol)
+    return Flow(params, field, observer, times, *tolerance, np.asarray(100_000)).follow()
 
 
 @pytest.mark.parametrize("coupling", [0.3])  # without it: at 22,000 samples
@@ -92,7 +91,7 @@ def test_the_reduced_flow_is_the_full_one(tiny, rng, coupling, exponent):
     W, H = 0.1 * rng.normal(size=(4, 6)), 0.1 * rng.normal(size=(6, 84))
     B, _ = reduction.reduce_features(H, problem.counts)
     times = np.linspace(0, 200, 30)
-    full = followed(Params(W, H), problem, sample_columns(problem, "squared"), config, times)
+    full = followed(Params(W, H), problem, sample_columns(problem, losses.Squared()), config, times)
     small = followed(Params(W, B), problem, coordinate_columns(problem, 7), config, times)
     for name in NUMBERS:  # a few hundred steps, each within 1e-11
         np.testing.assert_allclose(
@@ -113,7 +112,7 @@ def test_the_reduced_flow_is_the_full_one_at_22_000_samples(rng):
     W, H = 1e-2 * rng.normal(size=(4, 8)), 1e-2 * rng.normal(size=(8, 22_000))
     B, _ = reduction.reduce_features(H, problem.counts)
     times = np.linspace(0, 4000, 5)
-    full = followed(Params(W, H), problem, sample_columns(problem, "squared"), config, times)
+    full = followed(Params(W, H), problem, sample_columns(problem, losses.Squared()), config, times)
     small = followed(Params(W, B), problem, coordinate_columns(problem, 9), config, times)
     scale = np.sqrt(problem.counts.max())  # of the strengths
     assert full.observations["strength"][-1].max() > 0.5 * scale

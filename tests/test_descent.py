@@ -9,8 +9,8 @@ import pytest
 from scipy.special import softmax
 
 import ssm
-from ssm import exact, predictions, schedules, simulation, weights
-from ssm.config.choices import Optimizer
+from ssm import defaults, exact, losses, schedules, simulation, weights
+from ssm.config import Optimizer
 from ssm.dynamics import descent, optimizers, trajectories
 from ssm.dynamics.columns import sample_columns
 from ssm.problem import make_problem
@@ -255,7 +255,7 @@ def test_mini_batches_have_the_right_mean(tiny):
     """The mean of 400 sampled gradients' weights is that of the full risk: within five standard
     errors; under `weighted_mean` those of each batch add up to 1."""
     problem = make_problem(tiny(weight_exponent=0.5))
-    columns = sample_columns(problem, "cross_entropy", 24)
+    columns = sample_columns(problem, losses.CrossEntropy(), 24)
     drawn = np.random.default_rng(0).multinomial(8, columns.multiplicity / 20, size=400)
     drawn = drawn.astype(float)
     with jax.enable_x64(True):
@@ -308,12 +308,13 @@ def test_automatic_steps_go_as_far_as_the_flow(tiny):
     """Whatever the schedule of the rate and the decay; too many are refused."""
     problem = make_problem(tiny())
     constant = tiny(optimizer="gd", num_saves=3)
-    length = predictions.automatic_t1(constant, problem)
+    length = defaults.automatic_t1(constant, problem)
     drop = {"learning_rate_schedule": "step", "drop_step": 20}
     for changes in ({}, {"learning_rate_schedule": "cosine"}, drop, {"optimizer": "momentum"}):
         config = dataclasses.replace(constant, **changes)
         run = simulation.prepare(config)
-        reach = run.flow.cumulative_rate[-1] / (1 - predictions.momentum(config))
+        assert isinstance(run.flow, descent.Descent)
+        reach = run.flow.cumulative_rate[-1] / (1 - defaults.momentum(config))
         assert reach == pytest.approx(length, rel=0.02)
     decays = tiny(optimizer="gd", weight_decay=1.0, feature_decay=1.0)
     assert ssm.simulate(decays).status == "finished"
@@ -404,7 +405,9 @@ def test_a_run_that_diverges_is_a_result(tiny):
 def test_steps_are_observed_at_whole_numbers_without_a_repeat(tiny):
     for spacing, number in (("linear", 70), ("log", 49), ("log", 5000)):
         config = tiny(optimizer="gd", num_steps=number, save_spacing=spacing)
-        steps = simulation.prepare(config).flow.steps
+        flow = simulation.prepare(config).flow
+        assert isinstance(flow, descent.Descent)
+        steps = flow.steps
         assert steps[0] == 0 and steps[-1] == number and (np.diff(steps) > 0).all()
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import ssm
-from ssm import predictions, simulation, spectral, theory
-from ssm.dynamics import flow, observer, parameters, runge_kutta
+from ssm import defaults, losses, simulation, spectral, theory
+from ssm.dynamics import observer, parameters, runge_kutta
 from ssm.dynamics.columns import class_columns, make_columns, sample_columns
 from ssm.dynamics.flow import Flow
 from ssm.dynamics.parameters import Params, initial_params
@@ -32,29 +32,29 @@ def kept(loss, coupling):
 def of_samples(config, problem=None):
     """A start with one column a sample, whatever fewer columns the Config would be run in."""
     problem = make_problem(config) if problem is None else problem
-    return initial_params(config, problem, sample_columns(problem, config.loss))[0]
+    return initial_params(config, problem, sample_columns(problem, losses.LOSSES[config.loss]))[0]
 
 
 def follow(config, params, problem=None, columns=None, reduced=None):
     """Run `config` from given params, one column a sample unless told otherwise, keeping W and
     H."""
     problem = make_problem(config) if problem is None else problem
-    columns = sample_columns(problem, config.loss) if columns is None else columns
+    columns = sample_columns(problem, losses.LOSSES[config.loss]) if columns is None else columns
     config = dataclasses.replace(config, save_state=True)
     field = simulation.make_field(config, columns)
     components = spectral.components(problem)
-    t1 = predictions.automatic_t1(config, problem) if config.t1 is None else config.t1
-    return flow.gradient_flow(
-        Flow(
-            params=params,
-            field=field,
-            observe=observer.make_observer(config, field, params, reduced, components),
-            times=simulation.save_times(config, t1),
-            rtol=np.asarray(config.rtol),
-            atol=np.asarray(config.absolute_tolerance),
-            max_steps=np.asarray(config.max_steps),
-        )
+    resolved = defaults.resolve(config, problem)
+    assert resolved.t1 is not None
+    flow = Flow(
+        params=params,
+        field=field,
+        observe=observer.make_observer(config, field, params, reduced, components),
+        times=simulation.save_times(config, resolved.t1),
+        rtol=np.asarray(config.rtol),
+        atol=np.asarray(resolved.absolute_tolerance),
+        max_steps=np.asarray(config.max_steps),
     )
+    return flow.follow()
 
 
 @pytest.mark.parametrize("profile", [{}, {"profile": "long_tailed"}])
@@ -165,8 +165,8 @@ def test_permuting_classes_permutes_the_run(coupling, rng):
     def problem_of(permutation):
         config = ssm.Config(
             profile="custom",
-            counts=counts[permutation],
-            class_weights=weights[permutation],
+            counts=tuple(counts[permutation].tolist()),
+            class_weights=tuple(weights[permutation].tolist()),
             coupling=coupling,
             feature_dim=6,
             num_saves=50,
@@ -198,7 +198,7 @@ def test_classes_are_samples_that_move_as_one(tiny, loss, coupling):
     changes = {"init_scale": 0.1, "rtol": 1e-9, "atol": 1e-12, "t1": 100.0}
     config = tiny(loss=loss, coupling=coupling, init="collapsed", **changes)
     problem = make_problem(config)
-    columns = class_columns(problem, loss)
+    columns = class_columns(problem, losses.LOSSES[loss])
     params, _ = initial_params(config, problem, columns)
     by_class = follow(config, params, columns=columns).observations
     by_sample = follow(config, Params(params.W, params.H[:, problem.labels])).observations
@@ -238,7 +238,7 @@ def test_padding_weighs_nothing(tiny):
     problem = make_problem(config)
     W, H, _ = of_samples(config)
     plain = follow(config, Params(W, H)).observations
-    columns = sample_columns(problem, config.loss, 31)
+    columns = sample_columns(problem, losses.LOSSES[config.loss], 31)
     padded = follow(config, Params(W, np.pad(H, ((0, 0), (0, 11)))), columns=columns).observations
     # the same steps: only the order of additions differs
     for name in ("loss", "class_loss", "class_accuracy", "strength", "singular_value", "W"):
@@ -251,6 +251,7 @@ def test_the_loop_against_another_implementation(tiny, solver):
     """The same pair, tolerance and times in diffrax; dense output included."""
     config = tiny(init_scale=0.1, rtol=1e-9, atol=1e-12, solver=solver, save_state=True)
     ours, run = ssm.simulate(config), simulation.prepare(config)
+    assert isinstance(run.flow, Flow)
     theirs = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, field: field(Params(*y))[:2]),
         {"tsit5": diffrax.Tsit5, "dopri5": diffrax.Dopri5}[solver](),
@@ -263,6 +264,7 @@ def test_the_loop_against_another_implementation(tiny, solver):
         stepsize_controller=diffrax.PIDController(rtol=1e-9, atol=1e-12),
         max_steps=10_000,
     )
+    assert theirs.ys is not None
     # two solves with their own steps, each within a few hundred rtol
     np.testing.assert_allclose(ours.W, theirs.ys[0], atol=1e-6)
     np.testing.assert_allclose(ours.H, theirs.ys[1], atol=1e-6)

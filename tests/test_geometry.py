@@ -367,7 +367,7 @@ def test_the_distance_of_an_exact_configuration_is_zero(counts, rng):
     assert (found < 1e-14).all(), found
 
 
-@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="needs extended precision")
+@pytest.mark.skipif(bool(np.finfo(np.longdouble).eps > 1e-18), reason="needs extended precision")
 @pytest.mark.parametrize("size", [1e-6, 1e-10, 1e-13])
 def test_small_distances_keep_their_digits(size, rng):
     """A perturbed exact configuration, against n x n matrices in extended precision."""
@@ -556,20 +556,20 @@ def test_nearest_mean_mismatch_against_a_loop(rng):
     assert 0.1 < found < 1
     np.testing.assert_allclose(found, np.mean(shares), rtol=1e-14)
 
-    padded = [np.pad(x, ((0, 0), (0, 5))) for x in (logits, H)]
-    padded[1][:, -2:] = 1e3
+    padded_logits, padded_H = (np.pad(x, ((0, 0), (0, 5))) for x in (logits, H))
+    padded_H[:, -2:] = 1e3
     columns_padded = np.pad(columns, ((0, 5), (0, 0)))
-    again = geometry.nearest_mean_mismatch(*padded, means, columns_padded)
+    again = geometry.nearest_mean_mismatch(padded_logits, padded_H, means, columns_padded)
     np.testing.assert_allclose(again, found, rtol=1e-14)
 
-    batch = [np.stack([x, x[::-1]]) for x in (logits, H, means)]
-    both = geometry.nearest_mean_mismatch(*batch, columns)
+    many, H_many, means_many = (np.stack([x, x[::-1]]) for x in (logits, H, means))
+    both = geometry.nearest_mean_mismatch(many, H_many, means_many, columns)
     one = geometry.nearest_mean_mismatch(logits[::-1], H[::-1], means[::-1], columns)
     np.testing.assert_allclose(both, [found, one], rtol=1e-14)
 
     traced = jax.jit(geometry.nearest_mean_mismatch)
     np.testing.assert_allclose(traced(logits, H, means, columns), found, rtol=1e-14)
-    np.testing.assert_allclose(traced(*batch, columns), both, rtol=1e-14)
+    np.testing.assert_allclose(traced(many, H_many, means_many, columns), both, rtol=1e-14)
 
 
 def test_a_column_that_stands_for_several_samples_counts_as_many(rng):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ssm import InputError, losses
-from ssm.config.choices import MARGIN_LOSSES, NEUTRAL
+from ssm.config.loss import MARGIN_LOSSES, NEUTRAL
 
 COUNTS = [200, 60, 15, 4]
 COMBINED = {

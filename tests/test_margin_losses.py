@@ -247,5 +247,5 @@ def test_a_loss_name_is_its_published_numbers(tiny):
     assert tiny(label_smoothing=0.1).has_adjustment and not tiny().has_adjustment
     numbers = losses.adjustment(config.class_counts, **config.adjustments)
     columns = simulation.prepare(config).flow.field.columns
-    jax.tree.map(np.testing.assert_array_equal, columns.adjustment, numbers)
+    jax.tree.map(np.testing.assert_array_equal, columns.loss, numbers)
     assert isinstance(simulation.prepare(config).flow.params, parameters.Params)

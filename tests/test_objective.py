@@ -19,8 +19,10 @@ NUMBERS = {
     "focal": {"focusing": 2.0},
     "smoothed": {"label_smoothing": 0.1},
 }
-LOSSES = {name: losses.adjustment(COUNTS, **numbers) for name, numbers in NUMBERS.items()}
-LOSSES["squared"] = None
+LOSSES: dict[str, objective.Loss] = {
+    name: losses.adjustment(COUNTS, **numbers) for name, numbers in NUMBERS.items()
+}
+LOSSES["squared"] = losses.Squared()
 gradient_of = jax.jit(objective.parameter_gradient, static_argnames="image_shape")
 
 
@@ -44,7 +46,7 @@ def sample(rng):
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradients_are_slopes(sample, rng, name):
     params, X, labels, shares = sample
-    found, logits = gradient_of(params, X, labels, shares, LOSSES[name], None)
+    obtained, logits = gradient_of(params, X, labels, shares, LOSSES[name], None)
     np.testing.assert_allclose(logits, networks.logits(params, jnp.asarray(X), None), atol=1e-13)
     h = 1e-5
     for _ in range(3):
@@ -53,7 +55,7 @@ def test_gradients_are_slopes(sample, rng, name):
             float(risk(moved(params, direction, step), X, labels, shares, LOSSES[name]))
             for step in (h, -h)
         )
-        pairs = zip(jax.tree.leaves(found), jax.tree.leaves(direction), strict=True)
+        pairs = zip(jax.tree.leaves(obtained), jax.tree.leaves(direction), strict=True)
         along = float(sum(np.vdot(g, d) for g, d in pairs))
         # differences miss by h^2 times a third derivative, up to 30^3 for LDAM's scaled logits, and
         # by rounding, 1e-16 / h
@@ -66,23 +68,23 @@ def test_shares_scale_samples(sample):
     """No share, no pull."""
     params, X, labels, shares = sample
     half = np.where(np.arange(12) < 6, shares, 0)
-    found, _ = gradient_of(params, X, labels, half, LOSSES["vs"], None)
+    obtained, _ = gradient_of(params, X, labels, half, LOSSES["vs"], None)
     others = np.where(np.arange(12)[:, None] < 6, X, 1e3)
     same, _ = gradient_of(params, others, labels, half, LOSSES["vs"], None)
-    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(same), strict=True):
+    for a, b in zip(jax.tree.leaves(obtained), jax.tree.leaves(same), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_what_logits_say(rng):
     logits = rng.normal(size=(5, 3))
     for name, scale in [("cross_entropy", 1.0), ("ldam", 30.0), ("cdt", 1.0), ("vs", 1.0)]:
-        found = objective.probabilities(logits, LOSSES[name])
-        np.testing.assert_allclose(found, special.softmax(scale * logits, axis=1), rtol=1e-14)
+        obtained = objective.probabilities(logits, LOSSES[name])
+        np.testing.assert_allclose(obtained, special.softmax(scale * logits, axis=1), rtol=1e-14)
     labels = np.eye(3)[np.array([0, 0, 1, 2, 0])]
     means = labels.mean(0)  # the regression of one-hot labels on nothing
-    found = objective.probabilities(means[None] - 1 / 3, None)
-    np.testing.assert_allclose(found, means[None], rtol=1e-14)
-    far = objective.probabilities(10 * logits, None)
+    obtained = objective.probabilities(means[None] - 1 / 3, losses.Squared())
+    np.testing.assert_allclose(obtained, means[None], rtol=1e-14)
+    far = objective.probabilities(10 * logits, losses.Squared())
     assert (far > 0).all()
     np.testing.assert_allclose(far.sum(1), 1, rtol=1e-14)
 
@@ -90,6 +92,6 @@ def test_what_logits_say(rng):
 def test_the_squared_loss_is_half_a_distance(sample):
     params, X, labels, _ = sample
     logits = networks.logits(params, jnp.asarray(X), None)
-    found = objective.sample_losses(logits, jnp.asarray(labels), None)
+    obtained = objective.sample_losses(logits, jnp.asarray(labels), losses.Squared())
     expected = 0.5 * ((np.asarray(logits) - np.eye(3)[labels] + 1 / 3) ** 2).sum(1)
-    np.testing.assert_allclose(found, expected, rtol=1e-13)
+    np.testing.assert_allclose(obtained, expected, rtol=1e-13)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ssm import spectral
+from ssm import losses, spectral
 from ssm.dynamics import parameters
 from ssm.dynamics.columns import class_columns, coordinate_columns, make_columns, sample_columns
 from ssm.problem import make_problem
@@ -21,7 +21,7 @@ def dense_kernel(problem):
 def test_couple_is_the_kernel(tiny, rng, coupling):
     problem = make_problem(tiny(coupling=coupling))
     X = rng.normal(size=(3, len(problem.labels)))
-    coupled = parameters.couple(X, sample_columns(problem, "squared"))
+    coupled = parameters.couple(X, sample_columns(problem, losses.Squared()))
     np.testing.assert_allclose(coupled, X @ dense_kernel(problem), atol=1e-13)
 
 
@@ -34,6 +34,7 @@ def test_coordinates_have_the_kernel_of_their_samples(tiny, rng, coupling):
     for c, n in enumerate(problem.counts):
         Q, _ = np.linalg.qr(np.column_stack([np.ones(n), rng.normal(size=(n, min(n, 7) - 1))]))
         inside = Q.T @ K[np.ix_(problem.labels == c, problem.labels == c)] @ Q
+        assert columns.kernel is not None
         own = columns.kernel[7 * c : 7 * c + len(inside)]
         np.testing.assert_allclose(inside, np.diag(own), atol=1e-13)
 
@@ -41,7 +42,7 @@ def test_coordinates_have_the_kernel_of_their_samples(tiny, rng, coupling):
 @pytest.mark.parametrize("coupling", COUPLINGS)
 def test_conserved_terms_use_the_inverse_kernel(tiny, coupling):
     problem = make_problem(tiny(coupling=coupling))
-    columns = sample_columns(problem, "squared")
+    columns = sample_columns(problem, losses.Squared())
     (W, H, _), _ = parameters.initial_params(tiny(coupling=coupling), problem, columns)
     classifier, features = parameters.conserved_terms(parameters.Params(W, H), columns)
     np.testing.assert_allclose(classifier[0], (1 - coupling) * W.T @ W, rtol=1e-13)
@@ -54,9 +55,11 @@ def test_conserved_terms_use_the_inverse_kernel(tiny, coupling):
 def test_conserved_terms_of_classes_are_those_of_their_samples(tiny, coupling):
     config = tiny(coupling=coupling, init="collapsed")
     problem = make_problem(config)
-    (W, M, _), _ = parameters.initial_params(config, problem, class_columns(problem, "squared"))
+    (W, M, _), _ = parameters.initial_params(
+        config, problem, class_columns(problem, losses.Squared())
+    )
     classifier, features = parameters.conserved_terms(
-        parameters.Params(W, M), class_columns(problem, "squared")
+        parameters.Params(W, M), class_columns(problem, losses.Squared())
     )
     H = M[:, problem.labels]
     np.testing.assert_allclose(classifier[0], W.T @ W, rtol=1e-13)
@@ -81,7 +84,9 @@ def test_balanced_starts_have_a_zero_conserved_matrix(tiny, init, coupling, loss
 def test_a_spectral_start_has_every_component_alike(tiny, profile):
     config = tiny(init="spectral", init_scale=0.2, **profile)
     problem = make_problem(config)
-    (W, H, _), _ = parameters.initial_params(config, problem, sample_columns(problem, config.loss))
+    (W, H, _), _ = parameters.initial_params(
+        config, problem, sample_columns(problem, losses.LOSSES[config.loss])
+    )
     components = spectral.components(problem)
     V = (components.left / components.singular_values)[problem.labels]
     np.testing.assert_allclose(W @ H, 0.04 * components.left @ V.T, atol=1e-14)
@@ -90,7 +95,9 @@ def test_a_spectral_start_has_every_component_alike(tiny, profile):
 def test_a_narrow_spectral_start_has_the_largest_components(tiny):
     config = tiny(init="spectral", feature_dim=2, init_scale=1.0)
     problem = make_problem(config)
-    (W, H, _), _ = parameters.initial_params(config, problem, sample_columns(problem, config.loss))
+    (W, H, _), _ = parameters.initial_params(
+        config, problem, sample_columns(problem, losses.LOSSES[config.loss])
+    )
     np.testing.assert_allclose(np.linalg.svd(W @ H, compute_uv=False)[:3], [1, 1, 0], atol=1e-12)
 
 

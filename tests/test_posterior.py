@@ -1,17 +1,27 @@
 """Probabilities and decisions: every loss under all weights, schedules and class shares is right on a
 population of known posterior, or refused."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from scipy import optimize, special
-from ssm.schedules import CappedUnitMean, Chain, LinearRamp, PrevalencePower, Ramp, Trend, UnitMean
 
 import ssm
 from ssm import losses, posthoc
 from ssm.practice.network.estimator import ReweightedClassifier
+from ssm.problem.schedules import (
+    CappedUnitMean,
+    Chain,
+    LinearRamp,
+    PrevalencePower,
+    Ramp,
+    Trend,
+    UnitMean,
+)
 
 # P(c | x) of five states of x, and how often each is met: shares of 0.9, 0.07 and 0.03
 POSTERIOR = np.array(
@@ -27,7 +37,7 @@ OCCUPIED = np.array([0.55, 0.28, 0.09, 0.05, 0.03])
 SHARES = OCCUPIED @ POSTERIOR
 STATES = np.eye(5)
 
-LOSSES = {
+LOSSES: dict[str, dict[str, Any]] = {
     "cross_entropy": {},
     "squared": {"loss": "squared"},
     "logit_adjustment": {"loss": "logit_adjustment"},
@@ -44,14 +54,14 @@ LOSSES = {
     "smoothed": {"label_smoothing": 0.1},
     "smoothed vs": {"loss": "vs", "label_smoothing": 0.05},
 }
-WEIGHTS = {
+WEIGHTS: dict[str, dict[str, Any]] = {
     "erm": {},
     "balanced": {"class_weight": "balanced"},
     "given": {"class_weight": [1.0, 3.0, 30.0]},
     "deferred": {"schedule": Ramp(LinearRamp(300, 0), Chain(PrevalencePower(1.0), UnitMean()))},
     "capped": {"schedule": Chain(PrevalencePower(1.0), CappedUnitMean(0.5, 3.0))},
 }
-FULL_BATCH = {
+FULL_BATCH: dict[str, Any] = {
     "hidden_layer_sizes": (),
     "batch_size": 10**6,
     "num_steps": 3000,
@@ -72,7 +82,7 @@ def fitted(**parameters):
     X, y = np.repeat(STATES, 3, 0), np.tile(np.arange(3), 5)
     counted = 1000 * (OCCUPIED[:, None] * POSTERIOR).ravel()
     scale = 30.0 if parameters.get("loss") == "ldam" and "logit_scale" not in parameters else 1.0
-    rate = optax.cosine_decay_schedule(0.05 / scale, 3000)
+    rate: Any = optax.cosine_decay_schedule(0.05 / scale, 3000)  # numbers of optax are arrays
     return ReweightedClassifier(learning_rate=rate, **(FULL_BATCH | parameters)).fit(X, y, counted)
 
 
@@ -106,13 +116,15 @@ def test_posteriors_from_samples_are_right_within_their_error():
     y = (rng.random(20_000)[:, None] > POSTERIOR.cumsum(1)[states]).sum(1)
     schedule = Chain(PrevalencePower(0.5), Trend(2.0, 0.99), CappedUnitMean(0.2, 5.0))
     shared = FULL_BATCH | {"batch_size": 512, "num_steps": 1500}
-    for loss in ({}, {"loss": "vs"}, {"loss": "focal"}, {"loss": "ldam", "logit_scale": 1.0}):
+    rate: Any = optax.cosine_decay_schedule(0.05, 1500)
+    each: list[dict[str, Any]] = [{}, {"loss": "vs"}, {"loss": "focal"}]
+    for loss in (*each, {"loss": "ldam", "logit_scale": 1.0}):
         found = ReweightedClassifier(
             **shared,
             **loss,
             schedule=schedule,
             shares="training",
-            learning_rate=optax.cosine_decay_schedule(0.05, 1500),
+            learning_rate=rate,
         ).fit(STATES[states], y)
         assert np.ptp(found.class_weights_) > 1  # they do weigh
         error = np.sqrt(POSTERIOR * (1 - POSTERIOR) / (20_000 * OCCUPIED[:, None]))
@@ -154,30 +166,35 @@ def test_a_focal_posterior_is_the_published_one(rng):
 def test_what_has_no_inverse_is_refused():
     """Once training is over or before it, in one line, and the network's own word is to be had."""
     X, y = np.repeat(STATES, 3, 0), np.tile(np.arange(3), 5)
-    short = FULL_BATCH | {"num_steps": 50, "evaluate_every": 50}
-    cases = [
+    short: dict[str, Any] = FULL_BATCH | {"num_steps": 50, "evaluate_every": 50}
+    cases: list[dict[str, Any]] = [
         {"label_smoothing": 0.1, "loss": "ldam", "logit_scale": 1.0},
         {"label_smoothing": 0.1, "loss": "focal"},
         {"reduction": "weighted_mean", "class_weight": "sqrt", "batch_size": 4},
     ]
     counted = np.where(y == 0, 1.0, 9.0)
-    weighted = short | {"reduction": "weighted_mean", "batch_size": 4, "shares": "training"}
+    weighted: dict[str, Any] = short | {
+        "reduction": "weighted_mean",
+        "batch_size": 4,
+        "shares": "training",
+    }
     ReweightedClassifier(**weighted).fit(X, y, np.full(15, 3.0))  # equal ones weigh nothing
     with pytest.raises(
         ssm.InputError, match=r"^shares='training': must be 'none' here: weighted_mean"
     ):
         ReweightedClassifier(**weighted).fit(X, y, counted)
     for case in cases:
-        found = ReweightedClassifier(**(short | case)).fit(X, y)
+        chosen: dict[str, Any] = short | case
+        found = ReweightedClassifier(**chosen).fit(X, y)
         own = found.predict_proba(STATES)
         for wrong in ({"shares": "training"}, {"decision": "uniform"}):
             name, value = next(iter(wrong.items()))
             with pytest.raises(ssm.InputError, match=rf"^{name}='{value}': must be '\w+' here: "):
-                ReweightedClassifier(**(short | case | wrong)).fit(X, y)
+                ReweightedClassifier(**dict[str, Any](chosen | wrong)).fit(X, y)
         with pytest.raises(ssm.InputError, match=r"^shares='training': must be 'none' here"):
             found.posterior(found.logits(STATES), "training")
         np.testing.assert_array_equal(found.predict_proba(STATES), own)
-    whole = short | cases[-1] | {"batch_size": 15, "shares": "training"}
+    whole: dict[str, Any] = short | cases[-1] | {"batch_size": 15, "shares": "training"}
     assert ReweightedClassifier(**whole).fit(X, y).predict_proba(STATES).shape == (5, 3)
 
 

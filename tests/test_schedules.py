@@ -3,6 +3,7 @@ keep."""
 
 import copy
 import pickle
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +12,13 @@ import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jax.core import Tracer
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import make_pipeline
-from ssm.schedules import (
+
+import ssm
+from ssm import schedules
+from ssm.problem.schedules import (
     CappedUnitMean,
     Chain,
     Clip,
@@ -27,9 +32,6 @@ from ssm.schedules import (
     Trend,
     UnitMean,
 )
-
-import ssm
-from ssm import schedules
 
 COUNTS = np.array([100.0, 40.0, 40.0, 7.0, 1.0])
 K = len(COUNTS)
@@ -105,8 +107,8 @@ def test_a_chain_goes_from_left_to_right():
 
 # Both bounds and mean
 
-SIX = {"min_size": 6, "max_size": 6}
-NUMBERS = {"allow_subnormal": False}
+SIX: dict[str, Any] = {"min_size": 6, "max_size": 6}
+NUMBERS: dict[str, Any] = {"allow_subnormal": False}
 
 
 @jax.jit
@@ -142,7 +144,7 @@ def test_capped_unit_mean(low, high, w, counts):
     assert (np.diff(out[order]) >= 0).all()
     # a class with a share of 1e-4 may differ by the rounding of the mean over that share, and its
     # weight is in the thousandths where the factor is hardly seen
-    near = {"rtol": 1e-9, "atol": 1e-10}
+    near: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-10}
     np.testing.assert_allclose(out, by_bisection(low, high, w, counts), **near)
     np.testing.assert_allclose(capped(low, high, out, counts), out, **near)
     np.testing.assert_allclose(capped(low, high, 1e5 * w, counts), out, **near)
@@ -380,8 +382,8 @@ REFUSED = {
     "a number as schedule": (lambda: Ramp(1.0, UnitMean()), "schedule"),
     "nothing to ramp": (lambda: Ramp(LinearRamp(0, 1), None), "inner"),
     "a schedule to ramp": (lambda: Ramp(LinearRamp(0, 1), LinearRamp(0, 1)), "inner"),
-    "a chain of numbers": (lambda: Chain(1, None), r"parts\[0\]"),
-    "a chain of a list": (lambda: Chain(UnitMean(), [UnitMean()]), r"parts\[1\]"),
+    "a chain of numbers": (lambda: Chain(1, None), r"parts\[0\]"),  # pyright: ignore[reportArgumentType] # wrong on purpose
+    "a chain of a list": (lambda: Chain(UnitMean(), [UnitMean()]), r"parts\[1\]"),  # pyright: ignore[reportArgumentType] # wrong on purpose
 }
 
 
@@ -411,14 +413,15 @@ BAD_COUNTS = [[3, 0], [3, -1], [3.0, np.nan], [np.inf, 1.0], [], [[3, 1], [2, 2]
 @pytest.mark.parametrize("name", OF_COUNTS)
 def test_counts_that_are_none_are_refused_by_name(name, untyped):
     part, good = OF_COUNTS[name], np.array([3.0, 1.0])
-    refusal = {"match": r"^counts=.*: must be positive finite numbers"}
+    refusal: dict[str, Any] = {"match": r"^counts=.*: must be positive finite numbers"}
     for counts in BAD_COUNTS:
         with pytest.raises(ssm.InputError, **refusal):
             part.init(counts)
         with pytest.raises(ssm.InputError, **refusal):
             schedules.step_weights(part, part.init(good), Statistics(counts, good / 3), 0)
     # they may be weighted, and any sequence
-    assert np.shape(weights_of(part, [2.5, 0.5], performance=jnp.ones(2))) == (2,)
+    sequence: Any = [2.5, 0.5]
+    assert np.shape(weights_of(part, sequence, performance=jnp.ones(2))) == (2,)
 
 
 def test_counts_that_are_being_traced_are_not_looked_at():
@@ -491,7 +494,8 @@ def test_setting_parameters_makes_a_new_object():
     after = before.set_params(
         prevalencepower__exponent=1, ramp__schedule__start=7, cappedunitmean__high=9
     )
-    assert repr(before) == shown and type(after.parts[0].exponent) is np.ndarray
+    first: Any = after.parts[0]
+    assert repr(before) == shown and type(first.exponent) is np.ndarray
     changed = {
         name: value
         for name, value in after.get_params().items()
@@ -548,7 +552,7 @@ class Holder(BaseEstimator):
 
 def test_estimators_that_hold_one_can_be_cloned_and_read():
     holder = Holder(Chain(PrevalencePower(0.5), UnitMean()))
-    copied = clone(holder)
+    copied: Any = clone(holder)
     assert copied is not holder and copied.schedule is holder.schedule
     assert holder.get_params()["schedule__prevalencepower__exponent"] == 0.5
     assert repr(holder) == ("Holder(schedule=Chain(PrevalencePower(exponent=0.5), UnitMean()))")
@@ -575,7 +579,7 @@ def test_what_is_traced_can_be_shown_too():
 
     assert first(everything()) == 7
     ((shown, exponent),) = seen
-    assert "exponent=JitTracer" in shown and isinstance(exponent, jax.core.Tracer)
+    assert "exponent=JitTracer" in shown and isinstance(exponent, Tracer)
     # numbers on a device are plain again
     chain = jax.tree.map(jnp.asarray, everything())
     assert repr(chain) == repr(everything()) and chain.get_params()["trend__memory"] == 0.9

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from typing import Any
 
 import jax
 import numpy as np
@@ -300,6 +301,8 @@ def test_what_cannot_be_simulated_is_refused_before_anything_runs(tiny, monkeypa
 
     monkeypatch.setattr(simulation, "prepare", ran)
     steps = tiny(optimizer="gd", num_steps=100)
+    config: Any
+    options: dict[str, Any]
     for config, options, message in (
         (None, {}, "config=None: must be a Config$"),
         (5, {}, "config=5: must be a Config$"),

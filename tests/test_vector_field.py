@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ssm import losses
 from ssm.dynamics import parameters
 from ssm.dynamics.columns import make_columns, sample_columns
 from ssm.dynamics.parameters import Params, initial_params
@@ -73,7 +74,7 @@ def test_the_loss_clock_where_the_loss_underflows(tiny):
     """Margins of 1e5, padding included: the slope is that of the least margins, of unit order."""
     config = tiny(clock="loss", init_scale=1.0)
     problem = make_problem(config)
-    columns = sample_columns(problem, "cross_entropy", 24)
+    columns = sample_columns(problem, losses.CrossEntropy(), 24)
     field = jax.tree.map(jnp.asarray, Field(columns, loss_clock=True))
     scale = 300.0
     W = scale * np.eye(4, 6)

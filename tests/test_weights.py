@@ -1,6 +1,7 @@
 """Class weights of unit mean over samples, and the ways to ask for them."""
 
 import functools
+from typing import Any
 
 import mpmath
 import numpy as np
@@ -243,7 +244,7 @@ def test_anything_else_is_refused(name):
 
 @given(COUNTS, st.data())
 def test_the_effective_sample_share(counts, data):
-    size = {"min_size": len(counts), "max_size": len(counts)}
+    size: dict[str, Any] = {"min_size": len(counts), "max_size": len(counts)}
     w = np.array(data.draw(st.lists(st.floats(1e-3, 1e3), **size)))
     share = weights.effective_sample_share(counts, w)
     assert 0 < share <= 1

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ssm import Config, predictions, simulation, spectral
+from ssm import Config, defaults, losses, simulation, spectral
 from ssm.dynamics import parameters
 from ssm.dynamics.columns import sample_columns
 from ssm.problem import make_problem
@@ -17,12 +17,13 @@ class NumpyModel:
 
     def __init__(self, config: Config) -> None:
         problem = make_problem(config)
-        columns = sample_columns(problem, config.loss)
+        columns = sample_columns(problem, losses.LOSSES[config.loss])
         self.config, self.counts = config, problem.counts
         self.components = spectral.components(problem)
         self.labels, self.risk_weights = columns.labels, columns.risk_weights
         self.sum_columns = columns.sum_columns
-        t1 = predictions.automatic_t1(config, problem) if config.t1 is None else config.t1
+        t1 = defaults.resolve(config, problem).t1
+        assert t1 is not None  # a flow has a length
         self.times = simulation.save_times(config, t1)
         W, H, _ = parameters.initial_params(config, problem, columns)[0]
         self.W, self.H = W, H

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-# Who listens is looked up when a report comes: as a part of the compiled run each listener would
-# compile it anew.
+# Listeners are looked up when a report comes. If they were part of the compiled run, each new one would
+# compile the run anew.
 _listeners: list[Callable[[float], None]] = []
 
 
@@ -48,4 +48,5 @@ def report_share(reported: Array, share: Array, report: bool) -> Array:
 
 def report_end(reported: Array) -> None:
     """Report that all is done, after what was reported last."""
-    jax.debug.callback(_report, jnp.maximum(reported, 1))  # of it, so that it comes last
+    # The value depends on the last report, so that this callback runs after it.
+    jax.debug.callback(_report, jnp.maximum(reported, 1))

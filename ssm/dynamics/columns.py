@@ -23,14 +23,18 @@ from jaxtyping import Array, Float, Int
 from ssm.config import Config
 from ssm.problem import Problem, losses, membership
 
-BLOCK = 1024  # columns whose features and logits stay in the cache
-MANY = 2048  # from here on blocks are faster (measured for 10 classes, 16 to 64 features)
+BLOCK = 1024
+"""Columns of a block, so few that their features and logits stay in the processor's cache."""
+MANY = 2048
+"""Number of columns from which on blocks are faster, measured for 10 classes and 16 to 64 features."""
 
 
 class Columns(eqx.Module):
-    """The constants of m feature columns, as host arrays; a column with multiplicity 0 is padding.
+    """The constants of m feature columns, as host arrays. A column with multiplicity 0 is padding: it
+    weighs nothing and stays where it is.
 
-    A column h_j has loss r_j l(z_j), moves by K, and adds to sums over the samples of its class.
+    Column h_j contributes r_j l(z_j) to the risk, moves by the coupling kernel K, and adds to sums over
+    the samples of its class.
     """
 
     labels: Int[Any, " m"]
@@ -45,30 +49,28 @@ class Columns(eqx.Module):
     risk_weights: Float[Any, " m"]
     """r_j = multiplicity x w_c / n, the factor of the column's loss in L."""
     kernel: Float[Any, " m"] | None
-    """K where it is diagonal: kappa_c / n_c (classes); kappa_c, then 1 - c (coordinates); None where
-    it is 1."""
+    """The diagonal of K where K is diagonal: kappa_c / n_c (classes); kappa_c, then 1 - c
+    (coordinates). None where K is the identity, or is not diagonal."""
     coupling: Float[Any, ""] | None
-    """c where K is not diagonal: coupled samples."""
+    """The coupling c where K is not diagonal, which is so for coupled samples; else None."""
     sum_columns: Float[Any, "m k"]
     """Z -> sums over the samples of each class, Z @ sum_columns."""
     member_columns: Float[Any, "m k"]
     """Values of columns -> their sums over the samples of each class."""
     conserved_factor: Float[Any, ""]
-    """1 - c for coordinates, which keeps K^-1 finite as c tends to 1; else 1."""
-    loss: str = eqx.field(static=True)
-    """`squared` or `cross_entropy`."""
-    adjustment: losses.Adjustment | None
-    """Of the logits of cross-entropy; None where it has none."""
+    """1 - c for coordinates, a factor that keeps K^-1 finite as c tends to 1; else 1."""
+    loss: losses.Loss
+    """The loss of a column: of coordinates the squared loss, whose label is in the first only."""
     weighted_mean: bool = eqx.field(static=True)
-    """Whether losses are averaged over the sum of their weights, not over their number; of all
-    samples the weights given have unit mean already."""
+    """Whether losses are averaged over the sum of their weights, not over their number. The two differ
+    on mini-batches only, since over all samples the given weights have unit mean."""
     coordinates: bool = eqx.field(static=True)
-    """Whether they are coordinates, whose squared loss has a label only in the first."""
+    """Whether they are coordinates of classes."""
 
     @property
     def many(self) -> bool:
-        """Whether columns are gone through a block at a time, each of which stays in the cache:
-        many whole blocks of samples that move alone."""
+        """Whether columns are worked through block by block, so that each block stays in the cache.
+        That takes many samples in whole blocks, none of which moves another."""
         number = len(self.labels)
         alone = self.kernel is None and self.coupling is None
         return alone and number >= MANY and number % BLOCK == 0
@@ -93,23 +95,23 @@ class Columns(eqx.Module):
 
         return jax.lax.fori_loop(1, len(self.labels) // BLOCK, add, summed(*self.block(0, H)))
 
+    @property
+    def log_loss(self) -> losses.LogLoss:
+        """The loss, where it is one that is known by its logarithm: every cross-entropy."""
+        assert isinstance(self.loss, losses.LogLoss)
+        return self.loss
+
     def losses(self, logits: Float[Array, "k m"]) -> Float[Array, " m"]:
         """l(z_j) of each column; the r of a class sum to the total over its samples."""
-        if self.adjustment is not None:
-            return losses.adjusted_cross_entropy(logits, self.labels, self.adjustment)
-        return losses.LOSSES[self.loss].value(logits, self.labels, *self._label_scale)
+        return self.loss.value(logits, self.labels)
 
     def logit_gradient(self, logits: Float[Array, "k m"]) -> Float[Array, "k m"]:
         """dl/dz_j of each column."""
-        if self.adjustment is not None:
-            return losses.adjusted_cross_entropy_gradient(logits, self.labels, self.adjustment)
-        return losses.LOSSES[self.loss].logit_gradient(logits, self.labels, *self._label_scale)
+        return self.loss.logit_gradient(logits, self.labels)
 
     def log_losses(self, logits: Float[Array, "k m"]) -> Float[Array, " m"]:
         """log l(z_j) of each column, for cross-entropy."""
-        if self.adjustment is not None:
-            return losses.log_adjusted_cross_entropy(logits, self.labels, self.adjustment)
-        return losses.log_cross_entropy(logits, self.labels)
+        return self.log_loss.log_value(logits, self.labels)
 
     def log_risk(self, logits: Float[Array, "k m"]) -> Float[Array, ""]:
         """log L, for cross-entropy; a number where L itself underflows."""
@@ -118,21 +120,19 @@ class Columns(eqx.Module):
     def log_risk_gradient(
         self, logits: Float[Array, "k m"], log_risk: Float[Array, ""] | None = None
     ) -> Float[Array, "k m"]:
-        """d log L/dz_j = r_j dl/dz_j / L of each column, for cross-entropy, as exact at any
-        margin; log L is given where these columns are a part of all."""
-        log_gradient = self._log_gradient(logits)
+        """d log L/dz_j = r_j dl/dz_j / L of each column, for cross-entropy, equally exact at any
+        margin. log L has to be given where these columns are only a part of all columns."""
+        log_gradient = self.log_loss.log_logit_gradient(logits, self.labels)
         log_risk = self.log_risk(logits) if log_risk is None else log_risk
         scale = jnp.log(self.risk_weights) - log_risk
         own = losses.is_label(logits, self.labels)
         return jnp.where(own, -1.0, 1.0) * jnp.exp(log_gradient + scale[None])
 
     def margin(self, logits: Float[Array, "k m"]) -> Float[Array, ""]:
-        """Least margin z_y - max_{c != y} z_c of any column, of the logits that its loss sees,
-        padding left out."""
-        if self.adjustment is not None:
-            logits = losses.adjusted_logits(logits, self.labels, self.adjustment)
-        own = losses.margins(logits, self.labels)
-        return jnp.where(self.multiplicity > 0, own, jnp.inf).min()
+        """The least margin z_y - max_{c != y} z_c of any column, padding left out, of the logits as the
+        loss sees them."""
+        margins = losses.margins(self.log_loss.seen_logits(logits, self.labels), self.labels)
+        return jnp.where(self.multiplicity > 0, margins, jnp.inf).min()
 
     def squared_gradients(self, gradient: Float[Array, "k m"]) -> Float[Array, " k"]:
         """Squared norms of the classes' parts of dL/dZ, over samples, from dL/dz_j of each column."""
@@ -141,12 +141,13 @@ class Columns(eqx.Module):
 
     @property
     def class_weights(self) -> Float[Any, " k"]:
-        """w_c, as the risk has them now."""
+        """The class weights w_c that the risk weights imply."""
         each = self.risk_weights / jnp.maximum(self.multiplicity, 1)
         return self.counts.sum() * (each @ self.member_columns) / self.member_columns.sum(0)
 
     def sampled(self, drawn: Float[Array, " m"]) -> Columns:
-        """The columns of a mini-batch, `drawn` the number of its samples that each stands for."""
+        """The columns as a mini-batch weighs them; `drawn` is how many of its samples each column stands
+        for."""
         weights = self.risk_weights * drawn / jnp.maximum(self.multiplicity, 1)
         scale = 1 / weights.sum() if self.weighted_mean else self.counts.sum() / drawn.sum()
         return dataclasses.replace(self, risk_weights=weights * scale)
@@ -156,15 +157,6 @@ class Columns(eqx.Module):
         weights = self.multiplicity * class_weights[self.labels]
         total = (self.counts * class_weights).sum() if self.weighted_mean else self.counts.sum()
         return dataclasses.replace(self, risk_weights=weights / total)
-
-    def _log_gradient(self, logits: Float[Array, "k m"]) -> Float[Array, "k m"]:
-        if self.adjustment is None:
-            return losses.cross_entropy_log_gradient(logits, self.labels)
-        return losses.adjusted_cross_entropy_log_gradient(logits, self.labels, self.adjustment)
-
-    @property
-    def _label_scale(self) -> tuple[Any, ...]:
-        return (self.constant,) if self.coordinates else ()
 
     def class_means(self, H: Float[Any, "d m"]) -> Float[Any, "d k"]:
         """Mean feature of each class's samples."""
@@ -180,7 +172,9 @@ def _whole_blocks(number: int) -> int:
     return number if number < MANY else -(-number // BLOCK) * BLOCK
 
 
-def sample_columns(problem: Problem, loss: str, size: int | None = None, **options: Any) -> Columns:
+def sample_columns(
+    problem: Problem, loss: losses.Loss, size: int | None = None, **options: Any
+) -> Columns:
     """One column a sample, padded up to `size` columns that weigh nothing and stay where they are."""
     n = problem.counts.sum()
     padding = 0 if size is None else size - n
@@ -197,7 +191,7 @@ def sample_columns(problem: Problem, loss: str, size: int | None = None, **optio
     )
 
 
-def class_columns(problem: Problem, loss: str, **options: Any) -> Columns:
+def class_columns(problem: Problem, loss: losses.Loss, **options: Any) -> Columns:
     """One column a class, for features that are equal on each class."""
     return _columns(
         problem,
@@ -216,12 +210,13 @@ def coordinate_columns(problem: Problem, width: int, **options: Any) -> Columns:
     first = np.tile(np.arange(width) == 0, len(counts))
     labels = np.repeat(np.arange(len(counts)), width)
     exists = (np.arange(width) < counts[:, None]).ravel()
+    constant = np.where(first, np.sqrt(counts)[labels], 0.0)
     return _columns(
         problem,
-        "squared",
+        losses.Squared(label_scale=constant),
         labels,
         multiplicity=exists.astype(float),
-        constant=np.where(first, np.sqrt(counts)[labels], 0.0),
+        constant=constant,
         kernel=np.where(first, problem.kernel_eigenvalues[labels], 1 - problem.coupling),
         conserved_factor=1 - problem.coupling,
         coordinates=True,
@@ -231,7 +226,7 @@ def coordinate_columns(problem: Problem, width: int, **options: Any) -> Columns:
 
 def _columns(
     problem: Problem,
-    loss: str,
+    loss: losses.Loss,
     labels: Int[np.ndarray, " m"],
     *,
     multiplicity: Float[np.ndarray, " m"],
@@ -240,7 +235,6 @@ def _columns(
     coupling: Float[np.ndarray, ""] | None = None,
     conserved_factor: Any = 1.0,
     coordinates: bool = False,
-    adjustment: losses.Adjustment | None = None,
     weighted_mean: bool = False,
 ) -> Columns:
     counts = problem.counts.astype(float)
@@ -257,7 +251,6 @@ def _columns(
         member_columns=members,
         conserved_factor=np.asarray(conserved_factor, dtype=float),
         loss=loss,
-        adjustment=adjustment,
         weighted_mean=weighted_mean,
         coordinates=coordinates,
     )
@@ -265,13 +258,11 @@ def _columns(
 
 def make_columns(config: Config, problem: Problem, size: int | None = None) -> Columns:
     """The fewest columns in which a Config can be run exactly; samples are padded up to `size`."""
-    loss = "squared" if config.loss == "squared" else "cross_entropy"
     options: dict[str, Any] = {"weighted_mean": config.reduction == "weighted_mean"}
-    if config.has_adjustment:
-        options["adjustment"] = losses.adjustment(problem.counts, **config.adjustments)
-    if config.column_kind == "classes":
-        return class_columns(problem, loss, **options)
     if config.column_kind == "coordinates":
         return coordinate_columns(problem, config.num_columns // config.num_classes, **options)
+    loss = losses.configured_loss(config, problem.counts)
+    if config.column_kind == "classes":
+        return class_columns(problem, loss, **options)
     size = _whole_blocks(size or config.num_columns)
     return sample_columns(problem, loss, size, **options)

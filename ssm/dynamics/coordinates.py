@@ -93,7 +93,8 @@ def full_basis(
 def reduce_features(
     H: Float[np.ndarray, "d n"], counts: Int[np.ndarray, " k"] | Sequence[int]
 ) -> tuple[Float[np.ndarray, "d kr"], list[Float[np.ndarray, "_ r"]]]:
-    """Coordinates and bases of any features, r = d + 1 a class.
+    """Coordinates and bases of any features, r = d + 1 a class: for users who have features at hand. A
+    run draws its start in coordinates at once (`draw`).
 
     Args:
         H: one column a sample, sorted by class.

@@ -1,4 +1,4 @@
-"""What a run is asked while it is solved: sums over samples, made into variables on the host."""
+"""What is observed of a run: sums over samples inside the solve, made into variables on the host."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssm.measures import geometry, spectral
 
 
 class Observer(eqx.Module):
-    """What a run is asked: a `trajectories.Observe`."""
+    """What is observed of a run, as a `trajectories.Observe`."""
 
     rows: Float[Any, "k k"]
     """Left vectors of the label matrix and the constant one: rows in which logits are followed."""
@@ -28,13 +28,13 @@ class Observer(eqx.Module):
     block_weights: Float[Any, "blocks r"]
     field: Field
     conserved: Float[Any, "pairs q q"] | None
-    """What the flow keeps, at the start; it fades by e^(-2 lam t) where all layers decay alike. None
-    where nothing is kept."""
+    """The conserved matrices at the start, which fade by e^(-2 lam t) where all layers decay alike. None
+    where nothing is conserved."""
     frame: Float[Any, "d q"] | None
-    """Orthonormal directions of feature space that hold all of the run, in which it is compared;
-    None for all d."""
+    """Orthonormal directions of feature space that span the whole run, in which conserved matrices are
+    compared; None for all d directions."""
     basis: Float[Any, "k p width"] | None
-    """Where columns are coordinates: those of the samples that accuracy is measured on."""
+    """Where columns are coordinates: the coordinates of the samples on which accuracy is measured."""
     drawn: Float[Any, "k p"] | None
     """1 where a class has such a sample."""
     width: int = eqx.field(static=True)
@@ -46,7 +46,7 @@ class Observer(eqx.Module):
 
     @property
     def columns(self) -> Columns:
-        """Those of the field."""
+        """The columns of the field."""
         return self.field.columns
 
     def __call__(self, params: Params, time: Any) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class Observer(eqx.Module):
         if self.field.deferral is not None:
             return dataclasses.replace(self, field=self.field.at(time, time))(params, time)
         columns, H, W = self.columns, params.H, parameters.classifier(params)
-        # an upper bound of the logits, without which squares of small ones would be 0
+        # Logits are divided by an upper bound, since squares of small ones would round to 0.
         unit = jnp.linalg.norm(W) * jnp.linalg.norm(H)
         turning = (self.rows.T @ W) / (unit + (unit == 0))
         log_risk = self.field.log_risk(params) if self.field.loss_clock else None
@@ -93,7 +93,7 @@ class Observer(eqx.Module):
         return observed
 
     def _drift(self, params: Params, time: Any, scatter: Any) -> Any:
-        """Change of what the flow keeps, over the size of its terms."""
+        """How far the conserved matrices have changed, over the size of their terms."""
         if self.frame is not None:
             params = Params(params.W @ self.frame, self.frame.T @ params.H)
         if scatter is None:
@@ -107,7 +107,7 @@ class Observer(eqx.Module):
         return jnp.linalg.norm(left - right - kept) / (scale + (scale == 0))
 
     def _geometry(self, W: Any, H: Any) -> dict[str, Any]:
-        """Classifier, class means and how samples deviate from them."""
+        """Classifier, class means and the scatter of samples around them."""
         columns = self.columns
         means = columns.class_means(H)
         deviations = H - columns.spread(means)
@@ -128,10 +128,10 @@ class Observer(eqx.Module):
     def _sums(
         self, columns: Columns, W: Any, turning: Any, H: Any, log_risk: Any
     ) -> dict[str, Any]:
-        """What is a sum over columns."""
+        """The observations that are sums over columns."""
         logits = W @ H
         turned = turning @ H
-        if self.field.loss_clock:  # there the loss itself would round to 0
+        if self.field.loss_clock:  # the loss itself would round to 0 there
             values = [jnp.exp(columns.log_losses(logits))]
             gradient = columns.log_risk_gradient(logits, log_risk)
         else:
@@ -150,12 +150,12 @@ class Observer(eqx.Module):
 
     @property
     def _spectrum(self) -> spectral.LabelSpectrum:
-        """The label matrix's, without the names of blocks, which cannot be compiled."""
+        """The spectrum of the label matrix without the names of blocks, which cannot be compiled."""
         return spectral.LabelSpectrum(self.rows[:, :-1], self.targets, np.array(()))
 
     def watch(self, params: Params) -> Float[Any, " s"]:
-        """What learning times are read from: the shares of their targets that components, classes
-        and blocks have reached, s = (k - 1) + k + 3."""
+        """The series that learning times are read from: the shares of their targets that components,
+        classes and blocks have reached, s = (k - 1) + k + 3 of them."""
         H, W = params.H, parameters.classifier(params)
         sums = self.columns.total(lambda part, features: (W @ features) @ part.sum_columns, H)
         strength = spectral.strengths(sums, self._spectrum)
@@ -185,7 +185,7 @@ class Observer(eqx.Module):
         }
 
     def _shapes(self, observed: dict[str, Any]) -> dict[str, Any]:
-        """Neural collapse and distances to the two geometries, where they were asked for."""
+        """Neural collapse and the distances to the two geometries, where the geometry is observed."""
         if not self.keep_geometry:
             return {}
         W, means, scatter, within = (
@@ -200,7 +200,7 @@ class Observer(eqx.Module):
 
 
 def _coordinate_accuracy(logits: Any, basis: Any, drawn: Any) -> Float[Any, " k"]:
-    """Share of each class's samples that were drawn one by one that are classified right."""
+    """The share of right decisions among the samples of each class that were drawn one by one."""
     correct = _of_samples(logits, basis).argmax(0) == jnp.arange(len(logits))[:, None]
     return (correct * drawn).sum(1) / drawn.sum(1)
 

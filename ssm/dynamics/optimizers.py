@@ -1,7 +1,7 @@
 """Optimisers by name, as optax transformations of unit learning rate.
 
-Every step here is its learning rate times a direction, so the rate is kept out of them, and runs
-that differ in it share a compilation.
+Every step is the learning rate times a direction. The rate is kept out of the transformations, so that
+runs that differ in it share a compilation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Settings(NamedTuple):
     sam_radius: Any
     weight_decay: Any
     feature_decay: Any
-    """Those that `adamw` applies apart from the gradient."""
+    """Both decays are used by `adamw`, which applies them apart from the gradient."""
 
 
 def polar_factor(X: Float[Array, "rows columns"]) -> Float[Array, "rows columns"]:

@@ -1,5 +1,5 @@
-"""The small-scale model: classifier, hidden layers and features, how features are coupled, where
-they start, what is conserved."""
+"""The state of the small-scale model: classifier, hidden layers and features, how features are coupled,
+where the state starts, and what gradient flow conserves of it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def classifier(params: Params) -> Float[Any, "k d"]:
 
 
 def decays(weight_decay: Any, feature_decay: Any, params: Params) -> Any:
-    """The decay of each layer, in the shape of `params`: hidden layers' is the classifier's."""
+    """The decay of each layer, in the structure of `params`; a hidden layer decays as the classifier
+    does."""
     return Params(weight_decay, feature_decay, (weight_decay,) * len(params.hidden))
 
 
@@ -164,16 +165,18 @@ def conserved_terms(params: Params, columns: Columns) -> tuple[Any, Any]:
 
 def _stack(matrices: list[Any]) -> Any:
     """Equal matrices along a new first axis."""
-    # on the host in its own precision, whatever JAX's is
+    # Host arrays are stacked on the host, so that they keep their precision whatever that of JAX is.
     return (np if isinstance(matrices[0], np.ndarray) else jnp).stack(matrices)
 
 
 def feature_term(H: Any, columns: Columns) -> tuple[Any, Any]:
-    """A factor, 1 - c or 1, and H K^-1 H^T times it."""
+    """A factor, 1 - c where K^-1 may grow without bound and else 1, and H K^-1 H^T times that
+    factor."""
     if columns.kernel is not None:
         factor = columns.conserved_factor
         weights = columns.multiplicity * factor / columns.kernel
-        # one column a class stands for n_c of them, and its kernel is kappa_c / n_c of theirs
+        # A class's one column stands for n_c samples, and its kernel is kappa_c / n_c, which has that
+        # number in it already.
         weights = weights if columns.coordinates else 1 / columns.kernel
         return factor, (H * weights[None]) @ H.T
     if columns.coupling is None:

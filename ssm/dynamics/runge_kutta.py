@@ -1,5 +1,5 @@
-"""Explicit Runge-Kutta steps, whatever they integrate: pairs of order 5 and 4, the stabilised
-Legendre method for stiff gradient flows, dense output, the first step, crossings inside a step."""
+"""Explicit Runge-Kutta steps of any state: pairs of order 5 and 4, the stabilised Legendre method for
+stiff gradient flows, dense output, the length of the first step, and crossings inside a step."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ class Pair(NamedTuple):
     """An explicit Runge-Kutta pair of order 5 and 4 whose last stage is the next step's first."""
 
     stages: tuple[np.ndarray, ...]
-    """Weights of the derivatives known so far, for each stage but the first; the last is the
+    """For each stage but the first, the weights of the derivatives before it; the last stage is the
     solution."""
     error: np.ndarray
+    """Weights of all derivatives in the estimate of the error."""
     nodes: np.ndarray
-    """Share of the step at which each of those stages is."""
+    """The share of the step at which each of those stages is taken."""
     dense: np.ndarray
     """(4, stages): at share x of the step derivative i has weight sum_p dense[p, i] x^(p + 1)."""
 
@@ -37,7 +38,8 @@ def _pair(tableau: diffrax.ButcherTableau, middle: Sequence[float]) -> Pair:
     return Pair(rows, np.array(tableau.b_error), nodes, np.linalg.solve(powers, known))
 
 
-# The middles: the free interpolants of Tsitouras 2011 at 1/2, and of Shampine 1986.
+# The weights of the solution in the middle of a step are those of the free interpolants of Tsitouras
+# 2011, at 1/2, and of Shampine 1986.
 PAIRS = {
     "tsit5": _pair(
         diffrax.Tsit5.tableau,
@@ -73,7 +75,7 @@ class Step(NamedTuple):
     params: Any
     """The state at its end."""
     slopes: Sequence[Any]
-    """The first is that of its start, the last that of its end."""
+    """Slopes inside the step, from that of its start to that of its end."""
     error: Any
     """Estimate of the step's error, like the state."""
     inside: Callable[[Array], Any]
@@ -81,7 +83,7 @@ class Step(NamedTuple):
     memory: Any
     """What the method hands to the next step."""
     stretch: Array
-    """Its length times about the field's spectral radius."""
+    """Its length times an estimate of the field's spectral radius."""
 
 
 def pair_step(
@@ -110,7 +112,8 @@ def pair_step(
         weights = first + share * (second + share * (third + share * fourth))
         return advance(params, slopes, length * share * weights)
 
-    # the last two stages are both at the end of the step
+    # The last two stages are both taken at the end of the step, from two states close to each other: how
+    # their slopes differ tells the spectral radius.
     bend = advance(zero, slopes[-2:], [-jnp.ones_like(length), jnp.ones_like(length)])
     stretch = length * _norm(bend) / _norm(jax.tree.map(jnp.subtract, end, before))
     return Step(length, end, slopes, error, inside, (), stretch)
@@ -120,7 +123,8 @@ def _norm(x: Any) -> Array:
     return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(x)))
 
 
-MOST_STAGES = 9_999  # rounding grows as their square
+MOST_STAGES = 9_999
+"""The most stages of a step; rounding errors grow as their square."""
 _POWER_ITERATIONS = 3
 
 
@@ -148,7 +152,8 @@ def legendre_step(
     radius = 1.2 * _norm(direction)
     length = jnp.minimum(length, (MOST_STAGES**2 + MOST_STAGES - 2) / 2 / radius)
     stages = jnp.ceil((jnp.sqrt(9 + 8 * length * radius) - 1) / 2)
-    stages = jnp.maximum(2 * jnp.ceil((stages - 1) / 2) + 1, 3)  # odd ones damp every mode
+    # An odd number of stages damps every mode.
+    stages = jnp.maximum(2 * jnp.ceil((stages - 1) / 2) + 1, 3)
     spread = 4 / (stages**2 + stages - 2)
 
     def share(j: Array) -> Array:
@@ -183,7 +188,7 @@ def legendre_step(
 
 
 def hermite(x: Any, length: Any, y0: Any, y1: Any, slope0: Any, slope1: Any) -> Any:
-    """The cubic through two values and slopes, at share x of a step."""
+    """The cubic through the values and slopes at both ends of a step, at share x of it."""
     return (
         (1 + 2 * x) * (1 - x) ** 2 * y0
         + x**2 * (3 - 2 * x) * y1
@@ -205,8 +210,8 @@ def first_step(
     scale: Any,
     size: Callable[[Any, Any], Array],
 ) -> Array:
-    """A length at which one Euler step is about a hundredth of the tolerance off (Hairer, Norsett,
-    Wanner 1993, II.4)."""
+    """A length of the first step, for which the error of an Euler step is about a hundredth of the
+    tolerance (Hairer, Norsett, Wanner 1993, II.4)."""
     d0, d1 = size(params, scale), size(slope, scale)
     small = jnp.where((d0 < 1e-5) | (d1 < 1e-5), 1e-6, 0.01 * d0 / jnp.maximum(d1, 1e-30))
     ahead = field(jax.tree.map(lambda y, k: y + small * k, params, slope))
@@ -217,8 +222,8 @@ def first_step(
 
 
 def crossing(bracket: Float[Array, "6 s"], level: float) -> Float[Array, " s"]:
-    """When the cubic Hermite interpolant of each bracket reaches `level`, by bisection; NaN without
-    one.
+    """The time at which the cubic Hermite interpolant of each bracket reaches `level`, by bisection; NaN
+    where there is no bracket.
 
     Args:
         bracket: for each series the step in which it rises through `level`: its start and length,

@@ -1,32 +1,28 @@
-"""What a run is asked while it is followed, by the flow or by steps, and what it has become."""
+"""What a run is followed from, by the flow or by steps, what it is asked on the way, and what it has
+become."""
 
 from __future__ import annotations
 
+import abc
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import Float
 
+from ssm.dynamics.callbacks import reporting_to
 from ssm.dynamics.parameters import Params
-
-FINISHED, MARGIN_REACHED, OUT_OF_STEPS, STEP_TOO_SMALL, NOT_FINITE, NOT_LEARNED = (
-    "finished",
-    "margin reached",
-    "out of steps",
-    "step too small",
-    "not finite",
-    "not learned",
-)
-"""`not learned`: it went to its end, but something that was predicted to be learned by then was
-not."""
-
+from ssm.dynamics.statuses import Status
+from ssm.dynamics.vector_field import Field
 
 # On a CPU small products are not worth spreading over cores, which other runs can use.
 OPTIONS = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
 
 
+@runtime_checkable
 class Observe(Protocol):
     """What a run is asked, as a pytree, so that runs of one shape share a compilation."""
 
@@ -48,20 +44,77 @@ class Trajectory(NamedTuple):
 
     times: Float[np.ndarray, " t"]
     """Those asked for; of a run that its margin ended, the last that was reached is its end."""
-    log_times: Float[np.ndarray, " t"]
-    """log of flow time at each of them, where the loss drives the clock; else NaN."""
+    clocks: dict[str, np.ndarray]
+    """The same times by other clocks: `log_time`, the logarithm of flow time, where the loss drives
+    the clock; `cumulative_rate`, the sum of the learning rates so far, of an optimiser."""
     observations: dict[str, np.ndarray]
     crossings: Float[np.ndarray, " s"]
     """When each watched series first reached `LEARNED`, NaN where it did not."""
-    status: str
-    """`finished`, `margin reached`, `out of steps`, `step too small` or `not finite`."""
+    status: Status
+    """How the run ended. Whether all was learned that was predicted to be is not seen here."""
     num_steps: int
 
 
-def in_one_batch(runs: Sequence[Any], solve: Callable[[Any], Any]) -> list[Any]:
-    """What a batched `solve` makes of runs of one shape, on the host, run by run."""
-    solved = jax.device_get(solve(jax.tree.map(lambda *leaves: np.stack(leaves), *runs)))
-    return [jax.tree.map(lambda leaf, i=i: leaf[i], solved) for i in range(len(runs))]
+class Dynamics(eqx.Module):
+    """A law of motion with a start: a gradient flow, or the steps of an optimiser. Runs of one shape
+    share one compilation."""
+
+    params: Params
+    """The start: W (k x d), H (d x m) and the hidden layers."""
+    field: Field
+    observe: Any
+    """An `Observe`."""
+
+    @abc.abstractmethod
+    def solve(self, report: bool) -> dict[str, Any]:
+        """The whole run, traced once a compilation: arrays from which `trajectory` is made.
+
+        Args:
+            report: whether the share that is done is reported while the run goes on.
+        """
+
+    @abc.abstractmethod
+    def trajectory(self, solved: dict[str, Any]) -> Trajectory:
+        """What a solve found, as host arrays, made into a Trajectory with its status."""
+
+    @property
+    def num_rates(self) -> int:
+        """The padded number of learning rates, on which the compiled program depends; 0 of a flow."""
+        return 0
+
+    def follow(self, progress: Callable[[float], None] | None = None) -> Trajectory:
+        """The run to its end, in the default JAX float type.
+
+        Args:
+            progress: called now and then with the share of the run that is done.
+        """
+        # What float32 cannot hold makes a run that is not finite, which its status says.
+        with reporting_to(progress), np.errstate(over="ignore"):
+            return self.trajectory(jax.device_get(_solve(self, progress is not None)))
+
+
+def follow_in_one_batch(runs: Sequence[Dynamics]) -> list[Trajectory]:
+    """Runs of one shape to their ends, in one batch, for accelerators, which one run cannot fill.
+
+    On a CPU batched loops are slower than one run after the other.
+    """
+    with np.errstate(over="ignore"):
+        batch = jax.tree.map(lambda *leaves: np.stack(leaves), *runs)
+        solved = jax.device_get(_solve_batch(batch))
+        return [
+            run.trajectory(jax.tree.map(lambda leaf, i=i: leaf[i], solved))
+            for i, run in enumerate(runs)
+        ]
+
+
+@functools.partial(jax.jit, static_argnums=1, compiler_options=OPTIONS)
+def _solve(run: Dynamics, report: bool) -> dict[str, Any]:
+    return run.solve(report)
+
+
+@jax.jit
+def _solve_batch(runs: Dynamics) -> dict[str, Any]:
+    return jax.vmap(lambda run: run.solve(report=False))(runs)
 
 
 def num_compilations() -> int:

@@ -1,5 +1,5 @@
-"""The right-hand side of gradient flow: what the parameters' slopes are, by real time or by a clock
-that the loss drives.
+"""The right-hand side of gradient flow: the slopes of the parameters in flow time, or by a clock that
+the loss drives.
 
     time        dW/dt = -G H^T - lam_W W      dH/dt = -(W^T G) K - lam_H H      G = dL/dZ
     loss clock  the same divided by L, which is gradient flow of log L: d tau = L dt
@@ -31,7 +31,8 @@ from ssm.problem.schedules import linear_ramp
 
 
 class FactoredSlope(NamedTuple):
-    """dW, and dH = left right in factors: d x k and k x m."""
+    """Slopes without hidden layers, that of the features as two factors: dH = left right, with left d x k
+    and right k x m."""
 
     W: Array
     left: Array
@@ -43,7 +44,7 @@ class Deferral(NamedTuple):
 
     start: Any
     length: Any
-    """Of the ramp; 0 is a switch."""
+    """Length of the ramp; 0 switches the weights on at once."""
     unweighted: Any
     """Risk weights of the columns before it: shape (m,)."""
 
@@ -53,8 +54,9 @@ class Deferral(NamedTuple):
         return jnp.stack([self.start, self.start + self.length])
 
     def share(self, time: Any, since: Any) -> Any:
-        """s at a time, in a step that began at `since`: at the start itself, 0 where it ends
-        there, 1 (without a ramp) where it begins."""
+        """The share s of the weighted risk at a time inside a step that began at `since`. At the very
+        start of the weights s is 0 in the step that ends there, and without a ramp 1 in the step that
+        begins there."""
         return jnp.where(since >= self.start, linear_ramp(time, self.start, self.length), 0)
 
 
@@ -74,26 +76,27 @@ class Field(eqx.Module):
 
     @property
     def factored(self) -> bool:
-        """Whether slopes of the features are kept in factors, which take a fraction of the room:
-        many columns that nothing but the gradient moves."""
+        """Whether slopes of the features are kept in factors, which take a fraction of the memory. That
+        takes many columns which nothing but the gradient moves."""
         return self.columns.many and not self.loss_clock and self.feature_decay is None
 
     def at(self, time: Any, since: Any) -> Field:
-        """The field at a time, one that does not change with it, in a step that began at `since`."""
+        """The field frozen at a time, inside a step that began at `since`."""
         if self.deferral is None:
             return self
         share = self.deferral.share(time, since)
         mixed = (1 - share) * self.deferral.unweighted + share * self.columns.risk_weights
-        # apart from what uses them, so that these are the same operations as without deferral
+        # The barrier keeps the compiler from merging the mixing with what uses the weights, so that the
+        # rest is computed by the same operations as without deferral.
         return self.weighing(jax.lax.optimization_barrier(mixed))
 
     def weighing(self, risk_weights: Float[Array, " m"]) -> Field:
-        """The field under other risk weights, from now on."""
+        """The field under other risk weights, without deferral."""
         columns = dataclasses.replace(self.columns, risk_weights=risk_weights)
         return dataclasses.replace(self, columns=columns, deferral=None)
 
     def slope(self, params: Params) -> Any:
-        """Slopes, a `FactoredSlope` where that is the cheaper form and there is no hidden layer."""
+        """The slopes of all parameters, as a `FactoredSlope` where that is the cheaper form."""
         return self._in_blocks(params) if self._in_factors(params) else self(params)
 
     def whole(self, slope: Any) -> Params:
@@ -103,7 +106,7 @@ class Field(eqx.Module):
         return slope
 
     def __call__(self, params: Params) -> Params:
-        """(dW, dH, hidden) by time, or by the loss clock."""
+        """The slopes of all parameters as whole arrays, in flow time or by the loss clock."""
         if self._in_factors(params):
             return self.whole(self._in_blocks(params))
         W, H, hidden = params
@@ -111,7 +114,8 @@ class Field(eqx.Module):
         for layer in hidden:
             heads.append(heads[-1] @ layer)
         gradient = self._logit_gradient(heads[-1] @ H)
-        # a transposed left factor would be multiplied at half the speed, on a CPU
+        # On a CPU a product with a transposed left factor would run at half the speed; the barrier has the
+        # transpose written out first.
         left = jax.lax.optimization_barrier(-heads[-1].T)
         features = left @ parameters.couple(gradient, self.columns)
         back, layers = gradient @ H.T, []  # the gradient in the product of all layers so far
@@ -137,7 +141,7 @@ class Field(eqx.Module):
         return (self.weight_decay * squares + self.feature_decay * jnp.trace(features) / factor) / 2
 
     def margin(self, params: Params) -> Float[Array, ""]:
-        """Least margin of a sample."""
+        """The least margin of any sample."""
         return self.columns.margin(parameters.classifier(params) @ params.H)
 
     def _logit_gradient(self, logits: Float[Array, "k m"]) -> Float[Array, "k m"]:
@@ -170,8 +174,8 @@ def log_time_after(
     """log of flow time at a share of a step by the loss clock: t grows by the integral of 1 / L,
     with log L the cubic through its values and slopes at both ends, `low` and `high`.
 
-    As L falls the integral is of the last of the step, so pieces get shorter towards its end; on
-    each log L is taken as linear.
+    As L falls most of the integral comes from the end of the step, so the pieces get shorter towards
+    it; on each piece log L is taken as linear.
     """
     pieces = np.concatenate([1 - 0.5 ** np.arange(0, 48, 0.25), [1.0]])
     nodes = share * pieces.astype(share.dtype)

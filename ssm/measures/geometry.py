@@ -60,6 +60,10 @@ def seli(counts: Real[np.ndarray, " k"]) -> Geometry:
         ValueError: a count that is not positive.
 
     Source: Thrampoulidis, Kini, Vakilian, Behnia 2022.
+
+    Example:
+        >>> np.diag(seli(np.array([90, 90, 10, 10])).classifier).round(2).tolist()
+        [6.51, 6.51, 3.35, 3.35]
     """
     counts = np.asarray(counts, dtype=np.float64)
     if not (counts > 0).all():
@@ -134,7 +138,8 @@ def seli_step(
     majority_count: int | float,
     minority_count: int | float,
 ) -> StepGeometry:
-    """SELI under STEP in closed form, at any minority fraction rho = k_min / k.
+    """SELI under STEP in closed form, at any minority fraction rho = k_min / k: for users who want norms
+    and angles as formulas. The library itself compares runs with `seli`, which takes any counts.
 
     W W^T = sqrt(n_maj) P_maj + sqrt(n_min) P_min + s u u^T with P_g the centring projector inside a
     group, s = sqrt(rho n_maj + (1 - rho) n_min) and u the unit cross contrast, u_maj^2 = k_min / (k

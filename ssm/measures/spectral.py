@@ -62,6 +62,13 @@ def label_spectrum(
 
     Source: SEL matrix and its unweighted STEP spectrum at rho = 1/2, Thrampoulidis, Kini, Vakilian,
     Behnia 2022; weights, coupling and any counts derived for this project.
+
+    Example:
+        >>> spectrum = label_spectrum([90, 90, 10, 10])
+        >>> spectrum.singular_values.round(2).tolist()
+        [9.49, 7.07, 3.16]
+        >>> spectrum.blocks.tolist()
+        ['majority', 'cross', 'minority']
     """
     counts = np.asarray(counts)
     k = len(counts)

@@ -1,11 +1,15 @@
 """Losses of one sample and their gradients in the logits, for columns of logits (k x m) and integer
-labels (m,): squared, cross-entropy, and cross-entropy of logits that class sizes adjust."""
+labels (m,): squared, cross-entropy, and cross-entropy of logits that class sizes adjust.
+
+Each loss is a group of functions, and an object that has them as methods (`Squared`, `CrossEntropy`,
+`AdjustedCrossEntropy`), so that what is trained, feature columns or a network, need not know which it is.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, get_args
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, get_args, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,21 +18,46 @@ import optax
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Real
 
-from ssm.config.choices import Reduction
+from ssm.config import Config, Reduction
+from ssm.problem.adjustments import Scalar, class_adjustments
 from ssm.support import checks
 
 Logits = Float[Array, "k m"]
 Labels = Int[Array, " m"]
 Values = Float[Array, " m"]
-Scalar = float | int | Float[Any, ""]
 REDUCTIONS = get_args(Reduction)
 
 
-class Loss(NamedTuple):
-    """A loss: its value for each column, and the gradient of that value in the column's logits."""
+@runtime_checkable
+class Loss(Protocol):
+    """A loss of one sample as a pytree of arrays, so that losses that differ only in their numbers
+    share a compilation."""
 
-    value: Callable[..., Float[Array, " m"]]
-    logit_gradient: Callable[..., Logits]
+    def value(self, logits: Logits, labels: Labels) -> Values:
+        """l of each column: shape (m,)."""
+        ...
+
+    def logit_gradient(self, logits: Logits, labels: Labels) -> Logits:
+        """dl/dz of each column: shape (k, m)."""
+        ...
+
+
+@runtime_checkable
+class LogLoss(Loss, Protocol):
+    """A loss that falls to 0 as the margin grows, and is known there by its logarithm."""
+
+    def log_value(self, logits: Logits, labels: Labels) -> Values:
+        """log l of each column, as exact at any margin: shape (m,)."""
+        ...
+
+    def log_logit_gradient(self, logits: Logits, labels: Labels) -> Logits:
+        """log |dl/dz_c| of each column, where dl/dz_c is negative at the label and positive elsewhere:
+        shape (k, m)."""
+        ...
+
+    def seen_logits(self, logits: Logits, labels: Labels) -> Logits:
+        """The logits whose softmax the loss takes, and whose margins it widens: shape (k, m)."""
+        ...
 
 
 def _one_hot(logits: Logits, labels: Labels) -> Logits:
@@ -103,20 +132,82 @@ def _log_odds(logits: Logits, labels: Labels) -> Float[Array, " m"]:
 
 
 def _log_softplus(x: Float[Array, " m"]) -> Float[Array, " m"]:
-    """log log(1 + e^x), x itself where e^x is below the rounding of 1."""
+    """log log(1 + e^x), which is x itself where e^x is below the rounding of 1."""
     small = -40.0
     return jnp.where(x < small, x, jnp.log(jax.nn.softplus(jnp.maximum(x, small))))
 
 
-class Adjustment(NamedTuple):
-    """Numbers of an adjusted cross-entropy, all arrays: losses that differ only in them share a
-    compilation."""
+class Squared(NamedTuple):
+    """The squared loss."""
+
+    label_scale: Float[Any, " m"] | None = None
+    """A factor of each column's encoded label; None where it is 1."""
+
+    def value(self, logits: Logits, labels: Labels) -> Values:
+        """`squared`."""
+        return squared(logits, labels, self.label_scale)
+
+    def logit_gradient(self, logits: Logits, labels: Labels) -> Logits:
+        """`squared_gradient`."""
+        return squared_gradient(logits, labels, self.label_scale)
+
+
+class CrossEntropy(NamedTuple):
+    """Cross-entropy of the logits as they are."""
+
+    def value(self, logits: Logits, labels: Labels) -> Values:
+        """`cross_entropy`."""
+        return cross_entropy(logits, labels)
+
+    def logit_gradient(self, logits: Logits, labels: Labels) -> Logits:
+        """`cross_entropy_gradient`."""
+        return cross_entropy_gradient(logits, labels)
+
+    def log_value(self, logits: Logits, labels: Labels) -> Values:
+        """`log_cross_entropy`."""
+        return log_cross_entropy(logits, labels)
+
+    def log_logit_gradient(self, logits: Logits, labels: Labels) -> Logits:
+        """`cross_entropy_log_gradient`."""
+        return cross_entropy_log_gradient(logits, labels)
+
+    def seen_logits(self, logits: Logits, labels: Labels) -> Logits:
+        """The logits themselves."""
+        return logits
+
+
+class AdjustedCrossEntropy(NamedTuple):
+    """An adjusted cross-entropy: its numbers, all arrays, which `adjustment` makes."""
 
     factors: Float[Any, " k"]  # s Delta_c, times z_c
     offsets: Float[Any, " k"]  # added to z_c
     margins: Float[Any, " k"]  # s D_c, taken off the label's own logit
     focusing: Float[Any, ""]  # the power of 1 - p_y that multiplies the loss
     label_smoothing: Float[Any, ""]  # the share of a label spread evenly over all classes
+
+    def value(self, logits: Logits, labels: Labels) -> Values:
+        """`adjusted_cross_entropy`."""
+        return adjusted_cross_entropy(logits, labels, self)
+
+    def logit_gradient(self, logits: Logits, labels: Labels) -> Logits:
+        """`adjusted_cross_entropy_gradient`."""
+        return adjusted_cross_entropy_gradient(logits, labels, self)
+
+    def log_value(self, logits: Logits, labels: Labels) -> Values:
+        """`log_adjusted_cross_entropy`."""
+        return log_adjusted_cross_entropy(logits, labels, self)
+
+    def log_logit_gradient(self, logits: Logits, labels: Labels) -> Logits:
+        """`adjusted_cross_entropy_log_gradient`."""
+        return adjusted_cross_entropy_log_gradient(logits, labels, self)
+
+    def seen_logits(self, logits: Logits, labels: Labels) -> Logits:
+        """`adjusted_logits`."""
+        return adjusted_logits(logits, labels, self)
+
+
+Adjustment = AdjustedCrossEntropy
+"""The numbers of an adjusted cross-entropy, which are the loss itself."""
 
 
 def adjustment(
@@ -128,9 +219,9 @@ def adjustment(
     logit_scale: Scalar = 1.0,
     focusing: Scalar = 0.0,
     label_smoothing: Scalar = 0.0,
-) -> Adjustment:
-    """The adjustment for classes of given sizes, NumPy arrays in float64 unless a number given is a
-    JAX array; what is left out is neutral, and without any it is cross-entropy.
+) -> AdjustedCrossEntropy:
+    """The adjusted cross-entropy for classes of given sizes. Its numbers are NumPy arrays in float64,
+    unless one is given as a JAX array. What is left out is neutral: with nothing it is cross-entropy.
 
     factors_c = s (n_c / n_max)^g,  offsets_c = tau log(n_c / n),  margins_c = s m (n_min / n_c)^(1/4)
 
@@ -150,23 +241,19 @@ def adjustment(
     Kini et al. 2021 (both, VS), Cao et al. 2019 (LDAM), Lin et al. 2017 (focal).
     """
     n = checks.positive("counts", counts)
-    for name, number in {
+    of_classes = {
         "additive_adjustment": additive_adjustment,
         "multiplicative_adjustment": multiplicative_adjustment,
         "largest_margin": largest_margin,
         "logit_scale": logit_scale,
-        "focusing": focusing,
-    }.items():
+    }
+    for name, number in (of_classes | {"focusing": focusing}).items():
         _check_number(name, number, -math.inf)
     _check_number("label_smoothing", label_smoothing, 0.0, 1.0)
-    numbers = (
-        logit_scale * (n / n.max()) ** multiplicative_adjustment,
-        additive_adjustment * np.log(n / n.sum()),
-        logit_scale * largest_margin * (n.min() / n) ** 0.25,
-        focusing,
-        label_smoothing,
+    numbers = (*class_adjustments(n, **of_classes), focusing, label_smoothing)
+    return AdjustedCrossEntropy(
+        *(x if isinstance(x, jax.Array) else np.asarray(x, float) for x in numbers)
     )
-    return Adjustment(*(x if isinstance(x, jax.Array) else np.asarray(x, float) for x in numbers))
 
 
 def _check_number(name: str, value: Scalar, low: float, high: float = math.inf) -> None:
@@ -175,13 +262,15 @@ def _check_number(name: str, value: Scalar, low: float, high: float = math.inf) 
         checks.real(name, value, low, high, open_ends=")")
 
 
-def adjusted_logits(logits: Logits, labels: Labels, adjustment: Adjustment) -> Logits:
+def adjusted_logits(logits: Logits, labels: Labels, adjustment: AdjustedCrossEntropy) -> Logits:
     """z'_c = factors_c z_c + offsets_c - [c = y] margins_c: shape (k, m)."""
     seen = logits * adjustment.factors[:, None] + adjustment.offsets[:, None]
     return seen - jnp.where(is_label(logits, labels), adjustment.margins[:, None], 0)
 
 
-def adjusted_cross_entropy(logits: Logits, labels: Labels, adjustment: Adjustment) -> Values:
+def adjusted_cross_entropy(
+    logits: Logits, labels: Labels, adjustment: AdjustedCrossEntropy
+) -> Values:
     """(1 - p_y)^focusing CE(p, q) of each column, p = softmax(z') and q its smoothed label: shape
     (m,). A class weight multiplies it from outside and is no part of p (`weighted_risk`)."""
     seen = adjusted_logits(logits, labels, adjustment)
@@ -190,7 +279,7 @@ def adjusted_cross_entropy(logits: Logits, labels: Labels, adjustment: Adjustmen
 
 
 def adjusted_cross_entropy_gradient(
-    logits: Logits, labels: Labels, adjustment: Adjustment
+    logits: Logits, labels: Labels, adjustment: AdjustedCrossEntropy
 ) -> Logits:
     """dl/dz of the raw logits z: shape (k, m).
 
@@ -207,7 +296,9 @@ def adjusted_cross_entropy_gradient(
     return adjustment.factors[:, None] * _focal_factor(odds, adjustment)[None] * inner
 
 
-def log_adjusted_cross_entropy(logits: Logits, labels: Labels, adjustment: Adjustment) -> Values:
+def log_adjusted_cross_entropy(
+    logits: Logits, labels: Labels, adjustment: AdjustedCrossEntropy
+) -> Values:
     """log l of each column, as exact at a margin of 50000 as at 5: shape (m,).
 
     Label smoothing is ignored: a smoothed loss has a minimum at a finite margin, and no small l.
@@ -217,7 +308,7 @@ def log_adjusted_cross_entropy(logits: Logits, labels: Labels, adjustment: Adjus
 
 
 def adjusted_cross_entropy_log_gradient(
-    logits: Logits, labels: Labels, adjustment: Adjustment
+    logits: Logits, labels: Labels, adjustment: AdjustedCrossEntropy
 ) -> Logits:
     """log |dl/dz_c| of the raw logits, where dl/dz_c is negative at the label and positive
     elsewhere: shape (k, m). Label smoothing is ignored, as in `log_adjusted_cross_entropy`."""
@@ -237,18 +328,20 @@ def _log_toward(logits: Logits, labels: Labels, odds: Values) -> Logits:
     return jnp.where(is_label(logits, labels), 0.0, others)
 
 
-def _focal_factor(odds: Values, adjustment: Adjustment) -> Values:
+def _focal_factor(odds: Values, adjustment: AdjustedCrossEntropy) -> Values:
     """(1 - p_y)^focusing; its logarithm is finite where 1 - p_y underflows, so 0^0 is 1."""
     return jnp.exp(adjustment.focusing * jax.nn.log_sigmoid(odds))
 
 
-def _smoothing(logits: Logits, labels: Labels, adjustment: Adjustment) -> Logits:
+def _smoothing(logits: Logits, labels: Labels, adjustment: AdjustedCrossEntropy) -> Logits:
     """One-hot labels less smoothed ones: columns sum to zero."""
     one_hot = _one_hot(logits, labels)
     return one_hot - optax.smooth_labels(one_hot.T, adjustment.label_smoothing).T
 
 
-def _smoothed(logits: Logits, labels: Labels, odds: Values, adjustment: Adjustment) -> Values:
+def _smoothed(
+    logits: Logits, labels: Labels, odds: Values, adjustment: AdjustedCrossEntropy
+) -> Values:
     """CE(p, q) = CE(p, y) + (y - q) . z, exact where it is small: CE(p, y) = log(1 + e^odds)."""
     behind = logits - _of_labels(logits, labels)[None]
     return jax.nn.softplus(odds) + (_smoothing(logits, labels, adjustment) * behind).sum(0)
@@ -282,14 +375,26 @@ def risk_shares(
 def weighted_risk(
     values: Values, labels: Labels, class_weights: Float[Any, " k"], reduction: str
 ) -> Float[Array, ""]:
-    """The risk of losses l_i whose classes are weighted from outside (`risk_shares`).
+    """The risk sum_i a_i l_i of losses l_i whose classes are weighted from outside, with the a_i of
+    `risk_shares`: a number for users who evaluate a loss of their own, as the runs of this library do in
+    parts.
 
     Raises ssm.InputError for an unknown reduction.
     """
     return (risk_shares(labels, class_weights, reduction) * values).sum()
 
 
-LOSSES = {
-    "squared": Loss(squared, squared_gradient),
-    "cross_entropy": Loss(cross_entropy, cross_entropy_gradient),
+LOSSES: dict[str, Squared | CrossEntropy] = {
+    "squared": Squared(),
+    "cross_entropy": CrossEntropy(),
 }
+"""The losses without numbers, by name."""
+
+
+def configured_loss(
+    config: Config, counts: Real[np.ndarray, " k"] | Sequence[int]
+) -> Squared | CrossEntropy | AdjustedCrossEntropy:
+    """The loss that a Config asks for, on classes of given sizes."""
+    if config.has_adjustment:
+        return adjustment(counts, **config.adjustments)
+    return LOSSES[config.loss]

@@ -27,6 +27,10 @@ def unweighted(logits: Any, class_weights: Any) -> Float[np.ndarray, "k m"]:
 
     Raises:
         ssm.InputError: anything else.
+
+    Example:
+        >>> unweighted([[0.0, 1.0], [0.0, 2.0]], [0.5, 2.0]).round(2).tolist()
+        [[0.69, 1.69], [-0.69, 1.31]]
     """
     logits = _logits(logits)
     return logits - np.log(_of_classes("class_weights", class_weights, logits))[:, None]
@@ -34,7 +38,8 @@ def unweighted(logits: Any, class_weights: Any) -> Float[np.ndarray, "k m"]:
 
 def unadjusted(logits: Any, counts: Any, additive: Any = 1.0) -> Float[np.ndarray, "k m"]:
     """z_c + additive log(n_c / n): logits of the posterior where z were trained with logit
-    adjustment, which is what that loss saw.
+    adjustment, which are the logits that loss saw. It is for logits from elsewhere: a trained network of
+    `ssm.practice` takes all adjustments of its own loss back.
 
     Args:
         logits: shape (k, m).

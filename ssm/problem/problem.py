@@ -21,7 +21,7 @@ class Problem(NamedTuple):
     class_weights: Float[np.ndarray, " k"]
     """w_c, of unit mean over samples where the risk is a weighted mean."""
     coupling: Float[np.ndarray, ""]
-    """c in [0, 1]."""
+    """The coupling c in [0, 1]."""
 
     @property
     def shared(self) -> bool:
@@ -49,7 +49,9 @@ def make_problem(config: Config) -> Problem:
         class_weights = weights.effective_number(counts, config.effective_number_beta)
     else:
         class_weights = weights.power_law(counts, config.weight_exponent)
-    if config.reduction == "weighted_mean":  # a risk that knows no scale of its weights
+    if (
+        config.reduction == "weighted_mean"
+    ):  # such a risk does not depend on the scale of its weights
         class_weights = class_weights / weights.mean_sample_weight(counts, class_weights)
     return Problem(
         counts=counts,
@@ -60,7 +62,7 @@ def make_problem(config: Config) -> Problem:
 
 
 def membership(labels: Int[np.ndarray, " m"], num_classes: int) -> Float[np.ndarray, "m k"]:
-    """One row a column, 1 at its class: the transpose of the one-hot labels Y."""
+    """The transpose of the one-hot labels Y: one row for each column, 1 at its class."""
     return np.eye(num_classes)[labels]
 
 

@@ -224,6 +224,13 @@ class Ramp(Transformation):
     s = 1. A step from 0 to 1 is deferred re-weighting, DRW (Cao et al. 2019).
 
     `schedule` is any of optax, a `LinearRamp`, or another function of the step.
+
+    Example:
+        >>> ramp = Ramp(LinearRamp(start=100, length=50), PrevalencePower(1.0))
+        >>> stats = Statistics(np.array([30.0, 10.0]))
+        >>> weights = [step_weights(ramp, (), stats, step)[0] for step in (0, 125, 200)]
+        >>> np.round(weights, 2).tolist()
+        [[1.0, 1.0], [0.67, 1.0], [0.33, 1.0]]
     """
 
     schedule: Callable[[ArrayLike], Any] = eqx.field(converter=_schedule)

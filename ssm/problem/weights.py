@@ -26,6 +26,10 @@ def power_law(counts: Counts, exponent: float) -> Float[np.ndarray, " k"]:
         exponent: g.
 
     Raises ssm.InputError for anything else.
+
+    Example:
+        >>> power_law([60, 20, 20], 0.5).round(3).tolist()
+        [0.774, 1.34, 1.34]
     """
     counts = checks.positive("counts", counts)
     exponent = checks.real("exponent", exponent, -math.inf)

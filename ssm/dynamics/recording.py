@@ -1,0 +1,141 @@
+"""What a solve writes down as it goes: observations at the saved times, and in which step each
+watched series crossed its level."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from ssm.dynamics.parameters import Params
+from ssm.dynamics.runge_kutta import Step
+from ssm.dynamics.trajectories import Observe
+from ssm.dynamics.vector_field import Field
+from ssm.measures.spectral import LEARNED
+
+
+class Passage(NamedTuple):
+    """A step that was tried, as what is recorded of a run sees it."""
+
+    accepted: Array
+    start: Array
+    """The time at which the step begins."""
+    end: Array
+    """The time at which it ends."""
+    params: Params
+    """The state at its end."""
+    tried: Step
+    log_time: Callable[[Array], Array]
+    """log of flow time at a share of the step."""
+
+
+class Recording(NamedTuple):
+    """Observations so far."""
+
+    number: Array
+    """How many times were saved."""
+    observed: dict[str, Array]
+    """Each with all times first, NaN where none was saved yet."""
+    times: Array
+    """(2, t): times, and logarithms of flow time."""
+
+
+def begin_recording(
+    times: Array, observe: Observe, params: Params, start: Array, log_time: Array
+) -> Recording:
+    """The recording of a run at its start, the first of its saved times."""
+    first = observe(params, start)
+    empty = {
+        name: jnp.full((len(times), *x.shape), jnp.nan, jnp.result_type(x, times.dtype))
+        for name, x in first.items()
+    }
+    both = jnp.stack([times, jnp.full_like(times, jnp.nan).at[0].set(log_time)])
+    return Recording(jnp.ones((), int), _put(empty, 0, first), both)
+
+
+def save_passed(
+    recording: Recording, times: Array, observe: Observe, passage: Passage
+) -> Recording:
+    """The recording with all times to be saved that an accepted step has passed."""
+
+    def is_due(recording: Recording) -> Array:
+        here = times[jnp.minimum(recording.number, len(times) - 1)]
+        return passage.accepted & (recording.number < len(times)) & (here <= passage.end)
+
+    def save(recording: Recording) -> Recording:
+        now = times[recording.number]
+        share = (now - passage.start) / passage.tried.length
+        inside, log_now = passage.tried.inside(share), passage.log_time(share)
+        return _record(recording, observe, now, inside, log_now)
+
+    return jax.lax.while_loop(is_due, save, recording)
+
+
+def save_end(
+    recording: Recording, observe: Observe, passage: Passage, log_end: Array, stopped: Array
+) -> Recording:
+    """The recording with the end of a run that its margin stops, in place of the time that would come
+    next, unless that end was saved already."""
+    new = recording.times[0, recording.number - 1] < passage.end
+    return jax.lax.cond(
+        stopped & new & (recording.number < recording.times.shape[1]),
+        lambda recording: _record(recording, observe, passage.end, passage.params, log_end),
+        lambda recording: recording,
+        recording,
+    )
+
+
+def _record(
+    recording: Recording, observe: Observe, now: Array, params: Params, log_now: Array
+) -> Recording:
+    i = recording.number
+    times = recording.times.at[:, i].set(jnp.stack([now, log_now]))
+    return Recording(i + 1, _put(recording.observed, i, observe(params, now)), times)
+
+
+def _put(observed: dict[str, Array], i: Any, new: dict[str, Any]) -> dict[str, Array]:
+    return {
+        name: jax.lax.dynamic_update_index_in_dim(values, new[name], i, 0)
+        for name, values in observed.items()
+    }
+
+
+class Watch(NamedTuple):
+    """The watched series, and where each first crossed `LEARNED`."""
+
+    values: Array
+    """(s,): the series at the last accepted step."""
+    bracket: Array
+    """(6, s): for each series the step in which it crossed: start, length, values at both ends,
+    slopes at both ends; NaN where it has not crossed."""
+
+
+def begin_watch(observe: Observe, params: Params, start: Array) -> Watch:
+    """The series at the start; one that is at its level there has crossed in a step of length 0."""
+    values = observe.watch(params)
+    there = jnp.where(values >= LEARNED, 0.0, jnp.nan)
+    return Watch(values, jnp.stack([start + there, *[there] * 5]))
+
+
+def watch_passage(
+    watch: Watch, observe: Observe, field: Field, before: Params, passage: Passage
+) -> Watch:
+    """The series after a step from the state `before`, and the bracket of each that crossed in
+    it."""
+    tried, values = passage.tried, observe.watch(passage.params)
+    crossed = passage.accepted & (values >= LEARNED) & ~(watch.bracket[1] >= 0)
+
+    def rate(params: Params, slope: Any) -> Array:
+        return jax.jvp(observe.watch, (params,), (field.whole(slope),))[1]
+
+    def with_crossed(old: Array) -> Array:
+        rates = [rate(before, tried.slopes[0]), rate(passage.params, tried.slopes[-1])]
+        ends = [watch.values, values, *rates]
+        step = [jnp.full_like(values, x) for x in (passage.start, tried.length)]
+        return jnp.where(crossed[None], jnp.stack(step + ends), old)
+
+    bracket = jax.lax.cond(crossed.any(), with_crossed, lambda old: old, watch.bracket)
+    return Watch(jnp.where(passage.accepted, values, watch.values), bracket)
