@@ -1,6 +1,7 @@
 """Every test runs in float64, with implicit rank promotion an error and all array shapes checked."""
 
 import os
+import signal
 import tempfile
 
 import jax
@@ -31,6 +32,7 @@ ARRAYS = [
     "practice.network.tasks",
     "practice.network.training",
     "practice.statistics.comparisons",
+    "practice.statistics.resampled",
     "practice.study.strategies",
     "problem.losses",
     "problem.posthoc",
@@ -90,6 +92,14 @@ def run(tiny):
         return done[config]
 
     return simulate
+
+
+@pytest.fixture(autouse=True)
+def hears_ctrl_c():
+    """A command ignores Ctrl-C once its work is done, as its process is about to end. What it does in
+    the process of the tests must not change that for those after it."""
+    yield
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def test_dense_matrices_give_the_same_distance_to_seli():
     apart = H - means @ indicators.T
     own = geometry.distances(W, means, apart @ apart.T, counts, geometry.seli(counts))
     # both are sums of some 50 products of numbers of order 1, each rounded to 1e-16
-    np.testing.assert_allclose(numpy_model.seli_distance(W, H, counts), own, rtol=1e-13)
+    np.testing.assert_allclose(numpy_model.seli_distance(W, H, counts.tolist()), own, rtol=1e-13)
 
 
 def test_a_process_of_its_own_answers(tmp_path):

@@ -80,6 +80,7 @@ def started(*command):
     with subprocess.Popen(
         [sys.executable, "-m", "dask", *command], stderr=subprocess.PIPE, text=True
     ) as process:
+        assert process.stderr is not None  # it is a pipe
         lines = iter(process.stderr.readline, "")
         try:
             yield process, next(line.split()[-1] for line in lines if "tcp://" in line)

@@ -1,10 +1,11 @@
-"""Imports point one way, and what must start fast does."""
+"""Imports point one way, what must start fast does, and files stay as short and as frank as they should be."""
 
 import ast
 import importlib
 import re
 import subprocess
 import sys
+import tokenize
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -96,6 +97,7 @@ def test_the_public_addresses_are_the_modules_at_home():
         assert home in MODULES
         module = importlib.import_module(address)
         assert module is importlib.import_module(home)
+        assert module.__spec__ is not None
         assert module.__name__ == home and module.__spec__.name == home
     assert set(ssm.__all__) <= set(dir(ssm)) and all(hasattr(ssm, name) for name in ssm.__all__)
     assert all(hasattr(ssm.practice, name) for name in ssm.practice.__all__)
@@ -110,6 +112,7 @@ def test_the_public_addresses_are_the_modules_at_home():
         ),
         ("import ssm.plotting, ssm.stores", "jax"),
         ("import ssm; ssm.track", "jax"),
+        ("import ssm.theory, ssm.defaults, ssm.exact, ssm.predictions, ssm.regularised", "jax"),
     ],
 )
 def test_what_is_not_needed_is_not_imported(code, absent):
@@ -143,6 +146,57 @@ def test_the_notes_name_functions_and_tests_that_exist():
     assert len(rows) > 25
     for _, _, functions, tests in rows[2:]:
         for name in re.findall(r"`([^`]+)`", functions + tests):
-            owner, mark, last = re.fullmatch(r"(?:.*?(\w+)(\.|::))?(\w+|\*)", name).groups("")
-            assert f"{owner}{mark}{last}" in defined, name
+            parts = re.fullmatch(r"(?:.*?(\w+)(\.|::))?(\w+|\*)", name)
+            assert parts is not None and "".join(parts.groups("")) in defined, name
         assert "`test_" in tests
+
+
+LONGEST_FILE, LONGEST_FUNCTION = 400, 80  # lines, docstrings included
+
+
+def test_files_and_functions_are_short():
+    """So that each is one concept, and can be read in one sitting."""
+    long = []
+    for name, path in MODULES.items():
+        text = path.read_text()
+        if (lines := len(text.splitlines())) > LONGEST_FILE:
+            long.append(f"{name}: {lines} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                if lines > LONGEST_FUNCTION:
+                    long.append(f"{name}.{node.name}: {lines} lines")
+    assert not long
+
+
+SUPPRESSION = re.compile(
+    r"#\s*(?:noqa\b(?::\s*[A-Z]+\d+(?:,\s*[A-Z]+\d+)*)?|(?:type|pyright):\s*ignore(?:\[[^]]*\])?"
+    r"|pragma: no cover)(?P<reason>.*)"
+)
+
+
+def unreasoned(path: Path) -> list[str]:
+    """Where a file silences a tool without saying why, in two words or more of the same line."""
+    with path.open("rb") as file:
+        comments = [
+            token for token in tokenize.tokenize(file.readline) if token.type == tokenize.COMMENT
+        ]
+    found = []
+    for token in comments:
+        match = SUPPRESSION.search(token.string)
+        if match and len(re.findall(r"[a-zA-Z]{2,}", match["reason"])) < 2:
+            found.append(f"{path.name}:{token.start[0]} {token.string}")
+    return found
+
+
+def test_what_silences_a_tool_has_its_reason_beside_it(tmp_path):
+    sample = tmp_path / "sample.py"
+    marks = ("noqa: E501", "type: ignore[attr-defined]", "pyright: ignore")
+    bare, reasoned = (
+        [f"x = 1  # {mark}{why}\n" for mark in marks] for why in ("", " # a long link")
+    )
+    sample.write_text("".join(bare + reasoned))
+    assert len(unreasoned(sample)) == len(marks)
+    folders = ("ssm", "tests", "experiments", "benchmarks")
+    paths = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    assert not [line for path in paths for line in unreasoned(path)]
