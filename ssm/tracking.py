@@ -12,13 +12,15 @@ import numpy as np
 import xarray as xr
 
 from ssm.config import profiles
+from ssm.dynamics.statuses import Status
 from ssm.measures import metrics, spectral
 from ssm.problem import membership
 from ssm.results import datasets
+from ssm.results.provenance import provenance
 from ssm.support import errors
 
 LOGITS = "real numbers of shape (time, n, k)"
-LARGEST_LOGIT = 1e100  # so that sums of squares are finite
+LARGEST_LOGIT = 1e100  # sums of squares of larger ones may not be finite
 
 
 def track(
@@ -26,10 +28,10 @@ def track(
 ) -> xr.Dataset:
     """Follow what logits learn of each spectral component of their label matrix.
 
-    The same variables as a simulated run has, with its units: strength u_j^T Z v_j in the fixed
+    The variables are those of a simulated run, in the same units: strength u_j^T Z v_j in the fixed
     basis of the SEL matrix of `labels`, block means, class strengths and accuracies, singular
     values, residual and learning times (NaN where half of the target is not reached). The logits of
-    one time are held against all samples: use the same samples at every time.
+    each time must be of the same samples.
 
     Components are contrasts between classes, k - 1 of them; per class see `class_strength`. A group
     (majority or minority) of one class has no contrasts within itself, so that its block is NaN:
@@ -84,15 +86,16 @@ def track(
     tracked = datasets.assemble(arrays | learned)
     tracked["time"].attrs = {"description": "time of the logits"}
     return tracked.assign_attrs(
-        status="tracked", dtype="float64", num_samples=len(labels), **datasets.provenance()
+        status=Status.TRACKED.value, dtype="float64", num_samples=len(labels), **provenance()
     )
 
 
 def load_logits(path: str | Path) -> dict[str, np.ndarray]:
-    """The arguments of `track` from an NPZ file with arrays `logits`, `labels` and, if it likes,
-    `times`; no pickles. Names, types and shapes are checked before any values are read.
+    """Read the arguments of `track` from an NPZ file with arrays `logits`, `labels` and optionally
+    `times`, none of them pickled. Names, types and shapes are checked before any values are read.
 
-    Raises ssm.InputError for a file that is not there, is not such a file, or has other arrays.
+    Raises:
+        ssm.InputError: a file that is not there, is not such a file, or has other arrays.
     """
     path = Path(path)
     if not path.is_file():
@@ -101,7 +104,7 @@ def load_logits(path: str | Path) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(path) as stored:
             names = sorted(name.removesuffix(".npy") for name in stored.namelist())
-    except Exception:  # zipfile raises many kinds
+    except Exception:  # zipfile raises errors of many kinds
         raise no_file from None
     if names not in (["labels", "logits"], ["labels", "logits", "times"]):
         allowed = f"one with arrays logits, labels and optionally times, not {names}"
@@ -109,7 +112,7 @@ def load_logits(path: str | Path) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(path) as stored:
             headers = {name: _header(stored, f"{name}.npy") for name in names}
-    except Exception:  # NumPy, zipfile and zlib raise many kinds
+    except Exception:  # NumPy, zipfile and zlib raise errors of many kinds
         raise no_file from None
     _check_layout(headers["logits"], headers["labels"], headers.get("times"))
     try:
@@ -120,14 +123,15 @@ def load_logits(path: str | Path) -> dict[str, np.ndarray]:
 
 
 class _Header(NamedTuple):
-    """What a file says of an array before its values."""
+    """What a file says of an array ahead of its values."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
 
 
 def _header(stored: zipfile.ZipFile, name: str) -> _Header:
-    """That of a member; raises ValueError where the values are not as long as it says."""
+    """The header of an array in an NPZ file; raises ValueError where the length of the values is
+    another than it says."""
     info = stored.getinfo(name)
     readers = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
     with stored.open(info) as member:
@@ -140,6 +144,8 @@ def _header(stored: zipfile.ZipFile, name: str) -> _Header:
 
 
 def _checked(logits: Any, labels: Any, times: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The arguments of `track` as arrays, with times for those that have none; raises
+    ssm.InputError."""
     logits = _array("logits", logits, LOGITS)
     _check_layout(logits)
     num_times, n, k = logits.shape
@@ -172,7 +178,7 @@ def _check_layout(
     labels: np.ndarray | _Header | None = None,
     times: np.ndarray | _Header | None = None,
 ) -> None:
-    """Refuse types and shapes that do not go together."""
+    """Raise ssm.InputError for types and shapes that do not go together."""
     if logits.dtype.kind not in "fiu" or len(logits.shape) != 3 or not all(logits.shape):
         raise errors.invalid("logits", _shape(logits), f"{LOGITS}, with no axis empty")
     num_times, n, k = logits.shape

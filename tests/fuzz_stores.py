@@ -1,11 +1,13 @@
-"""One byte or one JSON value changed at random in a file that was written: what is read of it must
-be refused in one line, be what was written, or be computed again to it.
+"""Damage stored files at random, and check that no damage goes unseen.
 
-Alone: python tests/fuzz_stores.py --cases 2000 [--kinds run sweep ...] [--seed 0]
+In each case one byte, or one value of JSON, is changed in one file that was written. What is then
+read must be refused in one line, be what was written, or be computed again to the same.
 
-A kind of what is kept is a function decorated with `kind`: it writes it into an empty folder and
-returns how to read it there. To read is to return something that `differences` can compare, a
-Dataset or plain values, and to raise ssm.InputError for what is refused.
+By itself: python tests/fuzz_stores.py --cases 2000 [--kinds run sweep ...] [--seed 0]
+
+A function decorated with `kind` writes one kind of result into an empty folder, and returns a
+function that reads it there. That returns something that `differences` can compare, a Dataset or
+plain values, and raises ssm.InputError for what is refused.
 """
 
 import argparse
@@ -29,7 +31,7 @@ import ssm
 
 TINY = {"num_classes": 4, "imbalance_ratio": 4.0, "minority_count": 2, "feature_dim": 6}
 GRID = {"imbalance_ratio": [2.0, 4.0], "seed": [0, 1, 2]}
-# of a sweep, when it was computed and what that took, which differs if a part is computed again
+# attributes of a sweep that differ where a part of it is computed again: when, and at what cost
 COST = ("created", "seconds", "num_compilations")
 
 Read = Callable[[Path], Any]
@@ -67,14 +69,14 @@ def saved_sweep(folder: Path) -> Read:
 
 @kind
 def sweep(folder: Path) -> Read:
-    """Read as it is."""
+    """A sweep that is only read."""
     ssm.sweep(GRID, config(), folder / "sweep.zarr", chunk_size=2)
     return lambda folder: ssm.load(folder / "sweep.zarr").load()
 
 
 @kind
 def resumed_sweep(folder: Path) -> Read:
-    """Gone on with, by the call that wrote it, and read after."""
+    """A sweep that the call that wrote it goes on with, and that is read after that."""
     ssm.sweep(GRID, config(), folder / "sweep.zarr", chunk_size=2)
 
     def read(folder: Path) -> xr.Dataset:
@@ -90,7 +92,7 @@ def resumed_sweep(folder: Path) -> Read:
 
 @kind
 def fit(folder: Path) -> Read:
-    """Gone on with from its checkpoints."""
+    """A network whose training goes on from its checkpoints."""
     import jax
 
     from ssm.practice.network.alarms import TrainingWarning
@@ -130,7 +132,7 @@ def wine() -> Any:
 
 @kind
 def study(folder: Path) -> Read:
-    """Called again when it was finished; what is computed again is looked up."""
+    """A finished study that is called again. Cells that are trained again are looked up."""
     from ssm.practice.study import studies
 
     studies.run_study(wine(), folder / "study")
@@ -147,7 +149,7 @@ def study(folder: Path) -> Read:
 
 @kind
 def cells(folder: Path) -> Read:
-    """A study whose record and tables were not written yet, and are not."""
+    """The cells of a study, without its record and tables."""
     from ssm.practice.study import records, studies
 
     with mock.patch.object(records, "write"):
@@ -162,7 +164,7 @@ def cells(folder: Path) -> Read:
 
 
 def _looking_up(folder: Path) -> Callable[[], Any]:
-    """A context in which cells are not trained but taken from a folder."""
+    """A context in which cells are taken from a folder instead of being trained."""
     from ssm.practice.study import cells, plans
 
     known = {}
@@ -177,7 +179,8 @@ def _looking_up(folder: Path) -> Callable[[], Any]:
 
 
 def damage(path: Path, rng: random.Random) -> str:
-    """Change one byte, or one value of JSON, in one file somewhere in a folder: says what was done.
+    """Change one byte, or one value of JSON, in one file somewhere in a folder, and say in words what
+    was done.
 
     Files of each sort (hidden ones by name, others by suffix) are chosen equally often."""
     sorts = collections.defaultdict(list)
@@ -206,8 +209,8 @@ def _suffix(file: Path) -> str:
 
 
 def _change_json(values: Any, rng: random.Random) -> tuple[str, Any]:
-    """JSON with one value, or one key, changed: what was done, and it. What is JSON in a string is
-    gone into, too."""
+    """What was done in words, and JSON with one value or key changed, also within a string that holds
+    JSON."""
     key = rng.choice(list(values) if isinstance(values, dict) else range(len(values)))
     inner = values[key]
     if isinstance(inner, dict | list) and inner and rng.random() < 0.9:
@@ -229,7 +232,7 @@ def _change_json(values: Any, rng: random.Random) -> tuple[str, Any]:
 
 
 def _other(value: Any, rng: random.Random) -> Any:
-    """Another value, often one of the same kind."""
+    """Another value than this, often of the same kind."""
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
             inner = json.loads(value)
@@ -248,7 +251,7 @@ def _other(value: Any, rng: random.Random) -> Any:
 
 
 def differences(found: Any, written: Any) -> str:
-    """How what is read differs from what was written; empty where it does not."""
+    """How what was read differs from what was written, in words; empty where it does not."""
     if not isinstance(written, xr.Dataset):
         return "" if found == written else f"{found!r} instead of {written!r}"[:500]
     try:
@@ -274,7 +277,8 @@ def outcome(read: Read, folder: Path, written: Any) -> tuple[str, str]:
 
 
 def fuzz(name: str, cases: int, seed: int = 0) -> tuple[collections.Counter[str], list[str]]:
-    """Damage one kind that often, each time anew: how often it came to what, and the bad cases."""
+    """Damage one kind of result `cases` times, each time anew: the number of cases by outcome, and the
+    bad ones in words."""
     counts, bad = collections.Counter(), []
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -304,7 +308,7 @@ def _restore(folder: Path, whole: dict[Path, bytes]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--cases", type=int, default=2000, help="of each kind")
     parser.add_argument("--kinds", nargs="+", choices=sorted(KINDS), default=list(KINDS))
     parser.add_argument("--seed", type=int, default=0)

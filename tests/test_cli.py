@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
 import ssm
 from ssm.cli import commands
@@ -156,7 +157,12 @@ def test_dask_is_asked_for_by_its_own_name(command, monkeypatch):
 def test_a_run_that_runs_out_of_steps_is_a_result(command):
     code, shown, err = command(f"run {TINY_FLAGS} --max-steps 20")
     assert code == 0 and "out of steps after 20" in shown
-    assert err == "ssm: the run ended early: out of steps\n"
+    remedy = "raise max_steps, or ask for less accuracy by a larger rtol"
+    assert err == f"ssm: the run ended early: out of steps; {remedy}\n"
+    assert f"      remedy  {remedy}\n" in shown
+    code, shown, err = command(f"sweep {TINY_FLAGS} --grid max_steps=20,100000 --out few.zarr")
+    assert code == 0 and "2: 1 finished, 1 out of steps" in shown and not err
+    assert f"out of steps  {remedy}\n" in shown
 
 
 def test_too_narrow_features_are_reported(command, run):
@@ -276,7 +282,7 @@ def test_help(command, line):
     if line == "advise --help":
         said = " ".join(out.replace("│", "").split())
         assert "measured_coupling(features, labels).coupling" in said
-        assert "inverse frequency reverses the order" in said and "0.01 to 0.42" in said
+        assert "inverse frequency reverse the order" in said and "0.01 to 0.42" in said
     if line == "run --help":
         assert "(default: 10.0)" in out and "half the squared" in " ".join(out.split())
 
@@ -401,10 +407,71 @@ def test_ctrl_c_after_saving_does_not_deny_it(command, tmp_path, monkeypatch, rn
 
     np.savez(tmp_path / "log.npz", logits=rng.normal(size=(2, 4, 2)), labels=[0, 0, 0, 1])
     monkeypatch.setattr("ssm.support.interrupts.leave_interrupted", leave)
-    monkeypatch.setattr(commands, "_summarise", interrupt)
+    monkeypatch.setattr(commands.printing, "print_run", interrupt)
     with pytest.raises(Left, match=r"^ssm: interrupted, log\.zarr is written$"):
         command("track log.npz")
     ssm.load(tmp_path / "log.zarr")
+
+
+PRESSED_AT_THE_END = """
+import atexit, os, signal, sys, threading, time
+def press():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.01)
+class Last:
+    def __del__(self, press=press):
+        press()
+last = Last()
+# Python waits for threads, then calls these, and last of all takes its modules apart
+atexit.register(press)
+threading._register_atexit(press)
+from ssm.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "code"), [("track log.npz", 0), ("plot log.zarr", 0), ("show nothing.zarr", 2)]
+)
+def test_ctrl_c_while_the_process_shuts_down_changes_nothing(line, code, tmp_path, rng):
+    logits, labels = rng.normal(size=(2, 4, 2)), [0, 0, 0, 1]
+    np.savez(tmp_path / "log.npz", logits=logits, labels=labels)
+    if line != "track log.npz":
+        ssm.save(ssm.track(logits, labels), tmp_path / "log.zarr")
+    done = subprocess.run(
+        [sys.executable, "-c", PRESSED_AT_THE_END, *line.split()],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code
+    assert done.stderr.count("\n") == (code == 2) and "Traceback" not in done.stderr
+    if code == 0:
+        ssm.load(tmp_path / "log.zarr")
+
+
+def test_ctrl_c_after_a_picture_does_not_deny_it(command, tmp_path, monkeypatch, rng):
+    class Left(Exception):
+        pass
+
+    def leave(message):
+        raise Left(message)
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    ssm.save(ssm.track(rng.normal(size=(2, 4, 2)), [0, 0, 0, 1]), tmp_path / "log.zarr")
+    monkeypatch.setattr("ssm.support.interrupts.leave_interrupted", leave)
+    for name, what in (("savefig", "nothing was"), ("print", "log-blocks.png is")):
+        with monkeypatch.context() as patch:
+            if name == "print":
+                patch.setattr(commands, "print", interrupt, raising=False)
+            else:
+                patch.setattr(Figure, name, interrupt)
+            with pytest.raises(Left, match=rf"^ssm: interrupted, {what} written$"):
+                command("plot log.zarr")
+    assert (tmp_path / "log-blocks.png").is_file()
 
 
 def test_of_two_commands_at_once_the_second_says_so(track_slowly, command, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -280,8 +281,8 @@ def earlier(folder):
         told = [dataset.attrs, {name: dataset[name].attrs for name in arrays}]
         seal(folder / name, digest_before(arrays, told))
     store = folder / "sweep.zarr"
-    group = zarr.open_group(store, mode="r", zarr_format=2)
-    blocks = json.loads(group.attrs["blocks"])
+    group: Any = zarr.open_group(store, mode="r", zarr_format=2)
+    blocks = json.loads(str(group.attrs["blocks"]))
     for chunk, block in enumerate(blocks):
         path = store / stores.MARKS / f"{chunk}.json"
         mark = json.loads(path.read_text())
@@ -390,6 +391,116 @@ def test_only_stores_that_hold_nothing_else_are_overwritten(folder, run, tmp_pat
         ssm.save(new, folder / store, overwrite=True)
         xr.testing.assert_identical(ssm.load(folder / store), new)
     assert entries(folder) == ["run.zarr", "saved.zarr", "sweep.zarr"]
+
+
+def write(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("years")
+
+
+PARTIAL = f"{'0f' * 16}.partial"
+# What looks as if a store had it, and what the error says that it is.
+ALIKE = [
+    *(
+        ("run.zarr", f"loss/{name}", f"loss/{name}")
+        for name in ("7777", "1", "00", "0.0", "\u0663")
+    ),
+    *(
+        ("run.zarr", f"strength/{name}", f"strength/{name}")
+        for name in ("0", "0.1", "1.0", "0.0.0")
+    ),
+    ("run.zarr", f"loss/1.{PARTIAL}", f"loss/1.{PARTIAL}"),
+    ("run.zarr", "loss/.zgroup", "loss/.zgroup"),
+    ("run.zarr", "chunks/0.json", "chunks"),
+    ("saved.zarr", "loss/0.1.0", "loss/0.1.0"),
+    ("saved.zarr", "chunks/0.json", "chunks"),
+    *(("sweep.zarr", f"loss/{name}", f"loss/{name}") for name in ("0.2.0", "0.0.0.0", "2.0.0")),
+    ("sweep.zarr", f"loss/2.0.{PARTIAL}", f"loss/2.0.{PARTIAL}"),
+    ("sweep.zarr", "seed/1", "seed/1"),
+    ("sweep.zarr", "photos/0", "photos"),
+    *(
+        ("sweep.zarr", f"chunks/{name}", f"chunks/{name}")
+        for name in ("4.json", "00.json", "0.json~", ".notes", ".1.json")
+    ),
+    ("sweep.zarr", "chunks/.0.json.ssm-writing/new/mine", "chunks/.0.json.ssm-writing"),
+    ("sweep.zarr", "chunks/.4.json.ssm-writing/lock", "chunks/.4.json.ssm-writing"),
+]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_what_only_looks_like_a_part_of_a_store_is_spared(written, run, tmp_path, damaged):
+    """Also where the digest of the store does not vouch for its metadata."""
+    for number, (store, name, said) in enumerate(ALIKE):
+        path = shutil.copytree(written / store, tmp_path / str(number))
+        if damaged:
+            edit(path, lambda metadata: metadata["loss/.zattrs"].update(units="bits"))
+        write(path / name)
+        with pytest.raises(ssm.InputError, match=rf"holds nothing else, .*; not {said}$"):
+            ssm.save(run(loss="squared"), path, overwrite=True)
+        assert (path / name).read_text() == "years"
+
+
+def test_arrays_that_no_store_has_are_spared(folder, run, tmp_path):
+    """Of a folder that only names our format, and where an array was added to a store."""
+    new, metadata = run(loss="squared", seed=1), {".zattrs": {"format": "ssm-1"}}
+    for layout in ({}, {"shape": [1], "chunks": [1]}):
+        by_hand = tmp_path / f"by hand {len(layout)}"
+        write(by_hand / "photos" / "0")
+        contents = json.dumps({"metadata": metadata | {"photos/.zarray": layout}})
+        (by_hand / ".zmetadata").write_text(contents)
+        (by_hand / "photos" / ".zarray").write_text(json.dumps(layout))
+        with pytest.raises(ssm.InputError, match=r"holds nothing else, .*; not photos$"):
+            ssm.save(new, by_hand, overwrite=True)
+        assert (by_hand / "photos" / "0").read_text() == "years"
+    for store in ("run.zarr", "saved.zarr"):
+        group = zarr.open_group(folder / store, mode="r+", zarr_format=2, use_consolidated=False)
+        group.create_array("photos", data=np.arange(3))
+        zarr.consolidate_metadata(group.store, zarr_format=2)
+        with pytest.raises(ssm.InputError, match=r"holds nothing else, .*; not photos$"):
+            ssm.save(new, folder / store, overwrite=True)
+
+
+def test_any_dataset_of_ours_is_overwritten_as_long_as_its_names_are_vouched_for(
+    earlier, run, tmp_path
+):
+    """By its digest, also by one of an earlier version, but not by one that is damaged."""
+    new = run(loss="squared", seed=1)
+    mine = run(loss="squared").assign(mine=run(loss="squared")["loss"] ** 2)
+    for name in ("new", "before", "damaged"):
+        ssm.save(mine, tmp_path / name)
+    arrays = {str(name): mine[name].values for name in mine.variables}
+    digest = digest_before(arrays, [mine.attrs, {name: mine[name].attrs for name in arrays}])
+    edit(tmp_path / "before", lambda metadata: metadata[".zattrs"].update(digest=digest))
+    edit(tmp_path / "damaged", lambda metadata: metadata[".zattrs"].update(status="fine"))
+    for name in ("new", "before"):
+        ssm.save(new, tmp_path / name, overwrite=True)
+        xr.testing.assert_identical(ssm.load(tmp_path / name), new)
+    with pytest.raises(ssm.InputError, match=r"holds nothing else, .*; not mine$"):
+        ssm.save(new, tmp_path / "damaged", overwrite=True)
+    for store in ("run.zarr", "sweep.zarr", "saved.zarr"):
+        ssm.save(new, earlier / store, overwrite=True)
+        xr.testing.assert_identical(ssm.load(earlier / store), new)
+
+
+DAMAGED = {
+    "no array": lambda store: (store / "loss" / ".zarray").unlink(),
+    "no chunk": lambda store: (store / "learning_time" / "0").unlink(),
+    "no folder": lambda store: shutil.rmtree(store / "loss"),
+    "shape": lambda store: edit(
+        store, lambda metadata: metadata["loss/.zarray"].update(shape=[]), everywhere=False
+    ),
+    "digest": lambda store: edit(
+        store, lambda metadata: metadata[".zattrs"].pop("digest"), everywhere=False
+    ),
+    "killed": lambda store: (store / "loss" / f"0.{'0f' * 16}.partial").write_bytes(b""),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_stores_with_nothing_else_in_them_are_overwritten(folder, run, name):
+    DAMAGED[name](folder / "run.zarr")
+    ssm.save(run(loss="squared", seed=1), folder / "run.zarr", overwrite=True)
+    xr.testing.assert_identical(ssm.load(folder / "run.zarr"), run(loss="squared", seed=1))
 
 
 def test_a_symlink_to_a_store_stays_one(base, folder, run, tmp_path):

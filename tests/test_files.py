@@ -236,3 +236,20 @@ def test_a_process_is_left_when_its_threads_have_written(tmp_path):
     )
     assert (done.returncode, done.stderr) == (130, "left\n")
     assert names(tmp_path) == ["a"] and (tmp_path / "a").read_text() == "whole"
+
+
+def test_ctrl_c_is_ignored_from_now_on():
+    interrupts.ignore_from_now_on()
+    press()
+    with interrupts.undivided() as hear:  # as such work may still be done
+        press()
+        hear()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_another_thread_does_not_ignore_ctrl_c():
+    """Only the main thread hears it, and only that may change what it does about it."""
+    thread = threading.Thread(target=interrupts.ignore_from_now_on)
+    thread.start()
+    thread.join()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -8,7 +8,8 @@ import pytest
 import xarray as xr
 
 import ssm
-from ssm.results import summaries
+from ssm.dynamics.statuses import Status
+from ssm.results import datasets, schema, summaries
 
 
 @pytest.fixture
@@ -200,3 +201,57 @@ def test_provenance_is_plain(run):
     commit = run().attrs["git_commit"].split("+")[0]
     assert commit == "unknown" or len(commit) == 40
     assert json.loads(run().attrs["config"])["num_classes"] == 4
+
+
+def test_times_say_how_they_are_spaced(tiny, run):
+    """Also of runs and sweeps of earlier versions, whose times do not."""
+    for spacing in ("linear", "log"):
+        swept = ssm.sweep({"seed": [0, 1]}, tiny(loss="squared", save_spacing=spacing))
+        for dataset in (run(loss="squared", save_spacing=spacing), swept):
+            times = dataset["flow_time" if "flow_time" in dataset.coords else "time"]
+            assert times.attrs["spacing"] == datasets.time_spacing(dataset) == spacing
+            bare = dataset.assign_coords({times.name: times.drop_attrs()})
+            assert datasets.time_spacing(bare) == spacing
+    both = ssm.sweep({"save_spacing": ["linear", "log"]}, tiny(loss="squared"))
+    assert "spacing" not in both["flow_time"].attrs and datasets.time_spacing(both) == "linear"
+    tracked = ssm.track(np.eye(3)[None], [0, 1, 2])
+    assert datasets.time_spacing(tracked) == "linear"
+
+
+def test_statuses_are_their_words_and_say_what_to_do(run):
+    assert Status.OUT_OF_STEPS == "out of steps" == str(Status("out of steps"))
+    good = {Status.FINISHED, Status.MARGIN_REACHED, Status.TRACKED}
+    assert {status for status in Status if not status.remedy} == good
+    assert {status for status in Status if not status.warning} == good
+    for status in set(Status) - good:
+        assert status.warning.isprintable() and status.remedy in status.warning
+    assert all(len(status) <= 14 for status in Status)  # which is what sweeps have room for
+    few = run(max_steps=20)
+    assert type(few.attrs["status"]) is str
+    assert summaries.facts(few)["remedy"] == Status.OUT_OF_STEPS.remedy
+    assert "remedy" not in summaries.facts(run())
+
+
+def test_the_table_names_what_runs_have(run):
+    """What is kept of a run, by its Config, and by the table."""
+    for changes in (
+        {},
+        {"save_state": True},
+        {"coupling": 1.0, "save_state": True},
+        {
+            "clock": "loss",
+            "stop_margin": 20.0,
+            "geometry": True,
+            "solver": "rkl2",
+            "save_state": True,
+        },
+    ):
+        dataset = run(**changes)
+        config = ssm.Config.from_json(dataset.attrs["config"])
+        named = {name for name in schema.SWEPT if schema.has_variable(name, config)}
+        found = {*map(str, dataset.variables), *dataset.attrs} & {*schema.VARIABLES}
+        if config.column_kind == "classes" and config.save_state:
+            found = (found - {"H"}) | {"class_H"}
+        assert found == (named - {"flow_time"}) | {"time"}
+        for name in found & {*dataset.variables} - {"H"}:
+            assert dataset[name].dims == schema.VARIABLES[name].dims

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -163,7 +164,7 @@ def empty(store, name):
 
 def alter(store, name):
     """A sound file with one number or word changed in its last bit or letter."""
-    array = zarr.open_group(store, mode="r+", zarr_format=2)[name]
+    array: Any = zarr.open_group(store, mode="r+", zarr_format=2)[name]
     index = (0, 2) + (0,) * (array.ndim - 2)
     value = array[index]
     if array.dtype.kind == "U":
@@ -427,11 +428,13 @@ NO_PATHS = {
 
 @pytest.mark.parametrize("name", NO_PATHS)
 def test_what_is_no_path_is_refused_in_one_line(base, name):
-    path, refusal = NO_PATHS[name], {"match": r"^store=.*: must be a path"}
+    path: Any = NO_PATHS[name]
+    wrong: Any = 5 if NO_PATHS[name] is None else path  # nothing is a sweep without a store
+    refusal: dict[str, Any] = {"match": r"^store=.*: must be a path"}
     for use in (
         lambda: ssm.load(path),
         lambda: ssm.save(xr.Dataset(), path),
-        lambda: ssm.sweep(GRID, base, path if path is not None else 5),
+        lambda: ssm.sweep(GRID, base, wrong),
     ):
         with pytest.raises(ssm.InputError, **refusal) as caught:
             use()
@@ -439,15 +442,17 @@ def test_what_is_no_path_is_refused_in_one_line(base, name):
 
 
 def test_what_is_no_dataset_is_not_saved(tmp_path):
-    for dataset in (5, None, {"loss": [1.0]}, xr.DataArray([1.0])):
+    wrong: list[Any] = [5, None, {"loss": [1.0]}, xr.DataArray([1.0])]
+    for dataset in wrong:
         with pytest.raises(ssm.InputError, match=r"^dataset=.*: must be a Dataset of xarray"):
             ssm.save(dataset, tmp_path / "run.zarr")
     with pytest.raises(ssm.InputError, match=r"^overwrite='no': must be True or False"):
-        ssm.save(xr.Dataset(), tmp_path / "run.zarr", overwrite="no")
+        ssm.save(xr.Dataset(), tmp_path / "run.zarr", overwrite="no")  # pyright: ignore[reportArgumentType] # wrong on purpose
     assert not list(tmp_path.iterdir())
 
 
 def test_a_sweep_of_something_else_is_refused(base, tmp_path):
+    arguments: Any
     for arguments, message in (
         ((GRID, 5), "base=5: must be a Config"),
         ((GRID, {"seed": 1}), r"base={'seed': 1}: must be a Config: ssm.Config\(\*\*fields\)"),
@@ -458,5 +463,5 @@ def test_a_sweep_of_something_else_is_refused(base, tmp_path):
         with pytest.raises(ssm.InputError, match=f"^{message}"):
             ssm.sweep(*arguments)
     with pytest.raises(ssm.InputError, match=r"^progress=5: must be a function"):
-        ssm.sweep(GRID, base, progress=5)
+        ssm.sweep(GRID, base, progress=5)  # pyright: ignore[reportArgumentType] # wrong on purpose
     assert not list(tmp_path.iterdir())

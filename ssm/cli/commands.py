@@ -1,4 +1,4 @@
-"""The `ssm` command: nothing but a face on the library."""
+"""The `ssm` command, which only calls the library and prints what it returns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from ssm.cli import practice
+from ssm.cli import practice, printing
 from ssm.cli.parsing import parse
 from ssm.config import Config
 from ssm.support import files, interrupts, progress
@@ -103,14 +103,15 @@ class Sweep:
         try:
             with shown.bar:
                 dataset = interrupts.run(work, shown.update)
+            if shown.begun and shown.begun[1] == shown.total:
+                print("nothing was run: the store was complete")
+            printing.print_sweep(dataset, self.out)
+            interrupts.ignore_from_now_on()
         except KeyboardInterrupt:
             kept = f"the same command goes on with {self.out}"
             interrupts.leave_interrupted(
                 f"ssm: interrupted; {kept if self.out.exists() else 'nothing was written'}"
             )
-        if shown.begun and shown.begun[1] == shown.total:
-            print("nothing was run: the store was complete")
-        _summarise_sweep(dataset, self.out)
 
 
 @dataclasses.dataclass
@@ -121,13 +122,13 @@ class Show:
     """A store written by `ssm run`, `ssm sweep` or `ssm track`."""
 
     def __call__(self) -> None:
-        from ssm.results import datasets
+        from ssm.results import schema
 
         dataset = _load(self.store)
-        if dataset.attrs["format"] == datasets.SWEEP_FORMAT:
-            _summarise_sweep(dataset, self.store)
+        if dataset.attrs["format"] == schema.SWEEP_FORMAT:
+            printing.print_sweep(dataset, self.store)
         else:
-            _summarise(dataset, self.store)
+            printing.print_run(dataset, self.store)
 
 
 @dataclasses.dataclass
@@ -166,19 +167,20 @@ class Plot:
 
     def __call__(self) -> None:
         from ssm.plots import runs
-        from ssm.results import datasets
+        from ssm.results import schema
 
         if self.out is not None:
             runs.check_picture(self.out, self.overwrite)
         dataset = _load(self.store)
-        swept = dataset.attrs["format"] == datasets.SWEEP_FORMAT
+        swept = dataset.attrs["format"] == schema.SWEEP_FORMAT
         for held in self.at:
             dataset = _held(dataset, held)
         kind = self.kind or ("curves" if swept else "blocks")
         out = Path(f"{self.store.stem}-{kind}.png") if self.out is None else self.out
         runs.check_picture(out, self.overwrite)
-        runs.save_figure(runs.figure(dataset, kind, axes=self.axes), out)
-        print(out)
+        with _last_part(out):
+            runs.save_figure(runs.figure(dataset, kind, axes=self.axes), out)
+            print(out)
 
 
 @dataclasses.dataclass
@@ -220,8 +222,20 @@ DESCRIPTION = "The small-scale model of learning from imbalanced data."
 
 
 def main() -> None:
-    """Entry point. Exit code 0, 2 for bad input with one line on stderr, 130 on Ctrl-C, 1 where
-    nobody reads what is printed any more."""
+    """Entry point of a process that ends with it. The exit code is 0, 2 for bad input with one line
+    on standard error, 130 on Ctrl-C, and 1 where nobody reads any more what is printed. Ctrl-C is
+    ignored once the command has done its work, so that the process then ends in order."""
+    try:
+        try:
+            _run_command()
+        finally:
+            interrupts.ignore_from_now_on()
+    except KeyboardInterrupt:
+        interrupts.leave_interrupted("ssm: interrupted, nothing was written")
+
+
+def _run_command() -> None:
+    """Do what the command line asks for; raises SystemExit with the exit code where that fails."""
     try:
         try:
             with warnings.catch_warnings():
@@ -233,19 +247,17 @@ def main() -> None:
             if sys.stdout is not None:
                 sys.stdout.flush()
     except BrokenPipeError:
-        # what is left would be written at the end of the process, with a complaint
+        # otherwise the end of the process would try to write the rest, and complain
         if sys.stdout is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except (InputError, OSError) as error:
         print(f"ssm: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        interrupts.leave_interrupted("ssm: interrupted, nothing was written")
 
 
 def _say_in_one_line(message: Warning | str, category: type[Warning], *where: Any) -> None:
-    """Show a warning that is meant for a user as `ssm` says everything else."""
+    """Print a warning that is meant for a user in one line, as all messages of `ssm` are."""
     from ssm.results.digests import StoreWarning
 
     if issubclass(category, StoreWarning):
@@ -255,8 +267,8 @@ def _say_in_one_line(message: Warning | str, category: type[Warning], *where: An
 
 
 def _check_platform(command: Any) -> None:
-    """Refuse a platform that JAX was told to use (JAX_PLATFORMS) and does not find, before
-    anything runs on it."""
+    """Raise ssm.InputError for a platform that the environment asks JAX to use (JAX_PLATFORMS) and that
+    it does not find, before anything runs."""
     asked = os.environ.get("JAX_PLATFORMS")
     if not asked or isinstance(command, Show | Plot | Track):
         return
@@ -264,14 +276,14 @@ def _check_platform(command: Any) -> None:
 
     try:
         jax.devices()
-    except Exception:  # JAX raises several kinds
+    except Exception:  # JAX raises errors of several kinds
         allowed = "left out, or platforms that JAX finds on this machine, such as cpu"
         raise invalid("JAX_PLATFORMS", asked, allowed) from None
 
 
 def _load(store: Path) -> xr.Dataset:
-    """A run or a sweep."""
-    from ssm.results import datasets, stores
+    """Read a run or a sweep; raises ssm.InputError for a study, with what to open instead."""
+    from ssm.results import schema, stores
 
     if (store / "study.json").is_file():
         report = store / "report.html"
@@ -279,14 +291,14 @@ def _load(store: Path) -> xr.Dataset:
         instead = f"open {report}" if report.is_file() else unfinished
         raise invalid("store", str(store), f"a run or a sweep; this is a study's folder: {instead}")
     dataset = stores.load(store)
-    if dataset.attrs["format"] == datasets.STUDY_FORMAT:
+    if dataset.attrs["format"] == schema.STUDY_FORMAT:
         allowed = f"a run or a sweep; this is a study's record: open {store.parent / 'report.html'}"
         raise invalid("store", str(store), allowed)
     return dataset
 
 
 def _held(dataset: xr.Dataset, held: str) -> xr.Dataset:
-    """A sweep at one value of one axis, FIELD=VALUE."""
+    """The part of a sweep at one value of one axis, written FIELD=VALUE."""
     from ssm.plots import sweeps
 
     name, _, value = held.partition("=")
@@ -303,7 +315,7 @@ def _held(dataset: xr.Dataset, held: str) -> xr.Dataset:
 
 @contextlib.contextmanager
 def _client(scheduler: str | None, workers: int | None) -> Iterator[distributed.Client | None]:
-    """A client of the cluster that was asked for, None without one."""
+    """A client of the cluster that the flags ask for, None where they ask for none."""
     if scheduler is None and workers is None:
         yield None
         return
@@ -332,71 +344,43 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[distributed.
 
 @contextlib.contextmanager
 def _new_store(out: Path, overwrite: bool) -> Iterator[None]:
-    """Refuse a store that cannot be written, and keep it for this process until it is."""
+    """The rest of a command that writes a store: a store that cannot be written is refused, and one
+    that can is kept for this process until it is written."""
     from ssm.results import stores
 
     stores.check_store(out, overwrite)
-    with files.reserved(out):
-        before = _identity(out)
-        try:
-            yield
-        except KeyboardInterrupt:
-            what = "nothing was" if _identity(out) == before else f"{out} is"
-            interrupts.leave_interrupted(f"ssm: interrupted, {what} written")
+    with files.reserved(out), _last_part(out):
+        yield
+
+
+@contextlib.contextmanager
+def _last_part(out: Path) -> Iterator[None]:
+    """The rest of a command, after which Ctrl-C is ignored. Where Ctrl-C breaks it off, a message
+    says whether the output has been written by then."""
+    before = _identity(out)
+    try:
+        yield
+        interrupts.ignore_from_now_on()
+    except KeyboardInterrupt:
+        what = "nothing was" if _identity(out) == before else f"{out} is"
+        interrupts.leave_interrupted(f"ssm: interrupted, {what} written")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a file or folder from another that takes its place."""
+    """What tells a file or folder from another that takes its place; None where there is nothing."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _save(dataset: xr.Dataset, out: Path, overwrite: bool) -> None:
+    """Write a run and print its summary, with a warning where the run did not end as it should."""
+    from ssm.dynamics.statuses import Status
     from ssm.results import stores
 
     stores.save(dataset, out, overwrite=overwrite)
-    _summarise(dataset, out)
-    if dataset.attrs["status"] not in ("finished", "margin reached", "tracked"):
-        said = f"the run ended early: {dataset.attrs['status']}"
-        if dataset.attrs["status"] == "not learned":
-            said = "not learned: something was predicted to be, a longer t1 may be enough"
-        print(f"ssm: {said}", file=sys.stderr)
-
-
-def _summarise(dataset: xr.Dataset, store: Path) -> None:
-    """Print a Dataset's origin and its table of learning times."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from ssm.results import summaries
-
-    console = Console(highlight=False)
-    for name, value in summaries.facts(dataset).items():
-        console.print(f"{name:>12}  {value}", soft_wrap=True, markup=False)
-    table = Table(
-        "block", "components", "target", "reached / target", "half reached at", "predicted"
-    )
-    for row in summaries.block_table(dataset):
-        table.add_row(*row)
-    console.print(table)
-    console.print(f"{'store':>12}  {store}", soft_wrap=True, markup=False)
-
-
-def _summarise_sweep(dataset: xr.Dataset, store: Path) -> None:
-    """Print a sweep's origin, and how its runs learned the blocks."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from ssm.results import summaries
-
-    console = Console(highlight=False)
-    for name, value in summaries.sweep_facts(dataset).items():
-        console.print(f"{name:>12}  {value}", soft_wrap=True, markup=False)
-    table = Table("block", "runs that learned it", "half reached at, first", "median", "last")
-    for row in summaries.sweep_table(dataset):
-        table.add_row(*row)
-    console.print(table)
-    console.print(f"{'store':>12}  {store}", soft_wrap=True, markup=False)
+    printing.print_run(dataset, out)
+    if warning := Status(dataset.attrs["status"]).warning:
+        print(f"ssm: {warning}", file=sys.stderr)

@@ -3,12 +3,9 @@ dashed over simulation."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -19,51 +16,15 @@ from matplotlib.transforms import BboxBase, IdentityTransform
 from ssm.config import profiles
 from ssm.measures import metrics
 from ssm.plots import sweeps
-from ssm.plots.style import COLORS, COLUMN_WIDTH, PAGE_WIDTH, PARTS
-from ssm.results import summaries
+
+# The style is a part of this module's public address, `ssm.plotting`.
+from ssm.plots.style import COLORS, COLUMN_WIDTH, PAGE_WIDTH, PARTS, style
+from ssm.plots.style import STYLE as STYLE
+from ssm.plots.style import SUFFIXES as SUFFIXES
+from ssm.plots.style import check_picture as check_picture
+from ssm.plots.style import save_figure as save_figure
+from ssm.results import datasets, summaries
 from ssm.support import checks, errors
-from ssm.support.files import check_output, replacing
-
-_STYLE: dict[Any, Any] = {
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "axes.titlesize": 8,
-    "legend.fontsize": 7,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "lines.linewidth": 1.4,
-    "legend.frameon": False,
-    "figure.dpi": 100,
-    "savefig.dpi": 200,
-    "figure.constrained_layout.use": True,
-}
-
-
-@contextlib.contextmanager
-def style() -> Iterator[None]:
-    """Draw everything inside in the project's style."""
-    with matplotlib.rc_context(_STYLE):
-        yield
-
-
-def check_picture(path: Path, overwrite: bool) -> None:
-    """Refuse a picture that cannot be written: by its suffix, or as `files.check_output` does."""
-    if path.suffix not in (".png", ".pdf", ".svg"):
-        raise errors.invalid("out", str(path), "a path ending in .png, .pdf or .svg")
-    if path.is_dir():
-        raise errors.invalid("out", str(path), "a file, not a folder")
-    check_output(path, overwrite)
-
-
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure, whole or not at all; the same figure gives the same PNG to the byte."""
-    check_picture(Path(path), overwrite=True)
-    with replacing(Path(path)) as scratch, style():
-        metadata = {"Software": None} if scratch.suffix == ".png" else None
-        figure.savefig(scratch, metadata=metadata)
 
 
 class _TopOfAxes(BboxBase):
@@ -116,7 +77,7 @@ def _named(label: str | None, what: str) -> str:
 def _time_axis(dataset: xr.Dataset, axes: Axes) -> None:
     """Label the time axis with its unit; logarithmic where the times were so spaced."""
     axes.set_xlabel(dataset["time"].attrs.get("description", "time"))
-    if '"save_spacing": "log"' in dataset.attrs.get("config", ""):
+    if datasets.time_spacing(dataset) == "log":
         first, last = dataset["time"].values[[1, -1]]
         if axes.get_xscale() == "log":  # of a run that was drawn before
             first, last = min(first, axes.get_xlim()[0]), max(last, axes.get_xlim()[1])

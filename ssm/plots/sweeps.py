@@ -17,7 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 from ssm.config import profiles
 from ssm.plots.style import COLORS
-from ssm.results import summaries
+from ssm.results import datasets, summaries
 from ssm.support import errors
 
 
@@ -153,7 +153,7 @@ def plot_curves(dataset: xr.Dataset, drawing: Figure, names: tuple[str, ...]) ->
         axes.set(title=_panel_title(dataset, group), xlabel=times.attrs.get("description", "time"))
         if not np.isfinite(own).any():
             _say(axes, _why_empty(dataset, group))
-    spaced = '"save_spacing": "log"' in dataset.attrs.get("sweep", "")
+    spaced = datasets.time_spacing(dataset) == "log"
     if spaced or max(ends) > 10 * min(ends):
         first = min(starts) if spaced else max(min(starts), min(ends) / 100)
         panels[0].set(xscale="log", xlim=(first, max(ends)))

@@ -1,4 +1,4 @@
-"""What a run, a sweep or a study leaves behind: labelled Datasets, their stores, words about them."""
+"""Results of runs, sweeps and studies: labelled Datasets, their stores on disk, and words about them."""
 
 from ssm.results.datasets import reached
 

@@ -1,5 +1,5 @@
-"""What the digests of a store cover: its layout, which is all that it says of itself, and its
-values."""
+"""Digests of a store, which show that neither its layout (all that its metadata say) nor its values
+have changed since it was written."""
 
 from __future__ import annotations
 
@@ -15,106 +15,122 @@ import xarray as xr
 
 from ssm.support import errors
 
-METADATA = ".zmetadata"  # the file that is believed; others must agree with it
+METADATA = ".zmetadata"  # the file that is read; those of single arrays must agree with it
 COVERING = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{64}")  # digests of the layout and of the values
 
 
 class StoreWarning(UserWarning):
-    """Said of a store that opens although its digest does not cover all of it."""
+    """A store was opened although its digest does not cover all of it."""
 
 
 class Metadata:
-    """All that a store says of itself: attributes, and of each array its type, shape, dimensions,
-    encoding and attributes."""
+    """The metadata of a store: its attributes, and the type, shape, dimensions, encoding and
+    attributes of each array."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ssm.InputError where there is no store that can be read."""
+        """Raises ssm.InputError where there is no store, or none that can be read."""
         self.path = path
         try:
             document = json.loads((path / METADATA).read_bytes())
             self.entries: dict[str, Any] = document["metadata"]
             self.attributes = dict(self.entries[".zattrs"])
             self.digest = self.attributes.pop("digest", None)
-            told = document | {"metadata": self.entries | {".zattrs": self.attributes}}
-            self.layout = hashlib.sha256(_written(told).encode()).hexdigest()
-            """The digest of all of it, but for the digest that is in it."""
+            without_digest = document | {"metadata": self.entries | {".zattrs": self.attributes}}
+            self.layout = hashlib.sha256(_as_text(without_digest).encode()).hexdigest()
+            """The digest of all the metadata but the stored digest itself."""
         except Exception as error:  # JSON of another kind raises many
             raise unreadable(path, error) from None
         self.is_covered = isinstance(self.digest, str) and bool(COVERING.fullmatch(self.digest))
-        """Whether the store has the digests of both. Those of earlier versions cover less."""
+        """Whether the stored digest is of the layout and of the values. That of an earlier version
+        covers less."""
 
     @property
     def values(self) -> Any:
-        """The digest of the values; of earlier versions the only one."""
+        """The stored digest of the values, which is the only one in a store of an earlier version."""
         return self.digest.partition(".")[2] if self.is_covered else self.digest
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether a digest shows that the metadata are as they were written."""
+        return self.is_covered and self.digest.startswith(f"{self.layout}.")
 
     def check(self) -> None:
         """Raise ssm.InputError where the layout is not the one that was written."""
-        if self.is_covered and not self.digest.startswith(f"{self.layout}."):
+        if self.is_covered and not self.is_sealed:
             raise changed(self.path)
 
     def arrays(self) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-        """Of each array how it is laid out, and its attributes."""
-        end = "/.zarray"
-        names = [name.removesuffix(end) for name in self.entries if name.endswith(end)]
+        """The layout and the attributes of each array, by its name."""
+        suffix = "/.zarray"
+        names = [name.removesuffix(suffix) for name in self.entries if name.endswith(suffix)]
         return {
-            name: (self.entries[name + end], self.entries.get(f"{name}/.zattrs", {}))
+            name: (self.entries[name + suffix], self.entries.get(f"{name}/.zattrs", {}))
             for name in names
         }
 
     def strays(self) -> list[str]:
-        """The metadata files of single arrays and groups that do not say the same."""
+        """The metadata files of single arrays and groups that differ from those of the store."""
         return [name for name, entry in self.entries.items() if not self._agrees(name, entry)]
 
     def _agrees(self, name: str, entry: Any) -> bool:
         try:
-            return _written(json.loads((self.path / name).read_bytes())) == _written(entry)
+            return _as_text(json.loads((self.path / name).read_bytes())) == _as_text(entry)
         except Exception:  # lost, or no JSON
             return False
 
     def restore(self) -> None:
-        """Write those files again."""
+        """Write the metadata files of single arrays and groups that differ again."""
         for name in self.strays():
             (self.path / name).parent.mkdir(exist_ok=True)
-            (self.path / name).write_text(_written(self.entries[name]))
+            (self.path / name).write_text(_as_text(self.entries[name]))
 
 
 def seal(path: Path, values: str) -> None:
-    """Write the digests of a store's layout and of its values into it, last of all."""
+    """Write the digests of a store's layout and of its values into it, which completes the store.
+
+    Args:
+        path: the folder of the store.
+        values: the digest of its values.
+    """
     metadata = Metadata(path)
     attributes = metadata.attributes | {"digest": f"{metadata.layout}.{values}"}
     document = json.loads((path / METADATA).read_bytes())
     document["metadata"][".zattrs"] = attributes
-    (path / ".zattrs").write_text(_written(attributes))
-    (path / METADATA).write_text(_written(document))
+    (path / ".zattrs").write_text(_as_text(attributes))
+    (path / METADATA).write_text(_as_text(document))
 
 
-def of_values(arrays: Mapping[str, np.ndarray], told: Any = None) -> str:
-    """A hash of arrays, with their names, types and shapes, and of what is told beside them."""
-    sha = hashlib.sha256(_written(told).encode())
+def of_values(arrays: Mapping[str, np.ndarray], context: Any = None) -> str:
+    """The digest of arrays with their names, types and shapes.
+
+    Args:
+        arrays: arrays by name, in any order.
+        context: JSON types that the digest covers beside the arrays.
+    """
+    sha = hashlib.sha256(_as_text(context).encode())
     for name, values in sorted(arrays.items()):
         if values.dtype.kind in "UTO":
-            kind, data = "text", _written(list(map(str, values.ravel().tolist()))).encode()
+            kind, data = "text", _as_text(list(map(str, values.ravel().tolist()))).encode()
         else:
             values = values.astype(values.dtype.newbyteorder("="), copy=False)
             if values.dtype.kind == "f":
-                values = np.where(np.isnan(values), np.nan, values)  # NaNs of one kind only
+                values = np.where(np.isnan(values), np.nan, values)  # all NaNs have the same bits
             kind, data = values.dtype.str, np.ascontiguousarray(values).tobytes()
-        sha.update(_written([name, kind, values.shape]).encode())
+        sha.update(_as_text([name, kind, values.shape]).encode())
         sha.update(data)
     return sha.hexdigest()
 
 
 def of_dataset(dataset: xr.Dataset) -> str:
-    """The hash of all variables of a Dataset."""
+    """The digest of all variables of a Dataset."""
     return of_values({str(name): dataset[name].values for name in dataset.variables})
 
 
 def of_values_before(arrays: Mapping[str, np.ndarray], attributes: Any = None) -> str:
-    """The digest of earlier versions: values and shapes, and attributes."""
-    sha = hashlib.sha256(_written(attributes).encode())
+    """The digest that earlier versions wrote, which covers values, shapes and attributes."""
+    sha = hashlib.sha256(_as_text(attributes).encode())
     for name, values in sorted(arrays.items()):
-        sha.update(_written([name, values.shape]).encode())
+        sha.update(_as_text([name, values.shape]).encode())
         if values.dtype.kind == "f":
             values = np.where(np.isnan(values), np.nan, values)
         elif values.dtype.kind in "UTO":
@@ -124,13 +140,14 @@ def of_values_before(arrays: Mapping[str, np.ndarray], attributes: Any = None) -
 
 
 def of_dataset_before(dataset: xr.Dataset) -> str:
-    """The same of a Dataset, with the attributes of its variables."""
+    """The digest that earlier versions wrote of a Dataset, with the attributes of its variables."""
     arrays = {str(name): dataset[name].values for name in dataset.variables}
     attributes = {name: dataset[name].attrs for name in arrays}
     return of_values_before(arrays, [dataset.attrs, attributes])
 
 
-def _written(content: Any) -> str:
+def _as_text(content: Any) -> str:
+    """JSON types as text that does not depend on the order of their keys."""
     return json.dumps(content, sort_keys=True)
 
 
@@ -140,5 +157,5 @@ def unreadable(path: Path, error: Exception) -> errors.InputError:
 
 
 def changed(path: Path) -> errors.InputError:
-    """The error for a store that is not as it was written."""
+    """The error for a store that has changed since it was written."""
     return errors.invalid("store", str(path), "an undamaged store; its contents have changed")

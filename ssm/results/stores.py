@@ -1,10 +1,9 @@
-"""Datasets on disk: runs, and sweeps written whole; `ssm.results.sweep_stores` has those written chunk by
-chunk."""
+"""Datasets on disk that are written whole: runs and sweeps. `ssm.results.sweep_stores` has the sweeps
+that are written chunk by chunk."""
 
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
@@ -12,27 +11,33 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from ssm.results import datasets, digests
-from ssm.results.datasets import FORMAT, STUDY_FORMAT, SWEEP_FORMAT
+from ssm.results import digests, schema
+from ssm.results.belongings import MARKS, foreign_entries
 from ssm.results.digests import Metadata
-from ssm.results.sweep_stores import COMPRESSOR, MARKS, SweepStore, open_dataset
+from ssm.results.schema import FORMAT, FORMATS, STUDY_FORMAT, SWEEP_FORMAT
+from ssm.results.sweep_stores import COMPRESSOR, SweepStore, open_dataset
 from ssm.support import checks, errors
 from ssm.support.files import check_output, replacing
 
 __all__ = ["MARKS", "SweepStore", "check_store", "checked_path", "load", "save"]
 
-FORMATS = (FORMAT, SWEEP_FORMAT, STUDY_FORMAT)
-
 
 def save(dataset: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> None:
     """Write the Dataset of a run to a zarr store, whole or not at all.
 
-    What it was read from, or is encoded as, does not matter: values and types are written as they
-    are. A symlink to a store stays one, what it points to is replaced.
+    Values and types are written as they are, whatever store the Dataset was read from and however it
+    was encoded there. Where `path` is a symlink it stays one, and the store that it points to is
+    replaced.
 
-    Raises ssm.InputError where `path` exists and `overwrite` is False or it is not a store with
-    nothing else in it, where another process is writing it, or its folder cannot be written to; for
-    something else than a Dataset, and for one that would not come back as it is.
+    Args:
+        dataset: the Dataset of a run or of a whole sweep.
+        path: the folder to write.
+        overwrite: whether a store that is there already may be replaced.
+
+    Raises:
+        ssm.InputError: `path` exists and `overwrite` is False, or it holds something else than a
+            store; another process is writing it; its folder cannot be written to; `dataset` is no
+            Dataset, or would not be the same when it is read again.
     """
     if not isinstance(dataset, xr.Dataset):
         raise errors.invalid("dataset", dataset, "a Dataset of xarray, as ssm.simulate returns")
@@ -55,50 +60,65 @@ def save(dataset: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> N
 
 
 def check_store(path: Path, overwrite: bool) -> None:
-    """Refuse a store that cannot be written, as `files.check_output` does, or would overwrite what
-    is no store of ours, or one that holds something else too."""
+    """Refuse a store that cannot be written, as `files.check_output` does, or in whose place there is
+    something else, or which holds something else too and would be overwritten."""
     if path.exists():
         if not _is_ours(path):
             raise errors.invalid("out", str(path), "a new path, or a store to overwrite")
-        if overwrite and (foreign := next(_foreign(path), None)) is not None:
-            allowed = f"a store that holds nothing else, to be overwritten; not {foreign}"
+        if overwrite and (entry := next(_foreign_entries(path), None)) is not None:
+            allowed = f"a store that holds nothing else, to be overwritten; not {entry}"
             raise errors.invalid("out", str(path), allowed)
     check_output(path, overwrite)
 
 
 def _is_ours(path: Path) -> bool:
+    """Whether the metadata of a folder name one of our formats."""
     try:
         return Metadata(path).attributes.get("format") in FORMATS
     except errors.InputError:
         return False
 
 
-def _foreign(path: Path) -> Iterator[str]:
-    """What is in a store and was not written with it, beginning with what is nearest."""
-    arrays = Metadata(path).arrays()
-    piece = r"\.zarray|\.zattrs|\d+(\.\d+)*(\.[0-9a-f]{32}\.partial)?"  # left by a killed process
-    inner = dict.fromkeys(arrays, piece) | {MARKS: r"\d+\.json|\..*"}
-    folders: list[tuple[Path, str]] = []
-    for entry in sorted(path.iterdir()):
-        if entry.name in inner and entry.is_dir() and not entry.is_symlink():
-            folders.append((entry, inner[entry.name]))
-        elif entry.name not in (".zattrs", ".zgroup", digests.METADATA):
-            yield entry.name
-    for folder, allowed in folders:
-        for entry in sorted(folder.iterdir()):
-            if not re.fullmatch(allowed, entry.name) or (entry.is_dir() and entry.name[0] != "."):
-                yield f"{folder.name}/{entry.name}"
+def _foreign_entries(path: Path) -> Iterator[str]:
+    """The files and folders in a store that were not written with it.
+
+    The digest of a store shows which arrays it was written with. Where it does not, because it is
+    damaged or that of an earlier version, arrays may be those that runs and sweeps can have. Others
+    may be there too if the whole store can be read, since the digest of an earlier version covers
+    the names and values of all arrays.
+    """
+    metadata = Metadata(path)
+    names = set(metadata.arrays())
+    if not metadata.is_sealed and not names <= schema.STORED and not _can_be_loaded(path):
+        names &= schema.STORED
+    return foreign_entries(path, names)
+
+
+def _can_be_loaded(path: Path) -> bool:
+    """Whether all of a store can be read and is as it was written."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", digests.StoreWarning)
+            load(path)
+    except errors.InputError:
+        return False
+    return True
 
 
 def load(path: str | Path) -> xr.Dataset:
-    """Read what `save` or `ssm.sweep` wrote: a run into memory, a sweep as it is asked for.
+    """Read what `save` or `ssm.sweep` wrote: a run into memory, a sweep as its values are asked for.
 
-    Either is checked against the digests written with it, a sweep chunk after chunk. Stores of
-    earlier versions, whose digests cover values but not all that is said of them, are held against
-    what a store must be, and a StoreWarning says so; saved again they are like any other.
+    The store is checked against the digests that were written with it, that of a sweep chunk after
+    chunk. The digest of an earlier version covers values but not all metadata: such a store is
+    checked against the layout that it must have, and a StoreWarning is given. Saved again, it gets
+    digests that cover all of it.
 
-    Raises ssm.InputError for a path that is not there, is no store, is damaged, or holds a sweep
-    that is not finished; and for something else than a path.
+    Args:
+        path: the folder of a store.
+
+    Raises:
+        ssm.InputError: there is nothing at `path`, or no store; the store is damaged, or that of a
+            sweep that is not finished; `path` is no path.
     """
     path = checked_path(path)
     if not path.exists():
@@ -136,6 +156,7 @@ def load(path: str | Path) -> xr.Dataset:
 
 
 def _load_sweep(path: Path) -> xr.Dataset:
+    """Open a finished sweep that was written chunk by chunk."""
     store = SweepStore(path)
     if not store.is_intact():
         raise digests.changed(path)
@@ -151,55 +172,64 @@ def _load_sweep(path: Path) -> xr.Dataset:
 
 
 def _is_laid_out(dataset: xr.Dataset) -> bool:
-    """Whether what a Dataset has in common with those of runs and sweeps is as it is there:
-    dimensions, kinds of numbers, and which are coordinates. A study's record has names of its own.
-    """
+    """Whether the variables of a Dataset that are in the table of results have the dimensions, the
+    kind of numbers and the place among variables or coordinates that the table says."""
     if dataset.attrs["format"] == STUDY_FORMAT:
-        return True
+        return True  # the record of a study has other variables, some of the same name
     swept = dataset.attrs["format"] == SWEEP_FORMAT
     for name, variable in dataset.variables.items():
-        if name not in datasets.DIMENSIONS:
+        if name not in schema.VARIABLES:
             continue
-        layouts = [datasets.DIMENSIONS[each] for each in (str(name), *["class_H"] * (name == "H"))]
-        kind = np.dtype(
-            datasets.SWEEP_TYPES.get(str(name), "float64").replace("observed", "f")
-        ).kind
+        # features are called H whether their columns are samples or classes
+        names = ("H", "class_H") if name == "H" else (str(name),)
+        layouts = [schema.VARIABLES[each].dims for each in names]
+        declared = schema.VARIABLES[str(name)].dtype
+        kind = "f" if declared == schema.OBSERVED else np.dtype(declared).kind
         if (
             not any(_fits(variable.dims, dims, swept) for dims in layouts)
             or variable.dtype.kind != kind
-            or (name in dataset.coords) != (name in datasets.COORDINATES)
+            or (name in dataset.coords) != schema.is_coordinate(str(name))
         ):
             return False
     return True
 
 
-def _fits(found: Sequence[Hashable], dims: Sequence[str], swept: bool) -> bool:
-    """Whether dimensions are some of those of a variable of a run, in their order; in a sweep there
-    are its axes too."""
-    own, known = [dim for dim in found if dim in dims], set().union(*datasets.DIMENSIONS.values())
-    others = set(found) - set(own)
-    return own == [dim for dim in dims if dim in own] and not (others & known if swept else others)
+def _fits(stored: Sequence[Hashable], dims: Sequence[str], swept: bool) -> bool:
+    """Whether stored dimensions are some of those that a variable of a run has, in their order.
+
+    Args:
+        stored: the dimensions of a variable in a store.
+        dims: those of the variable in the table.
+        swept: whether the axes of a sweep may be among the stored ones.
+    """
+    of_run = [dim for dim in stored if dim in dims]
+    others = set(stored) - set(of_run)
+    if swept:
+        others &= {dim for variable in schema.VARIABLES.values() for dim in variable.dims}
+    return of_run == [dim for dim in dims if dim in of_run] and not others
 
 
 def _warn(path: Path) -> None:
-    said = (
+    """Warn the caller of `load` that a store is of an earlier version."""
+    message = (
         f"store={str(path)!r} was written by an earlier version, whose digests cover its values but "
         "not all that it says of them; its layout is as it must be. Save it again to have it covered"
     )
-    warnings.warn(said, digests.StoreWarning, stacklevel=3)
+    warnings.warn(message, digests.StoreWarning, stacklevel=3)
 
 
 def checked_path(store: str | Path) -> Path:
-    """The path of a store; raises InputError for what is none, or what no file can be called."""
+    """The path of a store; raises ssm.InputError for something else than a path, and for a name that
+    no file can have."""
     if not isinstance(store, str | os.PathLike):
         raise errors.invalid("store", store, "a path")
     try:
         Path(store).stat()
-    except (FileNotFoundError, NotADirectoryError):  # of a new store
+    except (FileNotFoundError, NotADirectoryError):  # as it may be where a store is to be written
         pass
     except (TypeError, ValueError):  # bytes, or a character that no name can have
         raise errors.invalid("store", store, "a path") from None
     except OSError as error:
-        what = f"a path that can be looked up ({error.strerror})"
-        raise errors.invalid("store", store, what) from None
+        allowed = f"a path that can be looked up ({error.strerror})"
+        raise errors.invalid("store", store, allowed) from None
     return Path(store)

@@ -1,4 +1,4 @@
-"""What results say of themselves in words: lines and tables for people to read."""
+"""Results in words: lines and tables for people to read."""
 
 from __future__ import annotations
 
@@ -11,23 +11,35 @@ import numpy as np
 import xarray as xr
 
 from ssm.config import Config, profiles
+from ssm.dynamics.statuses import Status
 from ssm.results import datasets
 
+REMEDIES = {status.value: status.remedy for status in Status if status.remedy}
+"""What to do where a run did not end as it should, by its status."""
 GROUPS = (profiles.MAJORITY, profiles.MINORITY)
 NO_CONTRASTS = "one class has no contrasts within its group, its row is of the class's own strength"
 
 
 def alone(dataset: xr.Dataset, group: str) -> xr.DataArray:
-    """Which class is the only one of its group: bool over `class`, and over the axes of a sweep
-    along which that varies. One class has no contrasts within its group, so that the group has no
-    block, and what is learned of it is the class's own strength."""
-    mine = dataset["class_group"] == group
-    return mine & (mine.sum("class") == 1)
+    """Which class is the only one of a group.
+
+    One class has no contrasts within its group, so that the group has no block, and what is learned
+    of the group is the strength of that class.
+
+    Args:
+        dataset: a run or a sweep.
+        group: `majority` or `minority`.
+
+    Returns:
+        Booleans over `class`, and over those axes of a sweep along which they vary.
+    """
+    is_in_group = dataset["class_group"] == group
+    return is_in_group & (is_in_group.sum("class") == 1)
 
 
 def facts(dataset: xr.Dataset) -> dict[str, str]:
-    """What a Dataset says of itself, a line each: settings that differ from the defaults, classes,
-    status, origin."""
+    """What a run was, a line each: settings that differ from the defaults, classes, times, status
+    and, where the run did not end as it should, what to do about it, and origin."""
     attributes = dataset.attrs
     described = {}
     if "config" in attributes:
@@ -41,11 +53,13 @@ def facts(dataset: xr.Dataset) -> dict[str, str]:
         for c in np.flatnonzero(alone(dataset, group)):
             described[group] = f"class {c} alone; {NO_CONTRASTS}"
     times = dataset["time"].values
-    reached = datasets.reached(dataset).sizes["time"]
-    described["time"] = f"{times[0]:.6g} to {times[reached - 1]:.6g}, {reached} times"
+    num_reached = datasets.reached(dataset).sizes["time"]
+    described["time"] = f"{times[0]:.6g} to {times[num_reached - 1]:.6g}, {num_reached} times"
     if "num_steps" in attributes:
         steps = "steps" if "learning_rate" in attributes else "solver steps"
         described["status"] = f"{attributes['status']} after {attributes['num_steps']} {steps}"
+        if remedy := REMEDIES.get(attributes["status"]):
+            described["remedy"] = remedy
         described["labels"] = (
             "can be interpolated"
             if attributes["can_interpolate"]
@@ -64,7 +78,7 @@ def facts(dataset: xr.Dataset) -> dict[str, str]:
 
 
 def _end(dataset: xr.Dataset) -> dict[str, str]:
-    """What a run says of its end beside the blocks: margin and geometry, where they were observed."""
+    """The margin and the geometry at the end of a run, a line each, where they were observed."""
     last = datasets.reached(dataset).isel(time=-1)
     described = {}
     if "margin" in last:
@@ -77,8 +91,8 @@ def _end(dataset: xr.Dataset) -> dict[str, str]:
 
 
 def _settings(fields: Mapping[str, Any]) -> str:
-    """What differs from the defaults; the class count is always filled in, so it is left to the line
-    on the classes."""
+    """The settings that differ from their defaults. The number of classes, which is always filled in,
+    is left to the line on the classes."""
     changed = {
         field.name: fields[field.name]
         for field in dataclasses.fields(Config)
@@ -90,9 +104,10 @@ def _settings(fields: Mapping[str, Any]) -> str:
 
 
 def sweep_facts(dataset: xr.Dataset) -> dict[str, str]:
-    """What a sweep says of itself, a line each: settings, axes, how its runs ended, cost, origin."""
+    """What a sweep was, a line each: settings, axes, how its runs ended, what to do about those that
+    did not end as they should, cost and origin."""
     attributes = dataset.attrs
-    sweep = json.loads(dataset.attrs["sweep"])
+    sweep = json.loads(attributes["sweep"])
     axes = [f"{name} ({len(values)})" for name, values in sweep["axes"].items()]
     statuses, counts = np.unique(dataset["status"].values, return_counts=True)
     ended = ", ".join(f"{n} {name}" for name, n in zip(statuses, counts, strict=True))
@@ -105,6 +120,7 @@ def sweep_facts(dataset: xr.Dataset) -> dict[str, str]:
         "settings": _settings(sweep["base"]),
         "axes": " x ".join(axes),
         "runs": f"{dataset['status'].size}: {ended}",
+        **{status: REMEDIES[status] for status in statuses.tolist() if status in REMEDIES},
         **lone,
         "chunks": f"{attributes['num_chunks']} in {attributes['seconds']:.3g} s on "
         f"{attributes['device']}, {attributes['num_compilations']} compilations",
@@ -113,52 +129,61 @@ def sweep_facts(dataset: xr.Dataset) -> dict[str, str]:
 
 
 def sweep_table(dataset: xr.Dataset) -> list[list[str]]:
-    """A row for each block that any run learned, and for each class that is alone in its group: name,
-    number of runs, and when."""
+    """A row for each block that any run of a sweep learned, and for each class that is alone in its
+    group.
+
+    Returns:
+        Of each row the name, how many runs learned it of those that have it, and the first, the
+        median and the last time at which they did.
+    """
     rows = []
     for block in dataset["block"].values.tolist():
         times = dataset["block_learning_time"].sel(block=block).values
-        found = [(block, times, times.size)]
+        learned = [(block, times, times.size)]
         if block in GROUPS:
-            found.append((f"{block}, one class", *_times_alone(dataset, block)))
-        for name, own, runs in found:
-            known = own[np.isfinite(own)]
+            learned.append((f"{block}, one class", *_times_alone(dataset, block)))
+        for name, times, num_runs in learned:
+            known = times[np.isfinite(times)]
             if known.size:
-                when = (known.min(), np.median(known), known.max())
-                rows.append([name, f"{known.size} of {runs}", *(f"{t:.4g}" for t in when)])
+                summary = (known.min(), np.median(known), known.max())
+                counted = f"{known.size} of {num_runs}"
+                rows.append([name, counted, *(f"{time:.4g}" for time in summary)])
     return rows
 
 
 def _times_alone(dataset: xr.Dataset, group: str) -> tuple[np.ndarray, int]:
-    """When a sweep's runs learned the only class of a group, NaN where it has none or several, and
-    in how many runs it is one class."""
-    mine = alone(dataset, group)
-    times = dataset["class_learning_time"].where(mine).sum("class", min_count=1)
-    runs = mine.any("class") & xr.ones_like(dataset["status"], dtype=bool)
-    return times.values, int(runs.sum())
+    """When the runs of a sweep learned the only class of a group, NaN where the group is not of one
+    class, and in how many runs it is."""
+    is_alone = alone(dataset, group)
+    times = dataset["class_learning_time"].where(is_alone).sum("class", min_count=1)
+    has_one_class = is_alone.any("class") & xr.ones_like(dataset["status"], dtype=bool)
+    return times.values, int(has_one_class.sum())
 
 
 def block_table(dataset: xr.Dataset) -> list[list[str]]:
-    """A row for each block that has components: name, components, target, share reached at the end,
-    learned at, predicted; and for a class that is alone in its group."""
+    """A row for each block of a run that has components, and for each class that is alone in its
+    group.
+
+    Returns:
+        Of each row the name, the number of components, the target, the share of it that was reached
+        at the end, when half of it was reached, and when that was predicted.
+    """
     last = datasets.reached(dataset).isel(time=-1)
     rows = []
     for block in dataset["block"].values:
-        mine = dataset["component_block"].values == block
-        if not mine.any():
+        is_in_block = dataset["component_block"].values == block
+        if not is_in_block.any():
             for c in np.flatnonzero(alone(dataset, str(block))):
                 numbers = last["class_strength"].values[c], dataset["class_learning_time"].values[c]
                 shown = ["-" if np.isnan(x) else f"{x:.4g}" for x in numbers]
                 rows.append([f"{block}, class {c}", "none: one class", "-", *shown, "-"])
             continue
-        here = dataset.sel(block=block)
-        target = float(here["block_target"])
+        of_block = dataset.sel(block=block)
+        target = float(of_block["block_target"])
         share = float(last["block_strength"].sel(block=block)) / target
-        learned = float(here["block_learning_time"])
+        learned = float(of_block["block_learning_time"])
         predicted = dataset.get("predicted_learning_time")
-        mean = np.nan if predicted is None else predicted.values[mine].mean()
-        rows.append(
-            [str(block), str(mine.sum())]
-            + ["-" if np.isnan(x) else f"{x:.4g}" for x in (target, share, learned, mean)]
-        )
+        mean = np.nan if predicted is None else predicted.values[is_in_block].mean()
+        numbers = ["-" if np.isnan(x) else f"{x:.4g}" for x in (target, share, learned, mean)]
+        rows.append([str(block), str(is_in_block.sum()), *numbers])
     return rows

@@ -15,15 +15,16 @@ import xarray as xr
 import zarr
 from numcodecs import Zstd
 
-from ssm.results import datasets, digests
-from ssm.results.datasets import FORMAT, SWEEP_FORMAT
+from ssm.results import datasets, digests, schema
+from ssm.results.belongings import MARKS
 from ssm.results.digests import Metadata
+from ssm.results.schema import FORMAT, SWEEP_FORMAT
 from ssm.support import errors, files
 
-COMPRESSOR = Zstd()  # refuses a file that was cut off; blosc, the usual one, reads beyond its end
-MARKS = "chunks"  # the folder in a sweep's store with one file for each finished chunk
-LAYOUT = ("sweep", "dimensions", "blocks")  # attributes that say what the sweep is
-# what is said of the runs of a chunk, and of which type
+# Zstd refuses a file that was cut off. Blosc, the usual compressor, would read beyond its end.
+COMPRESSOR = Zstd()
+LAYOUT = ("sweep", "dimensions", "blocks")
+"""Attributes of a store that say what its sweep is."""
 ORIGIN = {
     "variables": list,
     "runs": int,
@@ -38,21 +39,25 @@ ORIGIN = {
 
 
 def open_dataset(path: Path) -> xr.Dataset:
-    """A store as xarray reads it, its variables when they are asked for; raises InputError."""
+    """A store as xarray reads it, which reads values when they are asked for; raises ssm.InputError
+    where that fails."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of stores that are not ours
+            warnings.simplefilter("ignore")  # about stores that were not written here
             return xr.open_zarr(path, chunks=None, consolidated=True)
-    except Exception as error:  # zarr and its codecs raise many kinds
+    except Exception as error:  # zarr and its codecs raise errors of many kinds
         raise digests.unreadable(path, error) from None
 
 
 class SweepStore:
-    """A zarr store that holds one array a variable over the whole grid, a zarr chunk for each chunk
-    of runs, and a file for each chunk that says it is there."""
+    """A zarr store of a sweep that is written chunk by chunk.
+
+    It holds an array for each variable over the whole grid, with a zarr chunk for each chunk of runs.
+    A file for each chunk of runs, its mark, says that the chunk is complete.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Raises ssm.InputError where there is something else, or its layout has changed."""
+        """Raises ssm.InputError where there is no such store, or where its layout has changed."""
         self.path, self.metadata = path, Metadata(path)
         attributes = self.metadata.attributes
         written = attributes.get("format")
@@ -69,7 +74,7 @@ class SweepStore:
                 tuple(slice(*ends) for ends in block) for block in json.loads(attributes["blocks"])
             )
             laid_out = self._is_laid_out()
-        except Exception as error:  # what is no JSON, or of another kind
+        except Exception as error:  # what is no JSON, or JSON of another kind
             raise digests.unreadable(path, error) from None
         if not laid_out:
             raise digests.changed(path)
@@ -84,22 +89,23 @@ class SweepStore:
         variables: Mapping[str, tuple[tuple[int, ...], str]],
         blocks: Sequence[tuple[slice, ...]],
     ) -> SweepStore:
-        """A store laid out and not yet filled, there whole or not at all.
+        """A new store that is laid out and not yet filled. It is there whole or not at all.
 
         Args:
-            sweep: what makes the sweep the one it is, kept as JSON.
+            path: the folder to write.
+            sweep: the base Config and the axes, kept as JSON.
             axes: coordinate of each axis.
-            variables: shape, axes first, and type by name.
-            blocks: the part of the grid in each chunk; the first is a whole one.
+            variables: shape (axes first) and type of each variable, by name.
+            blocks: the part of the grid in each chunk. The first chunk is as large as any.
         """
         files.check_output(path, overwrite=False)
         chunk = tuple(block.stop - block.start for block in blocks[0])
         with files.replacing(path) as scratch:
             group = zarr.open_group(scratch, mode="w-", zarr_format=2)
             for name, values in axes.items():
-                own: dict[str, Any] = {"_ARRAY_DIMENSIONS": [name]}
+                dims: dict[str, Any] = {"_ARRAY_DIMENSIONS": [name]}
                 group.create_array(
-                    name, data=values, compressors=COMPRESSOR, fill_value=None, attributes=own
+                    name, data=values, compressors=COMPRESSOR, fill_value=None, attributes=dims
                 )
             for name, (shape, dtype) in variables.items():
                 group.create_array(
@@ -108,11 +114,11 @@ class SweepStore:
                     dtype=dtype,
                     chunks=chunk + shape[len(chunk) :],
                     compressors=COMPRESSOR,
-                    # a value that stands for missing ones would be read as NaN by xarray
+                    # xarray would read a fill value of integers or words as missing, as NaN
                     fill_value=np.nan if np.dtype(dtype).kind == "f" else None,
                     attributes={
-                        **datasets.describe(name),
-                        "_ARRAY_DIMENSIONS": [*axes, *datasets.DIMENSIONS[name]],
+                        **schema.describe(name),
+                        "_ARRAY_DIMENSIONS": [*axes, *schema.VARIABLES[name].dims],
                     },
                 )
             layout = {
@@ -137,7 +143,7 @@ class SweepStore:
         }
 
     def _is_laid_out(self) -> bool:
-        """Whether the arrays are those of a sweep, by the table of results."""
+        """Whether the arrays are laid out as the table of results says."""
         lengths = [len(values) for values in self.sweep["axes"].values()]
         sizes = dict(zip(self.axes, lengths, strict=True))
         first = [block.stop - block.start for block in self.blocks[0]]
@@ -148,12 +154,12 @@ class SweepStore:
             dims, dtype = attributes["_ARRAY_DIMENSIONS"], np.dtype(array["dtype"])
             if name in self.axes:
                 expected, chunks, known = [name], array["chunks"], dtype.kind in "biufU"
-                own: dict[str, Any] = {}
+                described: dict[str, Any] = {}
             else:
-                expected = [*self.axes, *datasets.DIMENSIONS[name]]
+                expected = [*self.axes, *schema.VARIABLES[name].dims]
                 chunks = first + array["shape"][len(first) :]
-                own, declared = datasets.describe(name), datasets.SWEEP_TYPES[name]
-                floats = ("float32", "float64") if declared == "observed" else (declared,)
+                described, declared = schema.describe(name), schema.SWEPT[name].dtype
+                floats = ("float32", "float64") if declared == schema.OBSERVED else (declared,)
                 known = dtype in [np.dtype(each) for each in floats]
             if not known or dims != expected or array["chunks"] != chunks:
                 return False
@@ -162,18 +168,17 @@ class SweepStore:
             empty = "NaN" if dtype.kind == "f" and name not in self.axes else None
             if array["fill_value"] != empty or array["filters"] or array["order"] != "C":
                 return False
-            # descriptions are worded anew now and then
-            if attributes.get("units") != own.get("units") or set(attributes) - {
-                *own,
-                "_ARRAY_DIMENSIONS",
-            }:
+            # the words of a description may be those of an earlier version
+            others = set(attributes) - {*described, "_ARRAY_DIMENSIONS"}
+            if attributes.get("units") != described.get("units") or others:
                 return False
         return True
 
     def write(
         self, chunk: int, arrays: Mapping[str, np.ndarray], origin: Mapping[str, Any]
     ) -> None:
-        """Fill one chunk, and last of all mark it as done, with where its runs come from."""
+        """Fill one chunk with its arrays, and after that mark it as done, with its origin: where its
+        runs come from and what they took."""
         for name, values in arrays.items():
             self._array(name)[self.blocks[chunk]] = values
         self._write_mark(chunk, arrays, json.loads(json.dumps(origin)))
@@ -181,6 +186,7 @@ class SweepStore:
     def _write_mark(
         self, chunk: int, arrays: Mapping[str, np.ndarray], origin: dict[str, Any]
     ) -> None:
+        """Write the file that says that a chunk is complete."""
         mark = self._mark(chunk)
         mark.parent.mkdir(exist_ok=True)
         with files.replacing(mark) as scratch:
@@ -189,17 +195,18 @@ class SweepStore:
         self._origins[chunk] = origin
 
     def _digest(self, chunk: int, arrays: Mapping[str, np.ndarray], origin: Any) -> str:
-        """Of a chunk: its values, where they come from, which chunk it is, and of which store."""
+        """The digest of a chunk: of its values and its origin, of which chunk it is, and of which
+        store."""
         return digests.of_values(arrays, [chunk, self.metadata.layout, origin])
 
     def is_intact(self) -> bool:
-        """Whether the axes, and what is said of the sweep, are as they were laid out."""
+        """Whether the axes and the metadata are as they were laid out."""
         return not self.metadata.strays() and self._are_axes_intact()
 
     def _are_axes_intact(self) -> bool:
         try:
             axes = {dim: np.asarray(self._array(dim)) for dim in self.axes}
-        except Exception:  # zarr and its codecs raise many kinds
+        except Exception:  # zarr and its codecs raise errors of many kinds
             return False
         if self.metadata.is_covered:
             return self.metadata.values == digests.of_values(axes)
@@ -207,11 +214,11 @@ class SweepStore:
         return self.metadata.values == digests.of_values_before(axes, layout)
 
     def repair(self, axes: Mapping[str, np.ndarray]) -> None:
-        """Write damaged axes, and metadata that are kept twice, again, and remove what a killed
-        process has left; raises InputError where that does not help."""
+        """Remove the files that a killed process has left, and write damaged axes and the metadata of
+        single arrays again; raises ssm.InputError where the store is still damaged after that."""
         for name in (*self.metadata.arrays(), MARKS):
             for entry in (self.path / name).glob("*.partial"):
-                if re.fullmatch(r".*\.[0-9a-f]{32}\.partial", entry.name):  # as zarr names it
+                if re.fullmatch(r".*\.[0-9a-f]{32}\.partial", entry.name):  # a name given by zarr
                     entry.unlink()
         if (self.path / MARKS).is_dir():
             files.sweep(self.path / MARKS)
@@ -239,14 +246,14 @@ class SweepStore:
                     and set(origin["variables"]) == set(arrays)
                     and origin["runs"] == runs
                 )
-        except Exception:  # whatever is wrong with it, it has to be run again
+        except Exception:  # whatever is wrong with the chunk, it has to be run again
             return False
         if intact:
             self._origins[chunk] = origin
         return intact
 
     def complete(self) -> None:
-        """Give a finished store of an earlier version the digests that it lacks."""
+        """Give a finished store of an earlier version the digests of this one."""
         if self.metadata.is_covered:
             return
         for chunk in range(len(self.blocks)):
@@ -256,12 +263,12 @@ class SweepStore:
         self.metadata = Metadata(self.path)
 
     def origins(self) -> list[dict[str, Any]]:
-        """What was written with each chunk that was found done or written: when, where, by which
-        versions, at what cost."""
+        """The origin of each chunk that has been written, or seen to be done: when, where and by
+        which versions its runs were computed, and at what cost."""
         return [origin for _, origin in sorted(self._origins.items())]
 
     def dataset(self) -> xr.Dataset:
-        """The sweep, its variables over time read as they are asked for."""
+        """The sweep as a Dataset, which reads variables over time when they are asked for."""
         stored = open_dataset(self.path)
         axes = {dim: stored[dim].values for dim in self.axes}
         variables = {str(name): v for name, v in stored.variables.items() if name not in axes}

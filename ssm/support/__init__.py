@@ -1,1 +1,1 @@
-"""What every other room stands on: checks of input, files, locks, interrupts, progress."""
+"""What all other parts use: checks of input, errors, files, locks, interrupts, progress."""

@@ -1,4 +1,5 @@
-"""Values from outside, each as the type it should have or refused in one line."""
+"""Checks of values from outside. Each returns the value in the type that it should have, or raises
+ssm.InputError with one line."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def integer(name: str, value: Any, low: int, high: int) -> int:
-    """`value` as an int in [low, high]; raises InputError for anything else, booleans included."""
+    """`value` as an int in [low, high]; raises ssm.InputError for anything else, booleans included."""
     allowed = f"an integer in [{low}, {high}]"
     if isinstance(value, bool):
         raise invalid(name, value, allowed)
@@ -30,8 +31,11 @@ def integer(name: str, value: Any, low: int, high: int) -> int:
 def real(
     name: str, value: Any, low: float, high: float = math.inf, *, open_ends: str = ""
 ) -> float:
-    """`value` as a finite float between `low` and `high`; `open_ends` holds "(" and/or ")" for ends
-    left out."""
+    """`value` as a finite float between `low` and `high`; raises ssm.InputError for anything else.
+
+    Args:
+        open_ends: "(" where `low` itself is not allowed, ")" where `high` is not, "()" for both.
+    """
     left = "(" if "(" in open_ends or math.isinf(low) else "["
     right = ")" if ")" in open_ends or math.isinf(high) else "]"
     allowed = f"a finite number in {left}{low:g}, {high:g}{right}"
@@ -50,39 +54,39 @@ def real(
 
 
 def choice(name: str, value: Any, allowed: Sequence[str]) -> str:
-    """`value` if it is one of the `allowed` strings."""
+    """`value` if it is one of the `allowed` strings; raises ssm.InputError for anything else."""
     if not isinstance(value, str) or value not in allowed:
         raise invalid(name, value, "one of " + ", ".join(allowed))
     return value
 
 
 def flag(name: str, value: Any) -> bool:
-    """`value` as a bool; only true booleans pass."""
+    """`value` if it is True or False; raises ssm.InputError for anything else, 0 and 1 included."""
     if value is not True and value is not False:
         raise invalid(name, value, "True or False")
     return value
 
 
 def items(name: str, value: Any, what: str) -> list[Any]:
-    """`value` as a list; strings and things that cannot be iterated are refused as not being
-    `what`."""
+    """`value` as a list; raises ssm.InputError, which names `what` is allowed, for strings and for
+    what cannot be iterated."""
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise invalid(name, value, what)
     try:
         return list(value)
-    except TypeError:  # an array without axes
+    except TypeError:  # as for an array without axes
         raise invalid(name, value, what) from None
 
 
 def array(name: str, value: Any, allowed: str) -> np.ndarray:
-    """`value` as a new array in float64; raises InputError where it is not one of real numbers."""
-    import numpy as np  # which a command's help does not wait for
+    """`value` as a new array in float64; raises ssm.InputError where it is not of real numbers."""
+    import numpy as np  # here, so that the help of a command does not wait for it
 
     try:
         given = np.asarray(value)
         if given.dtype.kind in "iuf":
             return given.astype(np.float64)
-    except Exception:  # ragged, or an array of another library that cannot be had
+    except Exception:  # ragged lists, and arrays of other libraries that cannot be converted
         pass
     raise invalid(name, value, allowed)
 
@@ -94,8 +98,8 @@ def positive(
     *,
     or_zero: bool = False,
 ) -> np.ndarray:
-    """`value` as a new vector in float64; raises InputError where it is not one of positive finite
-    numbers (`or_zero`: of numbers that are not negative), at least one."""
+    """`value` as a new vector in float64; raises ssm.InputError where it is not a vector of at least
+    one number, all positive and finite. With `or_zero` they may be 0 too."""
     vector = array(name, value, allowed)
     inside = (vector >= 0 if or_zero else vector > 0) & (vector < math.inf)
     if vector.ndim != 1 or not vector.size or not inside.all():

@@ -1,22 +1,21 @@
-"""What a user got wrong, said in one line: the field, its value and what is allowed."""
+"""Errors of input in one line: the field, its value and what is allowed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-LONGEST_NAME = 80  # characters that are shown of a field's name
-LONGEST_VALUE = 200  # of its value: most paths fit
-LONGEST_ALLOWED = 600  # of what is allowed
+LONGEST_NAME, LONGEST_VALUE, LONGEST_ALLOWED = 80, 200, 600
+"""Most characters that are shown of a field's name, of its value (most paths fit), and of what is
+allowed."""
 
 
 class InputError(ValueError):
-    """A value from outside that cannot be used; the message is one line fit to be shown as it
-    is."""
+    """A value from outside that cannot be used. The message is one line, fit to be shown to a user."""
 
 
 def invalid(name: str, value: object, allowed: str) -> InputError:
-    """The error for `name` = `value` where only `allowed` will do (the caller raises it): one short
-    line, whatever they are."""
+    """The error, for the caller to raise, that says of a field `name` that its `value` is not what is
+    `allowed`: one short line, whatever they are."""
     try:
         shown = repr(value)
     except Exception:  # an integer of thousands of digits, or an object that cannot be shown
@@ -28,7 +27,7 @@ def invalid(name: str, value: object, allowed: str) -> InputError:
 
 
 def one_line(text: str, longest: int) -> str:
-    """A text without line breaks and control characters, and cut where it is too long."""
+    """`text` without line breaks and control characters, cut to the `longest` number of characters."""
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= longest else text[: longest - 3] + "..."
 

@@ -17,9 +17,12 @@ except ImportError:  # on Windows: nothing is locked there
 
 from ssm.support import errors, interrupts
 
-HIDDEN = ".ssm-writing"  # how the name of a folder ends that holds what is on its way elsewhere
-LOCK, NEW, OLD = "lock", "new", "replaced"  # what is in it
-PATIENCE = 2.0  # seconds in which threads that were broken off may still write
+HIDDEN = ".ssm-writing"
+"""The end of the name of a hidden folder, in which an output is written before it is moved."""
+LOCK, NEW, OLD = "lock", "new", "replaced"
+"""Names in a hidden folder: its lock, and the folders of the new output and of the one it replaces."""
+PATIENCE = 2.0
+"""Seconds in which threads that were broken off may still write."""
 
 _reserved: contextvars.ContextVar[frozenset[Path]] = contextvars.ContextVar(
     "_reserved", default=frozenset()
@@ -27,8 +30,9 @@ _reserved: contextvars.ContextVar[frozenset[Path]] = contextvars.ContextVar(
 
 
 def check_output(path: Path, overwrite: bool) -> None:
-    """Refuse an output that exists (unless it may be overwritten), that another process is writing,
-    or whose folder cannot be written to; and sweep that folder."""
+    """Raise ssm.InputError for an output that exists (unless it may be overwritten), that another
+    process is writing, or whose folder cannot be written to. What killed processes have left hidden
+    in that folder is removed."""
     if path.name in ("", ".."):
         raise errors.invalid("out", str(path), "the name of a new file or store")
     if path.is_symlink() and not path.exists():
@@ -58,10 +62,12 @@ def real(path: Path) -> Path:
 
 @contextlib.contextmanager
 def reserved(path: Path) -> Iterator[Path]:
-    """Keep `path` for this process: a hidden folder beside it for what is on its way there, gone at
-    the end. May be asked for again meanwhile, in the same thread.
+    """Keep `path` for this process while the context lasts. It yields a hidden folder beside `path`,
+    in which the output is written, and which is removed at the end. The same thread may reserve the
+    same path again meanwhile.
 
-    Raises ssm.InputError where another process has it, OSError where it cannot be written to.
+    Raises ssm.InputError where another process has reserved it, OSError where its folder cannot be
+    written to.
     """
     target = real(path)
     folder, mine = target.parent / f".{target.name}{HIDDEN}", _reserved.get()
@@ -86,9 +92,10 @@ def reserved(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A scratch path of the same name to write to, moved to `path` at the end; after an error or
-    Ctrl-C, which is heard when all is written, `path` is as it was. A symlink stays one: what it
-    points to is replaced."""
+    """Write an output whole or not at all: the context yields a scratch path of the same name, which is
+    moved to `path` at the end. After an error `path` is as it was, and also after Ctrl-C, which is
+    heard when all is written. A symlink stays one, and the file or folder that it points to is
+    replaced."""
     target = real(path)
     with interrupts.undivided() as hear, reserved(path) as folder:
         scratch = folder / NEW / path.name
@@ -104,6 +111,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _move(scratch: Path, target: Path, old: Path) -> None:
+    """Move what was written to its place. A folder that is there is moved to `old` first."""
     if not target.is_dir():
         scratch.replace(target)
         return
@@ -113,6 +121,24 @@ def _move(scratch: Path, target: Path, old: Path) -> None:
     except BaseException:
         old.rename(target)
         raise
+
+
+def is_left_behind(hidden: Path) -> bool:
+    """Whether a hidden folder holds nothing but what `replacing` keeps there for a file: its lock,
+    and the new file in a folder of its own."""
+    if hidden.is_symlink() or not hidden.is_dir():
+        return False
+    name = hidden.name[1 : -len(HIDDEN)]
+    entries = [(entry, entry.relative_to(hidden).parts) for entry in hidden.rglob("*")]
+    return all(
+        not entry.is_symlink()
+        and (
+            entry.is_dir()
+            if parts == (NEW,)
+            else entry.is_file() and parts in ((LOCK,), (NEW, name))
+        )
+        for entry, parts in entries
+    )
 
 
 def sweep(folder: Path) -> None:
@@ -128,13 +154,18 @@ def sweep(folder: Path) -> None:
 
 
 def _take(folder: Path, *, only_locked: bool = False) -> int | None:
-    """The open lock of a hidden folder, which is made if need be; None where another process has
-    it, or (`only_locked`) nothing can be locked."""
+    """The open lock of a hidden folder, which is made where there is none. None where another process
+    has locked it or, with `only_locked`, where the disk has no locks."""
     while True:
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except FileExistsError:
+            if folder.exists() and not folder.is_dir():
+                raise
+            continue  # it was removed just after it was found there
         try:
             held = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # its owner has just removed it
+        except FileNotFoundError:  # the process that had it has just removed it
             continue
         try:
             if fcntl is not None:
@@ -152,13 +183,13 @@ def _take(folder: Path, *, only_locked: bool = False) -> int | None:
 
 
 def _take_back(folder: Path, target: Path) -> None:
-    """Put back what a process was replacing when it was killed between one move and the next."""
+    """Put back the output that a process was replacing when it was killed between its two moves."""
     if (folder / OLD).exists() and not target.exists():
         (folder / OLD).rename(target)
 
 
 def _clear(folder: Path) -> None:
-    """Remove all that is in a hidden folder but its lock."""
+    """Remove everything in a hidden folder but its lock."""
     deadline = time.monotonic() + PATIENCE
     while left := [entry for entry in folder.iterdir() if entry.name != LOCK]:
         for entry in left:
@@ -167,7 +198,7 @@ def _clear(folder: Path) -> None:
             else:
                 entry.unlink(missing_ok=True)
         if time.monotonic() > deadline:
-            return  # the next process sweeps
+            return  # the next process that writes beside it removes the rest
         time.sleep(0.01 if any(entry.exists() for entry in left) else 0)
 
 
@@ -177,5 +208,5 @@ def _give_up(folder: Path, held: int) -> None:
         _clear(folder)
         (folder / LOCK).unlink(missing_ok=True)
     os.close(held)
-    with contextlib.suppress(OSError):  # another process has taken it up
+    with contextlib.suppress(OSError):  # where another process has begun to use it
         folder.rmdir()

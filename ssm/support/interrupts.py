@@ -1,5 +1,5 @@
-"""Work in a thread while the main thread waits, so that Ctrl-C is heard while compiled code
-runs; and work that Ctrl-C must not break off."""
+"""Ctrl-C: work that is done in a thread, so that the main thread hears it while compiled code runs,
+work that it must not break off, and the end of the process."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
-LONGEST_WAIT = 5.0  # seconds that an interrupted process gives its threads to finish writing
+LONGEST_WAIT = 5.0
+"""Seconds that an interrupted process gives its threads to finish writing."""
 
-_undivided = 0  # pieces of work, of all threads, that must not be broken off
+_undivided = 0  # number of pieces of work, of all threads, that must not be broken off
 _changed = threading.Condition()
-_leftovers: dict[object, Callable[[], None]] = {}  # what removes them, should the process be left
+# functions that remove temporary files, to be called where the process ends before their own end
+_leftovers: dict[object, Callable[[], None]] = {}
 
 
 def run(work: Callable[[], T], waiting: Callable[[], None]) -> T:
-    """What `work` returns or raises; `waiting` is called ten times a second until it does."""
+    """Do `work` in a thread, and return or raise what it returns or raises. Until then `waiting` is
+    called ten times a second in this thread."""
     results: list[T] = []
     failures: list[BaseException] = []
 
@@ -41,7 +44,7 @@ def run(work: Callable[[], T], waiting: Callable[[], None]) -> T:
 
 
 class _Later:
-    """A handler of Ctrl-C that takes note of the first one; the second is heard at once."""
+    """A handler that only takes note of the first Ctrl-C, and lets the second interrupt at once."""
 
     pressed = False
 
@@ -59,12 +62,13 @@ class _Later:
 
 @contextlib.contextmanager
 def undivided() -> Iterator[Callable[[], None]]:
-    """Work that Ctrl-C does not break off. It is heard at the end, or where the function that is
-    yielded is called; `leave_interrupted` waits for such work of other threads."""
+    """A context whose work Ctrl-C does not break off. KeyboardInterrupt is raised at the end of it, or
+    where the function that is yielded is called. `leave_interrupted` waits for such work of other
+    threads."""
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT) if in_main else None
     with _counted():
-        if isinstance(before, _Later):  # inside other such work, at whose end it is heard
+        if isinstance(before, _Later):  # inside other such work, at whose end Ctrl-C is heard
             yield before.hear
             return
         later = _Later()
@@ -81,6 +85,7 @@ def undivided() -> Iterator[Callable[[], None]]:
 
 @contextlib.contextmanager
 def _counted() -> Iterator[None]:
+    """Count the work of the context among that which must not be broken off."""
     global _undivided
     with _changed:
         _undivided += 1
@@ -94,7 +99,7 @@ def _counted() -> Iterator[None]:
 
 @contextlib.contextmanager
 def removing(remove: Callable[[], None]) -> Iterator[None]:
-    """Call `remove` at the end, or when the process is left by `leave_interrupted` before."""
+    """Call `remove` at the end of the context, or before, where `leave_interrupted` ends the process."""
     key = object()
     _leftovers[key] = remove
     try:
@@ -105,11 +110,23 @@ def removing(remove: Callable[[], None]) -> Iterator[None]:
                 remove()
 
 
+def ignore_from_now_on() -> None:
+    """Ignore Ctrl-C until the process has ended, which is about to: its work is done, and the
+    libraries that it used would answer with a traceback while they are shut down.
+
+    Raises KeyboardInterrupt where Ctrl-C was pressed just before. Does nothing outside the main
+    thread, which alone hears Ctrl-C.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def leave_interrupted(message: str) -> NoReturn:
-    """Say `message` and end with exit code 130 at once: compiled code may still be running in its
-    thread. What is being written is finished, and what is only for the meantime removed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with _changed:  # which is kept, so that nothing else is begun
+    """Print `message` to standard error and end the process at once with exit code 130, since
+    compiled code may still be running in its thread. Files that are being written are finished, and
+    those that are only for the meantime are removed."""
+    ignore_from_now_on()
+    with _changed:  # held until the end, so that no thread begins to write anything else
         _changed.wait_for(lambda: not _undivided, LONGEST_WAIT)
         for remove in list(_leftovers.values()):
             with contextlib.suppress(Exception):

@@ -1,4 +1,4 @@
-"""Folders that one process at a time works in."""
+"""Folders in which one process at a time works."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ssm.support import errors
 
 @contextlib.contextmanager
 def alone(folder: Path, field: str, work: str) -> Iterator[None]:
-    """Hold a folder that exists; raises ssm.InputError, which names `field` and the `work`, where
-    another call of this or of any process holds it.
+    """Hold a folder that exists while the context lasts; raises ssm.InputError, which names `field`
+    and the `work`, where another call of this or of any process holds it.
 
-    The folder itself is locked, so that no file is left behind, a read-only one will do, and the
-    system lets go of it when the process dies. Where there are no such locks, nothing is held.
+    The lock is on the folder itself: no file is left behind, the folder may be read-only, and the
+    system releases it when the process dies. Nothing is held on systems and disks without such locks.
     """
     try:
         import fcntl
@@ -30,7 +30,7 @@ def alone(folder: Path, field: str, work: str) -> Iterator[None]:
         except BlockingIOError:
             allowed = f"a folder in which no other {work} is at work"
             raise errors.invalid(field, str(folder), allowed) from None
-        except OSError:  # a file system that has none
+        except OSError:  # on a file system without locks
             pass
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Progress bars on a terminal while work goes on in the background."""
+"""Progress bars on a terminal, while work goes on in a thread in the background."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ Report = Callable[[float], None]
 
 
 def with_bar(what: str, work: Callable[[Report | None], T]) -> T:
-    """Do `work`, with a progress bar on a terminal if it takes over two seconds; elsewhere it is
-    given nobody to report to, since what reports cannot be kept compiled."""
+    """Do `work`, and show a progress bar if it takes more than two seconds.
+
+    Args:
+        what: the words beside the bar.
+        work: it is given a function to be called with the share that is done. Where there is no
+            terminal it is given None, since a program that reports cannot be kept compiled.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
@@ -33,7 +38,7 @@ def with_bar(what: str, work: Callable[[Report | None], T]) -> T:
 
 
 class Runs:
-    """A progress bar over runs, with their rate and the time left."""
+    """A progress bar over the runs of a sweep or study, with their rate and the time left."""
 
     def __init__(self, what: str) -> None:
         from rich.console import Console
@@ -61,12 +66,12 @@ class Runs:
         self.begun: tuple[float, int] | None = None
 
     def count(self, done: int, total: int) -> None:
-        """Take note of how many runs are done; called from another thread."""
+        """Take note of how many runs are done of how many. It may be called from another thread."""
         self.begun = self.begun or (time.monotonic(), done)
         self.done, self.total = done, total
 
     def update(self) -> None:
-        """Show it."""
+        """Show how many runs are done."""
         if self.begun is not None:
             seconds, fresh = time.monotonic() - self.begun[0], self.done - self.begun[1]
             rate = f"{fresh / seconds:.3g} runs/s" if fresh and seconds > 1 else ""
@@ -76,7 +81,8 @@ class Runs:
 def each(
     names: Sequence[Name], work: Callable[[Name, Report], T], refresh_per_second: float = 10
 ) -> dict[Name, T]:
-    """Do `work` on each name, one after the other, with a progress bar each: results by name."""
+    """Do `work` on each name, one after the other, with a progress bar for each, and return the
+    results by name."""
     from rich.console import Console
     from rich.progress import Progress, TimeElapsedColumn
 
@@ -87,17 +93,17 @@ def each(
         tasks = {name: bar.add_task(name, total=1.0, start=False) for name in names}
 
         def work_through() -> dict[Name, T]:
-            found = {}
+            results = {}
             for name in names:
                 bar.start_task(tasks[name])
-                found[name] = work(name, lambda share, name=name: shares.__setitem__(name, share))
+                results[name] = work(name, lambda share, name=name: shares.__setitem__(name, share))
                 shares[name] = 1.0
-            return found
+            return results
 
         def show() -> None:
             for name, task in tasks.items():
                 bar.update(task, completed=shares[name])
 
-        found = interrupts.run(work_through, show)
+        results = interrupts.run(work_through, show)
         show()
-    return found
+    return results

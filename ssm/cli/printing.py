@@ -1,0 +1,43 @@
+"""Runs and sweeps in words, on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+RUN_COLUMNS = ("block", "components", "target", "reached / target", "half reached at", "predicted")
+SWEEP_COLUMNS = ("block", "runs that learned it", "half reached at, first", "median", "last")
+
+
+def print_run(dataset: xr.Dataset, store: Path) -> None:
+    """Print what a run says of itself, and when it learned each block."""
+    from ssm.results import summaries
+
+    _print(summaries.facts(dataset), RUN_COLUMNS, summaries.block_table(dataset), store)
+
+
+def print_sweep(dataset: xr.Dataset, store: Path) -> None:
+    """Print what a sweep says of itself, and when its runs learned each block."""
+    from ssm.results import summaries
+
+    _print(summaries.sweep_facts(dataset), SWEEP_COLUMNS, summaries.sweep_table(dataset), store)
+
+
+def _print(
+    facts: Mapping[str, str], columns: Sequence[str], rows: Iterable[Sequence[str]], store: Path
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*row)
+    for name, value in facts.items():
+        console.print(f"{name:>12}  {value}", soft_wrap=True, markup=False)
+    console.print(table)
+    console.print(f"{'store':>12}  {store}", soft_wrap=True, markup=False)
