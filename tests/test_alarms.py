@@ -6,7 +6,6 @@ import math
 import jax
 import numpy as np
 import pytest
-from ssm.schedules import CappedUnitMean, Chain, Trend
 
 import ssm
 from ssm import losses
@@ -16,6 +15,7 @@ from ssm.practice.network.estimator import ReweightedClassifier
 from ssm.practice.network.networks import Architecture
 from ssm.practice.network.tasks import Samples
 from ssm.practice.study.strategies import STRATEGIES
+from ssm.problem.schedules import CappedUnitMean, Chain, Trend
 
 GOOD = {
     "loss": 0.5,
@@ -65,12 +65,12 @@ def raised_last(rows, since=0, samples=SAMPLES, bounds=(0.2, 5.0), thresholds=No
 def followed(rows, **options):
     """(evaluation, alarm, class) of all that is raised, evaluations counted from 0 after the untrained
     network's."""
-    found = []
+    raised_alarms = []
     for last in range(1, len(rows)):
         raised = raised_last(rows[: last + 1], **options)
         assert all(alarm.step == rows[last]["step"] for alarm in raised)
-        found += [(last - 1, alarm.alarm, alarm.class_index) for alarm in raised]
-    return found
+        raised_alarms += [(last - 1, alarm.alarm, alarm.class_index) for alarm in raised]
+    return raised_alarms
 
 
 # Each by its own rule, on evaluations made up
@@ -194,8 +194,8 @@ def test_a_bound_that_is_reached_only_warns(monkeypatch):
     What is raised beside it acts as it would."""
     bound = Alarm(20, "weight_at_bound", 2, 5.0, 5.0, "planted")
     jump = Alarm(40, "gradient_jump", None, 2.0, 1.0, "planted")
-    found = {20: [bound], 40: [bound._replace(step=40), jump]}
-    monkeypatch.setattr(alarms, "raised", lambda rows, *_: found.get(rows[-1]["step"], []))
+    raised_alarms = {20: [bound], 40: [bound._replace(step=40), jump]}
+    monkeypatch.setattr(alarms, "raised", lambda rows, *_: raised_alarms.get(rows[-1]["step"], []))
     run = trained(task_of(0), options(num_steps=60, action="roll_back"))
     assert [(alarm.alarm, alarm.step, action) for alarm, action in run.alarms] == [
         ("weight_at_bound", 20, "warn"),
@@ -237,10 +237,10 @@ def test_remarks():
 
 def test_what_is_said():
     alarm = Alarm(120, "class_drop", 1, 0.2, 0.5, "recall 0.20")
-    said = alarms.sentence(alarm, "roll_back", ["a", "b"])
-    assert said == "step 120: class_drop of class b: recall 0.20; rolling back"
-    said = alarms.sentence(Alarm(5, "gradient_jump", None, 9.0, 1.0, "why"), "warn", ["a", "b"])
-    assert said == "step 5: gradient_jump: why; going on"
+    line = alarms.sentence(alarm, "roll_back", ["a", "b"])
+    assert line == "step 120: class_drop of class b: recall 0.20; rolling back"
+    line = alarms.sentence(Alarm(5, "gradient_jump", None, 9.0, 1.0, "why"), "warn", ["a", "b"])
+    assert line == "step 5: gradient_jump: why; going on"
 
 
 @pytest.mark.parametrize(
@@ -316,8 +316,8 @@ def kinds(run):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_rate_that_jumps(seed):
-    """By far: at the first evaluation after it. (A thousandfold rate of 20 raises an alarm there in ten
-    of twelve runs; from smaller jumps most recover, and those that do not lose a class.)"""
+    """By far: at the first evaluation after it. A thousandfold rate of 20 raises an alarm there in ten
+    of twelve runs; from smaller jumps most recover, and those that do not lose a class."""
     chosen = options(learning_rate=lambda step: 0.02 if step < PLANTED else 1000.0, seed=seed)
     run = trained(task_of(seed), chosen)
     assert kinds(run)[0] == ("gradient_jump", None, PLANTED + EVALUATE_EVERY)
@@ -368,10 +368,10 @@ def test_calibration_that_is_made_worse(seed):
     sure = (*others, jax.tree.map(lambda x: 50 * x, last))
     before = before._replace(state=before.state._replace(params=sure))
     run = trained(task, options(learning_rate=1e-12), before)
-    found = collections.Counter(kinds(run))
-    assert found.pop(("calibration_drop", None, PLANTED + 3 * EVALUATE_EVERY)) == 1
+    raised_alarms = collections.Counter(kinds(run))
+    assert raised_alarms.pop(("calibration_drop", None, PLANTED + 3 * EVALUATE_EVERY)) == 1
     # and the gradient of what is surely wrong is as much larger: once, though it goes on
-    assert found == {("gradient_jump", None, PLANTED + EVALUATE_EVERY): 1}
+    assert raised_alarms == {("gradient_jump", None, PLANTED + EVALUATE_EVERY): 1}
 
 
 def test_a_loss_that_is_not_finite():

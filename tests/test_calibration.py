@@ -97,11 +97,13 @@ def test_wilson_is_that_of_scipy(level):
 def test_one_bin_far_from_calibrated_has_the_interval_of_a_proportion():
     """Then the error is |confidence - frequency|, and inverting its test gives Wilson's interval."""
     outcomes = np.arange(100) < 70
-    found = calibration.bootstrap_interval(np.full(100, 0.4), outcomes, 1, num_resamples=4999)
+    obtained = calibration.bootstrap_interval(np.full(100, 0.4), outcomes, 1, num_resamples=4999)
     low, high = calibration.wilson([70], [100])
-    assert found.estimate == pytest.approx(0.3, abs=0.002)  # E T* over 4999, noise 0.046 / 70
+    assert obtained.estimate == pytest.approx(0.3, abs=0.002)  # E T* over 4999, noise 0.046 / 70
     # one count in 100 is 0.01, which the draws have and the normal law has not
-    np.testing.assert_allclose([found.low, found.high], [low[0] - 0.4, high[0] - 0.4], atol=0.01)
+    np.testing.assert_allclose(
+        [obtained.low, obtained.high], [low[0] - 0.4, high[0] - 0.4], atol=0.01
+    )
 
 
 def test_a_higher_level_holds_a_lower_one(rng):
@@ -162,23 +164,23 @@ def test_intervals_cover_a_known_error(draw, error):
     covered = 0
     for _ in range(1000):
         confidences, frequencies = draw(rng)
-        found = interval(confidences, rng.random(150) < frequencies, seed=rng)
-        covered += found.low <= error <= found.high
+        obtained = interval(confidences, rng.random(150) < frequencies, seed=rng)
+        covered += obtained.low <= error <= obtained.high
     assert abs(covered / 1000 - 0.95) < 0.02
 
 
 @pytest.mark.parametrize("sure", [0.0, 1.0])
 def test_what_is_certain_and_right_has_no_error(sure):
-    found = calibration.bootstrap_interval(np.full(300, sure), np.full(300, sure))
-    assert found.low == found.estimate == 0
+    obtained = calibration.bootstrap_interval(np.full(300, sure), np.full(300, sure))
+    assert obtained.low == obtained.estimate == 0
     # 300 times right is as strange as 1 in 20 where 1 in 100 is wrong: 0.99^300 = 0.049
-    assert 0 < found.high < 0.02
+    assert 0 < obtained.high < 0.02
 
 
 def test_an_error_almost_without_noise_has_a_short_interval():
     """Never in 3000 times, of 0.05 each: 0.001 at most, since 0.999^3000 = 0.05."""
-    found = calibration.bootstrap_interval(np.full(3000, 0.05), np.zeros(3000))
-    assert 0.048 < found.low <= found.estimate <= found.high <= 0.05 + 1e-12
+    obtained = calibration.bootstrap_interval(np.full(3000, 0.05), np.zeros(3000))
+    assert 0.048 < obtained.low <= obtained.estimate <= obtained.high <= 0.05 + 1e-12
 
 
 @pytest.mark.parametrize(

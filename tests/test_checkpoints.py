@@ -14,12 +14,12 @@ import jax
 import numpy as np
 import optax
 import pytest
-from ssm.schedules import CappedUnitMean, Chain, LinearRamp, Ramp, Trend
 
 import ssm
 from ssm.practice.network import alarms, training
 from ssm.practice.network.checkpoints import Checkpoints, fingerprint
 from ssm.practice.network.estimator import ReweightedClassifier
+from ssm.problem.schedules import CappedUnitMean, Chain, LinearRamp, Ramp, Trend
 
 pytestmark = pytest.mark.filterwarnings("ignore::ssm.practice.alarms.TrainingWarning")
 
@@ -66,10 +66,10 @@ def assert_same(a, b):
 
 @pytest.fixture(scope="module")
 def whole():
-    found = classifier().fit(*data())
-    assert [action for _, action in found.alarms_].count("roll_back") >= 2
-    assert found.n_steps_ == 55
-    return found
+    obtained = classifier().fit(*data())
+    assert [action for _, action in obtained.alarms_].count("roll_back") >= 2
+    assert obtained.n_steps_ == 55
+    return obtained
 
 
 class Killed(BaseException):
@@ -201,11 +201,15 @@ DAMAGES = {
 @pytest.mark.parametrize("how", DAMAGES)
 def test_a_damaged_point_is_made_again_from_the_one_before(whole, copy, monkeypatch, caplog, how):
     DAMAGES[how](copy / "55")
-    found, begun = steps_made(copy, monkeypatch)
+    obtained, begun = steps_made(copy, monkeypatch)
     assert begun == [50]
-    assert_same(whole, found)
-    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert said.startswith(f"checkpoint {copy / '55'} is damaged") and "\n" not in said
+    assert_same(whole, obtained)
+    (message_part,) = [
+        record.getMessage() for record in caplog.records if record.levelname == "WARNING"
+    ]
+    assert (
+        message_part.startswith(f"checkpoint {copy / '55'} is damaged") and "\n" not in message_part
+    )
     assert_same(whole, classifier(copy).fit(*data()))
     assert begun == [50]  # what was made again is whole
 
@@ -213,9 +217,9 @@ def test_a_damaged_point_is_made_again_from_the_one_before(whole, copy, monkeypa
 def test_without_a_whole_point_a_run_begins_anew(whole, copy, monkeypatch):
     for step in ("50", "55"):
         cut(copy / step / "record" / "metadata")
-    found, begun = steps_made(copy, monkeypatch)
+    obtained, begun = steps_made(copy, monkeypatch)
     assert begun == [0, 10, 20, 30, 40, 50]
-    assert_same(whole, found)
+    assert_same(whole, obtained)
 
 
 def test_a_damaged_point_of_another_run_is_left_alone(copy):

@@ -3,6 +3,7 @@ what they do where there is nothing to test with."""
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,8 +30,8 @@ def dataset(metrics, variants):
 def one(scores, reference, metric="accuracy", margin=MARGIN):
     """The comparison of two tables of scores."""
     both = dataset({metric: np.stack([reference, scores])}, ["erm", "new"])
-    (found,) = compare(both, "erm", margin)
-    return found
+    (compared,) = compare(both, "erm", margin)
+    return compared
 
 
 def correlated(rng, *shape):
@@ -45,7 +46,8 @@ def correlated(rng, *shape):
 def one_sided(differences):
     """The p values of means of at most, and at least, 0: SciPy's, with the statistic shrunk as
     below."""
-    t = scipy.stats.ttest_1samp(differences.ravel(), 0).statistic
+    tested: Any = scipy.stats.ttest_1samp(differences.ravel(), 0)
+    t = tested.statistic
     t /= math.sqrt(1 + differences.size * RATIO)
     law = scipy.stats.t(differences.size - 1)
     return law.sf(t), law.cdf(t)
@@ -62,12 +64,12 @@ def scores(rng):
 def test_the_formula_of_the_corrected_resampled_t_test(scores):
     """Against SciPy's one-sample t-test, whose standard error is s / sqrt(J): the same statistic
     shrunk by sqrt(1 + J n_test / n_train)."""
-    found = compare(scores, "erm", MARGIN)
+    compared = compare(scores, "erm", MARGIN)
     expected = [(m, v) for m in ("accuracy", "log_loss") for v in ("drw", "sqrt", "ldam")]
-    assert [(c.metric, c.variant) for c in found] == expected
-    for c in found:
+    assert [(c.metric, c.variant) for c in compared] == expected
+    for c in compared:
         d = (scores[c.metric].sel(variant=c.variant) - scores[c.metric].sel(variant="erm")).values
-        plain = scipy.stats.ttest_1samp(d.ravel(), 0)
+        plain: Any = scipy.stats.ttest_1samp(d.ravel(), 0)
         shrink = math.sqrt(1 + NUM_PAIRS * RATIO)
         law = scipy.stats.t(NUM_PAIRS - 1)
         # sums of 15 numbers and two ways to the t distribution
@@ -75,14 +77,14 @@ def test_the_formula_of_the_corrected_resampled_t_test(scores):
         assert c.p_value == pytest.approx(2 * law.sf(abs(plain.statistic) / shrink), rel=1e-9)
         for coverage, low, high in (
             (0.95, c.low, c.high),
-            (1 - 0.05 / len(found), c.simultaneous_low, c.simultaneous_high),
+            (1 - 0.05 / len(compared), c.simultaneous_low, c.simultaneous_high),
         ):
             interval = plain.confidence_interval(coverage)
             half = (interval.high - interval.low) / 2 * shrink
             assert [low, high] == pytest.approx([d.mean() - half, d.mean() + half], rel=1e-9)
         assert (c.wins + c.ties + c.losses, c.num_pairs, c.num_dropped) == (15, 15, 0)
-        own = scores[c.metric].sel(variant="erm").values.mean()
-        assert c.reference_score == pytest.approx(own, rel=1e-12) and c.margin == MARGIN
+        own_scores = scores[c.metric].sel(variant="erm").values.mean()
+        assert c.reference_score == pytest.approx(own_scores, rel=1e-12) and c.margin == MARGIN
         most = math.inf if c.metric == "log_loss" else 1
         assert c.room == (-c.reference_score, most - c.reference_score)
 
@@ -103,8 +105,8 @@ def test_decisions_and_intervals_agree(rng):
     effects = rng.uniform(-1, 1, (40, 1, 1))
     effects[:10] = 0
     values = rng.normal(effects, 0.2, (40, SEEDS, FOLDS))
-    found = compare(dataset({"recall": values}, map(str, range(40))), "0", 0.75)
-    for c in found:
+    compared = compare(dataset({"recall": values}, map(str, range(40))), "0", 0.75)
+    for c in compared:
         assert (c.p_value < 0.05) == (not c.low <= 0 <= c.high)
         assert (c.adjusted_p_value < 0.05) == (c.verdict in ("better", "worse"))
         assert c.simultaneous_low < c.low < c.high < c.simultaneous_high
@@ -114,7 +116,7 @@ def test_decisions_and_intervals_agree(rng):
         assert c.is_within_margin == within
         if c.adjusted_p_value >= 0.05:
             assert c.verdict == ("equivalent" if within else "undecided")
-    assert {c.verdict for c in found} == {"better", "worse", "equivalent", "undecided"}
+    assert {c.verdict for c in compared} == {"better", "worse", "equivalent", "undecided"}
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "log_loss"])
@@ -131,14 +133,14 @@ def test_equivalence_is_two_one_sided_tests(metric, rng):
         ]
     )
     values = np.concatenate([reference[None], reference + d])
-    found = compare(dataset({metric: values}, "abcde"), "a", MARGIN)
-    for c, mine in zip(found, d, strict=True):
+    compared = compare(dataset({metric: values}, "abcde"), "a", MARGIN)
+    for c, mine in zip(compared, d, strict=True):
         p = max(one_sided(mine + MARGIN)[0], one_sided(mine - MARGIN)[1])
         assert c.is_within_margin == (p < 0.05 / 8)
     shown = "better" if metric == "accuracy" else "worse"
-    assert [c.verdict for c in found] == ["equivalent", "undecided", shown, shown]
-    assert [c.is_within_margin for c in found] == [True, False, True, False]
-    assert found[1].p_value > 0.05
+    assert [c.verdict for c in compared] == ["equivalent", "undecided", shown, shown]
+    assert [c.is_within_margin for c in compared] == [True, False, True, False]
+    assert compared[1].p_value > 0.05
 
 
 def test_equivalence_errs_as_often_as_it_may(rng):
@@ -160,8 +162,8 @@ def test_a_family_of_differences_of_the_margin_is_called_equivalent_in_one_of_tw
     any_false = []
     for _ in range(300):
         values = np.concatenate([np.zeros((1, SEEDS, FOLDS)), MARGIN + 0.002 * correlated(rng, 6)])
-        found = compare(dataset({"recall": values}, "abcdefg"), "a", MARGIN)
-        any_false.append(any(c.is_within_margin for c in found))
+        compared = compare(dataset({"recall": values}, "abcdefg"), "a", MARGIN)
+        any_false.append(any(c.is_within_margin for c in compared))
     assert np.mean(any_false) < 0.05 + 0.038
 
 
@@ -190,14 +192,14 @@ def test_correlated_folds_raise_no_false_alarms(rng):
     num = 4000
     d = correlated(rng, num)
     values = np.concatenate([np.zeros((1, SEEDS, FOLDS)), d])
-    found = compare(dataset({"accuracy": values}, map(str, range(num + 1))), "0", MARGIN)
-    errors = np.mean([c.p_value < 0.05 for c in found])
+    compared = compare(dataset({"accuracy": values}, map(str, range(num + 1))), "0", MARGIN)
+    errors = np.mean([c.p_value < 0.05 for c in compared])
     assert abs(errors - 0.05) < 0.014
     # and the test has something to tell: the uncorrected one errs six times as often
-    plain = scipy.stats.ttest_1samp(d.reshape(num, -1), 0, axis=1)
+    plain: Any = scipy.stats.ttest_1samp(d.reshape(num, -1), 0, axis=1)
     assert (plain.pvalue < 0.05).mean() > 0.25
     # the true difference of 0 is in the 95 % intervals as often as it should be
-    assert abs(np.mean([c.low <= 0 <= c.high for c in found]) - 0.95) < 0.014
+    assert abs(np.mean([c.low <= 0 <= c.high for c in compared]) - 0.95) < 0.014
 
 
 def test_real_cross_validation_raises_no_false_alarms(rng):
@@ -226,9 +228,9 @@ def test_a_family_of_nulls_is_wrong_in_one_of_twenty(rng):
     for _ in range(250):
         values = rng.normal(size=(5, 1, 1)) * math.sqrt(0.25) + rng.normal(size=(3, 5, 1, FOLDS))
         metrics = dict(zip(("accuracy", "macro_f1", "log_loss"), values, strict=True))
-        found = compare(dataset(metrics, "abcde"), "a", MARGIN)
-        any_false.append(any(c.verdict in ("better", "worse") for c in found))
-        any_raw.append(any(c.p_value < 0.05 for c in found))
+        compared = compare(dataset(metrics, "abcde"), "a", MARGIN)
+        any_false.append(any(c.verdict in ("better", "worse") for c in compared))
+        any_raw.append(any(c.p_value < 0.05 for c in compared))
     assert np.mean(any_false) < 0.05 + 0.042
     assert np.mean(any_raw) > 0.15
 
@@ -250,30 +252,30 @@ def test_missing_scores_are_dropped_in_pairs(rng):
     a, b = rng.random((2, SEEDS, FOLDS))
     expected = one(a[1:2], b[1:2])
     a[0], b[2] = np.nan, np.inf
-    found = one(a, b)
-    assert found.num_dropped == 2 * FOLDS
-    assert found._replace(num_dropped=0) == expected
-    assert found.num_pairs == FOLDS
+    compared = one(a, b)
+    assert compared.num_dropped == 2 * FOLDS
+    assert compared._replace(num_dropped=0) == expected
+    assert compared.num_pairs == FOLDS
 
 
 @pytest.mark.parametrize("left", [0, 1])
 def test_fewer_than_two_pairs_say_nothing(left, rng):
     a, b = rng.random((2, SEEDS, FOLDS))
     a.ravel()[left:] = np.nan
-    found = one(a, b)
-    assert (found.p_value, found.low, found.high) == (1, -math.inf, math.inf)
-    assert found.verdict == "undecided"
-    assert (found.num_pairs, found.num_dropped) == (left, NUM_PAIRS - left)
-    assert math.isnan(found.difference) == (left == 0)
+    compared = one(a, b)
+    assert (compared.p_value, compared.low, compared.high) == (1, -math.inf, math.inf)
+    assert compared.verdict == "undecided"
+    assert (compared.num_pairs, compared.num_dropped) == (left, NUM_PAIRS - left)
+    assert math.isnan(compared.difference) == (left == 0)
 
 
 def test_equal_scores_are_no_difference(rng):
     a = rng.random((SEEDS, FOLDS))
-    found = one(a * (1 + 1e-15 * rng.choice([-1, 1], a.shape)), a)
-    assert (found.difference, found.low, found.high, found.p_value) == (0, 0, 0, 1)
-    assert (found.simultaneous_low, found.simultaneous_high) == (0, 0)
-    assert (found.wins, found.ties, found.losses) == (0, NUM_PAIRS, 0)
-    assert found.verdict == "equivalent"
+    compared = one(a * (1 + 1e-15 * rng.choice([-1, 1], a.shape)), a)
+    assert (compared.difference, compared.low, compared.high, compared.p_value) == (0, 0, 0, 1)
+    assert (compared.simultaneous_low, compared.simultaneous_high) == (0, 0)
+    assert (compared.wins, compared.ties, compared.losses) == (0, NUM_PAIRS, 0)
+    assert compared.verdict == "equivalent"
 
 
 @pytest.mark.parametrize(("folds", "verdict"), [(5, "undecided"), (6, "equivalent")])
@@ -281,10 +283,10 @@ def test_a_few_folds_may_tie_by_chance(folds, verdict, rng):
     """Two one-sided sign tests, each at 2.5 %: SciPy's binomial test of all folds above -margin."""
     a = rng.random((1, folds))
     p = scipy.stats.binomtest(folds, folds, alternative="greater").pvalue
-    found = one(a, a)
-    assert found.verdict == verdict == ("equivalent" if p <= 0.025 else "undecided")
-    assert (found.difference, found.p_value) == (0, 1)
-    assert found.high == (0 if verdict == "equivalent" else math.inf)
+    compared = one(a, a)
+    assert compared.verdict == verdict == ("equivalent" if p <= 0.025 else "undecided")
+    assert (compared.difference, compared.p_value) == (0, 1)
+    assert compared.high == (0 if verdict == "equivalent" else math.inf)
 
 
 @pytest.mark.parametrize("num_seeds", [1, 3])
@@ -292,23 +294,23 @@ def test_one_difference_in_every_fold_goes_by_the_sign_test(num_seeds, rng):
     """0.1 in all folds, rounded here and there: SciPy's exact binomial test, and an interval that
     agrees with it."""
     a = rng.integers(0, 10, (num_seeds, FOLDS)) / 10
-    found = one(a + 0.1, a, "log_loss")
+    compared = one(a + 0.1, a, "log_loss")
     num = num_seeds * FOLDS
-    assert found.p_value == scipy.stats.binomtest(num, num).pvalue
-    assert found.difference == pytest.approx(0.1, rel=1e-12)
+    assert compared.p_value == scipy.stats.binomtest(num, num).pvalue
+    assert compared.difference == pytest.approx(0.1, rel=1e-12)
     significant = num_seeds == 3  # 2^-4 is more than 0.05, 2^-14 less
-    assert found.verdict == ("worse" if significant else "undecided")
-    expected = (found.difference,) * 2 if significant else (-math.inf, math.inf)
-    assert (found.low, found.high) == expected
-    assert found.losses == num
+    assert compared.verdict == ("worse" if significant else "undecided")
+    expected = (compared.difference,) * 2 if significant else (-math.inf, math.inf)
+    assert (compared.low, compared.high) == expected
+    assert compared.losses == num
 
 
 def test_a_difference_of_just_the_margin_is_not_within_it(rng):
     """Though 0.85 - 0.9 is a little more than -0.05 in floating point."""
     a = np.full((SEEDS, FOLDS), 0.85)
     assert not one(a, a + 0.05).is_within_margin and one(a, a + 0.049).is_within_margin
-    (found,) = non_inferiority(array(np.stack([a + 0.05, a])), "0", MARGIN)
-    assert (found.verdict, found.kept_p_value, found.missed_p_value) == ("undecided", 1, 1)
+    (compared,) = non_inferiority(array(np.stack([a + 0.05, a])), "0", MARGIN)
+    assert (compared.verdict, compared.kept_p_value, compared.missed_p_value) == ("undecided", 1, 1)
 
 
 def test_ablation_is_the_same_paired_test(rng):
@@ -319,9 +321,9 @@ def test_ablation_is_the_same_paired_test(rng):
     names = {"variant": ["erm", "sqrt", "drw"], "correction": ["none", "uniform"]}
     scores = xr.Dataset({"accuracy": (axes, values)}, names)
     treated = [("sqrt", "none"), ["drw", "none"]]
-    found = compare_pairs(scores, treated, [("erm", "none")] * 2, MARGIN)
+    compared = compare_pairs(scores, treated, [("erm", "none")] * 2, MARGIN)
     beside = compare(scores.sel(correction="none"), "erm", MARGIN)
-    for c, expected in zip(found, beside, strict=True):
+    for c, expected in zip(compared, beside, strict=True):
         assert (c.variant, c.reference) == (f"{expected.variant}, none", "erm, none")
         assert c[3:] == expected[3:]
     (post_hoc,) = compare_pairs(scores, [("erm", "uniform")], [("erm", "none")], MARGIN)
@@ -341,21 +343,21 @@ def test_non_inferiority_is_a_paired_one_sided_test(rng):
     effects = np.array([0.1, 0, -0.02, -0.05, -0.2])[:, None, None]
     d = effects + 0.02 * correlated(rng, 5)
     scores = array(np.concatenate([reference[None], reference + d]))
-    found = non_inferiority(scores, "0", MARGIN)
+    compared = non_inferiority(scores, "0", MARGIN)
     p = np.array([one_sided(mine + MARGIN) for mine in d])
-    np.testing.assert_allclose([row.kept_p_value for row in found], holm(p[:, 0]), rtol=1e-9)
-    np.testing.assert_allclose([row.missed_p_value for row in found], holm(p[:, 1]), rtol=1e-9)
+    np.testing.assert_allclose([row.kept_p_value for row in compared], holm(p[:, 0]), rtol=1e-9)
+    np.testing.assert_allclose([row.missed_p_value for row in compared], holm(p[:, 1]), rtol=1e-9)
     verdicts = ["kept", "kept", "kept", "undecided", "missed"]
-    assert [row.verdict for row in found] == verdicts
-    assert [row.variant for row in found] == ["1", "2", "3", "4", "5"]
-    for row, mine in zip(found, d, strict=True):
+    assert [row.verdict for row in compared] == verdicts
+    assert [row.variant for row in compared] == ["1", "2", "3", "4", "5"]
+    for row, mine in zip(compared, d, strict=True):
         half = scipy.stats.t(NUM_PAIRS - 1).ppf(1 - 0.05 / 5)
         half *= math.sqrt(1 / NUM_PAIRS + RATIO) * mine.std(ddof=1)
         expected = [mine.mean(), mine.mean() - half, mine.mean() + half]
         assert [row.difference, row.low, row.high] == pytest.approx(expected, rel=1e-9)
     mirrored = non_inferiority((1 - scores).rename("calibration_error"), "0", MARGIN)
     assert [row.verdict for row in mirrored] == verdicts
-    for row, other in zip(mirrored, found, strict=True):
+    for row, other in zip(mirrored, compared, strict=True):
         assert row.difference == pytest.approx(-other.difference)
         assert row.kept_p_value == pytest.approx(other.kept_p_value)
 
@@ -368,8 +370,8 @@ def test_a_minority_lost_is_not_made_good_by_accuracy():
         ("accuracy", (0.94, 0.90), "kept"),
         ("balanced_accuracy", (0.90, 0.50), "missed"),
     ):
-        (found,) = non_inferiority(array(np.multiply.outer(scores, folds), metric), "0", MARGIN)
-        assert found.verdict == verdict
+        (compared,) = non_inferiority(array(np.multiply.outer(scores, folds), metric), "0", MARGIN)
+        assert compared.verdict == verdict
 
 
 @pytest.mark.parametrize(("m", "num"), [(1, 1500), (4, 400)])
@@ -383,18 +385,18 @@ def test_non_inferiority_errs_in_one_of_twenty(m, num, rng):
         kept.append(any(row.verdict == "kept" for row in rows))
         missed.append(any(row.verdict == "missed" for row in rows))
     reach = 4 * math.sqrt(0.05 * 0.95 / num)
-    for found in (kept, missed):
-        assert np.mean(found) < 0.05 + reach
-        assert m > 1 or np.mean(found) > 0.05 - reach
+    for compared in (kept, missed):
+        assert np.mean(compared) < 0.05 + reach
+        assert m > 1 or np.mean(compared) > 0.05 - reach
 
 
 @pytest.mark.parametrize(("num_seeds", "verdict"), [(1, "undecided"), (3, "kept")])
 def test_equal_losses_in_every_fold_go_by_the_sign_test(num_seeds, verdict, rng):
     """Of two strategies, 2 * 2^-5 is more than 0.05 and 2 * 2^-15 less."""
     a = rng.random((num_seeds, FOLDS))
-    found = non_inferiority(array(np.stack([a, a, a - 0.01])), "0", MARGIN)
+    compared = non_inferiority(array(np.stack([a, a, a - 0.01])), "0", MARGIN)
     expected = 2 * scipy.stats.binomtest(a.size, a.size, alternative="greater").pvalue
-    for row in found:
+    for row in compared:
         assert (row.verdict, row.kept_p_value, row.missed_p_value) == (verdict, expected, 1)
     worse = non_inferiority(array(np.stack([a, a - 0.1, a - 0.2])), "0", MARGIN)
     assert {row.verdict for row in worse} == {"undecided" if num_seeds == 1 else "missed"}
@@ -403,9 +405,9 @@ def test_equal_losses_in_every_fold_go_by_the_sign_test(num_seeds, verdict, rng)
 def test_no_folds_decide_nothing(rng):
     a = rng.random((2, SEEDS, FOLDS))
     a[1] = np.nan
-    (found,) = non_inferiority(array(a), "0", MARGIN)
-    assert (found.verdict, found.kept_p_value, found.missed_p_value) == ("undecided", 1, 1)
-    assert (found.low, found.high) == (-math.inf, math.inf)
+    (compared,) = non_inferiority(array(a), "0", MARGIN)
+    assert (compared.verdict, compared.kept_p_value, compared.missed_p_value) == ("undecided", 1, 1)
+    assert (compared.low, compared.high) == (-math.inf, math.inf)
 
 
 def test_a_level_keeps_or_misses_what_is_asked_for(rng):
@@ -415,15 +417,15 @@ def test_a_level_keeps_or_misses_what_is_asked_for(rng):
     verdicts = ["kept", "undecided", "missed"]
     for v, verdict in zip(values, verdicts, strict=True):
         scores = xr.DataArray(v, dims=DIMS[1:], name="worst_class_recall")
-        found = level(scores)
-        assert (found.beside(0.8), found.num_dropped) == (verdict, 0)
+        compared = level(scores)
+        assert (compared.beside(0.8), compared.num_dropped) == (verdict, 0)
         half = (
             scipy.stats.t(NUM_PAIRS - 1).ppf(0.975)
             * math.sqrt(1 / NUM_PAIRS + RATIO)
             * v.std(ddof=1)
         )
         expected = [v.mean(), v.mean() - half, v.mean() + half]
-        assert [found.score, found.low, found.high] == pytest.approx(expected, rel=1e-9)
+        assert [compared.score, compared.low, compared.high] == pytest.approx(expected, rel=1e-9)
         assert level((1 - scores).rename("calibration_error")).beside(0.2) == verdict
 
 
@@ -432,9 +434,9 @@ def test_a_level_keeps_or_misses_what_is_asked_for(rng):
     [(1.0, 0, "kept"), (0.0, 0, "missed"), (np.nan, NUM_PAIRS, "undecided")],
 )
 def test_levels_without_spread_or_folds(value, dropped, verdict):
-    found = level(xr.DataArray(np.full((SEEDS, FOLDS), value), dims=DIMS[1:], name="recall"))
-    assert (found.beside(0.5), found.num_dropped) == (verdict, dropped)
-    assert found.beside(1.0) == ("kept" if value == 1 else verdict)
+    compared = level(xr.DataArray(np.full((SEEDS, FOLDS), value), dims=DIMS[1:], name="recall"))
+    assert (compared.beside(0.5), compared.num_dropped) == (verdict, dropped)
+    assert compared.beside(1.0) == ("kept" if value == 1 else verdict)
 
 
 def test_bad_input_is_refused_by_name(scores):

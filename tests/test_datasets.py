@@ -6,6 +6,7 @@ import itertools
 import math
 import time
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -189,7 +190,7 @@ def test_a_file_that_is_not_there(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message_part"),
     [
         ("users.data", "a,label\n1,x\n2,y\n", "ends in .csv, .tsv or .txt (also with .gz after it) or .npz"),
         ("users.npz.gz", "a,label\n1,x\n2,y\n", "ends in .csv, .tsv"),
@@ -216,10 +217,10 @@ def test_a_file_that_is_not_there(tmp_path, name):
         ("users.npz", "a,label\n1,x\n", "readable NPZ"),
     ],
 )  # fmt: skip
-def test_files_of_another_shape(write, name, content, said):
+def test_files_of_another_shape(write, name, content, message_part):
     message = refused(write(content, name))
     assert message.startswith("data=")
-    assert said in message
+    assert message_part in message
 
 
 def test_a_folder_is_no_file(tmp_path):
@@ -229,7 +230,7 @@ def test_a_folder_is_no_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message_part"),
     [
         ("a,b,kind\n1,2,x\n", "of those in the header row: 'a', 'b', 'kind'"),
         ("1,2,x\n3,4,y\n", "of those in the header row: '1', '2', 'x'"),
@@ -241,15 +242,15 @@ def test_a_folder_is_no_file(tmp_path):
         (",".join(f"column{i}" for i in range(500)) + "\n", "'column7', ... (500 in all)"),
     ],
 )
-def test_no_label_column(write, text, said):
+def test_no_label_column(write, text, message_part):
     message = refused(write(text))
     assert message.startswith("label='label': must be a column, of those in the header row: ")
-    assert said in message
+    assert message_part in message
     assert len(message) < 400
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message_part"),
     [
         ("1,x\n2,x\n", "label='x in every row': must be of at least two classes"),
         ("1,x\n", "label='x in every row'"),
@@ -261,8 +262,8 @@ def test_no_label_column(write, text, said):
         ("1,0.5\n2,1.5\n3,2.25\n4,0.5\n", "label='3 different numbers in 4 rows': must be classes"),
     ],
 )
-def test_labels_that_are_no_classes(write, rows, said):
-    assert refused(write("a,label\n" + rows)).startswith(said)
+def test_labels_that_are_no_classes(write, rows, message_part):
+    assert refused(write("a,label\n" + rows)).startswith(message_part)
 
 
 @pytest.mark.parametrize("entry", ["cm", "1_000", "True", "<3", "5 kg"])
@@ -312,7 +313,7 @@ def test_names_of_any_kind_stay_on_one_line(write):
 
 
 @pytest.mark.parametrize(
-    ("arrays", "said"),
+    ("arrays", "message_part"),
     [
         ({"features": np.ones((2, 2))}, "data="),
         ({"X": np.ones((2, 2)), "y": np.arange(2)}, "data="),
@@ -336,8 +337,8 @@ def test_names_of_any_kind_stay_on_one_line(write):
     ],
     ids=str,
 )  # fmt: skip
-def test_wrong_arrays(write, arrays, said):
-    assert refused(write(arrays, "users.npz")).startswith(said)
+def test_wrong_arrays(write, arrays, message_part):
+    assert refused(write(arrays, "users.npz")).startswith(message_part)
 
 
 OF_TABLES = {"label": "kind", "sep": ";", "decimal": ",", "exclude": "a"}
@@ -510,15 +511,18 @@ def notes(write, text, **options):
     ],
 )  # fmt: skip
 def test_classes_that_look_alike(write, labels, alike):
-    told = notes(write, "a,label\n" + "".join(f"{i % 3},{name}\n" for i, name in enumerate(labels)))
+    note_text = notes(
+        write, "a,label\n" + "".join(f"{i % 3},{name}\n" for i, name in enumerate(labels))
+    )
     if alike is None:
-        assert told == ""
+        assert note_text == ""
     else:
         assert (
-            f"Taken as different classes, though they look alike: {alike} if they are one" in told
+            f"Taken as different classes, though they look alike: {alike} if they are one"
+            in note_text
         )
     npz = {"features": np.arange(len(labels))[:, None], "labels": np.array(labels)}
-    assert (" ".join(load(write(npz, "users.npz")).notes)) == told
+    assert (" ".join(load(write(npz, "users.npz")).notes)) == note_text
 
 
 def table(**columns):
@@ -527,7 +531,7 @@ def table(**columns):
 
 
 def test_identifiers_are_told_of(write):
-    told = notes(
+    note_text = notes(
         write,
         table(
             number="12359",
@@ -537,7 +541,7 @@ def test_identifiers_are_told_of(write):
             t=["1", "2", "3", "4", "4"],
         ),
     )
-    assert told == (
+    assert note_text == (
         "Features that are probably identifiers, whole numbers that differ in every row: 'number', "
         "'PatientID'; --exclude 'number' leaves one out."
     )
@@ -545,9 +549,11 @@ def test_identifiers_are_told_of(write):
 
 
 def test_constants_are_told_of(write):
-    told = notes(write, table(a="77777", b="kkkkk", c="8?888", d="12112"), impute=True)
-    assert "Features that have one value only: 'a', 'b=k', 'c'." in told
-    assert told.endswith("Entries missing in 'c (1)' of 5 rows: medians of each training part.")
+    note_text = notes(write, table(a="77777", b="kkkkk", c="8?888", d="12112"), impute=True)
+    assert "Features that have one value only: 'a', 'b=k', 'c'." in note_text
+    assert note_text.endswith(
+        "Entries missing in 'c (1)' of 5 rows: medians of each training part."
+    )
 
 
 def test_row_numbers_without_a_name_are_left_out(write):
@@ -570,9 +576,9 @@ def test_row_numbers_without_a_name_are_left_out(write):
 
 def test_what_is_told_of_many_columns_is_short(write):
     names = [f"c{i}" for i in range(300)]
-    told = notes(write, table(**dict.fromkeys(names, "kkkkk")))
-    assert "'c7' ('k'), ... (300 in all)." in told
-    assert len(told) < 500
+    note_text = notes(write, table(**dict.fromkeys(names, "kkkkk")))
+    assert "'c7' ('k'), ... (300 in all)." in note_text
+    assert len(note_text) < 500
 
 
 def test_the_header_is_checked_in_time_in_proportion(write):
@@ -654,7 +660,7 @@ def test_an_impossible_ratio_says_what_is_possible(profile):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message_part"),
     [
         ({"imbalance_ratio": 0.5}, "imbalance_ratio=0.5"),
         ({"imbalance_ratio": math.nan}, "imbalance_ratio=nan"),
@@ -666,10 +672,10 @@ def test_an_impossible_ratio_says_what_is_possible(profile):
     ],
     ids=str,
 )
-def test_bad_options_of_imbalance(options, said):
+def test_bad_options_of_imbalance(options, message_part):
     with pytest.raises(InputError) as caught:
         imbalanced(of_counts([20, 20, 20]), **{"imbalance_ratio": 2, "seed": 0, **options})
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message_part)
 
 
 def test_folds_need_a_sample_of_each_class():
@@ -729,7 +735,8 @@ def test_options_of_a_wrong_type_are_refused_in_one_short_line(field):
 
 def test_options_are_kept_in_plain_python():
     """They are written as JSON."""
-    study = StudyOptions("wine", folds=np.int64(3), hidden_layer_sizes=[np.int32(8), 4])
+    numbers: dict[str, Any] = {"folds": np.int64(3), "hidden_layer_sizes": [np.int32(8), 4]}
+    study = StudyOptions("wine", **numbers)
     assert study == StudyOptions("wine", folds=3, hidden_layer_sizes=(8, 4))
     assert type(study.folds) is int and type(study.hidden_layer_sizes[0]) is int
 

@@ -4,6 +4,7 @@ import logging
 import pickle
 import re
 import warnings
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,7 +19,6 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
-from ssm.schedules import Chain, Fixed, LinearRamp, PrevalencePower, Ramp, Trend, UnitMean
 
 import ssm
 from ssm.practice.network import tasks
@@ -26,10 +26,11 @@ from ssm.practice.network.alarms import Thresholds, TrainingWarning
 from ssm.practice.network.estimator import ReweightedClassifier
 from ssm.practice.network.parameters import training_steps
 from ssm.practice.options import SCORES
+from ssm.problem.schedules import Chain, Fixed, LinearRamp, PrevalencePower, Ramp, Trend, UnitMean
 
 COUNTS = (60, 30, 10)
 ALL = 10**6  # as a batch: all samples
-SAID = pytest.mark.filterwarnings("ignore::ssm.practice.alarms.TrainingWarning")
+WARNINGS_EXPECTED = pytest.mark.filterwarnings("ignore::ssm.practice.alarms.TrainingWarning")
 
 
 def gaussians(seed=0, counts=COUNTS, distance=1.5):
@@ -67,11 +68,11 @@ def test_check_estimator():
     SCIPY_ARRAY_API set, and this classifier takes NumPy's arrays only."""
     with warnings.catch_warnings():
         warnings.simplefilter("default")
-        found = check_estimator(
+        results = check_estimator(
             ReweightedClassifier(num_steps=200, random_state=0), on_skip=None, on_fail="raise"
         )
-    assert len(found) > 50
-    skipped = {check["check_name"] for check in found if check["status"] != "passed"}
+    assert len(results) > 50
+    skipped = {check["check_name"] for check in results if check["status"] != "passed"}
     assert skipped <= {"check_array_api_input"}
 
 
@@ -91,9 +92,14 @@ def test_searches_and_pipelines():
     assert np.isfinite(scores).all()
     assert len(np.unique(scores)) > 3  # they matter
     assert set(search.predict(X)) <= {"a", "b", "c"}
-    found = cross_val_score(search.best_estimator_, X, names, cv=3)
-    assert found.shape == (3,)
-    assert found.mean() > 0.4  # by chance a third
+    accuracies = cross_val_score(search.best_estimator_, X, names, cv=3)
+    assert accuracies.shape == (3,)
+    assert accuracies.mean() > 0.4  # by chance a third
+
+
+def cloned(estimator: ReweightedClassifier) -> Any:
+    """scikit-learn's clone, whose type is a union of all that can be cloned."""
+    return clone(estimator)
 
 
 def test_clones_and_pickles():
@@ -102,7 +108,7 @@ def test_clones_and_pickles():
     schedule = Chain(PrevalencePower(0.5), Trend(1.0, 0.9), UnitMean())
     whole = classifier(schedule=schedule, alarm_thresholds=Thresholds(class_drop=0.3))
     whole.fit(X, y)
-    again = clone(whole).fit(X, y)
+    again = cloned(whole).fit(X, y)
     assert_same_bits(whole, again)
     assert whole.history_.identical(again.history_)
     read = pickle.loads(pickle.dumps(whole))
@@ -110,8 +116,8 @@ def test_clones_and_pickles():
     np.testing.assert_array_equal(read.predict_proba(X), whole.predict_proba(X))
     assert_same_bits(whole, read.fit(X, y))
     common = {"batch_size": ALL, "learning_rate": optax.constant_schedule(0.125)}
-    own = clone(classifier(optimizer=optax.sgd(1.0), **common)).fit(X, y)
-    assert_same_bits(own, classifier(optimizer="gd", **common).fit(X, y))
+    with_transformation = cloned(classifier(optimizer=optax.sgd(1.0), **common)).fit(X, y)
+    assert_same_bits(with_transformation, classifier(optimizer="gd", **common).fit(X, y))
 
 
 def test_a_seed_is_all_that_is_random():
@@ -135,10 +141,10 @@ def test_precision_is_its_own():
 def test_what_is_told(caplog):
     """Evaluations and alarms at level INFO, each on a logger of its own."""
     X, y = gaussians()
-    rate = lambda step: 1e200 if step > 20 else 0.1  # noqa: E731
+    rate = lambda step: 1e200 if step > 20 else 0.1  # noqa: E731 (short beside its use)
     with caplog.at_level(logging.INFO, logger="ssm"), pytest.warns(TrainingWarning):
-        told = classifier(num_steps=30, learning_rate=rate).fit(X, y)
-    assert told.status_ == "not finite"
+        logged = classifier(num_steps=30, learning_rate=rate).fit(X, y)
+    assert logged.status_ == "not finite"
     lines = [(record.name, record.levelname, record.getMessage()) for record in caplog.records]
     assert [line[:2] for line in lines] == [
         (f"ssm.{name}", "INFO") for name in ("training", "training", "alarms", "training")
@@ -246,10 +252,10 @@ def test_a_weight_of_0_is_no_sample():
 
 def test_named_weights_and_functions():
     X, y = gaussians()
-    found = classifier(class_weight="balanced").fit(X, y)
-    np.testing.assert_allclose(found.class_weights_, 100 / (3 * np.array(COUNTS)), rtol=1e-14)
+    fitted = classifier(class_weight="balanced").fit(X, y)
+    np.testing.assert_allclose(fitted.class_weights_, 100 / (3 * np.array(COUNTS)), rtol=1e-14)
     same = classifier(class_weight=lambda counts: counts.sum() / (3 * counts)).fit(X, y)
-    np.testing.assert_allclose(same.logits(X), found.logits(X), atol=1e-12)
+    np.testing.assert_allclose(same.logits(X), fitted.logits(X), atol=1e-12)
     part = classifier(class_weight={2: 5.0}).fit(X, y)
     assert part.class_weights_.tolist() == [1, 1, 5]
 
@@ -257,7 +263,7 @@ def test_named_weights_and_functions():
 # Evaluations and alarms
 
 
-@SAID
+@WARNINGS_EXPECTED
 @pytest.mark.parametrize("name", [True, *SCORES])
 def test_early_stopping_keeps_the_network_of_an_evaluation(name):
     """That of a run which ends there, and six evaluations without a better one are the last."""
@@ -291,50 +297,50 @@ WEIGHED = {
 }
 
 
-@SAID
+@WARNINGS_EXPECTED
 @pytest.mark.parametrize("name", WEIGHED)
 def test_what_early_stopping_chose_is_trained_anew_on_all_samples(name):
     """A run without early stopping that ends at the same step."""
     X, y = gaussians()
-    found = classifier(early_stopping=True, learning_rate=0.1, num_steps=200, **WEIGHED[name])
-    found.fit(X, y)
-    assert found.refitted_
-    whole = classifier(learning_rate=0.1, num_steps=found.best_step_, **WEIGHED[name]).fit(X, y)
-    assert found.class_counts_.tolist() == list(COUNTS)
+    fitted = classifier(early_stopping=True, learning_rate=0.1, num_steps=200, **WEIGHED[name])
+    fitted.fit(X, y)
+    assert fitted.refitted_
+    whole = classifier(learning_rate=0.1, num_steps=fitted.best_step_, **WEIGHED[name]).fit(X, y)
+    assert fitted.class_counts_.tolist() == list(COUNTS)
     # weights that follow a schedule are those of the first run, whose classes are in the same ratios
-    np.testing.assert_allclose(found.class_weights_, whole.class_weights_, rtol=1e-12)
-    np.testing.assert_allclose(found.logits(X), whole.logits(X), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(fitted.class_weights_, whole.class_weights_, rtol=1e-12)
+    np.testing.assert_allclose(fitted.logits(X), whole.logits(X), rtol=0, atol=1e-9)
 
 
-@SAID
+@WARNINGS_EXPECTED
 def test_weights_that_follow_recalls_are_those_of_the_first_run():
     X, y = gaussians()
     schedule = Chain(Trend(strength=2.0, memory=0.9), UnitMean())
-    found = classifier(early_stopping=True, schedule=schedule, num_steps=200).fit(X, y)
-    assert found.refitted_
-    kept = found.history_["step"].values.tolist().index(found.best_step_)
-    np.testing.assert_array_equal(found.class_weights_, found.history_["class_weight"][kept])
+    fitted = classifier(early_stopping=True, schedule=schedule, num_steps=200).fit(X, y)
+    assert fitted.refitted_
+    kept = fitted.history_["step"].values.tolist().index(fitted.best_step_)
+    np.testing.assert_array_equal(fitted.class_weights_, fitted.history_["class_weight"][kept])
 
 
 def test_without_early_stopping_the_last_network_is_kept():
     X, y = gaussians()
-    found = classifier().fit(X, y)
-    assert (found.status_, found.n_steps_) == ("finished", 60)
-    assert found.class_counts_.tolist() == list(COUNTS)
-    recall = [(found.predict(X)[y == c] == c).mean() for c in range(3)]  # of the training samples
-    np.testing.assert_allclose(found.history_["class_recall"][-1], recall, rtol=1e-15)
+    fitted = classifier().fit(X, y)
+    assert (fitted.status_, fitted.n_steps_) == ("finished", 60)
+    assert fitted.class_counts_.tolist() == list(COUNTS)
+    recall = [(fitted.predict(X)[y == c] == c).mean() for c in range(3)]  # of the training samples
+    np.testing.assert_allclose(fitted.history_["class_recall"][-1], recall, rtol=1e-15)
 
 
-@SAID
+@WARNINGS_EXPECTED
 def test_what_stops_a_run_is_not_kept():
     """A network that an alarm stopped, early stopping or not: the best evaluation's is."""
     X, y = gaussians()
     common = {"learning_rate": lambda step: 0.02 if step < 30 else 1000.0}
-    found = classifier(alarm_action="stop", **common).fit(X, y)
-    assert found.status_ == "stopped by an alarm"
-    assert found.best_step_ <= 30 < found.n_steps_
-    ended = classifier(num_steps=found.best_step_).fit(X, y)
-    assert_same_bits(found, ended)
+    fitted = classifier(alarm_action="stop", **common).fit(X, y)
+    assert fitted.status_ == "stopped by an alarm"
+    assert fitted.best_step_ <= 30 < fitted.n_steps_
+    ended = classifier(num_steps=fitted.best_step_).fit(X, y)
+    assert_same_bits(fitted, ended)
     back = classifier(alarm_action="roll_back", max_rollbacks=1, **common).fit(X, y)
     assert [action for _, action in back.alarms_] == ["roll_back", "stop"]
     assert_same_bits(back, ended)
@@ -342,8 +348,8 @@ def test_what_stops_a_run_is_not_kept():
 
 def test_evaluations_so_far_apart_that_there_is_one():
     """They are no longer apart than training is."""
-    found = classifier(num_steps=10, evaluate_every=10**6).fit(*gaussians())
-    assert found.history_["step"].values.tolist() == [0, 10]
+    fitted = classifier(num_steps=10, evaluate_every=10**6).fit(*gaussians())
+    assert fitted.history_["step"].values.tolist() == [0, 10]
 
 
 # Early stopping keeps a network that was trained
@@ -358,22 +364,22 @@ def rare(positives=40, number=1640, shift=0.7):
     return X, y
 
 
-@SAID
+@WARNINGS_EXPECTED
 @pytest.mark.parametrize("name", SCORES)
 def test_an_untrained_network_is_not_kept(name):
     """Although its balanced accuracy, by chance, may be the best of all."""
     X, y = rare()
-    found = classifier(early_stopping=name, num_steps=200).fit(X, y)
-    assert found.best_step_ > 0
-    assert found.score(X, y) > 0.95  # 0.976 for all in one class; the untrained one has 0.395
+    fitted = classifier(early_stopping=name, num_steps=200).fit(X, y)
+    assert fitted.best_step_ > 0
+    assert fitted.score(X, y) > 0.95  # 0.976 for all in one class; the untrained one has 0.395
 
 
 def test_an_untrained_network_is_kept_where_nothing_later_is_finite():
     X, y = gaussians()
-    with pytest.warns(TrainingWarning) as said:
-        found = classifier(early_stopping=True, learning_rate=1e200).fit(X, y)
-    assert (found.status_, found.best_step_) == ("not finite", 0)
-    assert "the network kept is untrained" in str(said[1].message)
+    with pytest.warns(TrainingWarning) as caught_warnings:
+        fitted = classifier(early_stopping=True, learning_rate=1e200).fit(X, y)
+    assert (fitted.status_, fitted.best_step_) == ("not finite", 0)
+    assert "the network kept is untrained" in str(caught_warnings[1].message)
 
 
 def test_a_stop_at_the_first_evaluation_is_said():
@@ -381,24 +387,26 @@ def test_a_stop_at_the_first_evaluation_is_said():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(400, 8)), rng.integers(0, 2, 400)
     with pytest.warns(TrainingWarning, match="first evaluation after the start"):
-        found = classifier(
+        fitted = classifier(
             early_stopping=True, learning_rate=0.1, num_steps=600, evaluate_every=50
         ).fit(X, y)
-    assert (found.best_step_, found.refitted_) == (50, True)
+    assert (fitted.best_step_, fitted.refitted_) == (50, True)
 
 
 @pytest.mark.parametrize("name", ["balanced_log_loss", "macro_average_precision"])
 def test_scores_without_a_threshold(name):
     """Of held-out samples, whatever the weights: those of the balanced posterior, by hand."""
     X, y = gaussians(counts=(200, 100, 50))
-    found = classifier(early_stopping=name, class_weight="balanced", loss="ldam", logit_scale=1.0)
-    found.set_params(refit=False).fit(X, y)
-    held = tasks.held_out(tasks.Samples(X, y, np.ones(350)), 0.2, found.classes_, seed_of(found))[1]
-    p = found.posterior(found.logits(held.X), "uniform")
+    fitted = classifier(early_stopping=name, class_weight="balanced", loss="ldam", logit_scale=1.0)
+    fitted.set_params(refit=False).fit(X, y)
+    held = tasks.held_out(tasks.Samples(X, y, np.ones(350)), 0.2, fitted.classes_, seed_of(fitted))[
+        1
+    ]
+    p = fitted.posterior(fitted.logits(held.X), "uniform")
     lost = [-np.log(p[held.labels == c, c]).mean() for c in range(3)]
     precision = [average_precision_score(held.labels == c, p[:, c]) for c in range(3)]
-    best = found.history_.isel(
-        evaluation=found.history_["step"].values.tolist().index(found.best_step_)
+    best = fitted.history_.isel(
+        evaluation=fitted.history_["step"].values.tolist().index(fitted.best_step_)
     )
     np.testing.assert_allclose(best["balanced_log_loss"], np.mean(lost), rtol=1e-6)
     np.testing.assert_allclose(best["macro_average_precision"], np.mean(precision), rtol=1e-12)
@@ -431,13 +439,13 @@ def test_few_passes_are_said():
 
 def test_alarms_are_one_warning_and_nothing_on_the_screen(capfd):
     X, y = gaussians()
-    rate = lambda step: 0.02 if step < 30 else 1000.0  # noqa: E731
-    with pytest.warns(TrainingWarning) as said:
-        found = classifier(learning_rate=rate).fit(X, y)
-    assert len(found.alarms_) > 1
-    (warning,) = said
+    rate = lambda step: 0.02 if step < 30 else 1000.0  # noqa: E731 (short beside its use)
+    with pytest.warns(TrainingWarning) as caught_warnings:
+        fitted = classifier(learning_rate=rate).fit(X, y)
+    assert len(fitted.alarms_) > 1
+    (warning,) = caught_warnings
     assert str(warning.message).startswith("alarm at step 40: ")
-    assert f"(and {len(found.alarms_) - 1} more in alarms_)" in str(warning.message)
+    assert f"(and {len(fitted.alarms_) - 1} more in alarms_)" in str(warning.message)
     assert capfd.readouterr() == ("", "")
     with pytest.warns(TrainingWarning):
         classifier(learning_rate=rate, verbose=True).fit(X, y)
@@ -488,18 +496,18 @@ def test_prior_corrections_are_exact(population, parameters):
     """A logistic posterior is in reach of a linear network, so all fits are calibrated in the end,
     for the training shares and, corrected so, for equal ones."""
     X, y, counted, shares = population
-    found = classifier(**(LINEAR | parameters)).fit(X, y, counted)
-    np.testing.assert_allclose(found.class_counts_, 400 * shares, rtol=1e-12)
+    fitted = classifier(**(LINEAR | parameters)).fit(X, y, counted)
+    np.testing.assert_allclose(fitted.class_counts_, 400 * shares, rtol=1e-12)
     x = np.array([[-2.0], [0.1], [0.7], [3.0]])
     log_odds = 2 * x[:, 0]  # of two unit Gaussians at +-1
-    logits = found.logits(x)
+    logits = fitted.logits(x)
     for correction, prior in (("training", shares), ("uniform", [0.5, 0.5])):
         p = special.expit(log_odds + np.log(prior[1] / prior[0]))
         expected = np.stack([1 - p, p], 1)
         # gradient descent has come this near
-        np.testing.assert_allclose(found.posterior(logits, correction), expected, atol=1e-6)
-        chosen = found.set_params(shares=correction, decision={0: prior[0], 1: prior[1]})
-        np.testing.assert_array_equal(chosen.predict_proba(x), found.posterior(logits, correction))
+        np.testing.assert_allclose(fitted.posterior(logits, correction), expected, atol=1e-6)
+        chosen = fitted.set_params(shares=correction, decision={0: prior[0], 1: prior[1]})
+        np.testing.assert_array_equal(chosen.predict_proba(x), fitted.posterior(logits, correction))
         assert chosen.predict(x).tolist() == (p > 0.5).astype(int).tolist()
 
 
@@ -512,36 +520,36 @@ def test_the_squared_loss_regresses_the_posterior(rng):
     shares = occupied @ posterior
     common = LINEAR | {"loss": "squared", "learning_rate": 0.5}
     for weights in (None, "balanced"):
-        found = classifier(**common, class_weight=weights).fit(X, y, counted)
-        logits = found.logits(np.eye(3))
-        np.testing.assert_allclose(found.posterior(logits, "training"), posterior, atol=1e-6)
+        fitted = classifier(**common, class_weight=weights).fit(X, y, counted)
+        logits = fitted.logits(np.eye(3))
+        np.testing.assert_allclose(fitted.posterior(logits, "training"), posterior, atol=1e-6)
         equal = posterior / shares
         expected = equal / equal.sum(1, keepdims=True)
-        np.testing.assert_allclose(found.posterior(logits, "uniform"), expected, atol=1e-6)
+        np.testing.assert_allclose(fitted.posterior(logits, "uniform"), expected, atol=1e-6)
 
 
 def test_without_correction_weights_show(population):
     X, y, counted, _ = population
-    found = classifier(**LINEAR, class_weight="balanced").fit(X, y, counted)
+    fitted = classifier(**LINEAR, class_weight="balanced").fit(X, y, counted)
     # balanced weights: the posterior under equal shares
-    p = found.predict_proba(np.array([[0.7]]))[0, 1]
+    p = fitted.predict_proba(np.array([[0.7]]))[0, 1]
     assert p == pytest.approx(special.expit(1.4), abs=1e-6)
 
 
 def test_temperature_is_the_best_on_held_out_samples():
     X, y = gaussians(counts=(200, 100, 50), distance=1.0)
     common = {"num_steps": 200, "learning_rate": 0.05, "shares": "training"}
-    found = classifier(temperature_scaling=True, class_weight="balanced", **common).fit(X, y)
-    assert found.temperature_ > 1  # the network is too sure
-    logits = found.logits(X)
-    hot = found.posterior(logits, "training", found.temperature_)
-    np.testing.assert_array_equal(found.predict_proba(X), hot)
-    cold = np.log(found.posterior(logits, "training"))
-    np.testing.assert_allclose(hot, special.softmax(cold / found.temperature_, axis=1), rtol=1e-12)
+    fitted = classifier(temperature_scaling=True, class_weight="balanced", **common).fit(X, y)
+    assert fitted.temperature_ > 1  # the network is too sure
+    logits = fitted.logits(X)
+    hot = fitted.posterior(logits, "training", fitted.temperature_)
+    np.testing.assert_array_equal(fitted.predict_proba(X), hot)
+    cold = np.log(fitted.posterior(logits, "training"))
+    np.testing.assert_allclose(hot, special.softmax(cold / fitted.temperature_, axis=1), rtol=1e-12)
     fresh = gaussians(seed=1, counts=(200, 100, 50), distance=1.0)
     each = [
-        -np.log(found.posterior(found.logits(fresh[0]), "training", T)[np.arange(350), fresh[1]])
-        for T in (1.0, found.temperature_)
+        -np.log(fitted.posterior(fitted.logits(fresh[0]), "training", T)[np.arange(350), fresh[1]])
+        for T in (1.0, fitted.temperature_)
     ]
     assert each[1].mean() < each[0].mean()
 
@@ -549,8 +557,8 @@ def test_temperature_is_the_best_on_held_out_samples():
 def test_a_temperature_that_there_is_not(caplog):
     """Where all held-out samples are right the best is 0; that is said, and it stays 1."""
     with caplog.at_level(logging.INFO, logger="ssm"):
-        found = classifier(temperature_scaling=True).fit(*gaussians(distance=20.0))
-    assert found.temperature_ == 1
+        fitted = classifier(temperature_scaling=True).fit(*gaussians(distance=20.0))
+    assert fitted.temperature_ == 1
     assert "no temperature is best on the held-out samples" in caplog.text
 
 
@@ -660,15 +668,15 @@ def test_schedules_show_and_take_their_numbers():
     assert whole.get_params()["schedule__prevalencepower__exponent"] == 0.5
     assert "PrevalencePower(exponent=0.5)" in repr(whole)
     before = whole.schedule
-    changed = clone(whole).set_params(schedule__prevalencepower__exponent=1.0)
+    changed = cloned(whole).set_params(schedule__prevalencepower__exponent=1.0)
     assert whole.schedule is before  # what it was cloned from is as it was
     same = classifier(schedule=Chain(PrevalencePower(1.0), UnitMean()), num_steps=20)
     assert_same_bits(changed.fit(X, y), same.fit(X, y))
     grid = {"schedule__exponent": [0.0, 0.5, 1.0]}
     search = GridSearchCV(classifier(schedule=PrevalencePower(0.5), num_steps=20), grid, cv=2)
-    found = search.fit(X, y).cv_results_
-    assert list(found["param_schedule__exponent"]) == [0.0, 0.5, 1.0]
-    assert len(np.unique(found["mean_test_score"])) > 1
+    results = search.fit(X, y).cv_results_
+    assert list(results["param_schedule__exponent"]) == [0.0, 0.5, 1.0]
+    assert len(np.unique(results["mean_test_score"])) > 1
     with pytest.raises(ssm.InputError, match=r"^schedule__exponent=None: must be of a schedule"):
         classifier().set_params(schedule__exponent=1.0)
 
@@ -679,8 +687,8 @@ def test_weights_of_classes_that_a_fold_lacks():
     two = y < 2
     weights = {0: 1, 1: 3, 2: 5}
     LogisticRegression(class_weight=weights).fit(X[two], y[two])
-    found = classifier(class_weight=weights).fit(X[two], y[two])
-    assert found.class_weights_.tolist() == [1, 3]
+    fitted = classifier(class_weight=weights).fit(X[two], y[two])
+    assert fitted.class_weights_.tolist() == [1, 3]
     with pytest.raises(ValueError, match="not in class_weight"):
         LogisticRegression(class_weight={0: 1, 2: 5}).fit(X[two], y[two])
     with pytest.raises(ssm.InputError, match=r"^class_weight=\{0: 1, 2: 5\}: must be weights of"):
@@ -691,16 +699,16 @@ def test_labels_that_training_had_none_of():
     """They are wrong, as for any classifier."""
     X, y = gaussians()
     names = np.array(["a", "b", "c"])[y]
-    found = classifier(num_steps=10).fit(X, names)
+    fitted = classifier(num_steps=10).fit(X, names)
     unseen = np.array(["a", "b", "d"])[y]
-    expected = (found.predict(X) == unseen).mean()
-    assert found.score(X, unseen) == expected
-    assert found.score(X[:1], found.predict(X[:1])) == 1
+    expected = (fitted.predict(X) == unseen).mean()
+    assert fitted.score(X, unseen) == expected
+    assert fitted.score(X[:1], fitted.predict(X[:1])) == 1
 
 
 def test_an_unknown_correction_is_refused_late_too():
-    found = classifier(num_steps=10).fit(*gaussians())
+    fitted = classifier(num_steps=10).fit(*gaussians())
     with pytest.raises(
         ssm.InputError, match=r"^shares='test': must be none or training or uniform"
     ):
-        found.set_params(shares="test").predict_proba(gaussians()[0])
+        fitted.set_params(shares="test").predict_proba(gaussians()[0])

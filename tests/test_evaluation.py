@@ -1,5 +1,7 @@
 """Scores against scikit-learn called directly, and test sets with other class shares."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn import metrics
@@ -23,12 +25,12 @@ def of_scikit_learn(rows, labels, weights=None):
     """Each score by scikit-learn's function of that name, and calibration class by class."""
     predicted, classes = rows.argmax(1), np.arange(rows.shape[1])
     one_hot = np.eye(len(classes), dtype=int)[labels]
-    given = {"sample_weight": weights}
-    many = {"average": None, **given}
+    given: dict[str, Any] = {"sample_weight": weights}
+    many: dict[str, Any] = {"average": None, **given}
     expected = {
         "accuracy": metrics.accuracy_score(labels, predicted, **given),
         "balanced_accuracy": metrics.balanced_accuracy_score(labels, predicted, **given),
-        "worst_class_recall": min(metrics.recall_score(labels, predicted, **many)),
+        "worst_class_recall": np.min(metrics.recall_score(labels, predicted, **many)),
         "macro_f1": metrics.f1_score(labels, predicted, average="macro", **given),
         "macro_auc": metrics.roc_auc_score(one_hot, rows, average="macro", **given),
         "macro_average_precision": metrics.average_precision_score(one_hot, rows, **given),
@@ -58,11 +60,11 @@ def binned_by_hand(confidences, outcomes, weights=None):
     return sum(gaps) / weights.sum()
 
 
-def assert_scores(found, expected):
-    assert sorted(found) == sorted(expected) == sorted(SCORES + CLASS_SCORES)
+def assert_scores(obtained, expected):
+    assert sorted(obtained) == sorted(expected) == sorted(SCORES + CLASS_SCORES)
     for name, value in expected.items():
         # sums of 90 numbers in another order
-        np.testing.assert_allclose(found[name], value, rtol=1e-12, atol=1e-15, err_msg=name)
+        np.testing.assert_allclose(obtained[name], value, rtol=1e-12, atol=1e-15, err_msg=name)
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "weighted"])
@@ -75,17 +77,17 @@ def test_scores_are_those_of_scikit_learn(rng, k, weighted):
 
 def test_calibration_is_that_of_its_module(rng):
     rows, labels = predictions(rng, 3)
-    found = evaluate(rows, labels)
-    assert found["calibration_error"] == calibration.top_label_error(rows, labels)
+    obtained = evaluate(rows, labels)
+    assert obtained["calibration_error"] == calibration.top_label_error(rows, labels)
     errors = calibration.class_errors(rows, labels)  # of rows that are normalised once less
-    np.testing.assert_allclose(found["calibration_error_of_class"], errors, rtol=1e-14)
+    np.testing.assert_allclose(obtained["calibration_error_of_class"], errors, rtol=1e-14)
 
 
 def test_weights_are_repetitions(rng):
     """Also of no sample: weight 0 leaves it out, and class 4 with it."""
     rows, labels = predictions(rng, 5)
     weights = np.where(labels == 4, 0, rng.integers(0, 4, len(labels)))
-    repeated = evaluate(np.repeat(rows, weights, axis=0), np.repeat(labels, weights))
+    repeated: Any = evaluate(np.repeat(rows, weights, axis=0), np.repeat(labels, weights))
     assert_scores(evaluate(rows, labels, weights), repeated)
     assert np.isnan(repeated["recall"][4])
 
@@ -95,43 +97,46 @@ def test_absent_classes_have_no_scores(rng):
     rows, labels = predictions(rng, 4)
     kept = labels != 2
     rows, labels = rows[kept], labels[kept]
-    found = evaluate(rows, labels)
+    obtained: Any = evaluate(rows, labels)
     present = np.array([0, 1, 3])
     for name in CLASS_SCORES:
-        np.testing.assert_array_equal(np.isnan(found[name]), [False, False, True, False])
+        np.testing.assert_array_equal(np.isnan(obtained[name]), [False, False, True, False])
     predicted = rows.argmax(1)
     for name, score in (("precision", metrics.precision_score), ("recall", metrics.recall_score)):
-        expected = score(labels, predicted, labels=present, average=None)
-        np.testing.assert_allclose(found[name][present], expected, rtol=1e-13)
+        many: Any = None  # classes apart, which scikit-learn's types do not name
+        expected = score(labels, predicted, labels=present, average=many)
+        np.testing.assert_allclose(obtained[name][present], expected, rtol=1e-13)
     auc = [metrics.roc_auc_score(labels == c, rows[:, c]) for c in present]
-    np.testing.assert_allclose(found["auc"][present], auc, rtol=1e-13)
-    assert found["macro_auc"] == pytest.approx(np.mean(auc), rel=1e-13)
-    assert found["balanced_accuracy"] == pytest.approx(found["recall"][present].mean(), rel=1e-13)
-    assert found["worst_class_recall"] == found["recall"][present].min()
+    np.testing.assert_allclose(obtained["auc"][present], auc, rtol=1e-13)
+    assert obtained["macro_auc"] == pytest.approx(np.mean(auc), rel=1e-13)
+    assert obtained["balanced_accuracy"] == pytest.approx(
+        obtained["recall"][present].mean(), rel=1e-13
+    )
+    assert obtained["worst_class_recall"] == obtained["recall"][present].min()
     expected = metrics.f1_score(labels, predicted, labels=present, average="macro")
-    assert found["macro_f1"] == pytest.approx(expected, rel=1e-13)
-    assert found["log_loss"] == pytest.approx(-np.log(rows[np.arange(len(rows)), labels]).mean())
+    assert obtained["macro_f1"] == pytest.approx(expected, rel=1e-13)
+    assert obtained["log_loss"] == pytest.approx(-np.log(rows[np.arange(len(rows)), labels]).mean())
 
 
 def test_one_class_alone_has_no_ranking(rng):
     rows, _ = predictions(rng, 3)
-    found = evaluate(rows, np.ones(len(rows), int))
-    assert np.isnan(found["auc"]).all()
-    assert np.isnan(found["macro_auc"])
-    assert found["macro_average_precision"] == 1
-    assert found["accuracy"] == found["balanced_accuracy"] == (rows.argmax(1) == 1).mean()
+    obtained = evaluate(rows, np.ones(len(rows), int))
+    assert np.isnan(obtained["auc"]).all()
+    assert np.isnan(obtained["macro_auc"])
+    assert obtained["macro_average_precision"] == 1
+    assert obtained["accuracy"] == obtained["balanced_accuracy"] == (rows.argmax(1) == 1).mean()
 
 
 def test_a_class_never_predicted_has_precision_0():
-    found = evaluate([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]], [0, 0, 1])
-    assert found["precision"][1] == found["f1"][1] == found["worst_class_recall"] == 0
+    obtained: Any = evaluate([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]], [0, 0, 1])
+    assert obtained["precision"][1] == obtained["f1"][1] == obtained["worst_class_recall"] == 0
 
 
 def test_rows_of_single_precision_will_do(rng):
     rows, labels = predictions(rng, 5)
-    found = evaluate(rows.astype(np.float32), labels)
+    obtained = evaluate(rows.astype(np.float32), labels)
     # half a unit in the last place of float32, over probabilities down to 0.01
-    np.testing.assert_allclose(found["log_loss"], evaluate(rows, labels)["log_loss"], rtol=1e-6)
+    np.testing.assert_allclose(obtained["log_loss"], evaluate(rows, labels)["log_loss"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("shift", SHIFTS)
@@ -149,9 +154,9 @@ def test_a_shift_gives_the_test_set_its_shares(rng, shift):
     np.testing.assert_allclose(shares, expected[shift], rtol=1e-13)
     rows = predictions(rng, 4, len(labels))[0]
     recall = evaluate(rows, labels)["recall"]
-    found = evaluate(rows, labels, weights)
-    assert found["accuracy"] == pytest.approx(recall @ expected[shift], rel=1e-13)
-    np.testing.assert_allclose(found["recall"], recall, rtol=1e-13)
+    obtained = evaluate(rows, labels, weights)
+    assert obtained["accuracy"] == pytest.approx(recall @ expected[shift], rel=1e-13)
+    np.testing.assert_allclose(obtained["recall"], recall, rtol=1e-13)
 
 
 def test_shares_of_the_test_set_itself_are_no_shift():

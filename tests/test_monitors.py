@@ -1,5 +1,7 @@
 """What is watched while a network trains: each number against NumPy."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import special
@@ -7,7 +9,7 @@ from sklearn import metrics
 
 import ssm
 from ssm import losses
-from ssm.config import choices
+from ssm.config.loss import MARGIN_LOSSES
 from ssm.practice.network import monitors, networks, tasks
 from ssm.practice.network.networks import Architecture
 from ssm.practice.network.tasks import Samples
@@ -27,10 +29,10 @@ def samples(rng, counts):
 
 def observed(task, params, loss=LOSS, step=7):
     watched = task.watched
-    found = monitors.observe(
+    measured_values = monitors.observe(
         params, task.X, task.labels, watched.X, watched.labels, watched.members, loss, None
     )
-    return monitors.row(found, watched, task.class_counts, task.class_weights, loss, step)
+    return monitors.row(measured_values, watched, task.class_counts, task.class_weights, loss, step)
 
 
 @pytest.fixture
@@ -121,8 +123,8 @@ def test_block_strengths_are_those_of_the_logits(rng, network):
     tracked = ssm.track((logits - common)[None], train.labels)
     expected = tracked["block_strength"][0] / tracked["block_target"]
     assert np.isfinite(expected).sum() == 2  # one minority class has no contrast of its own
-    found = observed(task, network)["block_strength"]
-    np.testing.assert_allclose(found, expected, atol=1e-13)  # sums of 56 numbers near 1
+    measured_values = observed(task, network)["block_strength"]
+    np.testing.assert_allclose(measured_values, expected, atol=1e-13)  # sums of 56 numbers near 1
 
 
 def test_calibration_by_hand(rng, network):
@@ -131,14 +133,14 @@ def test_calibration_by_hand(rng, network):
     task = tasks.make_task(samples(rng, COUNTS), held, WEIGHTS, DENSE, "float64", seed=0)
     p = special.softmax(forward(network, held.X)[1], axis=1)
     gaps = p.max(1) - (p.argmax(1) == held.labels)
-    found = observed(task, network)["calibration_error"]
-    assert found == pytest.approx(np.abs(gaps).mean(), abs=1e-14)
+    measured_values = observed(task, network)["calibration_error"]
+    assert measured_values == pytest.approx(np.abs(gaps).mean(), abs=1e-14)
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "ldam"])
 def test_a_weight_counts_as_so_many_samples(rng, network, loss):
     train, held = samples(rng, COUNTS), samples(rng, [9, 5, 3])
-    numbers = choices.MARGIN_LOSSES.get(loss, {})
+    numbers = MARGIN_LOSSES.get(loss, {})
     how_often = rng.integers(1, 4, 17)
     weighted = held._replace(sample_weights=how_often.astype(float))
     repeated = Samples(*(np.repeat(x, how_often, axis=0) for x in held))
@@ -150,8 +152,9 @@ def test_a_weight_counts_as_so_many_samples(rng, network, loss):
         )
         for shown in (weighted, repeated)
     ]
-    for name, value in rows[0].items():
-        np.testing.assert_allclose(value, rows[1][name], rtol=1e-13, err_msg=name)
+    one, other = (dict[str, Any](row) for row in rows)
+    for name, value in one.items():
+        np.testing.assert_allclose(value, other[name], rtol=1e-13, err_msg=name)
 
 
 def test_without_held_out_samples_those_of_training_are_watched(rng):
@@ -190,13 +193,13 @@ def test_a_network_without_a_gradient(rng):
 def test_the_history_has_all_evaluations(rng, network):
     task = tasks.make_task(samples(rng, COUNTS), None, WEIGHTS, DENSE, "float64", seed=0)
     rows = [observed(task, network, step=step) for step in (0, 5)]
-    found = monitors.history(rows, ["a", "b", "c"])
-    assert found["step"].values.tolist() == [0, 5]
-    assert found["class_recall"].dims == ("evaluation", "class")
-    assert found["cosine"].dims == ("evaluation", "class", "class_other")
-    assert found["block_strength"].dims == ("evaluation", "block")
+    measured_values = monitors.history(rows, ["a", "b", "c"])
+    assert measured_values["step"].values.tolist() == [0, 5]
+    assert measured_values["class_recall"].dims == ("evaluation", "class")
+    assert measured_values["cosine"].dims == ("evaluation", "class", "class_other")
+    assert measured_values["block_strength"].dims == ("evaluation", "block")
     np.testing.assert_array_equal(
-        found["class_loss"].sel({"class": "b"})[1], rows[1]["class_loss"][1]
+        measured_values["class_loss"].sel({"class": "b"})[1], rows[1]["class_loss"][1]
     )
     assert monitors.merit(rows[0], "worst_class") == min(rows[0]["class_recall"])
     assert monitors.merit(rows[0], "balanced_accuracy") == np.mean(rows[0]["class_recall"])

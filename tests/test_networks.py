@@ -80,9 +80,9 @@ def test_padded_features_start_at_zero_and_change_nothing():
     X = np.random.default_rng(2).normal(size=(6, 5))
     padded = networks.padded_features(X, 512, DENSE, "float64")
     assert padded.shape == (512, 8)
-    found = np.asarray(logits(start, padded, None))
-    np.testing.assert_allclose(found[:6], perceptron(start, X), atol=1e-14)  # sums of 8 numbers
-    assert not found[6:].any()  # without biases
+    obtained = np.asarray(logits(start, padded, None))
+    np.testing.assert_allclose(obtained[:6], perceptron(start, X), atol=1e-14)  # sums of 8 numbers
+    assert not obtained[6:].any()  # without biases
 
 
 @pytest.mark.parametrize(("features", "width"), [(1, 8), (8, 8), (9, 16), (64, 64)])
@@ -100,10 +100,12 @@ def test_perceptrons(rng, hidden):
     params = networks.init_params(Architecture(hidden), 8, 3, rng, "float64")
     params = with_biases(params, rng)
     X = rng.normal(size=(6, 8))
-    found = networks.logits(params, jnp.asarray(X), None)
-    np.testing.assert_allclose(found, perceptron(params, X), atol=1e-13)  # rounding of short sums
+    obtained = networks.logits(params, jnp.asarray(X), None)
+    np.testing.assert_allclose(
+        obtained, perceptron(params, X), atol=1e-13
+    )  # rounding of short sums
     last = np.asarray(networks.last_features(params, jnp.asarray(X), None))
-    np.testing.assert_allclose(last @ params[-1].kernel + params[-1].bias, found, atol=1e-13)
+    np.testing.assert_allclose(last @ params[-1].kernel + params[-1].bias, obtained, atol=1e-13)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (7, 5)])

@@ -3,6 +3,7 @@
 import html.parser
 import json
 import re
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,7 @@ import pytest
 from study_record import CLASSES, STRATEGIES, make_record
 
 from ssm import plotting
-from ssm.practice.study import format, plots, report, tables
-from ssm.practice.study import words as study_words
+from ssm.practice.study import format, plots, report, tables, words
 
 SECTIONS = ["studied", "summary", "minimum", "scores", "classes", "differences", "calibration"]
 SECTIONS += ["ablations", "sensitivity", "training", "alarms", "reading", "provenance"]
@@ -47,7 +47,7 @@ class Reader(html.parser.HTMLParser):
 @pytest.fixture(scope="module")
 def low_resolution():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(plotting._STYLE, "savefig.dpi", 30)
+        patch.setitem(plotting.STYLE, "savefig.dpi", 30)
         yield
 
 
@@ -132,7 +132,8 @@ def test_a_report_that_fails_leaves_the_last_one_whole(record, quick, tmp_path, 
 def test_tables_beside_the_report_hold_all_comparisons(record, written):
     table = pd.read_csv(written / "comparisons.csv")
     assert len(table) == len(tables.FAMILY) * (len(STRATEGIES) - 1)
-    for row in table.itertuples():
+    for named in table.itertuples():
+        row: Any = named  # a tuple whose fields are the columns
         scores = record[row.metric].sel(correction="none")
         paired = scores.sel(variant=row.variant) - scores.sel(variant=row.reference)
         np.testing.assert_allclose(row.difference, float(paired.mean()), atol=1e-15)
@@ -145,8 +146,8 @@ def test_tables_beside_the_report_hold_all_comparisons(record, written):
     ]
 
 
-def said_of(record):
-    return study_words.summarise(record, tables.find(record))
+def summary_of(record):
+    return words.summarise(record, tables.find(record))
 
 
 def everything(summary):
@@ -163,7 +164,7 @@ def with_differences(record, differences):
 
 
 def test_only_what_is_shown_is_said_to_change(record, findings):
-    summary = study_words.summarise(record, findings)
+    summary = words.summarise(record, findings)
     assert summary.short == (
         "In short: inverse is shown to do better than erm in worst-class recall; inverse is shown to "
         "do worse in calibration error."
@@ -181,7 +182,7 @@ def test_only_what_is_shown_is_said_to_change(record, findings):
     )
     assert "accuracy" not in claims
     assert re.match(
-        r"balanced accuracy 0\.000 \[the same in every fold\] and accuracy [+−]0",  # noqa: RUF001
+        r"balanced accuracy 0\.000 \[the same in every fold\] and accuracy [+−]0",  # noqa: RUF001 (the sign of minus)
         undecided,
     )
 
@@ -192,19 +193,19 @@ def test_nothing_is_claimed_where_nothing_is_shown():
     rng = np.random.default_rng(0)
     for metric in tables.FAMILY:
         noise[metric][:] = rng.uniform(0.4, 0.6, noise[metric].shape)
-    summary = said_of(noise)
-    words = " ".join([summary.short, *summary.overall, *sum(summary.trades, ())])
+    summary = summary_of(noise)
+    text = " ".join([summary.short, *summary.overall, *sum(summary.trades, ())])
     assert not re.search(
-        r"raises|lowers|improves|worsens|costs |better than erm:|worse than|equivalent", words
+        r"raises|lowers|improves|worsens|costs |better than erm:|worse than|equivalent", text
     )
-    assert "That does not mean that they are the same as erm" in words
+    assert "That does not mean that they are the same as erm" in text
     assert summary.short == (
         "In short: it is undecided whether any strategy does better than erm in balanced accuracy "
         "or worst-class recall; no cost in accuracy or calibration error is shown, nor is it ruled "
         "out."
     )
     few = make_record(seeds=1, folds=2, extras=False)
-    summary = said_of(with_differences(few, [np.full((1, 2), 0.1)] * 2))
+    summary = summary_of(with_differences(few, [np.full((1, 2), 0.1)] * 2))
     assert dict(summary.trades) == {
         "inverse and drw": "undecided on all 4 metrics; there are too few folds to tell."
     }
@@ -218,7 +219,7 @@ def test_five_folds_that_all_agree_are_undecided_and_it_is_said_why():
     record = with_differences(make_record(seeds=1, folds=5, extras=False), gains)
     rows = tables.find(record).comparisons
     assert {(row.wins, row.verdict) for row in rows[:2]} == {(5, "undecided")}
-    summary = said_of(record)
+    summary = summary_of(record)
     assert summary.overall[0].startswith(
         "Balanced accuracy. Undecided: inverse and drw (better in every fold, but not clearly "
         "enough: 5 folds of the same data count for fewer). The largest difference seen of these is "
@@ -238,7 +239,7 @@ def test_what_could_not_have_been_shown_is_said_in_place_of_an_impossible_number
         rows = [row for row in findings.comparisons if row.metric == metric]
         half = np.median([row.simultaneous_high - row.simultaneous_low for row in rows]) / 2
         assert half > max(map(abs, rows[0].room))
-    summary = study_words.summarise(record, findings)
+    summary = words.summarise(record, findings)
     assert summary.short == (
         "In short: everything is undecided. With these folds no gain over erm could have been shown, "
         "however large."
@@ -258,15 +259,15 @@ def test_no_sentence_has_a_number_that_cannot_be(scale, folds):
         shape = record[metric].shape
         record[metric][:] = np.clip(0.8 + scale * rng.standard_normal(shape), 0, 1)
     findings = tables.find(record)
-    summary = study_words.summarise(record, findings)
-    words = everything(summary).replace("\N{MINUS SIGN}", "-")
-    numbers = [float(each) for each in re.findall(r"-?\d+\.\d{3}", words)]
+    summary = words.summarise(record, findings)
+    text = everything(summary).replace("\N{MINUS SIGN}", "-")
+    numbers = [float(each) for each in re.findall(r"-?\d+\.\d{3}", text)]
     assert numbers and max(map(abs, numbers)) <= 1
     highest = max(row.room[1] for row in findings.comparisons)
-    upper = [float(each) for each in re.findall(r"-?\d+\.\d{3}(?=\])", words)]
+    upper = [float(each) for each in re.findall(r"-?\d+\.\d{3}(?=\])", text)]
     assert upper and max(upper) <= round(highest, 3)
     room = max(abs(end) for row in findings.comparisons for end in row.room)
-    needed = re.findall(r"(\d+\.\d{3}) of", words.partition("had to be about")[2])
+    needed = re.findall(r"(\d+\.\d{3}) of", text.partition("had to be about")[2])
     assert max(map(float, needed), default=0) <= room
 
 
@@ -274,7 +275,7 @@ def test_no_sentence_has_a_number_that_cannot_be(scale, folds):
 def test_strategies_that_are_the_same_in_every_fold(seeds):
     """Fifteen such folds show that they are equivalent, five do not."""
     nothing = np.zeros((2, seeds, 5))
-    summary = said_of(with_differences(make_record(seeds=seeds, folds=5, extras=False), nothing))
+    summary = summary_of(with_differences(make_record(seeds=seeds, folds=5, extras=False), nothing))
     ((names, sentence),) = summary.trades
     assert names == "inverse and drw"
     if seeds == 3:
@@ -295,7 +296,7 @@ def test_strategies_that_are_the_same_in_every_fold(seeds):
 def test_a_small_difference_that_is_shown_is_said_to_be_small():
     rng = np.random.default_rng(4)
     gains = [0.01 + 0.001 * rng.standard_normal((3, 5)), 0.002 * rng.standard_normal((3, 5))]
-    summary = said_of(with_differences(make_record(seeds=3, folds=5, extras=False), gains))
+    summary = summary_of(with_differences(make_record(seeds=3, folds=5, extras=False), gains))
     (_, inverse), (_, drw) = summary.trades
     assert re.match(
         r"raises balanced accuracy by 0\.01\d \[0\.0\d\d,\s0\.0\d\d\] \(less than", inverse
@@ -311,7 +312,7 @@ def test_dropped_folds_and_failed_runs_are_counted(record):
     broken["accuracy"][1, 0, :2, 0] = np.nan
     broken["status"] = broken["status"].astype("<U20")
     broken["status"][0, 0, 0] = "not finite"
-    limits = study_words.summarise(broken, tables.find(broken)).limits
+    limits = words.summarise(broken, tables.find(broken)).limits
     assert limits[0].endswith(
         "Folds dropped for want of a finite score: 2, over all 8 comparisons."
     )
@@ -323,12 +324,12 @@ def test_the_minimum_is_a_loss_beside_the_baseline_and_what_is_asked_for():
     rng = np.random.default_rng(6)
     effects = [-0.2 + 0.01 * rng.standard_normal((3, 5)), 0.01 * rng.standard_normal((3, 5))]
     record = with_differences(make_record(seeds=3, folds=5, extras=False), effects)
-    found = tables.find(record)
-    assert {row.variant: row.verdict for row in found.acceptable} == {
+    findings_of_record = tables.find(record)
+    assert {row.variant: row.verdict for row in findings_of_record.acceptable} == {
         "inverse": "missed",
         "drw": "kept",
     }
-    minimum, *more = [each for each in said_of(record).overall if "inimum" in each]
+    minimum, *more = [each for each in summary_of(record).overall if "inimum" in each]
     assert minimum == (
         "Minimum: a loss of balanced accuracy beside erm of less than 0.05. Shown to keep it: drw. "
         "Shown to miss it: inverse."
@@ -336,14 +337,16 @@ def test_the_minimum_is_a_loss_beside_the_baseline_and_what_is_asked_for():
     assert more[0].startswith("Of erm and the strategies shown to keep the minimum, the highest")
     assert "inverse" not in more[0]
     wide = make_record(seeds=3, folds=5, extras=False, margin=0.3)
-    found = tables.find(with_differences(wide, effects))
-    assert {row.verdict for row in found.acceptable} == {"kept"} and found.margin == 0.3
+    findings_of_record = tables.find(with_differences(wide, effects))
+    assert {row.verdict for row in findings_of_record.acceptable} == {
+        "kept"
+    } and findings_of_record.margin == 0.3
     asked = with_differences(make_record(seeds=3, folds=5, extras=False, minimum=0.9), effects)
-    (sentence,) = [each for each in said_of(asked).overall if "asked for" in each]
+    (sentence,) = [each for each in summary_of(asked).overall if "asked for" in each]
     assert sentence == (
         "Least balanced accuracy asked for: 0.900. Shown to miss it: erm, inverse and drw."
     )
-    assert not [each for each in said_of(asked).overall if "highest mean" in each]
+    assert not [each for each in summary_of(asked).overall if "highest mean" in each]
 
 
 def test_an_undecided_minimum_says_so():
@@ -351,7 +354,7 @@ def test_an_undecided_minimum_says_so():
     gains = 0.05 + 0.15 * rng.uniform(-1, 1, (2, 1, 5))
     gains[0] = 0.2 + np.linspace(-0.19, 0.19, 5)
     record = with_differences(make_record(seeds=1, folds=5, extras=False), gains)
-    minimum = next(each for each in said_of(record).overall if each.startswith("Minimum"))
+    minimum = next(each for each in summary_of(record).overall if each.startswith("Minimum"))
     assert minimum == (
         "Minimum: a loss of balanced accuracy beside erm of less than 0.05. Undecided: inverse and "
         "drw (inverse better in every fold, but not clearly enough: 5 folds of the same data count for fewer)."
@@ -361,21 +364,23 @@ def test_an_undecided_minimum_says_so():
 def test_networks_that_were_hardly_trained_are_counted(record, findings):
     """Those of the first of several evaluations, and untrained ones."""
     assert [row.num_first + row.num_untrained for row in findings.stopping] == [0, 0, 0]
-    limits = study_words.summarise(record, findings).limits
+    limits = words.summarise(record, findings).limits
     assert not [each for each in limits if " runs of " in each]
     early = make_record()
     early["best_step"][0, :, :2] = 50
     early["best_step"][1, 0, 0] = 50  # a run of that one evaluation
     early["stop_step"][1, 0, 0] = 50
     early["best_step"][2, 0, 0] = 0
-    found = tables.find(early).stopping
-    assert [(row.num_first, row.num_untrained, row.num_runs) for row in found] == [
+    findings_of_record = tables.find(early).stopping
+    assert [(row.num_first, row.num_untrained, row.num_runs) for row in findings_of_record] == [
         (4, 0, 6),
         (0, 0, 6),
         (0, 1, 6),
     ]
-    assert (found[0].kept, found[0].passes) == ((50, 50, 100), 5)
-    first, untrained, unweighted = [each for each in said_of(early).limits if " runs of " in each]
+    assert (findings_of_record[0].kept, findings_of_record[0].passes) == ((50, 50, 100), 5)
+    first, untrained, unweighted = [
+        each for each in summary_of(early).limits if " runs of " in each
+    ]
     assert first.startswith(
         "In 4 of 6 runs of erm training was ended at the first evaluation, after 50 steps, since"
     )
@@ -421,7 +426,7 @@ ALARM = 'erm,0,1,50,class_drop,"<i>x</i>",0.1,0.2,warn,"recall 0.10, once 0.90"\
 
 
 @pytest.mark.parametrize(
-    ("alarms", "said"),
+    ("alarms", "expected_text"),
     [
         (None, "No list of alarms was kept"),
         (HEADER, "There were none"),
@@ -430,11 +435,11 @@ ALARM = 'erm,0,1,50,class_drop,"<i>x</i>",0.1,0.2,warn,"recall 0.10, once 0.90"\
     ],
     ids=["unknown", "none", "one", "many"],
 )
-def test_alarms_are_told_or_their_absence_is(alarms, said, record, quick, tmp_path):
+def test_alarms_are_told_or_their_absence_is(alarms, expected_text, record, quick, tmp_path):
     if alarms is not None:
         (tmp_path / "alarms.csv").write_text(alarms)
     page = Reader(report.write_report(record, tmp_path).read_text(encoding="utf-8"))
-    assert said in page.text
+    assert expected_text in page.text
     if alarms and ALARM in alarms:
         assert "<i>x</i>" in page.text and "recall 0.10, once 0.90" in page.text
         assert "1 of 6" in page.text
@@ -457,7 +462,7 @@ def test_numbers_read_well(value, expected):
 def test_intervals_stay_where_scores_can_be():
     assert format.interval(-0.2, 1.3, 0, 1) == "[0.000,\N{NO-BREAK SPACE}1.000]"
     assert format.interval(-np.inf, np.inf) == "[too few folds to tell]"
-    assert format.signed(0.0001) == "0.000" and study_words.signed(0.02) == "+0.020"
+    assert format.signed(0.0001) == "0.000" and words.signed(0.02) == "+0.020"
     assert format.p_value(0.0001) == "< 0.001"
     assert [format.listed(list("abc"[:n])) for n in (1, 2, 3)] == [
         "a",

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from sklearn.base import clone
-from ssm.schedules import Chain, Fixed, Statistics
 
 import ssm
 from ssm.practice.network import training
 from ssm.practice.network.estimator import ReweightedClassifier
 from ssm.practice.study import strategies
 from ssm.practice.study.strategies import STRATEGIES, Variant
+from ssm.problem.schedules import Chain, Fixed, Statistics
 
 STEPS = 20
 COUNTS = np.array([200.0, 60.0, 20.0])
@@ -22,11 +22,11 @@ def schedule_weights(schedule, steps, counts=COUNTS, recall=(0.5, 0.5, 0.5)):
     """Weights of some steps, recall being the same all along."""
     chain = Chain(Fixed(np.ones(3)), schedule)
     stats = Statistics(counts, np.array(recall))
-    found = training._weights_of_steps(chain, chain.init(counts), stats, np.arange(10))
+    class_weights = training._weights_of_steps(chain, chain.init(counts), stats, np.arange(10))
     if max(steps) >= 10:  # the same ten at a time as elsewhere, which shares what is compiled
         later = training._weights_of_steps(chain, chain.init(counts), stats, np.arange(10, 20))
-        return np.concatenate([found[0], later[0]])[list(steps)]
-    return np.asarray(found[0])[list(steps)]
+        return np.concatenate([class_weights[0], later[0]])[list(steps)]
+    return np.asarray(class_weights[0])[list(steps)]
 
 
 def of(name, steps=STEPS):
@@ -51,26 +51,26 @@ def test_every_variant_is_a_classifier():
 
 def test_deferred_weights():
     """Ones for the first half, to the bit."""
-    found = schedule_weights(of("drw")["schedule"], range(20))
-    assert (found[:10] == 1).all()
-    np.testing.assert_allclose(found[10:], np.tile(INVERSE, (10, 1)), rtol=1e-14)
+    class_weights = schedule_weights(of("drw")["schedule"], range(20))
+    assert (class_weights[:10] == 1).all()
+    np.testing.assert_allclose(class_weights[10:], np.tile(INVERSE, (10, 1)), rtol=1e-14)
     assert of("ldam-drw") == of("ldam") | {"schedule": of("ldam-drw")["schedule"]}
 
 
 def test_growing_weights():
-    found = schedule_weights(of("ramp")["schedule"], [0, 5, 10, 19])
+    class_weights = schedule_weights(of("ramp")["schedule"], [0, 5, 10, 19])
     halfway = (1 + INVERSE) / 2
-    np.testing.assert_allclose(found, [np.ones(3), halfway, INVERSE, INVERSE], rtol=1e-14)
+    np.testing.assert_allclose(class_weights, [np.ones(3), halfway, INVERSE, INVERSE], rtol=1e-14)
 
 
 def test_clipped_weights():
     """Inverse frequency where that is within the bounds."""
     clipped = of("clipped")["schedule"]
     np.testing.assert_allclose(schedule_weights(clipped, [0]), INVERSE[None], rtol=1e-14)
-    (found,) = schedule_weights(clipped, [0], RARE)
-    assert found[2] == 5 < 1510 / 30
-    assert RARE @ found / 1510 == pytest.approx(1, abs=1e-14)
-    assert found[1] / found[0] == pytest.approx(2, rel=1e-14)
+    (class_weights,) = schedule_weights(clipped, [0], RARE)
+    assert class_weights[2] == 5 < 1510 / 30
+    assert RARE @ class_weights / 1510 == pytest.approx(1, abs=1e-14)
+    assert class_weights[1] / class_weights[0] == pytest.approx(2, rel=1e-14)
     assert clipped.bounds == (0.2, 5.0)
 
 
@@ -150,8 +150,8 @@ def test_sensitivity():
     for entry in entries:
         variant = by_name[entry.variant]
         if entry.kind == "weight scale":
-            found = variant.parameters["class_weight"](COUNTS)
-            np.testing.assert_allclose(found, entry.value * INVERSE, rtol=1e-14)
+            class_weights = variant.parameters["class_weight"](COUNTS)
+            np.testing.assert_allclose(class_weights, entry.value * INVERSE, rtol=1e-14)
             assert variant.fraction == 1
         else:
             assert (entry.kind, variant.fraction) == ("sample size", entry.value)

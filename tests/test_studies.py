@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import fuzz_stores
 import numpy as np
@@ -145,11 +146,11 @@ def test_a_study_that_was_stopped_goes_on_to_the_same_record(study, whole, tmp_p
         return compute(cell, *others)
 
     monkeypatch.setattr(cells, "compute", counts)
-    told = []
-    studies.run_study(study, out, lambda *now: told.append(now))
+    progress_calls = []
+    studies.run_study(study, out, lambda *now: progress_calls.append(now))
     assert len(set(again)) == len(again)
     assert set(again) & finished <= {("erm", 0, 0)}
-    assert told[-1] == (12, 12) and told == sorted(told)
+    assert progress_calls[-1] == (12, 12) and progress_calls == sorted(progress_calls)
     same(out, whole[1])
     studies.run_study(study, out)
     assert len(again) + len(finished) - 1 <= 12  # the third call trained nothing
@@ -256,6 +257,7 @@ def test_a_cell_is_read_as_it_was_written(whole, tmp_path):
     path = tmp_path / "cell.npz"
     cells.write(arrays, path, "study 0")
     kept = cells.read(path, "study 0")
+    assert kept is not None
     assert kept.sealed and kept.arrays.keys() == arrays.keys()
     with np.load(path) as stored:
         for name, values in arrays.items():
@@ -290,9 +292,9 @@ def test_a_changed_description_is_refused_until_it_is_removed(study, whole, copy
         path.write_text(changed)
         with pytest.raises(
             ssm.InputError, match=r"^out=.*study\.json is as it was written"
-        ) as said:
+        ) as message_part:
             studies.run_study(study, copy)
-        assert "\n" not in str(said.value)
+        assert "\n" not in str(message_part.value)
     path.unlink()
     studies.run_study(study, copy)
     assert computed == []  # each cell says itself whose it is
@@ -383,7 +385,8 @@ def test_a_finished_study_is_read_from_a_disk_that_is_read_only(
 ):
     damaged_record(copy, "gone")
     before = snapshot(copy)
-    record = studies.run_study(study, copy, report=pytest.fail)
+    fail: Any = pytest.fail
+    record = studies.run_study(study, copy, report=fail)
     assert record.identical(whole[0])
     assert snapshot(copy) == before and computed == []
     assert caplog.messages == [f"nothing was written to {copy} (Read-only file system)"]
@@ -436,7 +439,7 @@ def test_strategies_that_cannot_be(names, allowed):
 @pytest.mark.parametrize("field", ["folds", "seeds", "num_steps", "batch_size"])
 def test_numbers_that_cannot_be(field):
     with pytest.raises(ssm.InputError, match=f"^{field}=0: must be"):
-        StudyOptions("wine", **{field: 0})
+        StudyOptions("wine", **dict[str, Any]({field: 0}))
 
 
 RUN = """
@@ -479,7 +482,7 @@ def test_the_command_writes_a_report(whole, csv, tmp_path, monkeypatch, capsys):
     flags += " --hidden-layer-sizes 8 --no-ablations --no-sensitivity"
     command = ["ssm", "study", str(csv), *flags.split(), "--out", str(out)]
     monkeypatch.setattr(sys, "argv", command)
-    monkeypatch.setitem(plotting._STYLE, "savefig.dpi", 30)
+    monkeypatch.setitem(plotting.STYLE, "savefig.dpi", 30)
     commands.main()
     printed = capsys.readouterr().out
     assert "adaptive" in printed and f"report: {out / 'report.html'}" in printed
@@ -510,12 +513,12 @@ def test_the_command_names_the_report_on_a_disk_that_is_read_only(
     with pytest.raises(SystemExit) as stopped:
         commands.main()
     assert stopped.value.code == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith(f"ssm: out='{copy}': must be a folder that can be written to")
+    message_part = capsys.readouterr().err.splitlines()[-1]
+    assert message_part.startswith(f"ssm: out='{copy}': must be a folder that can be written to")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message_part"),
     [
         (
             "missing.csv",
@@ -528,12 +531,14 @@ def test_the_command_names_the_report_on_a_disk_that_is_read_only(
         ("wine --label kind", "label='kind': must be"),
     ],
 )
-def test_what_cannot_be_studied_is_said_in_one_line(arguments, said, tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_studied_is_said_in_one_line(
+    arguments, message_part, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["ssm", "study", *arguments.split()])
     with pytest.raises(SystemExit) as stopped:
         commands.main()
     assert stopped.value.code == 2
     printed = capsys.readouterr()
-    assert printed.err.startswith(f"ssm: {said}") and printed.err.count("\n") == 1
+    assert printed.err.startswith(f"ssm: {message_part}") and printed.err.count("\n") == 1
     assert not printed.out and not list(tmp_path.iterdir())

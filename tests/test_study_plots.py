@@ -1,5 +1,7 @@
 """Figures of a study show the numbers of its record, each where it belongs."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from matplotlib.colors import same_color
@@ -31,12 +33,12 @@ def points(axes, marker):
 
 def ends(axes, row):
     """Ends of the intervals that lie in a row, the widest first."""
-    found = [
+    drawn_values = [
         line.get_xdata()
         for line in axes.lines
         if len(line.get_xdata()) == 2 and np.array_equal(line.get_ydata(), [row, row])
     ]
-    return sorted((tuple(x) for x in found), key=lambda x: x[0] - x[1])
+    return sorted((tuple(x) for x in drawn_values), key=lambda x: x[0] - x[1])
 
 
 def t_interval(values, level, folds):
@@ -54,8 +56,8 @@ def test_every_figure_is_drawn_where_there_is_something_to_show(record, findings
 def test_figures_of_nothing_are_left_out():
     bare = make_record(extras=False, counts=[20, 20, 20])
     bare["history_class_weight"][:] = 1.0
-    found = plots.figures(bare, tables.find(bare))
-    assert set(found) == KINDS - {
+    drawn_values = plots.figures(bare, tables.find(bare))
+    assert set(drawn_values) == KINDS - {
         "minority_reliability",
         "ablations",
         "sensitivity",
@@ -83,9 +85,16 @@ def test_what_is_asked_for_is_a_line_in_the_main_score():
     drawing = plots.plot_scores(record, tables.find(record))
     dotted = [[line for line in axes.lines if line.get_linestyle() == ":"] for axes in drawing.axes]
     assert [len(lines) for lines in dotted] == [1, 0, 0]
-    assert dotted[0][0].get_xdata()[0] == 0.45
+    assert np.array(dotted[0][0].get_xdata())[0] == 0.45
     drawing = plots.plot_scores(make_record(), tables.find(make_record()))
     assert not [x for axes in drawing.axes for x in axes.lines if x.get_linestyle() == ":"]
+
+
+def compared(findings, name, metric):
+    """The comparison that there has to be."""
+    drawn_values = findings.compared(name, metric)
+    assert drawn_values is not None
+    return drawn_values
 
 
 def drawn_point(axes, row):
@@ -105,7 +114,7 @@ def test_forest_is_filled_where_a_difference_is_shown_and_has_both_intervals(rec
         for row, name in enumerate(STRATEGIES[1:]):
             drawn = drawn_point(axes, row)
             paired = (scores.sel(variant=name) - scores.sel(variant="erm")).values
-            np.testing.assert_allclose(drawn.get_xdata(), [paired.mean()], atol=1e-15)
+            np.testing.assert_allclose(np.array(drawn.get_xdata()), [paired.mean()], atol=1e-15)
             shown = (name, metric) in [
                 ("inverse", "worst_class_recall"),
                 ("inverse", "calibration_error"),
@@ -117,7 +126,8 @@ def test_forest_is_filled_where_a_difference_is_shown_and_has_both_intervals(rec
                 np.testing.assert_allclose(alone, t_interval(paired, 0.95, 3), rtol=1e-6)
                 level = 1 - 0.05 / family
                 np.testing.assert_allclose(together, t_interval(paired, level, 3), rtol=1e-6)
-        (band,) = [patch for patch in axes.patches if patch.get_width() == pytest.approx(0.1)]
+        patches: list[Any] = list(axes.patches)
+        (band,) = [patch for patch in patches if patch.get_width() == pytest.approx(0.1)]
         assert band.get_x() == -0.05
 
 
@@ -129,7 +139,7 @@ def test_equivalent_and_undecided_differences_look_different():
         record["accuracy"][variant] = record["accuracy"][0] + noise
     findings = tables.find(record)
     axes = plots.plot_differences(record, findings).axes[tables.FAMILY.index("accuracy")]
-    verdicts = [findings.compared(name, "accuracy").verdict for name in STRATEGIES[1:]]
+    verdicts = [compared(findings, name, "accuracy").verdict for name in STRATEGIES[1:]]
     assert verdicts == ["equivalent", "undecided"]
     equivalent, undecided = (drawn_point(axes, row) for row in range(2))
     assert (equivalent.get_marker(), undecided.get_marker()) == ("s", "o")
@@ -144,7 +154,7 @@ def test_endless_intervals_and_failed_runs_are_drawn(tmp_path):
     for name in ("logits", "corrected_logits", "history_class_recall", "history_gradient_share"):
         record[name][0] = np.nan
     findings = tables.find(record)
-    assert np.isinf(findings.compared("inverse", "worst_class_recall").high)
+    assert np.isinf(compared(findings, "inverse", "worst_class_recall").high)
     drawn = plots.figures(record, findings)
     assert set(drawn) == KINDS
     for name in ("reliability", "minority_reliability"):
@@ -164,7 +174,7 @@ def test_recalls_are_coloured_by_group(record, findings):
             (drawn,) = [
                 line
                 for line in axes.lines
-                if line.get_marker() == "o" and line.get_ydata()[0] == row + side
+                if line.get_marker() == "o" and np.array(line.get_ydata())[0] == row + side
             ]
             np.testing.assert_allclose(np.sort(drawn.get_xdata()), np.sort(mine), rtol=1e-12)
             assert same_color(drawn.get_color(), COLORS[group])
@@ -179,20 +189,26 @@ def test_training_is_the_mean_over_folds_of_runs_that_stay_as_they_stopped(recor
     values[0, 2:] = values[0, 1]
     majority, minority = [line for line in axes.lines if line.get_linestyle() == "-"]
     for line, mine in ((majority, values[:, :, :2].mean(2)), (minority, values[:, :, 2])):
-        np.testing.assert_allclose(line.get_ydata(), mine.mean(0), rtol=1e-12)
+        np.testing.assert_allclose(np.array(line.get_ydata()), mine.mean(0), rtol=1e-12)
         np.testing.assert_array_equal(line.get_xdata(), [0, 50, 100, 150])
     assert sum(line.get_linestyle() == "--" for line in axes.lines) == 2  # the baseline's
     assert record["history_class_recall"].identical(before)
 
 
+def panels_of(figure):
+    """Of a figure that there has to be."""
+    assert figure is not None
+    return figure.axes
+
+
 def test_only_changing_weights_are_drawn(record, findings):
-    (axes,) = curves.plot_weights(record, findings).axes
+    (axes,) = panels_of(curves.plot_weights(record, findings))
     assert axes.get_title() == "drw"
     np.testing.assert_array_equal(axes.lines[2].get_ydata(), [1, 1, 5, 5])
 
 
 def test_reliability_is_of_the_first_repetition_with_wilson_intervals(record, findings):
-    axes = curves.plot_reliability(record, findings).axes[0]
+    axes = panels_of(curves.plot_reliability(record, findings))[0]
     rows = np.exp(record["logits"].sel(variant="erm", seed=0).values)
     rows /= rows.sum(1, keepdims=True)
     right = rows.argmax(1) == record["label"].values
@@ -224,7 +240,7 @@ def test_reliability_of_the_minority_adds_its_probabilities(counts):
     findings = tables.find(record)
     minority = np.array(findings.groups) == "minority"
     assert minority.tolist() == [False, counts[1] == 8, True]
-    axes = curves.plot_minority_reliability(record, findings).axes[0]
+    axes = panels_of(curves.plot_minority_reliability(record, findings))[0]
     rows = np.exp(record["logits"].sel(variant="erm", seed=0).values)
     rare = (rows / rows.sum(1, keepdims=True))[:, minority].sum(1)
     shown, bins = points(axes, "s"), findings.minority[0].reliability.count
@@ -247,10 +263,11 @@ def test_axes_of_a_rare_class_end_where_its_probabilities_do():
         record[name][:] = logits + 0.5 * np.random.default_rng(0).standard_normal(logits.shape)
     findings = tables.find(record)
     assert list(findings.groups) == ["majority", "minority", "minority"]
-    panels = curves.plot_minority_reliability(record, findings).axes
+    panels = panels_of(curves.plot_minority_reliability(record, findings))
     axes = panels[0]
     low, high = axes.get_xlim()
-    reached = [part[1, 1] for each in panels for x in each.collections for part in x.get_segments()]
+    lines: list[Any] = [x for each in panels for x in each.collections]
+    reached = [part[1, 1] for x in lines for part in x.get_segments()]
     assert high == pytest.approx(1.05 * max(reached)) and high < 0.7
     assert low < 0 and axes.get_ylim() == (low, high)
     shown = axes.transData.transform(np.concatenate([points(axes, "s"), points(axes, "o")]))
@@ -261,8 +278,8 @@ def test_axes_of_a_rare_class_end_where_its_probabilities_do():
 
 
 def test_probabilities_are_corrected_and_tempered_fold_by_fold(record):
-    found = tables.probabilities(record, "drw", "temperature")
+    drawn_values = tables.probabilities(record, "drw", "temperature")
     logits = record["corrected_logits"].sel(variant="drw", seed=0).values
     for i, fold in enumerate(record["fold_of"].sel(seed=0).values):
         scaled = np.exp(logits[i] / float(record["temperature"].sel(variant="drw", seed=0)[fold]))
-        np.testing.assert_allclose(found[i], scaled / scaled.sum(), rtol=1e-12)
+        np.testing.assert_allclose(drawn_values[i], scaled / scaled.sum(), rtol=1e-12)

@@ -6,13 +6,13 @@ import jax
 import numpy as np
 import pytest
 from scipy import special
-from ssm.schedules import CappedUnitMean, Chain, Fixed, LinearRamp, Ramp, Trend
 
 from ssm import losses
 from ssm.practice.network import alarms, monitors, networks, tasks, training
 from ssm.practice.network.networks import Architecture
 from ssm.practice.network.tasks import Samples
 from ssm.practice.options import SCORES
+from ssm.problem.schedules import CappedUnitMean, Chain, Fixed, LinearRamp, Ramp, Trend
 
 DENSE = Architecture((8,))
 EVALUATE_EVERY = 10  # the same everywhere, so that runs share what is compiled
@@ -122,10 +122,10 @@ def numpy_training(train, chosen, weights_at, batches=None):
 def assert_close(run, expected):
     (A, a), (B, b) = run.state.params
     assert not A[5:].any()  # what belongs to no feature stays 0
-    for found, value in zip(
+    for obtained, value in zip(
         (A[:5], a, B, b), (x for layer in expected for x in layer), strict=True
     ):
-        np.testing.assert_allclose(found, value, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(obtained, value, rtol=0, atol=1e-12)
 
 
 def fixed(step):
@@ -337,8 +337,8 @@ def test_of_one_sample_its_own_difference_is_the_noise():
         watched = monitors.Watched(
             np.zeros((6, 1)), labels, np.full(6, scale), np.zeros((3, 32), int)
         )
-        found = monitors.standard_error(differences, watched, recalls, "balanced_log_loss")
-        assert found == pytest.approx(expected, rel=1e-12)
+        obtained = monitors.standard_error(differences, watched, recalls, "balanced_log_loss")
+        assert obtained == pytest.approx(expected, rel=1e-12)
         # of the worst class before, and of that now: the larger one
         worst = monitors.standard_error(differences, watched, recalls, "worst_class")
         assert worst == pytest.approx(np.sqrt(differences[3:5].var(ddof=1) / 2), rel=1e-12)
@@ -404,7 +404,7 @@ def test_a_roll_back_restores_all_to_the_bit(task):
 def test_what_raises_an_alarm_is_no_point_to_come_back_to(task, monkeypatch):
     """Even if it has the best score so far."""
     alarm = alarms.Alarm(20, "gradient_jump", None, 2.0, 1.0, "planted")
-    raised = lambda rows, *others: [alarm] if rows[-1]["step"] == 20 else []  # noqa: E731
+    raised = lambda rows, *others: [alarm] if rows[-1]["step"] == 20 else []  # noqa: E731 (short beside its use)
     monkeypatch.setattr(alarms, "raised", raised)
     for action, best in (("warn", 20), ("roll_back", 10)):
         rising = options(**(MINI | {"num_steps": 20, "evaluate_every": 10, "action": action}))

@@ -1,4 +1,4 @@
-"""The commands of practice, for the `ssm` command to offer."""
+"""The commands for real data, `advise` and `study`, which the `ssm` command offers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -18,14 +18,15 @@ from ssm.support.errors import invalid
 
 if TYPE_CHECKING:
     import xarray as xr
+    from rich.progress import Progress
 
 
 @dataclasses.dataclass
 class Advise:
-    """Print what the small-scale model says of a data set's class counts: first a verdict (which
+    """Print what the small-scale model says about a data set's class counts: first a verdict (which
     weights, how sure, what would change it), then which weights balance, which classes are learned
-    first under ERM and under weights, what each choice costs, and what was measured in networks. It
-    is the model's word, not a prediction of a real network's steps.
+    first under ERM and under weights, what each choice costs, and what was measured in networks. The
+    model speaks for itself; it does not predict the steps of a real network.
 
     Example: ssm advise --counts 5000,500,50
     Example: ssm advise --counts 5000,500,50 --coupling 0.1
@@ -34,12 +35,13 @@ class Advise:
     counts: tuple[str, ...]
     """Samples of each class: 5000,500,50 or 5000 500 50."""
     coupling: float | None = None
-    """How far training a sample moves its classmates, from 0 (each alone, free features) to 1 (all as
-    one). A network's is `ssm.practice.kernels.measured_coupling(features, labels).coupling`. Left
-    out: 0, 0.1 and 0.4, side by side. No network measured here had 0, but 0.01 to 0.42; for free
-    features inverse frequency reverses the order: minorities are learned first."""
+    """How far training a sample moves its classmates, from 0 (not at all: free features) to 1 (as far as
+    itself). `ssm.practice.kernels.measured_coupling(features, labels).coupling` measures it on a
+    network. Left out: 0, 0.1 and 0.4, side by side. The networks measured here had 0.01 to 0.42, and
+    none had 0; for free features weights of inverse frequency reverse the order: minorities are
+    learned first."""
     loss: Literal["cross_entropy", "squared"] = "cross_entropy"
-    """Loss of one sample."""
+    """The loss of a sample."""
 
     def __call__(self) -> None:
         from rich.console import Console
@@ -51,29 +53,29 @@ class Advise:
 
             return advise(counts, self.coupling, self.loss, report)
 
-        found = progress.with_bar("running the model", work)
+        advice = progress.with_bar("running the model", work)
         from ssm.advice.advice import render
 
         console = Console(highlight=False)
-        for part in render(found):
+        for part in render(advice):
             console.print(part, markup=False)
 
 
-def _counts(given: tuple[str, ...]) -> tuple[int, ...]:
-    """Integers between commas or blanks, or InputError."""
-    words = [word.strip() for part in given for word in part.split(",")]
+def _counts(arguments: tuple[str, ...]) -> tuple[int, ...]:
+    """The integers between commas or blanks; raises InputError where there is anything else."""
+    words = [word.strip() for part in arguments for word in part.split(",")]
     try:
         return tuple(map(int, words))
     except ValueError:
         allowed = "the samples of each class, at least two positive integers, as 5000,500,50"
-        raise invalid("counts", " ".join(given), allowed) from None
+        raise invalid("counts", " ".join(arguments), allowed) from None
 
 
 @dataclasses.dataclass
 class StudyCommand:
     """Compare strategies against imbalance on a data set by repeated cross-validation, and write a
-    report: figures, tables, statistics, and what it all means. The same command goes on with a
-    study that was stopped.
+    report: figures, tables, statistics, and what it all means. The same command continues a study
+    that was stopped.
 
     Example: ssm study digits --imbalance-ratio 10 --strategies erm,inverse,drw,la
     Example: ssm study patients.csv --label diagnosis --folds 10 --out patients/
@@ -81,43 +83,44 @@ class StudyCommand:
 
     study: tyro.conf.OmitArgPrefixes[options.StudyOptions]
     out: Path = Path("study")
-    """The folder to write: report.html, figures/, tables and the record."""
+    """The folder to write to: report.html, figures/, tables and the record."""
 
     def __call__(self) -> None:
-        shown = progress.Runs("training")
+        cells = progress.Runs("training")
 
         def work() -> tuple[xr.Dataset, Path]:
             from ssm.practice.study import report, studies
 
-            record = studies.run_study(self.study, self.out, shown.count, report.write_report)
+            record = studies.run_study(self.study, self.out, cells.count, report.write_report)
             return record, self.out / report.NAME
 
         try:
-            with shown.bar, _alarms_above(shown.bar):
-                record, written = interrupts.run(work, shown.update)
+            with cells.bar, _alarms_above(cells.bar):
+                record, path = interrupts.run(work, cells.update)
+            _summarise(record)
+            if cells.begun is not None and cells.begun[1] == cells.total:
+                print("nothing was trained: the study was complete")
+            if not path.is_file():
+                allowed = "a folder that can be written to, where there is no report yet"
+                raise invalid("out", str(self.out), allowed)
+            print(f"report: {path}")
+            interrupts.ignore_from_now_on()
         except KeyboardInterrupt:
             interrupts.leave_interrupted(
                 f"ssm: interrupted; the same command goes on with {self.out}"
             )
-        _summarise(record)
-        if shown.begun is not None and shown.begun[1] == shown.total:
-            print("nothing was trained: the study was complete")
-        if not written.is_file():
-            allowed = "a folder that can be written to, where there is no report yet"
-            raise invalid("out", str(self.out), allowed)
-        print(f"report: {written}")
 
 
 @contextlib.contextmanager
-def _alarms_above(bar: Any) -> Iterator[None]:
-    """Alarms of training, shown as they come."""
+def _alarms_above(bar: Progress) -> Iterator[None]:
+    """Print alarms of training above the progress bar as they come."""
 
-    class Above(logging.Handler):
+    class Printer(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            said = f"alarm: {record.threadName}: {record.getMessage()}"
-            bar.console.print(said, markup=False, highlight=False, soft_wrap=True)
+            line = f"alarm: {record.threadName}: {record.getMessage()}"
+            bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    log, handler = logging.getLogger("ssm.alarms"), Above()
+    log, handler = logging.getLogger("ssm.alarms"), Printer()
     level = log.level
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -131,7 +134,7 @@ def _alarms_above(bar: Any) -> Iterator[None]:
 
 
 def _summarise(record: xr.Dataset) -> None:
-    """Print how a file was read, and the strategies' mean scores as they come out of training."""
+    """Print notes on how a file was read, and the strategies' mean scores without correction."""
     from rich.console import Console
     from rich.table import Table
 

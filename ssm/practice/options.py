@@ -18,16 +18,18 @@ Stopping = Literal[
 Action = Literal["warn", "stop", "roll_back"]
 Decimal = Literal[".", ","]
 TABS = ("tab", "\\t", "\t")
-"""Ways to write the separator that is hard to type."""
+"""Ways to write a tab as the separator."""
 SIGNS = frozenset(string.punctuation + " ") - set("\"'.+-_")
-"""Other separators."""
-SCORES, ACTIONS = get_args(Score), get_args(Action)
+"""The other characters that may separate the entries of a table."""
+SCORES: tuple[Score, ...] = get_args(Score)
+ACTIONS: tuple[Action, ...] = get_args(Action)
 DEFAULT_STRATEGIES = "erm,inverse,sqrt,effective,drw,adaptive,la,ldam,focal"
 
 
 @dataclasses.dataclass(frozen=True)
 class StudyOptions:
-    """What is studied, and how. Times are in steps, one update on one mini-batch.
+    """What a study compares, on which data, and how. Times are in steps, each one update on one
+    mini-batch.
 
     Raises:
         ssm.InputError (a ValueError): a value that is not allowed; one line with the field, the
@@ -44,50 +46,53 @@ class StudyOptions:
     folds: int = 5
     """Folds of the stratified cross-validation, at least 2; each class needs as many samples."""
     seeds: int = 3
-    """How often it is repeated, each time with splits, networks and mini-batches of its own."""
+    """How often the cross-validation is repeated, each time with new splits, networks and
+    mini-batches."""
     imbalance_ratio: float | None = None
-    """Make the data imbalanced: samples of the largest class over those of the smallest, at least
-    1; one subsample, the same for all seeds. Left out: all samples as they are."""
+    """Make the data imbalanced: the size of the largest class over that of the smallest, at least 1,
+    by one subsample that all seeds share. Left out: all samples are used as they are."""
     profile: Profile = "step"
     """`step`: the smaller half of the classes is cut; `long_tailed`: sizes fall by equal factors."""
     label: str = "label"
-    """The column that holds the class; every text there is a class, as it is written."""
+    """The column that holds the class. Every different text there is a class of its own."""
     exclude: Annotated[str, tyro.conf.arg(metavar="NAME,NAME,...")] = ""
-    """Columns to leave out, as identifiers and free text; a name with a comma in double quotes."""
+    """Columns to leave out, such as identifiers and free text. A name with a comma in it stands in
+    double quotes."""
     impute: bool = False
-    """Take missing features, in place of refusing them: empty, ?, NA and the like. Numbers, also
-    infinite ones, get the median of each training part; missing texts are a category of their own.
+    """Accept missing features (empty, ?, NA and the like) instead of refusing them. Missing and
+    infinite numbers get the median of each training part; missing texts are a category of their own.
     """
     sep: Annotated[str | None, tyro.conf.arg(metavar="CHARACTER")] = None
-    """What separates the entries of a table, such as ; or tab. Left out: tab in a .tsv, in others
-    what the header shows."""
+    """What separates the entries of a table, such as ; or tab. Left out: a tab in a .tsv, in other
+    files whatever the header row shows."""
     decimal: Decimal = "."
     """The decimal sign of a table's numbers."""
     num_steps: int | None = None
-    """Steps of training, at most. Left out: 1000, or 20 passes over a training part if that is
-    more."""
+    """The largest number of training steps. Left out: 1000, or 20 passes over a training part if that
+    is more."""
     hidden_layer_sizes: tuple[int, ...] = (64,)
     """Widths of the hidden layers."""
     learning_rate: float = 0.003
-    """Of Adam."""
+    """Learning rate of Adam."""
     batch_size: int = 128
-    """Samples of a mini-batch."""
+    """How many samples a mini-batch has."""
     weight_decay: float = 0.0
-    """Share of the kernels lost a step, times the learning rate."""
+    """Decoupled weight decay: each step takes learning_rate x weight_decay of the kernels off them."""
     early_stopping: Stopping = "balanced_log_loss"
-    """Performance on held-out samples (a fifth of the training part) that ends training: the network
-    of the latest evaluation not worse than the best beyond noise is trained anew on all samples.
-    `worst_class` is the least recall; `none`: train to the end."""
+    """The performance on held-out samples, a fifth of the training part, by which training is ended.
+    The latest evaluation that is within noise of the best one says for how many steps a network is
+    then trained anew on all samples. `worst_class` is the least recall of any class; `none` trains to
+    the end."""
     alarm_action: Action = "warn"
-    """What an alarm does: `warn`, `stop`, or `roll_back` to the best evaluation."""
+    """What an alarm of a training run does: `warn`, `stop`, or `roll_back` to the best evaluation."""
     margin: float = 0.05
-    """Largest loss of balanced accuracy beside the baseline that is acceptable, and within which two
-    strategies count as equivalent."""
+    """The largest loss of balanced accuracy, compared with the baseline, that is acceptable; two
+    strategies whose difference is shown to be smaller count as equivalent."""
     minimum_score: float | None = None
-    """Least acceptable balanced accuracy, a number that somebody asks for. Left out: only the loss
-    beside the baseline is judged."""
+    """The least acceptable balanced accuracy, where somebody requires one. Left out: only the loss
+    compared with the baseline is judged."""
     ablations: bool = True
-    """Also train what it takes to switch weights, schedule, clip and margin on and off."""
+    """Also train the variants that switch weights, schedule, clip and margin on and off."""
     sensitivity: bool = True
     """Also train with scaled weights, and on fewer samples."""
 
@@ -123,7 +128,7 @@ class StudyOptions:
             checks.flag(name, getattr(self, name))
 
     def _keep(self, name: str, value: Any) -> None:
-        """Set a field to its value in plain Python, which can be written as JSON."""
+        """Set a field to its checked value, which is plain Python and can be written as JSON."""
         object.__setattr__(self, name, value)
 
     @property
@@ -133,14 +138,15 @@ class StudyOptions:
 
 
 def text(name: str, value: Any) -> str:
-    """`value` if it is a string, else InputError."""
+    """`value` if it is a string; raises InputError if not."""
     if not isinstance(value, str):
         raise errors.invalid(name, value, "a string")
     return value
 
 
 def separator(value: Any) -> str | None:
-    """The character that separates entries, None where it is to be found; else InputError."""
+    """The character that separates entries, None where the header is to show it; raises InputError for
+    anything else."""
     if value is None:
         return None
     if not isinstance(value, str) or value not in (*SIGNS, *TABS):
@@ -149,7 +155,7 @@ def separator(value: Any) -> str | None:
 
 
 def decimal_sign(value: Any) -> str:
-    """`value` if it is one of the two, else InputError."""
+    """`value` if it is `.` or `,`; raises InputError if not."""
     if not isinstance(value, str) or value not in get_args(Decimal):
         raise errors.invalid("decimal", value, "'.' or ','")
     return value

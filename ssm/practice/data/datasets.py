@@ -1,5 +1,5 @@
-"""Data sets of a study, scikit-learn's or a user's own file, checked once and made imbalanced if
-asked."""
+"""Data sets of a study: scikit-learn's or a user's own file, checked once, and made imbalanced where
+that is asked for."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ from ssm.support.errors import invalid
 BUILT_IN = ("digits", "breast_cancer", "wine")
 DEFAULT_LABEL = "label"
 ENDINGS = ".csv, .tsv or .txt (also with .gz after it) or .npz"
-LARGEST_FEATURE = 1e100  # beyond it squares overflow: as good as infinite
-SHORTFALL = 0.1  # share of its wanted count that a class may lack
+LARGEST_FEATURE = 1e100  # larger features count as infinite, since their squares overflow
+SHORTFALL = 0.1  # a class may lack this share of its wanted count
 
 
 class Data(NamedTuple):
-    """Samples in rows, with a class each."""
+    """A data set: features with a row for each sample, and the class of each sample."""
 
     name: str
     features: Float[np.ndarray, "n d"]
-    """float64; NaN where missing"""
+    """In float64; NaN where a feature is missing."""
     labels: Int[np.ndarray, " n"]
-    """0 .. k - 1, every class at least once"""
+    """0 .. k - 1, where every class has at least one sample."""
     class_names: tuple[str, ...]
     feature_names: tuple[str, ...]
     image_shape: tuple[int, int] | None
-    """(h, w) where the features are the pixels of an image, row by row."""
+    """(h, w) where the features are the pixels of an image, row by row; None elsewhere."""
     notes: tuple[str, ...] = ()
-    """Sentences on what was done to a user's file, and on what in it may not be as it was meant."""
+    """Sentences on what was done to a user's file, and on what in it may be a mistake."""
 
     @property
     def has_missing(self) -> bool:
-        """Whether any feature is NaN, to be imputed in each fold from its training part alone."""
+        """Whether any feature is missing. Each fold imputes them from its training part alone."""
         return bool(np.isnan(self.features).any())
 
     @property
     def counts(self) -> Int[np.ndarray, " k"]:
-        """n_c, samples of each class."""
+        """n_c, the number of samples of each class."""
         return np.bincount(self.labels, minlength=len(self.class_names))
 
 
@@ -62,34 +62,39 @@ def load(
     decimal: str = ".",
     exclude: str = "",
 ) -> Data:
-    """A data set by name, or from a user's table of text or NPZ file.
+    """Load a data set by its name, or from a user's table of text or NPZ file.
 
-    A table, .csv, .tsv or .txt and any of them with .gz, has a header row. It is UTF-8, or UTF-16
-    with a byte order mark, or else read as Windows-1252 or Latin-1. One column holds the label; every text there is
-    a class, as it is written but for spaces around it, other than those that stand for a missing
-    one (`tables.MISSING`). Every other column is a feature of numbers, or of text, which is encoded
-    (`encoding.features`). Classes are in the order of their numbers where all labels are numbers,
-    else of their texts.
+    A table (.csv, .tsv or .txt, and any of them with .gz) has a header row. It is in UTF-8, or in UTF-16
+    with a byte order mark; anything else is read as Windows-1252 or Latin-1. One column holds the label.
+    Every different text in it is a class, spaces around it aside, unless it stands for a missing label
+    (`tables.MISSING`). Every other column is a feature of numbers, or of text, which is encoded
+    (`encoding.features`). Classes are in the order of their numbers where all labels are numbers, and
+    else in the order of their texts.
 
-    An NPZ file has the arrays `features`, (n, d) or images (n, h, w), and `labels`, (n,), of
-    numbers or strings; no pickles.
+    An NPZ file has the arrays `features`, of shape (n, d) or images (n, h, w), and `labels`, of shape
+    (n,), of numbers or strings. It has no pickled objects.
+
+    Example:
+        >>> data = load("wine")
+        >>> data.features.shape, data.counts.tolist()
+        ((178, 13), [59, 71, 48])
 
     Args:
         data: one of `BUILT_IN`, or a path.
-        label: name of the label column; it and the last three are for tables alone.
-        impute: accept missing features (and infinite ones, or larger than 1e100, as missing). They
-            are NaN in the result: imputing them here would let test folds leak into training. In a
-            column of text they are a category, `missing`.
-        sep: what separates entries, one character or `tab`; None: tab in a .tsv, in others found
-            in the header.
+        label: the name of the label column; like `sep`, `decimal` and `exclude` for tables alone.
+        impute: accept missing features, and treat features that are infinite or beyond 1e100 as
+            missing. They are NaN in the result, since imputing them here would let test folds leak
+            into training. In a column of text they are a category, `missing`.
+        sep: what separates entries, one character or `tab`; None: a tab in a .tsv, in other files
+            whatever the header row shows.
         decimal: `.` or `,`.
-        exclude: columns to leave out, their names between commas.
+        exclude: names of columns to leave out, between commas.
 
     Raises:
-        ssm.InputError: a file that is not there or cannot be read as such; no samples, features or
-            label column; labels that are missing, of one class only or continuous; features that
-            are missing or infinite, or in a column without any number; columns of text that look
-            like numbers with mistakes, or like names.
+        ssm.InputError: a file that does not exist or cannot be read; no samples, features or label
+            column; labels that are missing, of a single class or continuous; features that are
+            missing or infinite, or in a column without any number; columns of text that look like
+            numbers with mistakes, or like names.
     """
     if not isinstance(data, str | Path):
         raise invalid("data", data, f"one of {', '.join(BUILT_IN)}, or a path")
@@ -99,8 +104,8 @@ def load(
     options.separator(sep)
     options.decimal_sign(decimal)
     is_table = str(data) not in BUILT_IN and tables.is_table(Path(data))
-    given = {"label": (label, DEFAULT_LABEL), "sep": (sep, None), "decimal": (decimal, ".")}
-    for name, (value, default) in (given | {"exclude": (exclude, "")}).items():
+    of_tables = {"label": (label, DEFAULT_LABEL), "sep": (sep, None), "decimal": (decimal, ".")}
+    for name, (value, default) in (of_tables | {"exclude": (exclude, "")}).items():
         if value != default and not is_table:
             raise invalid(name, value, f"left out for {shown(str(data))}: only a table has columns")
     if str(data) in BUILT_IN:
@@ -118,23 +123,31 @@ def imbalanced(
     profile: Literal["step", "long_tailed"] = "step",
     minority_fraction: float = 0.5,
 ) -> Data:
-    """A subsample whose smallest class has about 1/R of its largest.
+    """A subsample whose smallest class has about 1/R as many samples as its largest.
 
-    Classes are ranked by their natural counts, ties by label, the largest first. `step`: the last
-    round(rho k) are minorities, each cut to round(mean majority count / R); the others keep
-    everything. `long_tailed`: the class of rank c is cut to round(n_max R^(-c/(k - 1))). Which
-    samples stay depends on seed and class alone, more of them for smaller R, so that subsamples of
-    one seed are nested. They stay in their order.
+    Classes are ranked by their counts, the largest first, and by label where these are equal. `step`:
+    the last round(rho k) classes are minorities and are cut to round(mean majority count / R); the others
+    keep all samples. `long_tailed`: the class of rank c is cut to round(n_max R^(-c/(k - 1))). Which
+    samples stay depends on seed and class alone, and a smaller R only adds samples, so that subsamples
+    of one seed are nested. Samples stay in their order.
 
-    A class that has up to 10 % fewer samples than it should have keeps all; where one lacks more,
+    A class with up to 10 % fewer samples than it should have keeps all of them. Where one lacks more,
     the data are more imbalanced than asked for and are refused.
 
+    Example:
+        >>> imbalanced(load("wine"), 10, seed=0).counts.tolist()
+        [7, 71, 7]
+
     Args:
+        data: the data set.
         imbalance_ratio: R >= 1.
+        seed: of the choice of the samples.
+        profile: `step` or `long_tailed`.
         minority_fraction: rho of `step`, in (0, 1), which leaves a class on either side.
 
     Raises:
-        ssm.InputError: anything else; an R that the data cannot have, with those they can.
+        ssm.InputError: anything else; an R that the data cannot have, where the message says which R
+            they can have.
     """
     ratio = checks.real("imbalance_ratio", imbalance_ratio, 1)
     checks.integer("seed", seed, 0, 2**31 - 1)
@@ -160,7 +173,7 @@ def imbalanced(
 
 
 def _decay(k: int, profile: str, minority_fraction: float) -> Float[np.ndarray, " k"]:
-    """Exponents e of the wanted counts n R^-e, the largest class first; 0 keeps everything."""
+    """Exponents e of the wanted counts n R^-e, the largest class first; 0 keeps all samples."""
     if checks.choice("profile", profile, ("step", "long_tailed")) == "long_tailed":
         return np.arange(k) / (k - 1)
     fraction = checks.real("minority_fraction", minority_fraction, 0, 1, open_ends="()")
@@ -172,8 +185,8 @@ def _decay(k: int, profile: str, minority_fraction: float) -> Float[np.ndarray, 
 
 
 def check_folds(data: Data, folds: int) -> None:
-    """Refuse fewer than two folds, and more than the smallest class has samples: every test fold
-    needs one of each class."""
+    """Refuse fewer than two folds, and more folds than the smallest class has samples, since every test
+    fold needs a sample of each class."""
     checks.integer("folds", folds, 2, 2**31 - 1)
     counts = data.counts
     if counts.min() < folds:
@@ -188,6 +201,7 @@ def check_folds(data: Data, folds: int) -> None:
 
 
 def _sampled(data: Data, wanted: Int[np.ndarray, " k"], seed: int) -> Data:
+    """A random subsample with so many samples of each class, in the order of the data."""
     rng = np.random.default_rng(seed)
     members = [rng.permutation(np.flatnonzero(data.labels == c)) for c in range(len(wanted))]
     kept = np.sort(np.concatenate([m[:n] for m, n in zip(members, wanted, strict=True)]))
@@ -195,6 +209,7 @@ def _sampled(data: Data, wanted: Int[np.ndarray, " k"], seed: int) -> Data:
 
 
 def _built_in(name: str) -> Data:
+    """One of scikit-learn's data sets."""
     bunch: Any = getattr(sklearn.datasets, f"load_{name}")()
     return Data(
         name=name,
@@ -207,11 +222,11 @@ def _built_in(name: str) -> Data:
 
 
 def _checked_path(data: str | Path) -> Path:
-    """The path of a file that can be data."""
+    """The path of an existing file that is not empty and whose ending is that of a data set."""
     try:
         path = Path(data).expanduser()
         exists, is_file = path.exists(), path.is_file()
-    except (OSError, RuntimeError, ValueError) as error:  # no such user, too long, a zero byte
+    except (OSError, RuntimeError, ValueError) as error:  # An unknown user, too long, a zero byte.
         reason = type(error).__name__
         raise invalid("data", str(data), f"a path that can be followed ({reason})") from None
     if not exists:
@@ -226,6 +241,7 @@ def _checked_path(data: str | Path) -> Path:
 def _from_table(
     path: Path, label: str, impute: bool, sep: str | None, decimal: str, exclude: str
 ) -> Data:
+    """A data set from a table of text, its features not yet checked."""
     columns, notes = tables.read(path, label, sep, decimal)
     classes = encoding.text_classes(label, columns.pop(label), decimal)
     for name in _excluded(exclude, list(columns)):
@@ -246,9 +262,9 @@ def _from_table(
 
 
 def _excluded(exclude: str, names: list[str]) -> set[str]:
-    """The names between commas in `exclude`; one with a comma in it is quoted."""
-    given = next(csv.reader([exclude], skipinitialspace=True), [])
-    wanted = {name.strip() for name in given} - {""}
+    """The names between commas in `exclude`, where a name with a comma in it is quoted."""
+    entries = next(csv.reader([exclude], skipinitialspace=True), [])
+    wanted = {name.strip() for name in entries} - {""}
     for name in sorted(wanted - set(names)):
         close = tables.close_name(name, names)
         hint = "" if close is None else f"; did you mean {shown(close)}?"
@@ -258,10 +274,11 @@ def _excluded(exclude: str, names: list[str]) -> set[str]:
 
 
 def _from_npz(path: Path) -> Data:
+    """A data set from an NPZ file, its features not yet checked."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)
-    except Exception:  # zipfile, zlib and NumPy raise many kinds
+    except Exception:  # zipfile, zlib and NumPy raise many kinds of exceptions.
         raise invalid(
             "data", str(path), "a readable NPZ file of plain arrays, none of objects"
         ) from None
@@ -301,22 +318,26 @@ def _from_npz(path: Path) -> Data:
 
 
 def _checked_features(data: Data, impute: bool) -> Data:
+    """The data with missing features as NaN, and a note on them; raises ssm.InputError for columns
+    without any number, and for missing features unless they are to be imputed."""
     n, features = len(data.features), data.features
     infinite = np.abs(features) > LARGEST_FEATURE
     bad = (infinite | np.isnan(features)).sum(axis=0)
     empty = [data.feature_names[j] for j in np.flatnonzero(bad == n)]
     if empty:
-        found = f"no finite number in {some(empty)}"
+        problem = f"no finite number in {some(empty)}"
         raise invalid(
-            "features", found, "known in some sample: leave the column out (--exclude for a table)"
+            "features",
+            problem,
+            "known in some sample: leave the column out (--exclude for a table)",
         )
     if bad.any() and not impute:
         j, num_columns = bad.argmax(), np.count_nonzero(bad)
         num_infinite = infinite[:, j].sum()
-        found = f"{bad[j] - num_infinite} missing and {num_infinite} infinite of {n} entries"
-        found += f" (and {num_columns - 1} more columns)" if num_columns > 1 else ""
+        problem = f"{bad[j] - num_infinite} missing and {num_infinite} infinite of {n} entries"
+        problem += f" (and {num_columns - 1} more columns)" if num_columns > 1 else ""
         allowed = f"finite numbers: {encoding.IMPUTING}"
-        raise invalid(f"column {shown(data.feature_names[j])}", found, allowed)
+        raise invalid(f"column {shown(data.feature_names[j])}", problem, allowed)
     missing = [f"{data.feature_names[j]} ({bad[j]})" for j in np.flatnonzero(bad)]
     if missing:
         note = f"Entries missing in {some(missing)} of {n} rows: medians of each training part."

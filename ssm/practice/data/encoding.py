@@ -1,10 +1,10 @@
-"""Columns as numbers: labels as classes, text as features of 0 and 1, and what there is to say about
-them."""
+"""Columns of a table turned into numbers: labels into classes, text into features of 0 and 1, with notes
+on what may be a mistake in them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -16,13 +16,13 @@ from ssm.practice.data.tables import MISSING, NAMELESS, alike, first_of, shown, 
 from ssm.support.errors import invalid
 
 DASHES = ("-", "--", ".", "None", "none", "nil", "unknown", "Unknown", "missing", "Missing")
-"""Entries that stand for none in a column whose others are numbers; among texts they are texts."""
+"""Entries that are missing in a column whose other entries are numbers; among texts they are texts."""
 MISSING_CATEGORY = "missing"
-MOST_CATEGORIES = 50  # of a column of text
-FEW_CATEGORIES = 5  # which a column may have in however few rows
-LEAST_ROWS = 5  # fewer are in order by chance
-MANY_NUMBERS = 10  # different ones, beside which one text is no category
-DIRTY = 0.05  # share of texts among numbers below which they are taken for mistakes
+MOST_CATEGORIES = 50  # a column of text has no more than these
+FEW_CATEGORIES = 5  # a column of text may have so many in however few rows
+LEAST_ROWS = 5  # fewer rows may be in increasing order by chance
+MANY_NUMBERS = 10  # a single text beside more different numbers than these is a mistake
+DIRTY = 0.05  # a smaller share of texts among numbers is taken for mistakes
 IMPUTING = (
     "--impute fills numbers in with the median of each training part, and makes missing texts a "
     f"category of their own, {MISSING_CATEGORY!r}"
@@ -32,42 +32,43 @@ _THOUSANDS = re.compile(r"[+-]?\d{1,3}([.,]\d{3})+")
 _IDENTIFIER = re.compile(r"(^|[^a-zA-Z])([iI][dD]|[iI]dx|[iI]ndex)$|[a-z]I[dD]$")
 
 
-Columns = dict[str, Any]  # Series by name
+Columns = dict[str, pd.Series]
 
 
 class Classes(NamedTuple):
-    """Labels as numbers."""
+    """The labels of samples, as the numbers of their classes."""
 
     labels: Int[np.ndarray, " n"]
-    """0 .. k - 1, every class at least once"""
+    """0 .. k - 1, where every class has at least one sample."""
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
 
 class Features(NamedTuple):
-    """Columns as features, text encoded."""
+    """The features of samples, with columns of text encoded as numbers."""
 
     values: Float[np.ndarray, "n d"]
-    """float64; NaN where missing"""
+    """In float64; NaN where a feature is missing."""
     names: tuple[str, ...]
     notes: tuple[str, ...]
 
 
 class _Block(NamedTuple):
-    """What a column becomes: one feature, or one for each category."""
+    """The features that one column becomes: one, or one for each category."""
 
     values: Float[np.ndarray, "n f"]
     names: list[str]
     categories: list[str]
-    """None of numbers."""
+    """Empty for a column of numbers."""
 
 
-def text_classes(name: str, values: Any, decimal: str = ".") -> Classes:
-    """Classes of a Series of strings, each text a class of its own (01 is not 1) but for spaces
-    around it: in the order of their numbers where all are numbers, else of their texts.
+def text_classes(name: str, values: pd.Series, decimal: str = ".") -> Classes:
+    """The classes of a Series of strings. Each different text is a class (01 is not 1), spaces around it
+    aside. Classes are in the order of their numbers where all texts are numbers, else in that of the
+    texts.
 
     Raises:
-        ssm.InputError: missing or infinite labels, one class only, a continuous target.
+        ssm.InputError: labels that are missing or infinite, a single class, a continuous target.
     """
     values = values.str.strip()
     missing = values.isna() | values.isin(MISSING)
@@ -78,7 +79,7 @@ def text_classes(name: str, values: Any, decimal: str = ".") -> Classes:
     order = sorted(range(len(distinct)), key=distinct.__getitem__)
     if None not in numbers:
         _check_numeric_labels(name, keys, codes)
-        order.sort(key=keys.__getitem__)  # stable
+        order.sort(key=keys.__getitem__)  # The sort is stable, so that equal numbers stay by text.
     if len(distinct) < 2:
         raise invalid(name, f"{distinct[0]} in every row", "of at least two classes")
     names = tuple(distinct[i] for i in order)
@@ -86,10 +87,10 @@ def text_classes(name: str, values: Any, decimal: str = ".") -> Classes:
 
 
 def numeric_classes(name: str, values: np.ndarray) -> Classes:
-    """Classes of an array of numbers, in their order.
+    """The classes of an array of numbers, in their order.
 
     Raises:
-        ssm.InputError: missing or infinite labels, one class only, a continuous target.
+        ssm.InputError: labels that are missing or infinite, a single class, a continuous target.
     """
     _check_known(name, ~np.isfinite(values))
     distinct, codes = np.unique(values, return_inverse=True)
@@ -104,6 +105,7 @@ def numeric_classes(name: str, values: np.ndarray) -> Classes:
 
 
 def _check_numeric_labels(name: str, numbers: list[Any], codes: Int[np.ndarray, " n"]) -> None:
+    """Refuse infinite labels and a continuous target; `numbers` are the classes' as Decimals."""
     infinite = np.array([number.is_infinite() for number in numbers])
     _check_known(name, infinite[codes])
     different = set(numbers)
@@ -112,25 +114,27 @@ def _check_numeric_labels(name: str, numbers: list[Any], codes: Int[np.ndarray, 
 
 
 def _check_known(name: str, missing: Bool[np.ndarray, " n"]) -> None:
+    """Refuse missing labels."""
     if missing.any():
-        found = f"{missing.sum()} missing, the first in data row {missing.argmax() + 1}"
-        raise invalid(name, found, "given for every sample")
+        problem = f"{missing.sum()} missing, the first in data row {missing.argmax() + 1}"
+        raise invalid(name, problem, "given for every sample")
 
 
 def _check_discrete(name: str, num_distinct: int, n: int) -> None:
+    """Refuse labels that are a continuous target: more than half of them differ."""
     if num_distinct > n / 2:
-        found = f"{num_distinct} different numbers in {n} rows"
-        raise invalid(name, found, "classes, not a continuous target")
+        problem = f"{num_distinct} different numbers in {n} rows"
+        raise invalid(name, problem, "classes, not a continuous target")
 
 
 def _number(text: str) -> Decimal | None:
-    """The exact number that a text is, if it is one."""
+    """The exact number that a text stands for; None where it is no number."""
     return Decimal(text) if _NUMBER.fullmatch(text) else None
 
 
-def _like_classes(names: Sequence[str], keys: Sequence[Any]) -> tuple[str, ...]:
-    """A note on classes that may be one: of equal keys."""
-    groups: dict[Any, list[str]] = {}
+def _like_classes(names: Sequence[str], keys: Sequence[Hashable]) -> tuple[str, ...]:
+    """A note on classes that may be one and the same, since their keys are equal; empty without any."""
+    groups: dict[Hashable, list[str]] = {}
     for name, key in zip(names, keys, strict=True):
         groups.setdefault(key, []).append(name)
     pairs = [" and ".join(map(shown, group)) for group in groups.values() if len(group) > 1]
@@ -143,13 +147,13 @@ def _like_classes(names: Sequence[str], keys: Sequence[Any]) -> tuple[str, ...]:
 
 
 def without_row_numbers(columns: Columns) -> tuple[Columns, tuple[str, ...]]:
-    """Columns without the nameless ones that hold nothing or number the rows, as pandas writes
-    them, and a note on these.
+    """The columns but for nameless ones that are empty or number the rows, as pandas writes them, and a
+    note on those that are left out.
 
     Raises:
         ssm.InputError: any other column without a name.
     """
-    left_out = {name: None for name in columns if name.startswith(NAMELESS)}  # in order
+    left_out = {name: None for name in columns if name.startswith(NAMELESS)}  # keeps their order
     for name in left_out:
         if not columns[name].isna().all() and not _counts_up(columns[name]):
             allowed = f"named in the header row, or left out (--exclude {shown(name)})"
@@ -160,20 +164,22 @@ def without_row_numbers(columns: Columns) -> tuple[Columns, tuple[str, ...]]:
     return {name: columns[name] for name in columns if name not in left_out}, (note,)
 
 
-def _counts_up(column: Any) -> bool:
+def _counts_up(column: pd.Series) -> bool:
+    """Whether a column holds integers, each one more than the one before."""
     return column.dtype.kind in "iu" and bool((np.diff(column.to_numpy()) == 1).all())
 
 
 def features(columns: Columns, decimal: str, impute: bool) -> Features:
-    """Numbers as they are; a column with a text that is no number nor missing as one feature for
-    each category, `column=category`, in the order of their texts, which is 1 where a row has it.
-    Of two categories only the second gets a feature. Labels are not looked at, so that nothing
-    leaks from one fold to another.
+    """The features that columns become. A column of numbers is one feature. A column with any text that
+    is neither a number nor missing becomes one feature for each category, named `column=category`, in
+    the order of the texts, which is 1 in rows of that category and 0 elsewhere. Where there are two
+    categories, only the second gets a feature. Labels are not used, so that nothing leaks from one fold
+    to another.
 
     Args:
-        columns: of numbers or strings, at least one.
-        decimal: sign of strings that are numbers.
-        impute: make a missing text a category, `missing`.
+        columns: at least one, each of numbers or of strings.
+        decimal: the decimal sign of strings that are numbers.
+        impute: make missing texts a category, `missing`.
 
     Raises:
         ssm.InputError: texts that look like mistakes among numbers, or like names or free text;
@@ -187,29 +193,32 @@ def features(columns: Columns, decimal: str, impute: bool) -> Features:
         for name, block in zip(columns, blocks, strict=True)
         if block.categories
     ]
-    plain = np.concatenate([np.full(len(b.names), not b.categories) for b in blocks])
-    return Features(values, names, _encoding_note(encoded) + _column_notes(values, names, plain))
+    is_number = np.concatenate([np.full(len(b.names), not b.categories) for b in blocks])
+    notes = _encoding_note(encoded) + _column_notes(values, names, is_number)
+    return Features(values, names, notes)
 
 
-def _block(name: str, column: Any, decimal: str, impute: bool) -> _Block:
+def _block(name: str, column: pd.Series, decimal: str, impute: bool) -> _Block:
+    """The features that a column becomes."""
     if column.dtype.kind in "biuf":
         return _Block(column.to_numpy(np.float64)[:, None], [name], [])
     return _text_block(name, column, decimal, impute)
 
 
-def _text_block(name: str, column: Any, decimal: str, impute: bool) -> _Block:
-    texts: Any = column.map(str, na_action="ignore").str.strip()
+def _text_block(name: str, column: pd.Series, decimal: str, impute: bool) -> _Block:
+    """The features that a column of strings becomes."""
+    texts: pd.Series = column.map(str, na_action="ignore").str.strip()
     missing = (texts.isna() | texts.isin(MISSING)).to_numpy()
     numbers = _numbers(texts, decimal)
     others = np.isnan(numbers) & ~missing
-    if not others.any() or (texts[others].isin(DASHES).all() and not np.isnan(numbers).all()):
+    if not others.any() or (texts.loc[others].isin(DASHES).all() and not np.isnan(numbers).all()):
         return _Block(numbers[:, None], [name], [])
     _check_no_mistakes(name, texts, others, missing, decimal)
-    distinct = np.unique(texts[~missing].to_numpy(dtype=object))
+    distinct = np.unique(texts.loc[~missing].to_numpy(dtype=object))
     _check_categories(name, distinct, len(texts))
     if missing.any() and not impute:
-        found = f"{missing.sum()} missing of {len(texts)} entries"
-        raise invalid(f"column {shown(name)}", found, f"known in every row: {IMPUTING}")
+        problem = f"{missing.sum()} missing of {len(texts)} entries"
+        raise invalid(f"column {shown(name)}", problem, f"known in every row: {IMPUTING}")
     filled = texts.mask(missing, MISSING_CATEGORY).to_numpy(dtype=object)
     categories, codes = np.unique(filled, return_inverse=True)
     kept = np.arange(1 if len(categories) == 2 else 0, len(categories))
@@ -217,36 +226,39 @@ def _text_block(name: str, column: Any, decimal: str, impute: bool) -> _Block:
     return _Block(values, [f"{name}={categories[i]}" for i in kept], categories.tolist())
 
 
-def _numbers(texts: Any, decimal: str) -> Float[np.ndarray, " n"]:
-    """Numbers of strings, True and False being 1 and 0; NaN for those that are none."""
+def _numbers(texts: pd.Series, decimal: str) -> Float[np.ndarray, " n"]:
+    """The numbers that strings stand for, NaN where they stand for none. Where all are `True` or `False`,
+    these are 1 and 0."""
     if decimal == ",":
         texts = texts.str.translate(str.maketrans(".,", "?."))
     if texts.dropna().isin(("True", "False")).all():
         texts = texts.map({"True": 1.0, "False": 0.0}, na_action="ignore")
-    numbers: Any = pd.to_numeric(texts, errors="coerce")
+    numbers = pd.Series(pd.to_numeric(texts, errors="coerce"))
     return numbers.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def _check_no_mistakes(
     name: str,
-    texts: Any,
+    texts: pd.Series,
     others: Bool[np.ndarray, " n"],
     missing: Bool[np.ndarray, " n"],
     decimal: str,
 ) -> None:
-    """Refuse texts that are numbers with another decimal sign, or few among many numbers."""
+    """Refuse texts that would be numbers with the other decimal sign, or are few among many numbers."""
     row, num_known = int(others.argmax()), np.count_nonzero(~missing)
     sign = "." if decimal == "," else ","
     otherwise = np.isfinite(_numbers(texts, sign))
     if otherwise[others].all() and otherwise.sum() >= (1 - DIRTY) * num_known:
-        thousands = texts[others].str.fullmatch(_THOUSANDS).all()
+        thousands = texts.loc[others].str.fullmatch(_THOUSANDS).all()
         advice = "without signs between thousands" if thousands else f"as --decimal {sign} reads it"
     elif others.sum() < num_known and others.sum() <= max(1, DIRTY * num_known):
         advice = (
             "as most of the column are: correct it, leave it empty if missing, or leave out the "
             f"column (--exclude {shown(name)})"
         )
-    elif texts[others].nunique() == 1 and texts[~others & ~missing].nunique() > MANY_NUMBERS:
+    elif (
+        texts.loc[others].nunique() == 1 and texts.loc[~others & ~missing].nunique() > MANY_NUMBERS
+    ):
         advice = (
             "as the others are: leave it empty if it stands for a missing one, or leave out the "
             f"column (--exclude {shown(name)})"
@@ -258,16 +270,18 @@ def _check_no_mistakes(
 
 
 def _check_categories(name: str, distinct: np.ndarray, n: int) -> None:
+    """Refuse a column of so many different texts that they are names or free text."""
     if len(distinct) > min(MOST_CATEGORIES, max(n / 2, FEW_CATEGORIES)):
-        found = f"{len(distinct)} different texts in {n} rows, as {shown(distinct[0])}"
+        problem = f"{len(distinct)} different texts in {n} rows, as {shown(distinct[0])}"
         allowed = (
             f"numbers, or at most {MOST_CATEGORIES} categories that recur: leave names and free "
             f"text out (--exclude {shown(name)})"
         )
-        raise invalid(f"column {shown(name)}", found, allowed)
+        raise invalid(f"column {shown(name)}", problem, allowed)
 
 
 def _encoding_note(encoded: Sequence[tuple[str, list[str]]]) -> tuple[str, ...]:
+    """A note on the columns of text and their categories; empty without any."""
     if not encoded:
         return ()
     parts = [f"{shown(name)} ({some(categories)})" for name, categories in encoded]
@@ -278,15 +292,14 @@ def _encoding_note(encoded: Sequence[tuple[str, list[str]]]) -> tuple[str, ...]:
 
 
 def _column_notes(
-    values: Float[np.ndarray, "n d"], names: Sequence[str], plain: Bool[np.ndarray, " d"]
+    values: Float[np.ndarray, "n d"], names: Sequence[str], is_number: Bool[np.ndarray, " d"]
 ) -> tuple[str, ...]:
-    """Notes on features that tell nothing, and on those, `plain` numbers, that may tell each row
-    from all others."""
+    """Notes on features with a single value, and on columns of numbers that may identify each row."""
     known = ~np.isnan(values)
     lowest = np.where(known, values, np.inf).min(axis=0)
     same = np.flatnonzero(lowest == np.where(known, values, -np.inf).max(axis=0)).tolist()
     increasing = np.all(values[1:] > values[:-1], axis=0) & (len(values) >= LEAST_ROWS)
-    numbers = np.flatnonzero(plain).tolist()
+    numbers = np.flatnonzero(is_number).tolist()
     likely = [j for j in numbers if increasing[j] or _IDENTIFIER.search(names[j])]
     identifying = [names[j] for j in likely if _identifies(values[:, j])]
     notes = []
@@ -301,4 +314,5 @@ def _column_notes(
 
 
 def _identifies(values: Float[np.ndarray, " n"]) -> bool:
+    """Whether a feature has whole numbers, a different one in each row."""
     return bool((values == np.round(values)).all()) and len(np.unique(values)) == len(values)

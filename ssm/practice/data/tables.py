@@ -1,5 +1,5 @@
-"""Tables from text files as people have them: any usual separator, decimal sign and encoding, also
-compressed, with a header row."""
+"""Tables read from text files as people have them: with a header row, any usual separator, decimal sign
+and encoding, compressed or not."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from ssm.practice import options
 from ssm.support.errors import InputError, invalid
 
 SUFFIXES = (".csv", ".tsv", ".txt")
-"""Of files of text, each also with .gz after it."""
+"""Endings of files of text, each of which may have .gz after it."""
 SEPARATORS = (",", ";", "\t", "|")
-"""What is tried where no separator is given."""
+"""The separators that are tried where none is given."""
 MISSING = (
     *("", "?", "NA", "N/A", "n/a", "na", "<NA>", "#N/A", "#NA"),
     *("N.A.", "n.a.", "NaN", "nan", "NAN", "-NaN", "-nan", "NULL", "Null", "null", "\\N"),
 )
-"""Entries that stand for none, of features and labels alike; `None` and `-` are not among them,
-since they are classes and categories in use."""
+"""Entries that stand for a missing one, of features and labels alike. `None` and `-` are not among them,
+since data sets use them as classes and categories."""
 NAMELESS = "Unnamed: "
-"""How pandas calls a column without a name, with its place, from 0, after it."""
-MOST_SHOWN = 8  # names in a message
-LINES_LOOKED_AT = 20  # for a header that is not where it should be
-BEGINNING = 1024  # bytes in which a file that is no text shows it
+"""The beginning of the name that pandas gives to a nameless column; its place, from 0, follows."""
+MOST_SHOWN = 8  # a message shows at most so many names
+LINES_LOOKED_AT = 20  # in search of a header that is not in the first line
+BEGINNING = 1024  # bytes that are searched for signs that a file is no text
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _MARKED = (
@@ -47,35 +47,37 @@ _MARKED = (
 
 
 class Table(NamedTuple):
-    """What a file holds."""
+    """The columns of a file."""
 
     columns: dict[str, Any]
-    """Series by their names: that of the labels of strings; any other of numbers where all its
-    entries are such, else of strings; NaN where one is in `MISSING`."""
+    """Series of pandas by their names. The labels are strings; any other column is of numbers where all
+    its entries are numbers, else of strings. An entry that is in `MISSING` is NaN."""
     notes: tuple[str, ...]
-    """Sentences on how it was read."""
+    """Sentences on how the file was read."""
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file is one of text, by its name."""
+    """Whether a file is a table of text, by the ending of its name."""
     return _suffix(path) in SUFFIXES
 
 
 def stem(path: Path) -> str:
-    """A file's name without its endings."""
+    """The name of a file without its endings."""
     return Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
 
 
 def read(path: Path, label: str, sep: str | None, decimal: str) -> Table:
-    """A table whose header row has the column `label`.
+    """Read a table whose header row has the column `label`.
 
     Args:
-        sep: what separates entries; None: tab in a .tsv, in others what the header shows.
+        path: the file.
+        label: the name of the label column.
+        sep: what separates entries; None: a tab in a .tsv, in other files whatever the header shows.
         decimal: `.` or `,`.
 
     Raises:
-        ssm.InputError: a file that cannot be read, is no text, or has no such column, columns twice,
-            rows of another length, or none.
+        ssm.InputError: a file that cannot be read or is no text; a table without that column, with two
+            columns of one name, with rows of different lengths, or without rows.
     """
     content, notes = _content(path)
     mark = options.separator(sep)
@@ -84,7 +86,8 @@ def read(path: Path, label: str, sep: str | None, decimal: str) -> Table:
     header = _header(content, path, label, mark)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # would drop entries
+            # pandas warns where it would drop entries, which is an error here.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
             frame: Any = pd.read_csv(
                 io.BytesIO(content),
                 sep=mark,
@@ -110,39 +113,40 @@ def read(path: Path, label: str, sep: str | None, decimal: str) -> Table:
 
 
 def close_name(name: str, names: Sequence[str]) -> str | None:
-    """The first of `names` that is `name` but for case and spaces."""
+    """The first of `names` that differs from `name` in case and spaces only; None without any."""
     same = alike(name)
     return next((each for each in names if alike(each) == same), None)
 
 
 def alike(text: str) -> str:
-    """What texts have in common that differ in case and spaces only."""
+    """A key that is the same for texts which differ in case and spaces only."""
     return "".join(text.split()).casefold()
 
 
 def shown(name: str) -> str:
-    """One name, on one line and not too long."""
+    """A name in quotes, on one line and shortened where it is too long."""
     short = repr(name)
     return short if len(short) <= 40 else f"{short[:37]}..."
 
 
 def some(names: Sequence[str]) -> str:
-    """The first of many names."""
+    """The first of many names, and how many there are, for a message."""
     return first_of([shown(name) for name in names[:MOST_SHOWN]], len(names))
 
 
 def first_of(parts: Sequence[str], count: int) -> str:
-    """The first of `count` parts of a sentence, and how many there are."""
+    """The first parts of an enumeration, and how many of them there are in all: `count`."""
     more = f", ... ({count} in all)" if count > MOST_SHOWN else ""
     return ", ".join(parts[:MOST_SHOWN]) + more
 
 
 def _suffix(path: Path) -> str:
+    """The ending of a file's name, in small letters and without .gz."""
     return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
 
 
 def _content(path: Path) -> tuple[bytes, tuple[str, ...]]:
-    """A file's text in UTF-8 without a byte order mark, and a note on it."""
+    """The text of a file in UTF-8, without a byte order mark, and a note if it was in another encoding."""
     try:
         raw = path.read_bytes()
         raw = gzip.decompress(raw) if path.suffix.lower() == ".gz" else raw
@@ -156,6 +160,7 @@ def _content(path: Path) -> tuple[bytes, tuple[str, ...]]:
 
 
 def _in_utf8(raw: bytes, path: Path) -> tuple[bytes, tuple[str, ...]]:
+    """Bytes of any usual encoding in UTF-8, and a note where the encoding had to be guessed."""
     for mark, encoding in _MARKED:
         if raw.startswith(mark):
             try:
@@ -175,8 +180,8 @@ def _in_utf8(raw: bytes, path: Path) -> tuple[bytes, tuple[str, ...]]:
 
 
 def _rows(content: bytes, mark: str) -> Iterator[tuple[int, list[str]]]:
-    """The first rows that are not blank, without spaces around entries, each after the number of
-    its last line; none after one that cannot be read."""
+    """The first rows that are not blank, with spaces around entries removed, each with the number of its
+    last line. They end before a row that cannot be read."""
     lines = io.TextIOWrapper(io.BytesIO(content), "utf-8", newline="")
     reader = csv.reader(lines, delimiter=mark, skipinitialspace=True)
     try:
@@ -184,21 +189,23 @@ def _rows(content: bytes, mark: str) -> Iterator[tuple[int, list[str]]]:
             entries = [entry.strip() for entry in row]
             if entries not in ([], [""]):
                 yield reader.line_num, entries
-    except csv.Error:  # an entry of more than 131,072 characters
+    except csv.Error:  # An entry has more than 131,072 characters.
         return
 
 
 def _first_row(content: bytes, mark: str) -> list[str]:
+    """The first row that is not blank; empty without any."""
     return next((row for _, row in _rows(content, mark)), [])
 
 
 def _sniffed(content: bytes, path: Path, label: str) -> str:
-    """The separator that gives the header a column of labels, or else most columns; one that gives
-    it as many may as well be meant."""
+    """The separator that the header shows: one that gives it a column of labels, and of these, or of all
+    where none does, that which gives it most columns. Raises ssm.InputError where another separator
+    gives as many columns, since then either may be meant."""
     rows = {mark: _first_row(content, mark) for mark in SEPARATORS}
     count = {mark: len(row) for mark, row in rows.items()}
-    found = [mark for mark, row in rows.items() if close_name(label, row) is not None]
-    best = max(found or SEPARATORS, key=count.__getitem__)
+    with_label = [mark for mark, row in rows.items() if close_name(label, row) is not None]
+    best = max(with_label or SEPARATORS, key=count.__getitem__)
     rivals = [mark for mark in SEPARATORS if count[mark] >= max(count[best], 2)]
     if len(rivals) > 1:
         written = " and ".join(map(_written, rivals))
@@ -208,7 +215,8 @@ def _sniffed(content: bytes, path: Path, label: str) -> str:
 
 
 def _header(content: bytes, path: Path, label: str, mark: str) -> list[str]:
-    """Names of the columns, each once, `label` among them."""
+    """The names of the columns, which all differ and include `label`; raises ssm.InputError where they do
+    not."""
     header = _first_row(content, mark)
     if not header:
         blank = not content.strip()
@@ -224,8 +232,8 @@ def _header(content: bytes, path: Path, label: str, mark: str) -> list[str]:
 
 
 def _no_label(content: bytes, label: str, header: list[str]) -> InputError:
-    """The error, with where the column of labels may be."""
-    there = [
+    """The error that there is no such column, with a hint where the labels may be."""
+    hints = [
         f"--sep {_written(mark)} finds it" if i == 0 else f"delete the lines above line {line}"
         for mark in SEPARATORS
         for i, (line, row) in enumerate(_rows(content, mark))
@@ -235,13 +243,13 @@ def _no_label(content: bytes, label: str, header: list[str]) -> InputError:
     hint = ""
     if close is not None:
         hint = f"; did you mean {shown(close)}?"
-    elif there:
-        hint = f"; {there[0]}"
+    elif hints:
+        hint = f"; {hints[0]}"
     elif len(header) == 1:
         hint = "; --sep says what separates entries"
     return invalid("label", label, f"a column, of those in the header row: {some(header)}{hint}")
 
 
 def _written(mark: str) -> str:
-    """A separator as it is given and shown."""
+    """A separator as it is written in options and messages."""
     return "tab" if mark == "\t" else repr(mark)

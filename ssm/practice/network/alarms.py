@@ -1,109 +1,126 @@
-"""Alarms: what a run's evaluations say has gone wrong, by thresholds and with a reason."""
+"""Alarms of a training run: each evaluation is held against thresholds, and whatever has gone wrong is
+reported with a reason."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from ssm.practice.network.monitors import Evaluation
+from ssm.practice.options import Action
 from ssm.support import checks
 
 
 class TrainingWarning(UserWarning):
-    """What a fit has to say of its training: alarms, an early stop at the first evaluation, too few
-    passes over the data."""
+    """The category of the warnings that a fit gives about its training: an alarm was raised, early
+    stopping ended at the first evaluation, or the steps make too few passes over the data."""
 
 
-FEWEST_PASSES = 2  # over the training samples, below which training is said to be short
-NOISE = 3.0  # standard errors of a share of m evaluated samples that are no failure
+FEWEST_PASSES = 2  # a fit warns where its steps make fewer passes over the training samples
+NOISE = 3.0  # so many standard errors of a share are allowed on top of a threshold
 
 
 class Alarm(NamedTuple):
-    """Something that went wrong at an evaluation."""
+    """One thing that went wrong at one evaluation."""
 
     step: int
     alarm: str
-    """class_drop, gradient_jump, weight_at_bound, calibration_drop or not_finite"""
+    """`class_drop`, `gradient_jump`, `weight_at_bound`, `calibration_drop` or `not_finite`."""
     class_index: int | None
+    """The class it is about; None where it is about all of them."""
     value: float
+    """The number that was watched."""
     threshold: float
+    """The limit that it passed."""
     reason: str
+    """What happened, in words."""
 
 
 WARNS_ONLY = ("weight_at_bound",)
-"""Alarms that never stop a run or take it back."""
+"""These alarms never stop a run or roll it back, whatever the action is."""
 
 
-def sentence(alarm: Alarm, action: str, classes: Sequence[Any]) -> str:
-    """An alarm in words, for a log."""
+def sentence(alarm: Alarm, action: Action, classes: Sequence[object]) -> str:
+    """An alarm as one line of a log: its step, its name, its class, its reason and what is done."""
     of_class = "" if alarm.class_index is None else f" of class {classes[alarm.class_index]}"
-    done = {"warn": "going on", "stop": "stopping", "roll_back": "rolling back"}[action]
-    return f"step {alarm.step}: {alarm.alarm}{of_class}: {alarm.reason}; {done}"
+    consequences: dict[Action, str] = {
+        "warn": "going on",
+        "stop": "stopping",
+        "roll_back": "rolling back",
+    }
+    return f"step {alarm.step}: {alarm.alarm}{of_class}: {alarm.reason}; {consequences[action]}"
 
 
 def remarks(
-    raised: Sequence[tuple[Alarm, str]],
-    classes: Sequence[Any],
+    raised: Sequence[tuple[Alarm, Action]],
+    classes: Sequence[object],
     kept: int,
     num_evaluations: int,
     passes: float,
     status: str,
 ) -> list[str]:
-    """What is amiss in the training of a network, in sentences.
+    """The sentences that warn a user of what is amiss in a network's training; none where all is well.
 
     Args:
-        raised: alarms and what each did.
-        classes: their names.
-        kept: the evaluation after which the network is kept, 0 the untrained one.
-        num_evaluations: that there were, the untrained network's too.
-        passes: over the training samples that were asked for.
+        raised: the alarms that were raised, each with the action that followed.
+        classes: the names of the classes.
+        kept: the number of the evaluation whose network is kept; 0 is that of the untrained network.
+        num_evaluations: how many evaluations there were, the untrained network's included.
+        passes: how many passes over the training samples were asked for.
         status: how the run ended.
     """
-    said = []
+    sentences = []
     if raised:
         more = f" (and {len(raised) - 1} more in alarms_)" if len(raised) > 1 else ""
-        said.append(f"alarm at {sentence(*raised[0], classes)}{more}")
+        sentences.append(f"alarm at {sentence(*raised[0], classes)}{more}")
     if kept == 0:
-        said.append("the network kept is untrained: no evaluation after a step was finite")
+        sentences.append("the network kept is untrained: no evaluation after a step was finite")
     elif status == "stopped by an alarm":
-        said.append(f"an alarm ended training; the network of evaluation {kept} is kept")
+        sentences.append(f"an alarm ended training; the network of evaluation {kept} is kept")
     elif kept == 1 and num_evaluations > 2:
-        said.append(
+        sentences.append(
             "early stopping kept the network of the first evaluation after the start: evaluate more "
             "often, lower the learning rate, or hold out more samples"
         )
     if passes < FEWEST_PASSES:
-        said.append(
+        sentences.append(
             f"num_steps asks for {passes:.2g} passes over the training samples, which may be too few"
         )
-    return said
+    return sentences
 
 
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
-    """When to raise an alarm. Performances are held against the best evaluation so far, the one a
-    roll-back returns to, and never against the untrained network's; differences below three standard
-    errors of a share of the evaluated samples are left out, so alarms are quieter where few samples
-    are held out."""
+    """The thresholds at which alarms are raised.
+
+    Performance is compared with the best evaluation so far, the one that a roll-back returns to, and
+    never with the untrained network's. Three standard errors of a share of the evaluated samples are
+    allowed on top of each drop, so that there are fewer alarms where few samples are held out.
+    """
 
     class_drop: float = 0.15
-    """A class's recall fell by more than this below what it was at the best evaluation ..."""
+    """`class_drop` is raised where a class's recall is lower by more than this than it was at the best
+    evaluation ..."""
     class_drop_evaluations: int = 3
-    """... at so many evaluations in a row."""
+    """... for so many evaluations in a row."""
     gradient_jump: float = 10.0
-    """The gradient's norm is above this many times the median since the first evaluation after a
-    step, which is of what it was under the weights of now. In 3100 undisturbed runs it came to 5 times that."""
+    """`gradient_jump` is raised where the gradient's norm exceeds so many times its median over the
+    earlier evaluations of the trained network, all of them under the current class weights. In 3100
+    undisturbed runs the norm reached at most 5 times that median."""
     weight_at_bound_evaluations: int = 3
-    """A class's weight has come to a bound of its schedule and was there at so many evaluations in a
-    row. This alarm warns only, whatever the action is: to be reached is what a bound is for."""
+    """`weight_at_bound` is raised where a class's weight has moved to a bound of its schedule and
+    stayed there for so many evaluations in a row. This alarm only warns, whatever the action is,
+    since a bound is there to be reached."""
     calibration_drop: float = 0.1
-    """The calibration error rose by more than this above what it was at the best evaluation ..."""
+    """`calibration_drop` is raised where the calibration error is higher by more than this than it
+    was at the best evaluation ..."""
     calibration_drop_evaluations: int = 3
-    """... at so many evaluations in a row."""
+    """... for so many evaluations in a row."""
 
     def __post_init__(self) -> None:
         checks.real("class_drop", self.class_drop, 0)
@@ -115,41 +132,41 @@ class Thresholds:
 
 
 def raised(
-    rows: Sequence[dict[str, Any]],
-    best: dict[str, Any],
+    rows: Sequence[Evaluation],
+    best: Evaluation,
     since: int,
     class_shares: Float[np.ndarray, " k"],
     evaluated: np.ndarray,
     bounds: tuple[float, float],
     thresholds: Thresholds,
 ) -> list[Alarm]:
-    """The alarms that the last of `rows` raises; one that goes on is raised once.
+    """The alarms that the last of `rows` raises. A condition that lasts raises its alarm only once.
 
     Args:
-        rows: evaluations so far (`monitors.row`).
-        best: the best of them so far.
-        since: index of the first one after the last roll-back, where counting begins anew.
-        class_shares: of each class among the training samples, shape (k,).
-        evaluated: samples of each class that are evaluated, shape (k,).
-        bounds: between which the weights' schedule keeps them.
+        rows: the evaluations so far (`monitors.row`).
+        best: the best of them.
+        since: the index of the first evaluation after the last roll-back, where counting starts anew.
+        class_shares: each class's share of the training samples, shape (k,).
+        evaluated: how many samples of each class are evaluated, shape (k,).
+        bounds: the lowest and the highest weight that the schedule allows.
     """
     now, step = rows[-1], rows[-1]["step"]
     if not math.isfinite(now["loss"]) or not math.isfinite(now["gradient_norm"]):
         reason = "the loss or its gradient is no finite number"
         return [Alarm(step, "not_finite", None, now["loss"], math.inf, reason)]
-    found = _gradient_jump(rows, class_shares, since, thresholds)
+    newly_raised = _gradient_jump(rows, class_shares, since, thresholds)
     for c in range(len(evaluated)):
-        found += _weight_at_bound(rows[since:], c, bounds, thresholds)
-    if best["step"] == 0:  # nothing is known yet that could get worse
-        return found
+        newly_raised += _weight_at_bound(rows[since:], c, bounds, thresholds)
+    if best["step"] == 0:  # There is no trained network yet whose performance could get worse.
+        return newly_raised
     trained = rows[max(since, 1) :]
     for c, samples in enumerate(evaluated):
-        found += _class_drop(trained, best, c, samples, thresholds)
-    return found + _calibration_drop(trained, best, evaluated.sum(), thresholds)
+        newly_raised += _class_drop(trained, best, c, samples, thresholds)
+    return newly_raised + _calibration_drop(trained, best, evaluated.sum(), thresholds)
 
 
 def _first_time(marks: list[bool], evaluations: int) -> bool:
-    """Whether the marks end in exactly so many in a row."""
+    """Whether exactly the last so many marks are set, which happens once in each unbroken series."""
     return (
         len(marks) >= evaluations
         and all(marks[-evaluations:])
@@ -158,18 +175,20 @@ def _first_time(marks: list[bool], evaluations: int) -> bool:
 
 
 def _standard_error(share: float, samples: float) -> float:
-    """Of a share of so many samples, after one more of each kind, so that it is not 0 at 0 and 1."""
+    """The standard error of a share of so many samples. One sample of each kind is added first, so that
+    it is not 0 where the share is 0 or 1."""
     smoothed = (share * samples + 1) / (samples + 2)
     return math.sqrt(smoothed * (1 - smoothed) / samples)
 
 
 def _class_drop(
-    rows: Sequence[dict[str, Any]],
-    best: dict[str, Any],
+    rows: Sequence[Evaluation],
+    best: Evaluation,
     c: int,
     samples: float,
     thresholds: Thresholds,
 ) -> list[Alarm]:
+    """The alarm that the recall of class c has fallen, if it is raised now."""
     reference = best["class_recall"][c]
     limit = reference - thresholds.class_drop - NOISE * _standard_error(reference, samples)
     marks = [row["class_recall"][c] < limit for row in rows]
@@ -184,12 +203,13 @@ def _class_drop(
 
 
 def _gradient_jump(
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[Evaluation],
     class_shares: Float[np.ndarray, " k"],
     since: int,
     thresholds: Thresholds,
 ) -> list[Alarm]:
-    """What a roll-back left behind does not go on, but it belongs to what was so far."""
+    """The alarm that the gradient has jumped, if it is raised now. Evaluations before a roll-back count
+    for the median, but a jump among them does not keep the alarm from being raised again."""
     value, usual = _gradient_norms(rows, class_shares)
     limit = thresholds.gradient_jump * usual
     if not value > limit:
@@ -203,26 +223,28 @@ def _gradient_jump(
 
 
 def _gradient_norms(
-    rows: Sequence[dict[str, Any]], class_shares: Float[np.ndarray, " k"]
+    rows: Sequence[Evaluation], class_shares: Float[np.ndarray, " k"]
 ) -> tuple[float, float]:
-    """Of the risk under the weights of the last of `rows`: |sum_c pi_c w_c g_c| there, and the median
-    of what it was before, so that weights which jump are no gradient which does."""
+    """The norm of the risk's gradient at the last of `rows`, |sum_c pi_c w_c g_c|, and its median over
+    the earlier ones. The weights w are those of the last row throughout, so that a jump of the weights
+    does not pass for a jump of the gradient."""
     pull = class_shares * rows[-1]["class_weight"]
     pulls = pull * np.array([row["class_gradient_norm"] for row in rows])
     squares = np.einsum("ti,tij,tj->t", pulls, np.array([row["cosine"] for row in rows]), pulls)
     norms = np.sqrt(squares.clip(0))
-    # The untrained network is no reference: a loss that starts near its minimum has no gradient there.
-    before = norms[1:-1]
-    usual = before[np.isfinite(before)]
+    # The untrained network does not count: a loss that starts near its minimum has no gradient there.
+    earlier = norms[1:-1]
+    usual = earlier[np.isfinite(earlier)]
     return float(norms[-1]), float(np.median(usual)) if len(usual) else math.inf
 
 
 def _weight_at_bound(
-    rows: Sequence[dict[str, Any]], c: int, bounds: tuple[float, float], thresholds: Thresholds
+    rows: Sequence[Evaluation], c: int, bounds: tuple[float, float], thresholds: Thresholds
 ) -> list[Alarm]:
+    """The alarm that the weight of class c stays at a bound, if it is raised now."""
     weights = np.array([row["class_weight"][c] for row in rows])
     for bound in bounds:
-        # weights that begin at a bound are meant to be there
+        # A weight that begins at a bound is meant to be there and raises nothing.
         marks = np.isclose(weights, bound, rtol=1e-6, atol=0)
         evaluations = thresholds.weight_at_bound_evaluations
         if not marks[0] and _first_time(marks.tolist(), evaluations):
@@ -233,8 +255,9 @@ def _weight_at_bound(
 
 
 def _calibration_drop(
-    rows: Sequence[dict[str, Any]], best: dict[str, Any], samples: float, thresholds: Thresholds
+    rows: Sequence[Evaluation], best: Evaluation, samples: float, thresholds: Thresholds
 ) -> list[Alarm]:
+    """The alarm that calibration has got worse, if it is raised now."""
     reference = best["calibration_error"]
     limit = reference + thresholds.calibration_drop + NOISE * _standard_error(0.5, samples)
     marks = [row["calibration_error"] > limit for row in rows]

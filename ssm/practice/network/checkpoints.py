@@ -1,4 +1,5 @@
-"""Runs of training kept on disk by orbax, so that one which was killed goes on to the same bits."""
+"""Checkpoints of training runs, kept on disk by orbax: a run that was killed continues from its newest
+checkpoint and ends in the same bits."""
 
 from __future__ import annotations
 
@@ -16,62 +17,64 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jaxtyping import PyTree
 
 from ssm.practice.network.alarms import Alarm
 from ssm.practice.network.runs import TrainingRun
 from ssm.support import errors, files, locks
 
 ARRAYS = ("state", "best", "kept", "best_values")
-MARK = "whole.json"  # written into a point's folder when all else is there: whose it is, its digest
+MARK = "whole.json"  # the last file written of a checkpoint: its run's fingerprint and its digest
 OURS = {"arrays", "record", "_CHECKPOINT_METADATA", "commit_success.txt", MARK}
+"""Names of all that is in a checkpoint's folder."""
 
 log = logging.getLogger("ssm.training")
 
 
-def fingerprint(*contents: Any) -> str:
-    """A digest of trees of arrays, plain values and functions: what tells one run from another."""
+def fingerprint(*contents: PyTree) -> str:
+    """A digest of trees of arrays, plain values and functions, which tells one run from another."""
     digest = hashlib.sha256()
     for content in contents:
         leaves, structure = jax.tree.flatten(
             content, is_leaf=lambda x: isinstance(x, functools.partial)
         )
         for part in (structure, *leaves):
-            digest.update(_told(part))
+            digest.update(_identity(part))
     return digest.hexdigest()
 
 
-def _told(part: Any) -> bytes:
-    if isinstance(part, int | float) or (
-        isinstance(part, np.ndarray | jax.Array) and not part.ndim
-    ):
-        return repr(
-            float(part)
-        ).encode()  # optax turns integers that its schedules hold into floats
+def _identity(part: object) -> bytes:
+    """Bytes that are the same in each process for equal parts, and differ for different ones."""
+    if isinstance(part, np.ndarray | jax.Array) and not part.ndim:
+        part = float(part)
+    if isinstance(part, int | float):
+        # optax turns the integers that its schedules hold into floats.
+        return repr(float(part)).encode()
     if isinstance(part, np.ndarray | jax.Array):
         return f"{part.shape} {part.dtype}".encode() + np.ascontiguousarray(part).tobytes()
     if isinstance(part, functools.partial):
         return fingerprint(part.func, part.args, part.keywords).encode()
     if isinstance(part, types.FunctionType):
-        # its code and the values it holds: optax's schedules all have the same few names
+        # The code and the values it closes over count, since optax's schedules share a few names.
         code, cells = part.__code__, part.__closure__ or ()
-        held = [cell.cell_contents for cell in cells]
-        parts = (code.co_names, code.co_consts, part.__defaults__, part.__kwdefaults__, held)
+        values = [cell.cell_contents for cell in cells]
+        parts = (code.co_names, code.co_consts, part.__defaults__, part.__kwdefaults__, values)
         return code.co_code + fingerprint(*parts).encode()
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(part)).encode()  # not where it is in memory
+    # The address in memory is left out: it differs from process to process.
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(part)).encode()
 
 
 class Checkpoints:
-    """The newest two points of one run in a folder of its own, which no other run can have until
-    they are closed.
+    """The newest two checkpoints of one run, in a folder that no other run can use until they are closed.
 
-    A point is a folder, and its digest is of every byte in it and of the run's fingerprint. One
-    without, of an earlier version or half written, and one that is damaged, are removed, so that
-    the run goes on from the one before, or begins anew: its end is the same.
+    Each checkpoint is a folder with a digest of every byte in it and of the run's fingerprint. A
+    checkpoint without a digest, which is half written or of an earlier version, is removed, and so is
+    one that is damaged. The run then continues from the one before, or begins anew, and ends the same.
     """
 
     def __init__(self, folder: Path, fingerprint: str):
-        """Raises ssm.InputError where the folder's name is that of a file, nothing can be written
-        to it, another run is at work in it, or it holds points of one, or what is no point."""
+        """Raises ssm.InputError where the folder is a file, cannot be written to, is in use by another
+        run, or holds checkpoints of another run or anything that is no checkpoint."""
         if folder.exists() and not folder.is_dir():
             raise errors.invalid("checkpoint_dir", str(folder), "a folder, or a name for one")
         try:
@@ -82,16 +85,16 @@ class Checkpoints:
             raise errors.invalid("checkpoint_dir", str(folder), allowed) from None
         self.fingerprint = fingerprint
         self._folder = folder.absolute()
-        with contextlib.ExitStack() as held:
-            held.enter_context(locks.alone(folder, "checkpoint_dir", "fit"))
+        with contextlib.ExitStack() as resources:
+            resources.enter_context(locks.alone(folder, "checkpoint_dir", "fit"))
             self._remove_damaged()
             options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
             self._manager = ocp.CheckpointManager(self._folder, options=options)
-            held.callback(self._manager.close)
-            self._held = held.pop_all()
+            resources.callback(self._manager.close)
+            self._resources = resources.pop_all()
 
     def save(self, run: TrainingRun) -> None:
-        """Keep a run; it counts once its digest is there."""
+        """Write a checkpoint of a run. It counts once its digest is written."""
         record = {name: value for name, value in run._asdict().items() if name not in ARRAYS}
         arrays = {name: _leaves(getattr(run, name)) for name in ARRAYS}
         self._manager.save(
@@ -106,19 +109,19 @@ class Checkpoints:
             scratch.write_text(json.dumps(mark))
 
     def latest(self, like: TrainingRun) -> TrainingRun | None:
-        """The newest point, in the structure of `like`, a run that has just begun; None where there
-        is none."""
+        """The run of the newest checkpoint, None where there is none; its arrays get the structure that
+        they have in `like`, a run that has just begun."""
         step = self._manager.latest_step()
         if step is None:
             return None
         template = {name: _leaves(getattr(like, name)) for name in ARRAYS}
-        found: Any = self._manager.restore(
+        restored: Any = self._manager.restore(
             step,
             args=ocp.args.Composite(
                 arrays=ocp.args.StandardRestore(template), record=ocp.args.JsonRestore()
             ),
         )
-        record, arrays = found["record"], found["arrays"]
+        record, arrays = restored["record"], restored["arrays"]
         structures = {name: jax.tree.structure(getattr(like, name)) for name in ARRAYS}
         states = {name: jax.tree.unflatten(structures[name], arrays[name]) for name in ARRAYS}
         raised = tuple((Alarm(*alarm), action) for alarm, action in record.pop("alarms"))
@@ -126,58 +129,61 @@ class Checkpoints:
         return like._replace(**states, **record, rows=rows, alarms=raised)
 
     def close(self) -> None:
-        """Let go of the folder."""
-        self._held.close()
+        """Release the folder for other runs."""
+        self._resources.close()
 
     def _remove_damaged(self) -> None:
-        """Leave whole points of this run alone in the folder, or refuse it as it is."""
+        """Remove what is not a whole checkpoint of this run, or refuse a folder that holds anything of
+        another run or of another kind."""
         points = [path for path in self._folder.iterdir() if re.fullmatch(r"\d+", path.name)]
         whole = {path: owner for path in points if (owner := _owner(path)) is not None}
         damaged = [path for path in points if path not in whole]
         others = {*whole.values()} - {self.fingerprint}
-        if not whole:  # nothing else says whose they are
+        if not whole:  # Then only the damaged ones can name the run that they are of.
             others = {*map(_named_owner, damaged)} - {self.fingerprint, None}
         if others or not all(map(_is_point, damaged)):
             what = "an empty folder, or that of a run with the same data and parameters"
             raise errors.invalid("checkpoint_dir", str(self._folder), what)
         for path in damaged:
-            said = "damaged, half written, or of an earlier version: going on without it"
-            log.warning("checkpoint %s is %s", path, said)
+            reason = "damaged, half written, or of an earlier version: going on without it"
+            log.warning("checkpoint %s is %s", path, reason)
             shutil.rmtree(path)
-        for path in self._folder.glob("*.orbax-checkpoint-tmp*"):  # of runs that were killed
+        for path in self._folder.glob(
+            "*.orbax-checkpoint-tmp*"
+        ):  # They are left by runs that were killed.
             shutil.rmtree(path)
 
 
 def _is_point(path: Path) -> bool:
-    """Whether a folder holds nothing but what is written into a point's."""
+    """Whether a folder holds nothing but what a checkpoint consists of."""
     return path.is_dir() and all(
         inner.name in OURS or inner.name.startswith(f".{MARK}.") for inner in path.iterdir()
     )
 
 
 def _owner(point: Path) -> str | None:
-    """The fingerprint of the run that a point is of; None where the point is not whole."""
+    """The fingerprint of the run that a checkpoint is of; None where the checkpoint is not whole."""
     try:
         mark = json.loads((point / MARK).read_text())
         fingerprint, digest = mark["fingerprint"], mark["digest"]
         return fingerprint if _digest(point, fingerprint) == digest else None
-    except Exception:  # whatever is wrong with it
+    except Exception:  # Whatever is wrong with it, it is damaged.
         return None
 
 
 def _named_owner(point: Path) -> str | None:
-    """The fingerprint that a point names which is not whole, or is of an earlier version, which
-    kept it in the record."""
+    """The fingerprint that a checkpoint names which is not whole; earlier versions kept it in the
+    record. None where it names none."""
     for path in (point / MARK, point / "record" / "metadata"):
         try:
             return str(json.loads(path.read_text())["fingerprint"])
-        except Exception:  # whatever is wrong with it
+        except Exception:  # Whatever is wrong with it, it names no run.
             continue
     return None
 
 
 def _digest(point: Path, fingerprint: str) -> str:
-    """Of whose a point is, its step, and its files, byte by byte."""
+    """A digest of a checkpoint: of its run's fingerprint, its step, and every byte of its files."""
     digest = hashlib.sha256(json.dumps([fingerprint, point.name]).encode())
     paths = {path.relative_to(point).as_posix(): path for path in point.rglob("*")}
     for name, path in sorted(paths.items()):
@@ -187,5 +193,6 @@ def _digest(point: Path, fingerprint: str) -> str:
     return digest.hexdigest()
 
 
-def _leaves(tree: Any) -> list[np.ndarray]:
+def _leaves(tree: PyTree) -> list[np.ndarray]:
+    """The arrays of a tree, on the host, in their order."""
     return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]

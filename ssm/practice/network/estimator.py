@@ -1,5 +1,5 @@
-"""A scikit-learn classifier for imbalanced data: a small network trained under any loss and class
-weights of the project."""
+"""A scikit-learn classifier for imbalanced data: a small network, trained under any of the project's
+losses and class weights."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from ssm.practice.network import alarms, monitors, networks, parameters, tasks, training
+from ssm.practice.network.parameters import Shares
 from ssm.practice.network.prediction import Predictor
-from ssm.problem import posthoc, schedules
-from ssm.support.errors import InputError, invalid
+from ssm.problem import schedules
+from ssm.support.errors import invalid
 
-AFTERWARDS = (
+UNRELATED_TO_TRAINING = (
     "checkpoint_dir",
     "verbose",
     "shares",
@@ -32,7 +33,7 @@ AFTERWARDS = (
     "prior_correction",
     "temperature_scaling",
 )
-"""Parameters that change nothing in a run of training, which may go on under others."""
+"""Parameters that do not affect training, so that a checkpoint is of use whatever they are."""
 log = logging.getLogger("ssm.training")
 alarm_log = logging.getLogger("ssm.alarms")
 
@@ -40,90 +41,97 @@ alarm_log = logging.getLogger("ssm.alarms")
 class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
     """A multilayer perceptron, or a small convolutional network, trained on a weighted loss.
 
-    It minimises sum_i a_i l(z_i, y_i), where a_i is proportional to s_i w_{y_i}: sample weights s_i
-    and class weights w_c, which may change from step to step. A weight of s counts as s samples, in
-    the class sizes too. Times are in steps, one update on one mini-batch each. What is amiss in
-    training is said once a fit, as an `alarms.TrainingWarning`; evaluations are told to the logger
+    It minimises sum_i a_i l(z_i, y_i), where a_i is proportional to s_i w_{y_i}, with sample weights s_i
+    and class weights w_c, which may change from step to step. A sample of weight s counts as s samples,
+    in the class sizes too. Times are in steps, each one update on one mini-batch. A fit gives one
+    `alarms.TrainingWarning` for each thing that is amiss in its training; it logs evaluations to
     "ssm.training" and alarms to "ssm.alarms" as they come, both at level INFO.
 
-    Probabilities and decisions are two settings. `shares` says what class shares `predict_proba` is
-    for; `decision` what `predict` decides for, which by default is what the network was trained for,
-    so that weights are not undone.
+    Probabilities and decisions are set apart: `shares` says for which class shares the probabilities
+    are, and `decision` for which class shares `predict` decides. By default these are the ones that the
+    network was trained for, so that weights are not undone.
+
+    Example:
+        >>> from sklearn.datasets import load_wine
+        >>> X, y = load_wine(return_X_y=True)
+        >>> classifier = ReweightedClassifier(class_weight="balanced", num_steps=200, random_state=0)
+        >>> classifier.fit((X - X.mean(0)) / X.std(0), y).status_
+        'finished'
 
     Args:
         loss: `cross_entropy`, `squared`, `logit_adjustment`, `cdt`, `vs`, `ldam` or `focal`, as in
-            `ssm.Config`, and its numbers `additive_adjustment`, `multiplicative_adjustment`,
-            `largest_margin`, `logit_scale`, `focusing`, `label_smoothing`; None: as published for
-            the loss.
+            `ssm.Config`. Its numbers are `additive_adjustment`, `multiplicative_adjustment`,
+            `largest_margin`, `logit_scale`, `focusing` and `label_smoothing`; None takes the number
+            that was published for the loss.
         class_weight: None (ones), `balanced`, `sqrt`, `effective`, a dict {label: weight}, a weight
             for each of the sorted labels, or a function of the class sizes.
         schedule: a transformation of `ssm.schedules` that changes these weights from step to step;
-            where it asks for performance it is given each class's recall at the last evaluation.
+            one that asks for performance is given each class's recall at the last evaluation.
         reduction: `mean` (a_i = s_i w_{y_i} / sum_j s_j) or `weighted_mean` (... / sum_j s_j w_{y_j}),
             over each mini-batch.
         hidden_layer_sizes: widths of the hidden layers.
-        channels: of 3 x 3 convolutions of stride 2 before them, for images whose (height, width) is
-            `image_shape`. Convolutions are fast in float32 only.
-        optimizer: `gd`, `momentum`, `nesterov`, `adam`, or a transformation of optax made for a
-            learning rate of 1.
-        learning_rate: a number, or a schedule of the step, of optax say.
-        momentum: of `momentum` and `nesterov`.
-        weight_decay: share of the kernels lost a step, times the learning rate (decoupled).
-        batch_size: samples of a mini-batch; all of them where it is as large as the data.
-        num_steps: steps of training, at most; None: 1000, or 20 passes over the data if that is more.
+        channels: output channels of 3 x 3 convolutions of stride 2 that precede the hidden layers, for
+            images of (height, width) `image_shape`. Convolutions are fast in float32 only.
+        optimizer: `gd`, `momentum`, `nesterov`, `adam`, or a transformation of optax that was made for
+            a learning rate of 1.
+        learning_rate: a number, or a function of the step, such as a schedule of optax.
+        momentum: the momentum of `momentum` and `nesterov`.
+        weight_decay: decoupled; each step takes learning_rate x weight_decay of the kernels off them.
+        batch_size: samples of a mini-batch, which is all of the data where it is as large as they are.
+        num_steps: the largest number of steps; None: 1000, or 20 passes over the data if that is more.
         evaluate_every: steps between two evaluations; None: a twentieth of `num_steps`.
         early_stopping: False, or the performance by which evaluations on held-out samples are
             compared: `balanced_log_loss` (also True), `macro_average_precision`, `balanced_accuracy`,
-            or `worst_class`, the least recall. Log loss and average precision are those of the
-            posterior of equally frequent classes and know no threshold. The network of the best
-            evaluation is kept, of those after the first step: the latest that is not worse than the
-            best by more than one standard error of the difference, so that a few held-out samples do
-            not end training by chance (average precision, which is no mean over samples, has none).
+            or `worst_class`, the least recall. Log loss and average precision use the posterior of
+            equally frequent classes and depend on no threshold. Of the evaluations after the first
+            step, the latest is kept whose performance is at most one standard error of the difference
+            below the best, so that a few held-out samples do not end training by chance. (Average
+            precision is no mean over samples and has no such error: there the best one is kept.)
         refit: whether, after early stopping, a network is trained anew on all samples, held-out ones
-            too, for as many steps (and under the same weights, where they follow a schedule). It is
-            not where alarms took training back.
-        validation_fraction: share of the samples held out, stratified by class, where early stopping,
-            the schedule or temperature scaling asks for them; otherwise none are, and evaluations
-            are of the training samples.
-        patience: steps without a better evaluation, or since the last roll-back, after which early
+            included, for as many steps, and under the same weights where they follow a schedule. This
+            is left out where alarms have stopped training or rolled it back.
+        validation_fraction: share of each class that is held out where early stopping, the schedule or
+            temperature scaling needs it; otherwise evaluations are of the training samples.
+        patience: steps without a better evaluation, counted anew from a roll-back, after which early
             stopping ends training; None: six evaluations.
-        alarm_thresholds: `ssm.practice.alarms.Thresholds`; None: as they are by default.
+        alarm_thresholds: `ssm.practice.alarms.Thresholds`; None: the default ones.
         alarm_action: `warn`, `stop`, or `roll_back`: parameters, optimiser and weights return to
             the best evaluation, and training goes on at half the learning rate.
-        max_rollbacks: how often, before an alarm stops training.
-        shares: class shares that probabilities are for: `none` (the network's own word, whatever
-            weights and loss made of it), `training` (those of the samples given to `fit`: what
-            weights and the loss did is taken back), `uniform` (equal ones), or a dict {label: share}.
-            All but the first are exact where the loss is at its minimum under the last weights.
-        decision: class shares that `predict` decides for: `trained` (the largest logit, as weights
+        max_rollbacks: after so many roll-backs the next alarm stops training.
+        shares: the class shares that probabilities are for: `none` (the network's own probabilities,
+            whatever weights and loss made of them), `training` (the shares among the samples given to
+            `fit`, with the effect of weights and loss taken back), `uniform` (equal shares), or a dict
+            {label: share}. All but the first are exact at the minimum of the loss under the last
+            weights.
+        decision: the class shares that `predict` decides for: `trained` (the largest logit, as weights
             and loss made it), `uniform` (for balanced accuracy), or a dict {label: share}.
-        prior_correction: alias of `shares`.
+        prior_correction: an alias of `shares`.
         temperature_scaling: whether logits are divided by the temperature that is best on held-out
             samples, each counted once.
-        checkpoint_dir: a folder in which each evaluation's state is kept; `fit` with the same data
-            and parameters goes on from it, to the same bits; what is damaged there is computed again. One
-            fit at a time has the folder, so none in searches, and `random_state` has to be an
-            integer.
+        checkpoint_dir: a folder in which the state at each evaluation is kept. `fit` with the same data
+            and parameters continues from there, to the same bits, and computes anew what is damaged.
+            One fit at a time can use the folder, so it is not for searches; `random_state` has to be
+            an integer.
         dtype: `float64` or `float32`.
-        random_state: seed or generator of the network's start, the held-out split and the
-            mini-batches.
+        random_state: seed or generator of the initial network, the held-out split and the mini-batches.
         verbose: whether evaluations and alarms are printed as they come.
 
     Attributes:
         classes_, n_features_in_: as in scikit-learn.
-        class_counts_: samples of each class that the network kept was trained on, shape (k,).
-        class_shares_: of the classes among all samples given to `fit`, shape (k,).
-        class_weights_: the weights that the network kept was last trained with, shape (k,).
-        params_: its layers.
-        temperature_, own_temperature_: of the posterior, and of probabilities for `shares="none"`; 1
-            without scaling. They are those of the network that the samples were held out from.
+        class_counts_: sizes of the classes that the kept network was trained on, shape (k,).
+        class_shares_: shares of the classes among all samples given to `fit`, shape (k,).
+        class_weights_: the weights that the kept network was last trained with, shape (k,).
+        params_: the layers of the kept network.
+        temperature_, own_temperature_: temperatures of the posterior, and of the probabilities for
+            `shares="none"`; 1 without scaling. They are fitted to the network that the samples were
+            held out from.
         history_: an xarray.Dataset of the evaluations over `evaluation`, `class` and `block`.
-        alarms_: (alarm, action) pairs; an alarm's `class_index` counts in `classes_`.
-        status_: `finished`, `stopped early`, `stopped by an alarm` or `not finite`; of the last
-            two, too, the network kept is that of the best evaluation.
-        best_step_, n_steps_: of the network that is kept, and of training in all.
-        refitted_: whether the network kept was trained anew on all samples.
-        n_epochs_: passes over the training samples in these steps.
+        alarms_: (alarm, action) pairs; an alarm's `class_index` is an index of `classes_`.
+        status_: `finished`, `stopped early`, `stopped by an alarm` or `not finite`; after either of
+            the last two, too, the kept network is that of the best evaluation.
+        best_step_, n_steps_: steps of the kept network, and steps of training in all.
+        refitted_: whether the kept network was trained anew on all samples.
+        n_epochs_: passes over the training samples in `n_steps_`.
     """
 
     def __init__(
@@ -156,9 +164,9 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         alarm_thresholds: alarms.Thresholds | None = None,
         alarm_action: str = "warn",
         max_rollbacks: int = 3,
-        shares: str | Mapping[Any, float] = "none",
-        decision: str | Mapping[Any, float] = "trained",
-        prior_correction: str | Mapping[Any, float] | None = None,
+        shares: Shares = "none",
+        decision: Shares = "trained",
+        prior_correction: Shares | None = None,
         temperature_scaling: bool = False,
         checkpoint_dir: str | Path | None = None,
         dtype: str = "float64",
@@ -202,37 +210,38 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         self.verbose = verbose
 
     def set_params(self, **params: Any) -> ReweightedClassifier:
-        """As in scikit-learn; `schedule__NAME` replaces the schedule, which does not change, by one
-        with another number."""
+        """Set parameters as in scikit-learn. `schedule__NAME` replaces the schedule, which is immutable,
+        by one in which that number differs."""
         prefix = "schedule__"
-        inner = {
-            name.removeprefix(prefix): x for name, x in params.items() if name.startswith(prefix)
-        }
-        super().set_params(**{name: x for name, x in params.items() if not name.startswith(prefix)})
-        if inner:
+        of_schedule = {name: x for name, x in params.items() if name.startswith(prefix)}
+        super().set_params(**{name: x for name, x in params.items() if name not in of_schedule})
+        if of_schedule:
             if not isinstance(self.schedule, schedules.Transformation):
-                raise invalid(
-                    f"{prefix}{next(iter(inner))}", self.schedule, "of a schedule that is set"
-                )
-            self.schedule = self.schedule.set_params(**inner)
+                raise invalid(next(iter(of_schedule)), self.schedule, "of a schedule that is set")
+            numbers = {name.removeprefix(prefix): x for name, x in of_schedule.items()}
+            self.schedule = self.schedule.set_params(**numbers)
         return self
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> ReweightedClassifier:
         """Train on features X, (n, d), and labels y, (n,).
 
-        Raises ssm.InputError (a ValueError) for parameters or data that cannot be used.
+        Args:
+            sample_weight: how often each sample counts, (n,); samples of weight 0 are left out.
+
+        Raises:
+            ssm.InputError (a ValueError): parameters or data that cannot be used.
         """
         parameters.check(self)
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
-        counted = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        kept = counted > 0  # a weight of 0 is no sample
-        X, y, counted = X[kept], y[kept], counted[kept]
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        is_used = weights > 0
+        X, y, weights = X[is_used], y[is_used], weights[is_used]
         self.classes_, labels = np.unique(y, return_inverse=True)
         k = len(self.classes_)
         if k < 2:
             raise invalid("y", f"{k} class", "labels of at least two classes")
-        self.class_shares_ = np.bincount(labels, counted, k) / counted.sum()
+        self.class_shares_ = np.bincount(labels, weights, k) / weights.sum()
         for name, value in (
             ("shares", parameters.wanted_shares(self)),
             ("decision", self.decision),
@@ -240,7 +249,8 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
             if isinstance(value, Mapping):
                 parameters.shares_of_classes(name, value, self.classes_)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        train, evaluated = tasks.Samples(X, labels, counted), None
+        samples = tasks.Samples(X, labels, weights)
+        train, evaluated = samples, None
         if parameters.holds_out(self):
             fraction = float(self.validation_fraction)
             train, evaluated = tasks.held_out(train, fraction, self.classes_, seed)
@@ -248,7 +258,7 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         loss = parameters.loss(self, counts)
         options = parameters.training_options(self, loss, seed, len(train.labels))
         architecture = parameters.architecture(self, X.shape[1])
-        self._no_posterior = parameters.why_no_posterior(self, loss, counted)
+        self._no_posterior = parameters.why_no_posterior(self, loss, weights)
         self._check_posterior("shares", parameters.wanted_shares(self), "none")
         self._check_posterior("decision", self.decision, "trained")
         with self._precision():
@@ -265,17 +275,15 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
             assert evaluated is not None
             self._fit_temperature(evaluated)
         if self._refits(run):
-            assert evaluated is not None
-            whole = tasks.Samples(X, labels, counted)
-            self._train_anew(whole, task, options, run, params)
+            self._train_anew(samples, task, options, run, params)
         return self
 
     def _refits(self, run: training.TrainingRun) -> bool:
-        """Whether what early stopping chose is trained anew on all samples: not where alarms have
-        taken the run back or ended it."""
-        stopped = run.status in ("finished", "stopped early") and run.rollbacks == 0
-        asked = self.refit and parameters.score_name(self) is not None
-        return asked and stopped and run.kept_row > 0
+        """Whether a network is trained anew on all samples, for as many steps as early stopping chose.
+        It is not where alarms have stopped the run or rolled it back."""
+        is_undisturbed = run.status in ("finished", "stopped early") and run.rollbacks == 0
+        is_wanted = self.refit and parameters.score_name(self) is not None
+        return is_wanted and is_undisturbed and run.kept_row > 0
 
     def _train_anew(
         self,
@@ -285,8 +293,8 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         run: training.TrainingRun,
         params: networks.Params,
     ) -> None:
-        """Take the network trained on all samples for as many steps as the evaluation kept, and under
-        the same weights from step to step where they followed a schedule."""
+        """Keep a network that is trained on all samples for as many steps as the kept evaluation had
+        been, under the same weights from step to step where they follow a schedule."""
         counts = np.bincount(samples.labels, samples.sample_weights)
         options = dataclasses.replace(options, loss=parameters.loss(self, counts))
         architecture = parameters.architecture(self, samples.X.shape[1])
@@ -294,62 +302,49 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
             weights = np.tile(parameters.class_weights(self, counts), (self.best_step_, 1))
             if self.schedule is not None:
                 weights = training.weights_of_run(task, options, run)
-            anew = tasks.make_task(
+            task_of_all = tasks.make_task(
                 samples, None, weights[-1], architecture, self.dtype, options.seed
             )
-            state = training.train_anew(anew, options, params, weights)
-            found = jax.tree.map(np.asarray, state.params)
-        if not all(np.isfinite(x).all() for x in jax.tree.leaves(found)):
+            state = training.train_anew(task_of_all, options, params, weights)
+            layers = jax.tree.map(np.asarray, state.params)
+        if not all(np.isfinite(x).all() for x in jax.tree.leaves(layers)):
             log.info("training anew on all samples did not stay finite, so it is left out")
             return
-        self.params_, self.class_weights_ = found, np.asarray(state.class_weights, float)
+        self.params_, self.class_weights_ = layers, np.asarray(state.class_weights, float)
         self.class_counts_, self.loss_, self.refitted_ = counts, options.loss, True
 
-    def _fit_temperature(self, evaluated: tasks.Samples) -> None:
-        """Of the posterior, which holds for the class shares of the held-out samples, and of the
-        network's own word."""
-        logits = self._forward(networks.logits, evaluated.X)
-
-        def best(shares: str) -> float:
-            try:
-                corrected = self._corrected(logits, shares)
-                return posthoc.fit_temperature(corrected.T, evaluated.labels)
-            except InputError as error:
-                log.info("no temperature is best on the held-out samples, so it is 1: %s", error)
-                return 1.0
-
-        self.own_temperature_ = best("none")
-        if not self._no_posterior:
-            self.temperature_ = best("training")
-
     def _train(
-        self, task: training.Task, options: training.TrainingOptions, params: Any
+        self, task: training.Task, options: training.TrainingOptions, params: networks.Params
     ) -> training.TrainingRun:
+        """Train until the run ends, from the newest checkpoint where there is one."""
         run = training.begin(task, options, params)
-        tell = functools.partial(self._tell, training.steps_per_pass(options, task))
+        log_evaluation = functools.partial(
+            self._log_evaluation, training.steps_per_pass(options, task)
+        )
         if self.checkpoint_dir is None:
-            return training.train(task, options, run, tell)
+            return training.train(task, options, run, log_evaluation)
         from ssm.practice.network.checkpoints import Checkpoints, fingerprint
 
-        told = {name: x for name, x in self.get_params().items() if name not in AFTERWARDS}
+        settings = self.get_params().items()
+        decisive = {name: x for name, x in settings if name not in UNRELATED_TO_TRAINING}
         if callable(options.learning_rate):
             rates = map(options.learning_rate, range(options.num_steps))
-            told["learning_rate"] = np.array([float(rate) for rate in rates])
-        kept = Checkpoints(Path(self.checkpoint_dir), fingerprint(task, params, told))
+            decisive["learning_rate"] = np.array([float(rate) for rate in rates])
+        checkpoints = Checkpoints(Path(self.checkpoint_dir), fingerprint(task, params, decisive))
 
         def after_interval(run: training.TrainingRun) -> None:
-            kept.save(run)
-            tell(run)
+            checkpoints.save(run)
+            log_evaluation(run)
 
         try:
-            return training.train(task, options, kept.latest(run) or run, after_interval)
+            return training.train(task, options, checkpoints.latest(run) or run, after_interval)
         finally:
-            kept.close()
+            checkpoints.close()
 
-    def _tell(self, steps_per_pass: int, run: training.TrainingRun) -> None:
-        """Tell the log of an evaluation, and of the alarms that it raised."""
+    def _log_evaluation(self, steps_per_pass: int, run: training.TrainingRun) -> None:
+        """Write the newest evaluation to the log, and the alarms that it raised."""
         row = run.rows[-1]
-        said = [
+        lines = [
             (alarm_log, alarms.sentence(alarm, action, self.classes_.tolist()))
             for alarm, action in run.alarms
             if alarm.step == row["step"]
@@ -360,7 +355,7 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
             f"{monitors.balanced_accuracy(row):.3f}, worst class {self.classes_[worst]} "
             f"{row['class_recall'][worst]:.3f}"
         )
-        for logger, sentence in [*said, (log, evaluation)]:
+        for logger, sentence in [*lines, (log, evaluation)]:
             logger.info("%s", sentence)
             if self.verbose:
                 print(sentence)
@@ -368,9 +363,9 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
     def _keep(
         self, run: training.TrainingRun, task: training.Task, options: training.TrainingOptions
     ) -> None:
-        """Take from a run what predictions and its record need."""
-        # Alarms that end a run leave its best evaluation; early stopping the latest one within noise of
-        # it; without either the last step is kept.
+        """Set the attributes that describe a run and the network that is kept of it."""
+        # Where an alarm has ended the run, the best evaluation is kept; with early stopping the latest
+        # one within noise of the best; without either the network of the last step.
         row, state = len(run.rows) - 1, run.state
         if run.status in ("stopped by an alarm", "not finite"):
             row, state = run.best_row, run.best
@@ -390,6 +385,6 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         self.best_step_ = int(run.rows[row]["step"])
         self.n_steps_ = run.step
         classes, passes = self.classes_.tolist(), options.num_steps / per_pass
-        about = row, len(run.rows), passes, run.status
-        for said in alarms.remarks(run.alarms, classes, *about):
-            warnings.warn(said, alarms.TrainingWarning, stacklevel=3)
+        remarks = alarms.remarks(run.alarms, classes, row, len(run.rows), passes, run.status)
+        for remark in remarks:
+            warnings.warn(remark, alarms.TrainingWarning, stacklevel=3)

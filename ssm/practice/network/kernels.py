@@ -1,51 +1,53 @@
 """The coupling of the small-scale model, measured from the features of a real network. All of it is
 derived for this project; none of it is the paper's.
 
-What the model assumes. Features move as dH/dt = -W^T G K, with K = blockdiag((1 - c) I + c 11^T)
-over samples. In a network h_i = h(x_i; theta), so dh_i/dt = -sum_j Theta_ij W^T g_j with Theta_ij =
-J_i J_j^T the tangent kernel of its backbone (d x d). That is the model's flow where
+The model assumes that features move as dH/dt = -W^T G K, with K = blockdiag((1 - c) I + c 11^T) over
+samples. In a network with features h_i = h(x_i; theta) it is dh_i/dt = -sum_j Theta_ij W^T g_j, with
+Theta_ij = J_i J_j^T the tangent kernel of its backbone (d x d). That is the model's flow if
 
-1. Theta_ij = K_ij I: all features alike, as in a wide layer;
-2. K_ij = u_i + u_j + a [i = j](1 - c) + a c, the last only for i, j of one class. What samples have
-   in common, u_i + u_j (biases, the positive mean of rectified features, a vector added to all), adds
-   S Omega (u 1^T + 1 u^T) to what is learned: the same for all samples of all classes, or along
-   S Omega 1 for all of them. Neither is in a contrast of equal classes, so it is taken off;
-3. K is known. For one wide random linear layer K = X^T X, which is H^T H too, the tangent kernel of
-   the last layer: what `measured_coupling` is given is H. For rectifiers and more layers the class
+1. Theta_ij = K_ij I: all features behave alike, as in a wide layer;
+2. K_ij = u_i + u_j + a [i = j](1 - c) + a c, the last term only for i and j of one class. The part
+   u_i + u_j that samples have in common (biases, the positive mean of rectified features, a vector
+   added to all of them) adds S Omega (u 1^T + 1 u^T) to what is learned, which is the same for all
+   samples of all classes, or lies along S Omega 1 for all of them. Neither contributes to a contrast
+   of equal classes, so it is subtracted;
+3. K is known. For one wide random linear layer K = X^T X, which is also H^T H, the tangent kernel of
+   the last layer, and H is what `measured_coupling` is given. For rectifiers and more layers the class
    blocks of H^T H stand in for those of Theta.
 
-The constant vector of class c then has the eigenvalue a kappa_c, kappa_c = 1 + c (n_c - 1), with
-a_c and c_c of each class in general: kappa_c = (a_c / mean a)(1 + c_c (n_c - 1)).
+The constant vector of class c then has the eigenvalue a kappa_c with kappa_c = 1 + c (n_c - 1). In
+general a and c differ by class: kappa_c = (a_c / mean a)(1 + c_c (n_c - 1)).
 
-Which exponent balances (contrasts among equal classes, w_c ~ n_c^-g):
+The exponent g of weights w_c ~ n_c^-g that balances the classes (contrasts among equal classes) is g*:
 
-- W and H both small at first, K constant until they have grown: rate w_c sqrt(n_c kappa_c) / n, the
-  square root because the two factors grow together, so that g* = 1/2 + 1/2 log(kappa_maj /
-  kappa_min) / log R, between 1/2 and 1. This is `theory.balancing_exponent`.
-- The kernel fixed, as for a wide network of standard start whose features hardly move: dZ/dt = -G K
-  grows by w_c kappa_c / n, linearly in time, so that g* = log(kappa_maj / kappa_min) / log R, which is
+- If W and H are both small at first and K is constant until they have grown, the rate is
+  w_c sqrt(n_c kappa_c) / n, with a square root since the two factors grow together. So
+  g* = 1/2 + 1/2 log(kappa_maj / kappa_min) / log R, between 1/2 and 1: `theory.balancing_exponent`.
+- If the kernel is fixed, as for a wide network of standard start whose features hardly move,
+  dZ/dt = -G K grows at w_c kappa_c / n, linearly in time. So g* = log(kappa_maj / kappa_min) / log R,
   twice the former less 1: 0 for free features, 1 for shared ones, and near 1 wherever c n_c >> 1.
-- For samples not trained on, with the kernel fixed, only classmates count: w_c c n_c / n, g* = 1.
+- For samples not trained on, with the kernel fixed, only classmates count: w_c c n_c / n and g* = 1.
 
 A real network lies between the first two, and its kernel moves: c grows as classes contract.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 
 from ssm.support.errors import invalid
 from ssm.theory import growth
 
 
 class Coupling(NamedTuple):
-    """How the features of a network couple the samples of a class.
+    """How strongly the features of a network couple the samples of a class.
 
-    `coupling` is the number for `ssm advise --coupling` and `Config.coupling`; the others are what
-    it comes from and what follows from it.
+    `coupling` is the number for `ssm advise --coupling` and `Config.coupling`. The other numbers are
+    those it is computed from, and those that follow from it.
     """
 
     counts: Int[np.ndarray, " k"]
@@ -53,38 +55,39 @@ class Coupling(NamedTuple):
     class_coupling: Float[np.ndarray, " k"]
     """c_c of each class."""
     kernel_eigenvalues: Float[np.ndarray, " k"]
-    """kappa_c = (a_c / mean a)(1 + c_c (n_c - 1)), a_c what a sample has of its own and its class's;
-    for the model's K it is 1 + c (n_c - 1)."""
+    """kappa_c = (a_c / mean a)(1 + c_c (n_c - 1)), with a_c the mean squared length of a sample's
+    features less what all classes have in common; for the model's K it is 1 + c (n_c - 1)."""
     pooled: float
-    """c of all samples, each alike: least squares over the entries of K within classes."""
+    """c with every sample counted alike: least squares over the entries of K within classes."""
     equal_sampled: float
-    """c of all classes, each alike, however many samples they have: the intraclass correlation of
+    """c with every class counted alike, however many samples it has: the intraclass correlation of
     the features, sigma_between^2 / (sigma_between^2 + sigma_within^2)."""
     exponent: float
     """g* from small starts, at `equal_sampled` and the extreme counts."""
     class_exponent: float
-    """g* from small starts, by the kappa_c of each class: 1/2 + 1/2 of the slope of log kappa_c over
-    log n_c, for two sizes log(kappa_maj / kappa_min) / log R of their geometric means."""
+    """g* from small starts by the kappa_c of each class: 1/2 + 1/2 of the slope of log kappa_c over
+    log n_c. For classes of two sizes that slope is log(kappa_maj / kappa_min) / log R, of geometric
+    means."""
 
     @property
     def coupling(self) -> float:
-        """c for `ssm advise --coupling`, `ssm.advice.advise` and `Config.coupling`: `equal_sampled`,
-        which no number of samples biases and which `exponent` is computed from, held to [0, 1]."""
+        """c for `ssm advise --coupling`, `ssm.advice.advise` and `Config.coupling`: `equal_sampled`
+        clipped to [0, 1]. The number of samples does not bias it, and `exponent` is computed from it."""
         return min(max(self.equal_sampled, 0.0), 1.0)
 
     @property
     def fixed_exponent(self) -> float:
-        """g* of a network whose kernel stays fixed, for the samples it is trained on; of two classes
-        alone the exponent at which their margins grow alike."""
+        """g* of a network whose kernel stays fixed, for the samples that it is trained on. With only two
+        classes it is the exponent at which their margins grow alike."""
         return 2 * self.exponent - 1
 
     @property
     def fixed_class_exponent(self) -> float:
-        """The same by the kappa_c of each class."""
+        """`fixed_exponent` by the kappa_c of each class."""
         return 2 * self.class_exponent - 1
 
     def __repr__(self) -> str:
-        """The numbers in words, a line each."""
+        """The numbers with what they mean, one on each line."""
         n, of_classes = self.counts, self.class_coupling
         among = f"{len(n)} classes of {n.min()} to {n.max()} samples"
         span = f"{of_classes.min():.3g} to {of_classes.max():.3g}"
@@ -100,29 +103,37 @@ class Coupling(NamedTuple):
         return "\n".join([f"Coupling of {among}", *(f"  {a:<14}  {b}" for a, b in rows.items())])
 
 
-def measured_coupling(features: Any, labels: Any) -> Coupling:
+def measured_coupling(features: ArrayLike, labels: ArrayLike) -> Coupling:
     """The coupling c of a network's features: how far training a sample moves its classmates, as
     the class blocks of the last layer's tangent kernel K = H H^T show it (rows are samples).
 
-    c = (within - across) / (own - across), with own the mean of K_ii, within that of K_ij over
-    different samples of a class and across that over samples of different classes. In full: with
-    B_cc' = mean of K over class c and c' (c = c': over different samples, so that no number of them
-    biases it), and B_cc' = beta_c + beta_c' fitted to the classes that differ, o_c = B_cc - 2 beta_c,
-    s_c^2 = own_c - B_cc, a_c = o_c + s_c^2 and c_c = o_c / a_c. Rotating or scaling all features, a
-    bias (K + 1) and a vector added to all of them change nothing. With two classes alone the betas
-    are taken equal, so that such a vector moves c_c, though not what is averaged over classes.
+    c = (within - across) / (self - across), with self the mean of K_ii, within the mean of K_ij over
+    different samples of one class, and across the mean over samples of different classes. In full:
+    B_cc' is the mean of K over the samples of classes c and c' (for c = c' over different samples, so
+    that their number does not bias it), and B_cc' = beta_c + beta_c' is fitted to pairs of different
+    classes. Then o_c = B_cc - 2 beta_c, s_c^2 = self_c - B_cc, a_c = o_c + s_c^2 and c_c = o_c / a_c.
+    Rotating or scaling all features, a bias (K + 1), and adding one vector to all features change
+    nothing. With only two classes the betas are taken to be equal; a vector added to all features then
+    moves c_c, but not what is averaged over classes.
 
     The number for `ssm advise --coupling` is `measured_coupling(features, labels).coupling`. It alone
-    is held to [0, 1]: by chance c may be below 0 where it is about 0. An exponent is NaN where all
-    counts are equal or some kappa_c is not positive, as for a class that lies between the others
-    closer than its samples do.
+    is clipped to [0, 1]: where c is about 0, the others may be negative by chance. An exponent is NaN
+    where all counts are equal or some kappa_c is not positive, as for a class whose mean lies closer
+    to the other classes than its samples lie to each other.
+
+    Example:
+        >>> features = [[1.0, 0.0], [0.8, 0.2], [0.0, 1.0], [0.1, 0.9], [0.0, 1.1], [0.2, 1.0]]
+        >>> round(measured_coupling(features, [0, 0, 1, 1, 1, 1]).coupling, 2)
+        0.96
 
     Args:
-        features: H, shape (m, d), of training samples: what the last layer sees.
-        labels: classes, shape (m,); at least two samples of each, of at least two classes.
+        features: H, shape (m, d), the features that the last layer is given, of training samples.
+        labels: classes, shape (m,): at least two classes, and at least two samples of each.
 
-    Raises InputError for anything else. What the numbers mean for a network, and what is assumed, is
-    said at the head of this module.
+    Raises:
+        ssm.InputError: anything else.
+
+    The head of this module says what the numbers mean for a network and what they assume.
     """
     H, classes, counts = _checked(features, labels)
     order = np.argsort(classes, kind="stable")
@@ -135,10 +146,16 @@ def measured_coupling(features: Any, labels: Any) -> Coupling:
 def coupling_of_moments(
     gram: Float[np.ndarray, "k k"], squares: Float[np.ndarray, " k"], counts: Int[np.ndarray, " k"]
 ) -> Coupling:
-    """The same from the Gram matrix of the class means of the features and the mean squared length
-    of each class's features, which is all it needs: cheap to keep while a network trains."""
-    n, own = counts, np.diagonal(gram)
-    within = (n * own - squares) / (n - 1)
+    """`measured_coupling` from the moments that it depends on, which are cheap to keep while a network
+    trains.
+
+    Args:
+        gram: inner products of the classes' mean features, shape (k, k).
+        squares: mean squared length of the features of each class, shape (k,).
+        counts: samples n_c of each class, shape (k,).
+    """
+    n, mean_squares = counts, np.diagonal(gram)
+    within = (n * mean_squares - squares) / (n - 1)
     scatter = squares - within
     between = within - 2 * _common(gram)
     size = between + scatter
@@ -159,22 +176,25 @@ def coupling_of_moments(
 
 
 def _common(gram: Float[np.ndarray, "k k"]) -> Float[np.ndarray, " k"]:
-    """beta_c of what classes have in common, gram_cc' = beta_c + beta_c' for c != c' by least
-    squares, the smallest ones where there are several."""
+    """beta_c, what each class has in common with all: gram_cc' = beta_c + beta_c' is solved for c != c'
+    by least squares, by the smallest solution where there are several."""
     k = len(gram)
     across = gram.sum(axis=1) - np.diagonal(gram)
     return np.linalg.pinv((k - 2) * np.eye(k) + 1) @ across
 
 
 def _class_exponent(counts: Int[np.ndarray, " k"], kappa: Float[np.ndarray, " k"]) -> float:
+    """g* from small starts by the slope of log kappa_c over log n_c; NaN where there is none."""
     sizes = np.log(counts) - np.log(counts).mean()
     if np.ptp(counts) == 0 or not (kappa > 0).all():
         return float("nan")
     return float(0.5 + 0.5 * (sizes @ np.log(kappa)) / (sizes @ sizes))
 
 
-def _checked(features: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features as float64, classes as 0 .. k - 1, and samples of each."""
+def _checked(
+    features: ArrayLike, labels: ArrayLike
+) -> tuple[Float[np.ndarray, "m d"], Int[np.ndarray, " m"], Int[np.ndarray, " k"]]:
+    """The features as float64, the classes as 0 .. k - 1, and the number of samples of each class."""
     H, y = np.asarray(features), np.asarray(labels)
     if H.ndim != 2 or H.dtype.kind not in "fiu" or not all(H.shape):
         shown = f"{H.dtype} of shape {H.shape}"

@@ -1,12 +1,12 @@
-"""What is watched while a network trains: losses, recalls, gradients and spectral strengths, class
-by class."""
+"""What is measured at each evaluation while a network trains: losses, recalls, gradients and spectral
+strengths, class by class."""
 
 from __future__ import annotations
 
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -19,36 +19,68 @@ from sklearn import metrics
 
 from ssm.measures import spectral
 from ssm.practice.network import networks, objective
-from ssm.practice.network.networks import Params
+from ssm.practice.network.networks import AnyArray, Params
+from ssm.practice.options import Score
 from ssm.practice.statistics import calibration
 
-PER_CLASS = 32  # training samples of each class whose gradients are watched
-LARGEST = 1e100  # logit of which probabilities are made
-LEAST = 1e-12  # probability of a class that a log loss counts with, so that it is finite
+PER_CLASS = 32  # so many training samples of each class have their gradients watched
+LARGEST = 1e100  # logits from this size on are not turned into probabilities
+LEAST = 1e-12  # smaller probabilities count as this one in a log loss, so that it stays finite
 
 
 class Watched(NamedTuple):
-    """The samples that are watched."""
+    """The samples that are watched while a network trains."""
 
-    X: Float[Any, "e n"]
-    """Those that are evaluated, held out from training where any are."""
-    labels: Int[Any, " e"]
-    sample_weights: Float[Any, " e"]
-    """How often each counts; 0 for padding."""
-    members: Int[Any, "k p"]
-    """`PER_CLASS` training samples of each class, over and over again where there are fewer."""
+    X: Float[AnyArray, "e n"]
+    """Features of the samples that are evaluated: the held-out ones where there are any, else those
+    of training."""
+    labels: Int[AnyArray, " e"]
+    sample_weights: Float[AnyArray, " e"]
+    """How often each of them counts; 0 marks rows of padding."""
+    members: Int[AnyArray, "k p"]
+    """Indices of `PER_CLASS` training samples of each class, repeated where a class has fewer."""
 
 
 class Observed(NamedTuple):
-    """What compiled code says of a network."""
+    """What compiled code measures on a network."""
 
-    logits: Float[Any, "e k"]
-    sample_losses: Float[Any, " e"]
-    class_logits: Float[Any, "k k"]
-    """Mean logits of each class's watched training samples, [logit, class]."""
-    gram: Float[Any, "k k"]
-    """Inner products of the gradients in the parameters of the classes' mean losses."""
-    weight_norm: Float[Any, ""]
+    logits: Float[AnyArray, "e k"]
+    """Logits of the evaluated samples."""
+    sample_losses: Float[AnyArray, " e"]
+    """The unweighted loss of each of them."""
+    class_logits: Float[AnyArray, "k k"]
+    """Mean logits of each class's watched training samples, indexed [logit, class]."""
+    gram: Float[AnyArray, "k k"]
+    """Inner products <g_c, g_d>, with g_c the gradient of class c's mean loss in all parameters."""
+    weight_norm: Float[AnyArray, ""]
+    """The Euclidean norm of all parameters together."""
+
+
+class Evaluation(TypedDict):
+    """One evaluation of a run as plain numbers and lists, fit for JSON; `row` defines each number."""
+
+    step: int
+    loss: float
+    class_loss: list[float]
+    class_recall: list[float]
+    gradient_norm: float
+    class_gradient_norm: list[float]
+    gradient_share: list[float]
+    cosine: list[list[float]]
+    class_weight: list[float]
+    weight_norm: float
+    block_strength: list[float]
+    calibration_error: float
+    balanced_log_loss: float
+    macro_average_precision: float
+
+
+class ProbabilityScores(NamedTuple):
+    """The scores of an evaluation that need probabilities."""
+
+    calibration_error: float
+    balanced_log_loss: float
+    macro_average_precision: float
 
 
 @functools.partial(jax.jit, static_argnames="image_shape")
@@ -62,14 +94,14 @@ def observe(
     loss: objective.Loss,
     image_shape: tuple[int, int] | None,
 ) -> Observed:
-    """Evaluate the network on the watched samples, and the gradient of each class's mean loss on
-    its members among the training samples."""
+    """Evaluate the network on the watched samples, and compute the gradient of each class's mean loss
+    on that class's watched training samples."""
     logits = networks.logits(params, watched_X, image_shape)
     shares = jnp.full(members.shape[1], 1 / members.shape[1], X.dtype)
 
-    def of_class(mine: Int[Array, " p"]) -> tuple[Array, Array]:
+    def of_class(indices: Int[Array, " p"]) -> tuple[Array, Array]:
         gradient, logits = objective.parameter_gradient(
-            params, X[mine], labels[mine], shares, loss, image_shape
+            params, X[indices], labels[indices], shares, loss, image_shape
         )
         flat = jnp.concatenate([x.ravel() for x in jax.tree.leaves(gradient)])
         return flat, logits.mean(0)
@@ -81,7 +113,7 @@ def observe(
     )
 
 
-@np.errstate(over="ignore", invalid="ignore")  # an alarm says what is not finite
+@np.errstate(over="ignore", invalid="ignore")  # An alarm reports numbers that are not finite.
 def row(
     observed: Observed,
     watched: Watched,
@@ -89,19 +121,24 @@ def row(
     class_weights: Float[np.ndarray, " k"],
     loss: objective.Loss,
     step: int,
-) -> dict[str, Any]:
+) -> Evaluation:
     """One evaluation as plain numbers and lists, fit for JSON.
 
-    Class losses and recalls are means over the evaluated samples. The gradient of the risk is
-    sum_c pi_c w_c g_c with g_c the gradient of the class's mean loss and pi_c its share of the
-    samples: `gradient_norm` is its norm, `class_gradient_norm` that of g_c, `gradient_share`
-    pi_c w_c |g_c| over its sum over classes, `cosine` that of the angle between g_c and g_d.
-    `block_strength` is the mean strength of the spectral components of each block
-    (`spectral.BLOCKS`) over its target in the label matrix, of class means less what is common to
-    all. `balanced_log_loss` is the mean over classes of the mean -log P(y | x), and
-    `macro_average_precision` that of the average precision of P(c | x) against the rest, both with
-    the posterior of equally frequent classes that the logits stand for, whatever the weights were
-    (as trained where the loss has no inverse): neither depends on a threshold.
+    `class_loss` and `class_recall` are means over the evaluated samples of a class. The gradient of
+    the risk is sum_c pi_c w_c g_c, with g_c the gradient of the class's mean loss and pi_c the class's
+    share of the training samples. `gradient_norm` is the norm of that sum, `class_gradient_norm` the
+    norm of g_c, `gradient_share` is pi_c w_c |g_c| divided by its sum over classes, and `cosine` is the
+    cosine of the angle between g_c and g_d.
+
+    `block_strength` is, for each block of spectral components (`spectral.BLOCKS`), the mean ratio of
+    a component's strength to its target in the label matrix; strengths are those of the classes' mean
+    logits, less what is common to all classes.
+
+    `balanced_log_loss` is the mean over classes of the mean -log P(y | x), and
+    `macro_average_precision` the mean over classes of the average precision of P(c | x) against the
+    rest. Both use the posterior of equally frequent classes that the logits stand for, whatever the
+    weights were, so that neither depends on a threshold. Where the loss has no inverse they use the
+    network's own probabilities.
     """
     k = len(class_counts)
     logits, gram = np.asarray(observed.logits, float), np.asarray(observed.gram, float)
@@ -114,6 +151,7 @@ def row(
     pulls = pull * norms
     lengths = np.where(norms > 0, norms, 1)
     class_losses = members @ np.asarray(observed.sample_losses, float) / totals
+    scores = _probability_scores(logits, watched, class_weights * class_counts, loss)
     return {
         "step": step,
         "loss": float(pull @ class_losses),
@@ -126,51 +164,54 @@ def row(
         "class_weight": class_weights.tolist(),
         "weight_norm": float(observed.weight_norm),
         "block_strength": _block_strengths(np.asarray(observed.class_logits, float), class_counts),
-    } | _of_probabilities(logits, watched, class_weights * class_counts, loss)
+        "calibration_error": scores.calibration_error,
+        "balanced_log_loss": scores.balanced_log_loss,
+        "macro_average_precision": scores.macro_average_precision,
+    }
 
 
-def _of_probabilities(
+def _probability_scores(
     logits: Float[np.ndarray, "e k"],
     watched: Watched,
     pull: Float[np.ndarray, " k"],
     loss: objective.Loss,
-) -> dict[str, float]:
-    """Calibration of the top label as trained, and the scores of the balanced posterior; NaN where
-    probabilities are not finite."""
-    shown = watched.sample_weights > 0
-    logits, labels, weights = logits[shown], watched.labels[shown], watched.sample_weights[shown]
-    names = ("calibration_error", "balanced_log_loss", "macro_average_precision")
+) -> ProbabilityScores:
+    """The calibration error of the network's own probabilities, of the predicted class, and the two
+    scores of the balanced posterior; all NaN where probabilities are not finite."""
+    counted = watched.sample_weights > 0
+    logits, weights = logits[counted], watched.sample_weights[counted]
+    labels = np.asarray(watched.labels[counted])
     balanced = _balanced(logits, pull, loss)
     if not np.isfinite(balanced).all():
-        return dict.fromkeys(names, float("nan"))
-    own = objective.probabilities(logits, loss)
-    error = calibration.top_label_error(own, labels, sample_weight=weights)
+        return ProbabilityScores(math.nan, math.nan, math.nan)
+    as_trained = objective.probabilities(logits, loss)
+    error = calibration.top_label_error(as_trained, labels, sample_weight=weights)
     of_class = labels[:, None] == np.arange(logits.shape[1])
     totals = weights @ of_class
-    lost = weights * _lost(balanced, labels)
+    log_losses = weights * _log_losses(balanced, labels)
     with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
         precision = metrics.average_precision_score(of_class, balanced, sample_weight=weights)
-    scores = error, float((lost @ of_class / totals).mean()), float(precision)
-    return dict(zip(names, scores, strict=True))
+    log_loss = float((log_losses @ of_class / totals).mean())
+    return ProbabilityScores(error, log_loss, float(precision))
 
 
 def _balanced(
     logits: Float[np.ndarray, "e k"], pull: Float[np.ndarray, " k"], loss: objective.Loss
 ) -> Float[np.ndarray, "e k"]:
-    """The posterior of equally frequent classes, or the network's own word where the loss has no
-    inverse; NaN where logits are not finite."""
-    own = objective.probabilities(logits, loss)
-    if not (np.isfinite(own).all() and (np.abs(logits) < LARGEST).all()):
+    """The posterior of equally frequent classes, or the network's own probabilities where the loss has
+    no inverse; NaN where logits are not finite."""
+    as_trained = objective.probabilities(logits, loss)
+    if not (np.isfinite(as_trained).all() and (np.abs(logits) < LARGEST).all()):
         return np.full_like(logits, np.nan)
     if not objective.has_posterior(loss):
-        return own
+        return as_trained
     return special.softmax(objective.log_posterior(logits, loss, pull), axis=1)
 
 
-def _lost(
+def _log_losses(
     probabilities: Float[np.ndarray, "e k"], labels: Int[np.ndarray, " e"]
 ) -> Float[np.ndarray, " e"]:
-    """-log of the probability of each sample's class, cut off."""
+    """-log of the probability of each sample's class; probabilities below `LEAST` count as `LEAST`."""
     of_label = np.take_along_axis(probabilities, labels[:, None], 1)[:, 0]
     return -np.log(np.maximum(of_label, LEAST))
 
@@ -182,17 +223,18 @@ def sample_values(
     class_counts: Float[np.ndarray, " k"],
     class_weights: Float[np.ndarray, " k"],
     loss: objective.Loss,
-    score: str,
+    score: Score,
 ) -> Float[np.ndarray, " e"]:
-    """What each evaluated sample adds to a score, a mean over classes of means of these numbers: the
-    logarithm of its probability, or 1 where it is right. All 0 for the average precision, which is
-    no mean over samples."""
+    """What each evaluated sample contributes to a score, which is a mean over classes of the means of
+    these numbers: the logarithm of the probability of its class, or 1 where the sample is classified
+    correctly and 0 where not. They are all 0 for the average precision, which is no mean over samples.
+    """
     logits = np.asarray(observed.logits, float)
     if score == "macro_average_precision":
         return np.zeros(len(logits))
     if score == "balanced_log_loss":
         balanced = _balanced(logits, class_weights * class_counts, loss)
-        return -_lost(balanced, watched.labels)
+        return -_log_losses(balanced, np.asarray(watched.labels))
     return (logits.argmax(1) == watched.labels).astype(float)
 
 
@@ -200,13 +242,17 @@ def standard_error(
     differences: Float[np.ndarray, " e"],
     watched: Watched,
     class_recalls: Sequence[Sequence[float]],
-    score: str,
+    score: Score,
 ) -> float:
-    """Of a score's difference between two evaluations of the same samples, from each sample's:
-    sqrt(sum_c s_c^2 / m_c) / k with s_c^2 the variance within class c and m_c its samples (of unequal
-    weights the effective number, Kish 1965). For `worst_class` the larger one of the classes with the
-    least recall in either evaluation, whose recalls are given. Of a class with one sample the square
-    of its difference stands for the variance."""
+    """The standard error of the difference of a score between two evaluations of the same samples.
+
+    It is sqrt(sum_c s_c^2 / m_c) / k, with s_c^2 the variance of the samples' differences within class
+    c and m_c the number of samples of that class (of unequal weights the effective number, Kish 1965).
+    The square of its difference stands for the variance of a class with one sample.
+
+    For `worst_class` it is the larger of two standard errors sqrt(s_c^2 / m_c): those of the classes
+    with the least recall in either evaluation, whose recalls are given.
+    """
     k = len(class_recalls[0])
     members = (watched.labels[None] == np.arange(k)[:, None]) * watched.sample_weights
     totals = members.sum(1)
@@ -214,29 +260,30 @@ def standard_error(
     means = members @ differences / totals
     centred = differences[None] - np.where(effective > 1 + 1e-9, means, 0.0)[:, None]
     squares = (members * centred**2).sum(1) / totals
-    squares /= np.maximum(effective - 1, 1)  # s^2 (m - 1) / m over m - 1; d^2 for one sample
+    # The sum is s^2 (m - 1) / m, so that this gives s^2 / m, and d^2 for one sample.
+    squares /= np.maximum(effective - 1, 1)
     if score == "worst_class":
         return math.sqrt(max(squares[int(np.argmin(recalls))] for recalls in class_recalls))
     return math.sqrt(squares.sum()) / k
 
 
-def balanced_accuracy(row: dict[str, Any]) -> float:
+def balanced_accuracy(row: Evaluation) -> float:
     """The mean recall over classes."""
     return float(np.mean(row["class_recall"]))
 
 
-def merit(row: dict[str, Any], score: str) -> float:
-    """An evaluation's performance by one of `options.SCORES`, more the better: the mean recall over
-    classes, the least recall of a class, less the balanced log loss, or the macro average
-    precision."""
+def merit(row: Evaluation, score: Score) -> float:
+    """An evaluation's performance by one of `options.SCORES`, for which larger is better: the mean
+    recall over classes, the least recall of any class, the negative balanced log loss, or the macro
+    average precision."""
     if score == "balanced_accuracy":
         return balanced_accuracy(row)
     if score == "worst_class":
         return float(np.min(row["class_recall"]))
-    return -row[score] if score == "balanced_log_loss" else row[score]
+    return -row["balanced_log_loss"] if score == "balanced_log_loss" else row[score]
 
 
-def history(rows: Sequence[dict[str, Any]], class_names: Sequence[str]) -> xr.Dataset:
+def history(rows: Sequence[Evaluation], class_names: Sequence[str]) -> xr.Dataset:
     """The evaluations of a run as one Dataset over `evaluation`, `class` and `block`."""
     per_class = [
         "class_loss",
@@ -259,8 +306,10 @@ def history(rows: Sequence[dict[str, Any]], class_names: Sequence[str]) -> xr.Da
 def _block_strengths(
     class_logits: Float[np.ndarray, "k k"], class_counts: Float[np.ndarray, " k"]
 ) -> list[float]:
+    """The mean over each block of the ratio of its components' strengths to their targets."""
     counts = np.maximum(np.round(class_counts), 1).astype(int)
     spectrum = spectral.label_spectrum(counts)
-    own = class_logits - class_logits.mean(1, keepdims=True)  # biases say nothing of a sample
-    reached = spectral.strengths(own * counts, spectrum) / spectrum.singular_values
+    # What all classes have in common, such as biases, tells nothing about a sample's class.
+    centred = class_logits - class_logits.mean(1, keepdims=True)
+    reached = spectral.strengths(centred * counts, spectrum) / spectrum.singular_values
     return spectral.block_means(reached, spectrum.blocks).tolist()

@@ -1,34 +1,72 @@
-"""What the parameters of a `ReweightedClassifier` ask for, checked one by one; each raises
-ssm.InputError for what cannot be used."""
+"""The parameters of a `ReweightedClassifier`, checked one by one and turned into what training needs.
+Each function raises ssm.InputError for a value that cannot be used."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import optax
 from jaxtyping import Float
 
-from ssm.config import choices, validation
+from ssm.config import DType, Loss
+from ssm.config.bounds import interval
+from ssm.config.loss import MARGIN_LOSSES, NEUTRAL, LossFields
 from ssm.practice import options
 from ssm.practice.network import alarms, networks, objective, runs
 from ssm.problem import losses, schedules, weights
 from ssm.support import checks
 from ssm.support.errors import InputError, invalid
 
+Shares = str | Mapping[Any, float]
+"""Class shares: a name, or a dict {label: share}."""
 SHARES = ("none", "training", "uniform")
 DECISIONS = ("trained", "uniform")
-FEWEST_STEPS, PASSES = 1000, 20  # of training, where nobody says: the more of the two
-EVALUATIONS, PATIENT = 20, 6  # in that training, and without a better one
-DTYPES = get_args(choices.DType)
+FEWEST_STEPS, PASSES = 1000, 20  # where `num_steps` is left out, whichever is more training
+EVALUATIONS = 20  # a run has so many of them where `evaluate_every` is left out
+PATIENCE = 6  # so many evaluations without a better one end training where `patience` is left out
+DTYPES = get_args(DType)
 
 
-def check(classifier: Any) -> None:
-    """Refuse what nothing else here reads before training."""
+class GivenParameters:
+    """The parameters of a classifier as its user gave them: nothing has checked them yet."""
+
+    loss: str
+    class_weight: Any
+    schedule: schedules.Transformation | None
+    reduction: str
+    hidden_layer_sizes: Sequence[int]
+    channels: Sequence[int]
+    image_shape: tuple[int, int] | None
+    optimizer: str | optax.GradientTransformation
+    learning_rate: float | Callable[[int], float]
+    momentum: float
+    weight_decay: float
+    batch_size: int
+    early_stopping: bool | str
+    refit: bool
+    validation_fraction: float
+    alarm_thresholds: alarms.Thresholds | None
+    alarm_action: str
+    max_rollbacks: int
+    shares: Shares
+    decision: Shares
+    prior_correction: Shares | None
+    temperature_scaling: bool
+    checkpoint_dir: str | Path | None
+    dtype: str
+    random_state: Any
+    verbose: bool | int
+    classes_: np.ndarray
+    """The labels of the training data, which `fit` sets first."""
+
+
+def check(classifier: GivenParameters) -> None:
+    """Refuse bad values of those parameters that no other function here reads before training."""
     if not isinstance(classifier.schedule, schedules.Transformation | None):
         raise invalid("schedule", classifier.schedule, "a transformation of ssm.schedules, or None")
     if not isinstance(classifier.checkpoint_dir, str | Path | None):
@@ -46,14 +84,14 @@ def check(classifier: Any) -> None:
     checks.real("validation_fraction", classifier.validation_fraction, 0, 1, open_ends="()")
 
 
-def wanted_shares(classifier: Any) -> Any:
-    """The class shares that probabilities are to be for: `shares`, or its alias
+def wanted_shares(classifier: GivenParameters) -> Shares:
+    """The class shares that probabilities are for: the parameter `shares`, or its alias
     `prior_correction`."""
     shares, alias = classifier.shares, classifier.prior_correction
-    _checked_shares("shares", shares, SHARES, None)
+    _checked_shares("shares", shares, SHARES)
     if alias is None:
         return shares
-    _checked_shares("prior_correction", alias, SHARES, None)
+    _checked_shares("prior_correction", alias, SHARES)
     if shares not in ("none", alias):
         raise invalid(
             "prior_correction", alias, "left out where shares are given: it is their alias"
@@ -61,98 +99,108 @@ def wanted_shares(classifier: Any) -> Any:
     return alias
 
 
-def wanted_decision(classifier: Any) -> Any:
-    """The class shares that are decided for."""
-    return _checked_shares("decision", classifier.decision, DECISIONS, None)
+def wanted_decision(classifier: GivenParameters) -> Shares:
+    """The class shares that `predict` decides for."""
+    return _checked_shares("decision", classifier.decision, DECISIONS)
 
 
-def shares_of_classes(name: str, value: Any, classes: np.ndarray) -> Float[np.ndarray, " k"]:
-    """The share of each class: equal ones for `uniform`, else those of a dict by label, divided by
-    their sum."""
+def shares_of_classes(name: str, value: Shares, classes: np.ndarray) -> Float[np.ndarray, " k"]:
+    """The share of each class, shape (k,): equal shares for `uniform`, else those of a dict {label:
+    share}, divided by their sum."""
     if value == "uniform":
         return np.full(len(classes), 1 / len(classes))
-    return _checked_shares(name, value, (), classes)
+    labels = classes.tolist()
+    given = _checked_shares(name, value, (), labels)
+    assert isinstance(given, Mapping)  # No name is allowed here.
+    shares = np.array([float(given[label]) for label in labels])
+    return shares / shares.sum()
 
 
-def _checked_shares(name: str, value: Any, names: tuple[str, ...], classes: Any) -> Any:
-    """One of the names; or what a dict {label: share} says of the classes, as far as they are
-    known."""
-    of_all = "" if classes is None else f" of all of {classes.tolist()}"
+def _checked_shares(
+    name: str, value: Shares, names: tuple[str, ...], labels: list[Any] | None = None
+) -> Shares:
+    """`value` if it is one of the names, or a dict of positive shares; where labels are given, a dict
+    of exactly these. Raises ssm.InputError for anything else."""
+    of_all = "" if labels is None else f" of all of {labels}"
     allowed = " or ".join([*names, f"a dict {{class: share}}{of_all} of positive finite numbers"])
     if isinstance(value, str) and value in names:
         return value
     if not isinstance(value, Mapping) or not value:
         raise invalid(name, value, allowed)
     try:
-        numbers = np.array([checks.real(name, share, 0, open_ends="(") for share in value.values()])
+        for share in value.values():
+            checks.real(name, share, 0, open_ends="(")
     except InputError:
         raise invalid(name, dict(value), allowed) from None
-    if classes is None:
-        return value
-    given = dict(zip(value, numbers, strict=True))
-    if set(given) != set(classes.tolist()):
+    if labels is not None and set(value) != set(labels):
         raise invalid(name, dict(value), allowed)
-    shares = np.array([given[label] for label in classes.tolist()])
-    return shares / shares.sum()
+    return value
 
 
 def why_no_posterior(
-    classifier: Any, loss: objective.Loss, sample_weights: Float[np.ndarray, " n"]
+    classifier: GivenParameters, loss: objective.Loss, sample_weights: Float[np.ndarray, " n"]
 ) -> str:
-    """Why the posterior cannot be read off the logits of a network that is trained on all of these
-    samples; nothing where it can be."""
+    """The reason why the posterior cannot be read off the logits of a network trained on samples of
+    these weights; an empty string where it can be."""
     if not objective.has_posterior(loss):
         return "label_smoothing with a margin or a focal factor has no inverse in closed form"
-    mini = checks.integer("batch_size", classifier.batch_size, 1, 10**9) < len(sample_weights)
-    weighted = classifier.class_weight is not None or classifier.schedule is not None
-    weighted = weighted or np.ptp(sample_weights) > 0
-    if classifier.reduction == "weighted_mean" and mini and weighted:
+    batch_size = checks.integer("batch_size", classifier.batch_size, 1, 10**9)
+    has_batches = batch_size < len(sample_weights)
+    has_weights = (
+        classifier.class_weight is not None
+        or classifier.schedule is not None
+        or np.ptp(sample_weights) > 0
+    )
+    if classifier.reduction == "weighted_mean" and has_batches and has_weights:
         return "weighted_mean over mini-batches trains with other ratios than the weights'"
     return ""
 
 
-def holds_out(classifier: Any) -> bool:
-    """Whether samples are held out from training to be evaluated."""
-    asked = classifier.schedule is not None and classifier.schedule.needs_performance
-    return score_name(classifier) is not None or classifier.temperature_scaling or asked
+def holds_out(classifier: GivenParameters) -> bool:
+    """Whether samples are held out from training: for early stopping, for a temperature, or for a
+    schedule that asks for each class's performance."""
+    schedule = classifier.schedule
+    is_adaptive = schedule is not None and schedule.needs_performance
+    return score_name(classifier) is not None or classifier.temperature_scaling or is_adaptive
 
 
-def score_name(classifier: Any) -> str | None:
-    """By which evaluations are compared for early stopping; None without it."""
+def score_name(classifier: GivenParameters) -> options.Score | None:
+    """The performance by which evaluations are compared for early stopping; None without it."""
     name = classifier.early_stopping
     if isinstance(name, bool):
         return options.SCORES[0] if name else None
     if name not in options.SCORES:
         allowed = f"False, True or one of {', '.join(options.SCORES)}"
         raise invalid("early_stopping", name, allowed)
-    return name
+    return cast(options.Score, name)
 
 
-def loss(classifier: Any, counts: Float[np.ndarray, " k"]) -> objective.Loss:
-    """The loss, for classes of these sizes, with the numbers given or published for it."""
-    name = checks.choice("loss", classifier.loss, get_args(choices.Loss))
-    given = {field: getattr(classifier, field) for field in choices.NEUTRAL}
+def loss(classifier: GivenParameters, counts: Float[np.ndarray, " k"]) -> objective.Loss:
+    """The loss for classes of these sizes, with the numbers that are given, or else published for it."""
+    name = checks.choice("loss", classifier.loss, get_args(Loss))
+    given = {field: getattr(classifier, field) for field in NEUTRAL}
     given = {field: value for field, value in given.items() if value is not None}
     if name == "squared":
         if given:
             raise invalid(*next(iter(given.items())), "left out for the squared loss")
-        return None
-    numbers = choices.NEUTRAL | choices.MARGIN_LOSSES.get(name, {}) | given
+        return losses.Squared()
+    numbers = NEUTRAL | MARGIN_LOSSES.get(name, {}) | given
     for field, value in numbers.items():
-        low, high, open_ends = validation.LOSS_NUMBERS[field]
-        numbers[field] = checks.real(field, value, low, high, open_ends=open_ends)
+        numbers[field] = interval(LossFields, field).real(field, value)
     return losses.adjustment(counts, **numbers)
 
 
-def class_weights(classifier: Any, counts: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
-    """The fixed weights in the order of `classes_`, shape (k,)."""
+def class_weights(
+    classifier: GivenParameters, counts: Float[np.ndarray, " k"]
+) -> Float[np.ndarray, " k"]:
+    """The fixed class weights in the order of `classes_`, shape (k,)."""
     spec = classifier.class_weight
     if isinstance(spec, Mapping):
         index = {label: c for c, label in enumerate(classifier.classes_.tolist())}
         unknown = any(label not in index for label in spec)
         if unknown and not all(label in spec for label in index):
-            # As in scikit-learn: weights of labels that training has none of are left out only
-            # where all others have theirs, since otherwise a label may be misspelt.
+            # As in scikit-learn, weights of labels that the training data do not have are ignored
+            # only where all labels that they do have got a weight: else a label may be misspelt.
             allowed = f"weights of labels in training, {classifier.classes_.tolist()}"
             raise invalid("class_weight", dict(spec), allowed)
         spec = {index[label]: weight for label, weight in spec.items() if label in index}
@@ -166,8 +214,8 @@ def class_weights(classifier: Any, counts: Float[np.ndarray, " k"]) -> Float[np.
         raise invalid("class_weight", classifier.class_weight, allowed) from None
 
 
-def architecture(classifier: Any, num_features: int) -> networks.Architecture:
-    """The network for so many features."""
+def architecture(classifier: GivenParameters, num_features: int) -> networks.Architecture:
+    """The layers of the network for so many features."""
     widths = {}
     for name in ("hidden_layer_sizes", "channels"):
         values = checks.items(name, getattr(classifier, name), "positive integers")
@@ -184,16 +232,16 @@ def architecture(classifier: Any, num_features: int) -> networks.Architecture:
 
 
 def training_steps(num_samples: int, batch_size: int) -> int:
-    """Steps of training where nobody says how many: 1000, or what 20 passes over the data take, if
-    that is more."""
+    """The number of training steps where it is left out: 1000, or those of 20 passes over the data if
+    these are more."""
     return max(FEWEST_STEPS, math.ceil(PASSES * num_samples / batch_size))
 
 
 def training_options(
-    classifier: Any, loss: objective.Loss, seed: int, num_samples: int
+    classifier: GivenParameters, loss: objective.Loss, seed: int, num_samples: int
 ) -> runs.TrainingOptions:
-    """How to train on so many samples, a loss and a seed given."""
-    rate: Any = classifier.learning_rate
+    """The options of training on so many samples, with a loss and a seed that are given."""
+    rate = classifier.learning_rate
     optimizer = classifier.optimizer
     rate = rate if callable(rate) else checks.real("learning_rate", rate, 0, open_ends="(")
     if not isinstance(optimizer, optax.GradientTransformation):
@@ -210,7 +258,8 @@ def training_options(
 
     num_steps = given("num_steps", training_steps(num_samples, batch_size))
     interval = given("evaluate_every", math.ceil(num_steps / EVALUATIONS), 10**6)
-    patience = given("patience", PATIENT * interval)
+    patience = given("patience", PATIENCE * interval)
+    action = checks.choice("alarm_action", classifier.alarm_action, options.ACTIONS)
     return runs.TrainingOptions(
         num_steps=num_steps,
         batch_size=batch_size,
@@ -225,7 +274,7 @@ def training_options(
         score=score or options.SCORES[0],
         patience=None if score is None else patience,
         thresholds=thresholds,
-        action=checks.choice("alarm_action", classifier.alarm_action, options.ACTIONS),
+        action=cast(options.Action, action),
         max_rollbacks=checks.integer("max_rollbacks", classifier.max_rollbacks, 0, 10**6),
         seed=seed,
     )

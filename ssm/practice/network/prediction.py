@@ -1,30 +1,35 @@
-"""What a network that was trained says of samples: logits, probabilities for any class shares, and
-decisions."""
+"""The predictions of a trained network: logits, probabilities for any class shares, and decisions."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from scipy import special
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ssm.practice.network import networks, objective, parameters
+from ssm.practice.network import networks, objective, parameters, tasks
 from ssm.practice.network.networks import Params
+from ssm.practice.network.parameters import Shares
+from ssm.problem import losses, posthoc
 from ssm.support import checks
-from ssm.support.errors import invalid
+from ssm.support.errors import InputError, invalid
 
-PREDICTED_AT_ONCE = 4096  # samples: bounds the memory, and shares what is compiled
+PREDICTED_AT_ONCE = 4096  # samples, which bounds the memory and lets calls share compiled code
+Forward = Callable[[Params, Float[Array, "m f"], tuple[int, int] | None], Float[Array, "m d"]]
+"""A function of `networks`: of parameters, features and the shape of images."""
+log = logging.getLogger("ssm.training")
 
 
-class Predictor:
+class Predictor(parameters.GivenParameters):
     """The part of a fitted classifier that predicts."""
 
-    classes_: np.ndarray
     class_counts_: Float[np.ndarray, " k"]
     class_shares_: Float[np.ndarray, " k"]
     class_weights_: Float[np.ndarray, " k"]
@@ -32,31 +37,30 @@ class Predictor:
     loss_: objective.Loss
     temperature_: float
     own_temperature_: float
-    decision: Any
-    dtype: Any
     _no_posterior: str
     """Why the posterior cannot be read off the logits; empty where it can be."""
 
     def logits(self, X: Any) -> Float[np.ndarray, "m k"]:
-        """The network's logits as they are, shape (m, k)."""
+        """The network's logits, without any correction, shape (m, k)."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         return self._forward(networks.logits, X)
 
     def features(self, X: Any) -> Float[np.ndarray, "m d"]:
-        """What the last layer is given, shape (m, d): `kernels.measured_coupling` says what these
-        features balance at."""
+        """The features that the last layer is given, shape (m, d). `kernels.measured_coupling` tells from
+        them which weights balance the classes."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         return self._forward(networks.last_features, X)
 
     def predict_proba(self, X: Any) -> Float[np.ndarray, "m k"]:
-        """Probabilities of the classes, in the order of `classes_`, for the class shares that
-        `shares` names: shape (m, k)."""
+        """Probabilities of the classes in the order of `classes_`, for the class shares of the parameter
+        `shares`: shape (m, k)."""
         return np.exp(self.predict_log_proba(X))
 
     def predict_log_proba(self, X: Any) -> Float[np.ndarray, "m k"]:
-        """Logarithms of `predict_proba`, without its rounding to 0 and 1: shape (m, k)."""
+        """Logarithms of the probabilities, which tell small ones apart that `predict_proba` rounds to 0:
+        shape (m, k)."""
         logits, shares = self.logits(X), parameters.wanted_shares(self)
         temperature = self.own_temperature_ if shares == "none" else self.temperature_
         return self.log_posterior(logits, shares, temperature)
@@ -64,21 +68,26 @@ class Predictor:
     def posterior(
         self,
         logits: Float[np.ndarray, "m k"],
-        shares: str | Mapping[Any, float],
+        shares: Shares,
         temperature: float = 1.0,
     ) -> Float[np.ndarray, "m k"]:
-        """Probabilities that logits of this network stand for where classes have these shares, given
-        as the parameter `shares` is: shape (m, k).
+        """Probabilities that logits of this network stand for: shape (m, k).
 
-        Raises ssm.InputError for unknown shares, and for all but `none` where the posterior cannot
-        be read off the logits.
+        Args:
+            logits: from `logits`, shape (m, k).
+            shares: the class shares that they are for, given as the parameter `shares` is.
+            temperature: divides the corrected logits.
+
+        Raises:
+            ssm.InputError: unknown shares; any but `none` where the posterior cannot be read off the
+                logits.
         """
         return np.exp(self.log_posterior(logits, shares, temperature))
 
     def log_posterior(
         self,
         logits: Float[np.ndarray, "m k"],
-        shares: str | Mapping[Any, float],
+        shares: Shares,
         temperature: float = 1.0,
     ) -> Float[np.ndarray, "m k"]:
         """Logarithms of `posterior`."""
@@ -89,53 +98,77 @@ class Predictor:
         return special.log_softmax(corrected, axis=1)
 
     def predict(self, X: Any) -> np.ndarray:
-        """The class of each sample that `decision` asks for, shape (m,). A temperature is for
-        probabilities, and has no part in it."""
+        """The class of each sample, by the parameter `decision`, shape (m,). Temperatures are for
+        probabilities and do not change it."""
         scores, decision = self.logits(X), parameters.wanted_decision(self)
         if decision != "trained":
             self._check_posterior("decision", decision, "trained")
             scores = self.log_posterior(scores, decision)
         return self.classes_[scores.argmax(axis=1)]
 
-    def _precision(self) -> Any:
-        """float64 in this thread, where asked for."""
+    def _precision(self) -> AbstractContextManager[object]:
+        """A context in which this thread computes in the precision of the parameter `dtype`."""
         return jax.enable_x64(checks.choice("dtype", self.dtype, parameters.DTYPES) == "float64")
 
-    def _check_posterior(self, name: str, value: Any, without: str) -> None:
-        """Refuse a setting that needs the posterior where logits do not say it."""
+    def _check_posterior(self, name: str, value: Shares, without: str) -> None:
+        """Refuse a value other than `without`, which alone needs no posterior, where the posterior cannot
+        be read off the logits."""
         if value != without and self._no_posterior:
             raise invalid(name, value, f"{without!r} here: {self._no_posterior}")
 
-    def _forward(self, function: Any, X: Float[np.ndarray, "m f"]) -> Float[np.ndarray, "m d"]:
-        """A function of `networks` of the network kept."""
+    def _forward(self, function: Forward, X: Float[np.ndarray, "m f"]) -> Float[np.ndarray, "m d"]:
+        """The values of a function of `networks` for the samples, under the network's parameters."""
         with self._precision():
             architecture = parameters.architecture(self, X.shape[1])
             rows = min(PREDICTED_AT_ONCE, max(1 << (len(X) - 1).bit_length(), 512))
-            found = []
+            parts = []
             for start in range(0, len(X), rows):
                 part = X[start : start + rows]
                 padded = networks.padded_features(part, rows, architecture, self.dtype)
                 values = _forward(function, self.params_, padded, architecture.image_shape)
-                found.append(np.asarray(values, float)[: len(part)])
-        return np.concatenate(found)
+                parts.append(np.asarray(values, float)[: len(part)])
+        return np.concatenate(parts)
+
+    def _fit_temperature(self, held_out: tasks.Samples) -> None:
+        """Fit two temperatures to the held-out samples: that of the posterior, for their class shares,
+        and that of the network's own probabilities."""
+        logits = self._forward(networks.logits, held_out.X)
+
+        def best(shares: str) -> float:
+            try:
+                corrected = self._corrected(logits, shares)
+                return posthoc.fit_temperature(corrected.T, held_out.labels)
+            except InputError as error:
+                log.info("no temperature is best on the held-out samples, so it is 1: %s", error)
+                return 1.0
+
+        self.own_temperature_ = best("none")
+        if not self._no_posterior:
+            self.temperature_ = best("training")
 
     def _corrected(
-        self, logits: Float[np.ndarray, "m k"], shares: str | Mapping[Any, float]
+        self, logits: Float[np.ndarray, "m k"], shares: Shares
     ) -> Float[np.ndarray, "m k"]:
-        """Logits whose softmax is the posterior under the class shares of all samples given to `fit`,
-        or the network's own where `shares` is `none`."""
+        """Logits whose softmax is the posterior for the class shares of all samples given to `fit`, or
+        the network's own probabilities where `shares` is `none`."""
         if isinstance(shares, str):
             checks.choice("shares", shares, parameters.SHARES)
         if shares == "none":
-            if self.loss_ is None:
-                return np.log(objective.probabilities(logits, None))
+            if isinstance(self.loss_, losses.Squared):
+                return np.log(objective.probabilities(logits, self.loss_))
             return self.loss_.factors.max() * logits
         self._check_posterior("shares", shares, "none")
-        trained = self.class_counts_ / self.class_counts_.sum()  # without those that were held out
+        # The shares of the samples trained on differ a little: they are without the held-out ones.
+        trained = self.class_counts_ / self.class_counts_.sum()
         log_posterior = objective.log_posterior(logits, self.loss_, self.class_weights_)
         return log_posterior + np.log(self.class_shares_ / trained)
 
 
 @functools.partial(jax.jit, static_argnames=("function", "image_shape"))
-def _forward(function: Any, params: Any, X: Any, image_shape: tuple[int, int] | None) -> Any:
+def _forward(
+    function: Forward,
+    params: Params,
+    X: Float[Array, "m f"],
+    image_shape: tuple[int, int] | None,
+) -> Float[Array, "m d"]:
     return function(params, X, image_shape)

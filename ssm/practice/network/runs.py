@@ -1,17 +1,18 @@
-"""What a run of training is made of: how to train, what on, and how far it has come."""
+"""The parts of a training run: its options, the task it trains on, and the state it has reached."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import optax
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, PyTree
 
 from ssm.practice.network import alarms, monitors, objective
-from ssm.practice.network.networks import Params
+from ssm.practice.network.networks import AnyArray, Params
+from ssm.practice.options import Action, Score
 from ssm.problem import schedules
 
 Optimizer = Literal["gd", "momentum", "nesterov", "adam"]
@@ -20,84 +21,90 @@ OPTIMIZERS = get_args(Optimizer)
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
-    """How to train. Times are in steps, one update on one mini-batch each."""
+    """How a network is trained. Times are in steps, each one update on one mini-batch."""
 
     num_steps: int
     batch_size: int
     evaluate_every: int
     learning_rate: float | Callable[[int], float]
-    """A number, or a schedule of the step, of optax say."""
+    """A number, or a function of the step, such as a schedule of optax."""
     optimizer: str | optax.GradientTransformation
-    """One of `OPTIMIZERS`, or a transformation of optax made for a learning rate of 1."""
+    """One of `OPTIMIZERS`, or a transformation of optax that was made for a learning rate of 1."""
     momentum: float
     weight_decay: float
-    """Apart from the gradient: kernels lose learning_rate x weight_decay of themselves a step."""
+    """Each step multiplies the kernels by 1 - learning_rate x weight_decay, apart from the gradient."""
     reduction: str
+    """How the losses of a mini-batch are averaged, one of `losses.REDUCTIONS`."""
     loss: objective.Loss
     schedule: schedules.Transformation | None
-    """Of the class weights, after the fixed ones; None keeps those."""
-    score: str
-    """By which evaluations after the first step are compared: one of `options.SCORES`. Equal ones are
-    compared by the mean class loss."""
+    """A transformation of the fixed class weights; None keeps them as they are."""
+    score: Score
+    """The performance by which evaluations after the first step are compared. Evaluations that are
+    equal in it are compared by their mean class loss."""
     patience: int | None
-    """Stop after so many steps without a better evaluation, or since the last roll-back; None
-    trains to the end."""
+    """Training stops after so many steps without a better evaluation, counted anew from a roll-back;
+    None trains to the end."""
     thresholds: alarms.Thresholds
-    action: str
-    """What an alarm does, one of `options.ACTIONS`. `roll_back` takes parameters, optimiser and
-    weights back to the best evaluation and goes on at half the learning rate."""
+    action: Action
+    """What an alarm does. `roll_back` returns parameters, optimiser and weights to the best evaluation
+    and goes on at half the learning rate."""
     max_rollbacks: int
-    """After these an alarm stops the run."""
+    """After so many roll-backs the next alarm stops the run."""
     seed: int
+    """The seed of the mini-batches."""
 
 
 class Task(NamedTuple):
-    """What to train on: rows of zeros pad the samples, at least one."""
+    """The samples that a network is trained on, followed by rows of zeros as padding, at least one."""
 
-    X: Float[Any, "n f"]
-    labels: Int[Any, " n"]
-    sample_weights: Float[Any, " n"]
-    """How often each sample counts, over the mean of the samples that are not padding."""
+    X: Float[AnyArray, "n f"]
+    labels: Int[AnyArray, " n"]
+    sample_weights: Float[AnyArray, " n"]
+    """How often each sample counts, divided by the mean over the samples; 0 in rows of padding."""
     num_samples: int
+    """The number of samples without padding."""
     class_counts: Float[np.ndarray, " k"]
-    """Samples of each class, each counted with its weight."""
+    """The size of each class, every sample counted with its weight."""
     class_weights: Float[np.ndarray, " k"]
-    """Fixed weights, which the schedule changes."""
+    """The fixed weights, to which the schedule is applied."""
     watched: monitors.Watched
     image_shape: tuple[int, int] | None
 
 
 class State(NamedTuple):
-    """All that a roll-back restores."""
+    """The part of a run that a roll-back restores."""
 
     params: Params
-    optimizer_state: Any
-    schedule_state: Any
-    class_weights: Float[Any, " k"]
+    optimizer_state: PyTree
+    schedule_state: PyTree
+    class_weights: Float[AnyArray, " k"]
 
 
 class TrainingRun(NamedTuple):
-    """A run so far: all that the next interval depends on."""
+    """A run so far: everything that its next interval depends on."""
 
     state: State
     best: State
-    """Of the evaluation with the best score, to which a roll-back returns."""
+    """The state at the evaluation with the best score, to which a roll-back returns."""
     kept: State
-    """Of the latest evaluation that is not worse than the best one beyond noise: what early stopping
-    ends with."""
+    """The state that early stopping ends with: that of the latest evaluation whose score is within
+    noise of the best one."""
     step: int
     rate_scale: float
-    """Halved by each roll-back."""
-    rows: tuple[dict[str, Any], ...]
-    """Evaluations (`monitors.row`)."""
+    """A factor on the learning rate, halved by each roll-back."""
+    rows: tuple[monitors.Evaluation, ...]
+    """The evaluations so far, the untrained network's first."""
     best_row: int
-    best_values: Float[Any, " e"]
-    """What each evaluated sample adds to the best score (`monitors.sample_values`)."""
+    """The index of the best evaluation."""
+    best_values: Float[AnyArray, " e"]
+    """What each evaluated sample contributes to the best score (`monitors.sample_values`)."""
     kept_row: int
+    """The index of the evaluation of `kept`."""
     since: int
-    """The first row after the last roll-back."""
-    alarms: tuple[tuple[alarms.Alarm, str], ...]
-    """Alarms and what each did."""
+    """The index of the first evaluation after the last roll-back."""
+    alarms: tuple[tuple[alarms.Alarm, Action], ...]
+    """The alarms so far, each with the action that followed."""
     rollbacks: int
+    """How many roll-backs there were."""
     status: str
-    """running, finished, stopped early, stopped by an alarm, or not finite"""
+    """`running`, `finished`, `stopped early`, `stopped by an alarm` or `not finite`."""

@@ -1,12 +1,14 @@
-"""A data set made ready for training: samples held out, arrays padded so that compiled code is
-shared, and what is watched chosen."""
+"""Data made ready for training: some samples are held out, arrays are padded so that compiled code is
+shared, and the samples to be watched are chosen."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+from numpy.typing import DTypeLike
 
 from ssm.practice.network import monitors, networks
 from ssm.practice.network.networks import Architecture
@@ -15,7 +17,7 @@ from ssm.support.errors import invalid
 
 
 class Samples(NamedTuple):
-    """Features, labels 0 .. k-1, and how often each sample counts."""
+    """Samples with their features, their labels 0 .. k-1, and how often each of them counts."""
 
     X: Float[np.ndarray, "n f"]
     labels: Int[np.ndarray, " n"]
@@ -23,24 +25,27 @@ class Samples(NamedTuple):
 
 
 def held_out(
-    samples: Samples, fraction: float, class_names: Any, seed: int
+    samples: Samples, fraction: float, class_names: Sequence[object] | np.ndarray, seed: int
 ) -> tuple[Samples, Samples]:
-    """Samples to train on, and a stratified fraction of them to evaluate on, at least one a class.
+    """Split samples into those to train on and those to evaluate on. The latter are a fraction of each
+    class, at least one sample of it; one sample at least is left to train on.
 
-    Raises ssm.InputError where a class has one sample only.
+    Raises:
+        ssm.InputError: a class with a single sample.
     """
     counts = np.bincount(samples.labels)
     rare = int(counts.argmin())
     if counts[rare] < 2:
         label = class_names[rare]
         raise invalid("y", f"one sample of class {label}", "at least two of each, one is held out")
-    held = np.concatenate([_some(samples.labels, c, fraction, seed) for c in range(len(counts))])
-    taken = np.zeros(len(samples.labels), bool)
-    taken[held] = True
-    return Samples(*(x[~taken] for x in samples)), Samples(*(x[taken] for x in samples))
+    indices = [_part_of_class(samples.labels, c, fraction, seed) for c in range(len(counts))]
+    is_held_out = np.zeros(len(samples.labels), bool)
+    is_held_out[np.concatenate(indices)] = True
+    return Samples(*(x[~is_held_out] for x in samples)), Samples(*(x[is_held_out] for x in samples))
 
 
-def _some(labels: np.ndarray, c: int, fraction: float, seed: int) -> np.ndarray:
+def _part_of_class(labels: np.ndarray, c: int, fraction: float, seed: int) -> np.ndarray:
+    """Indices of a random fraction of class c."""
     members = np.random.default_rng((seed, c)).permutation(np.flatnonzero(labels == c))
     return members[: min(max(round(fraction * len(members)), 1), len(members) - 1)]
 
@@ -50,38 +55,49 @@ def make_task(
     evaluated: Samples | None,
     class_weights: Float[np.ndarray, " k"],
     architecture: Architecture,
-    dtype: Any,
+    dtype: DTypeLike,
     seed: int,
     rows: int = 0,
 ) -> Task:
-    """The arrays of a run of training; without samples to evaluate those of training are. Arrays of
-    training samples have room for `rows` of them at least."""
+    """The arrays of a training run.
+
+    Args:
+        train: the samples to train on.
+        evaluated: the samples to evaluate on; None evaluates those of training.
+        class_weights: the fixed weights, shape (k,).
+        architecture: the network, which decides how features are padded.
+        dtype: of all real numbers.
+        seed: of the choice of the watched samples.
+        rows: arrays of training samples get room for at least so many of them.
+    """
     k = len(class_weights)
     relative = train.sample_weights / train.sample_weights.mean()
     padded = _padded(train._replace(sample_weights=relative), dtype, architecture, rows)
-    shown = padded if evaluated is None else _padded(evaluated, dtype, architecture)
+    watched = padded if evaluated is None else _padded(evaluated, dtype, architecture)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(train.labels))
     members = [order[train.labels[order] == c][: monitors.PER_CLASS] for c in range(k)]
-    repeated = np.stack([np.resize(mine, monitors.PER_CLASS) for mine in members])
+    repeated = np.stack([np.resize(indices, monitors.PER_CLASS) for indices in members])
     counts = np.bincount(train.labels, train.sample_weights, k)
     return Task(
         *padded,
         num_samples=len(train.labels),
         class_counts=counts,
         class_weights=class_weights,
-        watched=monitors.Watched(*shown, members=repeated),
+        watched=monitors.Watched(*watched, members=repeated),
         image_shape=architecture.image_shape,
     )
 
 
-def _padded(samples: Samples, dtype: Any, architecture: Architecture, num_rows: int = 0) -> Samples:
-    """Arrays of a size that fits of similar data share, and with it what is compiled: zeros up to
-    the next power of two of samples, at least one."""
+def _padded(
+    samples: Samples, dtype: DTypeLike, architecture: Architecture, num_rows: int = 0
+) -> Samples:
+    """The samples followed by rows of zeros, at least one, up to the next power of two. Fits of data of
+    similar size then have arrays of the same shape and share compiled code."""
     n = len(samples.labels)
     rows = max(1 << max(n, num_rows).bit_length(), 512)
 
-    def pad(values: np.ndarray, kind: Any) -> np.ndarray:
+    def pad(values: np.ndarray, kind: DTypeLike) -> np.ndarray:
         padded = np.zeros(rows, kind)
         padded[:n] = values
         return padded

@@ -1,30 +1,30 @@
-"""Training of a network on imbalanced data: mini-batches, class weights that follow a schedule, and
-a way back to the best evaluation when alarms are raised."""
+"""Training of a network on imbalanced data: mini-batches, class weights that follow a schedule,
+evaluations at regular intervals, and roll-backs to the best of them where alarms are raised."""
 
 from __future__ import annotations
 
 import functools
 import itertools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from ssm.dynamics import optimizers
 from ssm.practice.network import alarms, monitors, objective
-from ssm.practice.network.networks import Params
+from ssm.practice.network.monitors import Evaluation
+from ssm.practice.network.networks import AnyArray, Params
 from ssm.practice.network.runs import State, Task, TrainingOptions, TrainingRun
 from ssm.problem import losses, schedules
 
-UNKNOWN = 0.5  # performance of every class before anything is trained
+UNKNOWN = 0.5  # what a schedule is told of each class's recall while the network is untrained
 
 
 def begin(task: Task, options: TrainingOptions, params: Params) -> TrainingRun:
-    """A run before its first step, evaluated once."""
+    """A run before its first step, with the untrained network evaluated."""
     k = len(task.class_counts)
     transformation = _transformation(options.optimizer, options.momentum)
     stats = schedules.Statistics(task.class_counts)
@@ -33,14 +33,29 @@ def begin(task: Task, options: TrainingOptions, params: Params) -> TrainingRun:
         chain = _chain(task, options)
         schedule_state = chain.init(task.class_counts)
         stats = stats._replace(performance=np.full(k, UNKNOWN))
-        steps = np.arange(options.evaluate_every)  # as for an interval, so that it is compiled once
-        first = _weights_of_steps(chain, schedule_state, stats, steps)[0]
-        weights = np.asarray(first[0], float)
+        # So many steps are asked for as in an interval, so that the function is compiled only once.
+        steps = np.arange(options.evaluate_every)
+        weights_of_steps, _ = _weights_of_steps(chain, schedule_state, stats, steps)
+        weights = np.asarray(weights_of_steps[0], float)
     state = State(
         jax.tree.map(jnp.asarray, params), transformation.init(params), schedule_state, weights
     )
     row, values = _evaluate(task, options, state, 0)
-    return TrainingRun(state, state, state, 0, 1.0, (row,), 0, values, 0, 0, (), 0, "running")
+    return TrainingRun(
+        state=state,
+        best=state,
+        kept=state,
+        step=0,
+        rate_scale=1.0,
+        rows=(row,),
+        best_row=0,
+        best_values=values,
+        kept_row=0,
+        since=0,
+        alarms=(),
+        rollbacks=0,
+        status="running",
+    )
 
 
 def train(
@@ -49,9 +64,8 @@ def train(
     run: TrainingRun,
     after_interval: Callable[[TrainingRun], None] | None = None,
 ) -> TrainingRun:
-    """Go on with a run until it ends; `after_interval` is shown it after each evaluation.
-
-    The same run gone on with from any of these points ends in the same bits.
+    """Continue a run until it ends. `after_interval` is called with it after each evaluation; a run that
+    is continued from any of these points ends in the same bits.
     """
     while run.status == "running":
         run = _advance_interval(task, options, run)
@@ -61,28 +75,27 @@ def train(
 
 
 def _advance_interval(task: Task, options: TrainingOptions, run: TrainingRun) -> TrainingRun:
-    """Train up to the next evaluation, evaluate, and act on alarms."""
+    """Train up to the next evaluation, evaluate, and act on the alarms that it raises."""
     count = min(options.evaluate_every, options.num_steps - run.step)
     weights, schedule_state = _interval_weights(task, options, run, count)
-    before = run.state.params, run.state.optimizer_state
+    start = run.state.params, run.state.optimizer_state
     params, optimizer_state = _interval(
-        task, options, *before, weights, run.step, count, run.rate_scale
+        task, options, *start, weights, run.step, count, run.rate_scale
     )
     step = run.step + count
     state = State(params, optimizer_state, schedule_state, weights[count - 1])
     row, values = _evaluate(task, options, state, step)
     rows = (*run.rows, row)
     run = run._replace(state=state, step=step, rows=rows)
-    found = _raised(task, options, run)
-    # what an alarm acts on is no point to come back to
-    acting = [alarm for alarm in found if alarm.alarm not in alarms.WARNS_ONLY]
-    acts = bool(acting) and options.action != "warn"
-    if not acts:
+    raised = _raised(task, options, run)
+    # An evaluation that triggers a stop or a roll-back never becomes the best one.
+    acting = [alarm for alarm in raised if alarm.alarm not in alarms.WARNS_ONLY]
+    if not acting or options.action == "warn":
         run = _compared(task, options, run, values)
-    run = _act(options, run, found)
-    nothing_else = run.status == "stopped by an alarm" and run.best_row == 0
-    if nothing_else and np.isfinite(_score(options, row)[0]):
-        # An untrained network is no result, so that the one is kept which the alarm stopped.
+    run = _act(options, run, raised)
+    none_is_best = run.status == "stopped by an alarm" and run.best_row == 0
+    if none_is_best and np.isfinite(_score(options, row)[0]):
+        # The untrained network would be no result, so the one that the alarm stopped is kept.
         last = len(rows) - 1
         run = run._replace(best=state, best_row=last, kept=state, kept_row=last)
     if run.status == "running":
@@ -97,8 +110,8 @@ def _advance_interval(task: Task, options: TrainingOptions, run: TrainingRun) ->
 def _compared(
     task: Task, options: TrainingOptions, run: TrainingRun, values: Float[np.ndarray, " e"]
 ) -> TrainingRun:
-    """Keep the newest evaluation if it has the best score, or is worse by no more than one standard
-    error of the difference, over the samples that both were measured on."""
+    """Keep the newest evaluation where it has the best score, or where it is worse than the best by at
+    most one standard error of the difference over the samples that both were measured on."""
     newest, row = len(run.rows) - 1, run.rows[-1]
     score, best = _score(options, row), _score(options, run.rows[run.best_row])
     if score > best:
@@ -117,8 +130,8 @@ def train_anew(
     params: Params,
     class_weights: Float[np.ndarray, "t k"],
 ) -> State:
-    """The state after one step for each row of the class weights given, evaluated nowhere: what
-    early stopping chose, on other samples."""
+    """The state after one step for each row of the given class weights, without any evaluation. It
+    repeats on other samples what early stopping has chosen."""
     transformation = _transformation(options.optimizer, options.momentum)
     state = transformation.init(params)
     params, num_steps = jax.tree.map(jnp.asarray, params), len(class_weights)
@@ -133,23 +146,25 @@ def train_anew(
 def weights_of_run(
     task: Task, options: TrainingOptions, run: TrainingRun
 ) -> Float[np.ndarray, "t k"]:
-    """The class weights of each step up to the evaluation that is kept, in a run without roll-backs."""
-    state, found = run.rows[0]["class_weight"], []
+    """The class weights of each step up to the evaluation that is kept, of a run without roll-backs.
+    Schedules are deterministic, so that they are computed again from the evaluations."""
+    last_weights, intervals = np.array(run.rows[0]["class_weight"]), []
     schedule_state = (
         () if options.schedule is None else _chain(task, options).init(task.class_counts)
     )
     for number, (before, after) in enumerate(itertools.pairwise(run.rows[: run.kept_row + 1])):
         count = after["step"] - before["step"]
-        then = run._replace(
-            state=run.state._replace(schedule_state=schedule_state, class_weights=np.array(state)),
+        state = run.state._replace(schedule_state=schedule_state, class_weights=last_weights)
+        run_then = run._replace(
+            state=state,
             step=before["step"],
             rows=run.rows[: number + 1],
             since=0,
         )
-        weights, schedule_state = _interval_weights(task, options, then, count)
-        found.append(np.asarray(weights[:count], float))
-        state = weights[count - 1]
-    return np.concatenate(found)
+        weights, schedule_state = _interval_weights(task, options, run_then, count)
+        intervals.append(np.asarray(weights[:count], float))
+        last_weights = weights[count - 1]
+    return np.concatenate(intervals)
 
 
 def _raised(task: Task, options: TrainingOptions, run: TrainingRun) -> list[alarms.Alarm]:
@@ -163,18 +178,18 @@ def _raised(task: Task, options: TrainingOptions, run: TrainingRun) -> list[alar
     return alarms.raised(run.rows, best, run.since, shares, evaluated, bounds, options.thresholds)
 
 
-def _act(options: TrainingOptions, run: TrainingRun, found: list[alarms.Alarm]) -> TrainingRun:
-    """Do what the alarms found ask for."""
-    if not found:
+def _act(options: TrainingOptions, run: TrainingRun, raised: list[alarms.Alarm]) -> TrainingRun:
+    """Record the alarms that were raised, and stop the run or roll it back where they ask for it."""
+    if not raised:
         return run
-    acting = [alarm for alarm in found if alarm.alarm not in alarms.WARNS_ONLY]
+    acting = [alarm for alarm in raised if alarm.alarm not in alarms.WARNS_ONLY]
     action = options.action if acting else "warn"
-    broken = any(alarm.alarm == "not_finite" for alarm in found)
-    spent = action == "roll_back" and run.rollbacks == options.max_rollbacks
-    if spent or (broken and action == "warn"):  # nothing comes of going on
+    is_broken = any(alarm.alarm == "not_finite" for alarm in raised)
+    is_spent = action == "roll_back" and run.rollbacks == options.max_rollbacks
+    if is_spent or (is_broken and action == "warn"):  # Numbers that are not finite never recover.
         action = "stop"
-    actions = (action if alarm in acting else "warn" for alarm in found)
-    run = run._replace(alarms=(*run.alarms, *zip(found, actions, strict=True)))
+    actions = (action if alarm in acting else "warn" for alarm in raised)
+    run = run._replace(alarms=(*run.alarms, *zip(raised, actions, strict=True)))
     if action == "roll_back":
         return run._replace(
             state=run.best,
@@ -184,14 +199,14 @@ def _act(options: TrainingOptions, run: TrainingRun, found: list[alarms.Alarm]) 
             rollbacks=run.rollbacks + 1,
             since=len(run.rows),
         )
-    if broken:
+    if is_broken:
         return run._replace(status="not finite")
     return run._replace(status="stopped by an alarm") if action == "stop" else run
 
 
-def _score(options: TrainingOptions, row: dict[str, Any]) -> tuple[float, float]:
-    """What evaluations are compared by; one that is not finite is worse than any, and so is that of
-    the untrained network, whose score is chance."""
+def _score(options: TrainingOptions, row: Evaluation) -> tuple[float, float]:
+    """The pair by which evaluations are compared: the score, then less the mean class loss. An evaluation
+    that is not finite, and that of the untrained network, whose score is chance, are worse than any."""
     score = monitors.merit(row, options.score)
     loss = float(np.mean(row["class_loss"]))
     finite = np.isfinite([score, loss, row["gradient_norm"]]).all() and row["step"] > 0
@@ -199,15 +214,21 @@ def _score(options: TrainingOptions, row: dict[str, Any]) -> tuple[float, float]
 
 
 def _chain(task: Task, options: TrainingOptions) -> schedules.Transformation:
+    """The schedule applied to the fixed class weights."""
     assert options.schedule is not None
     return schedules.Chain(schedules.Fixed(task.class_weights), options.schedule)
 
 
 @jax.jit
-def _weights_of_steps(chain: Any, state: Any, stats: Any, steps: Any) -> Any:
-    """The weights of each step, and after each the state of their schedule."""
+def _weights_of_steps(
+    chain: schedules.Transformation,
+    state: PyTree,
+    stats: schedules.Statistics,
+    steps: Int[Array, " t"],
+) -> tuple[Float[Array, "t k"], PyTree]:
+    """The class weights of each step, and the state of the schedule after each of them."""
 
-    def step(state: Any, at: Any) -> Any:
+    def step(state: PyTree, at: Int[Array, ""]) -> tuple[PyTree, PyTree]:
         weights, state = schedules.step_weights(chain, state, stats, at)
         return state, (weights, state)
 
@@ -216,15 +237,17 @@ def _weights_of_steps(chain: Any, state: Any, stats: Any, steps: Any) -> Any:
 
 def _interval_weights(
     task: Task, options: TrainingOptions, run: TrainingRun, count: int
-) -> tuple[Any, Any]:
-    """Class weights of an interval's steps, (evaluate_every, k), and the schedule's state after the
-    first `count` of them. What the classes' recent performance is, the last evaluation says."""
+) -> tuple[Float[np.ndarray, "t k"], PyTree]:
+    """The class weights of an interval's steps, shape (evaluate_every, k), and the schedule's state after
+    the first `count` of them. A schedule that asks for performance gets the recalls of the last
+    evaluation."""
     steps = np.arange(run.step, run.step + options.evaluate_every)
     if options.schedule is None:
         return np.broadcast_to(run.state.class_weights, (len(steps), len(task.class_counts))), ()
-    last = run.rows[run.best_row if run.since == len(run.rows) else -1]  # just after a roll-back
+    # Just after a roll-back the last evaluation that counts is the best one.
+    last = run.rows[run.best_row if run.since == len(run.rows) else -1]
     recall = np.asarray(last["class_recall"])
-    if last["step"] == 0:  # the recall of an untrained network says nothing of a class
+    if last["step"] == 0:  # The recall of an untrained network is chance.
         recall = np.full(len(recall), UNKNOWN)
     stats = schedules.Statistics(task.class_counts, recall)
     chain = _chain(task, options)
@@ -236,13 +259,14 @@ def _interval(
     task: Task,
     options: TrainingOptions,
     params: Params,
-    optimizer_state: Any,
-    class_weights: Any,
+    optimizer_state: PyTree,
+    class_weights: Float[AnyArray, "t k"],
     first: int,
     count: int,
     rate_scale: float,
-) -> tuple[Params, Any]:
-    """The first `count` steps of an interval that begins at step `first`."""
+) -> tuple[Params, PyTree]:
+    """Parameters and optimiser state after the first `count` steps of the interval that begins at step
+    `first`."""
     return _steps(
         params,
         optimizer_state,
@@ -262,6 +286,7 @@ def _interval(
 
 
 def _rates(options: TrainingOptions, first: int) -> Float[np.ndarray, " t"]:
+    """The learning rate of each step of an interval."""
     rate = options.learning_rate
     steps = range(first, first + options.evaluate_every)
     return np.array(
@@ -270,15 +295,16 @@ def _rates(options: TrainingOptions, first: int) -> Float[np.ndarray, " t"]:
 
 
 def steps_per_pass(options: TrainingOptions, task: Task) -> int:
-    """Mini-batches in which each sample is trained on once."""
+    """The number of mini-batches in which each sample is trained on once."""
     return -(-task.num_samples // min(options.batch_size, len(task.X)))
 
 
 def _batches(task: Task, options: TrainingOptions, first: int) -> Int[np.ndarray, "t b"]:
-    """Indices of the samples of an interval's mini-batches: passes over all samples, each in an
-    order of its own; the padding's index fills up batches that are short.
+    """Indices of the samples of an interval's mini-batches.
 
-    They depend on the seed and the step alone. A batch as large as the data is all of it.
+    They pass over all samples again and again, in a new order each time, and depend on the seed and the
+    step alone. Batches that are short are filled up with the index of a row of padding. Where a batch
+    is as large as the data, each batch is all of the data.
     """
     n, padding = task.num_samples, task.num_samples
     size, per_pass = min(options.batch_size, len(task.X)), steps_per_pass(options, task)
@@ -297,6 +323,7 @@ def _batches(task: Task, options: TrainingOptions, first: int) -> Int[np.ndarray
 def _transformation(
     optimizer: str | optax.GradientTransformation, momentum: float
 ) -> optax.GradientTransformation:
+    """The optimiser as a transformation of gradients, one and the same object for equal arguments."""
     if isinstance(optimizer, str):
         return optimizers.make_optimizer(optimizer, optimizers.Settings(momentum, 0.0, 0.0, 0.0))
     return optimizer
@@ -305,7 +332,7 @@ def _transformation(
 @functools.partial(jax.jit, static_argnames=("optimizer", "reduction", "image_shape"))
 def _steps(
     params: Params,
-    optimizer_state: Any,
+    optimizer_state: PyTree,
     X: Float[Array, "n f"],
     labels: Int[Array, " n"],
     sample_weights: Float[Array, " n"],
@@ -319,27 +346,27 @@ def _steps(
     optimizer: optax.GradientTransformation,
     reduction: str,
     image_shape: tuple[int, int] | None,
-) -> tuple[Params, Any]:
-    """The first `count` steps of an interval."""
+) -> tuple[Params, PyTree]:
+    """Parameters and optimiser state after the first `count` steps of an interval."""
 
-    def step(i: Any, carry: Any) -> Any:
+    def step(i: Int[Array, ""], carry: tuple[Params, PyTree]) -> tuple[Params, PyTree]:
         params, state = carry
         batch = batches[i]
-        mine = labels[batch]
+        batch_labels = labels[batch]
         counted, weights = sample_weights[batch], class_weights[i]
         if reduction == "mean":
-            # Each sample has the weight that it has in the whole data: a sum of the batch's own
-            # sample weights would take from those that are large.
-            shares = counted * weights[mine] / (counted > 0).sum()
+            # Each sample counts as it does in the whole data. Dividing by the sum of the batch's own
+            # sample weights would make large ones count for less.
+            shares = counted * weights[batch_labels] / (counted > 0).sum()
         else:
-            shares = losses.risk_shares(mine, weights, reduction, counted)
+            shares = losses.risk_shares(batch_labels, weights, reduction, counted)
         gradient, _ = objective.parameter_gradient(
-            params, X[batch], mine, shares, loss, image_shape
+            params, X[batch], batch_labels, shares, loss, image_shape
         )
         updates, state = optimizer.update(gradient, state, params)
 
         def move(x: Array, update: Array) -> Array:
-            decay = weight_decay if x.ndim > 1 else 0.0  # biases keep what they are
+            decay = weight_decay if x.ndim > 1 else 0.0  # Biases do not decay.
             return (x + rates[i] * (update - decay * x)).astype(x.dtype)
 
         return jax.tree.map(move, params, updates), state
@@ -349,8 +376,8 @@ def _steps(
 
 def _evaluate(
     task: Task, options: TrainingOptions, state: State, step: int
-) -> tuple[dict[str, Any], Float[np.ndarray, " e"]]:
-    """An evaluation, and what each sample adds to the score that evaluations are compared by."""
+) -> tuple[Evaluation, Float[np.ndarray, " e"]]:
+    """An evaluation, and what each sample contributes to the score by which evaluations are compared."""
     watched = task.watched
     observed = monitors.observe(
         state.params,
@@ -363,8 +390,9 @@ def _evaluate(
         task.image_shape,
     )
     observed = jax.device_get(observed)
-    about = watched, task.class_counts, state.class_weights, options.loss
+    class_weights = np.asarray(state.class_weights)
+    given = watched, task.class_counts, class_weights, options.loss
     return (
-        monitors.row(observed, *about, step),
-        monitors.sample_values(observed, *about, options.score),
+        monitors.row(observed, *given, step),
+        monitors.sample_values(observed, *given, options.score),
     )

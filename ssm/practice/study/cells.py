@@ -1,5 +1,5 @@
-"""One cell of a study: a variant trained on one fold of one seed's split, and all that is kept of
-it."""
+"""One cell of a study: a variant that is trained and evaluated on one fold of one seed's split, and the
+file in which the result is kept."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -23,29 +23,38 @@ from ssm.practice.study.strategies import Parameters, Variant
 from ssm.support import files
 
 CORRECTIONS = ("none", "training", "uniform", "temperature")
-"""What is done to probabilities after training: nothing, corrected to the training samples' class
-shares or to equal ones, and the former with a temperature."""
-DIGITS = 64  # of the digest that ends a cell's file, as the comment that a ZIP file may end with
+"""What is done to probabilities after training: nothing; a correction to the class shares of the training
+samples, or to equal ones; or the former with a temperature."""
+DIGITS = 64  # of the digest at the end of a cell's file, in the place of a ZIP file's comment
 
 Arrays = dict[str, np.ndarray]
+"""What is kept of a cell, by names: `compute` lists them."""
 
 
 class Cell(NamedTuple):
-    """What is to be trained, and where."""
+    """A variant to be trained, and the fold it is trained on."""
 
     variant: Variant
     seed: int
     fold: int
     train: Int[np.ndarray, " n"]
-    """Indices of the samples, as are those of `test`."""
+    """Indices of the training samples; `test` has those of the test samples."""
     test: Int[np.ndarray, " m"]
 
 
 def compute(cell: Cell, data: Data, common: Parameters) -> Arrays:
-    """Train and evaluate a cell: its scores under each correction (`evaluation.evaluate`), the raw
-    logits of its test samples, the history of its training and its alarms.
+    """Train and evaluate a cell.
 
-    Scaling, and imputation where features are missing, are fitted on the training part alone.
+    Args:
+        cell: the variant and the fold.
+        data: the data set.
+        common: parameters that all variants share.
+
+    Returns:
+        The scores under each correction (`scores.*`, as `evaluation.evaluate` names them), the raw and
+        the corrected logits of the test samples, the history of training (`history.*`), its alarms, and
+        numbers of the run. Scaling, and imputation where features are missing, are fitted on the
+        training part alone.
     """
     train = _fraction(cell, data.labels)
     steps = [SimpleImputer(strategy="median", keep_empty_features=True)] if data.has_missing else []
@@ -82,7 +91,8 @@ def _scores(
     labels: Int[np.ndarray, " m"],
     counts: Int[np.ndarray, " k"],
 ) -> Arrays:
-    found: dict[str, list[Any]] = {}
+    """The scores of the test samples under each correction, and their accuracy under each shift."""
+    scores_by_name: dict[str, list[float | list[float] | np.ndarray]] = {}
     for correction in CORRECTIONS:
         prior, temperature = correction, 1.0
         if correction == "temperature":
@@ -94,8 +104,8 @@ def _scores(
         ]
         scores = evaluation.evaluate(probabilities, labels)
         for name, value in [*scores.items(), ("shifted_accuracy", shifted)]:
-            found.setdefault(f"scores.{name}", []).append(value)
-    return {name: np.array(values, float) for name, values in found.items()}
+            scores_by_name.setdefault(f"scores.{name}", []).append(value)
+    return {name: np.array(values, float) for name, values in scores_by_name.items()}
 
 
 def _accuracy(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
@@ -103,7 +113,7 @@ def _accuracy(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray
 
 
 def _fraction(cell: Cell, labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """The training samples of a cell: of each class the variant's fraction, at least two."""
+    """The training samples of a cell: the variant's fraction of each class, at least two samples of it."""
     if cell.variant.fraction == 1:
         return cell.train
     rng = np.random.default_rng((cell.seed, cell.fold))
@@ -116,24 +126,25 @@ def _fraction(cell: Cell, labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"
 
 
 def _alarm(alarm: alarms.Alarm, action: str) -> list[str]:
+    """An alarm as strings, in the order of `records.ALARM_COLUMNS`."""
     class_index = "" if alarm.class_index is None else str(alarm.class_index)
     numbers = [repr(float(alarm.value)), repr(float(alarm.threshold))]
     return [str(alarm.step), alarm.alarm, class_index, *numbers, action, alarm.reason]
 
 
 class Kept(NamedTuple):
-    """A cell that was written."""
+    """A cell that was read from its file."""
 
     arrays: Arrays
     sealed: bool
-    """Whether its file says by a digest which cell it is; files of earlier versions do not."""
+    """Whether its file has a digest, which says which cell it is; files of earlier versions have none."""
 
 
 def write(arrays: Arrays, path: Path, identity: str) -> None:
-    """Write a cell; it appears whole or not at all. `identity` tells it from every other cell, and
-    is part of the digest at its end."""
+    """Write a cell; its file appears whole or not at all. `identity` tells it from every other cell and
+    is part of the digest at the end of the file."""
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    np.savez(buffer, **arrays)  # type: ignore[arg-type] # as if an array might be named allow_pickle
     contents = _with_comment(buffer.getvalue())
     with files.replacing(path) as scratch, scratch.open("wb") as file:
         file.write(contents + _digest(contents, identity))
@@ -142,7 +153,8 @@ def write(arrays: Arrays, path: Path, identity: str) -> None:
 
 
 def read(path: Path, identity: str) -> Kept | None:
-    """The cell of this identity; None where there is none, it is damaged, or it is another one."""
+    """Read the cell of this identity; None where there is no file, it is damaged, or it is of another
+    cell."""
     try:
         written = path.read_bytes()
         contents, digest = written[:-DIGITS], written[-DIGITS:]
@@ -151,15 +163,15 @@ def read(path: Path, identity: str) -> Kept | None:
             return None
         with np.load(io.BytesIO(written), allow_pickle=False) as stored:
             return Kept(dict(stored), sealed)
-    except Exception:  # NumPy and zipfile raise many kinds
+    except Exception:  # NumPy and zipfile raise many kinds of exceptions.
         return None
 
 
-_NO_COMMENT = (0).to_bytes(2, "little")  # how long it is: the last two bytes of a ZIP file
+_NO_COMMENT = (0).to_bytes(2, "little")  # the length of the comment, with which a ZIP file ends
 
 
 def _with_comment(contents: bytes) -> bytes:
-    """A ZIP file whose comment is to follow."""
+    """A ZIP file that announces a comment of `DIGITS` bytes, which has yet to be appended."""
     assert contents.endswith(_NO_COMMENT)
     return contents[: -len(_NO_COMMENT)] + DIGITS.to_bytes(2, "little")
 

@@ -1,9 +1,8 @@
-"""Figures of a study with one panel a strategy: training over its steps, and reliability diagrams."""
+"""Figures of a study with a panel for each strategy: training over its steps, and reliability diagrams."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,19 +16,21 @@ from ssm.config import profiles
 from ssm.plots.style import COLORS, PAGE_WIDTH
 from ssm.practice.statistics import calibration
 from ssm.practice.statistics.calibration import Reliability
-from ssm.practice.study.tables import Calibrated, Findings, attribute
+from ssm.practice.study import attributes
+from ssm.practice.study.tables import Calibrated, Findings
 
 COLUMNS = 3
 GROUPS = (profiles.MAJORITY, profiles.MINORITY)
-MIDDLE = (10, 90)  # percentiles of the folds between which a band lies
-WIDE = 5  # ratio of weights from which their axis is logarithmic
+MIDDLE = (10, 90)  # a band lies between these percentiles of the folds
+WIDE = 5  # the axis of weights is logarithmic where their ratio exceeds this
 BEFORE, AFTER = "0.55", "#000000"
 RARE, RARER = (0, 0.02, 0.1, 0.25, 0.5, 0.75, 1), (0, 0.002, 0.01, 0.05, 0.1, 0.2)  # ticks of roots
 SHOWN = (("none", BEFORE, "s", "before"), ("temperature", AFTER, "o", "after"))
+"""The corrections that reliability diagrams show, with color, marker and name."""
 
 
 def plot_training(record: xr.Dataset, findings: Findings) -> Figure:
-    """Held-out recall of majority and minority classes over training, the baseline's dashed."""
+    """Held-out recall of majority and minority classes over training; the baseline is dashed."""
     recalls = _histories(record, findings, "class_recall")
     drawing, panels = _grid(findings.strategies)
     steps = _steps(record)
@@ -46,7 +47,8 @@ def plot_training(record: xr.Dataset, findings: Findings) -> Figure:
 
 
 def plot_gradients(record: xr.Dataset, findings: Findings) -> Figure | None:
-    """Share of the minority classes in the gradient over training, the baseline's dashed."""
+    """The minority classes' share of the gradient over training; the baseline is dashed. None without a
+    minority."""
     if profiles.MINORITY not in findings.groups:
         return None
     minority = np.array(findings.groups) == profiles.MINORITY
@@ -54,15 +56,15 @@ def plot_gradients(record: xr.Dataset, findings: Findings) -> Figure | None:
         name: values[:, :, minority].sum(2)
         for name, values in _histories(record, findings, "gradient_share").items()
     }
-    counts = np.array(attribute(record, "study")["class_counts"])
+    counts = np.array(attributes.study_facts(record)["class_counts"])
     drawing, panels = _grid(findings.strategies)
     steps, color = _steps(record), COLORS[profiles.MINORITY]
     for axes, name in panels:
         if len(shares[name]):
             _band(axes, steps, shares[name], color)
         if name != findings.baseline and len(shares[findings.baseline]):
-            own = shares[findings.baseline].mean(0)
-            axes.plot(steps, own, color=color, lw=0.9, ls="--")
+            baseline = shares[findings.baseline].mean(0)
+            axes.plot(steps, baseline, color=color, lw=0.9, ls="--")
         axes.axhline(counts[minority].sum() / counts.sum(), color="0.6", lw=0.7, ls=":")
         axes.set_ylim(-0.03, 1.03)
     _labels(drawing, "training step", "gradient share of minorities")
@@ -76,7 +78,8 @@ def plot_gradients(record: xr.Dataset, findings: Findings) -> Figure | None:
 
 
 def plot_weights(record: xr.Dataset, findings: Findings) -> Figure | None:
-    """Class weights over training, of the strategies that change them; a line a class."""
+    """Class weights over training with a line for each class, of the strategies that change them; None
+    without any."""
     weights = _histories(record, findings, "class_weight")
     moving = [
         name for name in findings.strategies if np.ptp(weights[name], axis=1).max(initial=0) > 1e-9
@@ -90,7 +93,7 @@ def plot_weights(record: xr.Dataset, findings: Findings) -> Figure | None:
             axes.plot(steps, values, color=COLORS[group], lw=0.9)
     drawn = np.concatenate([weights[name].mean(0).ravel() for name in moving])
     if drawn.max() > WIDE * drawn.min() > 0:
-        axis = panels[0][0].yaxis  # all panels share it
+        axis = panels[0][0].yaxis  # All panels share it.
         panels[0][0].set_yscale("log")
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda weight, _: f"{weight:g}"))
@@ -101,9 +104,9 @@ def plot_weights(record: xr.Dataset, findings: Findings) -> Figure | None:
 
 
 def plot_reliability(record: xr.Dataset, findings: Findings) -> Figure | None:
-    """How often the predicted class is right over how probable it was said to be, in bins of equal
-    mass, before and after correction and temperature; Wilson intervals, and the calibration error
-    with its bootstrap interval in the titles."""
+    """How often the predicted class is right over how probable it was said to be, in bins of equal mass,
+    before and after correction and temperature, with Wilson intervals. The titles have the calibration
+    error with its bootstrap interval."""
     drawn = _diagrams(findings, findings.calibrated)
     if drawn is None:
         return None
@@ -115,14 +118,14 @@ def plot_reliability(record: xr.Dataset, findings: Findings) -> Figure | None:
 
 
 def plot_minority_reliability(record: xr.Dataset, findings: Findings) -> Figure | None:
-    """How many samples belong to the minority over how probable that was said to be, of all its
-    classes together, as `plot_reliability` does. The axes have the roots of probabilities, on which
-    rare classes are seen and intervals of few samples are about equally long everywhere."""
+    """As `plot_reliability`, for the probability of all minority classes together. The axes show roots of
+    probabilities, on which rare classes can be seen and intervals of few samples are about equally long
+    everywhere."""
     drawn = _diagrams(findings, findings.minority)
     if drawn is None:
         return None
     drawing, panels, _, highest = drawn
-    axes = panels[0][0]  # all panels share its axes
+    axes = panels[0][0]  # All panels share its axes.
     top, ticks = min(1.05 * highest, 1.02), RARE if highest > RARER[-1] else RARER
     axes.set_xscale("function", functions=(_root, _square))
     axes.set_yscale("function", functions=(_root, _square))
@@ -139,80 +142,85 @@ def plot_minority_reliability(record: xr.Dataset, findings: Findings) -> Figure 
 def _diagrams(
     findings: Findings, calibrated: Sequence[Calibrated]
 ) -> tuple[Figure, list[tuple[Axes, str]], float, float] | None:
-    """A reliability diagram for each strategy that has probabilities before and after correction,
-    with the least and the greatest of what is drawn; None where there is no such strategy."""
-    found = {(one.variant, one.correction): one for one in calibrated}
+    """A reliability diagram for each strategy that has probabilities before and after correction: the
+    figure, its panels, and the least and the greatest coordinate drawn. None without such a strategy.
+    """
+    by_correction = {(row.variant, row.correction): row for row in calibrated}
     names = [
         name
         for name in findings.strategies
-        if all((name, correction) in found for correction, *_ in SHOWN)
+        if all((name, correction) in by_correction for correction, *_ in SHOWN)
     ]
     if not names:
         return None
     drawing, panels = _grid(names, height=2.1)
-    shown = []
+    coordinates = []
     for axes, name in panels:
         axes.plot([0, 1], [0, 1], color="0.8", lw=0.6, zorder=0)
-        said = [f"{name}: calibration error"]
+        title = [f"{name}: calibration error"]
         for correction, color, marker, when in SHOWN:
-            one = found[name, correction]
-            shown += [*_reliability(axes, one.reliability, color, marker)]
-            ends = f"[{one.interval.low:.3f}, {one.interval.high:.3f}]"
-            said.append(f"{one.reliability.error:.3f} {ends} {when}")
-        axes.set_title("\n".join(said), fontsize=7)
+            row = by_correction[name, correction]
+            coordinates += [*_reliability(axes, row.reliability, color, marker)]
+            ends = f"[{row.interval.low:.3f}, {row.interval.high:.3f}]"
+            title.append(f"{row.reliability.error:.3f} {ends} {when}")
+        axes.set_title("\n".join(title), fontsize=7)
     handles = [
         Line2D([], [], color=BEFORE, marker="s", mfc="white", ms=4, label="as trained"),
         Line2D([], [], color=AFTER, marker="o", ms=4, label="prior-corrected, with temperature"),
     ]
     drawing.legend(handles=handles, loc="outside upper center", ncols=2)
-    drawn = np.concatenate(shown)
+    drawn = np.concatenate(coordinates)
     return drawing, panels, float(drawn.min()), float(drawn.max())
 
 
 def _reliability(
     axes: Axes, bins: Reliability, color: str, marker: str
 ) -> tuple[Float[np.ndarray, " b"], ...]:
-    """Draw bins with their intervals; returns all coordinates."""
+    """Draw bins with their intervals, and return all coordinates that were drawn."""
     low, high = calibration.wilson(np.round(bins.frequency * bins.count), bins.count)
     axes.vlines(bins.mean_confidence, low, high, color=color, lw=0.8, alpha=0.6)
-    face, size = ("none", 5.5) if marker == "s" else (color, 3)  # both are seen where they coincide
+    # The sizes differ so that both markers can be seen where they coincide.
+    face, size = ("none", 5.5) if marker == "s" else (color, 3)
     axes.plot(bins.mean_confidence, bins.frequency, marker, color=color, mfc=face, ms=size)
     return bins.mean_confidence, low, high
 
 
 def _root(share: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-    """With its sign, so that an axis can begin a little below 0."""
+    """The root of the absolute value, with the sign, so that an axis can begin a little below 0."""
     return np.sign(share) * np.sqrt(np.abs(share))
 
 
 def _square(root: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+    """The inverse of `_root`."""
     return np.sign(root) * root**2
 
 
 def _grid(names: Sequence[str], height: float = 1.5) -> tuple[Figure, list[tuple[Axes, str]]]:
-    """A panel for each name, in rows of three."""
+    """A figure with a panel for each name, in rows of three, and the panels with their names."""
     columns = min(COLUMNS, len(names))
     rows = -(-len(names) // columns)
     width = PAGE_WIDTH * (0.28 + 0.24 * columns)
     drawing = Figure(figsize=(width, 0.6 + height * rows))
     panels = drawing.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    flat: list[Any] = list(panels.ravel())
+    flat: list[Axes] = list(panels.ravel())
     for axes in flat[len(names) :]:
         axes.set_visible(False)
     for axes in flat[: len(names)][-columns:]:
         axes.tick_params(labelbottom=True)
-    found = list(zip(flat, names, strict=False))
-    for axes, name in found:
+    named_panels = list(zip(flat, names, strict=False))
+    for axes, name in named_panels:
         axes.set_title(name)
-    return drawing, found
+    return drawing, named_panels
 
 
 def _labels(drawing: Figure, x: str, y: str) -> None:
+    """Label the axes that all panels share."""
     drawing.supxlabel(x, fontsize=8)
     drawing.supylabel(y, fontsize=8)
 
 
 def _group_legend(drawing: Figure, findings: Findings, baseline: str | None) -> None:
+    """A legend of the groups of classes, and of the baseline where its name is given."""
     handles = [
         Line2D([], [], color=COLORS[group], label=f"{group} classes")
         for group in GROUPS
@@ -224,7 +232,7 @@ def _group_legend(drawing: Figure, findings: Findings, baseline: str | None) -> 
 
 
 def _steps(record: xr.Dataset) -> Float[np.ndarray, " t"]:
-    """Steps of the evaluations, those of the longest run."""
+    """The steps of the evaluations of the longest run."""
     steps = record["history_step"].values.reshape(-1, record.sizes["evaluation"])
     return np.nanmax(steps, axis=0)
 
@@ -232,31 +240,31 @@ def _steps(record: xr.Dataset) -> Float[np.ndarray, " t"]:
 def _histories(
     record: xr.Dataset, findings: Findings, name: str
 ) -> dict[str, Float[np.ndarray, "r t k"]]:
-    """What was observed of each class in every fold; what stopped early stays as it last was, and
-    folds without a finite beginning are left out."""
-    found = {}
+    """A history with a number for each class, by strategy: its values in all folds. Runs that stopped early
+    keep their last value, and folds that do not begin with finite values are left out."""
+    histories = {}
     for strategy in findings.strategies:
         values = record[f"history_{name}"].sel(variant=strategy).values
         values = values.reshape(-1, *values.shape[2:])
         values = values[np.isfinite(values[:, 0]).all(1)]
         for t in range(1, values.shape[1]):
             values[:, t] = np.where(np.isfinite(values[:, t]), values[:, t], values[:, t - 1])
-        found[strategy] = values
-    return found
+        histories[strategy] = values
+    return histories
 
 
 def _of_groups(
     findings: Findings, values: Float[np.ndarray, "r t k"]
 ) -> Iterator[tuple[str, Float[np.ndarray, "r t"]]]:
-    """The mean over the classes of each group that there is, in each fold; nothing without folds."""
+    """The groups that have classes, each with the mean over its classes in every fold; none without folds."""
     for group in GROUPS:
-        mine = np.array(findings.groups) == group
-        if mine.any() and len(values):
-            yield group, values[:, :, mine].mean(2)
+        is_in_group = np.array(findings.groups) == group
+        if is_in_group.any() and len(values):
+            yield group, values[:, :, is_in_group].mean(2)
 
 
 def _band(axes: Axes, steps: np.ndarray, values: Float[np.ndarray, "r t"], color: str) -> None:
-    """Mean over folds, and the middle of them."""
+    """Draw the mean over folds, and a band that holds the middle of them."""
     low, high = np.percentile(values, MIDDLE, axis=0)
     axes.fill_between(steps, low, high, color=color, alpha=0.15, lw=0)
     axes.plot(steps, values.mean(0), color=color)

@@ -1,4 +1,4 @@
-"""What a study will do: its data, the variants that it trains, and the folds they are trained on."""
+"""The plan of a study: its data, the variants that it trains, and the folds that they are trained on."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from ssm.support import errors
 
 
 class StudyPlan(NamedTuple):
-    """All that a study will do."""
+    """Everything that a study will train and compare."""
 
     study: StudyOptions
     data: Data
     num_steps: int
-    """Of training at most: as asked for, or chosen from the data."""
+    """The largest number of training steps: the one asked for, or one chosen by the size of the data."""
     num_strategies: int
     variants: tuple[Variant, ...]
-    """The strategies first, the baseline first of all."""
+    """The strategies come first, the baseline first of all."""
     ablations: tuple[Ablation, ...]
     sensitivities: tuple[Sensitivity, ...]
 
     @property
     def num_cells(self) -> int:
-        """How many there are."""
+        """The number of cells."""
         return len(self.variants) * self.study.seeds * self.study.folds
 
     def cells(self) -> Iterator[tuple[str, Cell]]:
-        """Every cell with the name of its file; the baseline's come first."""
+        """Every cell with the name of its file; those of the baseline come first."""
         splits = [
             list(
                 StratifiedKFold(self.study.folds, shuffle=True, random_state=seed).split(
@@ -52,9 +52,10 @@ class StudyPlan(NamedTuple):
 
 
 def plan(study: StudyOptions) -> StudyPlan:
-    """Load the data and list what is to be trained.
+    """Load the data of a study and list what is to be trained.
 
-    Raises ssm.InputError for data or strategies that cannot be used.
+    Raises:
+        ssm.InputError: data or strategies that cannot be used.
     """
     data = datasets.load(
         study.data,
@@ -85,7 +86,8 @@ def plan(study: StudyOptions) -> StudyPlan:
     if study.sensitivity:
         more, sensitivities = strategies.sensitivities(num_steps)
         trained += more
-    variants = {each.name: each for each in trained}  # one of a name, where it came first
+    # Ablations and strategies share variants: one of each name is trained, where it came first.
+    variants = {variant.name: variant for variant in trained}
     return StudyPlan(
         study,
         data,

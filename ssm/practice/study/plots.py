@@ -1,5 +1,6 @@
-"""Figures of what a study found: majority blue, minority vermilion; folds grey, means black, each
-with its 95 % interval; the baseline a grey line, and grey about it where strategies are equivalent."""
+"""Figures of the findings of a study. Majority classes are blue, minority classes vermilion; folds are grey,
+means black, each with its 95 % interval; the baseline is a grey line, and the margin within which
+strategies are equivalent a grey band about it."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -18,14 +20,14 @@ from ssm.config import profiles
 from ssm.plots import runs
 from ssm.plots.style import COLORS, PAGE_WIDTH, PARTS
 from ssm.practice.statistics.comparisons import DIRECTION, Comparison
-from ssm.practice.study import curves
+from ssm.practice.study import attributes, curves
+from ssm.practice.study.strategies import Sensitivity
 from ssm.practice.study.tables import (
     DECISIONS,
     FAMILY,
     MAIN_SCORE,
     METRICS,
     Findings,
-    attribute,
     mean,
 )
 
@@ -35,7 +37,7 @@ VERDICTS: dict[str, dict[str, Any]] = {
     "equivalent": {"marker": "s", "color": "#000000", "mfc": "white", "ms": 4.5},
     "undecided": {"marker": "o", "color": UNDECIDED, "mfc": "white", "ms": 4.5},
 }
-"""How differences are drawn."""
+"""How differences are drawn, by their verdict."""
 SHIFTS = {
     "training": ("o", "#000000", "as in the data"),
     "uniform": ("s", PARTS["W"], "equal"),
@@ -49,14 +51,14 @@ LINES = {
 
 
 def figures(record: xr.Dataset, findings: Findings) -> dict[str, Figure]:
-    """Every figure for which the record has something to show, by name."""
+    """The figures for which the record has something to show, by their names."""
     with runs.style():
         drawn = {name: draw(record, findings) for name, draw in KINDS.items()}
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
 def plot_scores(record: xr.Dataset, findings: Findings) -> Figure:
-    """Each strategy's scores without correction: folds, mean and interval, beside the baseline's."""
+    """The scores of each strategy without correction: folds, mean and interval, and the baseline's."""
     names = findings.strategies
     drawing, panels = _panels(len(names), len(DECISIONS), names)
     for axes, metric in zip(panels, DECISIONS, strict=True):
@@ -86,18 +88,19 @@ def plot_scores(record: xr.Dataset, findings: Findings) -> Figure:
 
 
 def plot_recalls(record: xr.Dataset, findings: Findings) -> Figure:
-    """Mean recall of every class under each strategy, and of both groups."""
+    """The mean recall of every class under each strategy, and that of both groups of classes."""
     names, groups = findings.strategies, np.array(findings.groups)
     drawing, (axes,) = _panels(len(names), 1, names)
     recalls = record["recall"].sel(correction="none").mean(("seed", "fold"))
     for row, name in enumerate(names):
         values = recalls.sel(variant=name).values
         for group, shift in ((profiles.MAJORITY, -0.15), (profiles.MINORITY, 0.15)):
-            mine = values[groups == group]
+            recall = values[groups == group]
+            heights = np.full(len(recall), row + shift)
             color = COLORS[group]
-            axes.plot(mine, np.full(len(mine), row + shift), "o", color=color, ms=3.5, alpha=0.6)
-            if len(mine):
-                axes.plot(mine.mean(), row + shift, "|", color=color, ms=9, mew=2)
+            axes.plot(recall, heights, "o", color=color, ms=3.5, alpha=0.6)
+            if len(recall):
+                axes.plot(recall.mean(), row + shift, "|", color=color, ms=9, mew=2)
     axes.set_xlabel("recall of a class, mean over folds")
     handles = [
         Line2D([], [], ls="", marker="o", color=COLORS[group], ms=4, label=f"{group} class")
@@ -110,7 +113,7 @@ def plot_recalls(record: xr.Dataset, findings: Findings) -> Figure:
 
 
 def plot_differences(record: xr.Dataset, findings: Findings) -> Figure:
-    """Each strategy less the baseline, with intervals of 95 % alone and all together."""
+    """Each strategy's difference from the baseline, with its own and its simultaneous 95 % interval."""
     names = findings.strategies[1:]
     drawing, panels = _panels(len(names), len(FAMILY), names)
     for axes, metric in zip(panels, FAMILY, strict=True):
@@ -123,17 +126,18 @@ def plot_differences(record: xr.Dataset, findings: Findings) -> Figure:
 
 
 def plot_ablations(record: xr.Dataset, findings: Findings) -> Figure | None:
-    """What each factor changes, alone and in combination, with intervals alone and all together."""
+    """What each factor changes, alone and combined, with its own and its simultaneous 95 % interval; None
+    without ablations."""
     if not findings.ablations:
         return None
     count = len(DECISIONS)
-    names = [f"{one.factor}, {one.setting}" for one in findings.ablations[::count]]
+    names = [f"{each.factor}, {each.setting}" for each in findings.ablations[::count]]
     drawing, panels = _panels(len(names), count, names)
     for axes, metric in zip(panels, DECISIONS, strict=True):
-        rows = [one.comparison for one in findings.ablations if one.comparison.metric == metric]
+        rows = [each.comparison for each in findings.ablations if each.comparison.metric == metric]
         _forest(axes, rows)
         axes.axhline(
-            sum(one.setting == "alone" for one in findings.ablations) / count - 0.5, **_THIN
+            sum(each.setting == "alone" for each in findings.ablations) / count - 0.5, **_THIN
         )
         axes.set_xlabel(METRICS[metric])
     drawing.supxlabel("difference that the factor makes", fontsize=8)
@@ -142,20 +146,21 @@ def plot_ablations(record: xr.Dataset, findings: Findings) -> Figure | None:
 
 
 def plot_sensitivity(record: xr.Dataset, findings: Findings) -> Figure | None:
-    """Mean scores over the scale of the weights, and over the share of the samples trained on."""
-    entries = attribute(record, "sensitivity")
+    """Mean scores over the scale of the weights, and over the share of the samples trained on; None without
+    sensitivity analyses."""
+    entries = attributes.sensitivities(record)
     if not entries:
         return None
     drawing = Figure(figsize=(PAGE_WIDTH, 2.6))
-    scales = [entry for entry in entries if entry["kind"] == "weight scale"]
-    sizes = [entry for entry in entries if entry["kind"] == "sample size"]
-    wholes = list(dict.fromkeys(entry["reference"] for entry in sizes))
+    scales = [entry for entry in entries if entry.kind == "weight scale"]
+    sizes = [entry for entry in entries if entry.kind == "sample size"]
+    wholes = list(dict.fromkeys(entry.reference for entry in sizes))
     panels = drawing.subplots(1, 1 + len(wholes), sharey=True)
     panels[0].set_xscale("log")
     _over(panels[0], record, scales)
-    panels[0].set(xlabel=f"factor on the weights of {scales[0]['reference']}")
+    panels[0].set(xlabel=f"factor on the weights of {scales[0].reference}")
     for axes, whole in zip(panels[1:], wholes, strict=True):
-        _over(axes, record, [entry for entry in sizes if entry["reference"] == whole])
+        _over(axes, record, [entry for entry in sizes if entry.reference == whole])
         axes.set_xlabel(f"share of the training samples, {whole}")
     panels[0].set(ylabel="mean score", ylim=(-0.03, 1.03))
     handles = [
@@ -167,8 +172,8 @@ def plot_sensitivity(record: xr.Dataset, findings: Findings) -> Figure | None:
 
 
 def plot_shift(record: xr.Dataset, findings: Findings) -> Figure:
-    """Accuracy of each strategy, should classes be as frequent as in the data, equally frequent, or
-    the rare ones frequent."""
+    """The accuracy of each strategy if classes were as frequent as in the data, equally frequent, or in
+    reverse: the rarest as frequent as the most frequent."""
     names = findings.strategies
     drawing, (axes,) = _panels(len(names), 1, names)
     scores = record["shifted_accuracy"].sel(correction="none")
@@ -202,7 +207,7 @@ _THIN: dict[str, Any] = {"color": "0.8", "lw": 0.6, "zorder": 0}
 
 
 def _panels(rows: int, columns: int, names: Sequence[str]) -> tuple[Figure, list[Axes]]:
-    """Panels side by side that share rows with these names, the first on top."""
+    """A figure with panels side by side that share rows with these names, the first on top."""
     drawing = Figure(figsize=(PAGE_WIDTH, 1.3 + 0.24 * rows))
     panels = drawing.subplots(1, columns, sharey=True, squeeze=False)[0]
     panels[0].set_yticks(range(rows), names)
@@ -215,20 +220,20 @@ def _panels(rows: int, columns: int, names: Sequence[str]) -> tuple[Figure, list
     return drawing, list(panels)
 
 
-def _legend(drawing: Figure, handles: Sequence[Any], title: str | None = None) -> None:
-    """Above all panels, where it hides nothing."""
+def _legend(drawing: Figure, handles: Sequence[Artist], title: str | None = None) -> None:
+    """A legend above all panels, where it hides nothing."""
     drawing.legend(handles=handles, title=title, loc="outside upper center", ncols=len(handles))
 
 
 def _jitter(count: int) -> np.ndarray:
-    """Evenly spread heights within a row, in the order of the folds."""
+    """Heights evenly spread within a row, in the order of the folds."""
     return np.linspace(-0.28, 0.28, count) if count > 1 else np.zeros(1)
 
 
 def _interval(
     axes: Axes, row: float, ends: tuple[float, float, float], marker: str, color: str
 ) -> None:
-    """The mean of a share with its interval, as far as shares go; alone where that is endless."""
+    """Draw the mean of a share with its interval, cut off at 0 and 1; without it where it is endless."""
     low, middle, high = ends
     if math.isfinite(low) and math.isfinite(high):
         axes.plot(np.clip([low, high], 0, 1), [row, row], color=color, lw=1.2, zorder=3)
@@ -236,8 +241,8 @@ def _interval(
 
 
 def _forest(axes: Axes, rows: Sequence[Comparison]) -> None:
-    """Differences around zero and the margin within which they count as none, drawn as `VERDICTS`
-    says; endless intervals are dotted lines across."""
+    """Draw differences as `VERDICTS` says, with zero and the margin about it; endless intervals are dotted
+    lines across."""
     axes.axvline(0, color=REFERENCE, lw=0.8, zorder=1)
     for place, row in enumerate(rows):
         shown = "better or worse" if row.verdict in ("better", "worse") else row.verdict
@@ -247,18 +252,20 @@ def _forest(axes: Axes, rows: Sequence[Comparison]) -> None:
                 ((row.simultaneous_low, row.simultaneous_high), 0.7),
                 ((row.low, row.high), 2.2),
             ):
-                reach = np.clip(ends, *row.room)  # as the tables have it
+                reach = np.clip(ends, *row.room)  # They are cut off as in the tables.
                 axes.plot(reach, [place, place], color=color, lw=width, solid_capstyle="butt")
         elif row.ties < row.num_pairs:
             axes.axhline(place, color=color, lw=0.7, ls=":", zorder=1)
         axes.plot(row.difference, place, **VERDICTS[shown], zorder=4)
-    low, high = axes.get_xlim()  # zero is always seen, and a scale where nothing differs
+    # Zero can always be seen, and there is a scale even where nothing differs.
+    low, high = axes.get_xlim()
     margin = rows[0].margin
     axes.set_xlim(max(min(low, -1.3 * margin), -1), min(max(high, 1.3 * margin), 1))
     axes.axvspan(-margin, margin, color=BAND, lw=0, zorder=0)
 
 
-def _forest_handles(margin: float) -> list[Any]:
+def _forest_handles(margin: float) -> list[Artist]:
+    """The entries of the legend of `_forest`."""
     points = [Line2D([], [], ls="", label=label, **look) for label, look in VERDICTS.items()]
     return [
         *points,
@@ -269,12 +276,13 @@ def _forest_handles(margin: float) -> list[Any]:
 
 
 def _better(metric: str) -> str:
+    """Whether more or less of a metric is better."""
     return "more" if DIRECTION[metric] > 0 else "less"
 
 
-def _over(axes: Axes, record: xr.Dataset, entries: Sequence[dict[str, Any]]) -> None:
-    """Scores over one number that was changed, 1 where it was not."""
-    places = {1.0: entries[0]["reference"]} | {one["value"]: one["variant"] for one in entries}
+def _over(axes: Axes, record: xr.Dataset, entries: Sequence[Sensitivity]) -> None:
+    """Draw scores over one number that was changed; it is 1 for the strategy without the change."""
+    places = {1.0: entries[0].reference} | {entry.value: entry.variant for entry in entries}
     values = sorted(places)
     for metric, (marker, color) in LINES.items():
         scores = record[metric].sel(correction="none")

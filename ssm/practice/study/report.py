@@ -1,4 +1,4 @@
-"""The report of a study: one HTML file that needs no other, with its figures and tables beside it."""
+"""The report of a study: one HTML file that stands alone, with its figures and tables in files beside it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,24 @@ from matplotlib.figure import Figure
 
 from ssm.config import profiles
 from ssm.plots import runs as plotting
-from ssm.practice.statistics.comparisons import Level
-from ssm.practice.study import format, plots
-from ssm.practice.study import tables as study_tables
-from ssm.practice.study import words as study_words
-from ssm.practice.study.tables import CLASS_METRICS, METRICS, Calibrated, Findings, attribute
+from ssm.practice.statistics.comparisons import Comparison, Level
+from ssm.practice.study import attributes, format, plots, tables, words
+from ssm.practice.study.attributes import StudyFacts
+from ssm.practice.study.strategies import Ablation, Sensitivity
+from ssm.practice.study.tables import (
+    CLASS_METRICS,
+    DECISIONS,
+    METRICS,
+    Calibrated,
+    Change,
+    Factor,
+    Findings,
+)
 from ssm.support import files
 
 NAME = "report.html"
 PIXELS_PER_INCH = 130  # of figures on a screen
-MOST_ALARMS = 40  # shown; alarms.csv has all
+MOST_ALARMS = 40  # so many alarms are listed; alarms.csv has all of them
 ALARMS = {
     "class_drop": "a class's recall fell below what it was at the best evaluation",
     "gradient_jump": "the gradient's norm jumped",
@@ -36,30 +44,30 @@ ALARMS = {
     "not_finite": "the loss or its gradient was no finite number",
 }
 DERIVED = ("name", "num_samples", "num_features", "class_counts", "notes", "num_steps_used")
-"""Beside a study's own options."""
+"""What is known of a study besides its options."""
 
 
 class Picture(NamedTuple):
-    """A PNG within HTML."""
+    """A PNG image within HTML."""
 
     data: str
-    """In base 64."""
+    """The bytes of the file in base 64."""
     width: int
-    """On the screen, in CSS pixels."""
+    """The width on the screen, in CSS pixels."""
 
 
 class ScoreRow(NamedTuple):
-    """Mean scores of one strategy under one correction."""
+    """The mean scores of one strategy under one correction."""
 
     variant: str
     correction: str
     levels: dict[str, Level]
     verdicts: dict[str, str]
-    """Of the metrics that were compared."""
+    """The verdicts on the metrics that were compared."""
 
 
 class ClassRow(NamedTuple):
-    """One class of the data, with its mean scores where they are asked for."""
+    """One class of the data, with its mean scores under one strategy, or without scores."""
 
     name: str
     group: str
@@ -74,32 +82,40 @@ class AlarmRow(NamedTuple):
     alarm: str
     number: int
     runs: int
+    """The number of runs in which it was raised."""
+
+
+class EntryRow(NamedTuple):
+    """An entry of the ablations or the sensitivity analyses with its comparisons by metric."""
+
+    entry: Ablation | Sensitivity
+    rows: dict[str, Comparison]
 
 
 def write_report(record: xr.Dataset, out: Path) -> Path:
-    """Write what a study found into its folder: `report.html`, `comparisons.csv`, `ablations.csv`,
-    and each figure in `figures/`. Every file appears whole or not at all, and the same record gives
-    the same bytes.
+    """Write the report of a study into its folder: `report.html`, `comparisons.csv`, `ablations.csv`, and
+    each figure in `figures/`. Every file appears whole or not at all, and the same record gives the same
+    bytes.
 
     Args:
-        record: of a study (`records.assemble`).
-        out: a folder, made where there is none; alarms are read from its `alarms.csv`.
+        record: the record of a study (`records.assemble`).
+        out: a folder, which is made if need be; alarms are read from its `alarms.csv`.
 
     Returns:
-        the path of the report.
+        The path of the report.
     """
     record = record.compute()
-    findings = study_tables.find(record)
+    findings = tables.find(record)
     (out / "figures").mkdir(parents=True, exist_ok=True)
     pictures = {
         name: _picture(figure, out / "figures" / f"{name}.png")
         for name, figure in plots.figures(record, findings).items()
     }
-    tables = {
-        "comparisons.csv": study_tables.comparison_table(findings),
-        "ablations.csv": study_tables.ablation_table(findings),
+    csv_tables = {
+        "comparisons.csv": tables.comparison_table(findings),
+        "ablations.csv": tables.ablation_table(findings),
     }
-    for name, table in tables.items():
+    for name, table in csv_tables.items():
         with files.replacing(out / name) as scratch:
             table.to_csv(scratch, index=False)
     html = _template().render(
@@ -111,12 +127,14 @@ def write_report(record: xr.Dataset, out: Path) -> Path:
 
 
 def _picture(figure: Figure, path: Path) -> Picture:
+    """Save a figure, and make it ready for HTML."""
     plotting.save_figure(figure, path)
     data = base64.b64encode(path.read_bytes()).decode()
     return Picture(data, round(PIXELS_PER_INCH * figure.get_figwidth()))
 
 
 def _template() -> jinja2.Template:
+    """The template of the report, with the filters that it uses."""
     source = importlib.resources.files("ssm.practice.study").joinpath("report.html")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -124,7 +142,7 @@ def _template() -> jinja2.Template:
     environment.filters |= {
         "number": format.number,
         "signed": format.signed,
-        "verdict": study_words.verdict,
+        "verdict": words.verdict,
         "p_value": format.p_value,
         "listed": format.listed,
     }
@@ -133,28 +151,31 @@ def _template() -> jinja2.Template:
 
 
 def _context(record: xr.Dataset, findings: Findings) -> dict[str, Any]:
-    study, descriptions = attribute(record, "study"), attribute(record, "descriptions")
-    tables = {name: list(_classes(record, findings, name)) for name in findings.strategies}
+    """The values that the template shows."""
+    study, descriptions = attributes.study_facts(record), attributes.descriptions(record)
+    class_tables = {name: list(_classes(record, findings, name)) for name in findings.strategies}
     return {
         "study": study,
         "options": _options(study),
         "origin": {name: record.attrs[name] for name in ("versions", "git_commit", "created")},
         "descriptions": descriptions,
         "others": {
-            name: words for name, words in descriptions.items() if name not in findings.strategies
+            name: description
+            for name, description in descriptions.items()
+            if name not in findings.strategies
         },
         "findings": findings,
         "metrics": METRICS,
-        "main_score": study_tables.MAIN_SCORE,
+        "main_score": tables.MAIN_SCORE,
         "class_metrics": CLASS_METRICS,
-        "family": study_tables.FAMILY,
-        "decisions": study_tables.DECISIONS,
+        "family": tables.FAMILY,
+        "decisions": DECISIONS,
         "infinity": math.inf,
-        "summary": study_words.summarise(record, findings),
+        "summary": words.summarise(record, findings),
         "classes": list(_classes(record, findings, None)),
         "scores": list(_scores(record, findings)),
-        "class_tables": tables,
-        "worst_recalls": [_least_recall(rows) for rows in tables.values()],
+        "class_tables": class_tables,
+        "worst_recalls": [_least_recall(rows) for rows in class_tables.values()],
         "calibrated": _by_strategy(findings.calibrated),
         "minority": _by_strategy(findings.minority),
         "num_minorities": findings.groups.count(profiles.MINORITY),
@@ -165,31 +186,32 @@ def _context(record: xr.Dataset, findings: Findings) -> dict[str, Any]:
         )
         / study["num_samples"],
         "temperatures": _temperatures(record, findings),
-        "ablations": _in_rows(attribute(record, "ablations"), findings.ablations),
-        "changes": _in_rows(attribute(record, "sensitivity"), findings.changes),
+        "ablations": _in_rows(attributes.ablations(record), findings.ablations),
+        "changes": _in_rows(attributes.sensitivities(record), findings.changes),
         "shifts": _shifts(record, findings),
         "num_pairs": study["seeds"] * study["folds"],
     }
 
 
 def _scores(record: xr.Dataset, findings: Findings) -> Iterator[ScoreRow]:
-    """Each strategy without correction, and under that after training which suits it best."""
+    """The scores of each strategy without correction, and under the correction that suits it best."""
     for name in findings.strategies:
-        for correction in ("none", study_tables.best_correction(record, name)):
-            own = record.sel(correction=correction)
-            levels = {metric: study_tables.mean(own[metric], name) for metric in METRICS}
+        for correction in ("none", tables.best_correction(record, name)):
+            corrected = record.sel(correction=correction)
+            levels = {metric: tables.mean(corrected[metric], name) for metric in METRICS}
             compared = {metric: findings.compared(name, metric) for metric in METRICS}
             verdicts = {metric: row.verdict for metric, row in compared.items() if row}
             yield ScoreRow(name, correction, levels, verdicts if correction == "none" else {})
 
 
 def _classes(record: xr.Dataset, findings: Findings, variant: str | None) -> Iterator[ClassRow]:
-    """The classes, the largest first; with scores of a variant without correction."""
-    counts = attribute(record, "study")["class_counts"]
-    own = record.sel(correction="none")
+    """The classes, the largest first, with the scores of a variant without correction; without scores
+    for None."""
+    counts = attributes.study_facts(record)["class_counts"]
+    uncorrected = record.sel(correction="none")
     for c in np.argsort(-np.array(counts), kind="stable"):
         levels = {
-            metric: study_tables.mean(own[metric].isel({"class": c}), variant)
+            metric: tables.mean(uncorrected[metric].isel({"class": c}), variant)
             for metric in CLASS_METRICS
             if variant is not None
         }
@@ -197,19 +219,21 @@ def _classes(record: xr.Dataset, findings: Findings, variant: str | None) -> Ite
 
 
 def _least_recall(rows: list[ClassRow]) -> float:
-    found = [row.levels["recall"].score for row in rows]
-    return min((score for score in found if math.isfinite(score)), default=math.nan)
+    """The least mean recall of any class; NaN where none is finite."""
+    recalls = [row.levels["recall"].score for row in rows]
+    return min((recall for recall in recalls if math.isfinite(recall)), default=math.nan)
 
 
-def _options(study: dict[str, Any]) -> dict[str, str]:
-    """The options of a study, as words."""
+def _options(study: StudyFacts) -> dict[str, str]:
+    """The options of a study in words."""
     options = {name: value for name, value in study.items() if name not in DERIVED}
     if study.get("num_steps_used") is not None and study["num_steps"] is None:
         options["num_steps"] = f"left out ({study['num_steps_used']}, by the size of the data)"
     return {name: _in_words(value) for name, value in options.items()}
 
 
-def _in_words(value: Any) -> str:
+def _in_words(value: object) -> str:
+    """The value of an option in words."""
     if value is None or value == "":
         return "left out"
     if isinstance(value, bool):
@@ -220,36 +244,44 @@ def _in_words(value: Any) -> str:
 
 
 def _by_strategy(rows: Sequence[Calibrated]) -> dict[str, dict[str, Calibrated]]:
-    """Each strategy's calibration by correction."""
-    found: dict[str, dict[str, Calibrated]] = {}
-    for one in rows:
-        found.setdefault(one.variant, {})[one.correction] = one
-    return found
+    """The calibration of each strategy by correction."""
+    by_strategy: dict[str, dict[str, Calibrated]] = {}
+    for row in rows:
+        by_strategy.setdefault(row.variant, {})[row.correction] = row
+    return by_strategy
 
 
 def _temperatures(record: xr.Dataset, findings: Findings) -> dict[str, tuple[float, float, float]]:
-    """Least, median and greatest over the folds."""
+    """The least, median and greatest temperature of each strategy over the folds."""
     return {
         name: tuple(np.quantile(record["temperature"].sel(variant=name), (0, 0.5, 1)).tolist())
         for name in findings.strategies
     }
 
 
-def _in_rows(entries: list[dict[str, Any]], compared: Any) -> list[dict[str, Any]]:
-    """Entries of an attribute, each with its comparisons by metric."""
-    width = len(study_tables.DECISIONS)
+def _in_rows(
+    entries: Sequence[Ablation | Sensitivity], compared: Sequence[Factor | Change]
+) -> list[EntryRow]:
+    """Each entry with its comparisons by metric; `compared` has those of all entries in turn."""
+    width = len(DECISIONS)
     return [
-        entry | {"rows": {row.metric: row for *_, row in compared[i * width : i * width + width]}}
+        EntryRow(
+            entry,
+            {
+                each.comparison.metric: each.comparison
+                for each in compared[i * width : i * width + width]
+            },
+        )
         for i, entry in enumerate(entries)
     ]
 
 
 def _shifts(record: xr.Dataset, findings: Findings) -> dict[str, dict[str, Level]]:
-    """Mean accuracy of each strategy under each shift of the classes' shares."""
+    """The mean accuracy of each strategy under each shift of the class shares."""
     scores = record["shifted_accuracy"].sel(correction="none")
     return {
         name: {
-            str(shift): study_tables.mean(scores.sel(shift=shift), name)
+            str(shift): tables.mean(scores.sel(shift=shift), name)
             for shift in record["shift"].values
         }
         for name in findings.strategies
@@ -257,7 +289,7 @@ def _shifts(record: xr.Dataset, findings: Findings) -> dict[str, dict[str, Level
 
 
 def _alarms(path: Path) -> dict[str, Any]:
-    """The alarms of a study, counted and listed; None where they were not kept."""
+    """The alarms of a study for the template, counted and listed; `alarms` is None where no list was kept."""
     if not path.is_file():
         return {"alarms": None, "alarm_counts": [], "alarm_words": ALARMS, "most": MOST_ALARMS}
     rows = pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")

@@ -1,10 +1,12 @@
-"""Ways to treat imbalance by name, each as parameters of `ReweightedClassifier`, and the variants of
-them that ablations and sensitivity analyses ask for."""
+"""Strategies against imbalance by name, each as parameters of `ReweightedClassifier`, and the variants of
+them that ablations and sensitivity analyses need."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ssm.problem import weights
 from ssm.problem.schedules import (
@@ -19,32 +21,32 @@ from ssm.problem.schedules import (
 from ssm.support import checks, errors
 
 BASELINE = "erm"
-LOWEST, HIGHEST = 0.2, 5.0  # of clipped weights, around their mean of 1
-DEFERRED = 0.5  # share of the steps before deferred weights act
-MARGIN = 3.0  # of the smallest class, in logits, whose scale is free here: 20 to 1 in odds
+LOWEST, HIGHEST = 0.2, 5.0  # bounds of clipped weights, whose mean is 1
+DEFERRED = 0.5  # the share of the steps before deferred weights act
+MARGIN = 3.0  # the smallest class's margin in logits, whose scale is free: 20 to 1 in odds
 SCALES = (0.25, 4.0)
 FRACTIONS = (0.25, 0.5)
 
 Parameters = dict[str, Any]
+"""Parameters of `ReweightedClassifier` by their names."""
 
 
 class Variant(NamedTuple):
-    """Something to be trained: a strategy, or one changed in one respect."""
+    """What is trained in a study: a strategy, or a strategy that is changed in one respect."""
 
     name: str
     description: str
     parameters: Parameters
-    """Of `ReweightedClassifier`."""
     fraction: float = 1.0
-    """Of the training samples that it is given, stratified by class."""
+    """The fraction of the training samples that it is given, stratified by class."""
 
 
 class Ablation(NamedTuple):
-    """One factor on and off, all else alike: (variant, correction) pairs."""
+    """One factor switched on and off with everything else alike, as (variant, correction) pairs."""
 
     factor: str
     setting: str
-    """alone: against ERM or plain weights; combined: all five together, and without this one."""
+    """`alone`: added to ERM or to plain weights; `combined`: all five factors, and all but this one."""
     on: tuple[str, str]
     off: tuple[str, str]
 
@@ -53,10 +55,12 @@ class Sensitivity(NamedTuple):
     """A strategy with one number changed."""
 
     kind: str
-    """weight scale or sample size"""
+    """`weight scale` or `sample size`."""
     variant: str
     value: float
+    """The factor on the weights, or the fraction of the samples."""
     reference: str
+    """The strategy without the change."""
 
 
 def _erm(num_steps: int) -> Parameters:
@@ -128,10 +132,19 @@ STRATEGIES: dict[str, tuple[str, Callable[[int], Parameters]]] = {
 
 
 def strategies(names: Sequence[str], num_steps: int) -> list[Variant]:
-    """The strategies of these names, for runs of so many steps.
+    """The strategies of these names, for training of so many steps.
 
-    Raises ssm.InputError for an unknown name, one given twice, or a list that does not begin with
-    the baseline.
+    Example:
+        >>> [variant.parameters for variant in strategies(["erm", "inverse"], num_steps=1000)]
+        [{}, {'class_weight': 'balanced'}]
+
+    Args:
+        names: keys of `STRATEGIES`, the baseline `erm` first.
+        num_steps: training steps, which decide when deferred weights act.
+
+    Raises:
+        ssm.InputError: an unknown name, a name given twice, or a list that does not begin with the
+            baseline.
     """
     for name in names:
         checks.choice("strategies", name, tuple(STRATEGIES))
@@ -151,7 +164,7 @@ def _named(name: str, num_steps: int) -> Variant:
 
 def ablations(num_steps: int) -> tuple[list[Variant], list[Ablation]]:
     """Each factor (weights, schedule, clip, margin, post-hoc correction) on and off, both alone and
-    out of all five together: the variants that takes, and the pairs to compare."""
+    among all five together: the variants that have to be trained, and the pairs to compare."""
     capped = Ramp(LinearRamp(DEFERRED * num_steps, 0.0), _capped())
     margin = _ldam(num_steps)
     combined = {
@@ -165,13 +178,13 @@ def ablations(num_steps: int) -> tuple[list[Variant], list[Ablation]]:
     }
     variants = [_named(name, num_steps) for name in ("erm", "inverse", "drw", "clipped", "ldam")]
     variants += [Variant(name, *described) for name, described in combined.items()]
-    own, uniform = "none", "uniform"
+    none, uniform = "none", "uniform"
     pairs = [
-        Ablation("weights", "alone", ("inverse", own), ("erm", own)),
-        Ablation("schedule", "alone", ("drw", own), ("inverse", own)),
-        Ablation("clip", "alone", ("clipped", own), ("inverse", own)),
-        Ablation("margin", "alone", ("ldam", own), ("erm", own)),
-        Ablation("post-hoc", "alone", ("erm", uniform), ("erm", own)),
+        Ablation("weights", "alone", ("inverse", none), ("erm", none)),
+        Ablation("schedule", "alone", ("drw", none), ("inverse", none)),
+        Ablation("clip", "alone", ("clipped", none), ("inverse", none)),
+        Ablation("margin", "alone", ("ldam", none), ("erm", none)),
+        Ablation("post-hoc", "alone", ("erm", uniform), ("erm", none)),
     ]
     without = {"weights": "ldam"}
     without |= {factor: f"combined, no {factor}" for factor in ("schedule", "clip", "margin")}
@@ -179,16 +192,17 @@ def ablations(num_steps: int) -> tuple[list[Variant], list[Ablation]]:
         Ablation(factor, "combined", ("combined", uniform), (name, uniform))
         for factor, name in without.items()
     ]
-    pairs.append(Ablation("post-hoc", "combined", ("combined", uniform), ("combined", own)))
+    pairs.append(Ablation("post-hoc", "combined", ("combined", uniform), ("combined", none)))
     return variants, pairs
 
 
 def sensitivities(num_steps: int) -> tuple[list[Variant], list[Sensitivity]]:
-    """Inverse-frequency weights times a factor, and ERM and those weights on fewer samples."""
+    """Inverse-frequency weights times a factor, and ERM and those weights on fewer samples: the variants
+    to be trained, and what each of them changes."""
     variants, entries = [], []
     for scale in SCALES:
 
-        def scaled(counts: Any, scale: float = scale) -> Any:
+        def scaled(counts: np.ndarray, scale: float = scale) -> np.ndarray:
             return scale * weights.power_law(counts, 1.0)
 
         name = f"inverse x {scale:g}"

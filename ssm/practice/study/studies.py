@@ -1,5 +1,5 @@
-"""A study of strategies against imbalance on one data set, by repeated stratified cross-validation:
-each cell is written when it is done, so that a study that was stopped goes on."""
+"""A study of strategies against imbalance on one data set, by repeated stratified cross-validation. Each
+cell is written when it is computed, so that a study that was stopped can continue."""
 
 from __future__ import annotations
 
@@ -25,41 +25,43 @@ from ssm.practice.study import cells, records
 from ssm.practice.study.cells import Arrays, Cell
 from ssm.practice.study.plans import StudyPlan, plan
 from ssm.practice.study.strategies import Parameters
-from ssm.results import datasets, digests
+from ssm.results import digests, schema
+from ssm.results.provenance import provenance
 from ssm.support import errors, files, locks
 from ssm.sweeps import execution
 
 Progress = Callable[[int, int], None]
-Report = Callable[[xr.Dataset, Path], Any]
+Report = Callable[[xr.Dataset, Path], object]
 
 DESCRIPTION = "study.json"
 OURS = {"cells", "record.zarr", "scores.csv", "class_scores.csv", "alarms.csv"}
 OURS |= {"figures", "comparisons.csv", "ablations.csv", "report.html"}
-"""What a study and its report write beside the description."""
+"""Names of what a study and its report write, besides the description."""
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+"""Errors that say that a folder is read-only."""
 
 log = logging.getLogger("ssm.study")
 
 
 class _Folder(NamedTuple):
-    """A study's folder, which no other study is at work in."""
+    """The folder of a study, which no other study uses meanwhile."""
 
     path: Path
     identity: str
-    """Of the study, part of each cell's."""
+    """A digest of the study, which is part of each cell's identity."""
     origin: dict[str, str]
-    """Where and when it was begun."""
+    """Where and when the study was begun."""
     read_only: str | None
-    """Why nothing can be written to it."""
+    """The reason why nothing can be written to the folder; None where it can."""
     sealed: bool
-    """Whether its description has a digest; those of earlier versions have none."""
+    """Whether the description has a digest; those of earlier versions have none."""
 
     def read(self, name: str) -> cells.Kept | None:
-        """A cell, None where it has to be computed."""
+        """A cell by the name of its file; None where it has to be computed."""
         return cells.read(self.path / "cells" / name, f"{self.identity} {name}")
 
     def write(self, name: str, arrays: Arrays) -> None:
-        """Keep a cell."""
+        """Write a cell."""
         cells.write(arrays, self.path / "cells" / name, f"{self.identity} {name}")
 
 
@@ -69,18 +71,20 @@ def run_study(
     """Train and evaluate all cells that are not in `out` yet, and write the record there:
     record.zarr, scores.csv, class_scores.csv and alarms.csv.
 
-    A study that was stopped goes on with the same call, and its record has the same bits: what is
-    damaged, or a cell of another study, is computed again. One that is complete in a folder that
-    cannot be written to is read, and the log `ssm.study` says that nothing was written.
+    The same call continues a study that was stopped, and its record has the same bits. Cells that are
+    damaged or of another study are computed again. A complete study in a read-only folder is read, and
+    the log `ssm.study` says that nothing was written.
 
     Args:
+        study: what to compare, on which data.
         out: a new folder, or that of the same study of the same data.
-        progress: told how many cells are done, and of how many.
-        report: writes into the folder what else is to be there, as `report.write_report` does.
+        progress: called with how many cells are done, and how many there are.
+        report: called with the record and the folder to write more into it, as `report.write_report`
+            does.
 
     Raises:
-        ssm.InputError: data or strategies that cannot be used; an `out` of another study, whose
-            description is damaged, or in which another study is at work.
+        ssm.InputError: data or strategies that cannot be used; a folder of another study, one whose
+            description is damaged, or one that another study is using.
     """
     planned = plan(study)
     try:
@@ -91,30 +95,33 @@ def run_study(
     with locks.alone(out, "out", "study"):
         folder = _open(planned, out)
         listed = dict(planned.cells())
-        found = _kept(folder, listed)
-        _train(planned, folder, listed, found, progress)
-        record = records.assemble(planned, [found[name] for name in listed], folder.origin)
+        computed = _kept(folder, listed)
+        _train(planned, folder, listed, computed, progress)
+        in_order = [computed[name] for name in listed]
+        record = records.assemble(planned, in_order, folder.origin)
         if folder.read_only is not None:
             log.warning("nothing was written to %s (%s)", out, folder.read_only)
             return record
-        records.write(record, [found[name] for name in listed], out)
+        records.write(record, in_order, out)
         if report is not None:
             report(record, out)
         return record
 
 
 def _kept(folder: _Folder, listed: dict[str, Cell]) -> dict[str, Arrays]:
-    """The cells that need not be computed. Those of earlier versions, which have no digest, are
-    written again with one."""
+    """The cells in the folder, which need not be computed. Those of earlier versions, which have no
+    digest, are written again with one."""
     kept = {name: cell for name in listed if (cell := folder.read(name)) is not None}
     unsealed = [name for name, cell in kept.items() if not cell.sealed]
     if unsealed or not folder.sealed:
-        said = "was written by an earlier version, without digests: its cells are taken as they are"
-        warnings.warn(f"out={str(folder.path)!r} {said}", digests.StoreWarning, stacklevel=3)
+        reason = (
+            "was written by an earlier version, without digests: its cells are taken as they are"
+        )
+        warnings.warn(f"out={str(folder.path)!r} {reason}", digests.StoreWarning, stacklevel=3)
     damaged = [x for x in listed if x not in kept and (folder.path / "cells" / x).exists()]
     if damaged:
-        said = "damaged or not of this study, and computed again"
-        log.warning("%d of %d cells in %s are %s", len(damaged), len(listed), folder.path, said)
+        reason = "damaged or not of this study, and computed again"
+        log.warning("%d of %d cells in %s are %s", len(damaged), len(listed), folder.path, reason)
     if folder.read_only is None:
         for name in unsealed:
             folder.write(name, kept[name].arrays)
@@ -129,20 +136,20 @@ def _train(
     planned: StudyPlan,
     folder: _Folder,
     listed: dict[str, Cell],
-    found: dict[str, Arrays],
+    computed: dict[str, Arrays],
     progress: Progress | None,
 ) -> None:
-    """Compute the cells that are not found yet, and keep each when it is done."""
-    waiting = [(name, cell) for name, cell in listed.items() if name not in found]
+    """Compute the cells that are not among `computed` yet, write each when it is done, and add it there."""
+    waiting = [(name, cell) for name, cell in listed.items() if name not in computed]
     common = _common_parameters(planned)
     execution.use_compilation_cache()
 
     def count() -> None:
         if progress is not None:
-            progress(len(found), len(listed))
+            progress(len(computed), len(listed))
 
     def work(name: str, cell: Cell) -> tuple[str, Arrays]:
-        # what is logged says by its thread's name where it comes from
+        # Log records carry the name of their thread, which tells what they are about.
         threading.current_thread().name = f"{cell.variant.name}, seed {cell.seed}, fold {cell.fold}"
         arrays = cells.compute(cell, planned.data, common)
         folder.write(name, arrays)
@@ -150,15 +157,15 @@ def _train(
 
     count()
     with warnings.catch_warnings(), ThreadPoolExecutor(execution.num_cores()) as pool:
-        # The report counts what a fit would warn of; filters are those of all threads.
+        # Warnings are left out, since the report counts what they are about. Filters hold for all threads.
         warnings.simplefilter("ignore", alarms.TrainingWarning)
-        for each in waiting[:1]:  # compiles what the others share
-            found.update([work(*each)])
+        for first in waiting[:1]:  # One cell alone compiles what the others share.
+            computed.update([work(*first)])
             count()
-        futures = [pool.submit(work, *each) for each in waiting[1:]]
+        futures = [pool.submit(work, *named_cell) for named_cell in waiting[1:]]
         try:
             for future in as_completed(futures):
-                found.update([future.result()])
+                computed.update([future.result()])
                 count()
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -166,23 +173,24 @@ def _train(
 
 
 def _common_parameters(planned: StudyPlan) -> Parameters:
+    """The parameters of `ReweightedClassifier` that all variants share."""
     study = planned.study
-    stops = study.early_stopping != "none"
+    is_stopped = study.early_stopping != "none"
     return {
         "hidden_layer_sizes": study.hidden_layer_sizes,
         "learning_rate": study.learning_rate,
         "batch_size": study.batch_size,
         "weight_decay": study.weight_decay,
         "num_steps": planned.num_steps,
-        "early_stopping": study.early_stopping if stops else False,
+        "early_stopping": study.early_stopping if is_stopped else False,
         "alarm_action": study.alarm_action,
     }
 
 
 def _open(planned: StudyPlan, out: Path) -> _Folder:
-    """Describe the study in a folder that is new, or check that it is of this study."""
-    origin = datasets.provenance()
-    about = {
+    """Write the study's description into a new folder, or check that the folder is of this study."""
+    origin = provenance()
+    description = {
         "study": json.loads(json.dumps(dataclasses.asdict(planned.study))),
         "data": _digest(planned.data),
         "cells": planned.num_cells,
@@ -191,8 +199,8 @@ def _open(planned: StudyPlan, out: Path) -> _Folder:
     path, read_only = out / DESCRIPTION, _why_read_only(out)
     described, sealed = path.exists(), True
     if described:
-        written, sealed = _description(path, {*about})
-        if {name: written[name] for name in about} != about:
+        written, sealed = _description(path, {*description})
+        if {name: written[name] for name in description} != description:
             what = "a new folder, or that of a study with the same options, data and versions"
             raise errors.invalid("out", str(out), what)
         origin = written["origin"]
@@ -201,27 +209,27 @@ def _open(planned: StudyPlan, out: Path) -> _Folder:
     records.check(out)
     if read_only is None:
         for each in (out, out / "cells", out / "figures"):
-            files.sweep(each)  # of what a study that was killed has left hidden
+            files.sweep(each)  # Hidden files are left by studies that were killed.
         if not (described and sealed):
-            contents = {"format": datasets.STUDY_FORMAT} | about | {"origin": origin}
+            contents = {"format": schema.STUDY_FORMAT} | description | {"origin": origin}
             with files.replacing(path) as scratch:
                 scratch.write_text(json.dumps(contents | {"digest": _seal(contents)}, indent=1))
         (out / "cells").mkdir(exist_ok=True)
-    return _Folder(out, _seal(about), origin, read_only, sealed)
+    return _Folder(out, _seal(description), origin, read_only, sealed)
 
 
 def _description(path: Path, names: set[str]) -> tuple[dict[str, Any], bool]:
-    """What a study's description says, and whether it has a digest; raises InputError where it is
+    """The contents of a study's description, and whether it has a digest; raises InputError where it is
     damaged."""
     try:
         written = json.loads(path.read_text())
         digest = written.pop("digest", None)
-        # of earlier versions, which had neither a format nor a digest
+        # Earlier versions wrote neither a format nor a digest.
         unsealed = digest is None and written.keys() == names | {"origin"}
-        same_origin = written["origin"].keys() == datasets.provenance().keys()
+        same_origin = written["origin"].keys() == provenance().keys()
         if same_origin and (unsealed or digest == _seal(written)):
             return written, not unsealed
-    except Exception:  # whatever is wrong with it
+    except Exception:  # Whatever is wrong with it, it is damaged.
         pass
     allowed = (
         f"a folder whose {path.name} is as it was written: put it back, or remove it, and the same "
@@ -231,17 +239,18 @@ def _description(path: Path, names: set[str]) -> tuple[dict[str, Any], bool]:
 
 
 def _seal(contents: dict[str, Any]) -> str:
+    """A digest of what can be written as JSON."""
     return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 
 def _may_begin(folder: Path) -> bool:
-    """Whether there is nothing in it, or what a study has written."""
+    """Whether a folder is empty, or has nothing but what a study writes, so that one can begin there."""
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     return not names or ("cells" in names and names <= OURS)
 
 
 def _why_read_only(folder: Path) -> str | None:
-    """Why nothing can be written to a folder; None where something can."""
+    """The reason why nothing can be written to a folder; None where it can."""
     try:
         with files.reserved(folder / DESCRIPTION):
             return None
@@ -252,6 +261,7 @@ def _why_read_only(folder: Path) -> str | None:
 
 
 def _digest(data: Data) -> str:
+    """A digest of a data set: its names, features and labels."""
     digest = hashlib.sha256(json.dumps([data.class_names, data.feature_names]).encode())
     for array in (data.features, data.labels):
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -1,11 +1,10 @@
-"""What a study found, as numbers: comparisons, levels, calibration and where training was stopped,
-computed once from its record for tables, sentences and figures alike."""
+"""The findings of a study as numbers: comparisons, levels, calibration and where training was stopped.
+They are computed from the record once, for tables, sentences and figures alike."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from ssm.config import profiles
 from ssm.practice.statistics import calibration, comparisons
 from ssm.practice.statistics.calibration import Interval, Reliability
 from ssm.practice.statistics.comparisons import Comparison, Level, NonInferiority
+from ssm.practice.study import attributes
 
 METRICS = {
     "balanced_accuracy": "balanced accuracy",
@@ -38,17 +38,18 @@ CLASS_METRICS = {
     "calibration_error_of_class": "calibration error",
 }
 FAMILY = ("balanced_accuracy", "worst_class_recall", "accuracy", "calibration_error")
-"""What strategies are compared by; ablations and sensitivity by the first three, since half of them
-are corrected to equal class shares, for which test folds do not measure calibration."""
+"""The metrics by which strategies are compared."""
 MAIN_SCORE = FAMILY[0]
-"""By which a strategy is acceptable or not."""
+"""The metric that decides whether a strategy is acceptable."""
 DECISIONS = FAMILY[:3]
+"""The metrics for ablations and sensitivity. Half of these variants are corrected to equal class shares,
+for which the test folds do not measure calibration."""
 CORRECTED = ("none", "training", "temperature")
-"""Corrections whose probabilities are for the class shares of the test folds."""
+"""The corrections whose probabilities are for the class shares of the test folds."""
 
 
 class Factor(NamedTuple):
-    """One factor of an ablation, on beside off, on one metric."""
+    """One factor of an ablation: with it compared with without it, on one metric."""
 
     factor: str
     setting: str
@@ -56,7 +57,8 @@ class Factor(NamedTuple):
 
 
 class Change(NamedTuple):
-    """One number changed, beside the same strategy without the change, on one metric."""
+    """A strategy with one number changed, compared with the same strategy without the change, on one
+    metric."""
 
     kind: str
     value: float
@@ -64,8 +66,8 @@ class Change(NamedTuple):
 
 
 class Calibrated(NamedTuple):
-    """Calibration of one strategy, of its top labels or of the minority's probability, each sample
-    predicted once, by the first repetition."""
+    """The calibration of one strategy, by the predictions of the first repetition, in which each sample is
+    predicted once: of the predicted class's probability, or of the minority's."""
 
     variant: str
     correction: str
@@ -74,74 +76,71 @@ class Calibrated(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """Mean probability over the samples."""
+        """The mean probability over the samples."""
         return float(np.average(self.reliability.mean_confidence, weights=self.reliability.count))
 
 
 class Stopping(NamedTuple):
-    """After how many steps a strategy's runs were ended."""
+    """The steps after which the training runs of a strategy were ended."""
 
     variant: str
     num_runs: int
     kept: tuple[float, float, float]
-    """Least, median and greatest of the steps that the networks kept were trained for."""
+    """The least, median and greatest number of steps that the kept networks were trained for."""
     passes: float
-    """Over the training samples in the median of these steps."""
+    """The passes over the training samples that the median of these steps makes."""
     num_first: int
-    """Runs ended at the first evaluation after the start, of several: all that came later was worse
-    on held-out samples."""
+    """The number of runs that kept the network of the first evaluation after the start, although there
+    were later ones: those were worse on the held-out samples."""
     num_untrained: int
-    """Runs that kept the network as it was before training."""
+    """The number of runs that kept the untrained network."""
 
 
 class Findings(NamedTuple):
-    """All that is said of a study beyond its mean scores."""
+    """Everything that the report says of a study beyond its mean scores."""
 
     strategies: tuple[str, ...]
-    """The baseline first."""
+    """The names of the strategies, the baseline first."""
     groups: tuple[str, ...]
-    """`majority` or `minority`, of each class."""
+    """`majority` or `minority`, for each class."""
     margin: float
-    """Largest loss of `MAIN_SCORE` beside the baseline that is acceptable, and within which
-    strategies count as equivalent."""
+    """The largest loss of `MAIN_SCORE`, compared with the baseline, that is acceptable; strategies that
+    are shown to differ by less count as equivalent."""
     acceptable: tuple[NonInferiority, ...]
-    """Whether each strategy but the baseline is, by `MAIN_SCORE` beside it."""
+    """Whether each strategy but the baseline is acceptable, by its loss of `MAIN_SCORE`."""
     required: float | None
-    """The least `MAIN_SCORE` that is asked for."""
+    """The least `MAIN_SCORE` that somebody requires."""
     levels: dict[str, Level]
-    """Of each strategy's `MAIN_SCORE`."""
+    """The mean `MAIN_SCORE` of each strategy."""
     comparisons: tuple[Comparison, ...]
     ablations: tuple[Factor, ...]
     changes: tuple[Change, ...]
     calibrated: tuple[Calibrated, ...]
-    """Strategy by strategy, each under `CORRECTED`; without those that predicted no finite
-    number."""
+    """The calibration of each strategy under each of `CORRECTED`, without those whose predictions are
+    not finite."""
     minority: tuple[Calibrated, ...]
-    """The same of the probability of all minority classes together; empty without any."""
+    """The same for the probability of all minority classes together; empty where there are none."""
     stopping: tuple[Stopping, ...]
-    """Strategy by strategy."""
+    """Where training was ended, strategy by strategy."""
 
     @property
     def baseline(self) -> str:
-        """Of all comparisons of strategies."""
+        """The strategy that all others are compared with."""
         return self.strategies[0]
 
     def compared(self, variant: str, metric: str) -> Comparison | None:
-        """A strategy beside the baseline; None for the baseline itself, and metrics that were not
-        compared."""
-        mine = [row for row in self.comparisons if (row.variant, row.metric) == (variant, metric)]
-        return mine[0] if mine else None
-
-
-def attribute(record: xr.Dataset, name: str) -> Any:
-    """An attribute that is kept as JSON."""
-    return json.loads(record.attrs[name])
+        """The comparison of a strategy with the baseline; None for the baseline itself, and for metrics
+        that were not compared."""
+        for row in self.comparisons:
+            if (row.variant, row.metric) == (variant, metric):
+                return row
+        return None
 
 
 def find(record: xr.Dataset) -> Findings:
     """Compare the strategies of a record and measure their calibration."""
-    study, strategies = attribute(record, "study"), tuple(attribute(record, "strategies"))
-    own = record.sel(variant=list(strategies), correction="none")
+    study, strategies = attributes.study_facts(record), attributes.strategy_names(record)
+    uncorrected = record.sel(variant=list(strategies), correction="none")
     margin, baseline = study["margin"], strategies[0]
     groups = profiles.class_groups(study["class_counts"])
     minority = np.array(groups) == profiles.MINORITY
@@ -149,42 +148,45 @@ def find(record: xr.Dataset) -> Findings:
         strategies=strategies,
         groups=groups,
         margin=margin,
-        acceptable=comparisons.non_inferiority(own[MAIN_SCORE], baseline, margin),
+        acceptable=comparisons.non_inferiority(uncorrected[MAIN_SCORE], baseline, margin),
         required=study["minimum_score"],
-        levels={name: mean(own[MAIN_SCORE], name) for name in strategies},
-        comparisons=comparisons.compare(own[list(FAMILY)], baseline, margin),
+        levels={name: mean(uncorrected[MAIN_SCORE], name) for name in strategies},
+        comparisons=comparisons.compare(uncorrected[list(FAMILY)], baseline, margin),
         ablations=_ablations(record, margin),
         changes=_changes(record, margin),
         calibrated=tuple(_calibrated(record, strategies)),
         minority=tuple(_calibrated(record, strategies, minority)) if minority.any() else (),
-        stopping=tuple(_stopping(own.sel(variant=name)) for name in strategies),
+        stopping=tuple(_stopping(uncorrected.sel(variant=name)) for name in strategies),
     )
 
 
 def _ablations(record: xr.Dataset, margin: float) -> tuple[Factor, ...]:
-    entries = attribute(record, "ablations")
-    rows = _beside(record, [(entry["on"], entry["off"]) for entry in entries], margin)
+    """What each factor of the ablations changes, on each of `DECISIONS`."""
+    entries = attributes.ablations(record)
+    rows = _compared_pairs(record, [(entry.on, entry.off) for entry in entries], margin)
     return tuple(
-        Factor(entry["factor"], entry["setting"], row)
-        for entry, mine in zip(entries, rows, strict=True)
-        for row in mine
+        Factor(entry.factor, entry.setting, row)
+        for entry, rows_of_entry in zip(entries, rows, strict=True)
+        for row in rows_of_entry
     )
 
 
 def _changes(record: xr.Dataset, margin: float) -> tuple[Change, ...]:
-    entries = attribute(record, "sensitivity")
-    pairs = [((entry["variant"], "none"), (entry["reference"], "none")) for entry in entries]
+    """What each changed number of the sensitivity analyses changes, on each of `DECISIONS`."""
+    entries = attributes.sensitivities(record)
+    pairs = [((entry.variant, "none"), (entry.reference, "none")) for entry in entries]
+    rows = _compared_pairs(record, pairs, margin)
     return tuple(
-        Change(entry["kind"], entry["value"], row)
-        for entry, mine in zip(entries, _beside(record, pairs, margin), strict=True)
-        for row in mine
+        Change(entry.kind, entry.value, row)
+        for entry, rows_of_entry in zip(entries, rows, strict=True)
+        for row in rows_of_entry
     )
 
 
-def _beside(
-    record: xr.Dataset, pairs: Sequence[Any], margin: float
+def _compared_pairs(
+    record: xr.Dataset, pairs: Sequence[tuple[tuple[str, str], tuple[str, str]]], margin: float
 ) -> list[tuple[Comparison, ...]]:
-    """Of each pair of (variant, correction) its comparisons on all of `DECISIONS`."""
+    """The comparisons of each pair of (variant, correction) on all of `DECISIONS`."""
     if not pairs:
         return []
     on, off = zip(*pairs, strict=True)
@@ -196,19 +198,21 @@ def _beside(
 def _calibrated(
     record: xr.Dataset, strategies: Sequence[str], together: Bool[np.ndarray, " k"] | None = None
 ) -> Iterator[Calibrated]:
-    """Of the top label, or of the probability of some classes `together`."""
+    """The calibration of each strategy under each of `CORRECTED`: of the predicted class's probability, or
+    of the probability of the classes `together`."""
     labels = record["label"].values
     for name in strategies:
         for correction in CORRECTED:
             rows = probabilities(record, name, correction)
-            found = np.isfinite(rows).all(1)
-            if not found.any():
+            is_finite = np.isfinite(rows).all(1)
+            if not is_finite.any():
                 continue
             if together is None:
-                pairs = calibration.top_label(rows[found], labels[found])
+                pairs = calibration.top_label(rows[is_finite], labels[is_finite])
             else:
-                sums = np.minimum(rows[found][:, together].sum(1), 1)  # without rounding
-                pairs = sums, together[labels[found]]
+                # Rounding may take the sum above 1.
+                sums = np.minimum(rows[is_finite][:, together].sum(1), 1)
+                pairs = sums, together[labels[is_finite]]
             yield Calibrated(
                 name,
                 correction,
@@ -218,7 +222,7 @@ def _calibrated(
 
 
 def _stopping(runs: xr.Dataset) -> Stopping:
-    """Of the runs of one strategy."""
+    """Where the training runs of one strategy were ended."""
     kept, stop = runs["best_step"].values.ravel(), runs["stop_step"].values.ravel()
     first = runs["history_step"].isel(evaluation=1).values.ravel()
     passes = runs["history_epoch"].isel(evaluation=1).values.ravel() / first
@@ -233,21 +237,22 @@ def _stopping(runs: xr.Dataset) -> Stopping:
 
 
 def without_weights(record: xr.Dataset) -> dict[str, int]:
-    """Variants that weigh classes, and in how many of their runs the network kept was trained before
-    the weights acted: there it is what it would be without them."""
-    found = {}
-    for name in attribute(record, "weighted"):
+    """Variants that weigh classes, with the number of runs whose kept network was trained before the
+    weights began to act, so that it is what it would be without them; variants without such runs are
+    left out."""
+    counts = {}
+    for name in attributes.weighted_variants(record):
         runs = record.sel(variant=name)
         kept = (runs["history_step"] == runs["best_step"]).values
         ones = (np.abs(runs["history_class_weight"].values - 1) < 1e-9).all(-1)
-        found[name] = int((kept & ones).any(-1).sum())
-    return {name: number for name, number in found.items() if number}
+        counts[name] = int((kept & ones).any(-1).sum())
+    return {name: number for name, number in counts.items() if number}
 
 
 def resolution(findings: Findings) -> dict[str, float]:
-    """Half the width of a typical interval on each metric, which a difference has to reach to be
-    shown; without metrics on which all strategies are the same."""
-    found = {}
+    """Half the width of a typical simultaneous interval on each metric, which is about what a difference
+    has to reach to be shown. Metrics on which all strategies are the same are left out."""
+    half_widths = {}
     for metric in FAMILY:
         rows = [row for row in findings.comparisons if row.metric == metric]
         widths = [
@@ -255,12 +260,13 @@ def resolution(findings: Findings) -> dict[str, float]:
         ]
         reaches = [width / 2 for width in widths if width > 0]
         if reaches:
-            found[metric] = float(np.median(reaches))
-    return found
+            half_widths[metric] = float(np.median(reaches))
+    return half_widths
 
 
 def out_of_reach(findings: Findings) -> list[str]:
-    """Metrics on which no gain that the baseline's mean leaves room for is large enough."""
+    """The metrics on which no gain could have been shown: what a difference has to reach is more than the
+    baseline's mean leaves room for."""
     room = {
         row.metric: row.room[1] if comparisons.DIRECTION[row.metric] > 0 else -row.room[0]
         for row in findings.comparisons
@@ -270,8 +276,8 @@ def out_of_reach(findings: Findings) -> list[str]:
 
 
 def probabilities(record: xr.Dataset, variant: str, correction: str) -> Float[np.ndarray, "m k"]:
-    """What the first repetition predicted of each sample when it was a test sample, under one of
-    `CORRECTED`; NaN where training failed."""
+    """The probabilities that the first repetition predicted for each sample when it was a test sample,
+    under one of `CORRECTED`; NaN where training failed."""
     first = record.sel(variant=variant).isel(seed=0)
     if correction == "none":
         return special.softmax(first["logits"].values, axis=1)
@@ -282,31 +288,31 @@ def probabilities(record: xr.Dataset, variant: str, correction: str) -> Float[np
 
 
 def mean(scores: xr.DataArray, variant: str) -> Level:
-    """Mean of one variant's scores over `seed` and `fold`, with its 95 % interval."""
+    """The mean of one variant's scores over `seed` and `fold`, with its 95 % interval."""
     return comparisons.level(scores.sel(variant=variant))
 
 
 def best_correction(record: xr.Dataset, variant: str) -> str:
-    """The correction after training with the highest mean balanced accuracy, among equals that with
+    """The correction after training with the highest mean balanced accuracy, and of equal ones that with
     the least calibration error."""
     choices = [str(name) for name in record["correction"].values if name != "none"]
     scores = record.sel(variant=variant).mean(("seed", "fold"))
 
     def merit(name: str) -> tuple[float, float]:
-        mine = scores.sel(correction=name)
-        error = float(mine["calibration_error"])
-        return round(float(mine["balanced_accuracy"]), 12), -error
+        corrected = scores.sel(correction=name)
+        error = float(corrected["calibration_error"])
+        return round(float(corrected["balanced_accuracy"]), 12), -error
 
     return max(choices, key=merit)
 
 
 def comparison_table(findings: Findings) -> pd.DataFrame:
-    """The strategies beside the baseline, a row for each metric and strategy."""
+    """The comparisons of the strategies with the baseline, a row for each metric and strategy."""
     return pd.DataFrame([row._asdict() for row in findings.comparisons], columns=_COLUMNS)
 
 
 def ablation_table(findings: Findings) -> pd.DataFrame:
-    """The factors on beside off, a row for each factor, setting and metric."""
+    """The comparisons of the ablations, a row for each factor, setting and metric."""
     rows = [
         {"factor": factor, "setting": setting} | row._asdict()
         for factor, setting, row in findings.ablations

@@ -1,5 +1,5 @@
-"""What a study found, in sentences made by rules: nothing is said to differ, or to be the same, that
-is not shown; all else is called undecided, with what is still possible."""
+"""The findings of a study, in sentences made by rules. Nothing is said to differ, or to be the same, unless
+it is shown; everything else is called undecided, with what is still possible."""
 
 from __future__ import annotations
 
@@ -31,18 +31,21 @@ CHANGES = {
 
 
 class Summary(NamedTuple):
-    """Sentences in the order in which they are to be read."""
+    """The summary of a study, its parts in the order in which they are read."""
 
     short: str
+    """One sentence on what is shown."""
     overall: list[str]
+    """What is shown, metric by metric."""
     trades: list[tuple[str, str]]
-    """(strategies, what is said of them): each of which anything is shown, then the others
-    together."""
+    """Names of strategies, with a text on what they gain and cost: first each strategy of which
+    anything is shown, then the others together."""
     limits: list[str]
+    """What the study can and cannot tell."""
 
 
 def verdict(row: Comparison) -> str:
-    """A comparison's verdict, with the margin where it is about one."""
+    """A comparison's verdict in words, with the margin where it matters."""
     if row.verdict == "undecided":
         return row.verdict
     if row.verdict == "equivalent":
@@ -51,18 +54,20 @@ def verdict(row: Comparison) -> str:
 
 
 def summarise(record: xr.Dataset, findings: Findings) -> Summary:
-    """The trade-offs of a study."""
+    """Summarise a study: what is shown, the trade-offs of each strategy, and how far this reaches."""
     overall = [_overall(findings, metric) for metric in FAMILY]
     overall += [*_minimum(findings), *_choice(record, findings), *_post_hoc(record, findings)]
     return Summary(_short(findings), overall, _trades(findings), limits(record, findings))
 
 
 def _rows(findings: Findings, *metrics: str) -> list[Comparison]:
+    """The comparisons on these metrics."""
     return [row for row in findings.comparisons if row.metric in metrics]
 
 
 def _short(findings: Findings) -> str:
-    """Who is shown to help all classes alike or the worst one, and who of all is shown to cost."""
+    """One sentence on which strategies are shown to help all classes alike or the worst one, and which are
+    shown to cost something."""
     margin, baseline = f"{findings.margin:g}", findings.baseline
     undecided = all(row.verdict == "undecided" for row in findings.comparisons)
     blind = out_of_reach(findings)
@@ -73,74 +78,79 @@ def _short(findings: Findings) -> str:
         )
 
     def shown(verdict: str, *metrics: str) -> list[str]:
-        mine = [row.variant for row in _rows(findings, *metrics) if row.verdict == verdict]
-        return [name for name in findings.strategies if name in mine]
+        variants = [row.variant for row in _rows(findings, *metrics) if row.verdict == verdict]
+        return [name for name in findings.strategies if name in variants]
 
     main, cost = ("balanced_accuracy", "worst_class_recall"), ("accuracy", "calibration_error")
     of_main = "balanced accuracy or worst-class recall"
-    said = [f"it is undecided whether any strategy does better than {baseline} in {of_main}"]
+    parts = [f"it is undecided whether any strategy does better than {baseline} in {of_main}"]
     helps = {METRICS[metric]: shown("better", metric) for metric in main}
     if any(helps.values()):
-        said = [
+        parts = [
             f"{_are(names)} shown to do better than {baseline} in {what}"
             for what, names in helps.items()
             if names
         ]
     elif not shown("undecided", *main):
-        said = [f"no strategy does better than {baseline} by as much as {margin} of {of_main}"]
+        parts = [f"no strategy does better than {baseline} by as much as {margin} of {of_main}"]
     elif set(main) <= set(blind):
         what = of_main.replace(" or ", " and ")
-        said = [f"no gain over {baseline} in {what} could have been shown, however large"]
+        parts = [f"no gain over {baseline} in {what} could have been shown, however large"]
     for metric in (*main, *cost):
         if harm := shown("worse", metric):
-            said.append(f"{_are(harm)} shown to do worse in {METRICS[metric]}")
+            parts.append(f"{_are(harm)} shown to do worse in {METRICS[metric]}")
     if not shown("worse", *cost) and shown("undecided", *cost):
-        said.append("no cost in accuracy or calibration error is shown, nor is it ruled out")
+        parts.append("no cost in accuracy or calibration error is shown, nor is it ruled out")
     elif not shown("worse", *cost):
-        said.append(f"none costs as much as {margin} of accuracy or calibration error")
-    return f"In short: {'; '.join(said)}."
+        parts.append(f"none costs as much as {margin} of accuracy or calibration error")
+    return f"In short: {'; '.join(parts)}."
 
 
 def _overall(findings: Findings, metric: str) -> str:
-    """What is shown of each strategy on one metric, and the largest difference of the others."""
+    """Sentences on one metric: what is shown of which strategies, and the largest difference that is seen
+    among the others."""
     rows = _rows(findings, metric)
-    size = sorted(rows, key=lambda row: -np.nan_to_num(abs(row.difference), nan=-1.0))
-    said = [METRICS[metric]]
+    by_size = sorted(rows, key=lambda row: -np.nan_to_num(abs(row.difference), nan=-1.0))
+    sentences = [METRICS[metric]]
     for word in ("better", "worse"):
-        mine = [f"{row.variant} ({_difference(row)})" for row in size if row.verdict == word]
-        if mine:
-            said.append(f"{word} than {findings.baseline}: {listed(mine)}")
-    mine = [row.variant for row in rows if row.verdict == "equivalent"]
-    if mine:
-        said.append(f"equivalent to {findings.baseline} within {findings.margin:g}: {listed(mine)}")
-    others = [row for row in size if row.verdict == "undecided"]
+        names = [f"{row.variant} ({_difference(row)})" for row in by_size if row.verdict == word]
+        if names:
+            sentences.append(f"{word} than {findings.baseline}: {listed(names)}")
+    same = [row.variant for row in rows if row.verdict == "equivalent"]
+    if same:
+        within = f"within {findings.margin:g}"
+        sentences.append(f"equivalent to {findings.baseline} {within}: {listed(same)}")
+    others = [row for row in by_size if row.verdict == "undecided"]
     if others:
-        said.append(f"undecided: {_undecided(others)}")
+        sentences.append(f"undecided: {_undecided(others)}")
         if others[0].difference and math.isfinite(others[0].difference):
             several = f"largest difference seen of these is {others[0].variant}'s,"
             which = several if len(others) > 1 else "difference seen is"
-            said.append(f"the {which} {_difference(others[0])}")
-    return _sentences(said)
+            sentences.append(f"the {which} {_difference(others[0])}")
+    return _joined(sentences)
 
 
 def _undecided(rows: Sequence[Comparison]) -> str:
-    """Names, and of which of them every fold says the same, which is not enough."""
-    said, agreeing = listed([row.variant for row in rows]), []
+    """The names of undecided strategies, and those for which every fold says the same, which is not enough
+    to show a difference."""
+    variants, agreeing = listed([row.variant for row in rows]), []
     for word, field in (("better", "wins"), ("worse", "losses"), ("the same", "ties")):
-        mine = [row.variant for row in rows if getattr(row, field) == row.num_pairs > 0]
-        if mine:
-            names = "" if len(mine) == len(rows) else f"{listed(mine)} "
+        in_every_fold = [row.variant for row in rows if getattr(row, field) == row.num_pairs > 0]
+        if in_every_fold:
+            names = "" if len(in_every_fold) == len(rows) else f"{listed(in_every_fold)} "
             agreeing.append(f"{names}{word} in every fold")
     if not agreeing:
-        return said
+        return variants
     most = max(row.num_pairs for row in rows)
     return (
-        f"{said} ({listed(agreeing)}, but not clearly enough: {most} folds of the same data count "
+        f"{variants} ({listed(agreeing)}, but not clearly enough: {most} folds of the same data count "
         "for fewer)"
     )
 
 
 def _trades(findings: Findings) -> list[tuple[str, str]]:
+    """What each strategy gains and costs, where anything is shown, and then what may be true of the others
+    together."""
     sentences, same, undecided = [], [], []
     for name in findings.strategies[1:]:
         rows = [row for row in findings.comparisons if row.variant == name]
@@ -153,43 +163,46 @@ def _trades(findings: Findings) -> list[tuple[str, str]]:
     if undecided:
         sentences.append((listed(undecided), _possible(findings, undecided)))
     if same:
-        said = f"the same as {findings.baseline} in every fold"
-        mine = [row for row in findings.comparisons if row.variant in same]
-        if any(row.verdict == "undecided" for row in mine):
-            said += ", but these are too few to show more than that"
-        sentences.append((listed(same), f"{said}."))
+        sentence = f"the same as {findings.baseline} in every fold"
+        rows = [row for row in findings.comparisons if row.variant in same]
+        if any(row.verdict == "undecided" for row in rows):
+            sentence += ", but these are too few to show more than that"
+        sentences.append((listed(same), f"{sentence}."))
     return sentences
 
 
 def _trade(rows: Sequence[Comparison]) -> str:
+    """What one strategy gains and costs, by its comparisons."""
     gains = [_change(row) for row in rows if row.verdict == "better"]
     costs = [_change(row) for row in rows if row.verdict == "worse"]
     same = [METRICS[row.metric] for row in rows if row.verdict == "equivalent"]
     others = [
         f"{METRICS[row.metric]} {_difference(row)}" for row in rows if row.verdict == "undecided"
     ]
-    said = [
+    parts = [
         ", but ".join(listed(part) for part in (gains, costs) if part),
         f"equivalent within {rows[0].margin:g}: {listed(same)}" if same else "",
         f"undecided: {listed(others)}" if others else "",
     ]
-    sentences = _sentences([part for part in said if part])
+    sentences = _joined([part for part in parts if part])
     return sentences[0].lower() + sentences[1:]
 
 
 def _change(row: Comparison) -> str:
-    """`raises accuracy by 0.010 [0.004, 0.016]`, the interval that of the size of the change."""
+    """A change in words, such as `raises accuracy by 0.010 [0.004, 0.016]`, where the interval is that of
+    the size of the change."""
     ends, room = (row.simultaneous_low, row.simultaneous_high), row.room
     if row.difference < 0:
         ends, room = (-ends[1], -ends[0]), (-room[1], -room[0])
     size = f"{number(abs(row.difference))} {interval(*ends, *room)}"
     verb = "raises" if row.difference > 0 else "lowers"
     usual = f"{verb} {METRICS[row.metric]} by {{}}"
-    said = CHANGES.get((row.metric, row.verdict), usual).format(size)
-    return f"{said} (less than {row.margin:g})" if row.is_within_margin else said
+    change = CHANGES.get((row.metric, row.verdict), usual).format(size)
+    return f"{change} (less than {row.margin:g})" if row.is_within_margin else change
 
 
 def _difference(row: Comparison) -> str:
+    """A difference with its simultaneous interval."""
     if row.ties == row.num_pairs > 0:
         return "0.000 [the same in every fold]"
     reach = interval(row.simultaneous_low, row.simultaneous_high, *row.room)
@@ -197,51 +210,54 @@ def _difference(row: Comparison) -> str:
 
 
 def _possible(findings: Findings, names: Sequence[str]) -> str:
-    """What differences are possible where nothing is shown."""
-    said = f"undecided on all {len(FAMILY)} metrics"
+    """Which differences are still possible for strategies of which nothing is shown."""
+    undecided = f"undecided on all {len(FAMILY)} metrics"
     allowed = []
     for metric in ("worst_class_recall", "accuracy"):
-        mine = [row for row in _rows(findings, metric) if row.variant in names]
-        mine = [row for row in mine if math.isfinite(row.simultaneous_high)]  # not of ties alone
-        if not mine:
-            return f"{said}; there are too few folds to tell."
-        low = min(row.simultaneous_low for row in mine)
-        high = max(row.simultaneous_high for row in mine)
-        least, most = min(row.room[0] for row in mine), max(row.room[1] for row in mine)
+        rows = [row for row in _rows(findings, metric) if row.variant in names]
+        # Intervals of too few ties are endless and say nothing.
+        rows = [row for row in rows if math.isfinite(row.simultaneous_high)]
+        if not rows:
+            return f"{undecided}; there are too few folds to tell."
+        low = min(row.simultaneous_low for row in rows)
+        high = max(row.simultaneous_high for row in rows)
+        least, most = min(row.room[0] for row in rows), max(row.room[1] for row in rows)
         reach = f"from {signed(max(low, least))} to {signed(min(high, most))}"
         allowed.append(f"of {METRICS[metric]} {reach}")
     return (
-        f"{said}. That does not mean that they are the same as {findings.baseline}: "
+        f"{undecided}. That does not mean that they are the same as {findings.baseline}: "
         f"the intervals allow for differences {listed(allowed)}."
     )
 
 
 def _minimum(findings: Findings) -> list[str]:
-    """Who is acceptable."""
+    """Sentences on which strategies are acceptable."""
     score, baseline = METRICS[MAIN_SCORE], findings.baseline
     verdicts = {row.variant: row.verdict for row in findings.acceptable}
     rows = [row for row in _rows(findings, MAIN_SCORE) if verdicts[row.variant] == "undecided"]
-    asked = f"minimum: a loss of {score} beside {baseline} of less than {findings.margin:g}"
-    said = [_judged(asked, verdicts, _undecided(rows) if rows else "")]
+    minimum = f"minimum: a loss of {score} beside {baseline} of less than {findings.margin:g}"
+    sentences = [_judged(minimum, verdicts, _undecided(rows) if rows else "")]
     if findings.required is not None:
         verdicts = {name: it.beside(findings.required) for name, it in findings.levels.items()}
-        mine = [name for name, verdict in verdicts.items() if verdict == "undecided"]
-        asked = f"least {score} asked for: {number(findings.required)}"
-        said.append(_judged(asked, verdicts, listed(mine) if mine else ""))
-    return said
+        undecided = [name for name, verdict in verdicts.items() if verdict == "undecided"]
+        minimum = f"least {score} asked for: {number(findings.required)}"
+        sentences.append(_judged(minimum, verdicts, listed(undecided) if undecided else ""))
+    return sentences
 
 
-def _judged(asked: str, verdicts: Mapping[str, str], undecided: str) -> str:
-    said = [asked]
+def _judged(minimum: str, verdicts: Mapping[str, str], undecided: str) -> str:
+    """A minimum, and which strategies are shown to keep it, to miss it, or neither."""
+    sentences = [minimum]
     for verdict, words in (("kept", "shown to keep it"), ("missed", "shown to miss it")):
-        mine = [name for name, found in verdicts.items() if found == verdict]
-        if mine:
-            said.append(f"{words}: {listed(mine)}")
-    return _sentences([*said, f"undecided: {undecided}"] if undecided else said)
+        names = [name for name, of_name in verdicts.items() if of_name == verdict]
+        if names:
+            sentences.append(f"{words}: {listed(names)}")
+    return _joined([*sentences, f"undecided: {undecided}"] if undecided else sentences)
 
 
 def _choice(record: xr.Dataset, findings: Findings) -> list[str]:
-    """The best worst class among those that are acceptable, without calling it best."""
+    """The highest worst-class recalls among the acceptable strategies; none of these is called best, since
+    they are not tested against each other."""
     acceptable = [row.variant for row in findings.acceptable if row.verdict == "kept"]
     if not acceptable:
         return []
@@ -264,19 +280,19 @@ def _choice(record: xr.Dataset, findings: Findings) -> list[str]:
 
 
 def _post_hoc(record: xr.Dataset, findings: Findings) -> list[str]:
-    """What correcting the baseline's probabilities does without other training."""
-    rows = [one.comparison for one in findings.ablations if one[:2] == ("post-hoc", "alone")]
+    """What correcting the baseline's probabilities changes, without any further training."""
+    rows = [each.comparison for each in findings.ablations if each[:2] == ("post-hoc", "alone")]
     if not rows:
         return []
-    said = [f"{METRICS[row.metric]} by {_difference(row)} ({verdict(row)})" for row in rows]
+    changes = [f"{METRICS[row.metric]} by {_difference(row)} ({verdict(row)})" for row in rows]
     return [
         f"Correcting {findings.baseline}'s probabilities to equal class shares, without training "
-        f"anything anew, changes {listed(said)}. {_beside_training(record, findings)}"
+        f"anything anew, changes {listed(changes)}. {_beside_training(record, findings)}"
     ]
 
 
 def _beside_training(record: xr.Dataset, findings: Findings) -> str:
-    """The corrected baseline beside the strategy with the best main score as trained."""
+    """The main score of the corrected baseline, and that of the best strategy as trained."""
     scores = record[MAIN_SCORE]
     corrected = mean(scores.sel(correction="uniform"), findings.baseline).score
     trained = {name: findings.levels[name].score for name in findings.strategies[1:]}
@@ -288,8 +304,10 @@ def _beside_training(record: xr.Dataset, findings: Findings) -> str:
 
 
 def _are(names: Sequence[str]) -> str:
+    """Names with the verb that follows them."""
     return f"{listed(names)} {'are' if len(names) > 1 else 'is'}"
 
 
-def _sentences(parts: Sequence[str]) -> str:
+def _joined(parts: Sequence[str]) -> str:
+    """Parts as sentences, one after the other."""
     return ". ".join(part[:1].upper() + part[1:] for part in parts) + "."

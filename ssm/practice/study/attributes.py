@@ -1,0 +1,67 @@
+"""The attributes of a study's record, in which what was studied is kept as JSON, as typed values."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypedDict
+
+import xarray as xr
+
+from ssm.practice.study.strategies import Ablation, Sensitivity
+
+
+class StudyFacts(TypedDict):
+    """What a study was: its options (`options.StudyOptions`), of which the report uses these by name, and
+    facts of its data."""
+
+    name: str
+    """The name of the data set."""
+    num_samples: int
+    num_features: int
+    class_counts: list[int]
+    notes: list[str]
+    """Sentences on how the data were read."""
+    num_steps: int | None
+    """The option: None where it was left out."""
+    num_steps_used: int
+    seeds: int
+    folds: int
+    margin: float
+    minimum_score: float | None
+
+
+def study_facts(record: xr.Dataset) -> StudyFacts:
+    """What the study was."""
+    return _from_json(record, "study")
+
+
+def strategy_names(record: xr.Dataset) -> tuple[str, ...]:
+    """The strategies that were compared, the baseline first."""
+    return tuple(_from_json(record, "strategies"))
+
+
+def weighted_variants(record: xr.Dataset) -> list[str]:
+    """The variants that weigh classes."""
+    return _from_json(record, "weighted")
+
+
+def descriptions(record: xr.Dataset) -> dict[str, str]:
+    """What each variant does, in words."""
+    return _from_json(record, "descriptions")
+
+
+def ablations(record: xr.Dataset) -> list[Ablation]:
+    """The factors that were switched on and off."""
+    return [
+        Ablation(entry["factor"], entry["setting"], tuple(entry["on"]), tuple(entry["off"]))
+        for entry in _from_json(record, "ablations")
+    ]
+
+
+def sensitivities(record: xr.Dataset) -> list[Sensitivity]:
+    """The strategies that were trained with one number changed."""
+    return [Sensitivity(**entry) for entry in _from_json(record, "sensitivity")]
+
+
+def _from_json(record: xr.Dataset, name: str) -> Any:
+    return json.loads(record.attrs[name])
