@@ -1,8 +1,8 @@
 """Short public addresses of modules that live in a room.
 
 `ssm.losses` is `ssm.problem.losses`, `ssm.practice.kernels` is `ssm.practice.network.kernels`, the very same
-module, imported on first use: as an attribute, by `from ssm import losses` and by `import ssm.losses`. Code in
-`ssm/` itself imports from the rooms.
+module, imported on first use: as an attribute, by `from ssm import losses` and by `import ssm.losses`. Type
+checkers know the first two, since they find no file for the third. Code in `ssm/` itself imports from the rooms.
 """
 
 from __future__ import annotations

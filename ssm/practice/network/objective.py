@@ -49,15 +49,21 @@ def parameter_gradient(
     return gradient, logits
 
 
+def common_scale(loss: losses.AdjustedCrossEntropy) -> float:
+    """The scale s at which a loss sees the logits, but for what it makes of single classes: the largest of
+    its factors, which is `logit_scale` where factors by class size are at most 1."""
+    return float(loss.factors.max())
+
+
 def probabilities(logits: Float[np.ndarray, "m k"], loss: Loss) -> Float[np.ndarray, "m k"]:
     """The network's own probabilities, shape (m, k), whatever weights and loss made of them.
 
-    They are the softmax of s z, with s the scale at which the loss sees the logits z. Under the squared
+    They are the softmax of s z, with s the `common_scale` at which the loss sees the logits z. Under the squared
     loss, which regresses one-hot labels, they are z + 1/k, cut off below and normalised. To take the
     loss's adjustments back is the task of `log_posterior`.
     """
     if not isinstance(loss, losses.Squared):
-        return special.softmax(loss.factors.max() * logits, axis=1)
+        return special.softmax(common_scale(loss) * logits, axis=1)
     shares = np.clip(logits + 1 / logits.shape[1], 1e-6, None)
     return shares / shares.sum(axis=1, keepdims=True)
 

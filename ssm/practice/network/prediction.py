@@ -156,7 +156,7 @@ class Predictor(parameters.GivenParameters):
         if shares == "none":
             if isinstance(self.loss_, losses.Squared):
                 return np.log(objective.probabilities(logits, self.loss_))
-            return self.loss_.factors.max() * logits
+            return objective.common_scale(self.loss_) * logits
         self._check_posterior("shares", shares, "none")
         # The shares of the samples trained on differ a little: they are without the held-out ones.
         trained = self.class_counts_ / self.class_counts_.sum()
