@@ -1,1 +1,28 @@
-"""One file per claim; `python -m experiments` runs them all and prints the table of claims."""
+"""Experiments: one file for each question, with claims that are stated before the run."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Name = Literal[
+    "label_spectrum",
+    "early_training",
+    "imbalance_sweep",
+    "early_stopping",
+    "terminal_phase",
+    "collapse",
+    "depth",
+    "margins",
+    "optimizers",
+    "deferred",
+    "digits",
+    "bridge",
+    "practice",
+]
+
+
+NAMES: tuple[Name, ...] = get_args(Name)
+# The core ones are on the small-scale model itself, the others on networks trained on real data.
+CORE: tuple[Name, ...] = tuple(
+    name for name in NAMES if name not in ("digits", "bridge", "practice")
+)

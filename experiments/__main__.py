@@ -6,59 +6,44 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments import claims
+from experiments import CORE, NAMES, Name, claims
+from experiments.readings import Report
 from ssm import InputError
 from ssm.cli.commands import parse
 from ssm.support import interrupts, progress
 from ssm.support.errors import invalid
 from ssm.support.files import replacing
 
-Name = Literal[
-    "label_spectrum",
-    "early_training",
-    "imbalance_sweep",
-    "early_stopping",
-    "terminal_phase",
-    "collapse",
-    "depth",
-    "margins",
-    "optimizers",
-    "deferred",
-    "digits",
-    "bridge",
-    "practice",
-]
-
 
 @dataclasses.dataclass
 class Options:
     """Run the experiments, draw their figures, and print what they claim: predicted, measured,
-    tolerance, holds."""
+    tolerance, verdict."""
 
     names: tyro.conf.Positional[tuple[Name, ...]] = ()
     """Experiments to run; left out, all of them."""
+    core: bool = False
+    """Run the core experiments, those of the small-scale model itself, and not those on networks that
+    are trained on real data (digits, bridge, practice)."""
     quick: bool = False
-    """A smoke run: fewer points, seeds and steps. Its claims may fail."""
+    """A smoke run: fewer points, seeds and steps. Its claims may fail or stay undecided."""
     out: Path | None = None
-    """Folder for the figures and, of a whole full run, claims.md; made if it is not there. Left
-    out: `figures`, or `build/quick-figures` for a smoke run."""
+    """Folder for the figures and, of a full run, claims.md, where the tables of other experiments stay
+    as they are; made if it is not there. Left out: `figures`, or `build/quick-figures` for a smoke run."""
     dataset: Literal["digits", "mnist"] = "digits"
     """Images for the `digits` experiment."""
     data_dir: Path | None = None
     """Folder with MNIST's IDX files, gzipped or not, for --dataset mnist."""
 
 
-def run_one(
-    name: Name, options: Options, out: Path, report: Callable[[float], None]
-) -> list[claims.Claim]:
+def run_one(name: Name, options: Options, out: Path, report: Report) -> list[claims.Claim]:
     """Run one experiment, its figures into `out`, and return its claims."""
     if name != "digits":
         experiment = importlib.import_module(f"experiments.{name}")
@@ -69,7 +54,9 @@ def run_one(
 
 
 def check(options: Options) -> None:
-    """Refuse data that is not there before anything runs."""
+    """Refuse data that is not there, and a choice that is made twice, before anything runs."""
+    if options.core and options.names:
+        raise invalid("core", True, "left out where experiments are named")
     if options.dataset == "mnist" and (options.data_dir is None or not options.data_dir.is_dir()):
         raise invalid("data_dir", options.data_dir, "the folder with MNIST's IDX files")
 
@@ -82,7 +69,7 @@ def main() -> None:
         check(options)
         out = options.out or Path("build/quick-figures" if options.quick else "figures")
         out.mkdir(parents=True, exist_ok=True)
-        names: tuple[Name, ...] = options.names or get_args(Name)
+        names = options.names or (CORE if options.core else NAMES)
         found = progress.each(names, lambda name, report: run_one(name, options, out, report))
     except (InputError, OSError) as error:
         print(f"experiments: {error}", file=sys.stderr)
@@ -93,28 +80,20 @@ def main() -> None:
     console = Console()
     console.width = max(console.width, 120)  # a claim should fit on a line or two
     for name, rows in found.items():
-        table = Table("claim", "predicted", "measured", "tolerance", "holds", title=name)
+        table = Table("claim", "predicted", "measured", "tolerance", "verdict", title=name)
         for row in rows:
-            table.add_row(
-                row.statement,
-                row.predicted,
-                row.measured,
-                row.tolerance,
-                "yes" if row.holds else "NO",
-            )
+            style = None if row.holds else "bold"
+            table.add_row(*dataclasses.astuple(row), style=style)
         console.print(table)
     every = [row for rows in found.values() for row in rows]
-    console.print(
-        f"{sum(row.holds for row in every)} of {len(every)} claims hold; figures in {out}/"
-    )
+    console.print(f"{claims.summary(every)}; figures in {out}/")
     if options.quick:
-        console.print("claims are stated for the full run; those of a quick one may fail")
-    if not options.names and not options.quick and options.dataset == "digits":
-        text = "# Claims\n\nWritten by `python -m experiments`.\n"
-        for name, rows in found.items():
-            text += f"\n## {name}\n\n{claims.markdown(rows)}"
-        with replacing(out / "claims.md") as scratch:
-            scratch.write_text(text)
+        console.print("claims are stated for the full run; in a quick one few seeds decide little")
+    if not options.quick and options.dataset == "digits":
+        path = out / "claims.md"
+        before = path.read_text() if path.is_file() else ""
+        with replacing(path) as scratch:
+            scratch.write_text(claims.updated(before, found, NAMES))
 
 
 if __name__ == "__main__":

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from experiments import pages
 from experiments.bridge_network import EXPONENTS, MAJORITY, MINORITY, Outcome
-from experiments.depth import shades
-from experiments.settings import THEORY
-from ssm import plotting, theory
+from experiments.pages import HOLLOW, THEORY, shades
+from ssm import theory
 
 COLORS = {"small": "#009E73", "standard": "#CC79A7", "convolutional": "black"}
 
@@ -19,26 +18,24 @@ COLORS = {"small": "#009E73", "standard": "#CC79A7", "convolutional": "black"}
 def draw(path: Path, found: dict[str, dict[float, Outcome]], real: Outcome) -> None:
     """Ratios of learning times over the exponent for both starts, balancing exponents over the
     coupling, and early held-out accuracy over the exponent."""
-    with plotting.style():
-        figure = Figure(figsize=(plotting.PAGE_WIDTH, 4.6))
+    with pages.page(path, 4.8) as figure:
         (left, right), (balance, accuracy) = figure.subplots(2, 2)
         for ax, (name, outcomes) in zip((left, right), found.items(), strict=True):
             _draw_ratios(ax, outcomes)
             ax.set_title(f"one hidden layer, {name} start")
-        left.set_ylabel("minority / majority\nlearning time")
+        left.set_ylabel(pages.TIME_RATIO)
         left.legend(title="coupling $c$", loc="lower left", labelspacing=0.25)
         _draw_balance(balance, found, real)
         for outcomes, style in zip(found.values(), ("--", "-"), strict=True):
             for own, color in zip(outcomes.values(), shades(len(outcomes)), strict=True):
                 accuracy.plot(EXPONENTS, own.held_out.mean(axis=0), style, color=color)
         for name, style in zip(found, ("--", "-"), strict=True):
-            accuracy.plot([], [], style, color="0.3", label=f"{name} start")
+            pages.key(accuracy, f"{name} start", style, color="0.3")
         accuracy.plot(EXPONENTS, real.held_out.mean(axis=0), color="black", label="convolutional")
-        accuracy.axvline(1, color="0.8", lw=0.6, zorder=0)
+        accuracy.axvline(1, **pages.FAINT)
         accuracy.set(xlabel="weight exponent $g$", xticks=EXPONENTS, ylim=(0.1, None))
-        accuracy.set_ylabel("held-out balanced accuracy, where\nERM has half learned majorities")
+        accuracy.set_ylabel("held-out balanced accuracy,\nwhere ERM has half\nlearned majorities")
         accuracy.legend(loc="lower left", labelspacing=0.25)
-    plotting.save_figure(figure, path)
 
 
 def _draw_ratios(ax: Axes, outcomes: dict[float, Outcome]) -> None:
@@ -48,10 +45,9 @@ def _draw_ratios(ax: Axes, outcomes: dict[float, Outcome]) -> None:
         ax.plot(EXPONENTS, ratios.T, ".", color=color, ms=2.5)
         mean = np.exp(np.log(ratios).mean(axis=0))
         ax.plot(EXPONENTS, mean, color=color, label=f"{own.coupling:.2g}")
-    ax.axhline(1, color="0.8", lw=0.6, zorder=0)
+    ax.axhline(1, **pages.FAINT)
     ax.set(yscale="log", ylim=(0.07, 9), xlabel="weight exponent $g$", xticks=EXPONENTS)
-    ax.set_yticks([0.1, 0.3, 1, 3], ["0.1", "0.3", "1", "3"])
-    ax.minorticks_off()
+    pages.plain_ticks(ax.yaxis, [0.1, 0.3, 1, 3])
 
 
 def _draw_balance(ax: Axes, found: dict[str, dict[float, Outcome]], real: Outcome) -> None:
@@ -66,8 +62,7 @@ def _draw_balance(ax: Axes, found: dict[str, dict[float, Outcome]], real: Outcom
             low, high = np.min(own.each), np.max(own.each)
             ax.plot([own.coupling] * 2, [low, high], color=COLORS[name], lw=1)
             label = f"measured: {name}" if i == 0 else None
-            point = {"color": COLORS[name], "mfc": "none", "ms": 5, "label": label}
-            ax.plot(own.coupling, own.measured, "o", **point)
+            ax.plot(own.coupling, own.measured, "o", color=COLORS[name], label=label, **HOLLOW)
     ax.set(xscale="log", xlabel="coupling $c$ of the features at the start")
-    ax.set(ylabel="balancing exponent $g^*$", ylim=(-0.03, 1.35), yticks=np.arange(0, 1.1, 0.25))
+    ax.set(ylabel="balancing exponent $g^*$", ylim=(-0.03, 1.75), yticks=np.arange(0, 1.1, 0.25))
     ax.legend(loc="upper left", labelspacing=0.25)

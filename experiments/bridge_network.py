@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int
-from ssm.spectral import LEARNED
 
 from experiments.data import NUM_CLASSES
-from ssm.practice.network import kernels
+from ssm import losses
+from ssm.measures.spectral import LEARNED
+from ssm.practice import kernels, networks
+from ssm.practice.network import objective
 
 MAJORITY, MINORITY = 60, 6  # training images of a class, which come first and last
 NUM_MAJORITY = NUM_CLASSES // 2
@@ -34,15 +35,6 @@ class Samples(NamedTuple):
     labels: Int[Any, " n"]
     held_out_X: Float[Any, "m p"]
     held_out_labels: Int[Any, " m"]
-
-
-class Params(NamedTuple):
-    """Z = W relu(A x + a) + b, one row a sample."""
-
-    A: Float[Any, "p d"]
-    a: Float[Any, " d"]
-    W: Float[Any, "d k"]
-    b: Float[Any, " k"]
 
 
 class Record(NamedTuple):
@@ -92,18 +84,19 @@ def orthogonal_samples(coupling: float, like: Samples, seed: int) -> Samples:
     return like._replace(X=rows.astype(np.float32))
 
 
-def start(num_inputs: int, scale: float, seed: int) -> Params:
+def start(num_inputs: int, scale: float, seed: int) -> networks.Params:
     """Normal weights of variance 1 / inputs (LeCun), biases 0, all times `scale`."""
-    rng = np.random.default_rng([seed, 1])
-    A = rng.normal(size=(num_inputs, WIDTH)) / np.sqrt(num_inputs)
-    W = rng.normal(size=(WIDTH, NUM_CLASSES)) / np.sqrt(WIDTH)
-    parts = scale * A, np.zeros(WIDTH), scale * W, np.zeros(NUM_CLASSES)
-    return Params(*(part.astype(np.float32) for part in parts))
+    rng, layers = np.random.default_rng([seed, 1]), []
+    for shape in ((num_inputs, WIDTH), (WIDTH, NUM_CLASSES)):
+        kernel = scale * rng.normal(size=shape) / np.sqrt(shape[0])
+        bias = np.zeros(shape[1], np.float32)
+        layers.append(networks.Layer(kernel.astype(np.float32), bias))
+    return tuple(layers)
 
 
-def features(params: Params, X: Any) -> Any:
+def features(params: networks.Params, X: Any) -> Any:
     """What the last layer sees: shape (n, d)."""
-    return jax.nn.relu(X @ params.A + params.a[None])
+    return networks.last_features(params, jnp.asarray(X), None)
 
 
 def contrasts(means: Any) -> Any:
@@ -121,28 +114,29 @@ def contrasts(means: Any) -> Any:
 
 @functools.partial(jax.jit, static_argnames="max_steps")
 def train(
-    params: Params,
+    params: networks.Params,
     data: Samples,
     class_weights: Float[Array, " k"],
     rate: Float[Array, ""],
     max_steps: int = MAX_STEPS,
 ) -> Record:
     """Gradient descent on weighted cross-entropy until both groups' contrasts have gained half of
-    their target, or for `max_steps`."""
-    n, members = len(data.labels), jax.nn.one_hot(data.labels, NUM_CLASSES)
+    their target, or for `max_steps`.
+
+    The network and its gradient are those of `ssm.practice`. Its trainer, which looks at a network
+    from outside of compiled code, would take a hundred times as long to look after every step.
+    """
+    members = jax.nn.one_hot(data.labels, NUM_CLASSES)
     averages = members / members.sum(0)[None]
     held_out = jax.nn.one_hot(data.held_out_labels, NUM_CLASSES)
+    cross_entropy = jax.tree.map(np.float32, losses.adjustment(COUNTS))
+    shares = class_weights[data.labels] / len(data.labels)
 
-    def loss(params: Params) -> tuple[Array, tuple[Array, Array]]:
+    def observe(params: networks.Params, logits: Array, first: Array) -> Record:
         H = features(params, data.X)
-        logits = H @ params.W + params.b[None]
-        each = optax.softmax_cross_entropy_with_integer_labels(logits, data.labels)
-        return (class_weights[data.labels] * each).sum() / n, (H, logits)
-
-    def observe(params: Params, H: Array, logits: Array, first: Array) -> Record:
         means, now = averages.T @ H, contrasts(averages.T @ logits)
-        said = features(params, data.held_out_X) @ params.W + params.b[None]
-        right = (said.argmax(-1) == data.held_out_labels).astype(now.dtype)
+        said = networks.logits(params, data.held_out_X, None).argmax(-1)
+        right = (said == data.held_out_labels).astype(now.dtype)
         squares = averages.T @ (H**2).sum(1)
         return Record(now - first, means @ means.T, squares, right @ held_out / held_out.sum(0))
 
@@ -152,12 +146,14 @@ def train(
 
     def advance(state: Any) -> Any:
         params, step, record = state
-        (_, (H, logits)), slope = jax.value_and_grad(loss, has_aux=True)(params)
-        seen = observe(params, H, logits, first)
+        gradient, logits = objective.parameter_gradient(
+            params, data.X, data.labels, shares, cross_entropy, None
+        )
+        seen = observe(params, logits, first)
         record = jax.tree.map(lambda kept, now: kept.at[step].set(now), record, seen)
-        return jax.tree.map(lambda p, s: p - rate * s, params, slope), step + 1, record
+        return jax.tree.map(lambda p, g: p - rate * g, params, gradient), step + 1, record
 
-    first = contrasts(averages.T @ loss(params)[1][1])
+    first = contrasts(averages.T @ networks.logits(params, data.X, None))
     k = NUM_CLASSES
     shapes = Record((2,), (k, k), (k,), (k,))
     empty = Record(*(jnp.full((max_steps + 1, *shape), jnp.nan) for shape in shapes))
@@ -177,26 +173,32 @@ class Outcome(NamedTuple):
     held_out: np.ndarray
     """Balanced accuracy at that step, (seed, exponent)."""
 
+    def of(self, seeds: list[int]) -> Outcome:
+        """Networks of these seeds alone."""
+        start, early = ([own[i] for i in seeds if own] for own in (self.at_start, self.early))
+        return Outcome(self.times[seeds], start, early, self.held_out[seeds])
+
     @property
     def coupling(self) -> float:
         """c at the start, mean over seeds."""
         return float(np.mean([c.equal_sampled for c in self.at_start]))
 
     @property
-    def small(self) -> float:
-        """g* predicted for small starts, mean over seeds."""
-        return float(np.mean([c.exponent for c in self.at_start]))
-
-    @property
-    def fixed(self) -> float:
-        """g* predicted for a fixed kernel, mean over seeds."""
-        return float(np.mean([c.fixed_exponent for c in self.at_start]))
+    def predicted(self) -> tuple[float, float]:
+        """g* predicted for a fixed kernel and for small starts, means over seeds."""
+        fixed, small = zip(*((c.fixed_exponent, c.exponent) for c in self.at_start), strict=True)
+        return float(np.mean(fixed)), float(np.mean(small))
 
     @property
     def powers(self) -> np.ndarray:
         """log of minority over majority learning time over log R, (seed, exponent)."""
         n = self.at_start[0].counts
         return np.log(self.times[..., 1] / self.times[..., 0]) / np.log(n.max() / n.min())
+
+    @property
+    def slope(self) -> float:
+        """Power of R by which an exponent's unit moves the mean over seeds of these times."""
+        return float(np.polyfit(EXPONENTS, self.powers.mean(axis=0), 1)[0])
 
     @property
     def measured(self) -> float:
@@ -207,11 +209,6 @@ class Outcome(NamedTuple):
     def each(self) -> list[float]:
         """The same of each seed."""
         return [crossing(powers) for powers in self.powers]
-
-    @property
-    def spread(self) -> str:
-        """Their least and greatest."""
-        return f"{np.min(self.each):.2f} to {np.max(self.each):.2f} over {len(self.each)} seeds"
 
 
 def crossing(powers: np.ndarray) -> float:

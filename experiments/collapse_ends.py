@@ -1,24 +1,25 @@
-"""What weight decay leaves of each block of contrasts under the squared loss, for two factors and
-more, with and without class weights: a part of the `collapse` experiment.
+"""What does weight decay leave of each block of contrasts under the squared loss? A part of the `collapse`
+experiment, for two factors and more, with and without class weights.
 
-Shares of a stationary contrast depend on n lam s^(2/L - 2) / w alone, lam the geometric mean of the
-decays of all L factors. Starts are spectral: with two factors the end is one, with more 0 is stable
-too, and small starts end there.
+Claimed before the run: shares of a stationary contrast depend on n lam s^(2/L - 2) / w alone, lam the
+geometric mean of the decays of all L factors; both groups keep the same share at the weight exponent 1 -
+1/L. Starts are spectral: with two factors the end is one, with more 0 is stable too, and small starts end
+there. It takes some seconds: 330 runs to their very end.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
 
-from experiments.claims import Claim, at_most, close, noted
+from experiments import pages
+from experiments.claims import Claim, Claims
+from experiments.readings import Report, each, part
 from ssm import Config, exact, plotting, regularised, spectral, sweep, sweep_plots
 from ssm.config import profiles
 from ssm.problem import Problem, make_problem
@@ -44,8 +45,6 @@ POWERS = tuple(1 - 1 / depth for depth in (1, *DEPTHS))  # weight exponents: ERM
 PULLS = np.geomspace(0.4, 9, 22)  # n lam_Z
 EXACT = 1e-6  # of the target
 
-Report = Callable[[float], None]
-
 
 def decays(lam: float) -> dict[str, float]:
     """Unequal decays of two factors with the geometric mean lam, and a long enough run."""
@@ -56,12 +55,11 @@ def at_decays(axes: dict[str, Any], base: Config, lams: np.ndarray, report: Repo
     """A sweep at each lam, along a first dimension `decay`, half-way and at its end: the `share` of
     its target that each block has, and the `objective`."""
     found: list[xr.Dataset] = []
-    for i, lam in enumerate(lams):
+    for lam in each(lams, report):
         runs = sweep(axes, dataclasses.replace(base, **decays(float(lam)))).isel(time=[1, 2])
         share = runs["block_strength"] / runs["block_target"]
         kept = runs[["objective"]].assign(share=share)
         found.append(kept.reset_coords(drop=True).drop_vars("time"))
-        report((i + 1) / len(lams))
     return xr.concat(found, xr.Variable("decay", lams))
 
 
@@ -69,13 +67,9 @@ def run(path: Path, quick: bool, report: Report) -> list[Claim]:
     """Draw the ends over the decay, and hold them against theory."""
     depths, lams = DEPTHS[: 2 if quick else 3], PULLS[:: 5 if quick else 1] / NUM_SAMPLES
     axes = {"depth": depths, "weight_exponent": POWERS}
-    ends = at_decays(axes, SQUARED, lams, lambda share: report(0.8 * share))
-    from_small = at_decays(
-        {"depth": depths},
-        dataclasses.replace(SQUARED, init_scale=SMALL),
-        lams,
-        lambda share: report(0.8 + 0.2 * share),
-    )
+    ends = at_decays(axes, SQUARED, lams, part(report, 0.0, 0.8))
+    small = dataclasses.replace(SQUARED, init_scale=SMALL)
+    from_small = at_decays({"depth": depths}, small, lams, part(report, 0.8, 1.0))
     ends, small = ends["share"].isel(time=-1), from_small["share"].isel(time=-1)
     _draw(path, ends, small, 40 if quick else 200)
     return _claims(ends, small)
@@ -116,67 +110,54 @@ def deep_cross(problem: Problem, lam: float, depth: int) -> float:
 def _claims(ends: xr.DataArray, small: xr.DataArray) -> list[Claim]:
     """Worst over all decays, and over weight exponents where nothing else is said."""
     depths, powers = ends["depth"].values.tolist(), ends["weight_exponent"].values.tolist()
-    expected = ends.copy(
-        data=[
-            [[expected_shares(float(lam), L, g) for g in powers] for L in depths]
-            for lam in ends["decay"].values
-        ]
-    )
-    claims = []
-    for depth, (part, blocks) in itertools.product(
-        depths, {"contrasts of both groups": list(GROUPS), "cross": ["cross"]}.items()
-    ):
+    wanted = [
+        [[expected_shares(float(lam), L, g) for g in powers] for L in depths]
+        for lam in ends["decay"].values
+    ]
+    expected, claims = ends.copy(data=wanted), Claims()
+
+    def apart(statement: str, one: xr.DataArray, other: xr.DataArray) -> None:
+        worst = float(abs(one - other).max(skipna=False))
+        claims.at_most(f"squared, {statement}, worst distance, over the target", EXACT, worst)
+
+    parts = {"contrasts of both groups": list(GROUPS), "cross": ["cross"]}
+    for depth, (name, blocks) in itertools.product(depths, parts.items()):
         own = (x.sel(depth=depth, block=blocks) for x in (ends, expected))
-        claims.append(
-            _apart(f"{depth} factors, {part}, g = 0..3/4: worst distance from theory", *own)
-        )
+        apart(f"{depth} factors, {name}, g = 0..3/4: theory", *own)
     lost = ends.where(expected == 0)
-    claim = at_most(
-        "squared, where theory says 0: largest share of a target left", EXACT, float(lost.max())
-    )
-    claims.append(noted(claim, f"{int(lost.count())} of {ends.size} ends"))
+    statement = "squared, where theory says 0: largest share of a target left"
+    note = f"{int(lost.count())} of {ends.size} ends"
+    claims.at_most(statement, EXACT, float(lost.max()), note)
     alike = [ends.sel(depth=L, weight_exponent=1 - 1 / L, drop=True) for L in depths]
-    statement = "g = 1 - 1/L: majority and minority keep the same share, worst distance"
-    claims.append(
-        _apart(statement, *(xr.concat(alike, "depth").sel(block=group) for group in GROUPS))
-    )
+    both = (xr.concat(alike, "depth").sel(block=group) for group in GROUPS)
+    apart("g = 1 - 1/L: majority and minority keep the same share", *both)
     erm = ends.sel(weight_exponent=0.0)
-    statement = "2 factors, ERM: a small start ends where a large one does, worst distance"
-    claims.append(_apart(statement, *(x.sel(depth=2) for x in (small, erm))))
+    statement = "2 factors, ERM: a small start ends where a large one does"
+    apart(statement, *(x.sel(depth=2) for x in (small, erm)))
     for depth in depths[1:]:
         statement = f"squared, {depth} factors, ERM, small start: everything dies, largest share"
-        claim = at_most(statement, EXACT, float(small.sel(depth=depth).max(skipna=False)))
-        largest = float(erm.sel(depth=depth).max())
-        claims.append(noted(claim, f"up to {largest:.3f} from a large start"))
-    return [*claims, _moved_by_weights(ends)]
-
-
-def _apart(statement: str, one: xr.DataArray, other: xr.DataArray) -> Claim:
-    worst = float(abs(one - other).max(skipna=False))
-    return at_most(f"squared, {statement}, over the target", EXACT, worst)
-
-
-def _moved_by_weights(ends: xr.DataArray) -> Claim:
-    """Two factors: a contrast loses n lam / w of its target."""
+        note = f"up to {float(erm.sel(depth=depth).max()):.3f} from a large start"
+        claims.at_most(statement, EXACT, float(small.sel(depth=depth).max(skipna=False)), note)
+    # Two factors: a contrast loses n lam / w of its target.
     pulls = ends["decay"].values * NUM_SAMPLES
     nearest = int(np.abs(pulls - 1).argmin())
-    own = ends.isel(decay=nearest).sel(depth=2, block=profiles.MINORITY)
-    moved = own.sel(weight_exponent=0.5) - own.sel(weight_exponent=0.0)
+    minority = ends.isel(decay=nearest).sel(depth=2, block=profiles.MINORITY)
+    moved = minority.sel(weight_exponent=0.5) - minority.sel(weight_exponent=0.0)
     weight = make_problem(dataclasses.replace(SQUARED, weight_exponent=0.5)).class_weights[-1]
-    return close(
-        f"squared, 2 factors, n lam = {pulls[nearest]:.3g}: what g = 1/2 adds to ERM's minority strength, n lam (1 - 1/w)",
+    statement = f"squared, 2 factors, n lam = {pulls[nearest]:.3g}: what g = 1/2 adds to ERM's minority strength, n lam (1 - 1/w)"
+    gain, found = (
         float(pulls[nearest] * (1 - 1 / weight)),
         float(moved) * SQUARED.minority_count**0.5,
-        EXACT,
     )
+    claims.close(statement, gain, found, EXACT)
+    return claims
 
 
 def _draw(path: Path, ends: xr.DataArray, small: xr.DataArray, num_fine: int) -> None:
     powers = dict(zip(("ERM", "$g = 1/2$", "$g = 2/3$"), POWERS, strict=False))
     pulls = ends["decay"].values * NUM_SAMPLES
     fine = np.geomspace(pulls[0], pulls[-1], num_fine)
-    with plotting.style():
-        figure = Figure(figsize=(plotting.PAGE_WIDTH, 3.9))
+    with pages.page(path, 3.7) as figure:
         axes = figure.subplots(2, len(powers), sharex=True, sharey=True)
         for row, depth in zip(axes, (2, 3), strict=True):
             for ax, (name, g) in zip(row, powers.items(), strict=True):
@@ -187,16 +168,13 @@ def _draw(path: Path, ends: xr.DataArray, small: xr.DataArray, num_fine: int) ->
                     mark = {"color": color, "mfc": "none", "ms": 5.5 if block == GROUPS[1] else 3}
                     ax.plot(pulls, own.sel(block=block), "o", **mark, label=block)
                     ax.plot(fine, curve, "--", color=color, lw=1)
-                ax.set(xscale="log", ylim=(-0.05, 1.05), title=f"{depth} factors, {name}")
+                ax.set(xscale="log", ylim=(-0.05, 1.05), title=f"{depth} factors,\n{name}")
                 sweep_plots.ratio_ticks(ax.xaxis)
         mark = {"marker": "x", "ls": "", "color": "black", "ms": 3}
         axes[1, 0].plot(pulls, small.sel(depth=3), **mark)
         keys = axes[0, 0]
-        keys.plot([], [], "--", color="0.3", lw=1, label="theory")
-        keys.plot([], [], **mark, label="small start")
-        figure.legend(*keys.get_legend_handles_labels(), loc="outside upper center", ncols=5)
-        figure.supxlabel(
-            r"regularisation $n \lambda_Z = n \sqrt{\lambda_W \lambda_H}$", fontsize="medium"
-        )
-        figure.supylabel("share of target at the end", fontsize="medium")
-    plotting.save_figure(figure, path)
+        pages.key(keys, "theory", "--", color="0.3", lw=1)
+        pages.key(keys, "small start", **mark)
+        pages.legend_above(figure, keys, 5)
+        figure.supxlabel(r"regularisation $n \lambda_Z = n \sqrt{\lambda_W \lambda_H}$")
+        figure.supylabel("share of target at the end")

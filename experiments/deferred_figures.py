@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from experiments.settings import BASE, THEORY
-from experiments.terminal_states import State, approach, limit
-from ssm import Config, plotting, predictions, spectral
-from ssm.config import profiles
+from experiments import pages, readings
+from experiments.pages import HOLLOW, THEORY
+from experiments.readings import GROUPS
+from experiments.settings import BASE
+from experiments.terminal_states import approach, limit, trajectory
+from ssm import plotting
 from ssm.problem import make_problem
 from ssm.results import reached
 
-GROUPS = [profiles.MAJORITY, profiles.MINORITY]
 COUNTS = np.array([max(BASE.class_counts), min(BASE.class_counts)])
 MARKERS = "o^s"
-HOLLOW: Any = {"mfc": "none", "ms": 4, "mew": 0.8, "lw": 0.7}
 LAST_SHOWN = 20  # log of flow time
 
 
@@ -62,13 +60,6 @@ def group_weights(exponent: float) -> np.ndarray:
     return make_problem(dataclasses.replace(BASE, weight_exponent=exponent)).class_weights[[0, -1]]
 
 
-def erm_times(config: Config) -> np.ndarray:
-    """When ERM learns contrasts of `GROUPS` from a spectral start."""
-    problem = make_problem(config)
-    components = spectral.components(problem)
-    return predictions.predicted_learning_times(config, problem, components)[[0, -1]]
-
-
 def balancing_start(erm: np.ndarray, weights: np.ndarray) -> float:
     """From when on weights have to act for both groups to be learned at once: (t_min / w_min - t_maj
     / w_maj) / (1 / w_min - 1 / w_maj)."""
@@ -89,8 +80,9 @@ def effective_time(
 def learning_time(
     erm: np.ndarray | float, weight: np.ndarray | float, start: float, ramp: float = 0.0
 ) -> np.ndarray:
-    """When a contrast of weight w is learned that ERM learns at t, which is where `effective_time` is
-    t: at t up to the start of the weights, then with T = t - start and a ramp of length l
+    """When a contrast of weight w is learned that ERM learns at t, which is where `effective_time` is t.
+
+    It is at t up to the start of the weights, then with T = t - start and a ramp of length l
 
         start + 2 T / (1 + sqrt(1 + 2 (w - 1) T / l))  on the ramp, T <= l (1 + w) / 2,
         start + (T + (w - 1) l / 2) / w  beyond.
@@ -112,7 +104,7 @@ def soonest(erm: np.ndarray) -> float:
 
 def measured(runs: xr.Dataset) -> np.ndarray:
     """Learning times of `GROUPS`, last axis, in the order of the sweep's axes."""
-    return runs["block_learning_time"].sel(block=GROUPS).transpose(..., "block").values
+    return readings.learned(runs).values
 
 
 def by_start(erm: np.ndarray, runs: xr.Dataset, starts: np.ndarray, ramp: float = 0) -> np.ndarray:
@@ -156,9 +148,9 @@ def distances(run: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Margins from 3 on of a run by the loss clock, and there the largest distance to SELI."""
     run = reached(run)
     run = run.isel(time=run["margin"].values > 3)
-    counts, target = run["class_count"].values, limit(BASE)
-    states = zip(run["W"].values, run["H"].values, strict=True)
-    away = [State(W, H, counts).distances(target).max() for W, H in states]
+    target = limit(BASE)
+    states = trajectory(run, run["class_count"].values)
+    away = [state.distances(target).max() for state in states]
     return run["margin"].values, np.array(away)
 
 
@@ -203,8 +195,7 @@ def descended_times(runs: xr.Dataset) -> np.ndarray:
 
 def draw_times(path: Path, early: Early, late: Late) -> None:
     """Curves for three starts, and learning times over the start and the ramp."""
-    with plotting.style():
-        figure = Figure(figsize=(plotting.PAGE_WIDTH, 4.3))
+    with pages.page(path, 4.2) as figure:
         top, bottom = figure.subplots(2, 3, sharex="row", sharey="row")
         starts = early.spectral["weight_start"].values
         later = starts[np.abs(starts - 0.6 * early.erm[1]).argmin()]
@@ -215,10 +206,11 @@ def draw_times(path: Path, early: Early, late: Late) -> None:
             _draw_starts(ax, early, late, exponent)
         _draw_ramps(bottom[2], early)
         bottom[0].set_ylabel("learning time /\nERM's minority time")
-        bottom[0].legend(loc="lower center", ncols=2, handletextpad=0, columnspacing=0.8)
-        top[0].plot([], [], **THEORY, label="theory")
-        figure.legend(*top[0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
-    plotting.save_figure(figure, path)
+        place = {"loc": "lower left", "ncols": 2, "handletextpad": 0, "columnspacing": 0.5}
+        bottom[0].legend(**place, borderaxespad=0)
+        bottom[0].set_yticks(np.linspace(0, 1, 6))
+        pages.key(top[0], "theory", **THEORY)
+        pages.legend_above(figure, top[0], 5)
 
 
 def _draw_curves(ax: Axes, early: Early, start: float) -> None:
@@ -226,14 +218,14 @@ def _draw_curves(ax: Axes, early: Early, start: float) -> None:
     run = early.spectral.sel(weight_exponent=1.0, weight_start=start, weight_ramp=0.0)
     times, unit = run["time"].values, early.erm[1]
     for block, color in plotting.COLORS.items():
-        share = (run["block_strength"] / run["block_target"]).sel(block=block)
+        share = readings.shares(run).sel(block=block)
         ax.plot(times / unit, share, color=color, label=block, lw=0.8 if block == "cross" else 2)
     rates = np.sqrt(COUNTS) / sum(BASE.class_counts)
     for rate, weight, erm in zip(rates, group_weights(1.0), early.erm, strict=True):
         growth = effective_time(times, weight, start) - erm
         ax.plot(times / unit, 1 / (1 + np.exp(-2 * rate * growth)), **THEORY)
     ax.axvline(start / unit, color="0.6", lw=0.8, ls=":", label="weights start")
-    ax.set(xlabel="flow time / ERM's minority time", xlim=(0, 1.15))
+    ax.set(xlabel="flow time /\nERM's minority time", xlim=(0, 1.15))
     ax.set_title(f"$g = 1$ from {start / unit:.2g} on" if start else "$g = 1$ from the start")
 
 
@@ -252,11 +244,11 @@ def _draw_starts(ax: Axes, early: Early, late: Late, exponent: float) -> None:
     for (name, (x, found, own)), marker in zip(shown.items(), "o+x^", strict=False):
         for times, group in zip(found.T, GROUPS, strict=True):
             ax.plot(x / own, times / own, marker, color=plotting.COLORS[group], **HOLLOW)
-        ax.plot([], [], marker, color="0.3", label=name, **HOLLOW)
+        pages.key(ax, name, marker, color="0.3", **HOLLOW)
     fine = np.linspace(0, 1.2, 300)
     ax.plot(fine, by_start(early.erm / unit, early.spectral, fine)[i], **THEORY)
     ax.axhline(soonest(early.erm) / unit, color="0.6", lw=0.8, ls=":", zorder=0)
-    ax.set(xlabel="weights' start / ERM's minority time", ylim=(0, 1.1), xlim=(-0.05, 1.25))
+    ax.set(xlabel="weights' start /\nERM's minority time", ylim=(-0.45, 1.1), xlim=(-0.05, 1.25))
     ax.set_title(f"switch, $g = {exponent:g}$")
 
 
@@ -272,18 +264,17 @@ def _draw_ramps(ax: Axes, early: Early) -> None:
         wanted = by_start(early.erm / unit, early.spectral, fine, ramp / unit)[1]
         ax.plot(fine + ramp / unit / 2, wanted, **THEORY)
         name = f"length {ramp / unit:.1f}" if ramp else "switch"
-        ax.plot([], [], marker, color="0.3", label=name, **HOLLOW)
-    ax.set(xlabel="ramp's middle / ERM's minority time", title="ramps, $g = 1$")
-    ax.legend(loc="upper left", handletextpad=0)
+        pages.key(ax, name, marker, color="0.3", **HOLLOW)
+    ax.set(xlabel="ramp's middle /\nERM's minority time", title="ramps, $g = 1$")
+    ax.legend(loc="lower left", handletextpad=0, labelspacing=0.2, borderaxespad=0)
 
 
 def draw_end(path: Path, late: Late) -> None:
     """Distance to SELI over the margin, inverse frequency from several times on, and ERM."""
-    with plotting.style():
-        figure = Figure(figsize=(plotting.PAGE_WIDTH, 2.8))
+    with pages.page(path, 3.0) as figure:
         axes = figure.subplots(1, 2)
         runs = late.weighted.sel(weight_exponent=1.0)
-        colors = colormaps["viridis"](np.linspace(0, 0.9, runs.sizes["weight_start"]))
+        colors = pages.shades(runs.sizes["weight_start"])
         starts = late_pair(late)[0] / flow_time(late.erm, measured(late.erm))[1]
         early = [f"from {x:.1f} of ERM's minority time on" for x in starts[1:]]
         terminal = [f"from margin $10^{np.log10(x):.0f}$ on" for x in late.margins]
@@ -299,15 +290,14 @@ def draw_end(path: Path, late: Late) -> None:
             away = np.array([approach(config, x).distances(limit(config)).max() for x in margins])
             axes[0].plot(margins, away, **THEORY)
             axes[1].plot(margins, away * margins, **THEORY)
-        axes[0].plot([], [], **THEORY, label="theory")
-        axes[0].set(ylabel="distance to SELI, largest of $W$, $H$, $Z$", yscale="log")
+        pages.key(axes[0], "theory", **THEORY)
+        axes[0].set(ylabel="distance to SELI,\nlargest of $W$, $H$, $Z$", yscale="log")
         for ax in axes:
-            ax.set(xscale="log", xlabel="least margin of a sample")
+            ax.set(xscale="log", xlabel=pages.LEAST_MARGIN)
             ax.minorticks_off()
         # what is left once all gaps are those of the limit
         axes[1].set(ylabel="distance x margin", ylim=(1.4, 1.8), xlim=(margins[-1] / 500, None))
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
-    plotting.save_figure(figure, path)
+        pages.legend_above(figure, axes[0], 2)
 
 
 def draw_steps(path: Path, steps: Steps) -> None:
@@ -317,29 +307,29 @@ def draw_steps(path: Path, steps: Steps) -> None:
     last, in_steps = drops[-1], measured(steps.runs)
     first, end = 30, 1.15 * steps.erm[1]  # where no switch at all and one of never are drawn
     order = np.clip(steps.runs["weight_start"].values, first, None)
-    with plotting.style():
-        figure = Figure(figsize=(plotting.PAGE_WIDTH, 2.9))
+    with pages.page(path, 3.0) as figure:
         left, right = figure.subplots(1, 2)
         for i, marker in enumerate(MARKERS):
             for g, group in enumerate(GROUPS):
                 color = plotting.COLORS[group]
-                left.plot(order, in_steps[i, :, g], f"{marker}-", color=color, **HOLLOW)
+                left.plot(order, in_steps[i, :, g], f"{marker}-", color=color, lw=0.7, **HOLLOW)
                 x = np.minimum(switches[i], end)
                 right.plot(x, found[i, :, g], marker, color=color, **HOLLOW)
             name = "never" if drops[i] == last else f"at step {drops[i]}"
-            left.plot([], [], f"{marker}-", color="0.3", label=f"rate drops {name}", **HOLLOW)
+            left.plot(
+                [], [], f"{marker}-", color="0.3", lw=0.7, label=f"rate drops {name}", **HOLLOW
+            )
         for group in GROUPS:
             left.plot([], [], color=plotting.COLORS[group], label=group)
         fine = np.linspace(0, end, 300)
         times = [learning_time(steps.erm, group_weights(1.0), start) for start in fine]
         right.plot(fine, times, **THEORY)
-        left.plot([], [], **THEORY, label="theory, flow")
+        pages.key(left, "theory, flow", **THEORY)
         left.set(xscale="log", yscale="log", xlabel="step at which weights start")
         left.set(ylabel="learning time, steps")
-        left.set_xticks([first, 100, 300, 1000, last], ["0", "100", "300", "1000", "never"])
-        left.set_yticks([100, 300, 1000, 3000], ["100", "300", "1000", "3000"])
-        left.minorticks_off()
-        right.set(xlabel="summed learning rate at which weights start")
-        right.set(ylabel="learning time, summed learning rate", ylim=(0, None))
-        figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=6)
-    plotting.save_figure(figure, path)
+        names = ["0", "100", "300", "1000", "never"]
+        pages.plain_ticks(left.xaxis, [first, 100, 300, 1000, last], names)
+        pages.plain_ticks(left.yaxis, [100, 300, 1000, 3000])
+        right.set(xlabel="summed learning rate\nat which weights start")
+        right.set(ylabel="learning time,\nsummed learning rate", ylim=(0, None))
+        pages.legend_above(figure, left, 3)

@@ -1,5 +1,9 @@
-"""Learning times of majority and minority contrasts over the number of factors, L = 1 (features
-alone are the logits) to 4, under the squared loss with free features.
+"""Does depth widen the gap between majorities and minorities?
+
+Learning times of majority and minority contrasts over the number of factors, L = 1 (features alone are the
+logits) to 4, under the squared loss with free features. It takes 15 seconds: some 70 runs, the deep ones
+long. Claimed before the run, by the scalar equation that follows, and of Gaussian starts too; what fails
+of that, and what was derived in its place, says so.
 
 From a spectral start of scale e every contrast, of target s = sqrt(n_c), starts at e^L and is alone:
 a' = L r a^(2 - 2/L) (1 - a / s), r = w s / n. What small starts should come to, by that equation:
@@ -20,16 +24,27 @@ import dataclasses
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from experiments.claims import Claim, ascending, at_most, close, noted
-from experiments.settings import BASE, FLOW_TIME, THEORY
+from experiments import pages
+from experiments.claims import Claim, Claims, Estimate
+from experiments.pages import HOLLOW, THEORY
+from experiments.readings import (
+    GROUPS,
+    Report,
+    counted,
+    each,
+    expected,
+    learned,
+    part,
+    ratio,
+    shares,
+    spread,
+)
+from experiments.settings import BASE
 from ssm import Config, exact, plotting, spectral, sweep, sweep_plots, theory
 from ssm.config import profiles
 from ssm.problem import make_problem
@@ -47,7 +62,6 @@ SCALES = (0.3, 0.1, 0.03)
 MIDDLE, SMALL = SCALES[1:]
 RATIOS = (1, 3, 10, 30, 100)
 WEIGHTED = 0.5
-GROUPS = [profiles.MAJORITY, profiles.MINORITY]
 
 GAUSSIAN = dataclasses.replace(SPECTRAL, init="gaussian", init_scale=SMALL, rtol=1e-6)
 GAUSSIAN_RATIOS, SEEDS = (10, 30), 4
@@ -57,8 +71,6 @@ NEAR = 0.02  # of a small-start limit
 RANDOM = 0.2  # of a ratio, geometric mean over seeds
 LEADING = 0.35  # of the same: draws differ twofold, and the law is of leading order in k_maj / d
 
-Report = Callable[[float], None]
-
 
 def run(out: Path, quick: bool, report: Report) -> list[Claim]:
     """Draw `depth_gap.png`, and hold learning times at each depth against the scalar equation and
@@ -67,14 +79,14 @@ def run(out: Path, quick: bool, report: Report) -> list[Claim]:
     over_scales = sweep(
         {"depth": depths, "init_scale": SCALES, "weight_exponent": (0.0, WEIGHTED)},
         SPECTRAL,
-        progress=lambda done, total: report(0.4 * (done / total)),
+        progress=counted(part(report, 0.0, 0.4)),
     )
     over_ratios = sweep(
         {"depth": depths, "imbalance_ratio": RATIOS[:: 2 if quick else 1]},
         dataclasses.replace(SPECTRAL, init_scale=MIDDLE),
-        progress=lambda done, total: report(0.4 + 0.2 * (done / total)),
+        progress=counted(part(report, 0.4, 0.6)),
     )
-    random = {} if quick else gaussian_ratios(lambda share: report(0.6 + 0.4 * share))
+    random = {} if quick else gaussian_ratios(part(report, 0.6, 1.0))
     runs = {depth: sweep({"depth": [depth]}, _whole(depth)).isel(depth=0) for depth in depths}
     _draw(out / "depth_gap.png", runs, over_scales, over_ratios, random)
     return [
@@ -85,24 +97,6 @@ def run(out: Path, quick: bool, report: Report) -> list[Claim]:
     ]
 
 
-def learned(runs: xr.Dataset) -> xr.DataArray:
-    """When each of `GROUPS` is half learned."""
-    return runs["block_learning_time"].sel(block=GROUPS)
-
-
-def expected(runs: xr.Dataset) -> xr.DataArray:
-    """When each of `GROUPS` should be half learned, by the scalar equation."""
-    times, blocks = runs["predicted_learning_time"], runs["component_block"]
-    each = [times.where(blocks == group).mean("component") for group in GROUPS]
-    return xr.concat(each, xr.Variable("block", GROUPS)).transpose(*learned(runs).dims)
-
-
-def ratio(times: xr.DataArray) -> xr.DataArray:
-    """Minority over majority."""
-    majority, minority = (times.sel(block=group, drop=True) for group in GROUPS)
-    return minority / majority
-
-
 def gap(times: xr.DataArray) -> xr.DataArray:
     """Minority less majority."""
     majority, minority = (times.sel(block=group, drop=True) for group in GROUPS)
@@ -111,15 +105,13 @@ def gap(times: xr.DataArray) -> xr.DataArray:
 
 def gaussian_ratios(report: Report) -> dict[tuple[int, int], np.ndarray]:
     """Minority over majority learning time from Gaussian starts, of each seed, by L > 1 and R."""
-    cases = list(itertools.product(DEPTHS[1:], GAUSSIAN_RATIOS))
     found = {}
-    for i, (depth, R) in enumerate(cases):
+    for depth, R in each(itertools.product(DEPTHS[1:], GAUSSIAN_RATIOS), report):
         config = dataclasses.replace(GAUSSIAN, depth=depth, imbalance_ratio=R)
         # beside a spectral start a Gaussian one is the faster the deeper
         config = dataclasses.replace(config, t1=4 / depth * last_learned(config))
         runs = sweep({"seed": range(SEEDS)}, config)
         found[depth, R] = ratio(learned(runs)).values
-        report((i + 1) / len(cases))
     return found
 
 
@@ -162,43 +154,40 @@ def curves(times: np.ndarray, depth: int, scale: float) -> dict[str, np.ndarray]
     first = [components.blocks.tolist().index(block) for block in blocks]
     rates = theory.component_growth_rates(problem, components)[first]
     target, start = components.singular_values[first], np.full(len(first), scale**depth)
-    shares = exact.deep_mode(times, rates, start, target, depth) / target
-    return dict(zip(blocks, shares.T, strict=True))
+    learned_shares = exact.deep_mode(times, rates, start, target, depth) / target
+    return dict(zip(blocks, learned_shares.T, strict=True))
 
 
 def _exact_claims(over_scales: xr.Dataset, over_ratios: xr.Dataset) -> list[Claim]:
     """Runs against the scalar equation, and what they conserve."""
-    claims = []
-    depths = over_scales["depth"].values.tolist()
+    claims, depths = Claims(), over_scales["depth"].values.tolist()
     for depth in depths:
         off = 0.0
         for scale in SCALES:
             own = over_scales.sel(depth=depth, init_scale=scale, weight_exponent=0.0)
-            shares = (own["strength"] / own["component_target"]).transpose("time", "component")
+            found = (own["strength"] / own["component_target"]).transpose("time", "component")
             theirs = curves(own["flow_time"].values, depth, scale)
             wanted = np.stack([theirs[block] for block in own["component_block"].values], axis=1)
-            off = max(off, float(np.abs(shares.values - wanted).max()))
+            off = max(off, float(np.abs(found.values - wanted).max()))
         statement = f"ERM, L = {depth}, e = {SMALL:g}..{SCALES[0]:g}: every mode at every time, worst distance from the scalar equation over the target"
-        claims.append(at_most(statement, EXACT, off))
+        claims.at_most(statement, EXACT, off)
     name = f"both sweeps, L = 1..{depths[-1]}"
     both = (over_scales, over_ratios)
     off = max(float(abs(learned(x) / expected(x) - 1).max(skipna=False)) for x in both)
     drift = max(float(x["drift"].sel(depth=depths[1:]).max(skipna=False)) for x in both)
-    return [
-        *claims,
-        at_most(f"{name}: learning times, worst distance from it, relative", EXACT, off),
-        at_most(f"{name}: what neighbouring layers conserve changes by", 1e-7, drift),
-    ]
+    claims.at_most(f"{name}: learning times, worst distance from it, relative", EXACT, off)
+    claims.at_most(f"{name}: what neighbouring layers conserve changes by", 1e-7, drift)
+    return claims
 
 
 def _limit_claims(over_scales: xr.Dataset) -> list[Claim]:
     """Small-start limits at the smallest scale, ERM and weighted."""
     (r_maj, r_min), (s_maj, _) = contrasts(SPECTRAL)
     R, e, times = SPECTRAL.imbalance_ratio, SMALL, learned(over_scales)
-    depths, claims = over_scales["depth"].values.tolist(), []
+    depths, claims = over_scales["depth"].values.tolist(), Claims()
+    slow = 1 - np.log(R) / (2 * np.log(s_maj / e**2))
     for g in (0.0, WEIGHTED):
         own = ratio(times).sel(weight_exponent=g, init_scale=e)
-        slow = 1 - np.log(R) / (2 * np.log(s_maj / e**2))
         for depth in depths:
             law, limit = "R^(1/2 - g)", R ** (0.5 - g)
             if depth == 1:
@@ -208,49 +197,47 @@ def _limit_claims(over_scales: xr.Dataset) -> list[Claim]:
             statement = (
                 f"e = {e:g}, g = {g:g}, L = {depth}: minority over majority learning time, {law}"
             )
-            claims.append(close(statement, float(limit), float(own.sel(depth=depth)), NEAR))
+            claims.close(statement, float(limit), float(own.sel(depth=depth)), NEAR)
     erm = times.sel(weight_exponent=0.0)
     for depth in [L for L in depths if L > 2]:
         short = 1 - ratio(erm).sel(depth=depth, init_scale=[MIDDLE, e]).values / R**0.5
         power = float(np.log(short[1] / short[0]) / np.log(e / MIDDLE))
         statement = f"ERM, L = {depth}, e = {MIDDLE:g} to {e:g}: power of e with which that ratio comes to R^(1/2), L - 2"
-        claims.append(close(statement, depth - 2, power, 0.05))
+        claims.close(statement, depth - 2, power, 0.05)
         limit = (1 / r_min - 1 / r_maj) / ((depth - 2) * e ** (depth - 2))
         statement = f"ERM, e = {e:g}, L = {depth}: gap in flow time, (1/r_min - 1/r_maj) / ((L - 2) e^(L - 2))"
         measured = float(gap(erm).sel(depth=depth, init_scale=e))
-        claims.append(close(statement, float(limit), measured, 0.05))
+        claims.close(statement, float(limit), measured, 0.05)
     names = [f"L = {depth}" for depth in depths]
     for name, values in (("ratio", ratio(erm)), ("gap in flow time", gap(erm))):
         statement = f"ERM, e = {e:g}: the {name} of the learning times grows with depth"
-        claims.append(ascending(statement, names, values.sel(init_scale=e).values.tolist()))
+        claims.ascending(statement, names, values.sel(init_scale=e).values.tolist())
     return claims
 
 
 def _power_claims(over_ratios: xr.Dataset) -> list[Claim]:
     """How the ratio of learning times grows with R."""
-    claims, ratios = [], over_ratios["imbalance_ratio"].values
+    claims, ratios = Claims(), over_ratios["imbalance_ratio"].values
     for depth in over_ratios["depth"].values.tolist():
         logs = np.log(ratio(learned(over_ratios)).sel(depth=depth).values)
         power = float((logs[-1] - logs[0]) / np.log(ratios[-1] / ratios[0]))
         limit = 0.0 if depth == 1 else 0.5
         statement = f"ERM, e = {MIDDLE:g}, L = {depth}, R = {ratios[0]}..{ratios[-1]}: power of R in that ratio, distance from {limit:g}"
-        claims.append(noted(at_most(statement, 0.1, abs(power - limit)), f"{power:.3f}"))
+        claims.at_most(statement, 0.1, abs(power - limit), f"{power:.3f}")
     return claims
 
 
 def _gaussian_claims(random: dict[tuple[int, int], np.ndarray]) -> list[Claim]:
     """The law of spectral starts, expected of Gaussian ones too, and what was found in its place."""
-    claims = []
+    claims = Claims()
     for (depth, R), found in random.items():
         name = f"ERM, Gaussian start, e = {SMALL:g}, d = {GAUSSIAN.feature_dim}, L = {depth}, R = {R}: minority over majority learning time"
-        mean, own = float(np.exp(np.log(found).mean())), []
+        mean, note = Estimate.geometric(found), spread(found)
         if GAUSSIAN_RATIOS[0] == R:
-            own.append(close(f"{name}, R^(1/2)", R**0.5, mean, RANDOM))
+            claims.close(f"{name}, R^(1/2)", R**0.5, mean, RANDOM, note)
         if depth > 2:
             law = "R^(1/2) (d / (d - k_maj))^(L/2 - 1)"
-            own.append(close(f"{name}, {law}", gaussian_limit(depth, R), mean, LEADING))
-        spread = f"{found.min():.3g} to {found.max():.3g} over {len(found)} seeds"
-        claims += [noted(claim, spread) for claim in own]
+            claims.close(f"{name}, {law}", gaussian_limit(depth, R), mean, LEADING, note)
     return claims
 
 
@@ -261,8 +248,7 @@ def _draw(
     over_ratios: xr.Dataset,
     random: dict[tuple[int, int], np.ndarray],
 ) -> None:
-    with plotting.style():
-        figure = Figure(figsize=(plotting.PAGE_WIDTH, 4.5))
+    with pages.page(path, 4.6) as figure:
         figure.set_layout_engine("constrained", wspace=0.06)
         rows = figure.add_gridspec(2, 1)
         top, bottom = (figure.add_subfigure(rows[i]) for i in range(2))
@@ -270,35 +256,32 @@ def _draw(
         for ax, (depth, run) in zip(panels, runs.items(), strict=True):
             _draw_curves(ax, run, depth)
         panels[0].set_ylabel("share of target learned")
-        top.supxlabel(FLOW_TIME, fontsize="medium")
-        top.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+        top.supxlabel(pages.FLOW_TIME)
+        pages.legend_above(top, panels[0], 4)
         left, middle, right = bottom.subplots(1, 3)
         _draw_over_depth(left, ratio, over_scales)
         found = [(L, value) for (L, R), own in random.items() if R == 10 for value in own]
         if found:
-            left.plot(*zip(*found, strict=True), "x", color="0.4", ms=4, label="Gaussian")
+            left.plot(*zip(*found, strict=True), "x", color="0.4", ms=3.5, label="Gaussian")
         root = SPECTRAL.imbalance_ratio**0.5
         left.axhline(root, color="0.8", lw=0.8, zorder=0)
         left.text(0.9, root, r"$\sqrt{R}$", color="0.4", fontsize=7, va="bottom")
-        left.set(ylabel="minority / majority\nlearning time")
-        left.legend(
-            title="start $e$", loc="upper left", bbox_to_anchor=(0, 0.97), labelspacing=0.25
-        )
+        left.set_ylabel(pages.TIME_RATIO)
+        left.legend(title="start $e$", loc="upper left", labelspacing=0.25, handletextpad=0.2)
         _draw_over_depth(middle, gap, over_scales)
         middle.set(yscale="log", ylabel="minority - majority\nlearning time (flow time)")
         _draw_over_ratios(right, over_ratios)
-    plotting.save_figure(figure, path)
 
 
 def _draw_curves(ax: Axes, run: xr.Dataset, depth: int) -> None:
     times = run["time"].values
-    shares = run["block_strength"] / run["block_target"]
+    found = shares(run)
     theirs = curves(times, depth, MIDDLE)
     for block, color in plotting.COLORS.items():
-        ax.plot(times, shares.sel(block=block), color=color, label=block)
+        ax.plot(times, found.sel(block=block), color=color, label=block)
         ax.plot(times, theirs[block], **THEORY)
     ax.plot([], [], **THEORY, label="scalar equation")
-    ax.set(xlim=times[[0, -1]], title=f"$L = {depth}$, $e = {MIDDLE:g}$")
+    ax.set(xlim=times[[0, -1]], title=f"$L = {depth}$,\n$e = {MIDDLE:g}$")
 
 
 def _draw_over_depth(
@@ -307,36 +290,23 @@ def _draw_over_depth(
     """A measure of learning times over L, ERM, at each scale: circles, and dashed theory."""
     erm = over_scales.sel(weight_exponent=0.0)
     found, wanted = measure(learned(erm)), measure(expected(erm))
-    for scale, color in zip(SCALES, shades(len(SCALES)), strict=True):
+    for scale, color in zip(SCALES, pages.shades(len(SCALES)), strict=True):
         own, theirs = (x.sel(init_scale=scale) for x in (found, wanted))
-        ax.plot(
-            own["depth"],
-            own.where(own > 0),
-            "o",
-            color=color,
-            mfc="none",
-            ms=4.5,
-            label=f"{scale:g}",
-        )
+        mark = {"color": color, "label": f"{scale:g}"}
+        ax.plot(own["depth"], own.where(own > 0), "o", **mark, **HOLLOW)
         ax.plot(own["depth"], theirs.where(theirs > 0), "--", color=color, lw=1)
-    ax.set(xticks=own["depth"].values, xlabel="number of factors $L$")
+    ax.set(xticks=own["depth"].values, xlabel="factors $L$")
 
 
 def _draw_over_ratios(ax: Axes, over_ratios: xr.Dataset) -> None:
     found, wanted = ratio(learned(over_ratios)), ratio(expected(over_ratios))
     depths, ratios = found["depth"].values.tolist(), found["imbalance_ratio"].values
-    for depth, color in zip(depths, shades(len(depths)), strict=True):
+    for depth, color in zip(depths, pages.shades(len(depths)), strict=True):
         label = f"$L = {depth}$"
-        ax.plot(ratios, found.sel(depth=depth), "o", color=color, mfc="none", ms=4.5, label=label)
+        ax.plot(ratios, found.sel(depth=depth), "o", color=color, label=label, **HOLLOW)
         ax.plot(ratios, wanted.sel(depth=depth), "--", color=color, lw=1)
     ax.plot(ratios, ratios**0.5, color="0.8", lw=0.8, zorder=0, label=r"$\sqrt{R}$")
-    ax.set(xscale="log", yscale="log", xlabel="imbalance ratio $R$")
-    ax.set_ylabel("minority / majority\nlearning time")
+    ax.set(xscale="log", yscale="log", xlabel=pages.RATIO, ylabel=pages.TIME_RATIO)
     sweep_plots.ratio_ticks(ax.xaxis)
     sweep_plots.ratio_ticks(ax.yaxis)
-    ax.legend(loc="upper left", labelspacing=0.25)
-
-
-def shades(count: int) -> list[Any]:
-    """Colours for an ascending quantity that is neither group's."""
-    return list(colormaps["viridis"](np.linspace(0, 0.85, count)))
+    ax.legend(loc="upper left", labelspacing=0.2, handletextpad=0.2, borderaxespad=0)

@@ -1,17 +1,23 @@
-"""The real thing: a 3-layer convolutional network on STEP-imbalanced digits, cross-entropy (ERM)
-against weighted."""
+"""Does a real network do what the model does?
+
+A 3-layer convolutional network on handwritten digits, 10:1, cross-entropy (ERM) against weighted. Claimed
+before the run: when ERM's majorities are learned its minorities are not; weights get both groups there in
+a third of ERM's steps; most of the lead is gone at the end; and the network's minority block lags behind
+its majority block at least twice as far under ERM as under weights. It takes 20 seconds: five seeds of
+1000 steps under each loss.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from experiments import data
 from experiments import digits_figures as figures
-from experiments.claims import Claim, at_least, at_most, noted
+from experiments.claims import Claim, Claims, Estimate
 from experiments.digits_network import METHODS, Config, Outcome, outcomes, recall
+from experiments.readings import GROUPS, Report, part
 from ssm.support.checks import choice
 from ssm.support.errors import invalid
 
@@ -28,83 +34,69 @@ def first_passing(steps: np.ndarray, level: float, *curves: np.ndarray) -> float
 
 
 def make_claims(config: Config, results: dict[str, Outcome]) -> list[Claim]:
-    """The claims, on curves of recall averaged over seeds; the last on learning times averaged over
+    """The claims: on curves of recall averaged over seeds, and on learning times averaged over
     seeds."""
-    steps = config.evaluation_steps()
-    by_seed = {method: recall(result.confusion, config) for method, result in results.items()}
-    mean = {m: {name: v.mean(0) for name, v in curves.items()} for m, curves in by_seed.items()}
-    where = "held-out recall, mean over seeds"
+    steps, num_seeds = config.evaluation_steps(), len(results[ERM].confusion)
+    curves = {method: recall(result.confusion, config) for method, result in results.items()}
+    every = list(range(num_seeds))
 
-    def at_passing(majority: np.ndarray, minority: np.ndarray) -> tuple[float, float]:
+    def mean(method: str, name: str, seeds: list[int]) -> np.ndarray:
+        return curves[method][name][seeds].mean(axis=0)
+
+    def passing(seeds: list[int]) -> tuple[float, float]:
+        """The step at which ERM's majorities pass 0.97, and its minority recall there."""
+        majority, minority = (mean(ERM, group, seeds) for group in GROUPS)
         step = first_passing(steps, 0.97, majority)
         return step, float(minority[steps == step][0]) if np.isfinite(step) else np.nan
 
-    passing, at_mean = at_passing(mean[ERM]["majority"], mean[ERM]["minority"])
-    groups = by_seed[ERM]["majority"], by_seed[ERM]["minority"]
-    own = [at_passing(*one) for one in zip(*groups, strict=True)]
-    first = [
-        noted(
-            at_most(
-                "ERM's minority recall when its majority's first passes 0.97 (held-out, each seed at its own "
-                "passing, mean)",
-                0.5,
-                float(np.mean([minority for _, minority in own])),
-            ),
-            "steps " + ", ".join(f"{step:g}" for step, _ in own),
-        ),
-        noted(
-            at_most(f"the same on the mean curves ({where})", 0.5, at_mean),
-            f"step {passing:g}",
-        ),
-    ]
+    def both(method: str, level: float, seeds: list[int]) -> float:
+        """The step at which both groups reach a level."""
+        return first_passing(steps, level, *(mean(method, group, seeds) for group in GROUPS))
 
-    both = {
-        level: [
-            first_passing(steps, level, mean[m]["majority"], mean[m]["minority"])
-            for m in (WEIGHTED, ERM)
-        ]
+    def over_erm(seeds: list[int]) -> float:
+        return both(WEIGHTED, 0.9, seeds) / min(both(ERM, 0.9, seeds), config.num_steps)
+
+    def gap(seeds: list[int]) -> np.ndarray:
+        weighted, erm = (mean(method, "balanced accuracy", seeds) for method in (WEIGHTED, ERM))
+        return weighted - erm
+
+    def last_over_largest(seeds: list[int]) -> float:
+        return float(abs(gap(seeds)[-1]) / np.abs(gap(seeds)).max())
+
+    def delay(method: str, seeds: list[int]) -> float:
+        times = results[method].learning_time[seeds]
+        return float(np.mean(times[:, 2] / times[:, 0]))
+
+    where, claims = "held-out recall, mean over seeds", Claims()
+    alone = [passing([seed]) for seed in every]
+    statement = "ERM's minority recall when its majority's first passes 0.97 (held-out, each seed at its own passing, mean)"
+    note = "steps " + ", ".join(f"{step:g}" for step, _ in alone)
+    claims.at_most(statement, 0.5, Estimate.over_seeds([minority for _, minority in alone]), note)
+    statement = f"the same on the mean curves ({where})"
+    measured = Estimate.jackknife(lambda seeds: passing(seeds)[1], num_seeds)
+    claims.at_most(statement, 0.5, measured, f"step {passing(every)[0]:g}")
+    statement = f"steps until majority and minority reach 0.9, weighted CE over ERM ({where}; {config.num_steps} for an ERM that never does)"
+    note = "; ".join(
+        f"to {level:g}: {both(WEIGHTED, level, every):g} over {both(ERM, level, every):g}"
         for level in (0.9, 0.85, 0.8)
-    }
-    weighted, erm = both[0.9]
-    second = noted(
-        at_most(
-            f"steps until majority and minority reach 0.9, weighted CE over ERM ({where}; "
-            f"{config.num_steps} for an ERM that never does)",
-            1 / 3,
-            weighted / min(erm, config.num_steps),
-        ),
-        "; ".join(f"to {level:g}: {w:g} over {e:g}" for level, (w, e) in both.items()),
     )
-
-    gap = mean[WEIGHTED]["balanced accuracy"] - mean[ERM]["balanced accuracy"]
-    largest = np.abs(gap).argmax()
-    third = noted(
-        at_most(
-            f"balanced accuracy, weighted CE minus ERM: last step over largest ({where})",
-            0.25,
-            float(abs(gap[-1] / gap[largest])),
-        ),
-        f"{gap[-1]:.3f} over {gap[largest]:.3f} at step {steps[largest]}",
-    )
-
-    learned = (results[method].learning_time for method in METHODS)
-    delay_erm, delay_weighted = (float(np.mean(t[:, 2] / t[:, 0])) for t in learned)
-    fourth = noted(
-        at_least(
-            "learning time of the minority block over the majority's, ERM over weighted CE "
-            "(training logits, ratios averaged over seeds)",
-            2,
-            delay_erm / delay_weighted,
-        ),
-        f"{delay_erm:.3g} over {delay_weighted:.3g}",
-    )
-    return [*first, second, third, fourth]
+    claims.at_most(statement, 1 / 3, Estimate.jackknife(over_erm, num_seeds), note)
+    whole = gap(every)
+    largest = np.abs(whole).argmax()
+    statement = f"balanced accuracy, weighted CE minus ERM: last step over largest ({where})"
+    note = f"{whole[-1]:.3f} over {whole[largest]:.3f} at step {steps[largest]}"
+    claims.at_most(statement, 0.25, Estimate.jackknife(last_over_largest, num_seeds), note)
+    statement = "learning time of the minority block over the majority's, ERM over weighted CE (training logits, ratios averaged over seeds)"
+    ratio = Estimate.jackknife(lambda seeds: delay(ERM, seeds) / delay(WEIGHTED, seeds), num_seeds)
+    note = f"{delay(ERM, every):.3g} over {delay(WEIGHTED, every):.3g}"
+    claims.at_least(statement, 2, ratio, note)
+    return claims
 
 
 def run(
     out: Path,
     quick: bool,
-    report: Callable[[float], None],
+    report: Report,
     dataset: str = "digits",
     data_dir: Path | None = None,
 ) -> list[Claim]:
@@ -118,7 +110,7 @@ def run(
         raise invalid("data_dir", data_dir, "the folder with MNIST's IDX files")
     else:
         images, labels = data.load_mnist(data_dir)
-    results = outcomes(config, images, labels, lambda share: report(0.9 * share))
+    results = outcomes(config, images, labels, part(report, 0.0, 0.9))
     figures.draw_recall(out / f"{dataset}_recall.png", config, results)
     figures.draw_spectrum(out / f"{dataset}_spectrum.png", config, results)
     figures.draw_confusion(out / f"{dataset}_confusion.png", config, results)

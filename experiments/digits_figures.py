@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from PIL import Image
 
-from experiments import data
+from experiments import data, pages
 from experiments.digits_network import Config, Outcome, recall
+from experiments.readings import GROUPS
 from ssm import plotting, spectral
 from ssm.config import profiles
 from ssm.support.files import replacing
@@ -30,7 +31,7 @@ def _band(axes: Axes, steps: np.ndarray, values: np.ndarray, **line: Any) -> Non
 
 
 def _step_axis(axes: Axes, config: Config) -> None:
-    label = f"step (one batch of {config.batch_size} images)"
+    label = f"step\n(one batch of {config.batch_size} images)"
     axes.set(xscale="log", xlabel=label, xlim=(1, config.num_steps))
 
 
@@ -42,12 +43,11 @@ def draw_recall(path: Path, config: Config, results: dict[str, Outcome]) -> None
     """Held-out recall of the two groups under each method, and the balanced accuracy of both
     methods."""
     steps = config.evaluation_steps()
-    with plotting.style():
-        figure = Figure(figsize=(plotting.PAGE_WIDTH, 2.5))
+    with pages.page(path, 2.3) as figure:
         axes = figure.subplots(1, 3, sharey=True)
         for ax, (method, result), line in zip(axes, results.items(), (":", "-"), strict=False):
             curves = recall(result.confusion, config)
-            for group in profiles.MAJORITY, profiles.MINORITY:
+            for group in GROUPS:
                 _band(ax, steps, curves[group], color=plotting.COLORS[group], label=group)
             _band(axes[2], steps, curves["balanced accuracy"], color="black", ls=line, label=method)
             ax.set_title(method)
@@ -56,9 +56,9 @@ def draw_recall(path: Path, config: Config, results: dict[str, Outcome]) -> None
         for ax in axes:
             _step_axis(ax, config)
             ax.grid(axis="y", color="0.9", lw=0.6)
-        for ax in axes[0], axes[2]:
-            ax.legend(loc="upper left", handlelength=1.5, borderaxespad=0)
-    plotting.save_figure(figure, path)
+        for method, line in zip(results, (":", "-"), strict=True):
+            pages.key(axes[0], method, color="black", ls=line)
+        pages.legend_above(figure, axes[0], 4)
 
 
 def draw_spectrum(path: Path, config: Config, results: dict[str, Outcome]) -> None:
@@ -68,8 +68,7 @@ def draw_spectrum(path: Path, config: Config, results: dict[str, Outcome]) -> No
     dotted with it, and solid without.
     """
     ticks = (-10, -3, -1, 0, 1, 3, 10, 30)
-    with plotting.style():
-        figure = Figure(figsize=(plotting.PAGE_WIDTH, 2.6))
+    with pages.page(path, 2.6) as figure:
         axes = figure.subplots(1, len(results), sharey=True)
         for ax, (method, result) in zip(axes, results.items(), strict=True):
             for i, block in enumerate(spectral.BLOCKS):
@@ -84,10 +83,9 @@ def draw_spectrum(path: Path, config: Config, results: dict[str, Outcome]) -> No
             ax.set_yscale("asinh", linear_width=0.5)  # zero, signs and orders of magnitude at once
             ax.set_yticks(ticks, map(str, ticks))
             ax.set_title(method)
-        axes[1].text(1.1, 0.55, "learned: half the target", color="0.4", fontsize=7, va="bottom")
+        axes[1].text(1.1, 0.55, "half the target", color="0.4", fontsize=7, va="bottom")
         axes[0].set_ylabel(f"strength / target\n{_spread(config)}")
         axes[0].legend(loc="lower left", title="block")
-    plotting.save_figure(figure, path)
 
 
 def _matrix(axes: Axes, confusion: np.ndarray, config: Config) -> AxesImage:
@@ -97,6 +95,7 @@ def _matrix(axes: Axes, confusion: np.ndarray, config: Config) -> AxesImage:
     axes.axhline(border, color="white", lw=0.8)
     axes.axvline(border, color="white", lw=0.8)
     axes.set(xticks=range(data.NUM_CLASSES), yticks=range(data.NUM_CLASSES))
+    axes.tick_params(labelsize=5, length=1.5, pad=1.5)  # ten digits on the side of a small square
     for ticks in axes.get_xticklabels(), axes.get_yticklabels():
         for label, tick in enumerate(ticks):
             group = profiles.MINORITY if label in config.minority_classes else profiles.MAJORITY
@@ -108,23 +107,17 @@ def draw_confusion(path: Path, config: Config, results: dict[str, Outcome]) -> N
     """Held-out confusion matrices, mean over seeds, at chosen steps (columns) under each method
     (rows)."""
     steps = config.evaluation_steps()
-    with plotting.style():
-        figure = Figure(figsize=(plotting.PAGE_WIDTH, 3.1))
+    with pages.page(path, 2.2) as figure:
         axes = figure.subplots(2, len(config.confusion_steps), sharex=True, sharey=True)
         for row, (method, result) in zip(axes, results.items(), strict=True):
             for ax, step in zip(row, config.confusion_steps, strict=True):
                 image = _matrix(ax, result.confusion[:, steps == step].mean((0, 1)), config)
             row[0].set_ylabel(f"{method}\ntrue class")
-        for top, bottom, step in zip(*axes, config.confusion_steps, strict=True):
+        figure.supxlabel("predicted class")
+        for top, step in zip(axes[0], config.confusion_steps, strict=True):
             top.set_title(f"step {step}")
-            bottom.set_xlabel("predicted class")
-        figure.colorbar(
-            image,
-            ax=axes,
-            label=f"share of the true class\n(mean of {len(config.seeds)} seeds)",
-            shrink=0.8,
-        )
-    plotting.save_figure(figure, path)
+        label = f"share of the true class\n(mean of {len(config.seeds)} seeds)"
+        figure.colorbar(image, ax=axes, label=label, shrink=0.8)
 
 
 def film_confusion(path: Path, config: Config, results: dict[str, Outcome]) -> None:
@@ -134,7 +127,7 @@ def film_confusion(path: Path, config: Config, results: dict[str, Outcome]) -> N
     means = [result.confusion.mean(0) for result in results.values()]
     frames = []
     with plotting.style():
-        figure = Figure(figsize=(5.6, 2.9))
+        figure = Figure(figsize=(plotting.PAGE_WIDTH, 2.9))
         canvas = FigureCanvasAgg(figure)
         axes = figure.subplots(1, 2, sharey=True)
         images = [_matrix(ax, mean[0], config) for ax, mean in zip(axes, means, strict=True)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -17,6 +17,7 @@ from sklearn.metrics import confusion_matrix
 
 import ssm
 from experiments import data
+from experiments.readings import Report, each, shares
 from ssm import spectral, weights
 from ssm.problem import membership
 
@@ -72,6 +73,7 @@ class Network(eqx.Module):
         self.linear = eqx.nn.Linear(features, data.NUM_CLASSES, dtype=np.float32, key=keys[2])
 
     def __call__(self, image: Float[Array, "1 h w"]) -> Float[Array, " k"]:
+        """The logits of one image."""
         for convolution in self.convolutions:
             image = jax.nn.relu(convolution(image))
         return self.linear(image.ravel())
@@ -181,42 +183,43 @@ def recall(confusion: np.ndarray, config: Config) -> dict[str, np.ndarray]:
 
 
 def outcomes(
-    config: Config, images: np.ndarray, labels: np.ndarray, report: Callable[[float], None]
+    config: Config, images: np.ndarray, labels: np.ndarray, report: Report
 ) -> dict[str, Outcome]:
     """Run every seed with every method; of one seed, both have the same split, first network and
     batches."""
     # one run after another: measured, neither a vmap over seeds nor two threads are faster
     kept: dict[str, list[Outcome]] = {method: [] for method in METHODS}
-    for i, seed in enumerate(config.seeds):
-        split = data.split(
-            images,
-            labels,
-            config.held_out_per_class,
-            config.imbalance_ratio,
-            config.minority_classes,
-            seed,
+    for seed, method in each(itertools.product(config.seeds, METHODS), report):
+        split = drawn(config, images, labels, seed)
+        logits, predictions, logged_labels = run_one(config, split, METHODS[method], seed)
+        steps = config.evaluation_steps()
+        tracked = ssm.track(without_offset(logits, logged_labels), logged_labels, steps)
+        raw = shares(ssm.track(logits, logged_labels, steps)).values
+        kept[method].append(
+            Outcome(
+                confusions(split.test_labels, predictions),
+                shares(tracked).values,
+                raw[:, spectral.BLOCKS.index("cross")],
+                tracked["block_learning_time"].values,
+            )
         )
-        n = len(split.train_labels)
-        order = data.batches(n, config.batch_size, config.num_steps, seed)
-        for j, (method, exponent) in enumerate(METHODS.items()):
-            class_weights = weights.power_law(np.bincount(split.train_labels), exponent)
-            logits, predictions = train(
-                config, jax.random.key(seed), split, order, class_weights.astype(np.float32)
-            )
-            labels_logged = logged(split.train_labels, config)
-            steps, logits = config.evaluation_steps(), np.asarray(logits, dtype=np.float64)
-            tracked = ssm.track(without_offset(logits, labels_logged), labels_logged, steps)
-            raw = ssm.track(logits, labels_logged, steps)
-            progress, raw_progress = (
-                (ds["block_strength"] / ds["block_target"]).values for ds in (tracked, raw)
-            )
-            kept[method].append(
-                Outcome(
-                    confusions(split.test_labels, np.asarray(predictions)),
-                    progress,
-                    raw_progress[:, spectral.BLOCKS.index("cross")],
-                    tracked["block_learning_time"].values,
-                )
-            )
-            report((i + (j + 1) / len(METHODS)) / len(config.seeds))
     return {name: Outcome(*map(np.stack, zip(*runs, strict=True))) for name, runs in kept.items()}
+
+
+def drawn(config: Config, images: np.ndarray, labels: np.ndarray, seed: int) -> data.Split:
+    """The training and held-out images of one seed."""
+    counts = config.held_out_per_class, config.imbalance_ratio
+    return data.split(images, labels, *counts, config.minority_classes, seed)
+
+
+def run_one(
+    config: Config, split: data.Split, exponent: float, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Train one network under weights of an exponent: logits of the logged training images (t, n, k),
+    float64, predicted classes of the held-out images (t, m), and the labels of the logged ones."""
+    order = data.batches(len(split.train_labels), config.batch_size, config.num_steps, seed)
+    class_weights = weights.power_law(np.bincount(split.train_labels), exponent)
+    logits, predictions = train(
+        config, jax.random.key(seed), split, order, class_weights.astype(np.float32)
+    )
+    return np.asarray(logits, float), np.asarray(predictions), logged(split.train_labels, config)

@@ -1,13 +1,17 @@
-"""The window of times in which reweighting helps, at imbalance ratios 2 to 100: ERM beside the
-balancing exponent of the features, 1/2 for free and 1 for shared ones.
+"""When does reweighting help, and for how long?
 
-The model has training samples only, and every run ends with all of them right; so *helps* is said
-of the training samples, in two ways. Learning window: weighted, every group of classes is at least
-half learned (strength half its target), and under ERM the minorities are not yet. Accuracy window:
-balanced training accuracy, the mean over classes, is at least 0.1 higher with weights. What stopping
-early does to held-out accuracy is seen in the `digits` experiment.
+ERM beside the balancing exponent of the features, 1/2 for free and 1 for shared ones, at imbalance
+ratios 2 to 100. The model has training samples only, and every run ends with all of them right; so
+*helps* is said of the training samples, in two ways. Learning window: weighted, every group of classes
+is at least half learned (strength half its target), and under ERM the minorities are not yet. Accuracy
+window: balanced training accuracy, the mean over classes, is at least 0.1 higher with weights. What
+stopping early does to held-out accuracy is seen in the `digits` experiment.
 
-Starts have scale 1e-6. Cross-entropy with free features: features of a class start equal.
+Claimed before the run: the learning window opens and closes where the size of the start says; its length
+over ERM's minority learning time is 1 - 1/w_min and grows with R; majorities are learned 1/w_maj times
+later. That accuracy comes sooner with weights and its window closes earlier was seen in trial runs first.
+It takes five seconds: three seeds of 56 settings, with starts of scale 1e-6; under cross-entropy with free
+features, those of a class start equal.
 """
 
 from __future__ import annotations
@@ -21,27 +25,20 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from experiments.claims import Claim, ascending, at_least, at_most, noted
-from experiments.settings import (
-    BALANCING,
-    BASE,
-    FEATURE_COLORS,
-    FEATURES,
-    FLOW_TIME,
-    LOSSES,
-    THEORY,
-)
-from ssm import Config, plotting, predictions, sweep, sweep_plots
-from ssm.config import Loss, profiles
+from experiments import pages, readings
+from experiments.claims import Claim, Claims, Estimate
+from experiments.pages import FEATURE_COLORS, HOLLOW, THEORY, WIDTHS
+from experiments.readings import GROUPS, Report, automatic_t1, each, part
+from experiments.settings import BALANCING, BASE, FEATURES, LOSSES
+from ssm import plotting, sweep, sweep_plots
+from ssm.config import Loss
 from ssm.problem import make_problem
 
 RATIOS = (2, 3, 5, 10, 20, 50, 100)
 DRAWN = (10, 100)  # whose curves are drawn
 SCALE = 1e-6
 SEEDS = 3
-GROUPS = [profiles.MAJORITY, profiles.MINORITY]
 AHEAD = 0.1  # of balanced accuracy, where reweighting counts as helping
 LEVEL = 0.95  # of balanced accuracy, whose first time is compared
 
@@ -57,6 +54,11 @@ class Pair(NamedTuple):
     class_weights: np.ndarray
     """Of the weighted runs, by class: majorities first."""
 
+    def of(self, seeds: list[int]) -> Pair:
+        """Runs of these seeds alone."""
+        erm, weighted = (runs.isel(seed=seeds) for runs in (self.erm, self.weighted))
+        return Pair(erm, weighted, self.class_weights)
+
 
 class Window(NamedTuple):
     """When reweighting helps, in flow time."""
@@ -64,72 +66,68 @@ class Window(NamedTuple):
     start: float
     end: float
 
+    @property
+    def length(self) -> float:
+        """Over its end."""
+        return (self.end - self.start) / self.end
+
 
 Pairs = dict[tuple[str, str], dict[int, Pair]]
 """By loss and features, then by imbalance ratio."""
 
 
-def run(out: Path, quick: bool, report: Callable[[float], None]) -> list[Claim]:
+def run(out: Path, quick: bool, report: Report) -> list[Claim]:
     """Draw the curves and the windows, and hold the windows against theory."""
     ratios, seeds = ((2, *DRAWN), 1) if quick else (RATIOS, SEEDS)
+    cases = itertools.product(LOSSES, FEATURES, ratios)
     pairs: Pairs = {}
-    cases = list(itertools.product(LOSSES, FEATURES))
-    for i, (loss, features) in enumerate(cases):
-        pairs[loss, features] = {}
-        for j, ratio in enumerate(ratios):
-            pairs[loss, features][ratio] = follow(loss, features, ratio, seeds)
-            report((i + (j + 1) / len(ratios)) / len(cases) * 0.9)
+    for loss, features, R in each(cases, part(report, 0.0, 0.9)):
+        pairs.setdefault((loss, features), {})[R] = follow(loss, features, R, seeds)
     _draw_curves(out / "early_stopping_curves.png", pairs)
     _draw_windows(out / "early_stopping_window.png", pairs)
-    return [claim for case, own in pairs.items() for claim in _claims(*case, own)] + _end_claims(
-        pairs
-    )
+    claims = Claims()
+    for (loss, features), own in pairs.items():
+        claims += _claims(f"{loss}, {features}, R = {min(own)}..{max(own)}", features, own)
+    every = [runs for own in pairs.values() for pair in own.values() for runs in pair[:2]]
+    statement = "every run, ERM and weighted: balanced training accuracy at the end"
+    claims.at_least(statement, 1, min(float(balanced_accuracy(runs)[-1]) for runs in every))
+    return claims
 
 
-def follow(loss: Loss, features: str, ratio: int, seeds: int) -> Pair:
+def follow(loss: Loss, features: str, imbalance_ratio: int, seeds: int) -> Pair:
     """ERM and the balancing exponent of the features, for as long as ERM takes."""
     base = dataclasses.replace(
         BASE,
         loss=loss,
         coupling=FEATURES[features],
-        imbalance_ratio=ratio,
+        imbalance_ratio=imbalance_ratio,
         init="gaussian" if loss == "squared" else "collapsed",
         init_scale=SCALE,
         save_spacing="log",
     )
     exponent = BALANCING[features]
     weighted = dataclasses.replace(base, weight_exponent=exponent)
-    t1 = max(_length(base), _length(weighted))
-    runs = sweep(
-        {"weight_exponent": (0.0, exponent), "seed": range(seeds)},
-        dataclasses.replace(base, t1=t1),
-    )
-    return Pair(
-        runs.sel(weight_exponent=0.0),
-        runs.sel(weight_exponent=exponent),
-        make_problem(weighted).class_weights,
-    )
+    longest = dataclasses.replace(base, t1=max(automatic_t1(base), automatic_t1(weighted)))
+    runs = sweep({"weight_exponent": (0.0, exponent), "seed": range(seeds)}, longest)
+    own_weights = make_problem(weighted).class_weights
+    return Pair(runs.sel(weight_exponent=0.0), runs.sel(weight_exponent=exponent), own_weights)
 
 
-def _length(config: Config) -> float:
-    return predictions.automatic_t1(config, make_problem(config))
-
-
-def learned(runs: xr.Dataset) -> xr.DataArray:
-    """When each group is half learned, mean over seeds."""
-    return runs["block_learning_time"].sel(block=GROUPS).mean("seed", skipna=False)
+def learned(runs: xr.Dataset) -> np.ndarray:
+    """When each of `GROUPS` is half learned, mean over seeds."""
+    return readings.learned(runs).mean("seed", skipna=False).values
 
 
 def expected(runs: xr.Dataset) -> np.ndarray:
     """When each of `GROUPS` is half learned by the predictions for the starts, mean over seeds."""
-    times, blocks = runs["predicted_learning_time"].mean("seed"), runs["component_block"]
-    return np.array([times.values[blocks.values == group].mean() for group in GROUPS])
+    return readings.expected(runs).mean("seed").values
 
 
 def learning_window(pair: Pair) -> tuple[Window, Window]:
     """From every group half learned with weights until so under ERM: measured, predicted."""
-    measured = (float(learned(runs).max(skipna=False)) for runs in (pair.weighted, pair.erm))
-    return Window(*measured), Window(*(expected(runs).max() for runs in (pair.weighted, pair.erm)))
+    order = (pair.weighted, pair.erm)
+    measured, predicted = ([times(runs).max() for runs in order] for times in (learned, expected))
+    return Window(*measured), Window(*predicted)
 
 
 def balanced_accuracy(runs: xr.Dataset) -> np.ndarray:
@@ -160,114 +158,80 @@ def limit_of_length(ratio: float, exponent: float) -> float:
     return 1 - 1 / float(make_problem(config).class_weights[-1])
 
 
-def _claims(loss: str, features: str, pairs: dict[int, Pair]) -> list[Claim]:
-    """What is held of one loss and kind of features, worst over imbalance ratios."""
-    name = f"{loss}, {features}, R = {min(pairs)}..{max(pairs)}"
-    windows = {ratio: learning_window(pair) for ratio, pair in pairs.items()}
-    off = np.array(
-        [np.abs(np.divide(found, wanted) - 1) for found, wanted in windows.values()]
-    ).max(0)
-    lengths = {
-        ratio: (found.end - found.start) / found.end for ratio, (found, _) in windows.items()
-    }
-    from_limit = [
-        abs(length - limit_of_length(R, BALANCING[features])) for R, length in lengths.items()
-    ]
-    price = [
-        abs(float((learned(p.weighted) / learned(p.erm))[0]) * p.class_weights[0] - 1)
-        for p in pairs.values()
-    ]
-    sooner = [
-        first_reached(p.weighted, LEVEL) / first_reached(p.erm, LEVEL) for p in pairs.values()
-    ]
-    # every run ends with all right, so the best is 1
-    best = {
-        R: (first_reached(p.weighted, 1.0), first_reached(p.erm, 1.0)) for R, p in pairs.items()
-    }
-    close_by = [accuracy_window(pair).end / windows[R][0].end for R, pair in pairs.items()]
-    worst = "worst distance from the start's prediction, relative"
-    last = list(lengths)[-1]
-    return [
-        at_most(f"{name}: learning window's start, {worst}", TOLERANCE, off[0]),
-        at_most(f"{name}: learning window's end, {worst}", TOLERANCE, off[1]),
-        noted(
-            at_most(
-                f"{name}: its length over ERM's minority learning time, worst distance from 1 - 1/w_min",
-                TOLERANCE,
-                max(from_limit),
-            ),
-            ", ".join(f"{lengths[R]:.2f} at R = {R}" for R in (min(pairs), last)),
-        ),
-        ascending(
-            f"{name}: that length grows with R", [f"R = {R}" for R in lengths], [*lengths.values()]
-        ),
-        at_most(
-            f"{name}: price, majority's learning time with weights over ERM's, worst distance from 1/w_maj, relative",
-            TOLERANCE,
-            max(price),
-        ),
-        noted(
-            at_most(
-                f"{name}: balanced training accuracy reaches {LEVEL:g}, time with weights over ERM's, largest",
-                1.0,
-                max(sooner),
-            ),
-            f"smallest {min(sooner):.2g}",
-        ),
-        noted(
-            at_most(
-                f"{name}: balanced training accuracy is first at its best, time with weights over ERM's, largest",
-                1.0,
-                max(weighted / erm for weighted, erm in best.values()),
-            ),
-            ", ".join(
-                f"{weighted:.3g} over {erm:.3g} at R = {R}"
-                for R, (weighted, erm) in best.items()
-                if R in DRAWN
-            ),
-        ),
-        at_most(
-            f"{name}: accuracy window's end over learning window's end, largest",
-            1.0,
-            max(close_by),
-        ),
-    ]
-
-
-def _end_claims(pairs: Pairs) -> list[Claim]:
-    """Reweighting leaves no mark on the end of training."""
-    final = min(
-        balanced_accuracy(runs)[-1]
-        for own in pairs.values()
-        for pair in own.values()
-        for runs in (pair.erm, pair.weighted)
+def _claims(scenario: str, features: str, pairs: dict[int, Pair]) -> list[Claim]:
+    """What is held of one loss and kind of features: distances from theory, worst over imbalance ratios
+    and seeds; and of what has no theory, the worst number read off curves averaged over seeds."""
+    by_seed = {R: [p.of([i]) for i in range(p.erm.sizes["seed"])] for R, p in pairs.items()}
+    windows = {R: [learning_window(one) for one in own] for R, own in by_seed.items()}
+    off = np.abs(
+        [np.divide(found, wanted) - 1 for own in windows.values() for found, wanted in own]
     )
-    return [
-        at_least("every run, ERM and weighted: balanced training accuracy at the end", 1, final)
+    lengths = {R: np.array([found.length for found, _ in own]) for R, own in windows.items()}
+    limits = {R: limit_of_length(R, BALANCING[features]) for R in pairs}
+    price = [
+        learned(one.weighted)[0] / learned(one.erm)[0] * one.class_weights[0] - 1
+        for own in by_seed.values()
+        for one in own
     ]
+
+    def worst(statistic: Callable[[Pair], float]) -> tuple[Estimate, str]:
+        """The largest over R of a number read off curves averaged over seeds, and some others."""
+        found = {
+            R: Estimate.jackknife(lambda kept, R=R: statistic(pairs[R].of(kept)), len(by_seed[R]))
+            for R in pairs
+        }
+        shown = ", ".join(f"{found[R].mean:.2g} at R = {R}" for R in found if R in DRAWN)
+        return max(found.values(), key=lambda estimate: estimate.mean), shown
+
+    def sooner(level: float) -> tuple[Estimate, str]:
+        return worst(lambda p: first_reached(p.weighted, level) / first_reached(p.erm, level))
+
+    claims, first, last = Claims(scenario), min(pairs), max(pairs)
+    for border, distances in zip(("start", "end"), off.max(axis=0), strict=True):
+        statement = (
+            f"learning window's {border}, worst distance from the start's prediction, relative"
+        )
+        claims.at_most(statement, TOLERANCE, float(distances))
+    claims.at_most(
+        "its length over ERM's minority learning time, worst distance from 1 - 1/w_min",
+        TOLERANCE,
+        float(max(np.abs(lengths[R] - limits[R]).max() for R in pairs)),
+        ", ".join(f"{lengths[R].mean():.2f} at R = {R}" for R in (first, last)),
+    )
+    names = [f"R = {R}" for R in lengths]
+    claims.ascending("that length grows with R", names, list(lengths.values()))
+    statement = "price, majority's learning time with weights over ERM's, worst distance from 1/w_maj, relative"
+    claims.at_most(statement, TOLERANCE, float(np.abs(price).max()))
+    # every run ends with all right, so the best is 1
+    for name, level in ((f"reaches {LEVEL:g}", LEVEL), ("is first at its best", 1.0)):
+        statement = f"balanced training accuracy {name}, time with weights over ERM's, largest"
+        claims.at_most(statement, 1.0, *sooner(level))
+    statement = "accuracy window's end over learning window's end, largest"
+    claims.at_most(
+        statement, 1.0, *worst(lambda p: accuracy_window(p).end / learning_window(p)[0].end)
+    )
+    return claims
 
 
 def _draw_curves(path: Path, pairs: Pairs) -> None:
     columns = list(itertools.product(FEATURES, DRAWN))
-    with plotting.style():
-        figure = Figure(figsize=(plotting.PAGE_WIDTH, 3.9))
+    with pages.page(path, 3.6) as figure:
         axes = figure.subplots(2, len(columns), sharey="row", sharex="col")
-        for (top, bottom), (features, ratio) in zip(axes.T, columns, strict=True):
-            pair = pairs["squared", features][ratio]
+        for (top, bottom), (features, R) in zip(axes.T, columns, strict=True):
+            pair = pairs["squared", features][R]
             _draw_accuracy(top, pair)
             _draw_progress(bottom, pair)
-            top.set_title(f"{features}, $R = {ratio}$, $g = {BALANCING[features]:g}$")
+            top.set_title(f"{features}, $R = {R}$,\n$g = {BALANCING[features]:g}$")
             bottom.set(xscale="log", xlim=pair.erm["time"].values[[1, -1]])
-        figure.supxlabel(FLOW_TIME, fontsize="medium")
+        figure.supxlabel(pages.FLOW_TIME)
         axes[0, 0].set_ylabel("balanced\ntraining accuracy")
-        axes[1, 0].set_ylabel("share of target learned")
         keys = axes[1, 0]
+        keys.set_ylabel("share of\ntarget learned")
         for style, label in ((":", "ERM"), ("-", "weighted")):
-            keys.plot([], [], style, color="0.3", label=label)
+            pages.key(keys, label, style, color="0.3")
         keys.fill_between([], [], [], color="0.88", label="reweighting helps")
-        keys.plot([], [], **THEORY, label="predicted")
-        figure.legend(*keys.get_legend_handles_labels(), loc="outside upper center", ncols=6)
-    plotting.save_figure(figure, path)
+        pages.key(keys, "predicted", **THEORY)
+        pages.legend_above(figure, keys, 6)
 
 
 def _draw_accuracy(ax: Axes, pair: Pair) -> None:
@@ -284,29 +248,25 @@ def _draw_progress(ax: Axes, pair: Pair) -> None:
         ax.axvline(border, **THEORY)
     for group in GROUPS:
         for runs, style in ((pair.erm, ":"), (pair.weighted, "-")):
-            mean = (runs["block_strength"] / runs["block_target"]).sel(block=group).mean("seed")
-            label = group if style == "-" else None
-            # the wider line is seen where both coincide
-            width = 2.6 if group == profiles.MAJORITY and style == "-" else 1.4
-            color = plotting.COLORS[group]
-            ax.plot(runs["time"], mean, style, color=color, lw=width, label=label)
+            mean = readings.shares(runs).sel(block=group).mean("seed")
+            solid = style == "-"
+            line = {"lw": WIDTHS[group] if solid else 1.2, "label": group if solid else None}
+            ax.plot(runs["time"], mean, style, color=plotting.COLORS[group], **line)
     ax.set(ylim=(-0.04, 1.04))
 
 
 def _draw_windows(path: Path, pairs: Pairs) -> None:
-    with plotting.style():
-        figure = Figure(figsize=(plotting.PAGE_WIDTH, 3.0))
+    with pages.page(path, 3.2) as figure:
         axes = figure.subplots(1, 3)
         for ax, features in zip(axes, FEATURES, strict=False):
             _draw_borders(ax, pairs["squared", features], FEATURE_COLORS[features])
-            ax.set_title(f"{features} features, $g = {BALANCING[features]:g}$")
-        axes[0].set_ylabel(FLOW_TIME)
-        axes[0].legend(loc="upper left", handlelength=1.6, labelspacing=0.25)
+            ax.set_title(f"{features} features,\n$g = {BALANCING[features]:g}$")
+        axes[0].set_ylabel(pages.FLOW_TIME)
+        axes[0].legend(loc="upper left", labelspacing=0.25, borderaxespad=0)
         _draw_lengths(axes[2], pairs)
         for ax in axes:
-            ax.set(xscale="log", xlabel="imbalance ratio $R$")
+            ax.set(xscale="log", xlabel=pages.RATIO)
             sweep_plots.ratio_ticks(ax.xaxis)
-    plotting.save_figure(figure, path)
 
 
 def _draw_borders(ax: Axes, pairs: dict[int, Pair], color: str) -> None:
@@ -314,33 +274,29 @@ def _draw_borders(ax: Axes, pairs: dict[int, Pair], color: str) -> None:
     ratios = list(pairs)
     windows = np.array([learning_window(pair) for pair in pairs.values()])  # (R, kind, border)
     accurate = np.array([accuracy_window(pair) for pair in pairs.values()])
-    ax.fill_between(
-        ratios, *windows[:, 0].T, color=color, alpha=0.25, lw=0, label="learning window"
-    )
-    ax.plot(ratios, windows[:, 0], "o", color=color, mfc="none", ms=4)
+    filled = {"color": color, "alpha": 0.25, "lw": 0, "label": "learning window"}
+    ax.fill_between(ratios, *windows[:, 0].T, **filled)
+    ax.plot(ratios, windows[:, 0], "o", color=color, **HOLLOW)
     ax.plot(ratios, windows[:, 1], **THEORY)
-    ax.plot([], [], **THEORY, label="predicted")
-    ax.plot(ratios, accurate, "s-", color="0.5", mfc="none", ms=3, lw=0.7)
-    ax.plot([], [], "s-", color="0.5", mfc="none", ms=3, lw=0.7, label="accuracy window")
-    ax.set(yscale="log")
+    pages.key(ax, "predicted", **THEORY)
+    squares = {"color": "0.5", "mfc": "none", "ms": 3, "lw": 0.7}
+    ax.plot(ratios, accurate, "s-", **squares)
+    pages.key(ax, "accuracy window", "s-", **squares)
+    low, high = np.nanmin([windows[:, 0].min(), accurate.min()]), windows.max()
+    ax.set(yscale="log", ylim=(low / 2, high * (high / low) ** 0.35))  # room for the legend
 
 
 def _draw_lengths(ax: Axes, pairs: Pairs) -> None:
     """Length of the learning window over ERM's minority learning time."""
     for (loss, features), own in pairs.items():
-        found = [learning_window(pair)[0] for pair in own.values()]
-        ax.plot(
-            list(own),
-            [(window.end - window.start) / window.end for window in found],
-            "o" if loss == "squared" else "x",
-            color=FEATURE_COLORS[features],
-            mfc="none",
-            ms=4.5,
-            label=f"{features}, {loss.replace('_', '-')}",
-        )
+        found = [learning_window(pair)[0].length for pair in own.values()]
+        marker, label = "ox"[loss != "squared"], f"{features}, {loss.replace('_', '-')}"
+        line = {"color": FEATURE_COLORS[features], "label": label}
+        ax.plot(list(own), found, marker, **line, **HOLLOW)
     fine = np.unique(np.geomspace(10, 500, 200).round()) / BASE.minority_count  # whole counts
     for exponent in BALANCING.values():
         ax.plot(fine, [limit_of_length(R, exponent) for R in fine], **THEORY)
-    ax.plot([], [], **THEORY, label="limit, $1 - 1/w_{min}$")
-    ax.set(ylim=(0, 1.02), ylabel="learning window /\nERM's minority learning time")
-    ax.legend(loc="lower right", handletextpad=0.4, labelspacing=0.25)
+    pages.key(ax, "limit, $1 - 1/w_{min}$", **THEORY)
+    ax.set(ylim=(-0.55, 1.02), yticks=np.linspace(0, 1, 6))  # room for the legend
+    ax.set_ylabel("learning window /\nERM's minority learning time")
+    ax.legend(loc="lower right", handletextpad=0.4, labelspacing=0.25, borderaxespad=0)

@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from ssm.metrics import group_mean
 
+from experiments import pages, readings
 from experiments.margins_runs import (
     BALANCED,
     END,
@@ -23,21 +21,18 @@ from experiments.margins_runs import (
     Early,
     Ends,
 )
-from experiments.margins_theory import BLOCKS, GROUPS, cosines, limit, majority_gaps
-from experiments.settings import FLOW_TIME, THEORY
+from experiments.margins_theory import BLOCKS, cosines, limit, majority_gaps
+from experiments.pages import HOLLOW, THEORY, WIDTHS
+from experiments.readings import GROUPS
 from ssm import geometry, plotting
-from ssm.config import profiles
 from ssm.problem import make_problem
 
 SHOWN = ("ERM", "inverse square root", "logit adjustment", "CDT")
-WIDTHS = {profiles.MAJORITY: 2.6, profiles.MINORITY: 1.4}  # both are seen where they coincide
-PREDICTED = {"color": "black", "lw": 1.2}
 
 
 def draw_early(path: Path, early: Mapping[str, Early]) -> None:
     """Rates, learning-time ratios and times to balance of every loss; curves of some."""
-    with plotting.style():
-        figure = Figure(figsize=(plotting.PAGE_WIDTH, 6.0))
+    with pages.page(path, 6.2) as figure:
         rows = figure.add_gridspec(2, 1, height_ratios=(1, 1.25))
         top, bottom = (figure.add_subfigure(rows[i]) for i in range(2))
         rates, ratios, balance = top.subplots(1, 3, sharey=True)
@@ -47,29 +42,29 @@ def draw_early(path: Path, early: Mapping[str, Early]) -> None:
                 _dash(rates, y, n * own.predicted_rates[block], n * own.predicted_rates[block])
                 rates.plot(n * own.rates[block], y, "o", color=plotting.COLORS[block], ms=4)
             _dash(ratios, y, *own.predicted_ratio)
-            ratios.plot(own.ratio, y, "o", color="0.35", ms=4)
+            ratios.plot(own.ratios.mean(), y, "o", color="0.35", ms=4)
             _dash(balance, y, *own.predicted_balance)
-            balance.plot(own.balance, y, "o", color="0.35", ms=4)
+            balance.plot(own.balances.mean(), y, "o", color="0.35", ms=4)
         _name_losses(rates, list(early))
         ratios.axvline(1, color="0.8", lw=0.8, zorder=0)
-        _log_ticks(rates, (1, 2, 5, 10))
-        _log_ticks(ratios, (0.3, 1, 3, 6))
-        _log_ticks(balance, (100, 300, 1000, 3000))
-        rates.set_xlabel("early growth rate x $n$")
-        ratios.set_xlabel("minority / majority learning time")
-        balance.set_xlabel(f"flow time to balanced accuracy {BALANCED:g}")
+        ticks = {rates: (1, 2, 5, 10), ratios: (0.3, 1, 3, 6), balance: (100, 300, 1000, 3000)}
+        for ax, own_ticks in ticks.items():
+            ax.set_xscale("log")
+            pages.plain_ticks(ax.xaxis, own_ticks)
+        rates.set_xlabel("early growth\nrate x $n$")
+        ratios.set_xlabel(pages.TIME_RATIO)
+        balance.set_xlabel(f"flow time to balanced\naccuracy {BALANCED:g}")
         for block in BLOCKS:
             rates.plot([], [], "o", color=plotting.COLORS[block], ms=4, label=block)
         rates.plot([], [], "|", color="black", ms=8, mew=1.2, label="predicted")
-        top.legend(*rates.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+        pages.legend_above(top, rates, 4)
         axes = bottom.subplots(2, len(SHOWN), sharex=True, sharey="row")
         for (strength, accuracy), name in zip(axes.T, SHOWN, strict=True):
             _draw_curves(strength, accuracy, early[name])
-            strength.set_title(name)
+            strength.set_title(name.replace("inverse ", "inverse\n").replace("logit ", "logit\n"))
         axes[0, 0].set_ylabel("strength /\nsingular value of $S$")
         axes[1, 0].set_ylabel("training accuracy")
-        bottom.supxlabel(FLOW_TIME, fontsize="medium")
-    plotting.save_figure(figure, path)
+        bottom.supxlabel(pages.FLOW_TIME)
 
 
 def _dash(ax: Axes, y: float, low: float, high: float) -> None:
@@ -84,23 +79,16 @@ def _name_losses(ax: Axes, names: Sequence[str]) -> None:
     ax.tick_params(axis="y", length=0)
 
 
-def _log_ticks(ax: Axes, ticks: Sequence[float]) -> None:
-    ax.set_xscale("log")
-    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.minorticks_off()
-
-
 def _draw_curves(strength: Axes, accuracy: Axes, own: Early) -> None:
     """One seed's strengths, and accuracy over all."""
-    time, groups = own.runs["time"].values, own.runs["class_group"].values
-    classes = own.runs["class_accuracy"].transpose("seed", "time", "class").values.mean(axis=0)
-    first = own.runs.isel(seed=0)
-    share = first["block_strength"] / first["block_target"]
+    time = own.runs["time"].values
+    share = readings.shares(own.runs.isel(seed=0))
     for group in GROUPS:
         color, width = plotting.COLORS[group], WIDTHS[group]
         strength.plot(time, share.sel(block=group), color=color, lw=width, label=group)
-        accuracy.plot(time, group_mean(classes, groups, group), color=color, lw=width)
-    accuracy.axvline(own.balance, color="0.6", lw=0.8, ls=":")
+        mean = readings.group_accuracy(own.runs, group).mean(axis=0)
+        accuracy.plot(time, mean, color=color, lw=width)
+    accuracy.axvline(own.balances.mean(), color="0.6", lw=0.8, ls=":")
     strength.axhline(0.5, color="0.85", lw=0.6, zorder=0)
     strength.set(ylim=(-0.05, 1.6), xlim=(0, time[-1]))
     accuracy.set(ylim=(-0.04, 1.04))
@@ -108,8 +96,7 @@ def _draw_curves(strength: Axes, accuracy: Axes, own: Early) -> None:
 
 def draw_ends(path: Path, ends: Ends, small: Ends, late: Ends) -> None:
     """Angles and norms at the end of every loss, the way there, and CDT over its exponent."""
-    with plotting.style():
-        figure = Figure(figsize=(plotting.PAGE_WIDTH, 4.9))
+    with pages.page(path, 5.0) as figure:
         rows = figure.add_gridspec(2, 1, height_ratios=(1, 1))
         top, bottom = (figure.add_subfigure(rows[i]) for i in range(2))
         angle, norm, way = top.subplots(1, 3, width_ratios=(1, 0.8, 1.1))
@@ -123,15 +110,14 @@ def draw_ends(path: Path, ends: Ends, small: Ends, late: Ends) -> None:
             _name_losses(ax, list(ends))
         norm.tick_params(labelleft=False)
         angle.axvline(0, color="0.8", lw=0.8, zorder=0)
-        angle.set(xlabel="cosine of two rows of $W$", xlim=(-0.65, 0.2))
+        angle.set(xlabel="cosine of two\nrows of $W$", xlim=(-0.65, 0.2))
         norm.set(xlabel="$|w_{maj}| / |w_{min}|$", xlim=(1.38, 1.5))
         for group in GROUPS:
             angle.plot([], [], "o", color=plotting.COLORS[group], ms=4, label=f"within {group}")
         angle.plot([], [], "|", color="black", ms=8, mew=1.2, label="limit")
-        top.legend(*angle.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+        pages.legend_above(top, angle, 3)
         _draw_way(way, ends)
         _draw_exponents(bottom.subplots(1, 3, width_ratios=(1, 1, 1.1)), small, late)
-    plotting.save_figure(figure, path)
 
 
 def _draw_way(ax: Axes, ends: Ends) -> None:
@@ -145,9 +131,9 @@ def _draw_way(ax: Axes, ends: Ends) -> None:
             distances = [state.distances(target).max() for state in own.states]
             label = name + (" to its own limit" if style == "--" else " to SELI")
             ax.plot(own.margins, distances, style, color=color, label=label)
-    ax.set(xscale="log", yscale="log", xlabel="least margin of a sample", ylim=(1e-9, 2))
-    ax.set_ylabel("distance, largest of $W$, $H$, $Z$")
-    ax.legend(loc="lower left", labelspacing=0.25)
+    ax.set(xscale="log", yscale="log", xlabel=pages.LEAST_MARGIN, ylim=(1e-9, 2))
+    ax.set_ylabel("distance, largest of\n$W$, $H$, $Z$")
+    ax.legend(loc="lower left", labelspacing=0.25, handlelength=1, borderaxespad=0)
     ax.minorticks_off()
 
 
@@ -163,16 +149,10 @@ def _draw_exponents(axes: Sequence[Axes], small: Ends, late: Ends) -> None:
     for ends, marker in ((small, "x"), (late, "o")):
         for name, own in ends.items():
             for group in GROUPS:
-                angle.plot(
-                    float(name),
-                    own.found[group],
-                    marker,
-                    color=plotting.COLORS[group],
-                    mfc="none",
-                    ms=4.5,
-                )
-            norm.plot(float(name), own.found["norms"], marker, color="0.35", mfc="none", ms=4.5)
-    colors = dict(zip(small, colormaps["viridis"](np.linspace(0, 0.85, len(small))), strict=True))
+                mark = {"color": plotting.COLORS[group], **HOLLOW}
+                angle.plot(float(name), own.found[group], marker, **mark)
+            norm.plot(float(name), own.found["norms"], marker, color="0.35", **HOLLOW)
+    colors = dict(zip(small, pages.shades(len(small)), strict=True))
     for name, own in small.items():
         gap.plot(own.margins, own.gaps, color=colors[name], label=f"{name}")
         seen = own.margins > WIDE_FROM
@@ -184,12 +164,12 @@ def _draw_exponents(axes: Sequence[Axes], small: Ends, late: Ends) -> None:
     norm.set_ylabel("$|w_{maj}| / |w_{min}|$")
     for base, marker in ((END, "x"), (LATE, "o")):
         decades = np.log10(base.stop_margin or np.nan)
-        label = f"start {base.init_scale:g}, margin $10^{decades:.0f}$"
-        norm.plot([], [], marker, color="0.35", mfc="none", ms=4.5, label=label)
-    norm.plot([], [], **THEORY, label="limit")
+        label = f"start {base.init_scale:g},\nmargin $10^{decades:.0f}$"
+        pages.key(norm, label, marker, color="0.35", **HOLLOW)
+    pages.key(norm, "limit", **THEORY)
     norm.set_ylim(0.55, None)  # room for the legend
     norm.legend(loc="lower left", labelspacing=0.25)
-    gap.set(xscale="log", xlabel="least margin of a sample", ylim=(0.97, 2.6), xlim=(5, MARGIN))
+    gap.set(xscale="log", xlabel=pages.LEAST_MARGIN, ylim=(0.97, 2.6), xlim=(5, MARGIN))
     gap.minorticks_off()
-    gap.set_ylabel("gap of two majorities / margin")
+    gap.set_ylabel("gap of two majorities /\nmargin")
     gap.legend(title="$g$", loc="upper right", ncols=2, labelspacing=0.25)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from experiments import readings
 from experiments.margins_theory import (
     BLOCKS,
     approach,
@@ -19,8 +20,9 @@ from experiments.margins_theory import (
     ratio_range,
     without_kept_row,
 )
+from experiments.readings import Report, each
 from experiments.settings import BASE
-from experiments.terminal_states import State
+from experiments.terminal_states import State, trajectory
 from ssm import Config, predictions, simulate, sweep
 from ssm.config import profiles
 from ssm.problem import make_problem
@@ -64,8 +66,6 @@ LINEAR_UP_TO = 1e-3  # of the fastest block's target
 WIDE_FROM = 1e3  # margin from which gaps are followed: beside it logarithms are small
 BALANCED = 0.95  # of training samples right, mean over classes
 
-Report = Callable[[float], None]
-
 
 class Early(NamedTuple):
     """What was measured of one loss, and what was predicted."""
@@ -74,11 +74,11 @@ class Early(NamedTuple):
     """Over seeds."""
     rates: dict[str, float]
     predicted_rates: dict[str, float]
-    ratio: float
-    """Minority over majority learning time."""
+    ratios: np.ndarray
+    """Minority over majority learning time of each seed."""
     predicted_ratio: tuple[float, float]
-    balance: float
-    """Time to balance."""
+    balances: np.ndarray
+    """Time to balance of each seed."""
     predicted_balance: tuple[float, float]
 
 
@@ -128,24 +128,23 @@ def follow_early(seeds: int, report: Report) -> dict[str, Early]:
     configs = {name: dataclasses.replace(EARLY, **changes) for name, changes in LOSSES.items()}
     longest = 1.2 * max(last_learned(config)[2] for config in configs.values())
     found: dict[str, Early] = {}
-    for i, (name, config) in enumerate(configs.items()):
+    for name, config in each(configs.items(), report):
         runs = sweep({"seed": range(seeds)}, dataclasses.replace(config, t1=longest))
-        times = runs["block_learning_time"].mean("seed", skipna=False)
         accuracy = runs["class_accuracy"].transpose("seed", "time", "class").values.mean(axis=-1)
-        balance = float(np.mean([time_to_balance(runs["time"].values, own) for own in accuracy]))
+        balances = np.array([time_to_balance(runs["time"].values, own) for own in accuracy])
         # the slower group decides, so that ERM's time is scaled by its learning time
-        scale = (found["ERM"].balance if found else balance) / last_learned(configs["ERM"])[1]
+        reference = found["ERM"].balances if found else balances
+        scale = float(reference.mean()) / last_learned(configs["ERM"])[1]
         _, low, high = last_learned(config)
         found[name] = Early(
             runs,
             measured_rates(dataclasses.replace(LINEAR, **LOSSES[name])),
             block_rates(config),
-            float(times.sel(block=profiles.MINORITY) / times.sel(block=profiles.MAJORITY)),
+            readings.ratio(readings.learned(runs)).values,
             ratio_range(config),
-            balance,
+            balances,
             (scale * low, scale * high),
         )
-        report((i + 1) / len(configs))
     return found
 
 
@@ -176,19 +175,15 @@ def time_to_balance(times: np.ndarray, accuracy: np.ndarray) -> float:
 def follow_ends(base: Config, losses: Mapping[str, dict[str, Any]], report: Report) -> Ends:
     """Every loss to a margin, that of the logits it sees."""
     found = {}
-    for i, (name, changes) in enumerate(losses.items()):
+    for name, changes in each(losses.items(), report):
         config = dataclasses.replace(base, **changes)
         run = reached(simulate(config))
         run = run.isel(time=run["margin"].values > 1)
-        counts = make_problem(config).counts
-        states = [
-            State(W, H, counts) for W, H in zip(run["W"].values, run["H"].values, strict=True)
-        ]
+        states = trajectory(run, make_problem(config).counts)
         majority = np.flatnonzero(np.array(config.class_groups) == profiles.MAJORITY)
         Z = (run["W"].values @ run["H"].values)[:, majority][:, :, majority]
         own = np.trace(Z, axis1=1, axis2=2)
         others = (Z.sum(axis=(1, 2)) - own) / (len(majority) - 1)
         margins = run["margin"].values
         found[name] = End(config, margins, states, (own - others) / len(majority) / margins)
-        report((i + 1) / len(losses))
     return found

@@ -20,17 +20,15 @@ import functools
 
 import numpy as np
 from jaxtyping import Float
-from ssm.spectral import LEARNED
 
-from experiments.terminal_states import State
+from experiments.readings import GROUPS, start_of
+from experiments.terminal_states import State, balanced
 from ssm import Config, geometry, predictions
 from ssm.config import profiles
-from ssm.dynamics.columns import make_columns
-from ssm.dynamics.parameters import initial_params
+from ssm.measures.spectral import LEARNED
 from ssm.problem import make_problem
 
 BLOCKS = (profiles.MAJORITY, "cross", profiles.MINORITY)
-GROUPS = (profiles.MAJORITY, profiles.MINORITY)
 BACKGROUNDS = np.linspace(-40, 40, 41)  # logits by which one group may stand above the other
 
 
@@ -148,19 +146,12 @@ def approach(config: Config, margin: float) -> State:
     gaps = np.where(other, gaps, 0) / config.adjustments["logit_scale"]
     x = 1 / f
     Z = -x[:, None] * gaps
-    return _balanced(Z - np.outer(x, x @ Z) / (x @ x), p.counts)
+    return balanced(Z - np.outer(x, x @ Z) / (x @ x), p.counts)
 
 
 def limit_state(config: Config) -> State:
     """A state at the limit."""
-    return _balanced(limit(config).logits, make_problem(config).counts)
-
-
-def _balanced(logits: Float[np.ndarray, "k k"], counts: np.ndarray) -> State:
-    """The factors W, H of least norm of the logits of each class's samples."""
-    root = np.sqrt(counts)
-    P, D, Qt = np.linalg.svd(logits * root, full_matrices=False)
-    return State(P * np.sqrt(D), np.sqrt(D)[:, None] * Qt / root, counts)
+    return balanced(limit(config).logits, make_problem(config).counts)
 
 
 def majority_gaps(
@@ -223,8 +214,7 @@ def _majority_power(config: Config, a: float) -> float:
 def linear_accuracy(config: Config, times: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
     """Balanced training accuracy of a config's own start in its linear phase, where W and the class
     parts of H grow as cosh and sinh of A t and deviations from class means stay."""
-    problem = make_problem(config)
-    params, _ = initial_params(config, problem, make_columns(config, problem))
+    problem, params, _ = start_of(config)
     labels, root = problem.labels, np.sqrt(problem.counts)
     members = np.eye(len(root))[labels]
     B = (params.H @ members) / root

@@ -7,51 +7,44 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
-from ssm.predictions import momentum
 
-from experiments.optimizers_runs import GROUPS, Arrivals
-from experiments.settings import BASE, THEORY, WEIGHTINGS
-from ssm import Config, plotting, spectral, sweep_plots, theory
-from ssm.dynamics.columns import make_columns
-from ssm.dynamics.parameters import initial_params
-from ssm.problem import make_problem
-
-SHADES = colormaps["viridis"](np.linspace(0, 0.8, 3))  # of weightings, neither group's colour
+from experiments import pages
+from experiments.optimizers_runs import Arrivals
+from experiments.pages import THEORY
+from experiments.readings import GROUPS, block_curves, shares
+from experiments.settings import BASE, WEIGHTINGS
+from ssm import Config, defaults, plotting, spectral, sweep_plots, theory
 
 
 def draw_progress(path: Path, runs: dict[str, tuple[Config, xr.Dataset]]) -> None:
     """Share of its target that each group has learned: a column an optimiser, a row a weighting."""
-    with plotting.style():
-        figure = Figure(figsize=(plotting.PAGE_WIDTH, 3.9))
+    with pages.page(path, 3.7) as figure:
         axes = figure.subplots(len(WEIGHTINGS), len(runs), sharey=True, sharex="col", squeeze=False)
         for column, (name, (config, own)) in enumerate(runs.items()):
             for row, g in enumerate(WEIGHTINGS.values()):
                 weighted = dataclasses.replace(config, weight_exponent=g)
                 _draw_one(axes[row, column], weighted, own.sel(weight_exponent=g))
-            axes[0, column].set_title(name.replace("_", " "))
+            axes[0, column].set_title(name.replace("_", "\n"))
             end = int(own["time"].values[-1])
             axes[-1, column].set(xlim=(0, end), xticks=[0, end // 2])
         for row, weighting in enumerate(WEIGHTINGS):
             axes[row, 0].set_ylabel(weighting.replace("inverse ", "inverse\n"))
-        axes[0, 0].plot([], [], **THEORY, label="theory")
-        figure.supylabel("share of target learned", fontsize="medium")
-        figure.supxlabel("step", fontsize="medium")
-        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    plotting.save_figure(figure, path)
+        pages.key(axes[0, 0], "theory", **THEORY)
+        figure.supylabel("share of target learned")
+        figure.supxlabel("step")
+        pages.legend_above(figure, axes[0, 0], 3)
 
 
 def _draw_one(ax: Axes, config: Config, run: xr.Dataset) -> None:
-    progress = run["block_strength"] / run["block_target"]
+    progress = shares(run)
     expected = curves(config, run)
     for group in GROUPS:
         ax.plot(run["time"], progress.sel(block=group), color=plotting.COLORS[group], label=group)
         if expected is not None:
             ax.plot(run["time"], expected[spectral.BLOCKS.index(group)], **THEORY)
-    ax.axhline(1, color="0.85", lw=0.6, zorder=0)
+    ax.axhline(1, **pages.FAINT)
     ax.set(ylim=(-0.05, 1.25), yticks=[0, 1])
 
 
@@ -61,17 +54,13 @@ def curves(config: Config, run: xr.Dataset) -> np.ndarray | None:
     Gradient descent and momentum: the flow at the rate h / (1 - m). `spectral_gd`, and `muon` as
     its practical form: (e + t)^2 up to the target.
     """
-    times = run["cumulative_rate"].values / (1 - momentum(config))
+    times = run["cumulative_rate"].values / (1 - defaults.momentum(config))
     if config.optimizer in ("spectral_gd", "muon"):
         strength = (config.init_scale + times) ** 2
         return np.minimum(strength[None] / run["block_target"].values[:, None], 1)
     if config.optimizer not in ("gd", "momentum"):
         return None
-    problem = make_problem(config)
-    columns = make_columns(config, problem)
-    params, _ = initial_params(config, problem, columns)
-    means, components = columns.class_means(params.H), spectral.components(problem)
-    return theory.block_curves(params.W, means, problem, components, times, config.loss).T
+    return block_curves(config, times).T
 
 
 def draw_laws(
@@ -83,8 +72,7 @@ def draw_laws(
 ) -> None:
     """Ratios of learning times by optimiser, gradient descent's distance from the flow, and learning
     times of spectral descent."""
-    with plotting.style():
-        figure = Figure(figsize=(plotting.PAGE_WIDTH, 2.7))
+    with pages.page(path, 2.6) as figure:
         axes = figure.subplots(1, 3, width_ratios=[1.4, 1, 1])
         _draw_ratios(axes[0], ratios)
         if convergence is None:
@@ -92,15 +80,16 @@ def draw_laws(
         else:
             _draw_convergence(axes[1], convergence)
         _draw_arrivals(axes[2], arrivals, start)
-    plotting.save_figure(figure, path)
+        pages.legend_above(figure, axes[0], 3, handletextpad=0.2)
 
 
 def _draw_ratios(ax: Axes, ratios: dict[str, xr.DataArray]) -> None:
     """A row an optimiser: marks are means over seeds, bars reach from the least to the largest."""
     rows = np.arange(len(ratios))[::-1]
+    colors = pages.shades(len(WEIGHTINGS))
     for i, (weighting, g) in enumerate(WEIGHTINGS.items()):
         own = np.array([x.sel(weight_exponent=g).values for x in ratios.values()])
-        centre, at, color = np.exp(np.log(own).mean(axis=1)), rows + 0.25 * (1 - i), SHADES[i]
+        centre, at, color = np.exp(np.log(own).mean(axis=1)), rows + 0.25 * (1 - i), colors[i]
         ax.axvline(
             theory.learning_time_ratio(BASE.imbalance_ratio, g, 0.0),
             **THEORY | {"color": color},
@@ -108,22 +97,20 @@ def _draw_ratios(ax: Axes, ratios: dict[str, xr.DataArray]) -> None:
         )
         ax.hlines(at, own.min(axis=1), own.max(axis=1), color=color, lw=1)
         ax.plot(centre, at, "os^"[i], color=color, ms=4.5, mfc="white", label=weighting)
-    ax.set(xscale="log", xlabel="minority / majority learning time, $R = 10$")
+    ax.set(xscale="log", xlabel=f"{pages.TIME_RATIO}, $R = 10$")
     ax.set_yticks(rows, [name.replace("_", " ") for name in ratios])
     ax.tick_params(axis="y", length=0)
     sweep_plots.ratio_ticks(ax.xaxis)
-    place = {"loc": "lower right", "bbox_to_anchor": (1.05, 1.0), "ncols": 3}
-    ax.legend(**place, columnspacing=0.8, handletextpad=0.1)
 
 
 def _draw_convergence(ax: Axes, found: dict[str, np.ndarray]) -> None:
-    ax.plot(found["step"], found["found"], "o", color="0.35", mfc="none", ms=5, label="gd")
+    ax.plot(found["step"], found["found"], "o", color="0.35", label="gd", **pages.HOLLOW)
     ax.plot(found["step"], found["first_order"], **THEORY, label="first order")
     ax.set(xscale="log", yscale="log", xlabel="learning rate", xlim=(0.04, 1.5))
     ax.set_ylabel("distance from the flow\n(share of target)")
     sweep_plots.ratio_ticks(ax.xaxis)
     ax.yaxis.set_minor_formatter(NullFormatter())
-    ax.legend(loc="upper left")
+    ax.legend(loc="lower right", borderaxespad=0)
 
 
 def _draw_arrivals(ax: Axes, arrivals: dict[int, list[Arrivals]], start: float) -> None:
@@ -135,5 +122,5 @@ def _draw_arrivals(ax: Axes, arrivals: dict[int, list[Arrivals]], start: float) 
         ax.plot(roots, 0.5 ** (1 / depth) * roots - start, **THEORY)
         end = (roots[-1], 0.5 ** (1 / depth) * roots[-1])
         ax.annotate(f"$L = {depth}$", end, (-4, 5), textcoords="offset points", ha="right")
-    ax.set(xlabel="$s^{1/L}$ of a component", ylabel="learning time\n(steps x learning rate)")
+    ax.set(xlabel="$s^{1/L}$ of a\ncomponent", ylabel="learning time\n(steps x learning rate)")
     ax.margins(y=0.1)

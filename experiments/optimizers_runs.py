@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from experiments.readings import Report
 from experiments.settings import BASE, WEIGHTINGS
 from ssm import Config, exact, simulate, spectral, sweep, theory
-from ssm.config import profiles
-from ssm.config.choices import Optimizer
+from ssm.config import Optimizer
 from ssm.problem import make_problem
 
 SQUARED = dataclasses.replace(BASE, loss="squared", num_saves=513)
@@ -53,9 +53,6 @@ SAM_SPECTRAL = dataclasses.replace(
 GROWING = SPECTRAL.init_scale * (2 * (SQUARED.num_classes - 1)) ** 0.5  # length of that start
 RADII = (0.9, 1.1)  # over it
 
-GROUPS = [profiles.MAJORITY, profiles.MINORITY]
-
-Report = Callable[[float], None]
 Runs = dict[str, xr.Dataset]
 
 
@@ -145,33 +142,6 @@ def _spectral_runs(depth: int) -> Runs:
     many = dataclasses.replace(config, profile="custom", counts=MANY_COUNTS)
     exponents = {"weight_exponent": WEIGHTINGS.values() if depth == 2 else (0.0,)}
     return {f"STEP {depth}": sweep(exponents, config), f"many {depth}": simulate(many)}
-
-
-def learned(runs: xr.Dataset) -> xr.DataArray:
-    """When each of `GROUPS` is half learned, in steps."""
-    return runs["block_learning_time"].sel(block=GROUPS)
-
-
-def ratio(runs: xr.Dataset) -> xr.DataArray:
-    """Minority over majority learning time."""
-    times = learned(runs)
-    return times.isel(block=1, drop=True) / times.isel(block=0, drop=True)
-
-
-def mean(ratios: xr.DataArray) -> float:
-    """Geometric mean over seeds; NaN where one did not learn."""
-    return float(np.exp(np.log(ratios.values).mean()))
-
-
-def spread(ratios: xr.DataArray) -> str:
-    """The least and the largest over seeds."""
-    own = ratios.values
-    return f"{own.min():.3g} to {own.max():.3g} over {len(own)} seeds"
-
-
-def block_shares(runs: xr.Dataset) -> xr.DataArray:
-    """Share of its target that each block has learned."""
-    return (runs["block_strength"] / runs["block_target"]).transpose(..., "time", "block")
 
 
 def arrivals(run: xr.Dataset, depth: int, level: float) -> Arrivals:

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import AsinhNorm
-from matplotlib.figure import Figure
 
-from experiments.settings import FEATURE_COLORS, FEATURES, FLOW_TIME, THEORY, WEIGHTINGS
+from experiments import pages, readings
+from experiments.pages import FEATURE_COLORS, THEORY
+from experiments.readings import GROUPS
+from experiments.settings import FEATURES, WEIGHTINGS
 from experiments.terminal_states import (
     approach,
     config_of,
@@ -43,8 +44,7 @@ LAST_SHOWN = 20  # log of flow time
 def draw_phases(path: Path, free: xr.Dataset, shared: xr.Dataset) -> None:
     """Block strengths over flow time, and distances to both limits over the margin."""
     last = max(float(runs["margin"].max()) for runs in (free, shared))
-    with plotting.style():
-        figure = Figure(figsize=(plotting.PAGE_WIDTH, 2.9))
+    with pages.page(path, 2.8) as figure:
         early, *late = figure.subplots(1, 3)
         late[1].sharey(late[0])
         _draw_early(early, free)
@@ -57,20 +57,19 @@ def draw_phases(path: Path, free: xr.Dataset, shared: xr.Dataset) -> None:
                 _draw_theory(late[features == "shared"], config, last)
         for ax in late:
             _margin_axes(ax)
-        early.set_title("early: free features")
-        late[0].set(ylabel="distance, largest of $W$, $H$, $Z$", title="the end: distance to SELI")
-        late[1].set_title("distance to the simplex ETF")
+        early.set_title("early:\nfree features")
+        late[0].set(ylabel="distance, largest of $W$, $H$, $Z$", title="the end:\ndistance to SELI")
+        late[1].set_title("distance to the\nsimplex ETF")
         for features, color in FEATURE_COLORS.items():
             early.plot([], [], color=color, label=f"{features} features")
         for name, style in STYLES.items():
             early.plot([], [], ls=style, lw=WIDTHS[name], color="0.3", label=name)
         early.plot([], [], **THEORY, label="theory")
-        figure.legend(*early.get_legend_handles_labels(), loc="outside upper center", ncols=4)
-    plotting.save_figure(figure, path)
+        pages.legend_above(figure, early, 4)
 
 
 def _margin_axes(ax: Axes) -> None:
-    ax.set(xscale="log", yscale="log", xlabel="least margin of a sample")
+    ax.set(xscale="log", yscale="log", xlabel=pages.LEAST_MARGIN)
     ax.minorticks_off()
 
 
@@ -81,15 +80,15 @@ def _draw_theory(ax: Axes, config: Config, last: float) -> None:
 
 
 def _draw_early(ax: Axes, runs: xr.Dataset) -> None:
-    for group in (profiles.MAJORITY, profiles.MINORITY):
+    for group in GROUPS:
         for name, g in WEIGHTINGS.items():
             own = reached(runs.sel(weight_exponent=g))
             own = own.isel(time=own["log_time"].values < LAST_SHOWN)
-            share = (own["block_strength"] / own["block_target"]).sel(block=group)
+            share = readings.shares(own).sel(block=group)
             label = group if name == "inverse frequency" else None
             color, times = plotting.COLORS[group], np.exp(own["log_time"])
             ax.plot(times, share, ls=STYLES[name], color=color, label=label)
-    ax.set(xlim=(0, 1000), ylim=(-0.04, 1.25), xlabel=FLOW_TIME)
+    ax.set(xlim=(0, 1000), ylim=(-0.04, 1.25), xlabel="flow time")
     ax.set_ylabel("strength / singular value of $S$")
 
 
@@ -110,24 +109,15 @@ def draw_grams(path: Path, collapsed: xr.Dataset, shared: xr.Dataset) -> None:
     }
     config = config_of(collapsed, weight_exponent=0.0)
     ends |= {"SELI": limit(config), "simplex ETF": limit(dataclasses.replace(config, coupling=1.0))}
-    columns = [
-        "free, ERM",
-        "free, $g = 1$",
-        "SELI",
-        "shared, ERM",
-        "shared, $g = 1$",
-        "simplex ETF",
-    ]
+    columns = ["free, ERM", "free, $g = 1$", "SELI"]
+    columns += ["shared, ERM", "shared, $g = 1$", "simplex ETF"]
     unit = {name: [X / np.linalg.norm(X) for X in ends[name]] for name in columns}
     bound = max(np.abs(X).max() for grams in unit.values() for X in grams)
     norm = AsinhNorm(0.03, -bound, bound)  # a linear one would hide what is off the diagonal
-    num_majority, k = (
-        (collapsed["class_group"] == profiles.MAJORITY).sum().item(),
-        len(unit["SELI"][0]),
-    )
+    num_majority = int((collapsed["class_group"] == profiles.MAJORITY).sum())
+    k = len(unit["SELI"][0])
     middles = [num_majority / 2 - 0.5, (num_majority + k) / 2 - 0.5]
-    with plotting.style():
-        figure = Figure(figsize=(plotting.PAGE_WIDTH, 3.35))
+    with pages.page(path, 2.6) as figure:
         axes = figure.subplots(3, len(columns), sharex=True, sharey=True)
         for column, (name, grams) in zip(axes.T, unit.items(), strict=True):
             for ax, X in zip(column, grams, strict=True):
@@ -138,15 +128,14 @@ def draw_grams(path: Path, collapsed: xr.Dataset, shared: xr.Dataset) -> None:
                 ax.tick_params(length=0)
                 ax.set_xticks(middles, ["maj.", "min."])
                 ax.set_yticks(middles, ["maj.", "min."])
-            column[0].set_title(name)
-        rows = ("$W W^T$", "$H^T H$, class means", "logits $W H$")
+            column[0].set_title(name.replace(", ", ",\n").replace(" ETF", "\nETF"))
+        rows = ("$W W^T$", "$H^T H$,\nclass means", "logits $W H$")
         for ax, name in zip(axes[:, 0], rows, strict=True):
             ax.set_ylabel(name)
         bar = figure.colorbar(image, ax=axes, label="entry / Frobenius norm", shrink=0.8)
         bar.set_ticks([-0.3, -0.1, -0.03, 0, 0.03, 0.1, 0.3], labels=None)
         bar.ax.yaxis.set_major_formatter("{x:g}")
         bar.ax.minorticks_off()
-    plotting.save_figure(figure, path)
 
 
 def draw_cases(
@@ -154,10 +143,9 @@ def draw_cases(
 ) -> None:
     """Distance to SELI of every case over its margin, and the end against theory."""
     ratios = collapsed["imbalance_ratio"].values
-    colors = dict(zip(ratios, colormaps["viridis"](np.linspace(0, 0.85, len(ratios))), strict=True))
+    colors = dict(zip(ratios, pages.shades(len(ratios)), strict=True))
     shown = {"num_classes": collapsed["num_classes"].values[-1], "minority_fraction": 0.5}
-    with plotting.style():
-        figure = Figure(figsize=(plotting.PAGE_WIDTH, 2.8))
+    with pages.page(path, 2.8) as figure:
         axes = figure.subplots(1, 3)
         axes[1].sharey(axes[0])
         for ax, runs, bound in zip(axes, (collapsed, gaussian), bounds, strict=False):
@@ -170,7 +158,7 @@ def draw_cases(
                 _draw_theory(ax, config, float(runs["margin"].max()))
             ax.axhline(bound, color="0.6", lw=0.8, zorder=0)
             _margin_axes(ax)
-        axes[0].set(ylabel="distance to SELI", title="features of a class start equal")
+        axes[0].set(ylabel="distance to SELI", title="features of a class\nstart equal")
         axes[1].set_title("Gaussian start")
         _draw_ends(axes[2], collapsed, colors)
         for ratio, color in colors.items():
@@ -179,8 +167,7 @@ def draw_cases(
         axes[2].plot([], [], **THEORY, label="theory")
         for part, marker in MARKERS.items():
             axes[2].plot([], [], marker, color="0.4", mfc="none", ms=4, label=f"${part}$")
-        figure.legend(*axes[2].get_legend_handles_labels(), loc="outside upper center", ncols=8)
-    plotting.save_figure(figure, path)
+        pages.legend_above(figure, axes[2], 4)
 
 
 def _draw_case(ax: Axes, run: xr.Dataset, color: Any) -> None:
@@ -203,5 +190,5 @@ def _draw_ends(ax: Axes, runs: xr.Dataset, colors: dict[float, Any]) -> None:
             ax.plot(x, y, marker, color=colors[config.imbalance_ratio], mfc="none", ms=4)
     ends = np.array(ax.get_xlim())
     ax.plot(ends, ends, **THEORY)
-    ax.set(xlabel="distance x margin, predicted", ylabel="measured")
-    ax.set_title("the end, less the kept row of $W$")
+    ax.set(xlabel="predicted", ylabel="measured")
+    ax.set_title("distance x margin at the\nend, less the kept row")

@@ -64,6 +64,19 @@ def single_runs(runs: xr.Dataset) -> Iterator[xr.Dataset]:
         yield runs.isel(dict(zip(sizes, index, strict=True)))
 
 
+def trajectory(run: xr.Dataset, counts: Int[np.ndarray, " k"]) -> list[State]:
+    """Where a run with one feature column a class was at each observed time."""
+    return [State(W, H, counts) for W, H in zip(run["W"].values, run["H"].values, strict=True)]
+
+
+def balanced(logits: Float[np.ndarray, "k k"], counts: Float[np.ndarray, " k"]) -> State:
+    """The factors W, H of least norm of the logits of each class's samples: with Z diag(sqrt(n)) = P D Q^T,
+    W = P sqrt(D) and the class means are sqrt(D) Q^T diag(1 / sqrt(n))."""
+    root = np.sqrt(counts)
+    P, D, Qt = np.linalg.svd(logits * root, full_matrices=False)
+    return State(P * np.sqrt(D), np.sqrt(D)[:, None] * Qt / root, counts)
+
+
 def largest_part(distance: xr.DataArray) -> xr.DataArray:
     """The largest of the distances of W, H and Z; NaN where one is."""
     return distance.max("part", skipna=False)
@@ -93,20 +106,16 @@ def limit(config: Config) -> geometry.Geometry:
 
 
 def approach(config: Config, margin: float) -> State:
-    """The state at a large margin from a vanishing start, to first order in 1 / margin.
-
-    The gaps above give the logits Z; with counts nu_c = n_c / kappa_c and Z diag(sqrt(nu)) = P D Q^T,
-    W = P sqrt(D) and the class means are sqrt(D) Q^T diag(1 / sqrt(nu)).
-    """
+    """The state at a large margin from a vanishing start, to first order in 1 / margin: the gaps above
+    give the logits, and these the state that is balanced for the effective counts n_c / kappa_c."""
     problem = make_problem(config)
     k, kappa = len(problem.counts), problem.kernel_eigenvalues
     other = ~np.eye(k, dtype=bool)
     pull = -limit(config).features / (problem.class_weights * kappa)
     gaps = -np.log(pull, where=other, out=np.zeros((k, k)))
     gaps = np.where(other, gaps - gaps[other].min() + margin, 0)
-    root = np.sqrt(geometry.effective_counts(problem.counts, kappa))
-    P, D, Qt = np.linalg.svd((gaps.mean(axis=0) - gaps) * root, full_matrices=False)
-    return State(P * np.sqrt(D), np.sqrt(D)[:, None] * Qt / root, problem.counts)
+    state = balanced(gaps.mean(axis=0) - gaps, geometry.effective_counts(problem.counts, kappa))
+    return state._replace(counts=problem.counts)
 
 
 def mean_row_distances(config: Config, margin: float) -> Float[np.ndarray, " 3"]:

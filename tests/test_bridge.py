@@ -11,13 +11,16 @@ from experiments import bridge_network as networks
 from experiments import data
 from ssm.practice.network import kernels
 
+Images = tuple[np.ndarray, np.ndarray]
+"""And the labels of them."""
+
 
 @pytest.fixture(scope="module")
-def digits():
+def digits() -> Images:
     return data.load_digits()
 
 
-def test_noise_takes_its_share_and_the_length_stays(digits):
+def test_noise_takes_its_share_and_the_length_stays(digits: Images):
     plain, noisy = (networks.samples(*digits, noise, 0) for noise in (0.0, 0.7))
     pixels, drawn = noisy.X[:, :64], noisy.X[:, 64:]
     np.testing.assert_allclose(pixels, np.sqrt(0.3) * plain.X[:, :64], rtol=1e-5, atol=1e-6)
@@ -41,7 +44,7 @@ def test_odd_seeds_make_the_other_digits_minorities(digits, seed, minorities):
         np.testing.assert_array_equal((shown + 5 * seed) % 10, named)
 
 
-def test_orthogonal_inputs_have_the_models_coupling(digits):
+def test_orthogonal_inputs_have_the_models_coupling(digits: Images):
     like = networks.samples(*digits, 0.0, 0)
     found = kernels.measured_coupling(networks.orthogonal_samples(0.1, like, 0).X, like.labels)
     np.testing.assert_allclose(found.class_coupling, 0.1, atol=1e-5)  # float32
@@ -56,12 +59,12 @@ def test_contrasts_are_the_blocks_strengths(rng):
     np.testing.assert_allclose(networks.contrasts(means), expected[0], rtol=1e-10)
 
 
-def test_training_is_gradient_descent_on_the_weighted_risk(digits):
+def test_training_is_gradient_descent_on_the_weighted_risk(digits: Images):
     drawn = networks.samples(*digits, 0.7, 0)
     params = networks.start(drawn.X.shape[1], 1.0, 0)
     w, rate = np.linspace(0.5, 2, 10).astype(np.float32), np.float32(0.3)
     record = jax.tree.map(np.asarray, networks.train(params, drawn, w, rate, max_steps=3))
-    A, a, W, b = (np.asarray(p, dtype=float) for p in params)
+    A, a, W, b = (np.asarray(p, dtype=float) for layer in params for p in layer)
     X, y, n = drawn.X.astype(float), drawn.labels, len(drawn.labels)
     gains = []
     for step in range(4):
@@ -96,4 +99,16 @@ def test_balance_is_where_the_ratio_of_times_passes_one():
     own = networks.Outcome(times, [one], [one], np.zeros((1, 4)))
     np.testing.assert_allclose(own.powers, [np.log10([4, 2, 0.5, 0.25])], rtol=1e-12)
     assert own.measured == own.each[0] == pytest.approx(0.75)
-    assert own.fixed == pytest.approx(2 * own.small - 1)
+    fixed, small = own.predicted
+    assert fixed == pytest.approx(2 * small - 1)
+    assert own.slope == pytest.approx(np.polyfit(networks.EXPONENTS, own.powers[0], 1)[0])
+
+
+def test_networks_of_some_seeds_alone():
+    times = np.arange(1.0, 25.0).reshape(3, 4, 2)
+    counts = np.array([100, 100, 10, 10])
+    every = [kernels.coupling_of_moments(np.eye(4), np.full(4, x), counts) for x in (2.0, 3.0, 4.0)]
+    some = networks.Outcome(times, every, [], np.zeros((3, 4))).of([0, 2])
+    np.testing.assert_array_equal(some.times, times[[0, 2]])
+    assert some.at_start == [every[0], every[2]] and some.early == []
+    assert some.held_out.shape == (2, 4)

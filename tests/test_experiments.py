@@ -12,43 +12,159 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from experiments import bridge, claims, early_stopping, imbalance_sweep, label_spectrum
+from experiments import (
+    CORE,
+    NAMES,
+    bridge,
+    claims,
+    early_stopping,
+    imbalance_sweep,
+    label_spectrum,
+    pages,
+)
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_claims_hold_exactly_when_they_should():
-    assert claims.close("", 2.0, 2.09, 0.05).holds and not claims.close("", 2.0, 2.11, 0.05).holds
-    assert claims.at_most("", 1, 1).holds and not claims.at_most("", 1, 1.001).holds
-    assert claims.at_least("", 1, 1).holds and not claims.at_least("", 1, 0.999).holds
-    assert claims.ascending("", "ab", [1, 2]).holds
-    assert not claims.ascending("", "ab", [2, 1]).holds
+def test_a_number_holds_or_fails_by_its_range():
+    made = claims.Claims("k = 4")
+    assert made.close("ratio", 2.0, 2.09, 0.05).holds and not made.close("", 2.0, 2.11, 0.05).holds
+    assert made.between("", (2.0, 3.0), 3.1, 0.05).holds
+    assert made.between("", (2.0, 3.0), 1.8, 0.05).verdict == "fails"
+    assert made.at_most("", 1, 1).holds and not made.at_most("", 1, 1.001).holds
+    assert made.at_least("", 1, 1).holds and not made.at_least("", 1, 0.999).holds
+    assert made.ascending("", "ab", [1, 2]).holds
+    assert made.ascending("", "ab", [2, 1]).verdict == "fails"
+    assert len(made) == 10 and made[0].statement == "k = 4: ratio"
 
 
-@pytest.mark.parametrize(
-    "claim",
-    [
-        lambda x: claims.close("", 1.0, x, 0.1),
-        lambda x: claims.at_most("", 1.0, x),
-        lambda x: claims.at_least("", 1.0, x),
-        lambda x: claims.ascending("", "ab", [1.0, x]),
-    ],
-)
-def test_nothing_is_claimed_of_what_was_not_reached(claim):
-    assert not claim(math.nan).holds
+def test_a_mean_over_seeds_is_judged_by_its_interval():
+    """Five numbers whose mean is 1 and standard error 0.1: Student's 97.5 % quantile on 4 degrees of
+    freedom is 2.776."""
+    values = 1 + 0.1 * np.sqrt(2) * np.array([-2, -1, 0, 1, 2])
+    mean = claims.Estimate.over_seeds(values)
+    assert mean == pytest.approx((1, 1 - 2.776 * 0.1, 1 + 2.776 * 0.1), rel=1e-3)
+    made = claims.Claims()
+    assert made.at_most("", 1.28, mean).verdict == "holds"
+    assert made.at_most("", 1.27, mean).verdict == "undecided"
+    assert made.at_most("", 0.73, mean).verdict == "undecided"
+    assert made.at_most("", 0.72, mean).verdict == "fails"
+    assert [made.at_least("", bound, mean).verdict for bound in (0.72, 1.0, 1.28)] == [
+        "holds",
+        "undecided",
+        "fails",
+    ]
+    # equality by two one-sided tests: the interval lies within the margin, or it does not
+    assert made.close("", 1.0, mean, 0.28).holds
+    assert made.close("", 1.0, mean, 0.27).verdict == "undecided"
+    assert made.close("", 2.0, mean, 0.28).verdict == "fails"
+    assert "95 % interval 0.7224 to 1.278" in made[0].measured
+    one = claims.Estimate.over_seeds([1.0])
+    assert made.at_most("", 2.0, one).verdict == "undecided"
+
+
+def test_an_order_is_judged_by_the_differences_seed_by_seed():
+    first, shift = np.array([1.0, 5.0, 9.0]), np.array([0.9, 1.0, 1.1])
+    made = claims.Claims()
+    assert made.ascending("", "ab", [first, first + shift]).verdict == "holds"
+    assert made.ascending("", "ab", [first, first - shift]).verdict == "fails"
+    assert made.ascending("", "ab", [first, first[::-1]]).verdict == "undecided"
+    assert made.ascending("", "abc", [first, first + shift, first]).verdict == "fails"
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error(rng):
+    values = rng.normal(size=7)
+    found = claims.Estimate.jackknife(lambda seeds: float(values[seeds].mean()), 7)
+    np.testing.assert_allclose(found, claims.Estimate.over_seeds(values), rtol=1e-12)
+    # what is not reached without one of the seeds has an interval without an end
+    reached = claims.Estimate.jackknife(lambda seeds: 1.0 if 3 in seeds else math.nan, 7)
+    assert reached == (1.0, -math.inf, math.inf)
+
+
+def test_a_geometric_mean_has_the_interval_of_the_logarithms():
+    found = claims.Estimate.geometric([0.5, 2.0, 0.5, 2.0])
+    assert found.mean == pytest.approx(1) and found.low * found.high == pytest.approx(1)
+
+
+@pytest.mark.parametrize("missing", [math.nan, claims.Estimate.over_seeds([1.0, math.nan])])
+def test_nothing_is_claimed_of_what_was_not_reached(missing):
+    made = claims.Claims()
+    made.close("", 1.0, missing, 0.1)
+    made.at_most("", 1.0, missing)
+    made.at_least("", 1.0, missing)
+    made.ascending("", "ab", [1.0, math.nan])
+    made.ascending("", "ab", [[1.0, 1.0], [1.0, math.nan]])
+    assert {claim.verdict for claim in made} == {"fails"}
 
 
 def test_the_table_of_claims():
-    table = claims.markdown([claims.at_most("a", 1, 2), claims.at_most("b", 2, 1)])
-    assert table.splitlines()[0] == "| statement | predicted | measured | tolerance | holds |"
-    assert "**no**" in table.splitlines()[2] and "| yes |" in table.splitlines()[3]
+    made = claims.Claims()
+    made.at_most("a", 1, 2)
+    made.at_most("b", 2, 1, "seen")
+    made.at_most("c", 2, claims.Estimate(2.0, 1.0, 3.0))
+    table = claims.markdown(made).splitlines()
+    assert table[0] == "| statement | predicted | measured | tolerance | verdict |"
+    assert table[2] == "| a | <= 1 | 2 | none | **fails** |"
+    assert table[3] == "| b | <= 2 | 1 (seen) | none | holds |"
+    assert table[4] == "| c | <= 2 | 2 (95 % interval 1 to 3) | none | **undecided** |"
+    assert claims.summary(made) == "1 of 3 claims hold, 1 fail, 1 are undecided"
+
+
+def test_the_tables_of_other_experiments_stay():
+    made, other = claims.Claims(), claims.Claims()
+    made.at_most("a", 1, 1)
+    other.at_most("b", 2, 1)
+    order = ("one", "two", "three")
+    whole = claims.updated("", {"two": made, "one": other}, order)
+    assert whole.index("## one") < whole.index("| b |") < whole.index("## two")
+    assert claims.updated(whole, {"one": other}, order) == whole
+    changed = claims.updated(whole, {"one": made, "three": other}, order)
+    assert changed.count("| a |") == 2 and changed.count("| b |") == 1
+    assert changed.index("## two") < changed.index("## three")
+
+
+def test_the_committed_claims_are_of_every_experiment():
+    text = (ROOT / "figures" / "claims.md").read_text()
+    assert re.findall(r"^## (\w+)$", text, re.M) == list(NAMES)
+    verdicts = {row.rsplit("|", 2)[1].strip() for row in text.splitlines() if row.startswith("| ")}
+    assert verdicts == {"verdict", "---", "holds", "**fails**", "**undecided**"}
+
+
+def test_every_committed_figure_is_shown_and_remade_by_what_is_said():
+    """Under the heading of its experiment, which says whether `make reproduce` remakes it."""
+    text = (ROOT / "figures" / "README.md").read_text()
+    pictures = {
+        path.name for path in (ROOT / "figures").glob("*") if path.suffix in (".png", ".gif")
+    }
+    shown = re.findall(r"\]\((\w+\.(?:png|gif))\)", text)
+    assert set(shown) == pictures and len(shown) == len(pictures)
+    for section in text.split("\n## ")[1:]:
+        name = re.findall(r"`python -m experiments (\w+)`", section)[0]
+        target = "make reproduce" if name in CORE else "make reproduce-all"
+        assert f"Remade by `{target}`" in section
+
+
+def test_a_page_is_written_in_three_formats_the_same_each_time(tmp_path):
+    def draw() -> dict[str, bytes]:
+        with pages.page(tmp_path / "one.png", 2.0) as figure:
+            axes = figure.subplots()
+            axes.plot([1, 2], [3, 4], **pages.THEORY, label="theory")
+            axes.fill_between([1, 2], [3, 4], [4, 5], alpha=0.2)
+            axes.set(xlabel=pages.RATIO, yscale="log")
+            pages.legend_above(figure, axes, 1)
+        return {path.suffix: path.read_bytes() for path in tmp_path.iterdir()}
+
+    first = draw()
+    assert first.keys() == {".png", ".pdf", ".svg"} and draw() == first
+    width, height = (int.from_bytes(first[".png"][at : at + 4], "big") for at in (16, 20))
+    assert width / height == pytest.approx(5.5 / 2.0, rel=0.01)
 
 
 def test_label_spectrum(tmp_path):
     shares = []
     found = label_spectrum.run(tmp_path, True, shares.append)
     assert all(claim.holds for claim in found) and shares[-1] == 1
-    assert {p.name for p in tmp_path.iterdir()} == {"label_matrix.png", "label_spectrum.png"}
+    assert {p.name for p in tmp_path.glob("*.png")} == {"label_matrix.png", "label_spectrum.png"}
 
 
 @pytest.mark.slow
@@ -67,22 +183,27 @@ def test_label_spectrum(tmp_path):
         ("practice", 1),
     ],
 )
-def test_a_quick_run_draws_its_figures_and_its_claims_hold(tmp_path, name, figures):
+def test_a_quick_run_draws_its_figures_and_no_claim_fails(tmp_path, name, figures):
+    """What is left undecided by the one or two seeds of a quick run is a mean over them."""
     shares = []
     found = importlib.import_module(f"experiments.{name}").run(tmp_path, True, shares.append)
     assert shares == sorted(shares) and shares[-1] <= 1
-    failed = [claim for claim in found if not claim.holds]
-    assert not failed
-    assert len(list(tmp_path.glob("*.png"))) == figures
+    assert not [claim for claim in found if claim.verdict == "fails"]
+    assert sum(claim.holds for claim in found) >= len(found) / 3
+    for suffix in ("png", "pdf", "svg"):
+        assert len(list(tmp_path.glob(f"*.{suffix}"))) == figures
 
 
 @pytest.mark.slow
 def test_a_quick_bridge_finds_the_balancing_exponents(tmp_path):
     """Two kinds of its claims fail in the full run too, as figures/README.md says."""
     found = bridge.run(tmp_path, True, lambda share: None)
-    failed = [claim.statement for claim in found if not claim.holds]
+    failed = [claim.statement for claim in found if claim.verdict == "fails"]
     assert all("held-out" in said or "power of R by" in said for said in failed)
-    assert len(found) - len(failed) >= 10 and (tmp_path / "bridge.png").is_file()
+    # one seed decides nothing, but measured exponents are where the full run's have to be
+    near = [claim for claim in found if "measured balancing exponent" in claim.statement]
+    distances = [float(claim.measured.split()[0]) for claim in near]
+    assert len(near) == 5 and max(distances) <= 0.15 and (tmp_path / "bridge.png").is_file()
 
 
 def test_the_balancing_exponent_is_where_the_law_passes_through_one():
@@ -148,8 +269,9 @@ def test_the_command_prints_its_table_and_leaves_the_committed_claims_alone(
     runpy.run_module("experiments", run_name="__main__", alter_sys=True)
     assert "6 of 6 claims hold" in capsys.readouterr().out
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == [
-        "label_matrix.png",
-        "label_spectrum.png",
+        f"label_{what}.{suffix}"
+        for what in ("matrix", "spectrum")
+        for suffix in ("pdf", "png", "svg")
     ]
 
 
@@ -160,6 +282,7 @@ def test_the_command_prints_its_table_and_leaves_the_committed_claims_alone(
         ["--dataset", "mnist", "--data-dir", "none"],
         ["--dataset", "mnist"],
         ["bogus"],
+        ["depth", "--core"],
         ["--bogus"],
     ],
 )

@@ -1,5 +1,8 @@
 """Figures show the Dataset's own numbers, in the agreed colours, and files come out the same each time."""
 
+from pathlib import Path
+from typing import Any
+
 import matplotlib
 import matplotlib.colors as mcolors
 import numpy as np
@@ -82,14 +85,16 @@ def test_runs_on_the_same_axes_are_told_apart(run, kind):
     for label, style in (("ERM", "-"), ("weighted", "--"), ("weighted", "--")):
         plotting.KINDS[kind](runs[label], axes, label=label, linestyle=style)
     axes.set_title("both")
-    entries = [text.get_text() for text in axes.get_legend().get_texts()]
+    drawn = axes.get_legend()
+    assert drawn is not None
+    entries = [text.get_text() for text in drawn.get_texts()]
     assert len(entries) == len(set(entries))
     styles = {line.get_label(): line.get_linestyle() for line in axes.lines}
     for group in ("majority", "minority"):
         assert {f"{group}, ERM", f"{group}, weighted"} <= set(entries)
         assert (styles[f"{group}, ERM"], styles[f"{group}, weighted"]) == ("-", "--")
     assert hidden(figure) == 0
-    legend, title = axes.get_legend().get_window_extent(), axes.title.get_window_extent()
+    legend, title = drawn.get_window_extent(), axes.title.get_window_extent()
     assert legend.y0 >= title.y1 >= axes.bbox.y1
 
 
@@ -158,7 +163,7 @@ def test_a_terminal_run_is_drawn_over_its_margin(run, tmp_path):
     for kind in plotting.KINDS:
         plotting.save_figure(plotting.figure(ds, kind), tmp_path / f"{kind}.png")
     (axes,) = plotting.figure(ds, "geometry").axes
-    drawn = [line for line in axes.lines if len(line.get_xdata())]
+    drawn = [line for line in axes.lines if np.size(line.get_xdata())]
     np.testing.assert_array_equal(drawn[0].get_xdata(), ds["margin"])
     np.testing.assert_array_equal(drawn[0].get_ydata(), ds["seli_distance"].sel(part="W"))
 
@@ -198,14 +203,16 @@ def test_a_heat_map_shows_the_geometric_mean_over_all_other_axes(sweep):
     times = sweep["block_learning_time"].sel(block=["minority", "majority"]).values
     ratio = times[..., 0] / times[..., 1]
     expected = np.sqrt(ratio[:, :, 0] * ratio[:, :, 1]).T
-    (image,) = cells.collections
+    image: Any = cells.collections[0]
+    assert len(cells.collections) == 1
     np.testing.assert_allclose(image.get_array(), expected, rtol=1e-12)
     assert image.norm.vmin * image.norm.vmax == pytest.approx(1)
     assert (cells.get_xlabel(), cells.get_ylabel()) == ("imbalance ratio", "weight exponent")
     assert [tick.get_text() for tick in cells.get_yticklabels()] == ["0", "0.5", "1"]
     assert "minority / majority" in bar.get_ylabel()
     swapped = plotting.figure(sweep, "heatmap", ("weight_exponent", "imbalance_ratio")).axes[0]
-    np.testing.assert_allclose(swapped.collections[0].get_array(), expected.T, rtol=1e-12)
+    image = swapped.collections[0]
+    np.testing.assert_allclose(image.get_array(), expected.T, rtol=1e-12)
 
 
 def test_a_heat_map_in_other_colours(sweep):
@@ -233,7 +240,7 @@ def test_cells_whose_runs_all_lack_a_value_are_marked(sweep):
     cells = plotting.figure(holed, "heatmap").axes[0]
     (crosses,) = cells.lines
     np.testing.assert_array_equal(crosses.get_xydata(), [[1.5, 2.5]])
-    values = cells.collections[0].get_array()
+    values: Any = cells.collections[0].get_array()
     assert values.mask.sum() == 1
     alone = sweep.isel(imbalance_ratio=0, weight_exponent=0, seed=1)["block_learning_time"]
     assert values[0, 0] == pytest.approx(
@@ -247,11 +254,13 @@ def test_curves_are_medians_within_their_range(sweep):
     for axes, block in zip(panels, ("majority", "minority"), strict=True):
         here = weights.sel(block=block)
         share = (here["block_strength"] / here["block_target"]).values  # (exponent, seed, time)
-        lines = [line for line in axes.lines if len(line.get_xdata()) > 2]
+        lines = [line for line in axes.lines if np.size(line.get_xdata()) > 2]
         assert len(lines) == len(axes.collections) == 3
         for line, own, times in zip(lines, share, weights["flow_time"].values, strict=True):
             np.testing.assert_array_equal(line.get_xdata(), times)
-            np.testing.assert_allclose(line.get_ydata(), np.median(own, axis=0), rtol=1e-12)
+            np.testing.assert_allclose(
+                np.array(line.get_ydata()), np.median(own, axis=0), rtol=1e-12
+            )
         assert mcolors.same_color(lines[1].get_color(), plotting.COLORS[block])
         lightness = [sum(mcolors.to_rgb(line.get_color())) for line in lines]
         assert lightness == sorted(lightness, reverse=True)
@@ -264,11 +273,13 @@ def test_curves_of_a_class_alone_in_its_group(tiny):
     majority, minority = plotting.figure(swept, "curves", ["minority_fraction"]).axes
     assert majority.get_title() == "majority block"
     assert minority.get_title() == "minority block (or class strength)"
-    alone, both = (line for line in minority.lines if len(line.get_xdata()) > 2)
+    alone, both = (line for line in minority.lines if np.size(line.get_xdata()) > 2)
     first, second = (swept.isel(minority_fraction=i, seed=0) for i in (0, 1))
-    np.testing.assert_allclose(alone.get_ydata(), first["class_strength"][:, 3], rtol=1e-12)
+    np.testing.assert_allclose(
+        np.array(alone.get_ydata()), first["class_strength"][:, 3], rtol=1e-12
+    )
     share = (second["block_strength"] / second["block_target"]).sel(block="minority")
-    np.testing.assert_allclose(both.get_ydata(), share, rtol=1e-12)
+    np.testing.assert_allclose(np.array(both.get_ydata()), share, rtol=1e-12)
     (only,) = plotting.figure(swept.isel(minority_fraction=[0]), "curves").axes[1:]
     assert only.get_title() == "minority (class strength)"
 
@@ -334,3 +345,32 @@ def test_what_a_run_and_words_cannot_be_drawn_as(run, tiny):
         plotting.figure(words, "curves", ("loss_name",))
     with pytest.raises(ssm.InputError, match=r"axes=.'seed',.: must be 2 of .* here seed"):
         plotting.figure(words, "heatmap")
+
+
+@pytest.mark.parametrize("suffix", plotting.SUFFIXES)
+def test_a_file_holds_no_date_and_is_the_same_each_time(tmp_path: Path, suffix: str):
+    def saved(name: str) -> bytes:
+        with plotting.style():
+            figure = Figure(figsize=(plotting.PAGE_WIDTH, 2))
+            axes = figure.subplots()
+            axes.plot([1, 2], label="drawn")
+            axes.fill_between([0, 1], [1, 2], alpha=0.2)  # of which an SVG makes a part with a name
+            axes.legend()
+        plotting.save_figure(figure, tmp_path / f"{name}{suffix}")
+        return (tmp_path / f"{name}{suffix}").read_bytes()
+
+    assert saved("one") == saved("other")
+    assert b"CreationDate" not in saved("one") and b"dc:date" not in saved("one")
+
+
+def test_the_style_is_for_print():
+    """Pages of 5.5 inches, as wide as the text of a paper, with labels of 8 points."""
+    assert plotting.PAGE_WIDTH == 5.5
+    with plotting.style():
+        figure = Figure(figsize=(plotting.PAGE_WIDTH, 2))
+        axes = figure.subplots()
+        sizes = {text.get_fontsize() for text in (axes.title, axes.xaxis.label, axes.yaxis.label)}
+        sizes |= {figure.supxlabel("all").get_fontsize(), figure.suptitle("all").get_fontsize()}
+    assert sizes == {8.0}
+    small = {tick.get_fontsize() for tick in axes.get_xticklabels()}
+    assert small == {7.0}

@@ -7,6 +7,7 @@ column, so that no figure has to be scaled.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,3 +76,15 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     }
     with replacing(Path(path)) as scratch, style():
         figure.savefig(scratch, metadata=undated[scratch.suffix])
+        if scratch.suffix == ".svg":
+            scratch.write_text(
+                numbered_clips(scratch.read_text(encoding="utf-8")), encoding="utf-8"
+            )
+
+
+def numbered_clips(svg: str) -> str:
+    """An SVG whose clipping paths are named by their order. Matplotlib names them by where they lie, to
+    the last bit, and the solver of the layout does not always repeat that bit."""
+    for i, name in enumerate(re.findall(r'<clipPath id="(\w+)"', svg)):
+        svg = svg.replace(name, f"clip-{i}")
+    return svg
