@@ -167,6 +167,7 @@ def draw(path: Path, records: Mapping[str, xr.Dataset]) -> None:
             over_time.set_ylabel(f"{name}\nheld-out recall")
             _draw_recalls(recalls, record)
             _draw_corrections(corrected, record)
+        rows[0, 2].legend(loc="lower left", handletextpad=0.2)
         for group in GROUPS:
             pages.key(rows[0, 0], group, color=plotting.COLORS[group])
         for label, style in (("ERM", "-"), ("inverse frequency", "--")):
@@ -207,9 +208,9 @@ def _draw_corrections(ax: Axes, record: xr.Dataset) -> None:
         means = record["balanced_accuracy"].sel(correction=correction).mean(("seed", "fold"))
         rows = range(len(names))
         ax.plot(means, rows, marker, color="black", mfc=face, ms=size, label=label, ls="")
+    ax.margins(x=0.12)  # a diamond is wider than the usual room beside the outermost mean
     _name_rows(ax, names)
     ax.tick_params(labelleft=False)
-    ax.legend(loc="best", handletextpad=0.2)
 
 
 def _name_rows(ax: Axes, names: list[str]) -> None:
