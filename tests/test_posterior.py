@@ -86,7 +86,14 @@ def fitted(**parameters):
     return ReweightedClassifier(learning_rate=rate, **(FULL_BATCH | parameters)).fit(X, y, counted)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+# Kinds of loss that the others of the table join: those are slow, five fits each.
+ALSO_SLOW = ("logit_adjustment", "cdt", "ldam", "focal", "smoothed")
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [pytest.param(loss, marks=pytest.mark.slow if loss in ALSO_SLOW else ()) for loss in LOSSES],
+)
 def test_every_posterior_is_right_or_refused(loss):
     """For the shares of the data, equal ones and others, whatever the weights and their schedule."""
     other = {0: 0.2, 1: 0.5, 2: 0.3}
