@@ -180,7 +180,7 @@ def same(a, b, but=()):
 LATER = [
     {"optimizer": "gd", "num_steps": 200, "learning_rate": 0.5},
     {"save_state": True},  # as in other tests of deferred weights
-    {"clock": "loss", "t1": 20.0, "rtol": 1e-4},
+    pytest.param({"clock": "loss", "t1": 20.0, "rtol": 1e-4}, marks=pytest.mark.slow),
 ]
 
 

@@ -222,6 +222,7 @@ def test_all_runs_share_one_compilation(traced_and_results):
     assert counts[0] == counts[-1] > 0
 
 
+@pytest.mark.slow
 def test_same_figures_to_the_byte(tmp_path, results):
     for draw, name in (
         (digits_figures.draw_recall, "recall.png"),

@@ -22,6 +22,7 @@ from experiments import (
     label_spectrum,
     pages,
 )
+from experiments.__main__ import main
 
 ROOT = Path(__file__).parents[1]
 
@@ -286,17 +287,23 @@ def test_the_command_prints_its_table_and_leaves_the_committed_claims_alone(
         ["--bogus"],
     ],
 )
-def test_bad_input_to_the_command_is_one_line_and_exit_code_2(tmp_path, flags):
+def test_bad_input_to_the_command_is_one_line_and_exit_code_2(tmp_path, flags, monkeypatch, capsys):
     (tmp_path / "taken").write_text("")
-    line = [
-        sys.executable,
-        "-c",
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from experiments.__main__ import main; main()",
-    ]
-    done = subprocess.run([*line, *flags, "--quick"], cwd=tmp_path, capture_output=True, text=True)
-    said = [row for row in done.stderr.splitlines() if row.startswith("experiments: ")]
-    assert done.returncode == 2 and len(said) == 1 and done.stderr.count("\n") == 1
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["experiments", *flags, "--quick"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    error = capsys.readouterr().err
+    assert left.value.code == 2 and error.startswith("experiments: ") and error.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_the_command_ends_with_its_exit_code_as_a_process(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments", "bogus"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stderr.startswith("experiments: ")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.slow

@@ -164,7 +164,7 @@ def test_the_geometry_of_coordinates_is_that_of_their_samples(run):
     assert "margin" not in ds
 
 
-@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("depth", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_the_chosen_length_reaches_the_margin_at_any_depth(run, depth):
     """Without wasting most of the times that are observed."""
     dim = 4 if depth == 1 else 6
