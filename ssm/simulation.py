@@ -126,7 +126,7 @@ def prepare(config: Config, size: int | None = None) -> PreparedRun:
             field=field,
             observe=observe,
             times=setting.times,
-            # arrays, since a Python float would compile anew for each value
+            # These are arrays, since a Python float would compile anew for each value.
             rtol=np.asarray(config.rtol),
             atol=np.asarray(resolved.absolute_tolerance),
             max_steps=np.asarray(config.max_steps),

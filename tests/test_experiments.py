@@ -3,7 +3,6 @@
 import importlib
 import math
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -267,7 +266,7 @@ def test_the_command_prints_its_table_and_leaves_the_committed_claims_alone(
     line = ["experiments", "label_spectrum", "--quick", "--out", str(tmp_path / "new")]
     monkeypatch.setattr(sys, "argv", line)
     monkeypatch.chdir(ROOT)
-    runpy.run_module("experiments", run_name="__main__", alter_sys=True)
+    main()
     assert "6 of 6 claims hold" in capsys.readouterr().out
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == [
         f"label_{what}.{suffix}"

@@ -247,7 +247,7 @@ def _run_command() -> None:
             if sys.stdout is not None:
                 sys.stdout.flush()
     except BrokenPipeError:
-        # otherwise the end of the process would try to write the rest, and complain
+        # Otherwise the end of the process would try to write the rest, and complain.
         if sys.stdout is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None

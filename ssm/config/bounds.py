@@ -101,7 +101,7 @@ def _checked(name: str, fields: Mapping[str, Any], annotation: _Annotation) -> A
 def _annotations(group: type) -> dict[str, _Annotation]:
     """What the annotations of a group's fields say, but for those of tuples; raises TypeError for a
     field whose annotation leaves open what is allowed."""
-    found = {}
+    bounds_of = {}
     for name, hint in get_type_hints(group, include_extras=True).items():
         markers = hint.__metadata__ if get_origin(hint) is Annotated else ()
         if any(isinstance(marker, Each) for marker in markers):
@@ -113,8 +113,8 @@ def _annotations(group: type) -> dict[str, _Annotation]:
         if not (is_choice or kinds == [bool] or (kinds in ([int], [float]) and intervals)):
             raise TypeError(f"{group.__name__}.{name} has no bounds in its annotation")
         kind = get_args(kinds[0]) if is_choice else kinds[0]
-        found[name] = _Annotation(kind, len(kinds) < len(alternatives), intervals)
-    return found
+        bounds_of[name] = _Annotation(kind, len(kinds) < len(alternatives), intervals)
+    return bounds_of
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:

@@ -17,28 +17,28 @@ class DocstringOfFields:
     """A docstring that is put together when it is asked for: the text written for the class, then each
     field with its type, its default, and what stands below it in the source."""
 
-    def __init__(self, own: str):
-        self.own = inspect.cleandoc(own)
+    def __init__(self, summary: str):
+        self.summary = inspect.cleandoc(summary)
 
     def __get__(self, instance: object, owner: type) -> str:
-        return _whole(self.own, owner)
+        return _whole(self.summary, owner)
 
 
 @functools.cache
-def _whole(own: str, owner: Any) -> str:
+def _whole(summary: str, owner: Any) -> str:
     words: dict[str, str] = {}
     try:
         for group in owner.__mro__[:-1]:  # the last is object
             words |= _docstrings_of_fields(group)
     except (OSError, SyntaxError):  # there is no source
-        return own
+        return summary
     kinds = get_type_hints(owner)
     rows = [
         f"    {field.name} ({_kind(kinds[field.name])}, default {field.default!r}):\n"
         + textwrap.indent(inspect.cleandoc(words[field.name]), " " * 8)
         for field in dataclasses.fields(owner)
     ]
-    return "\n".join([own, "\nAttributes:", *rows])
+    return "\n".join([summary, "\nAttributes:", *rows])
 
 
 def _docstrings_of_fields(group: type) -> dict[str, str]:

@@ -125,8 +125,8 @@ class Columns(eqx.Module):
         log_gradient = self.log_loss.log_logit_gradient(logits, self.labels)
         log_risk = self.log_risk(logits) if log_risk is None else log_risk
         scale = jnp.log(self.risk_weights) - log_risk
-        own = losses.is_label(logits, self.labels)
-        return jnp.where(own, -1.0, 1.0) * jnp.exp(log_gradient + scale[None])
+        at_label = losses.is_label(logits, self.labels)
+        return jnp.where(at_label, -1.0, 1.0) * jnp.exp(log_gradient + scale[None])
 
     def margin(self, logits: Float[Array, "k m"]) -> Float[Array, ""]:
         """The least margin z_y - max_{c != y} z_c of any column, padding left out, of the logits as the

@@ -233,7 +233,7 @@ def make_observer(
     if config.depth > 1 and config.weight_decay == config.feature_decay:
         W, H, hidden = params
         if field.columns.coordinates and not hidden and config.feature_dim > k + H.shape[1]:
-            # rows of W and columns of H stay in the span of their start
+            # The rows of W and the columns of H stay in the span of their start.
             frame = np.linalg.qr(np.hstack([W.T, H]))[0]
             params = Params(W @ frame, frame.T @ H)
         left, right = parameters.conserved_terms(params, field.columns)

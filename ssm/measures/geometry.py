@@ -69,7 +69,7 @@ def seli(counts: Real[np.ndarray, " k"]) -> Geometry:
     if not (counts > 0).all():
         raise ValueError(f"counts={counts.tolist()}: must be positive")
     k = len(counts)
-    # only n_c w_c^2 enters: one sample of weight sqrt(n_c) a class, since n_c may be no integer
+    # Only n_c w_c^2 enters. One sample of weight sqrt(n_c) stands for a class, since n_c may be no integer.
     U, values, _ = spectral.label_spectrum(np.ones(k, dtype=int), np.sqrt(counts))
     return Geometry((U * values) @ U.T, (U / values) @ U.T, np.eye(k) - 1 / k)
 

@@ -163,8 +163,8 @@ def class_strengths(
     s_c = e_c - 1/k has |s_c|^2 = 1 - 1/k. `class_sums` as in `strengths`; returns shape (..., k).
     """
     means = class_sums / counts[None]
-    own = (means * np.eye(len(counts))).sum(-2)
-    return (own - means.mean(-2)) / (1 - 1 / len(counts))
+    of_label = (means * np.eye(len(counts))).sum(-2)
+    return (of_label - means.mean(-2)) / (1 - 1 / len(counts))
 
 
 def block_weights(spectrum: LabelSpectrum) -> Float[np.ndarray, "blocks r"]:

@@ -120,17 +120,17 @@ def plot_blocks(
     predicted, dotted = dataset.get("predicted_learning_time"), None
     for block, color in COLORS.items():
         mine = dataset["component_block"].values == block
-        own: dict[str, Any] = {"color": color, "ls": linestyle}
+        line_style: dict[str, Any] = {"color": color, "ls": linestyle}
         if not mine.any():
             lone = np.flatnonzero(summaries.alone(dataset, block))
             named = _named(label, f"{block} (class strength)")
             for strength in dataset["class_strength"].values.T[lone]:
-                axes.plot(dataset["time"], strength, label=named, **own)
+                axes.plot(dataset["time"], strength, label=named, **line_style)
             continue
         if components:
-            axes.plot(dataset["time"], progress.values[:, mine], lw=0.5, alpha=0.35, **own)
+            axes.plot(dataset["time"], progress.values[:, mine], lw=0.5, alpha=0.35, **line_style)
         mean = dataset["block_strength"].sel(block=block) / dataset["block_target"].sel(block=block)
-        axes.plot(dataset["time"], mean, label=_named(label, block), **own)
+        axes.plot(dataset["time"], mean, label=_named(label, block), **line_style)
         if predicted is not None and np.isfinite(predicted.values[mine]).any():
             axes.axvline(float(np.nanmean(predicted.values[mine])), color=color, lw=0.8, ls=":")
             dotted = "half reached, predicted"
@@ -207,13 +207,13 @@ def _by_class(
         if not mine.any():
             continue
         values = dataset[name].values
-        own: dict[str, Any] = {"color": COLORS[group], "ls": linestyle}
+        line_style: dict[str, Any] = {"color": COLORS[group], "ls": linestyle}
         width, alpha = (0.5, 0.35) if mean else (0.9, 1.0)
-        lines = axes.plot(dataset["time"], values[:, mine], lw=width, alpha=alpha, **own)
+        lines = axes.plot(dataset["time"], values[:, mine], lw=width, alpha=alpha, **line_style)
         if mean:
             width = 2.6 if group == profiles.MAJORITY else 1.4  # both are seen where they coincide
             mean_values = metrics.group_mean(values, groups, group)
-            lines = axes.plot(dataset["time"], mean_values, lw=width, **own)
+            lines = axes.plot(dataset["time"], mean_values, lw=width, **line_style)
         lines[0].set_label(_named(label, group))
 
 
@@ -269,9 +269,9 @@ def figure(dataset: xr.Dataset, kind: str, axes: Sequence[str] = ()) -> Figure:
     if not isinstance(dataset, xr.Dataset):
         raise errors.invalid("dataset", dataset, "a Dataset: ssm.load reads one from a store")
     checks.choice("kind", kind, [*KINDS, *sweeps.KINDS])
-    found = sweeps.sweep_axes(dataset)
-    if found:
-        return _sweep_figure(dataset, kind, _chosen_axes(dataset, kind, found, axes))
+    varied = sweeps.sweep_axes(dataset)
+    if varied:
+        return _sweep_figure(dataset, kind, _chosen_axes(dataset, kind, varied, axes))
     if kind not in KINDS:
         raise errors.invalid("kind", kind, "one of " + ", ".join(KINDS) + ": this is a single run")
     if axes:
@@ -296,14 +296,14 @@ def _sweep_figure(dataset: xr.Dataset, kind: str, names: tuple[str, ...]) -> Fig
 
 
 def _chosen_axes(
-    dataset: xr.Dataset, kind: str, found: tuple[str, ...], asked: Sequence[str]
+    dataset: xr.Dataset, kind: str, varied: tuple[str, ...], asked: Sequence[str]
 ) -> tuple[str, ...]:
     """The axes a sweep is drawn over, checked."""
     if kind not in sweeps.KINDS:
         raise errors.invalid(
             "kind", kind, "one of " + ", ".join(sweeps.KINDS) + ": this is a sweep"
         )
-    numeric = [name for name in found if dataset[name].dtype.kind in "iuf"]
+    numeric = [name for name in varied if dataset[name].dtype.kind in "iuf"]
     count = sweeps.NUM_AXES[kind]
     what = f"{count} of the sweep's numeric axes, here {', '.join(numeric) or 'none'}"
     names = checks.items("axes", asked, what) or sorted(numeric, key="seed".__eq__)[:count]

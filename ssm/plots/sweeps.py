@@ -139,10 +139,10 @@ def plot_curves(dataset: xr.Dataset, drawing: Figure, names: tuple[str, ...]) ->
     panels = drawing.subplots(1, 2, sharey=True, sharex=True)
     starts, ends = [], []
     for axes, group in zip(panels, (profiles.MAJORITY, profiles.MINORITY), strict=True):
-        own_times, own = (array.sel(block=group).values for array in (times, share))
+        group_times, group_share = (array.sel(block=group).values for array in (times, share))
         for i, color in enumerate(_shades(COLORS[group], count)):
             grid, values = _on_one_grid(
-                own_times[i].reshape(-1, length), own[i].reshape(-1, length)
+                group_times[i].reshape(-1, length), group_share[i].reshape(-1, length)
             )
             starts.append(grid[grid > 0].min(initial=np.inf))
             ends.append(grid[-1])
@@ -151,7 +151,7 @@ def plot_curves(dataset: xr.Dataset, drawing: Figure, names: tuple[str, ...]) ->
             axes.fill_between(grid, low, high, color=color, alpha=0.2, lw=0)
         axes.axhline(1, color="0.8", lw=0.6, zorder=0)
         axes.set(title=_panel_title(dataset, group), xlabel=times.attrs.get("description", "time"))
-        if not np.isfinite(own).any():
+        if not np.isfinite(group_share).any():
             _say(axes, _why_empty(dataset, group))
     spaced = datasets.time_spacing(dataset) == "log"
     if spaced or max(ends) > 10 * min(ends):
@@ -181,8 +181,8 @@ def _shares(dataset: xr.Dataset) -> xr.DataArray:
     for group in summaries.GROUPS:
         mine = summaries.alone(dataset, group)
         if mine.any():
-            own = dataset["class_strength"].where(mine).sum("class", min_count=1)
-            share = share.where((share["block"] != group) | ~mine.any("class"), own)
+            group_strength = dataset["class_strength"].where(mine).sum("class", min_count=1)
+            share = share.where((share["block"] != group) | ~mine.any("class"), group_strength)
     return share
 
 
@@ -225,8 +225,8 @@ def _over_runs(statistic: Callable[..., Any], values: np.ndarray) -> np.ndarray:
 
 def _shades(color: str, count: int) -> list[Any]:
     """`count` shades of a colour, light to dark; itself if it is the only one."""
-    own = np.array(to_rgb(color))
-    stops = np.stack([0.35 * own + 0.65, own, 0.55 * own])
+    pure = np.array(to_rgb(color))
+    stops = np.stack([0.35 * pure + 0.65, pure, 0.55 * pure])
     places = np.linspace(0, 2, count) if count > 1 else np.ones(1)
     return list(np.stack([np.interp(places, range(3), part) for part in stops.T], axis=1))
 

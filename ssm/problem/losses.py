@@ -104,8 +104,8 @@ def cross_entropy_log_gradient(logits: Logits, labels: Labels) -> Logits:
     """log |dl/dz_c| of each column: log p_c for c != y, and log(1 - p_y) = log sum_{c != y} p_c at
     the label, where the gradient is negative: shape (k, m)."""
     odds = _log_odds(logits, labels)
-    own = _of_labels(logits, labels)
-    others = logits - (own + jax.nn.softplus(odds))[None]
+    label_logits = _of_labels(logits, labels)
+    others = logits - (label_logits + jax.nn.softplus(odds))[None]
     return jnp.where(is_label(logits, labels), (odds - jax.nn.softplus(odds))[None], others)
 
 
@@ -315,7 +315,7 @@ def adjusted_cross_entropy_log_gradient(
     seen = adjusted_logits(logits, labels, adjustment)
     odds = _log_odds(seen, labels)
     log_plain, log_wrong = _log_softplus(odds), jax.nn.log_sigmoid(odds)
-    # d log l / d odds; the quotient is of logarithms, since both underflow, and then it is 1
+    # This is d log l / d odds. The quotient is of logarithms, since both underflow, and then it is 1.
     slope = adjustment.focusing * jax.nn.sigmoid(-odds) + jnp.exp(log_wrong - log_plain)
     log_slope = adjustment.focusing * log_wrong + log_plain + jnp.log(slope)
     toward = _log_toward(seen, labels, odds)

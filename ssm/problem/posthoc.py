@@ -179,10 +179,10 @@ def fit_temperature(logits: Any, labels: Any) -> float:
     high = 1.0
     while slope(high) < 0:
         high *= 2
-    found = optimize.root_scalar(
+    solution = optimize.root_scalar(
         slope, bracket=(0.0, high), xtol=np.finfo(float).tiny, rtol=4 * np.finfo(float).eps
     )
-    return float(unit / found.root)
+    return float(unit / solution.root)
 
 
 def _logits(value: Any) -> Float[np.ndarray, "k m"]:

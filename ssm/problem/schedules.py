@@ -214,7 +214,7 @@ def _schedule(schedule: Any) -> Any:
     if not callable(schedule):
         allowed = "a function of the step, as LinearRamp(start=100, length=0)"
         raise errors.invalid("schedule", schedule, allowed)
-    # a plain function is no array: inside a Partial it belongs to what is compiled
+    # A plain function is no array. Inside a Partial it belongs to what is compiled.
     leaf = jax.tree_util.all_leaves([schedule])
     return jax.tree_util.Partial(schedule) if leaf else schedule
 
@@ -301,7 +301,7 @@ class CappedUnitMean(Transformation):
         self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
     ) -> tuple[Weights, PyTree]:
         low, high = _like(weights, self.low), _like(weights, self.high)
-        # next to nothing of the largest: the places of a weight of zero would be at infinity
+        # A weight of zero is raised to next to nothing of the largest, since its places would be at infinity.
         least = jnp.finfo(weights.dtype).tiny ** 0.5
         relative = jnp.maximum(weights / weights.max(), least)
         shares = _shares(weights, stats)

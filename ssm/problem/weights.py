@@ -103,7 +103,7 @@ def class_weights(spec: object, counts: Counts) -> Float[np.ndarray, " k"]:
         weights = np.asarray(numbers)
     except (TypeError, ValueError, OverflowError):  # rows of different lengths
         raise _refuse(spec, k) from None
-    # sets, strings, booleans and complex numbers are no weights, though NumPy could convert some
+    # Sets, strings, booleans and complex numbers are no weights, though NumPy could convert some.
     if weights.shape != (k,) or weights.dtype.kind not in "iuf":
         raise _refuse(spec, k)
     weights = weights.astype(np.float64)

@@ -36,7 +36,7 @@ def foreign_entries(path: Path, names: Iterable[str]) -> Iterator[str]:
     """
     metadata = Metadata(path)
     grids = {name: _grids(path, metadata, name) for name in names}
-    # what only a sweep that was written chunk by chunk says of itself
+    # Only a sweep that was written chunk by chunk has these attributes.
     has_marks = not {"dimensions", "blocks"}.isdisjoint(metadata.attributes)
     folders: list[Path] = []
     for entry in sorted(path.iterdir()):
@@ -45,7 +45,7 @@ def foreign_entries(path: Path, names: Iterable[str]) -> Iterator[str]:
             folders.append(entry)
         elif entry.name not in (".zattrs", ".zgroup", METADATA) or not _is_plain_file(entry):
             yield entry.name
-    # along the axes of a sweep an array has as many chunks as the sweep, and along others one
+    # Along the axes of a sweep an array has as many chunks as the sweep, and along others one.
     num_chunks = max((math.prod(grid) for each in grids.values() for grid in each), default=0)
     for folder in folders:
         for entry in sorted(folder.iterdir()):
@@ -87,7 +87,7 @@ def _is_part_of_array(entry: Path, grids: Iterable[Grid]) -> bool:
     place, is_partial = [int(number) for number in chunk[1].split(".")], chunk[2] is not None
     for grid in grids:
         lengths = grid or (1,)  # the one chunk of a single number is called 0
-        # a partial file lacks the last number of its chunk, unless that is the only one
+        # A partial file lacks the last number of its chunk, unless that is the only one.
         num_numbers = max(len(lengths) - 1, 1) if is_partial else len(lengths)
         if len(place) == num_numbers and all(i < n for i, n in zip(place, lengths, strict=False)):
             return True

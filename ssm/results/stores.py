@@ -180,7 +180,7 @@ def _is_laid_out(dataset: xr.Dataset) -> bool:
     for name, variable in dataset.variables.items():
         if name not in schema.VARIABLES:
             continue
-        # features are called H whether their columns are samples or classes
+        # Features are called H whether their columns are samples or classes.
         names = ("H", "class_H") if name == "H" else (str(name),)
         layouts = [schema.VARIABLES[each].dims for each in names]
         declared = schema.VARIABLES[str(name)].dtype

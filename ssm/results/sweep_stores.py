@@ -114,7 +114,7 @@ class SweepStore:
                     dtype=dtype,
                     chunks=chunk + shape[len(chunk) :],
                     compressors=COMPRESSOR,
-                    # xarray would read a fill value of integers or words as missing, as NaN
+                    # xarray would read a fill value of integers or words as missing, as NaN.
                     fill_value=np.nan if np.dtype(dtype).kind == "f" else None,
                     attributes={
                         **schema.describe(name),
@@ -168,7 +168,7 @@ class SweepStore:
             empty = "NaN" if dtype.kind == "f" and name not in self.axes else None
             if array["fill_value"] != empty or array["filters"] or array["order"] != "C":
                 return False
-            # the words of a description may be those of an earlier version
+            # The words of a description may be those of an earlier version.
             others = set(attributes) - {*described, "_ARRAY_DIMENSIONS"}
             if attributes.get("units") != described.get("units") or others:
                 return False

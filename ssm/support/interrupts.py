@@ -17,7 +17,7 @@ LONGEST_WAIT = 5.0
 
 _undivided = 0  # number of pieces of work, of all threads, that must not be broken off
 _changed = threading.Condition()
-# functions that remove temporary files, to be called where the process ends before their own end
+# Functions that remove temporary files. They are called where the process ends before their own end.
 _leftovers: dict[object, Callable[[], None]] = {}
 
 

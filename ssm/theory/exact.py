@@ -80,11 +80,11 @@ def balanced_learning_times(
     first = 1e-3 * n / (modes.rates.max() + (modes.rows**2).sum())
     grid = np.append(0.0, np.geomspace(first, last, int(200 * np.log(last / first)) + 2))
     reached = shares(grid) >= level
-    found = np.where(reached[0], 0.0, np.nan)
+    times = np.where(reached[0], 0.0, np.nan)
     for j in np.flatnonzero(reached.any(axis=0) & ~reached[0]):
         ends = grid[reached[:, j].argmax() - np.array([1, 0])]
-        found[j] = brentq(lambda t, j=j: shares(np.array([t]))[0, j] - level, *ends, xtol=1e-300)
-    return found
+        times[j] = brentq(lambda t, j=j: shares(np.array([t]))[0, j] - level, *ends, xtol=1e-300)
+    return times
 
 
 class _Modes(NamedTuple):

@@ -240,15 +240,15 @@ def overlapping_learning_times(
     Source: derived for this project, by Woodbury's identity from the Riccati solution of Fukumizu
     1998 and Domine et al. 2024.
     """
-    lam, own = damped_rate(rates, damping), np.diagonal(start)
-    size = np.sqrt(np.multiply.outer(own, own))
-    left_over = own / np.diagonal(np.linalg.inv(start / size))  # by all the others
+    lam, alone = damped_rate(rates, damping), np.diagonal(start)
+    size = np.sqrt(np.multiply.outer(alone, alone))
+    left_over = alone / np.diagonal(np.linalg.inv(start / size))  # by all the others
 
     def sigmoid_time(share: np.ndarray) -> np.ndarray:
         ratio = (1 / share - 1) / (saturation / level - 1)
         return np.log(np.maximum(ratio, 1.0)) / (2 * lam)
 
-    first, last = sigmoid_time(own), sigmoid_time(left_over)
+    first, last = sigmoid_time(alone), sigmoid_time(left_over)
     # Modes of one rate look at the same times, so that one inverse a time serves them all.
     alike = np.unique(lam, return_inverse=True)[1]
     modes = [np.flatnonzero(alike == group) for group in range(alike.max() + 1)]
@@ -272,12 +272,12 @@ def _overlapping_shares(
 
     I + D X X^T D is scaled to a unit diagonal, so that no growth overflows.
     """
-    each, own = np.arange(len(lam)), np.diagonal(start)
+    each, alone = np.arange(len(lam)), np.diagonal(start)
     safe = np.maximum(times, 1e-9 / lam.max())  # at 0 both sides of the ratio vanish
     growth = np.multiply.outer(safe, lam) * 2
     gone = -np.expm1(-(growth + np.multiply.outer(safe, damping)))
     inverse = np.exp(-growth) / gone  # 1 / D^2
-    scale, rest = 1 / np.sqrt(inverse + own), inverse / (inverse + own)
+    scale, rest = 1 / np.sqrt(inverse + alone), inverse / (inverse + alone)
     scaled = scale[:, :, None] * start * scale[:, None, :]
     scaled[:, each, each] += rest
     unlearned = rest * np.linalg.inv(scaled)[:, each, each]

@@ -39,21 +39,21 @@ def at_zero_logits(config: Config, counts: Int[np.ndarray, " k"]) -> ZeroLogits:
     numbers, k = config.adjustments, len(counts)
     focusing, even = numbers.pop("focusing"), numbers.pop("label_smoothing")
     factors, offsets, margins = class_adjustments(counts.astype(float), **numbers)
-    own = np.eye(k, dtype=bool)
-    label = own.astype(float)
+    is_label = np.eye(k, dtype=bool)
+    label = is_label.astype(float)
     smoothing = label - ((1 - even) * label + even / k)  # one-hot labels less smoothed ones
 
     # How far each adjusted logit is above that of the label, one column a class.
     above = offsets[:, None] - (offsets - margins)[None]
-    above[own] = 0
-    others = np.where(own, -np.inf, above)
+    above[is_label] = 0
+    others = np.where(is_label, -np.inf, above)
     highest = others.max(axis=0)
     odds = (
         np.log(np.exp(others - highest[None]).sum(axis=0)) + highest
     )  # of an error, as a logarithm
     cross_entropy = np.logaddexp(0, odds) + (smoothing * above).sum(axis=0)
     focal_factor = np.exp(focusing * special.log_expit(odds))
-    toward = np.where(own, -1.0, np.exp(above - odds[None]))  # d odds / dz'
+    toward = np.where(is_label, -1.0, np.exp(above - odds[None]))  # d odds / dz'
     slope = special.expit(odds) + focusing * special.expit(-odds) * cross_entropy
     gradients = factors[:, None] * focal_factor[None] * (slope[None] * toward + smoothing)
     return ZeroLogits(focal_factor * cross_entropy, gradients, factors)
