@@ -87,6 +87,7 @@ def test_decay_falls_alike_on_samples_and_on_what_stands_for_them(run):
     assert float(ds["objective"][-1] - ds["loss"][-1]) == pytest.approx(penalty, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_a_sweep_over_depths_is_its_runs(tiny):
     base = tiny(init_scale=0.3, t1=30.0, save_state=True, weight_decay=0.05)
     swept = ssm.sweep({"depth": [2, 3]}, base)

@@ -244,6 +244,7 @@ def test_film_has_a_frame_for_every_other_step_and_ends_at_the_last(tmp_path, re
     assert frames == len({*range(0, count, 2), count - 1})
 
 
+@pytest.mark.slow
 def test_mnist_run_writes_its_files_and_reports(tmp_path, monkeypatch, images_and_labels):
     images, labels = images_and_labels
     pixels = np.pad(np.kron(images[:, 0], np.ones((3, 3))), ((0, 0), (2, 2), (2, 2)))

@@ -196,6 +196,7 @@ def test_a_sweep_keeps_what_its_runs_observe(tiny):
             assert here["status"] == alone.attrs["status"]
 
 
+@pytest.mark.slow
 def test_single_precision_reaches_a_margin_too(run):
     ds = run(clock="loss", stop_margin=200.0, dtype="float32", rtol=1e-4, init_scale=0.1)
     assert ds.status == "margin reached" and end(ds)["log_loss"] < -190
@@ -219,6 +220,7 @@ def test_padding_weighs_nothing_by_the_loss_clock(tiny):
 MILD = {"num_classes": 4, "imbalance_ratio": 6.0, "minority_count": 3, "feature_dim": 5}
 
 
+@pytest.mark.slow
 def test_a_default_run_by_the_loss_clock_against_another_solver():
     """DOP853 on gradient flow of log L, written out anew."""
     config = ssm.Config(
