@@ -1,5 +1,5 @@
-"""Class weights that change as training goes on, in the manner of optax: small transformations of
-the weights so far, chained. Each is a pytree of its numbers, so runs that differ only in them share
+"""Class weights that change as training goes on, in the manner of optax: a weighting is a chain of small
+transformations, each of which changes the weights so far. Each is a pytree of its numbers, so runs that differ only in them share
 a compilation, and each has scikit-learn's `get_params` and a `set_params` that returns a new one."""
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ Counts = Real[Any, " k"]
 
 
 class Statistics(NamedTuple):
-    """What is known of each class now."""
+    """What a transformation may read about each class at a step."""
 
     counts: Counts
-    """Its samples n_c > 0, refused by what reads them where they are known not to be."""
+    """The samples n_c > 0 of the class. A transformation that reads them refuses values that it knows not to be
+    positive."""
     performance: Weights | None = None
-    """A recent performance in [0, 1], recall say; None where no transformation needs it."""
+    """A recent performance of the class in [0, 1], such as its recall; None where no transformation needs it."""
 
 
 class Transformation(Settable):
-    """A step from the weights so far to new ones of the same type; a chain starts from ones."""
+    """A map from the weights so far to new ones of the same shape and type. A chain of them begins with ones."""
 
     @property
     def needs_performance(self) -> bool:
-        """Whether `update` reads `Statistics.performance`, known before anything is traced."""
+        """Whether `update` reads `Statistics.performance`. The answer is known before anything is traced."""
         return False
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Between which all weights that it makes lie, as far as it says."""
+        """The bounds of all weights that this transformation makes, as far as it has any."""
         return 0.0, math.inf
 
     def init(self, counts: Counts) -> PyTree:
-        """The state before the first update; raises InputError for counts that are not positive, as
-        far as they are known."""
+        """The state before the first update. Raises InputError for counts that are known not to be positive."""
         _checked(counts)
         return ()
 
@@ -57,14 +57,13 @@ class Transformation(Settable):
     def update(
         self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
     ) -> tuple[Weights, PyTree]:
-        """New weights, shape (k,), and the next state."""
+        """The new weights, shape (k,), and the next state."""
 
 
 def step_weights(
     transformation: Transformation, state: PyTree, stats: Statistics, step: ArrayLike
 ) -> tuple[Weights, PyTree]:
-    """The weights of a step, shape (k,), and the next state: what the transformation makes of
-    ones."""
+    """The weights of a step, which the transformation makes of ones, shape (k,), and the next state."""
     return transformation.update(_ones(stats.counts), state, stats, step)
 
 
@@ -88,7 +87,8 @@ def _check_length(name: str, vector: Any, counts: Counts) -> None:
 
 
 class PrevalencePower(Transformation):
-    """Times (n_c / min_j n_j)^-g: g = 1 is inverse frequency, 1/2 its square root."""
+    """Multiplies the weight of class c by (n_c / min_j n_j)^-g: g = 1 is inverse frequency, 1/2 its square
+    root."""
 
     exponent: Float[Any, ""] = eqx.field(converter=number("exponent"))
 
@@ -100,12 +100,12 @@ class PrevalencePower(Transformation):
 
 
 class EffectiveNumber(Transformation):
-    """Times (1 - b) / (1 - b^n_c), one over the effective number of samples (Cui et al. 2019), for
-    b in [0, 1)."""
+    """Multiplies the weight of class c by (1 - b) / (1 - b^n_c), one over its effective number of samples (Cui et
+    al. 2019), for b in [0, 1)."""
 
     beta: Float[Any, ""]
     log_beta: Float[Any, ""] = eqx.field(repr=False)
-    """log b, which keeps in float32 what tells b from 1."""
+    """log b, which in float32 keeps the digits by which b differs from 1."""
 
     def __init__(self, beta: ArrayLike):
         self.beta = b = number("beta", 0.0, 1.0, open_ends=")")(beta)
@@ -123,7 +123,7 @@ class EffectiveNumber(Transformation):
 
 
 def _class_costs(costs: Any) -> Any:
-    """The cost of each class, from them or from a matrix C[true, predicted]."""
+    """The cost of each class, given as such or as a matrix C[true, predicted]."""
     costs = array("costs", costs)
     k = len(costs) if costs.ndim == 2 else 0
     if k > 1 and costs.shape == (k, k):
@@ -132,8 +132,9 @@ def _class_costs(costs: Any) -> Any:
 
 
 class Costs(Transformation):
-    """Times the cost of class c: given, (k,), or the mean cost of getting it wrong,
-    sum_{j != c} C[c, j] / (k - 1), for a matrix C[true, predicted], (k, k) (Breiman et al. 1984)."""
+    """Multiplies the weight of class c by its cost. That is the given number, for costs of shape (k,), or the mean
+    cost of getting the class wrong, sum_{j != c} C[c, j] / (k - 1), for a matrix C[true, predicted] of shape
+    (k, k) (Breiman et al. 1984)."""
 
     costs: Float[Any, " k"] = eqx.field(converter=_class_costs)
 
@@ -148,7 +149,7 @@ class Costs(Transformation):
 
 
 class Fixed(Transformation):
-    """The given weights, whatever they were before."""
+    """Replaces the weights so far by the given ones."""
 
     weights: Float[Any, " k"] = eqx.field(converter=lambda value: positive("weights", value))
 
@@ -163,11 +164,12 @@ class Fixed(Transformation):
 
 
 class Trend(Transformation):
-    """Times exp(strength (mean_j recent_j - recent_c)): a class whose performance is behind the mean
-    gains weight, by less than a factor e^strength.
+    """Multiplies the weight of class c by exp(strength (mean_j recent_j - recent_c)): a class whose performance is
+    behind the mean gains weight, by less than a factor e^strength.
 
-    `recent` is an exponential moving average that forgets by `memory` a step, in [0, 1), corrected
-    for its start at zero as Adam's are (Kingma and Ba 2015); it is the state.
+    `recent` is an exponential moving average of the performance, of which a share `memory` in [0, 1) remains
+    after each step. It is corrected for its start at zero as Adam's averages are (Kingma and Ba 2015), and it
+    is the state.
     """
 
     strength: Float[Any, ""] = eqx.field(converter=number("strength"))
@@ -192,8 +194,8 @@ class Trend(Transformation):
 
 
 class LinearRamp(Settable):
-    """A schedule: 0 before `start`, 1 from `start` + `length` on, linear between; a step where
-    `length` is 0."""
+    """A schedule that is 0 before `start`, 1 from `start` + `length` on, and linear between; where `length` is 0
+    it jumps."""
 
     start: Float[Any, ""] = eqx.field(converter=number("start"))
     length: Float[Any, ""] = eqx.field(converter=number("length", 0.0))
@@ -203,8 +205,8 @@ class LinearRamp(Settable):
 
 
 def linear_ramp(time: Any, start: Any, length: Any) -> Any:
-    """0 before `start`, exactly 1 from `start` + `length` on, linear between; a step where `length`
-    is 0."""
+    """A number that is 0 before `start`, exactly 1 from `start` + `length` on, and linear between; where `length`
+    is 0 it jumps."""
     since = time - start
     share = jnp.clip(since / jnp.where(length > 0, length, 1), 0, 1)
     return jnp.where(since >= length, 1.0, share)  # compiled, x / x need not be 1
@@ -220,8 +222,8 @@ def _schedule(schedule: Any) -> Any:
 
 
 class Ramp(Transformation):
-    """(1 - s) w + s inner(w), s = schedule(step): exactly w at s = 0, exactly the inner weights at
-    s = 1. A step from 0 to 1 is deferred re-weighting, DRW (Cao et al. 2019).
+    """Mixes the weights so far with those of `inner`, (1 - s) w + s inner(w) with s = schedule(step): exactly w
+    at s = 0, exactly the inner weights at s = 1. A jump from 0 to 1 is deferred re-weighting, DRW (Cao et al. 2019).
 
     `schedule` is any of optax, a `LinearRamp`, or another function of the step.
 
@@ -252,7 +254,7 @@ class Ramp(Transformation):
 
 
 class Clip(Transformation):
-    """The nearest weights within [low, high], low at least 0."""
+    """Clips each weight to [low, high], with low at least 0."""
 
     low: Float[Any, ""] = eqx.field(converter=number("low", 0.0))
     high: Float[Any, ""] = eqx.field(converter=number("high", 0.0))
@@ -273,7 +275,7 @@ class Clip(Transformation):
 
 
 class UnitMean(Transformation):
-    """Divided by sum_c n_c w_c / n, their mean over samples."""
+    """Divides the weights by sum_c n_c w_c / n, their mean over samples."""
 
     def update(
         self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
@@ -282,10 +284,10 @@ class UnitMean(Transformation):
 
 
 class CappedUnitMean(Transformation):
-    """clip(lam w_c, low, high) with the lam > 0 that makes their mean over samples 1; low in [0, 1],
-    high >= 1.
+    """Scales and clips the weights to clip(lam w_c, low, high), with the lam > 0 that makes their mean over
+    samples 1; low in [0, 1], high >= 1.
 
-    Both at once: clipping after `UnitMean` breaks the mean, and the other way round the bounds. The
+    Both are done at once, since clipping after `UnitMean` breaks the mean, and the other way round the bounds. The
     mean rises with lam in straight lines between the 2k places low / w_c and high / w_c, so it is
     solved on the line that crosses 1, found by halving the sorted places: exact, in O(k log k).
     """
@@ -323,9 +325,9 @@ class CappedUnitMean(Transformation):
 
 
 class Chain(Transformation):
-    """One transformation after the other, each of the weights that the last one made.
+    """Applies one transformation after the other, each to the weights that the one before it made.
 
-    As parameters they are named as `sklearn.pipeline.make_pipeline` names steps, by their classes in
+    As parameters the parts are named as `sklearn.pipeline.make_pipeline` names steps, by their classes in
     lower case, with -1, -2 where there is more than one of a class.
     """
 
