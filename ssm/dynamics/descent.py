@@ -62,11 +62,6 @@ class Descent(Dynamics):
     batch_size: int | None = eqx.field(static=True, kw_only=True, default=None)
     """Samples drawn for each step, with replacement; None for all."""
 
-    @property
-    def num_rates(self) -> int:
-        """The padded number of learning rates."""
-        return len(self.learning_rates)
-
     def solve(self, report: bool) -> dict[str, Any]:
         """The whole run: a scan over observed times, a loop over the steps in between."""
         count_compilation(self.optimizer)

@@ -201,7 +201,7 @@ def _step(task: _Task, method: Method, report: bool, loop: _Loop) -> _Loop:
     accepted, following = _accept(task, method, loop, tried)
     time = jnp.where(tried.length >= goal - state.time, goal, state.time + tried.length)
     arrival, log_time = _arrive(flow.field, state, tried, time)
-    passage = Passage(accepted, state.time, time, tried.params, tried, log_time)
+    passage = Passage(accepted, state.time, time, tried, log_time)
     recording = save_passed(loop.recording, flow.times, flow.observe, passage)
     stopped = jnp.zeros((), bool)
     if flow.stop_margin is not None:

@@ -25,8 +25,6 @@ class Passage(NamedTuple):
     """The time at which the step begins."""
     end: Array
     """The time at which it ends."""
-    params: Params
-    """The state at its end."""
     tried: Step
     log_time: Callable[[Array], Array]
     """log of flow time at a share of the step."""
@@ -82,7 +80,7 @@ def save_end(
     new = recording.times[0, recording.number - 1] < passage.end
     return jax.lax.cond(
         stopped & new & (recording.number < recording.times.shape[1]),
-        lambda recording: _record(recording, observe, passage.end, passage.params, log_end),
+        lambda recording: _record(recording, observe, passage.end, passage.tried.params, log_end),
         lambda recording: recording,
         recording,
     )
@@ -125,14 +123,15 @@ def watch_passage(
 ) -> Watch:
     """The series after a step from the state `before`, and the bracket of each that crossed in
     it."""
-    tried, values = passage.tried, observe.watch(passage.params)
+    tried = passage.tried
+    values = observe.watch(tried.params)
     crossed = passage.accepted & (values >= LEARNED) & ~(watch.bracket[1] >= 0)
 
     def rate(params: Params, slope: Any) -> Array:
         return jax.jvp(observe.watch, (params,), (field.whole(slope),))[1]
 
     def with_crossed(old: Array) -> Array:
-        rates = [rate(before, tried.slopes[0]), rate(passage.params, tried.slopes[-1])]
+        rates = [rate(before, tried.slopes[0]), rate(tried.params, tried.slopes[-1])]
         ends = [watch.values, values, *rates]
         step = [jnp.full_like(values, x) for x in (passage.start, tried.length)]
         return jnp.where(crossed[None], jnp.stack(step + ends), old)

@@ -77,11 +77,6 @@ class Dynamics(eqx.Module):
     def trajectory(self, solved: dict[str, Any]) -> Trajectory:
         """What a solve found, as host arrays, made into a Trajectory with its status."""
 
-    @property
-    def num_rates(self) -> int:
-        """The padded number of learning rates, on which the compiled program depends; 0 of a flow."""
-        return 0
-
     def follow(self, progress: Callable[[float], None] | None = None) -> Trajectory:
         """The run to its end, in the default JAX float type.
 

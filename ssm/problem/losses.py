@@ -207,7 +207,7 @@ class AdjustedCrossEntropy(NamedTuple):
 
 
 Adjustment = AdjustedCrossEntropy
-"""The numbers of an adjusted cross-entropy, which are the loss itself."""
+"""An earlier name, by which classifiers that were pickled under it are read."""
 
 
 def adjustment(

@@ -219,6 +219,7 @@ def overlapping_learning_times(
     start: Float[np.ndarray, "r r"],
     saturation: float,
     level: float = spectral.LEARNED,
+    asked: Bool[np.ndarray, " r"] | None = None,
 ) -> Learning:
     """When modes that start along directions which overlap reach `level`, in flow time.
 
@@ -236,6 +237,7 @@ def overlapping_learning_times(
     Args:
         rates, damping: r and sigma, each of shape (r,).
         start: X X^T, of full rank.
+        asked: the modes whose times are wanted, others may get NaN; all where it is left out.
 
     Source: derived for this project, by Woodbury's identity from the Riccati solution of Fukumizu
     1998 and Domine et al. 2024.
@@ -249,15 +251,15 @@ def overlapping_learning_times(
         return np.log(np.maximum(ratio, 1.0)) / (2 * lam)
 
     first, last = sigmoid_time(alone), sigmoid_time(left_over)
+    wanted, times = special.logit(level / saturation), np.full_like(lam, np.nan)
     # Modes of one rate look at the same times, so that one inverse a time serves them all.
     alike = np.unique(lam, return_inverse=True)[1]
-    modes = [np.flatnonzero(alike == group) for group in range(alike.max() + 1)]
-    grids = [np.linspace(first[m].min(), last[m].max(), GRID) for m in modes]
-    shares = _overlapping_shares(np.concatenate(grids), lam, damping, start)
-    odds = special.logit(np.clip(shares, 1e-300, 1 - 1e-16))  # nearly straight in time
-    wanted, times = special.logit(level / saturation), np.empty_like(lam)
-    for grid, mine, rows in zip(grids, modes, odds.reshape(len(modes), GRID, -1), strict=True):
-        rising = np.maximum.accumulate(rows[:, mine], axis=0)
+    for group in np.unique(alike if asked is None else alike[asked]):
+        mine = np.flatnonzero(alike == group)
+        grid = np.linspace(first[mine].min(), last[mine].max(), GRID)
+        shares = _overlapping_shares(grid, lam, damping, start)[:, mine]
+        odds = special.logit(np.clip(shares, 1e-300, 1 - 1e-16))  # nearly straight in time
+        rising = np.maximum.accumulate(odds, axis=0)
         times[mine] = [np.interp(wanted, of_mode, grid) for of_mode in rising.T]
     return Learning(np.clip(times, first, last), first, last)
 

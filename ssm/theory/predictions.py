@@ -128,25 +128,31 @@ def predicted_learning_times(
         return np.full(k - 1, np.nan)
     separable = growth.separable(problem, components, config.loss)
     if depth == 2:
-        times, trusted = _two_layer_times(config, problem, components, start)
+        times, trusted = _two_layer_times(config, problem, components, start, separable)
         return np.where(separable & trusted, times, np.nan)
-    times = np.full(k - 1, np.nan)
+    times, shown = np.full(k - 1, np.nan), growth.overlap(problem, components)[separable]
     times[separable] = exact.deep_learning_time(
         growth.component_growth_rates(problem, components)[separable],
-        (growth.overlap(problem, components) * config.init_scale**depth)[separable],
+        shown * config.init_scale**depth,
         components.singular_values[separable],
         depth,
-        growth.overlap(problem, components)[separable] ** 2,
+        shown**2,
     )
     return times
 
 
 def _two_layer_times(
-    config: Config, problem: Problem, components: spectral.LabelSpectrum, start: Start | None
+    config: Config,
+    problem: Problem,
+    components: spectral.LabelSpectrum,
+    start: Start | None,
+    asked: Bool[np.ndarray, " r"],
 ) -> tuple[Float[np.ndarray, " r"], Bool[np.ndarray, " r"]]:
-    """Learning times of two layers, and where the closed form is near enough."""
+    """Learning times of two layers, of the components `asked` for at least, and where the closed form
+    is near enough."""
     p, left = problem, components.left
-    rates = growth.mean_growth_rates(p, components) * (1 - config.label_smoothing)
+    unsmoothed = growth.mean_growth_rates(p, components)
+    rates = unsmoothed * (1 - config.label_smoothing)
     damping = (left**2 * noise_damping(config, p)[:, None]).sum(axis=0)
     squared = config.loss == "squared"
     saturation = 1.0 if squared else len(p.counts) * (1 - config.label_smoothing)
@@ -159,14 +165,14 @@ def _two_layer_times(
         gram = np.diag(shares)
     else:
         by_class = growth.class_growth_rates(p)
-        right = by_class[:, None] * left / growth.mean_growth_rates(p, components)
+        right = by_class[:, None] * left / unsmoothed
         root = np.sqrt(p.counts / p.kernel_eigenvalues)
         first, second = growth.growing_half(rates, damping)
         rows = first[:, None] * (left.T @ start.W)
         rows += second[:, None] * (right.T @ (root[:, None] * start.class_means.T))
         rows *= np.sqrt(first * second * shown)[:, None]
         gram = rows @ rows.T
-    learning = growth.overlapping_learning_times(rates, damping, gram, saturation)
+    learning = growth.overlapping_learning_times(rates, damping, gram, saturation, asked=asked)
     noise = _noise(config, p).sum() / rates
     return learning.times, _trusted(config, p, learning, growth.damped_rate(rates, damping), noise)
 
