@@ -12,9 +12,7 @@ from ssm.support import checks, errors
 
 Profile = Literal["step", "long_tailed"]
 Score = Literal["balanced_log_loss", "macro_average_precision", "balanced_accuracy", "worst_class"]
-Stopping = Literal[
-    "balanced_log_loss", "macro_average_precision", "balanced_accuracy", "worst_class", "none"
-]
+Stopping = Literal[Score, "none"]
 Action = Literal["warn", "stop", "roll_back"]
 Decimal = Literal[".", ","]
 TABS = ("tab", "\\t", "\t")

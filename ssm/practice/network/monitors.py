@@ -75,6 +75,16 @@ class Evaluation(TypedDict):
     macro_average_precision: float
 
 
+class Probabilities(NamedTuple):
+    """Probabilities of the evaluated samples, without rows of padding."""
+
+    as_trained: Float[np.ndarray, "c k"]
+    """The network's own probabilities."""
+    balanced: Float[np.ndarray, "c k"]
+    """The posterior of equally frequent classes, or the network's own probabilities where the loss has no
+    inverse; NaN where logits are not finite."""
+
+
 class ProbabilityScores(NamedTuple):
     """The scores of an evaluation that need probabilities."""
 
@@ -114,12 +124,31 @@ def observe(
 
 
 @np.errstate(over="ignore", invalid="ignore")  # An alarm reports numbers that are not finite.
+def probabilities(
+    observed: Observed, watched: Watched, pull: Float[np.ndarray, " k"], loss: objective.Loss
+) -> Probabilities:
+    """The probabilities that the logits of the evaluated samples stand for.
+
+    Args:
+        pull: the weight of each class times its size, shape (k,).
+    """
+    logits = np.asarray(observed.logits, float)[watched.sample_weights > 0]
+    as_trained = objective.probabilities(logits, loss)
+    if not (np.isfinite(as_trained).all() and (np.abs(logits) < LARGEST).all()):
+        return Probabilities(as_trained, np.full_like(logits, np.nan))
+    if not objective.has_posterior(loss):
+        return Probabilities(as_trained, as_trained)
+    balanced = special.softmax(objective.log_posterior(logits, loss, pull), axis=1)
+    return Probabilities(as_trained, balanced)
+
+
+@np.errstate(over="ignore", invalid="ignore")
 def row(
     observed: Observed,
     watched: Watched,
     class_counts: Float[np.ndarray, " k"],
     class_weights: Float[np.ndarray, " k"],
-    loss: objective.Loss,
+    probabilities: Probabilities,
     step: int,
 ) -> Evaluation:
     """One evaluation as plain numbers and lists, fit for JSON.
@@ -151,7 +180,7 @@ def row(
     pulls = pull * norms
     lengths = np.where(norms > 0, norms, 1)
     class_losses = members @ np.asarray(observed.sample_losses, float) / totals
-    scores = _probability_scores(logits, watched, class_weights * class_counts, loss)
+    scores = _probability_scores(probabilities, watched)
     return {
         "step": step,
         "loss": float(pull @ class_losses),
@@ -170,23 +199,16 @@ def row(
     }
 
 
-def _probability_scores(
-    logits: Float[np.ndarray, "e k"],
-    watched: Watched,
-    pull: Float[np.ndarray, " k"],
-    loss: objective.Loss,
-) -> ProbabilityScores:
+def _probability_scores(probabilities: Probabilities, watched: Watched) -> ProbabilityScores:
     """The calibration error of the network's own probabilities, of the predicted class, and the two
     scores of the balanced posterior; all NaN where probabilities are not finite."""
     counted = watched.sample_weights > 0
-    logits, weights = logits[counted], watched.sample_weights[counted]
-    labels = np.asarray(watched.labels[counted])
-    balanced = _balanced(logits, pull, loss)
+    labels, weights = np.asarray(watched.labels[counted]), watched.sample_weights[counted]
+    as_trained, balanced = probabilities
     if not np.isfinite(balanced).all():
         return ProbabilityScores(math.nan, math.nan, math.nan)
-    as_trained = objective.probabilities(logits, loss)
     error = calibration.top_label_error(as_trained, labels, sample_weight=weights)
-    of_class = labels[:, None] == np.arange(logits.shape[1])
+    of_class = labels[:, None] == np.arange(balanced.shape[1])
     totals = weights @ of_class
     log_losses = weights * _log_losses(balanced, labels)
     with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
@@ -195,22 +217,9 @@ def _probability_scores(
     return ProbabilityScores(error, log_loss, float(precision))
 
 
-def _balanced(
-    logits: Float[np.ndarray, "e k"], pull: Float[np.ndarray, " k"], loss: objective.Loss
-) -> Float[np.ndarray, "e k"]:
-    """The posterior of equally frequent classes, or the network's own probabilities where the loss has
-    no inverse; NaN where logits are not finite."""
-    as_trained = objective.probabilities(logits, loss)
-    if not (np.isfinite(as_trained).all() and (np.abs(logits) < LARGEST).all()):
-        return np.full_like(logits, np.nan)
-    if not objective.has_posterior(loss):
-        return as_trained
-    return special.softmax(objective.log_posterior(logits, loss, pull), axis=1)
-
-
 def _log_losses(
-    probabilities: Float[np.ndarray, "e k"], labels: Int[np.ndarray, " e"]
-) -> Float[np.ndarray, " e"]:
+    probabilities: Float[np.ndarray, "c k"], labels: Int[np.ndarray, " c"]
+) -> Float[np.ndarray, " c"]:
     """-log of the probability of each sample's class; probabilities below `LEAST` count as `LEAST`."""
     of_label = np.take_along_axis(probabilities, labels[:, None], 1)[:, 0]
     return -np.log(np.maximum(of_label, LEAST))
@@ -218,23 +227,21 @@ def _log_losses(
 
 @np.errstate(over="ignore", invalid="ignore")
 def sample_values(
-    observed: Observed,
-    watched: Watched,
-    class_counts: Float[np.ndarray, " k"],
-    class_weights: Float[np.ndarray, " k"],
-    loss: objective.Loss,
-    score: Score,
+    observed: Observed, watched: Watched, probabilities: Probabilities, score: Score
 ) -> Float[np.ndarray, " e"]:
     """What each evaluated sample contributes to a score, which is a mean over classes of the means of
     these numbers: the logarithm of the probability of its class, or 1 where the sample is classified
     correctly and 0 where not. They are all 0 for the average precision, which is no mean over samples.
     """
     logits = np.asarray(observed.logits, float)
+    values = np.zeros(len(logits))
     if score == "macro_average_precision":
-        return np.zeros(len(logits))
+        return values
     if score == "balanced_log_loss":
-        balanced = _balanced(logits, class_weights * class_counts, loss)
-        return -_log_losses(balanced, np.asarray(watched.labels))
+        counted = watched.sample_weights > 0
+        labels = np.asarray(watched.labels[counted])
+        values[counted] = -_log_losses(probabilities.balanced, labels)
+        return values
     return (logits.argmax(1) == watched.labels).astype(float)
 
 
@@ -308,8 +315,14 @@ def _block_strengths(
 ) -> list[float]:
     """The mean over each block of the ratio of its components' strengths to their targets."""
     counts = np.maximum(np.round(class_counts), 1).astype(int)
-    spectrum = spectral.label_spectrum(counts)
+    spectrum = _label_spectrum(tuple(counts.tolist()))
     # What all classes have in common, such as biases, tells nothing about a sample's class.
     centred = class_logits - class_logits.mean(1, keepdims=True)
     reached = spectral.strengths(centred * counts, spectrum) / spectrum.singular_values
     return spectral.block_means(reached, spectrum.blocks).tolist()
+
+
+@functools.lru_cache(maxsize=16)
+def _label_spectrum(counts: tuple[int, ...]) -> spectral.LabelSpectrum:
+    """The spectrum of the label matrix, which is the same at all evaluations of a run."""
+    return spectral.label_spectrum(counts)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import DTypeLike
@@ -74,17 +75,24 @@ def make_task(
     relative = train.sample_weights / train.sample_weights.mean()
     padded = _padded(train._replace(sample_weights=relative), dtype, architecture, rows)
     watched = padded if evaluated is None else _padded(evaluated, dtype, architecture)
+    # Compiled code would copy features that are on the host each time that it is called.
+    features = jnp.asarray(padded.X)
+    watched_features = features if evaluated is None else jnp.asarray(watched.X)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(train.labels))
     members = [order[train.labels[order] == c][: monitors.PER_CLASS] for c in range(k)]
     repeated = np.stack([np.resize(indices, monitors.PER_CLASS) for indices in members])
     counts = np.bincount(train.labels, train.sample_weights, k)
     return Task(
-        *padded,
+        X=features,
+        labels=padded.labels,
+        sample_weights=padded.sample_weights,
         num_samples=len(train.labels),
         class_counts=counts,
         class_weights=class_weights,
-        watched=monitors.Watched(*watched, members=repeated),
+        watched=monitors.Watched(
+            watched_features, watched.labels, watched.sample_weights, members=repeated
+        ),
         image_shape=architecture.image_shape,
     )
 

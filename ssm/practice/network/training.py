@@ -390,9 +390,9 @@ def _evaluate(
         task.image_shape,
     )
     observed = jax.device_get(observed)
-    class_weights = np.asarray(state.class_weights)
-    given = watched, task.class_counts, class_weights, options.loss
+    counts, weights = task.class_counts, np.asarray(state.class_weights)
+    probabilities = monitors.probabilities(observed, watched, weights * counts, options.loss)
     return (
-        monitors.row(observed, *given, step),
-        monitors.sample_values(observed, *given, options.score),
+        monitors.row(observed, watched, counts, weights, probabilities, step),
+        monitors.sample_values(observed, watched, probabilities, options.score),
     )

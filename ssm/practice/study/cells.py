@@ -93,15 +93,13 @@ def _scores(
 ) -> Arrays:
     """The scores of the test samples under each correction, and their accuracy under each shift."""
     scores_by_name: dict[str, list[float | list[float] | np.ndarray]] = {}
+    shifts = [evaluation.shift_weights(labels, counts, shift) for shift in evaluation.SHIFTS]
     for correction in CORRECTIONS:
         prior, temperature = correction, 1.0
         if correction == "temperature":
             prior, temperature = "training", classifier.temperature_
         probabilities = classifier.posterior(logits, prior, temperature)
-        shifted = [
-            _accuracy(probabilities, labels, evaluation.shift_weights(labels, counts, shift))
-            for shift in evaluation.SHIFTS
-        ]
+        shifted = [_accuracy(probabilities, labels, weights) for weights in shifts]
         scores = evaluation.evaluate(probabilities, labels)
         for name, value in [*scores.items(), ("shifted_accuracy", shifted)]:
             scores_by_name.setdefault(f"scores.{name}", []).append(value)

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from ssm.config import profiles
+from ssm.measures import metrics
 from ssm.plots.style import COLORS, PAGE_WIDTH
 from ssm.practice.statistics import calibration
 from ssm.practice.statistics.calibration import Reliability
@@ -258,9 +259,8 @@ def _of_groups(
 ) -> Iterator[tuple[str, Float[np.ndarray, "r t"]]]:
     """The groups that have classes, each with the mean over its classes in every fold; none without folds."""
     for group in GROUPS:
-        is_in_group = np.array(findings.groups) == group
-        if is_in_group.any() and len(values):
-            yield group, values[:, :, is_in_group].mean(2)
+        if group in findings.groups and len(values):
+            yield group, metrics.group_mean(values, np.array(findings.groups), group)
 
 
 def _band(axes: Axes, steps: np.ndarray, values: Float[np.ndarray, "r t"], color: str) -> None:
