@@ -148,7 +148,7 @@ def _orders(advice: Advice) -> Table:
 
     heads = [f"coupling {case.coupling:g}" for case in advice.cases]
     table = Table("weights", *heads, title="Learned first in the model, of the extreme sizes")
-    by_name = [{choice.name: choice for choice in case.choices} for case in advice.cases]
+    by_name = [words.by_name(case) for case in advice.cases]
     for name in dict.fromkeys(name for choices in by_name for name in choices):
         cells = []
         for case, choices in zip(advice.cases, by_name, strict=True):

@@ -145,22 +145,22 @@ def at_coupling(base: Config, most: int, done: Callable[[float], None]) -> tuple
     if extremes[0] == extremes[1]:
         laws = {"ERM": "1"}
     choices: dict[str, Choice] = {}
+    delays: dict[float, float] = {}
     incomplete: dict[str, str] = {}
 
     def look_at(name: str, law: str, exponent: float) -> Choice:
         choice, incomplete[name] = _choice(name, law, exponent, base, most, choices.get("ERM"))
         choices[name] = choice
+        delays[exponent] = delay(choice.learning_time, counts)
         done(min(len(choices) / 6, 1.0))
         return choice
 
     for name, law in laws.items():
         look_at(name, law, POWERS.get(name, np.nan))
-    delays = {each.exponent: delay(each.learning_time, counts) for each in choices.values()}
     attempt = run_exponent = _crossing(delays)
     best = None
     if np.isfinite(closed):
         best = look_at("margins" if of_two else "g*", f"1 / n^{closed:.3g}", closed)
-        delays[closed] = delay(best.learning_time, counts)
     # What balances contrasts, or where straight lines cross, need not be what the run itself learns at
     # once: large imbalance and starts that are not small move it.
     for _ in range(MOST_ATTEMPTS):
@@ -168,7 +168,6 @@ def at_coupling(base: Config, most: int, done: Callable[[float], None]) -> tuple
             break
         run_exponent = attempt
         best = look_at("run", f"1 / n^{attempt:.3g}", attempt)
-        delays[attempt] = delay(best.learning_time, counts)
         attempt = _crossing(delays)
     done(1.0)
     case = Case(

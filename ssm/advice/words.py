@@ -89,7 +89,7 @@ def _use_of_one(counts: Sequence[int], case: Case) -> str:
         if np.isnan(case.balance):
             return NOTHING
         return f"none. No weights 1 / n^g that were run balance in the model: {_nearest(counts, case)}."
-    orders = {name: choice.order for name, choice in _by_name(case).items()}
+    orders = {name: choice.order for name, choice in by_name(case).items()}
     small = _small(counts)
     use = f"use {_weights(counts, case, case.recommended)}. {_at_once(counts, [case.recommended])}"
     if case.recommended.name != "ERM" and orders["ERM"] in (LARGEST, AT_ONCE):
@@ -113,7 +113,7 @@ def _use_of_several(counts: Sequence[int], cases: Sequence[Case], common: str) -
         return NOTHING
     if common:
         couplings = " and ".join(f"{case.coupling:g}" for case in networks)
-        choices = [_by_name(case)[common] for case in networks]
+        choices = [by_name(case)[common] for case in networks]
         exponents = " and ".join(
             f"{case.choices[-1].exponent:.3g} at {case.coupling:g}" for case in networks
         )
@@ -137,13 +137,14 @@ def _common(cases: Sequence[Case]) -> str:
     fitted = [case.choices[-1].exponent for case in networks]
     for name, power in POWERS.items():
         is_near = abs(power - (min(fitted) + max(fitted)) / 2) <= NEAR
-        orders = {_by_name(case)[name].order for case in networks}
+        orders = {by_name(case)[name].order for case in networks}
         if is_near and max(fitted) - min(fitted) <= 2 * NEAR and orders == {AT_ONCE}:
             return name
     return ""
 
 
-def _by_name(case: Case) -> dict[str, Choice]:
+def by_name(case: Case) -> dict[str, Choice]:
+    """The choices of weights at one coupling."""
     return {choice.name: choice for choice in case.choices}
 
 

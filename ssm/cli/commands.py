@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     import distributed
     import xarray as xr
 
-Report = Callable[[float], None]
-
 
 @dataclasses.dataclass
 class RunCommand:
@@ -42,7 +40,7 @@ class RunCommand:
     """Replace the store if it exists."""
 
     def __call__(self) -> None:
-        def work(report: Report | None) -> xr.Dataset:
+        def work(report: progress.Report | None) -> xr.Dataset:
             from ssm.simulation import simulate
 
             return simulate(self.config, report)
@@ -100,18 +98,16 @@ class Sweep:
                     progress=shown.count,
                 )
 
-        try:
+        def interrupted() -> str:
+            kept = f"the same command goes on with {self.out}"
+            return f"ssm: interrupted; {kept if self.out.exists() else 'nothing was written'}"
+
+        with interrupts.last_part(interrupted):
             with shown.bar:
                 dataset = interrupts.run(work, shown.update)
             if shown.begun and shown.begun[1] == shown.total:
                 print("nothing was run: the store was complete")
             printing.print_sweep(dataset, self.out)
-            interrupts.ignore_from_now_on()
-        except KeyboardInterrupt:
-            kept = f"the same command goes on with {self.out}"
-            interrupts.leave_interrupted(
-                f"ssm: interrupted; {kept if self.out.exists() else 'nothing was written'}"
-            )
 
 
 @dataclasses.dataclass
@@ -198,7 +194,7 @@ class Track:
     def __call__(self) -> None:
         out = Path(f"{self.file.stem}.zarr") if self.out is None else self.out
 
-        def work(report: Report | None) -> xr.Dataset:
+        def work(report: progress.Report | None) -> xr.Dataset:
             from ssm.tracking import load_logits, track
 
             return track(**load_logits(self.file), progress=report)
@@ -302,7 +298,7 @@ def _held(dataset: xr.Dataset, held: str) -> xr.Dataset:
     from ssm.plots import sweeps
 
     name, _, value = held.partition("=")
-    axes = sweeps.sweep_axes(dataset) if "sweep" in dataset.attrs else ()
+    axes = sweeps.sweep_axes(dataset)
     if name not in axes:
         raise invalid("at", held, f"FIELD=VALUE with an axis of the sweep ({', '.join(axes)})")
     values = dataset[name].values
@@ -358,12 +354,13 @@ def _last_part(out: Path) -> Iterator[None]:
     """The rest of a command, after which Ctrl-C is ignored. Where Ctrl-C breaks it off, a message
     says whether the output has been written by then."""
     before = _identity(out)
-    try:
-        yield
-        interrupts.ignore_from_now_on()
-    except KeyboardInterrupt:
+
+    def interrupted() -> str:
         what = "nothing was" if _identity(out) == before else f"{out} is"
-        interrupts.leave_interrupted(f"ssm: interrupted, {what} written")
+        return f"ssm: interrupted, {what} written"
+
+    with interrupts.last_part(interrupted):
+        yield
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,7 +93,8 @@ class StudyCommand:
             record = studies.run_study(self.study, self.out, cells.count, report.write_report)
             return record, self.out / report.NAME
 
-        try:
+        kept = f"ssm: interrupted; the same command goes on with {self.out}"
+        with interrupts.last_part(lambda: kept):
             with cells.bar, _alarms_above(cells.bar):
                 record, path = interrupts.run(work, cells.update)
             _summarise(record)
@@ -104,11 +104,6 @@ class StudyCommand:
                 allowed = "a folder that can be written to, where there is no report yet"
                 raise invalid("out", str(self.out), allowed)
             print(f"report: {path}")
-            interrupts.ignore_from_now_on()
-        except KeyboardInterrupt:
-            interrupts.leave_interrupted(
-                f"ssm: interrupted; the same command goes on with {self.out}"
-            )
 
 
 @contextlib.contextmanager
@@ -138,10 +133,12 @@ def _summarise(record: xr.Dataset) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from ssm.practice.study import attributes
+
     console = Console(highlight=False)
-    for note in json.loads(record.attrs["study"])["notes"]:
+    for note in attributes.study_facts(record)["notes"]:
         console.print(note, markup=False, soft_wrap=True)
-    names = json.loads(record.attrs["strategies"])
+    names = list(attributes.strategy_names(record))
     metrics = ("balanced_accuracy", "worst_class_recall", "accuracy", "calibration_error")
     table = Table("strategy", *(metric.replace("_", " ") for metric in metrics))
     means = record.sel(variant=names, correction="none").mean(("seed", "fold"))

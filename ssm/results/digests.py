@@ -31,12 +31,12 @@ class Metadata:
         """Raises ssm.InputError where there is no store, or none that can be read."""
         self.path = path
         try:
-            document = json.loads((path / METADATA).read_bytes())
-            self.entries: dict[str, Any] = document["metadata"]
+            self._document = json.loads((path / METADATA).read_bytes())
+            self.entries: dict[str, Any] = self._document["metadata"]
             self.attributes = dict(self.entries[".zattrs"])
             self.digest = self.attributes.pop("digest", None)
-            without_digest = document | {"metadata": self.entries | {".zattrs": self.attributes}}
-            self.layout = hashlib.sha256(_as_text(without_digest).encode()).hexdigest()
+            without_digest = self.text_with(self.attributes)
+            self.layout = hashlib.sha256(without_digest.encode()).hexdigest()
             """The digest of all the metadata but the stored digest itself."""
         except Exception as error:  # JSON of another kind raises many
             raise unreadable(path, error) from None
@@ -58,6 +58,11 @@ class Metadata:
         """Raise ssm.InputError where the layout is not the one that was written."""
         if self.is_covered and not self.is_sealed:
             raise changed(self.path)
+
+    def text_with(self, attributes: dict[str, Any]) -> str:
+        """The text of the metadata of the same store with these attributes."""
+        entries = self.entries | {".zattrs": attributes}
+        return _as_text(self._document | {"metadata": entries})
 
     def arrays(self) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
         """The layout and the attributes of each array, by its name."""
@@ -94,10 +99,8 @@ def seal(path: Path, values: str) -> None:
     """
     metadata = Metadata(path)
     attributes = metadata.attributes | {"digest": f"{metadata.layout}.{values}"}
-    document = json.loads((path / METADATA).read_bytes())
-    document["metadata"][".zattrs"] = attributes
     (path / ".zattrs").write_text(_as_text(attributes))
-    (path / METADATA).write_text(_as_text(document))
+    (path / METADATA).write_text(metadata.text_with(attributes))
 
 
 def of_values(arrays: Mapping[str, np.ndarray], context: Any = None) -> str:

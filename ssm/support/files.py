@@ -10,12 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # on Windows: nothing is locked there
-    fcntl = None
-
-from ssm.support import errors, interrupts
+from ssm.support import errors, interrupts, locks
 
 HIDDEN = ".ssm-writing"
 """The end of the name of a hidden folder, in which an output is written before it is moved."""
@@ -143,7 +138,7 @@ def is_left_behind(hidden: Path) -> bool:
 
 def sweep(folder: Path) -> None:
     """Remove what processes that were killed have left hidden in a folder."""
-    if fcntl is None:
+    if not locks.EXIST:
         return
     for hidden in folder.glob(f".*{HIDDEN}"):
         with contextlib.suppress(OSError):
@@ -168,8 +163,7 @@ def _take(folder: Path, *, only_locked: bool = False) -> int | None:
         except FileNotFoundError:  # the process that had it has just removed it
             continue
         try:
-            if fcntl is not None:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks.try_lock(held)
             if os.path.samestat(os.fstat(held), (folder / LOCK).stat()):
                 return held
         except FileNotFoundError:

@@ -121,6 +121,17 @@ def ignore_from_now_on() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+@contextlib.contextmanager
+def last_part(message: Callable[[], str]) -> Iterator[None]:
+    """The rest of a process's work, after which Ctrl-C is ignored. Where Ctrl-C breaks it off, the
+    process ends with what `message` then returns, which says what has been written by then."""
+    try:
+        yield
+        ignore_from_now_on()
+    except KeyboardInterrupt:
+        leave_interrupted(message())
+
+
 def leave_interrupted(message: str) -> NoReturn:
     """Print `message` to standard error and end the process at once with exit code 130, since
     compiled code may still be running in its thread. Files that are being written are finished, and

@@ -7,7 +7,25 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None
+
 from ssm.support import errors
+
+EXIST = fcntl is not None
+"""Whether the system has locks. Without them nothing is ever held, and nothing refused."""
+
+
+def try_lock(descriptor: int) -> None:
+    """Lock an open file or folder until it is closed; does nothing on a system without locks.
+
+    Raises BlockingIOError where another process or another opening of it holds the lock, and another
+    OSError on a disk without locks.
+    """
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextlib.contextmanager
@@ -18,15 +36,13 @@ def alone(folder: Path, field: str, work: str) -> Iterator[None]:
     The lock is on the folder itself: no file is left behind, the folder may be read-only, and the
     system releases it when the process dies. Nothing is held on systems and disks without such locks.
     """
-    try:
-        import fcntl
-    except ImportError:  # not a POSIX system
+    if not EXIST:
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try_lock(descriptor)
         except BlockingIOError:
             allowed = f"a folder in which no other {work} is at work"
             raise errors.invalid(field, str(folder), allowed) from None
