@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -21,7 +20,6 @@ from ssm.support import interrupts, progress
 from ssm.support.files import replacing
 
 Name = Literal["batch", "cold_grid", "reduction", "large", "terminal", "descent", "many", "cache"]
-Report = Callable[[float], None]
 
 
 @dataclasses.dataclass
@@ -38,7 +36,7 @@ class Options:
     `build/quick-benchmarks/results.md` for a smoke run."""
 
 
-def run_one(name: Name, quick: bool, report: Report) -> tuple[list[Row], str]:
+def run_one(name: Name, quick: bool, report: progress.Report) -> tuple[list[Row], str]:
     """The rows of one benchmark, and what is to be said of them."""
     if name in ("batch", "reduction", "large", "terminal", "descent"):
         benchmark = importlib.import_module(f"benchmarks.{name}")

@@ -7,19 +7,21 @@ import dataclasses
 import importlib
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments import CORE, NAMES, Name, claims
-from experiments.readings import Report
+from experiments import CORE, NAMES, Name
 from ssm import InputError
 from ssm.cli.commands import parse
 from ssm.support import interrupts, progress
 from ssm.support.errors import invalid
 from ssm.support.files import replacing
+
+if TYPE_CHECKING:
+    from experiments.claims import Claim
 
 
 @dataclasses.dataclass
@@ -43,7 +45,7 @@ class Options:
     """Folder with MNIST's IDX files, gzipped or not, for --dataset mnist."""
 
 
-def run_one(name: Name, options: Options, out: Path, report: Report) -> list[claims.Claim]:
+def run_one(name: Name, options: Options, out: Path, report: progress.Report) -> list[Claim]:
     """Run one experiment, its figures into `out`, and return its claims."""
     if name != "digits":
         experiment = importlib.import_module(f"experiments.{name}")
@@ -76,6 +78,8 @@ def main() -> None:
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         interrupts.leave_interrupted("experiments: interrupted")
+
+    from experiments import claims  # not before, so that help and refusals come at once
 
     console = Console()
     console.width = max(console.width, 120)  # a claim should fit on a line or two

@@ -56,7 +56,7 @@ from experiments.claims import Claim, Claims, Estimate
 from experiments.readings import Report, each, part, spread
 from ssm import spectral, weights
 from ssm.practice import kernels
-from ssm.practice.network.networks import Params
+from ssm.problem import membership
 
 NOISES = (0.0, 0.7, 0.9, 0.97)  # share of an image's squared length
 STARTS = {"small": networks.SMALL, "standard": 1.0}
@@ -93,11 +93,8 @@ def follow(
     times, at_start, early, held_out = [], [], [], []
     for seed in range(seeds):
         drawn = networks.samples(images, labels, noise, seed)
-        params = networks.start(drawn.X.shape[1], scale, seed)
-        H = networks.features(params, drawn.X)
-        at_start.append(kernels.measured_coupling(H, drawn.labels))
-        rate = np.float32(learning_rate(at_start[-1], drawn.X, np.asarray(H), scale))
-        records = trained(params, drawn, rate)
+        coupling, records = trained(drawn, scale, seed)
+        at_start.append(coupling)
         times.append([gain_times(record) for record in records])
         step = int(np.ceil(times[-1][0][0]))
         gram, squares = (x[step].astype(np.float64) for x in (records[0].gram, records[0].squares))
@@ -106,11 +103,17 @@ def follow(
     return Outcome(np.array(times), at_start, early, np.array(held_out))
 
 
-def trained(params: Params, drawn: networks.Samples, rate: Any) -> list[networks.Record]:
-    """One start at every exponent."""
+def trained(
+    drawn: networks.Samples, scale: float, seed: int
+) -> tuple[kernels.Coupling, list[networks.Record]]:
+    """One start at every exponent, and the coupling of its features."""
+    params = networks.start(drawn.X.shape[1], scale, seed)
+    H = networks.features(params, drawn.X)
+    coupling = kernels.measured_coupling(H, drawn.labels)
+    rate = np.float32(learning_rate(coupling, drawn.X, np.asarray(H), scale))
     by_exponent = (weights.power_law(networks.COUNTS, g).astype(np.float32) for g in EXPONENTS)
     runs = [networks.train(params, drawn, w, rate) for w in by_exponent]
-    return [networks.Record(*map(np.asarray, run)) for run in runs]
+    return coupling, [networks.Record(*map(np.asarray, run)) for run in runs]
 
 
 def gain_times(record: networks.Record) -> np.ndarray:
@@ -122,12 +125,8 @@ def orthogonal(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Powers of R of the ratio of times at every exponent, from a small start, where the inputs of
     different classes have nothing in common."""
     like = networks.samples(images, labels, 0.0, 0)
-    drawn = networks.orthogonal_samples(APART, like, 0)
-    params = networks.start(drawn.X.shape[1], networks.SMALL, 0)
-    H = networks.features(params, drawn.X)
-    coupling = kernels.measured_coupling(H, drawn.labels)
-    rate = np.float32(learning_rate(coupling, drawn.X, np.asarray(H), networks.SMALL))
-    times = np.array([gain_times(record) for record in trained(params, drawn, rate)])
+    _, records = trained(networks.orthogonal_samples(APART, like, 0), networks.SMALL, 0)
+    times = np.array([gain_times(record) for record in records])
     return np.log(times[:, 1] / times[:, 0]) / np.log(networks.MAJORITY / networks.MINORITY)
 
 
@@ -151,8 +150,7 @@ def convolutional(images: np.ndarray, labels: np.ndarray, seeds: int, report: Re
     config, times, at_start, held_out = CONVOLUTIONAL, [], [], []
     steps = config.evaluation_steps()
     for seed in each(range(seeds), report):
-        names = (labels + 5 * (seed % 2)) % data.NUM_CLASSES  # as in `bridge_network.samples`
-        split = digits_network.drawn(config, images, names, seed)
+        split = digits_network.drawn(config, images, networks.renamed(labels, seed), seed)
         shape = split.train_images.shape[1:]
         layers = digits_network.Network(jax.random.key(seed), shape, config.channels).convolutions
         H = jax.vmap(lambda image, layers=layers: _convolved(layers, image))(split.train_images)
@@ -176,7 +174,7 @@ def _convolved(layers: Any, image: Any) -> Any:
 
 
 def _gain_times(steps: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    members = np.eye(data.NUM_CLASSES)[labels]
+    members = membership(labels, data.NUM_CLASSES)
     means = np.einsum("tnk,nc->tck", logits, members / members.sum(axis=0))
     now = np.array([networks.contrasts(each) for each in means])
     return spectral.learning_times(steps.astype(float), now - now[:1])

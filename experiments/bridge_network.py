@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from experiments.data import NUM_CLASSES
+from experiments.data import NUM_CLASSES, draw
 from ssm import losses
 from ssm.measures.spectral import LEARNED
 from ssm.practice import kernels, networks
@@ -51,20 +51,20 @@ class Record(NamedTuple):
     """Of held-out images, by class."""
 
 
+def renamed(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Where the seed is odd each digit takes the name of the fifth after it, so that the digits 0 to 4
+    are the minorities in place of 5 to 9, and what digits differ in cancels over seeds."""
+    return (labels + 5 * (seed % 2)) % NUM_CLASSES
+
+
 def samples(images: np.ndarray, labels: np.ndarray, noise: float, seed: int) -> Samples:
     """Digits as rows of pixels less their mean, beside them `NOISE_DIMS` numbers drawn anew for each
     image that make up the share `noise` of its mean squared length, which is left as it was.
 
-    Minorities are 5 to 9; where the seed is odd each digit takes the name of the fifth after it, so
-    that 0 to 4 are, and what digits differ in cancels over seeds.
+    Minorities are the classes 5 to 9 of `renamed` labels.
     """
-    rng = np.random.default_rng(seed)
-    labels = (labels + 5 * (seed % 2)) % NUM_CLASSES
-    shuffled = [rng.permutation(np.flatnonzero(labels == c)) for c in range(NUM_CLASSES)]
-    test = np.concatenate([mine[:HELD_OUT] for mine in shuffled])
-    train = np.concatenate(
-        [mine[HELD_OUT : HELD_OUT + n] for mine, n in zip(shuffled, COUNTS, strict=True)]
-    )
+    rng, labels = np.random.default_rng(seed), renamed(labels, seed)
+    train, test = draw(labels, HELD_OUT, COUNTS, rng)
     pixels = images.reshape(len(images), -1).astype(np.float64)
     pixels = pixels - pixels[train].mean(axis=0)
     length = (pixels[train] ** 2).sum(axis=1).mean()

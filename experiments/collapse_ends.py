@@ -19,7 +19,7 @@ import xarray as xr
 
 from experiments import pages
 from experiments.claims import Claim, Claims
-from experiments.readings import Report, each, part
+from experiments.readings import Report, each, part, shares
 from ssm import Config, exact, plotting, regularised, spectral, sweep, sweep_plots
 from ssm.config import profiles
 from ssm.problem import Problem, make_problem
@@ -57,8 +57,7 @@ def at_decays(axes: dict[str, Any], base: Config, lams: np.ndarray, report: Repo
     found: list[xr.Dataset] = []
     for lam in each(lams, report):
         runs = sweep(axes, dataclasses.replace(base, **decays(float(lam)))).isel(time=[1, 2])
-        share = runs["block_strength"] / runs["block_target"]
-        kept = runs[["objective"]].assign(share=share)
+        kept = runs[["objective"]].assign(share=shares(runs))
         found.append(kept.reset_coords(drop=True).drop_vars("time"))
     return xr.concat(found, xr.Variable("decay", lams))
 
@@ -80,7 +79,7 @@ def expected_shares(lam: float, depth: int, exponent: float) -> list[float]:
     problem = make_problem(dataclasses.replace(SQUARED, weight_exponent=exponent))
     decay_W, decay_H, _ = decays(lam).values()
     components = spectral.components(problem)
-    shares = {}
+    kept = {}
     for block, s in zip(components.blocks, components.singular_values, strict=True):
         if block != "cross" or exponent == 0:
             own = problem.class_weights[problem.class_groups == block]
@@ -90,8 +89,8 @@ def expected_shares(lam: float, depth: int, exponent: float) -> list[float]:
             end = regularised.cross_strengths(problem, decay_W, decay_H).strength
         else:
             end = deep_cross(problem, decay_W ** (1 - 1 / depth) * decay_H ** (1 / depth), depth)
-        shares[block] = float(end / s)
-    return [shares[block] for block in spectral.BLOCKS]
+        kept[block] = float(end / s)
+    return [kept[block] for block in spectral.BLOCKS]
 
 
 def deep_cross(problem: Problem, lam: float, depth: int) -> float:

@@ -132,13 +132,21 @@ def split(
             found, needed = left[c] + held_out_per_class, max(wanted[c], 1) + held_out_per_class
             raise invalid(f"images of class {c}", int(found), f"at least {needed}")
 
-    rng = np.random.default_rng(seed)
+    train, test = draw(labels, held_out_per_class, wanted, np.random.default_rng(seed))
+    return Split(images[train], labels[train], images[test], labels[test])
+
+
+def draw(
+    labels: np.ndarray, held_out_per_class: int, counts: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of `counts` training samples of each class and of the held-out ones beside them, both
+    sorted by class."""
     shuffled = [rng.permutation(np.flatnonzero(labels == c)) for c in range(NUM_CLASSES)]
     test = np.concatenate([mine[:held_out_per_class] for mine in shuffled])
     train = np.concatenate(
-        [mine[held_out_per_class:][:count] for mine, count in zip(shuffled, wanted, strict=True)]
+        [mine[held_out_per_class:][:count] for mine, count in zip(shuffled, counts, strict=True)]
     )
-    return Split(images[train], labels[train], images[test], labels[test])
+    return train, test
 
 
 def batches(num_images: int, batch_size: int, num_steps: int, seed: int) -> np.ndarray:

@@ -31,7 +31,7 @@ from experiments.deferred_figures import COUNTS, Early, Late, Steps, group_weigh
 from experiments.readings import GROUPS, Report, farthest, group_accuracy, predicted_times
 from experiments.readings import learned as measured
 from experiments.settings import BASE
-from experiments.terminal_states import approach, end, limit, margin_at_end
+from experiments.terminal_states import LAST_SHOWN, approach, end, limit, margin_at_end
 from ssm import sweep
 from ssm.results import reached
 
@@ -103,7 +103,7 @@ def follow_late(quick: bool) -> Late:
     erm = reached(erm.isel(weight_exponent=0, weight_start=0))
     margins = (100.0,) if quick else (10.0, 1e3, 1e5)
     known = erm["margin"].values > 1  # from where on it ascends
-    clock, log_times = erm["time"].values, np.minimum(erm["log_time"].values, theory.LAST_SHOWN)
+    clock, log_times = erm["time"].values, np.minimum(erm["log_time"].values, LAST_SHOWN)
     unit = theory.flow_time(erm, measured(erm).values)[1]
     times = unit * np.array((0.0, 0.5) if quick else (0.0, 0.2, 0.4, 0.6, 0.8))
     early = np.interp(times, np.exp(log_times), clock)

@@ -14,14 +14,13 @@ from experiments import pages, readings
 from experiments.pages import HOLLOW, THEORY
 from experiments.readings import GROUPS
 from experiments.settings import BASE
-from experiments.terminal_states import approach, limit, trajectory
+from experiments.terminal_states import approach, early_part, limit, trajectory
 from ssm import plotting
 from ssm.problem import make_problem
 from ssm.results import reached
 
 COUNTS = np.array([max(BASE.class_counts), min(BASE.class_counts)])
 MARKERS = "o^s"
-LAST_SHOWN = 20  # log of flow time
 
 
 class Early(NamedTuple):
@@ -125,11 +124,9 @@ def random_pair(runs: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 def flow_time(run: xr.Dataset, clock: np.ndarray) -> np.ndarray:
     """Flow time of early readings of the loss clock."""
-    run = reached(run)
-    run = run.isel(time=run["log_time"].values < LAST_SHOWN)
-    own = run[
-        "flow_time" if "flow_time" in run else "time"
-    ]  # of the clock, if runs differ in length
+    run = early_part(run)
+    # of the clock, if runs differ in length
+    own = run["flow_time" if "flow_time" in run else "time"]
     return np.interp(clock, own, np.exp(run["log_time"]))
 
 
@@ -240,7 +237,8 @@ def _draw_starts(ax: Axes, early: Early, late: Late, exponent: float) -> None:
     if exponent in late.weighted["weight_exponent"]:
         j = list(late.weighted["weight_exponent"]).index(exponent)
         erm = flow_time(late.erm, measured(late.erm))[1]
-        shown["cross-entropy"] = late_pair(late)[0], late_pair(late)[1][j], erm
+        times, found, _ = late_pair(late)
+        shown["cross-entropy"] = times, found[j], erm
     for (name, (x, found, own)), marker in zip(shown.items(), "o+x^", strict=False):
         for times, group in zip(found.T, GROUPS, strict=True):
             ax.plot(x / own, times / own, marker, color=plotting.COLORS[group], **HOLLOW)
@@ -316,11 +314,9 @@ def draw_steps(path: Path, steps: Steps) -> None:
                 x = np.minimum(switches[i], end)
                 right.plot(x, found[i, :, g], marker, color=color, **HOLLOW)
             name = "never" if drops[i] == last else f"at step {drops[i]}"
-            left.plot(
-                [], [], f"{marker}-", color="0.3", lw=0.7, label=f"rate drops {name}", **HOLLOW
-            )
+            pages.key(left, f"rate drops {name}", f"{marker}-", color="0.3", lw=0.7, **HOLLOW)
         for group in GROUPS:
-            left.plot([], [], color=plotting.COLORS[group], label=group)
+            pages.key(left, group, color=plotting.COLORS[group])
         fine = np.linspace(0, end, 300)
         times = [learning_time(steps.erm, group_weights(1.0), start) for start in fine]
         right.plot(fine, times, **THEORY)

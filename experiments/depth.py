@@ -280,7 +280,7 @@ def _draw_curves(ax: Axes, run: xr.Dataset, depth: int) -> None:
     for block, color in plotting.COLORS.items():
         ax.plot(times, found.sel(block=block), color=color, label=block)
         ax.plot(times, theirs[block], **THEORY)
-    ax.plot([], [], **THEORY, label="scalar equation")
+    pages.key(ax, "scalar equation", **THEORY)
     ax.set(xlim=times[[0, -1]], title=f"$L = {depth}$,\n$e = {MIDDLE:g}$")
 
 

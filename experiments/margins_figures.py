@@ -55,8 +55,8 @@ def draw_early(path: Path, early: Mapping[str, Early]) -> None:
         ratios.set_xlabel(pages.TIME_RATIO)
         balance.set_xlabel(f"flow time to balanced\naccuracy {BALANCED:g}")
         for block in BLOCKS:
-            rates.plot([], [], "o", color=plotting.COLORS[block], ms=4, label=block)
-        rates.plot([], [], "|", color="black", ms=8, mew=1.2, label="predicted")
+            pages.key(rates, block, "o", color=plotting.COLORS[block], ms=4)
+        pages.key(rates, "predicted", "|", color="black", ms=8, mew=1.2)
         pages.legend_above(top, rates, 4)
         axes = bottom.subplots(2, len(SHOWN), sharex=True, sharey="row")
         for (strength, accuracy), name in zip(axes.T, SHOWN, strict=True):
@@ -113,8 +113,8 @@ def draw_ends(path: Path, ends: Ends, small: Ends, late: Ends) -> None:
         angle.set(xlabel="cosine of two\nrows of $W$", xlim=(-0.65, 0.2))
         norm.set(xlabel="$|w_{maj}| / |w_{min}|$", xlim=(1.38, 1.5))
         for group in GROUPS:
-            angle.plot([], [], "o", color=plotting.COLORS[group], ms=4, label=f"within {group}")
-        angle.plot([], [], "|", color="black", ms=8, mew=1.2, label="limit")
+            pages.key(angle, f"within {group}", "o", color=plotting.COLORS[group], ms=4)
+        pages.key(angle, "limit", "|", color="black", ms=8, mew=1.2)
         pages.legend_above(top, angle, 3)
         _draw_way(way, ends)
         _draw_exponents(bottom.subplots(1, 3, width_ratios=(1, 1, 1.1)), small, late)

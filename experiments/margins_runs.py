@@ -104,7 +104,8 @@ class End(NamedTuple):
     @property
     def off(self) -> float:
         """How far the former are from the latter."""
-        return float(np.max([abs(self.found[x] - value) for x, value in self.predicted.items()]))
+        found = self.found
+        return float(np.max([abs(found[x] - value) for x, value in self.predicted.items()]))
 
     @property
     def distance(self) -> float:

@@ -26,7 +26,7 @@ from experiments.terminal_states import State, balanced
 from ssm import Config, geometry, predictions
 from ssm.config import profiles
 from ssm.measures.spectral import LEARNED
-from ssm.problem import make_problem
+from ssm.problem import make_problem, membership
 
 BLOCKS = (profiles.MAJORITY, "cross", profiles.MINORITY)
 BACKGROUNDS = np.linspace(-40, 40, 41)  # logits by which one group may stand above the other
@@ -216,7 +216,7 @@ def linear_accuracy(config: Config, times: Float[np.ndarray, " t"]) -> Float[np.
     parts of H grow as cosh and sinh of A t and deviations from class means stay."""
     problem, params, _ = start_of(config)
     labels, root = problem.labels, np.sqrt(problem.counts)
-    members = np.eye(len(root))[labels]
+    members = membership(labels, len(root))
     B = (params.H @ members) / root
     rest = params.H - (B / root)[:, labels]
     U, rates, Vt = np.linalg.svd(growth_matrix(config))

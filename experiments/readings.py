@@ -14,11 +14,9 @@ from ssm.config import profiles
 from ssm.dynamics.columns import make_columns
 from ssm.dynamics.parameters import Params, initial_params
 from ssm.problem import Problem, make_problem
+from ssm.support.progress import Report
 
 GROUPS = [profiles.MAJORITY, profiles.MINORITY]
-
-Report = Callable[[float], None]
-"""Is told which share of the work is done."""
 
 
 def part(report: Report, low: float, high: float) -> Report:

@@ -19,6 +19,7 @@ from experiments.settings import FEATURES, WEIGHTINGS
 from experiments.terminal_states import (
     approach,
     config_of,
+    early_part,
     end,
     expected_distances,
     largest_part,
@@ -38,7 +39,6 @@ STYLES: dict[str, Any] = {
 # Where lines coincide the wider ones below are seen beside those above.
 WIDTHS = {"ERM": 1.6, "inverse square root": 1.6, "inverse frequency": 1.0}
 MARKERS = dict(zip(geometry.PARTS, "os^", strict=True))
-LAST_SHOWN = 20  # log of flow time
 
 
 def draw_phases(path: Path, free: xr.Dataset, shared: xr.Dataset) -> None:
@@ -61,10 +61,10 @@ def draw_phases(path: Path, free: xr.Dataset, shared: xr.Dataset) -> None:
         late[0].set(ylabel="distance, largest of $W$, $H$, $Z$", title="the end:\ndistance to SELI")
         late[1].set_title("distance to the\nsimplex ETF")
         for features, color in FEATURE_COLORS.items():
-            early.plot([], [], color=color, label=f"{features} features")
+            pages.key(early, f"{features} features", color=color)
         for name, style in STYLES.items():
-            early.plot([], [], ls=style, lw=WIDTHS[name], color="0.3", label=name)
-        early.plot([], [], **THEORY, label="theory")
+            pages.key(early, name, ls=style, lw=WIDTHS[name], color="0.3")
+        pages.key(early, "theory", **THEORY)
         pages.legend_above(figure, early, 4)
 
 
@@ -82,8 +82,7 @@ def _draw_theory(ax: Axes, config: Config, last: float) -> None:
 def _draw_early(ax: Axes, runs: xr.Dataset) -> None:
     for group in GROUPS:
         for name, g in WEIGHTINGS.items():
-            own = reached(runs.sel(weight_exponent=g))
-            own = own.isel(time=own["log_time"].values < LAST_SHOWN)
+            own = early_part(runs.sel(weight_exponent=g))
             share = readings.shares(own).sel(block=group)
             label = group if name == "inverse frequency" else None
             color, times = plotting.COLORS[group], np.exp(own["log_time"])
@@ -162,11 +161,11 @@ def draw_cases(
         axes[1].set_title("Gaussian start")
         _draw_ends(axes[2], collapsed, colors)
         for ratio, color in colors.items():
-            axes[2].plot([], [], color=color, label=f"$R = {ratio:g}$")
-        axes[2].plot([], [], color="0.6", lw=0.8, label="expected bound")
-        axes[2].plot([], [], **THEORY, label="theory")
+            pages.key(axes[2], f"$R = {ratio:g}$", color=color)
+        pages.key(axes[2], "expected bound", color="0.6", lw=0.8)
+        pages.key(axes[2], "theory", **THEORY)
         for part, marker in MARKERS.items():
-            axes[2].plot([], [], marker, color="0.4", mfc="none", ms=4, label=f"${part}$")
+            pages.key(axes[2], f"${part}$", marker, color="0.4", mfc="none", ms=4)
         pages.legend_above(figure, axes[2], 4)
 
 

@@ -30,6 +30,7 @@ from ssm import Config, geometry
 from ssm.problem import make_problem
 from ssm.results import reached
 
+LAST_SHOWN = 20  # log of flow time
 AXES = ("num_classes", "imbalance_ratio", "minority_fraction", "weight_exponent")
 
 
@@ -62,6 +63,12 @@ def single_runs(runs: xr.Dataset) -> Iterator[xr.Dataset]:
     sizes = runs["status"].sizes
     for index in np.ndindex(*sizes.values()):
         yield runs.isel(dict(zip(sizes, index, strict=True)))
+
+
+def early_part(run: xr.Dataset) -> xr.Dataset:
+    """What a run by the loss clock reached while flow time can still be told."""
+    run = reached(run)
+    return run.isel(time=run["log_time"].values < LAST_SHOWN)
 
 
 def trajectory(run: xr.Dataset, counts: Int[np.ndarray, " k"]) -> list[State]:

@@ -8,6 +8,7 @@ import jax
 import jaxtyping
 import numpy as np
 import pytest
+import study_record
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -92,6 +93,20 @@ def run(tiny):
         return done[config]
 
     return simulate
+
+
+@pytest.fixture(scope="session")
+def record():
+    """A small record of a study, to look at."""
+    return study_record.make_record()
+
+
+@pytest.fixture(scope="session")
+def findings(record):
+    """What is found in it."""
+    from ssm.practice.study import tables  # by the few tests that ask for it
+
+    return tables.find(record)
 
 
 @pytest.fixture(autouse=True)

@@ -6,14 +6,13 @@ import math
 import jax
 import numpy as np
 import pytest
+from small_networks import DENSE, EVALUATE_EVERY, equal_samples, gaussians, training_options
 
 import ssm
 from ssm import losses
 from ssm.practice.network import alarms, networks, tasks, training
 from ssm.practice.network.alarms import Alarm, Thresholds
 from ssm.practice.network.estimator import ReweightedClassifier
-from ssm.practice.network.networks import Architecture
-from ssm.practice.network.tasks import Samples
 from ssm.practice.study.strategies import STRATEGIES
 from ssm.problem.schedules import CappedUnitMean, Chain, Trend
 
@@ -262,45 +261,26 @@ def test_thresholds_that_mean_nothing(wrong):
 
 # Planted in training, from step 100 on
 
-EVALUATE_EVERY = 10
-DENSE = Architecture((8,))
 PLANTED = 100
 
 
-def gaussians(seed, counts, distance):
-    rng = np.random.default_rng(seed)
-    labels = np.repeat(np.arange(3), counts)
-    X = rng.normal(size=(len(labels), 8))
-    X[:, :3] += distance * np.eye(3)[labels]
-    return Samples(X, labels, np.ones(len(labels)))
-
-
 def task_of(seed, distance=3.0):
-    train = gaussians(seed, (150, 60, 30), distance)
-    held = gaussians(1000 + seed, (200, 80, 40), distance)
-    return tasks.make_task(train, held, np.ones(3), DENSE, "float64", seed)
+    train = gaussians(np.random.default_rng(seed), (150, 60, 30), distance)
+    held = gaussians(np.random.default_rng(1000 + seed), (200, 80, 40), distance)
+    both = equal_samples(*train), equal_samples(*held)
+    return tasks.make_task(*both, np.ones(3), DENSE, "float64", seed)
 
 
 def options(**changes):
-    common = {
+    own = {
         "num_steps": 240,
         "batch_size": 64,
-        "evaluate_every": EVALUATE_EVERY,
         "learning_rate": 0.02,
         "optimizer": "adam",
-        "momentum": 0.9,
-        "weight_decay": 0.0,
-        "reduction": "mean",
         "loss": losses.adjustment([1, 1, 1]),
-        "schedule": None,
-        "score": "balanced_accuracy",
-        "patience": None,
         "thresholds": Thresholds(),
-        "action": "warn",
-        "max_rollbacks": 3,
-        "seed": 0,
     }
-    return training.TrainingOptions(**(common | changes))
+    return training_options(**(own | changes))
 
 
 def trained(task, chosen, run=None):
@@ -347,7 +327,7 @@ def test_weights_that_run_to_their_bound(seed):
     weights = Chain(Trend(strength=5.0, memory=0.9), CappedUnitMean(0.2, 5.0))
     task = task_of(seed)
     before = trained(task, options(num_steps=PLANTED, schedule=weights))
-    X = task.watched.X.copy()
+    X = np.array(task.watched.X)
     X[280:320] = X[:40]  # of class 2, but they look like class 0
     task = task._replace(watched=task.watched._replace(X=X))
     run = trained(task, options(schedule=weights), before)
@@ -387,7 +367,7 @@ def test_clean_runs_are_quiet():
     datasets = [((200, 60, 20), 2.5), ((200, 60, 20), 1.5), ((50, 20, 6), 2.5)]
     false = {}
     for i, (counts, distance) in enumerate(datasets):
-        X, y, _ = gaussians(i, counts, distance)
+        X, y = gaussians(np.random.default_rng(i), counts, distance)
         for name, (_, parameters) in STRATEGIES.items():
             classifier = ReweightedClassifier(
                 **parameters(120),

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from small_networks import COUNTS, gaussians
 
 import ssm
 from ssm.practice.network import alarms, training
@@ -25,11 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ssm.practice.alarms.TrainingWar
 
 
 def data():
-    rng = np.random.default_rng(0)
-    y = np.repeat(np.arange(3), (60, 30, 10))
-    X = rng.normal(size=(100, 8))
-    X[:, :3] += 1.5 * np.eye(3)[y]
-    return X, y
+    return gaussians(np.random.default_rng(0), COUNTS, 1.5)
 
 
 def rate(step):

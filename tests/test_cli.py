@@ -287,26 +287,36 @@ def test_help(command, line):
         assert "(default: 10.0)" in out and "half the squared" in " ".join(out.split())
 
 
+def begin(line, cwd, **environment):
+    """Begin `ssm ...` in a new process."""
+    return subprocess.Popen(
+        [sys.executable, "-c", "from ssm.cli import main; main()", *line.split()],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(folder, pattern, process):
+    """Until a file that matches the pattern is there, while the process runs."""
+    deadline = time.monotonic() + 60
+    while not list(folder.glob(pattern)):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+
+
 @pytest.mark.slow
 def test_interrupting_a_long_run_writes_nothing_and_says_so(tmp_path, tmp_path_factory):
     # a run of many minutes: explicit steps stay short after the squared loss has converged
     line = f"run {TINY_FLAGS} --loss squared --rtol 1e-13 --atol 1e-16 --t1 1e9"
     line += " --max-steps 2000000000"
     cache = tmp_path_factory.mktemp("cache")
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_COMPILATION_CACHE_DIR": str(cache)}
-    environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # it takes about a second
-    with subprocess.Popen(
-        [sys.executable, "-c", "from ssm.cli import main; main()", *line.split()],
-        cwd=tmp_path,
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    kept = {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+    kept["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # it takes about a second
+    with begin(line, tmp_path, **kept) as process:
         try:
-            deadline = time.monotonic() + 60
-            while not list(cache.glob("jit__solve-*-cache")):  # then it is compiled, and begins
-                assert time.monotonic() < deadline and process.poll() is None
-                time.sleep(0.1)
+            wait_for(cache, "jit__solve-*-cache", process)  # then it is compiled, and begins
             time.sleep(0.3)
             assert process.poll() is None
             process.send_signal(signal.SIGINT)
@@ -346,10 +356,7 @@ def track_slowly(tmp_path, rng):
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         process = subprocess.Popen(arguments, cwd=tmp_path / "here", env=environment, **pipes)
         begun.append(process)
-        deadline = time.monotonic() + 60
-        while not list((tmp_path / "here").glob(pattern)):
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.01)
+        wait_for(tmp_path / "here", pattern, process)
         return process
 
     yield begin
@@ -576,18 +583,8 @@ def test_an_interrupted_sweep_goes_on(tmp_path):
     # four runs that end and then one of many minutes
     line = f"sweep {TINY_FLAGS} --loss squared --rtol 1e-13 --atol 1e-16 --chunk-size 2"
     line += " --max-steps 2000000000 --grid seed=0..1 --grid t1=10,20,1e9"
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    with subprocess.Popen(
-        [sys.executable, "-c", "from ssm.cli import main; main()", *line.split()],
-        cwd=tmp_path,
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        deadline = time.monotonic() + 60
-        while not list(tmp_path.glob("sweep.zarr/chunks/0.json")):
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.2)
+    with begin(line, tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache")) as process:
+        wait_for(tmp_path, "sweep.zarr/chunks/0.json", process)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
     assert process.returncode == 130

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+import small_networks
 from scipy import special, stats
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -19,6 +20,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
+from small_networks import COUNTS
 
 import ssm
 from ssm.practice.network import tasks
@@ -28,17 +30,12 @@ from ssm.practice.network.parameters import training_steps
 from ssm.practice.options import SCORES
 from ssm.problem.schedules import Chain, Fixed, LinearRamp, PrevalencePower, Ramp, Trend, UnitMean
 
-COUNTS = (60, 30, 10)
 ALL = 10**6  # as a batch: all samples
 WARNINGS_EXPECTED = pytest.mark.filterwarnings("ignore::ssm.practice.alarms.TrainingWarning")
 
 
 def gaussians(seed=0, counts=COUNTS, distance=1.5):
-    rng = np.random.default_rng(seed)
-    y = np.repeat(np.arange(3), counts)
-    X = rng.normal(size=(len(y), 8))
-    X[:, :3] += distance * np.eye(3)[y]
-    return X, y
+    return small_networks.gaussians(np.random.default_rng(seed), counts, distance)
 
 
 def classifier(**changes):

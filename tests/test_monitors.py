@@ -6,25 +6,21 @@ import numpy as np
 import pytest
 from scipy import special
 from sklearn import metrics
+from small_networks import DENSE, equal_samples, gaussians
 
 import ssm
 from ssm import losses
 from ssm.config.loss import MARGIN_LOSSES
 from ssm.practice.network import monitors, networks, tasks
-from ssm.practice.network.networks import Architecture
 from ssm.practice.network.tasks import Samples
 
 COUNTS = np.array([32, 16, 8])  # divisors of the samples watched: each counts as often
 WEIGHTS = np.array([0.5, 1.0, 3.0])
 LOSS = losses.adjustment(COUNTS)
-DENSE = Architecture((8,))
 
 
 def samples(rng, counts):
-    labels = np.repeat(np.arange(len(counts)), counts)
-    X = rng.normal(size=(len(labels), 5))
-    X[:, :3] += 2 * np.eye(3)[labels]
-    return Samples(X, labels, np.ones(len(labels)))
+    return equal_samples(*gaussians(rng, counts, 2, 5))
 
 
 def observed(task, params, loss=LOSS, step=7):
@@ -32,7 +28,9 @@ def observed(task, params, loss=LOSS, step=7):
     measured_values = monitors.observe(
         params, task.X, task.labels, watched.X, watched.labels, watched.members, loss, None
     )
-    return monitors.row(measured_values, watched, task.class_counts, task.class_weights, loss, step)
+    counts, weights = task.class_counts, task.class_weights
+    probabilities = monitors.probabilities(measured_values, watched, weights * counts, loss)
+    return monitors.row(measured_values, watched, counts, weights, probabilities, step)
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import signal
+from small_networks import DENSE
 
 from ssm.practice.network import networks
 from ssm.practice.network.networks import Architecture, Layer
 
-DENSE = Architecture((8,))
 logits = jax.jit(networks.logits, static_argnames="image_shape")
 
 

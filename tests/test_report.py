@@ -52,16 +52,6 @@ def low_resolution():
 
 
 @pytest.fixture(scope="module")
-def record():
-    return make_record()
-
-
-@pytest.fixture(scope="module")
-def findings(record):
-    return tables.find(record)
-
-
-@pytest.fixture(scope="module")
 def written(record, low_resolution, tmp_path_factory):
     out = tmp_path_factory.mktemp("study")
     path = report.write_report(record, out)

@@ -110,6 +110,11 @@ def test_the_public_addresses_are_the_modules_at_home():
             "import sys; sys.argv = ['ssm', '--help']; from ssm.cli import main; main()",
             "jax xarray numpy",
         ),
+        (
+            "import sys; sys.argv = ['experiments', '--help'];"
+            "from experiments.__main__ import main; main()",
+            "jax xarray numpy",
+        ),
         ("import ssm.plotting, ssm.stores", "jax"),
         ("import ssm; ssm.track", "jax"),
         ("import ssm.theory, ssm.defaults, ssm.exact, ssm.predictions, ssm.regularised", "jax"),

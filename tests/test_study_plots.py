@@ -15,16 +15,6 @@ KINDS = {"scores", "recalls", "differences", "reliability", "minority_reliabilit
 KINDS |= {"sensitivity", "shift", "training", "gradients", "weights"}
 
 
-@pytest.fixture(scope="module")
-def record():
-    return make_record()
-
-
-@pytest.fixture(scope="module")
-def findings(record):
-    return tables.find(record)
-
-
 def points(axes, marker):
     """(x, y) of all markers of a kind."""
     drawn = [line.get_xydata() for line in axes.lines if line.get_marker() == marker]

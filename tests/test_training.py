@@ -5,31 +5,25 @@ import itertools
 import jax
 import numpy as np
 import pytest
+import small_networks
 from scipy import special
+from small_networks import COUNTS, DENSE, equal_samples, training_options
 
 from ssm import losses
 from ssm.practice.network import alarms, monitors, networks, tasks, training
-from ssm.practice.network.networks import Architecture
-from ssm.practice.network.tasks import Samples
 from ssm.practice.options import SCORES
 from ssm.problem.schedules import CappedUnitMean, Chain, Fixed, LinearRamp, Ramp, Trend
 
-DENSE = Architecture((8,))
-EVALUATE_EVERY = 10  # the same everywhere, so that runs share what is compiled
 ALL = 512
 MINI = {"batch_size": 30, "optimizer": "momentum"}
-COUNTS = (60, 30, 10)
 WEIGHTS = np.array([0.5, 1.0, 4.0])
 LOSS = losses.adjustment(COUNTS)
 QUIET = alarms.Thresholds(class_drop=1, gradient_jump=1e300, calibration_drop=1)
 
 
-def gaussians(seed, counts=COUNTS, distance=2.0, features=5):
-    rng = np.random.default_rng(seed)
-    labels = np.repeat(np.arange(3), counts)
-    X = rng.normal(size=(len(labels), features))
-    X[:, :3] += distance * np.eye(3)[labels]
-    return Samples(X, labels, np.ones(len(labels)))
+def gaussians(seed, distance=2.0):
+    drawn = small_networks.gaussians(np.random.default_rng(seed), COUNTS, distance, 5)
+    return equal_samples(*drawn)
 
 
 def task_of(train, evaluated=None, class_weights=WEIGHTS):
@@ -37,25 +31,15 @@ def task_of(train, evaluated=None, class_weights=WEIGHTS):
 
 
 def options(**changes):
-    common = {
+    own = {
         "num_steps": 25,
         "batch_size": ALL,
-        "evaluate_every": EVALUATE_EVERY,
         "learning_rate": 0.1,
         "optimizer": "gd",
-        "momentum": 0.9,
-        "weight_decay": 0.0,
-        "reduction": "mean",
         "loss": LOSS,
-        "schedule": None,
-        "score": "balanced_accuracy",
-        "patience": None,
         "thresholds": QUIET,
-        "action": "warn",
-        "max_rollbacks": 3,
-        "seed": 0,
     }
-    return training.TrainingOptions(**(common | changes))
+    return training_options(**(own | changes))
 
 
 def start(features=5, seed=0):
