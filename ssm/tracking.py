@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import math
+import mmap
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from ssm.config import profiles
 from ssm.dynamics.statuses import Status
-from ssm.measures import metrics, spectral
-from ssm.problem import membership
+from ssm.measures import spectral
+from ssm.measures.sample_sums import ROWS, SampleSums
 from ssm.results import datasets
 from ssm.results.provenance import provenance
-from ssm.support import errors
+from ssm.support import archives, errors
 
 LOGITS = "real numbers of shape (time, n, k)"
 LARGEST_LOGIT = 1e100  # sums of squares of larger ones may not be finite
+BLOCK = 2**24  # bytes of logits, as float64, that are read at once
 
 
 def track(
@@ -37,6 +38,13 @@ def track(
     (majority or minority) of one class has no contrasts within itself, so that its block is NaN:
     `class_strength` and `class_learning_time` say what is learned of that class.
 
+    The logits are read once, in blocks of samples, and all sums are of float64 whatever their type.
+    Singular values are right to the rounding of the largest, c eps sigma_1 (`SampleSums`). An array
+    that is sliced as NumPy's are but is not in memory (of zarr, h5py, dask or xarray, or one of
+    `load_logits`) is never in memory as a whole, only 16 MiB of it at a time and what its library
+    reads for them, such as whole chunks; nor are the pages of a `np.memmap` of mode "r" kept. Lists,
+    tensors and arrays of JAX are made into a NumPy array first.
+
     Args:
         logits: shape (time, n, k), real and finite.
         labels: shape (n,), integers 0 .. k - 1; every class must occur, k at least 2.
@@ -50,30 +58,15 @@ def track(
         ssm.InputError (a ValueError): anything else, in one line.
     """
     logits, labels, times = _checked(logits, labels, times)
-    k = logits.shape[2]
+    num_times, _, k = logits.shape
     counts = np.bincount(labels, minlength=k)
     groups = np.array(profiles.class_groups(counts.tolist()))
     components = spectral.label_spectrum(counts, class_groups=groups)
-    columns = membership(labels, k)
     observed = []
-    for i, now in enumerate(logits):  # one time at a go: the whole may be far larger than one
-        by_class = now.astype(np.float64).T
-        class_sums = by_class @ columns
-        strength = spectral.strengths(class_sums, components)
-        largest = np.abs(by_class).max() or 1.0
-        observed.append(
-            {
-                "class_accuracy": metrics.class_accuracy(by_class, labels, columns),
-                "strength": strength,
-                "class_strength": spectral.class_strengths(class_sums, counts),
-                "singular_value": np.linalg.svd(by_class, compute_uv=False),
-                "residual": spectral.residual(
-                    strength / largest, ((by_class / largest) ** 2).sum()
-                ),
-            }
-        )
+    for i, blocks in enumerate(_by_time(logits)):
+        observed.append(_observe(i, blocks, labels, counts, components))
         if progress:
-            progress((i + 1) / len(logits))
+            progress((i + 1) / num_times)
     observations = {name: np.stack([o[name] for o in observed]) for name in observed[0]}
     arrays = datasets.spectral_arrays(times, observations, components, counts, groups)
     target = components.singular_values
@@ -90,9 +83,73 @@ def track(
     )
 
 
-def load_logits(path: str | Path) -> dict[str, np.ndarray]:
+def _observe(
+    index: int,
+    blocks: Iterable[np.ndarray],
+    labels: np.ndarray,
+    counts: np.ndarray,
+    components: spectral.LabelSpectrum,
+) -> dict[str, Any]:
+    """What is observed at the time of one index, from its logits in blocks of samples in order;
+    raises ssm.InputError for logits that are not finite or too large."""
+    sums, first = SampleSums(len(counts)), 0
+    for block in blocks:
+        _check_values(index, block)
+        sums.add(block, labels[first : first + len(block)])
+        first += len(block)
+    strength = spectral.strengths(sums.class_sums, components)
+    unit = float(np.abs(sums.triangle).max()) or 1.0
+    return {
+        "class_accuracy": sums.correct / counts,
+        "strength": strength,
+        "class_strength": spectral.class_strengths(sums.class_sums, counts),
+        "singular_value": sums.singular_values(),
+        "residual": spectral.residual(strength / unit, np.asarray(sums.energy(unit))),
+    }
+
+
+def _by_time(logits: Any) -> Iterator[Iterable[np.ndarray]]:
+    """The logits of each time in turn, as blocks of samples, of which only one is read at a time.
+    Small times are read several at once, large ones in whole rows of the factorisation, so that the
+    results do not depend on where the logits lie."""
+    num_times, n, k = logits.shape
+    if 8 * n * k > BLOCK:
+        rows = max(BLOCK // (8 * k * ROWS), 1) * ROWS
+        for i in range(num_times):
+            yield (_read(logits, slice(i, i + 1), slice(a, a + rows))[0] for a in range(0, n, rows))
+        return
+    together = BLOCK // (8 * n * k)
+    for i in range(0, num_times, together):
+        yield from ([now] for now in _read(logits, slice(i, i + together), slice(0, n)))
+
+
+def _read(logits: Any, times: slice, samples: slice) -> np.ndarray:
+    """A block of the logits in memory."""
+    if isinstance(logits, np.memmap) and logits.mode == "r":
+        _release(logits)
+    block = logits[times, samples]
+    if np.ma.is_masked(block):
+        raise errors.invalid("logits", "a masked array", "without masked values")
+    return np.asarray(block)
+
+
+def _release(mapped: np.memmap) -> None:
+    """Let go of the pages of a file that is mapped for reading. They are read again where they are
+    asked for; else they count as this process's memory until the system wants them for others."""
+    memory = mapped
+    while memory is not None and not isinstance(memory, mmap.mmap):
+        memory = getattr(memory, "base", None)
+    if memory is not None and hasattr(mmap, "MADV_DONTNEED"):
+        memory.madvise(mmap.MADV_DONTNEED)
+
+
+def load_logits(path: str | Path) -> dict[str, Any]:
     """Read the arguments of `track` from an NPZ file with arrays `logits`, `labels` and optionally
     `times`, none of them pickled. Names, types and shapes are checked before any values are read.
+
+    Logits stay in the file, compressed or not, and are read as `track` asks for them, when a damaged
+    file raises too; `np.asarray` reads them all. Logits in Fortran order, whose times are scattered
+    over the file, are read here as a whole.
 
     Raises:
         ssm.InputError: a file that is not there, is not such a file, or has other arrays.
@@ -100,64 +157,41 @@ def load_logits(path: str | Path) -> dict[str, np.ndarray]:
     path = Path(path)
     if not path.is_file():
         raise errors.invalid("file", str(path), "an NPZ file that exists")
-    no_file = errors.invalid("file", str(path), "a readable NPZ file of plain arrays")
     try:
         with zipfile.ZipFile(path) as stored:
             names = sorted(name.removesuffix(".npy") for name in stored.namelist())
     except Exception:  # zipfile raises errors of many kinds
-        raise no_file from None
+        raise archives.unreadable(path) from None
     if names not in (["labels", "logits"], ["labels", "logits", "times"]):
         allowed = f"one with arrays logits, labels and optionally times, not {names}"
         raise errors.invalid("file", str(path), allowed)
     try:
         with zipfile.ZipFile(path) as stored:
-            headers = {name: _header(stored, f"{name}.npy") for name in names}
+            headers = {name: archives.read_header(stored, name) for name in names}
     except Exception:  # NumPy, zipfile and zlib raise errors of many kinds
-        raise no_file from None
+        raise archives.unreadable(path) from None
     _check_layout(headers["logits"], headers["labels"], headers.get("times"))
+    in_blocks = not headers["logits"].fortran_order
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return dict(stored)
+            read = {name: stored[name] for name in names if name != "logits" or not in_blocks}
     except Exception:
-        raise no_file from None
+        raise archives.unreadable(path) from None
+    if in_blocks:
+        read["logits"] = archives.StoredArray(path, "logits", headers["logits"])
+    return read
 
 
-class _Header(NamedTuple):
-    """What a file says of an array ahead of its values."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-
-def _header(stored: zipfile.ZipFile, name: str) -> _Header:
-    """The header of an array in an NPZ file; raises ValueError where the length of the values is
-    another than it says."""
-    info = stored.getinfo(name)
-    readers = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
-    with stored.open(info) as member:
-        major, _ = np.lib.format.read_magic(member)
-        shape, _, dtype = readers[major](member)
-        length = math.prod(shape) * dtype.itemsize
-        if dtype.hasobject or info.file_size != member.tell() + length:
-            raise ValueError(name)
-    return _Header(shape, dtype)
-
-
-def _checked(logits: Any, labels: Any, times: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _checked(logits: Any, labels: Any, times: Any) -> tuple[Any, np.ndarray, np.ndarray]:
     """The arguments of `track` as arrays, with times for those that have none; raises
-    ssm.InputError."""
-    logits = _array("logits", logits, LOGITS)
+    ssm.InputError. The values of logits are not read."""
+    if not (_is_sliced(logits) or isinstance(logits, np.memmap)):
+        logits = _array("logits", logits, LOGITS)
     _check_layout(logits)
     num_times, n, k = logits.shape
     labels = _array("labels", labels, f"{n} integers in [0, {k - 1}]")
     times = _array("times", np.arange(num_times) if times is None else times, _times(num_times))
     _check_layout(logits, labels, times)
-    if not np.isfinite(logits).all():
-        bad = int(np.argmin(np.isfinite(logits).all(axis=(1, 2))))
-        raise errors.invalid("logits", f"not finite at time index {bad}", "finite everywhere")
-    if (largest := float(np.abs(logits).max())) > LARGEST_LOGIT:
-        raise errors.invalid("logits", f"{largest:g}", f"at most {LARGEST_LOGIT:g}")
-
     if labels.min() < 0 or labels.max() >= k:
         worst = labels.min() if labels.min() < 0 else labels.max()
         raise errors.invalid("labels", int(worst), f"in [0, {k - 1}]")
@@ -173,12 +207,22 @@ def _checked(logits: Any, labels: Any, times: Any) -> tuple[np.ndarray, np.ndarr
     return logits, labels.astype(np.int64), times
 
 
+def _check_values(index: int, block: np.ndarray) -> None:
+    """Raise ssm.InputError for logits of one time that are not finite or too large."""
+    low, high = block.min(), block.max()  # of which a NaN makes NaN
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise errors.invalid("logits", f"not finite at time index {index}", "finite everywhere")
+    if (largest := max(-float(low), float(high))) > LARGEST_LOGIT:
+        raise errors.invalid("logits", f"{largest:g}", f"at most {LARGEST_LOGIT:g}")
+
+
 def _check_layout(
-    logits: np.ndarray | _Header,
-    labels: np.ndarray | _Header | None = None,
-    times: np.ndarray | _Header | None = None,
+    logits: Any,
+    labels: np.ndarray | archives.Header | None = None,
+    times: np.ndarray | archives.Header | None = None,
 ) -> None:
-    """Raise ssm.InputError for types and shapes that do not go together."""
+    """Raise ssm.InputError for types and shapes of arrays, or of their headers, that do not go
+    together."""
     if logits.dtype.kind not in "fiu" or len(logits.shape) != 3 or not all(logits.shape):
         raise errors.invalid("logits", _shape(logits), f"{LOGITS}, with no axis empty")
     num_times, n, k = logits.shape
@@ -195,6 +239,19 @@ def _times(number: int) -> str:
     return f"{number} finite ascending numbers, as many as logits has times"
 
 
+def _is_sliced(logits: Any) -> bool:
+    """Whether logits are an array out of memory of which slices are read: not one that gives its
+    memory away."""
+    shape = getattr(logits, "shape", None)
+    return (
+        isinstance(getattr(logits, "dtype", None), np.dtype)
+        and isinstance(shape, tuple)
+        and all(isinstance(length, int) for length in shape)
+        and hasattr(logits, "__getitem__")
+        and not hasattr(logits, "__dlpack__")
+    )
+
+
 def _array(name: str, value: Any, allowed: str) -> np.ndarray:
     if np.ma.isMaskedArray(value):
         raise errors.invalid(name, "a masked array", "without masked values")
@@ -204,5 +261,5 @@ def _array(name: str, value: Any, allowed: str) -> np.ndarray:
         raise errors.invalid(name, type(value).__name__, allowed) from None
 
 
-def _shape(array: np.ndarray | _Header) -> str:
+def _shape(array: Any) -> str:
     return f"{array.dtype} of shape {array.shape}"

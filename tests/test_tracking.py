@@ -1,5 +1,7 @@
 """`ssm.track`: logits of any network, held against logits built by hand."""
 
+import subprocess
+import sys
 import tracemalloc
 import warnings
 import zipfile
@@ -8,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import ssm
+from benchmarks import timing
 from ssm import spectral, tracking
+from ssm.measures.sample_sums import ROWS
 from ssm.problem import make_problem
 from ssm.results import summaries
 
@@ -223,3 +228,190 @@ def test_a_member_is_as_long_as_it_says(tmp_path):
     for file in (path, twice):
         with pytest.raises(ssm.InputError, match=r"^file="):
             tracking.load_logits(file)
+
+
+def by_hand(logits, labels):
+    """Spectral variables by a loop over times and the whole of each in NumPy. Components are those of
+    the label matrix; their right vectors (n) and all sums are written out."""
+    k = logits.shape[2]
+    counts = np.bincount(labels, minlength=k)
+    spectrum = spectral.label_spectrum(counts)
+    V = (spectrum.left / spectrum.singular_values)[labels]
+    found: dict[str, list] = {"strength": [], "class_strength": [], "class_accuracy": []}
+    found |= {"singular_value": [], "residual": []}
+    for now in logits.astype(float):
+        strength = np.array([u @ now.T @ v for u, v in zip(spectrum.left.T, V.T, strict=True)])
+        means = [now[labels == c].mean(axis=0) for c in range(k)]
+        hits = [(now[labels == c].argmax(axis=1) == c).mean() for c in range(k)]
+        found["strength"].append(strength)
+        found["class_strength"].append(
+            [(mean[c] - mean.mean()) / (1 - 1 / k) for c, mean in enumerate(means)]
+        )
+        found["class_accuracy"].append(hits)
+        found["singular_value"].append(np.linalg.svd(now.T, compute_uv=False))
+        energy = (now**2).sum()
+        found["residual"].append(1 - (strength**2).sum() / energy if energy else 0.0)
+    return {name: np.array(values) for name, values in found.items()}
+
+
+def log_of(rng, counts, kind):
+    """Labels in no order, and logits that come to their targets in noise."""
+    k, times = len(counts), np.linspace(0, 1, 6)[:, None, None]
+    labels = rng.permutation(np.repeat(np.arange(k), counts))
+    noise = rng.normal(size=(6, len(labels), k))
+    if kind == "centred":  # as cross-entropy from small starts: one singular value is 0
+        noise -= noise.mean(axis=2, keepdims=True)
+    elif kind == "rank two":
+        noise = noise[:, :, :2] @ rng.normal(size=(2, k))
+    elif kind == "tiny":  # all singular values but one are 1e-9 of the largest
+        noise = 1e-9 * noise + rng.normal(size=len(labels))[:, None] * rng.normal(size=k)
+        return noise, labels
+    return 3 * times * (np.eye(k)[labels] - 1 / k) + 0.3 * noise, labels
+
+
+@pytest.mark.parametrize("kind", ["noise", "centred", "rank two", "tiny"])
+@pytest.mark.parametrize("counts", [(700, 350, 60, 3), (40, 40, 5, 5, 5), (1, 1, 1)])
+def test_one_pass_in_blocks_is_a_loop_over_whole_times(counts, kind, rng):
+    logits, labels = log_of(rng, counts, kind)
+    ds, wanted = ssm.track(logits, labels), by_hand(logits, labels)
+    largest = wanted["singular_value"][:, :1]
+    # sums of up to 1113 numbers rounded to 1e-16, of a size of |Z| at most
+    for name in ("strength", "class_strength"):
+        np.testing.assert_allclose(
+            ds[name] / largest, wanted[name] / largest, rtol=1e-12, atol=1e-14
+        )
+    np.testing.assert_array_equal(ds.class_accuracy, wanted["class_accuracy"])
+    np.testing.assert_allclose(ds.residual, wanted["residual"], rtol=1e-12, atol=1e-14)
+    # both are right to a few roundings of the largest
+    np.testing.assert_allclose(
+        ds.singular_value / largest, wanted["singular_value"] / largest, rtol=0, atol=1e-14
+    )
+    order = rng.permutation(len(labels))
+    permuted = ssm.track(logits[:, order], labels[order])
+    for name in ("block_strength", "singular_value", "residual", "class_strength"):
+        scale = largest if ds[name].ndim == 2 else 1.0
+        np.testing.assert_allclose(permuted[name] / scale, ds[name] / scale, rtol=1e-12, atol=1e-14)
+    if kind != "tiny":
+        times = np.arange(6.0)
+        blocks = spectral.block_means(wanted["strength"], ds.component_block.values)
+        learned = spectral.learning_times(times, blocks / ds.block_target.values)
+        np.testing.assert_allclose(ds.block_learning_time, learned, rtol=1e-9)
+
+
+def test_small_types_are_summed_in_float64(rng):
+    """A mean that float32 would lose: 2^24 and what is rounded off it."""
+    logits = np.full((1, 3000, 2), 2.0**24, dtype=np.float32)
+    labels = np.arange(3000) % 2
+    logits[0, labels == 0, 0] += 2  # the next float32
+    ds = ssm.track(logits, labels)
+    np.testing.assert_array_equal(ds.class_strength.values, [[2.0, 0.0]])
+    xr.testing.assert_equal(
+        ds.drop_attrs(), ssm.track(logits.astype(np.float64), labels).drop_attrs()
+    )
+
+
+class Lazy:
+    """An array of which slices can be had, and which notes their sizes."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.dtype, self.read = values, values.shape, values.dtype, []
+
+    def __getitem__(self, ranges):
+        self.read.append(self.values[ranges].size)
+        return self.values[ranges]
+
+
+@pytest.mark.parametrize("block", [1, 8 * 2 * ROWS * 3, 8 * 4000 * 3, 2**24])
+def test_no_more_than_a_block_is_read_at_a_time_and_each_once(block, rng, monkeypatch):
+    monkeypatch.setattr(tracking, "BLOCK", block)
+    labels = np.append([0, 1, 2], rng.integers(0, 3, size=2 * ROWS))
+    logits = Lazy(rng.normal(size=(5, len(labels), 3)))
+    found = ssm.track(logits, labels)
+    assert max(logits.read) <= max(block // 8, ROWS * 3) and sum(logits.read) == 5 * 3 * len(labels)
+    monkeypatch.undo()
+    xr.testing.assert_equal(found, ssm.track(logits.values, labels))
+
+
+def test_where_the_logits_lie_does_not_matter(tmp_path, rng, monkeypatch):
+    labels = np.append([0, 1, 2], rng.integers(0, 3, size=ROWS))
+    logits = rng.normal(size=(4, len(labels), 3)).astype(np.float32)
+    wanted = ssm.track(logits, labels)
+    np.save(tmp_path / "log.npy", logits)
+    np.savez(tmp_path / "plain.npz", logits=logits, labels=labels)
+    np.savez_compressed(tmp_path / "small.npz", logits=logits, labels=labels)
+    np.savez(tmp_path / "turned.npz", logits=np.asfortranarray(logits), labels=labels)
+    chunked = zarr.create_array(tmp_path / "log.zarr", data=logits, chunks=(3, 100, 2))
+    mapped = np.load(tmp_path / "log.npy", mmap_mode="r")
+    private = np.load(tmp_path / "log.npy", mmap_mode="c")
+    private[0], logits[0] = 7, 7  # not in the file, and not to be lost with its pages
+    changed = ssm.track(logits, labels)
+    for block in (2**24, 8 * len(labels) * 3, 1):
+        monkeypatch.setattr(tracking, "BLOCK", block)
+        for log in (mapped, chunked, xr.DataArray(mapped), mapped.tolist()):
+            xr.testing.assert_equal(ssm.track(log, labels), wanted)
+        for name in ("plain", "small", "turned"):
+            logged = tracking.load_logits(tmp_path / f"{name}.npz")
+            xr.testing.assert_equal(ssm.track(**logged), wanted)
+        xr.testing.assert_equal(ssm.track(private, labels), changed)
+    np.testing.assert_array_equal(private, logits)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e101, -1e101])
+def test_bad_logits_are_found_in_any_block(bad, rng):
+    logits = rng.normal(size=(3, 2 * ROWS, 2))
+    logits[1, -1, 1] = bad
+    said = "at most 1e" if np.isfinite(bad) else "not finite at time index 1"
+    with pytest.raises(ssm.InputError, match=rf"^logits=.*{said}"):
+        ssm.track(logits, np.arange(2 * ROWS) % 2)
+
+
+def test_masked_values_out_of_memory_are_refused():
+    logits = Lazy(np.ma.masked_greater(GOOD[0], 1))
+    assert ssm.track(logits, GOOD[1]).sizes["time"] == 2  # nothing is masked
+    logits.values[1, 2, 0] = np.ma.masked
+    with pytest.raises(ssm.InputError, match=r"^logits='a masked array'"):
+        ssm.track(logits, GOOD[1])
+
+
+def test_a_damaged_file_is_refused_when_it_is_read(tmp_path, rng):
+    path = tmp_path / "log.npz"
+    np.savez(path, labels=np.arange(900) % 3, logits=rng.normal(size=(2, 900, 3)))
+    content = bytearray(path.read_bytes())
+    content[-10_000] ^= 1
+    path.write_bytes(content)
+    logged = tracking.load_logits(path)
+    with pytest.raises(ssm.InputError, match=r"^file=.*must be a readable NPZ file"):
+        ssm.track(**logged)
+
+
+MEMORY = """
+import sys
+import numpy as np
+import ssm
+from benchmarks.timing import peak_memory
+from ssm import tracking
+path = sys.argv[1]
+logits = np.load(path, mmap_mode="r") if path.endswith("npy") else tracking.load_logits(path)["logits"]
+labels = np.arange(logits.shape[1]) % 100
+ssm.track(np.zeros((1, 100, 100)), labels[:100])
+before = peak_memory()
+ssm.track(logits, labels)
+print(peak_memory() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep pages of mapped files")
+@pytest.mark.parametrize("name", ["log.npy", "log.npz"])
+def test_memory_does_not_grow_with_the_log(name, tmp_path):
+    """A log of 400 MB, of zeros that take no space in its file."""
+    shape, path = (50, 10_000, 100), tmp_path / name
+    if name == "log.npy":
+        np.lib.format.open_memmap(path, "w+", np.float64, shape)
+    else:
+        np.savez_compressed(path, logits=np.zeros(shape), labels=np.arange(shape[1]) % 100)
+    command = [sys.executable, "-c", MEMORY, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=timing.ROOT)
+    assert done.returncode == 0, done.stderr
+    # the block of 16 MiB that is read and the one before it, and what the factorisation copies
+    assert int(done.stdout) < 64 * 2**20

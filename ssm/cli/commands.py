@@ -185,7 +185,8 @@ class Track:
     a summary."""
 
     file: tyro.conf.Positional[Path]
-    """An NPZ file with `logits` (time, n, k), `labels` (n) and, if you like, `times` (time)."""
+    """An NPZ file with `logits` (time, n, k), `labels` (n) and, if you like, `times` (time). It may be
+    larger than memory, unless its logits are in Fortran order."""
     out: Path | None = None
     """The zarr store to write. Left out: FILE.zarr in this folder."""
     overwrite: bool = False

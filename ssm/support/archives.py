@@ -1,0 +1,109 @@
+"""Arrays in NPZ files, with their headers read first and their values in blocks."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import zipfile
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from ssm.support import errors
+
+PIECE = 2**20  # bytes that are read at once
+
+
+class Header(NamedTuple):
+    """What a file says of an array ahead of its values."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fortran_order: bool
+    offset: int
+    """Bytes of the member ahead of the values."""
+
+
+def read_header(stored: zipfile.ZipFile, name: str) -> Header:
+    """The header of the array `name` in an NPZ file; raises ValueError where the length of the values
+    is another than it says."""
+    info = stored.getinfo(f"{name}.npy")
+    readers = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+    with stored.open(info) as member:
+        major, _ = np.lib.format.read_magic(member)
+        shape, fortran_order, dtype = readers[major](member)
+        offset = member.tell()
+        length = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or info.file_size != offset + length:
+            raise ValueError(name)
+    return Header(shape, dtype, fortran_order, offset)
+
+
+def unreadable(path: Path) -> errors.InputError:
+    """The error, for the caller to raise, of a file that is none or is damaged."""
+    return errors.invalid("file", str(path), "a readable NPZ file of plain arrays")
+
+
+class StoredArray:
+    """An array of three axes in an NPZ file, in C order, of which only what is asked for is read.
+
+    `array[a:b, c:d]` is such an array in memory where it lies in the file in one piece: all of the
+    second axis, or one index of the first. Ranges in ascending order are read without going back,
+    whether the file is compressed or not; its checksum is compared once the last value is read.
+    """
+
+    def __init__(self, path: Path, name: str, header: Header):
+        self.shape, self.dtype = header.shape, header.dtype
+        self._path, self._name, self._offset = path, name, header.offset
+        self._opened = contextlib.ExitStack()
+        self._member: IO[bytes] | None = None
+
+    def __getitem__(self, ranges: tuple[slice, slice]) -> np.ndarray:
+        """The values of two ranges, read; raises ssm.InputError where the file is damaged."""
+        outer, inner = (
+            range(*wanted.indices(length))
+            for wanted, length in zip(ranges, self.shape, strict=False)
+        )
+        if outer.step != 1 or inner.step != 1 or (len(outer) > 1 and len(inner) < self.shape[1]):
+            raise IndexError(f"{ranges}: not one piece of the file")
+        found = np.empty((len(outer), len(inner), self.shape[2]), self.dtype)
+        first = (outer.start * self.shape[1] + inner.start) * self.shape[2]
+        try:
+            self._read(self._offset + first * self.dtype.itemsize, found)
+        except Exception:  # zipfile and zlib raise errors of many kinds
+            self._close()
+            raise unreadable(self._path) from None
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """All values, read at once."""
+        if copy is False:
+            raise ValueError("an array in a file cannot be had without reading it")
+        return self[:, :].astype(self.dtype if dtype is None else dtype, copy=False)
+
+    def _read(self, begin: int, into: np.ndarray) -> None:
+        """Fill an array with the bytes of the member from `begin` on."""
+        if self._member is None:
+            # open until the last value is read, since what is compressed is read in one go only
+            stored = self._opened.enter_context(zipfile.ZipFile(self._path))
+            self._member = self._opened.enter_context(stored.open(f"{self._name}.npy"))
+        if self._member.tell() != begin:
+            self._member.seek(begin)
+        left = into.reshape(-1).view(np.uint8)
+        while len(left):
+            piece = self._member.read(min(len(left), PIECE))
+            if not piece:
+                raise EOFError
+            left[: len(piece)] = np.frombuffer(piece, np.uint8)
+            left = left[len(piece) :]
+        if self._member.tell() == self._offset + math.prod(self.shape) * self.dtype.itemsize:
+            self._close()
+
+    def _close(self) -> None:
+        self._member = None
+        self._opened.close()
+
+    def __del__(self) -> None:
+        """Close the file of an array that was not read to its end."""
+        self._close()
