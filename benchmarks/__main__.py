@@ -19,7 +19,9 @@ from ssm.cli.commands import parse
 from ssm.support import interrupts, progress
 from ssm.support.files import replacing
 
-Name = Literal["batch", "cold_grid", "reduction", "large", "terminal", "descent", "many", "cache"]
+Name = Literal[
+    "batch", "cold_grid", "reduction", "large", "terminal", "descent", "tracking", "many", "cache"
+]
 
 
 @dataclasses.dataclass
@@ -38,7 +40,7 @@ class Options:
 
 def run_one(name: Name, quick: bool, report: progress.Report) -> tuple[list[Row], str]:
     """The rows of one benchmark, and what is to be said of them."""
-    if name in ("batch", "reduction", "large", "terminal", "descent"):
+    if name in ("batch", "reduction", "large", "terminal", "descent", "tracking"):
         benchmark = importlib.import_module(f"benchmarks.{name}")
         return benchmark.run(quick, report), benchmark.NOTE
     from benchmarks import sweeps

@@ -18,8 +18,13 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 
 
-def medians(works: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds of each work, after one untimed run of it.
+def medians(
+    works: Mapping[str, Callable[[], Any]],
+    repeats: int,
+    measure: Callable[[Callable[[], Any]], float] | None = None,
+) -> dict[str, float]:
+    """Median of what `measure` says of each work, `seconds` when left out, after one run of it that is
+    not measured.
 
     Each round runs every work once, so that what changes on the machine meets all of them alike.
     """
@@ -28,7 +33,7 @@ def medians(works: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, f
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(repeats):
         for name, work in works.items():
-            times[name].append(seconds(work))
+            times[name].append((measure or seconds)(work))
     return {name: statistics.median(each) for name, each in times.items()}
 
 
@@ -37,6 +42,13 @@ def seconds(work: Callable[[], Any]) -> float:
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun
+
+
+def processor_seconds(work: Callable[[], Any]) -> float:
+    """How long the cores are busy with one call, added up: what others do meanwhile does not count."""
+    begun = time.process_time()
+    work()
+    return time.process_time() - begun
 
 
 def on_all_cores(work: Callable[[Any], Any], items: Sequence[Any]) -> None:

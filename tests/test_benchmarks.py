@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import classifiers, machine, table, timing
+from benchmarks import classifiers, machine, table, timing, tracking
 from benchmarks.peers import matching, numpy_model
 from benchmarks.table import Row
 from ssm import geometry
@@ -46,6 +47,32 @@ def test_medians_leave_out_the_first_call(monkeypatch):
     calls = []
     assert timing.medians({"a": lambda: calls.append(1)}, 3) == {"a": 3.0}
     assert len(calls) == 1
+
+
+def test_medians_are_of_the_measure_that_is_asked_for():
+    took = iter([1.0, 7.0, 3.0])
+
+    def measure(work):
+        work()
+        return next(took)
+
+    calls = []
+    assert timing.medians({"a": lambda: calls.append(1)}, 3, measure) == {"a": 3.0}
+    assert len(calls) == 4
+
+
+def test_processor_seconds_leave_out_what_is_waited_for():
+    assert timing.processor_seconds(lambda: time.sleep(0.2)) < 0.1
+    assert timing.processor_seconds(lambda: sum(range(10**5))) > 0
+
+
+def test_a_log_to_be_tracked_has_every_class_and_is_centred(tmp_path):
+    path = tmp_path / "log.npy"
+    tracking.write_log(path, 3, 60, 5)
+    log, counts = np.load(path), np.bincount(tracking.labels_of(60, 5), minlength=5)
+    assert log.shape == (3, 60, 5) and counts.min() > 0 and len(set(counts)) > 1
+    np.testing.assert_allclose(log.sum(axis=2), 0, atol=1e-14)  # rounding, of numbers of size 3
+    assert set(tracking.measure_seconds(str(path), 1, 1)) == {"ours", "plain", "limit"}
 
 
 def test_every_item_meets_one_core():
