@@ -12,6 +12,7 @@ from ssm.support.errors import InputError
 
 if TYPE_CHECKING:
     from ssm import advice, practice, results, theory
+    from ssm.cli import summaries
     from ssm.config import profiles
     from ssm.dynamics import coordinates as reduction
     from ssm.measures import geometry, metrics, spectral
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ssm.plots import sweeps as sweep_plots
     from ssm.practice.network.estimator import ReweightedClassifier
     from ssm.problem import losses, posthoc, schedules, weights
-    from ssm.results import stores, summaries
+    from ssm.results import stores
     from ssm.results.stores import load, save
     from ssm.simulation import simulate
     from ssm.sweeps.sweep import sweep

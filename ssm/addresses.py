@@ -29,7 +29,7 @@ ADDRESSES = {
     "ssm.schedules": "ssm.problem.schedules",
     "ssm.spectral": "ssm.measures.spectral",
     "ssm.stores": "ssm.results.stores",
-    "ssm.summaries": "ssm.results.summaries",
+    "ssm.summaries": "ssm.cli.summaries",
     "ssm.sweep_plots": "ssm.plots.sweeps",
     "ssm.weights": "ssm.problem.weights",
     **{
@@ -46,7 +46,8 @@ ADDRESSES = {
                 "tasks",
             ),
             "statistics": ("calibration", "comparisons", "evaluation"),
-            "study": ("records", "report", "strategies", "studies"),
+            "study": ("records", "strategies", "studies"),
+            "reporting": ("report",),
         }.items()
         for name in names
     },

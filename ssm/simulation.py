@@ -55,7 +55,8 @@ class _Setting(NamedTuple):
     components: spectral.LabelSpectrum
     columns: Columns
     resolved: Resolved
-    times: Float[np.ndarray, " t"]
+    saved_at: Float[np.ndarray, " t"]
+    """Times, or of an optimiser numbers of steps."""
     rates: tuple[Float[np.ndarray, " s"], Float[np.ndarray, " t"]] | None
     """Of an optimiser: those of each step, padded, and their sums at the observed steps."""
     facts: dict[str, Any]
@@ -70,22 +71,23 @@ def _setting(config: Config, size: int | None) -> _Setting:
     rates = None
     if resolved.learning_rate is not None and resolved.num_steps is not None:
         times = save_times(config, float(resolved.num_steps))
-        times = np.maximum.accumulate(np.round(times) - np.arange(len(times))).astype(int)
-        times = times + np.arange(len(times))  # no step is saved twice
-        num_steps = int(times[-1])
+        every = np.arange(len(times))
+        saved_at = np.maximum.accumulate(np.round(times) - every).astype(int)
+        saved_at = saved_at + every  # no step is saved twice
+        num_steps = int(saved_at[-1])
         schedule = rate_schedule(config, resolved.learning_rate, num_steps)
         each, sums = descent.learning_rates(schedule, num_steps)
-        rates = each, sums[times]
+        rates = each, sums[saved_at]
         facts["learning_rate"] = float(each[0])
     else:
         assert resolved.t1 is not None  # a flow has a length, the steps of an optimiser a number
-        times = save_times(config, resolved.t1)
+        saved_at = save_times(config, resolved.t1)
     return _Setting(
         problem,
         components,
         make_columns(config, problem, size),
         resolved,
-        times,
+        saved_at,
         rates,
         facts,
     )
@@ -112,7 +114,7 @@ def prepare(config: Config, size: int | None = None) -> PreparedRun:
             params=params,
             field=field,
             observe=observe,
-            steps=setting.times,
+            steps=setting.saved_at,
             cumulative_rate=cumulative_rate,
             learning_rates=learning_rates,
             settings=Settings(*(np.asarray(number, dtype=float) for number in numbers)),
@@ -125,7 +127,7 @@ def prepare(config: Config, size: int | None = None) -> PreparedRun:
             params=params,
             field=field,
             observe=observe,
-            times=setting.times,
+            times=setting.saved_at,
             # These are arrays, since a Python float would compile anew for each value.
             rtol=np.asarray(config.rtol),
             atol=np.asarray(resolved.absolute_tolerance),

@@ -104,9 +104,9 @@ def record():
 @pytest.fixture(scope="session")
 def findings(record):
     """What is found in it."""
-    from ssm.practice.study import tables  # by the few tests that ask for it
+    from ssm.practice.study import evidence  # by the few tests that ask for it
 
-    return tables.find(record)
+    return evidence.find(record)
 
 
 @pytest.fixture(autouse=True)

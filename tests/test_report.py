@@ -11,7 +11,9 @@ import pytest
 from study_record import CLASSES, STRATEGIES, make_record
 
 from ssm import plotting
-from ssm.practice.study import format, plots, report, tables, words
+from ssm.plots import studies
+from ssm.practice.reporting import format, report, words
+from ssm.practice.study import evidence
 
 SECTIONS = ["studied", "summary", "minimum", "scores", "classes", "differences", "calibration"]
 SECTIONS += ["ablations", "sensitivity", "training", "alarms", "reading", "provenance"]
@@ -67,21 +69,21 @@ def page(written):
 @pytest.fixture
 def quick(monkeypatch, findings, low_resolution):
     """For tests of what is neither drawn nor found: one figure, and what was found before."""
-    monkeypatch.setattr(plots, "KINDS", {"recalls": plots.plot_recalls})
-    monkeypatch.setattr(tables, "find", lambda record: findings)
+    monkeypatch.setattr(studies, "KINDS", {"recalls": studies.plot_recalls})
+    monkeypatch.setattr(evidence, "find", lambda record: findings)
 
 
 def test_everything_is_in_one_file(written, page):
     tags = [tag for tag, _ in page.tags]
     assert not {"script", "link", "iframe", "object"} & set(tags)
     pictures = [attrs["src"] for tag, attrs in page.tags if tag == "img"]
-    assert len(pictures) == len(plots.KINDS)
+    assert len(pictures) == len(studies.KINDS)
     assert all(source.startswith("data:image/png;base64,") for source in pictures)
     source = (written / "report.html").read_text(encoding="utf-8")
     assert "http:" not in source and "https:" not in source and "url(" not in source
     assert all(attrs["alt"] for tag, attrs in page.tags if tag == "img")
     drawn = {path.stem for path in (written / "figures").iterdir()}
-    assert drawn == set(plots.KINDS)
+    assert drawn == set(studies.KINDS)
     names = {path.name for path in written.iterdir()}  # nothing is left of what was being written
     assert names == {"report.html", "figures", "comparisons.csv", "ablations.csv"}
 
@@ -121,7 +123,7 @@ def test_a_report_that_fails_leaves_the_last_one_whole(record, quick, tmp_path, 
 
 def test_tables_beside_the_report_hold_all_comparisons(record, written):
     table = pd.read_csv(written / "comparisons.csv")
-    assert len(table) == len(tables.FAMILY) * (len(STRATEGIES) - 1)
+    assert len(table) == len(evidence.FAMILY) * (len(STRATEGIES) - 1)
     for named in table.itertuples():
         row: Any = named  # a tuple whose fields are the columns
         scores = record[row.metric].sel(correction="none")
@@ -137,7 +139,7 @@ def test_tables_beside_the_report_hold_all_comparisons(record, written):
 
 
 def summary_of(record):
-    return words.summarise(record, tables.find(record))
+    return words.summarise(record, evidence.find(record))
 
 
 def everything(summary):
@@ -147,7 +149,7 @@ def everything(summary):
 def with_differences(record, differences):
     """The strategies' scores without correction: the baseline's, and so much more or less, the same
     on all metrics that are compared."""
-    for metric in tables.FAMILY:
+    for metric in evidence.FAMILY:
         for i, difference in enumerate(differences, 1):
             record[metric][i] = record[metric][0] + difference[:, :, None]
     return record
@@ -181,7 +183,7 @@ def test_nothing_is_claimed_where_nothing_is_shown():
     """Noise alone, and folds too few to tell: no words of change, and what is possible is said."""
     noise = make_record(extras=False)
     rng = np.random.default_rng(0)
-    for metric in tables.FAMILY:
+    for metric in evidence.FAMILY:
         noise[metric][:] = rng.uniform(0.4, 0.6, noise[metric].shape)
     summary = summary_of(noise)
     text = " ".join([summary.short, *summary.overall, *sum(summary.trades, ())])
@@ -207,7 +209,7 @@ def test_five_folds_that_all_agree_are_undecided_and_it_is_said_why():
     rng = np.random.default_rng(1)
     gains = 0.1 + 0.06 * rng.uniform(-1, 1, (2, 1, 5))
     record = with_differences(make_record(seeds=1, folds=5, extras=False), gains)
-    rows = tables.find(record).comparisons
+    rows = evidence.find(record).comparisons
     assert {(row.wins, row.verdict) for row in rows[:2]} == {(5, "undecided")}
     summary = summary_of(record)
     assert summary.overall[0].startswith(
@@ -222,10 +224,10 @@ def test_what_could_not_have_been_shown_is_said_in_place_of_an_impossible_number
     """Two folds that scatter widely: intervals reach further than scores can."""
     rng = np.random.default_rng(8)
     record = make_record(seeds=1, folds=2, extras=False)
-    for metric in tables.FAMILY:
+    for metric in evidence.FAMILY:
         record[metric][:] = rng.uniform(0.1, 0.9, record[metric].shape)
-    findings = tables.find(record)
-    for metric in tables.FAMILY:
+    findings = evidence.find(record)
+    for metric in evidence.FAMILY:
         rows = [row for row in findings.comparisons if row.metric == metric]
         half = np.median([row.simultaneous_high - row.simultaneous_low for row in rows]) / 2
         assert half > max(map(abs, rows[0].room))
@@ -245,10 +247,10 @@ def test_no_sentence_has_a_number_that_cannot_be(scale, folds):
     """Differences stay within what the baseline's mean leaves room for."""
     rng = np.random.default_rng(3)
     record = make_record(seeds=1, folds=folds, extras=False)
-    for metric in tables.FAMILY:
+    for metric in evidence.FAMILY:
         shape = record[metric].shape
         record[metric][:] = np.clip(0.8 + scale * rng.standard_normal(shape), 0, 1)
-    findings = tables.find(record)
+    findings = evidence.find(record)
     summary = words.summarise(record, findings)
     text = everything(summary).replace("\N{MINUS SIGN}", "-")
     numbers = [float(each) for each in re.findall(r"-?\d+\.\d{3}", text)]
@@ -302,7 +304,7 @@ def test_dropped_folds_and_failed_runs_are_counted(record):
     broken["accuracy"][1, 0, :2, 0] = np.nan
     broken["status"] = broken["status"].astype("<U20")
     broken["status"][0, 0, 0] = "not finite"
-    limits = words.summarise(broken, tables.find(broken)).limits
+    limits = words.summarise(broken, evidence.find(broken)).limits
     assert limits[0].endswith(
         "Folds dropped for want of a finite score: 2, over all 8 comparisons."
     )
@@ -314,7 +316,7 @@ def test_the_minimum_is_a_loss_beside_the_baseline_and_what_is_asked_for():
     rng = np.random.default_rng(6)
     effects = [-0.2 + 0.01 * rng.standard_normal((3, 5)), 0.01 * rng.standard_normal((3, 5))]
     record = with_differences(make_record(seeds=3, folds=5, extras=False), effects)
-    findings_of_record = tables.find(record)
+    findings_of_record = evidence.find(record)
     assert {row.variant: row.verdict for row in findings_of_record.acceptable} == {
         "inverse": "missed",
         "drw": "kept",
@@ -327,7 +329,7 @@ def test_the_minimum_is_a_loss_beside_the_baseline_and_what_is_asked_for():
     assert more[0].startswith("Of erm and the strategies shown to keep the minimum, the highest")
     assert "inverse" not in more[0]
     wide = make_record(seeds=3, folds=5, extras=False, margin=0.3)
-    findings_of_record = tables.find(with_differences(wide, effects))
+    findings_of_record = evidence.find(with_differences(wide, effects))
     assert {row.verdict for row in findings_of_record.acceptable} == {
         "kept"
     } and findings_of_record.margin == 0.3
@@ -361,7 +363,7 @@ def test_networks_that_were_hardly_trained_are_counted(record, findings):
     early["best_step"][1, 0, 0] = 50  # a run of that one evaluation
     early["stop_step"][1, 0, 0] = 50
     early["best_step"][2, 0, 0] = 0
-    findings_of_record = tables.find(early).stopping
+    findings_of_record = evidence.find(early).stopping
     assert [(row.num_first, row.num_untrained, row.num_runs) for row in findings_of_record] == [
         (4, 0, 6),
         (0, 0, 6),
@@ -382,10 +384,10 @@ def test_the_minoritys_probability_has_a_table_of_its_own(record, findings, page
     """The mean probability of the rare class beside its share, 8 of 68."""
     assert "where the share is 0.118" in page.text
     for one in findings.minority:
-        rows = tables.probabilities(record, one.variant, one.correction)
+        rows = evidence.probabilities(record, one.variant, one.correction)
         assert one.mean == pytest.approx(rows[:, 2].mean(), rel=1e-12)
         assert f"{one.mean:.3f}" in page.text and f"{one.reliability.error:.3f}" in page.text
-    alike = tables.find(make_record(counts=[20, 20, 20], extras=False))
+    alike = evidence.find(make_record(counts=[20, 20, 20], extras=False))
     assert alike.minority == ()
 
 
@@ -404,11 +406,11 @@ def test_the_data_are_described_by_notes_and_options_in_words(record, quick, tmp
 
 def test_the_best_correction_has_the_highest_balanced_accuracy():
     record = make_record()
-    assert tables.best_correction(record, "erm") == "training"  # all alike: the first
+    assert evidence.best_correction(record, "erm") == "training"  # all alike: the first
     record["calibration_error"].loc[{"correction": "temperature"}] -= 0.01
-    assert tables.best_correction(record, "erm") == "temperature"
+    assert evidence.best_correction(record, "erm") == "temperature"
     record["balanced_accuracy"].loc[{"correction": "uniform"}] += 0.01
-    assert tables.best_correction(record, "erm") == "uniform"
+    assert evidence.best_correction(record, "erm") == "uniform"
 
 
 HEADER = "variant,seed,fold,step,alarm,class,value,threshold,action,reason\n"

@@ -8,8 +8,9 @@ import pytest
 import xarray as xr
 
 import ssm
+from ssm.cli import summaries
 from ssm.dynamics.statuses import Status
-from ssm.results import datasets, schema, summaries
+from ssm.results import datasets, schema
 
 
 @pytest.fixture

@@ -26,11 +26,12 @@ FLOORS = [
     ("results",),
     ("simulation", "tracking"),
     ("sweeps", "advice"),
-    ("plots",),
     ("practice.options",),
     ("practice.data", "practice.statistics"),
     ("practice.network",),
     ("practice.study",),
+    ("plots",),
+    ("practice.reporting",),
     ("cli",),
 ]
 ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -115,7 +116,7 @@ def test_the_public_addresses_are_the_modules_at_home():
             "from experiments.__main__ import main; main()",
             "jax xarray numpy",
         ),
-        ("import ssm.plotting, ssm.stores", "jax"),
+        ("import ssm.plotting, ssm.plots.studies, ssm.stores", "jax"),
         ("import ssm; ssm.track", "jax"),
         ("import ssm.theory, ssm.defaults, ssm.exact, ssm.predictions, ssm.regularised", "jax"),
     ],

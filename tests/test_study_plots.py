@@ -8,8 +8,9 @@ from matplotlib.colors import same_color
 from scipy import stats
 from study_record import COUNTS, STRATEGIES, make_record
 
+from ssm.plots import studies, studies_by_strategy
 from ssm.plots.style import COLORS
-from ssm.practice.study import curves, plots, tables
+from ssm.practice.study import evidence
 
 KINDS = {"scores", "recalls", "differences", "reliability", "minority_reliability", "ablations"}
 KINDS |= {"sensitivity", "shift", "training", "gradients", "weights"}
@@ -39,14 +40,14 @@ def t_interval(values, level, folds):
 
 
 def test_every_figure_is_drawn_where_there_is_something_to_show(record, findings):
-    assert set(plots.KINDS) == KINDS
-    assert set(plots.figures(record, findings)) == KINDS
+    assert set(studies.KINDS) == KINDS
+    assert set(studies.figures(record, findings)) == KINDS
 
 
 def test_figures_of_nothing_are_left_out():
     bare = make_record(extras=False, counts=[20, 20, 20])
     bare["history_class_weight"][:] = 1.0
-    drawn_values = plots.figures(bare, tables.find(bare))
+    drawn_values = studies.figures(bare, evidence.find(bare))
     assert set(drawn_values) == KINDS - {
         "minority_reliability",
         "ablations",
@@ -58,7 +59,7 @@ def test_figures_of_nothing_are_left_out():
 
 def test_scores_are_means_and_intervals_beside_every_fold(record, findings):
     for axes, metric in zip(
-        plots.plot_scores(record, findings).axes, tables.DECISIONS, strict=True
+        studies.plot_scores(record, findings).axes, evidence.DECISIONS, strict=True
     ):
         scores = record[metric].sel(correction="none")
         for row, name in enumerate(STRATEGIES):
@@ -72,11 +73,11 @@ def test_scores_are_means_and_intervals_beside_every_fold(record, findings):
 
 def test_what_is_asked_for_is_a_line_in_the_main_score():
     record = make_record(minimum=0.45, extras=False)
-    drawing = plots.plot_scores(record, tables.find(record))
+    drawing = studies.plot_scores(record, evidence.find(record))
     dotted = [[line for line in axes.lines if line.get_linestyle() == ":"] for axes in drawing.axes]
     assert [len(lines) for lines in dotted] == [1, 0, 0]
     assert np.array(dotted[0][0].get_xdata())[0] == 0.45
-    drawing = plots.plot_scores(make_record(), tables.find(make_record()))
+    drawing = studies.plot_scores(make_record(), evidence.find(make_record()))
     assert not [x for axes in drawing.axes for x in axes.lines if x.get_linestyle() == ":"]
 
 
@@ -98,8 +99,8 @@ def drawn_point(axes, row):
 
 
 def test_forest_is_filled_where_a_difference_is_shown_and_has_both_intervals(record, findings):
-    drawing = plots.plot_differences(record, findings)
-    for axes, metric in zip(drawing.axes, tables.FAMILY, strict=True):
+    drawing = studies.plot_differences(record, findings)
+    for axes, metric in zip(drawing.axes, evidence.FAMILY, strict=True):
         scores = record[metric].sel(correction="none")
         for row, name in enumerate(STRATEGIES[1:]):
             drawn = drawn_point(axes, row)
@@ -111,7 +112,7 @@ def test_forest_is_filled_where_a_difference_is_shown_and_has_both_intervals(rec
             ]
             assert shown is not same_color(drawn.get_markerfacecolor(), "white")
             if paired.any():
-                family = len(tables.FAMILY) * (len(STRATEGIES) - 1)
+                family = len(evidence.FAMILY) * (len(STRATEGIES) - 1)
                 together, alone = ends(axes, row)
                 np.testing.assert_allclose(alone, t_interval(paired, 0.95, 3), rtol=1e-6)
                 level = 1 - 0.05 / family
@@ -127,14 +128,14 @@ def test_equivalent_and_undecided_differences_look_different():
     for scale, variant in ((0.002, 1), (0.2, 2)):
         noise = scale * rng.standard_normal((3, 5, 1))
         record["accuracy"][variant] = record["accuracy"][0] + noise
-    findings = tables.find(record)
-    axes = plots.plot_differences(record, findings).axes[tables.FAMILY.index("accuracy")]
+    findings = evidence.find(record)
+    axes = studies.plot_differences(record, findings).axes[evidence.FAMILY.index("accuracy")]
     verdicts = [compared(findings, name, "accuracy").verdict for name in STRATEGIES[1:]]
     assert verdicts == ["equivalent", "undecided"]
     equivalent, undecided = (drawn_point(axes, row) for row in range(2))
     assert (equivalent.get_marker(), undecided.get_marker()) == ("s", "o")
     assert same_color(equivalent.get_color(), "black")
-    assert same_color(undecided.get_color(), plots.UNDECIDED)
+    assert same_color(undecided.get_color(), studies.UNDECIDED)
 
 
 def test_endless_intervals_and_failed_runs_are_drawn(tmp_path):
@@ -143,9 +144,9 @@ def test_endless_intervals_and_failed_runs_are_drawn(tmp_path):
     record["worst_class_recall"][1] = record["worst_class_recall"][0] + 0.1
     for name in ("logits", "corrected_logits", "history_class_recall", "history_gradient_share"):
         record[name][0] = np.nan
-    findings = tables.find(record)
+    findings = evidence.find(record)
     assert np.isinf(compared(findings, "inverse", "worst_class_recall").high)
-    drawn = plots.figures(record, findings)
+    drawn = studies.figures(record, findings)
     assert set(drawn) == KINDS
     for name in ("reliability", "minority_reliability"):
         assert [axes.get_title().split(":")[0] for axes in drawn[name].axes] == STRATEGIES[1:]
@@ -154,7 +155,7 @@ def test_endless_intervals_and_failed_runs_are_drawn(tmp_path):
 
 
 def test_recalls_are_coloured_by_group(record, findings):
-    (axes,) = plots.plot_recalls(record, findings).axes
+    (axes,) = studies.plot_recalls(record, findings).axes
     recalls = record["recall"].sel(correction="none").mean(("seed", "fold"))
     groups = ["majority", "majority", "minority"]  # 18 is the geometric mean of 40 and 8
     assert list(findings.groups) == groups and COUNTS == [40, 20, 8]
@@ -172,7 +173,7 @@ def test_recalls_are_coloured_by_group(record, findings):
 
 def test_training_is_the_mean_over_folds_of_runs_that_stay_as_they_stopped(record, findings):
     before = record["history_class_recall"].copy(deep=True)
-    axes = curves.plot_training(record, findings).axes[1]
+    axes = studies_by_strategy.plot_training(record, findings).axes[1]
     assert axes.get_title() == "inverse"
     values = record["history_class_recall"].sel(variant="inverse").values.reshape(6, 4, 3).copy()
     assert np.isnan(values[0, 2:]).all()
@@ -192,13 +193,13 @@ def panels_of(figure):
 
 
 def test_only_changing_weights_are_drawn(record, findings):
-    (axes,) = panels_of(curves.plot_weights(record, findings))
+    (axes,) = panels_of(studies_by_strategy.plot_weights(record, findings))
     assert axes.get_title() == "drw"
     np.testing.assert_array_equal(axes.lines[2].get_ydata(), [1, 1, 5, 5])
 
 
 def test_reliability_is_of_the_first_repetition_with_wilson_intervals(record, findings):
-    axes = panels_of(curves.plot_reliability(record, findings))[0]
+    axes = panels_of(studies_by_strategy.plot_reliability(record, findings))[0]
     rows = np.exp(record["logits"].sel(variant="erm", seed=0).values)
     rows /= rows.sum(1, keepdims=True)
     right = rows.argmax(1) == record["label"].values
@@ -227,10 +228,10 @@ def assert_wilson(axes, shown, counts):
 @pytest.mark.parametrize("counts", [COUNTS, [40, 8, 8]], ids=["one", "two"])
 def test_reliability_of_the_minority_adds_its_probabilities(counts):
     record = make_record(counts=counts, extras=False)
-    findings = tables.find(record)
+    findings = evidence.find(record)
     minority = np.array(findings.groups) == "minority"
     assert minority.tolist() == [False, counts[1] == 8, True]
-    axes = panels_of(curves.plot_minority_reliability(record, findings))[0]
+    axes = panels_of(studies_by_strategy.plot_minority_reliability(record, findings))[0]
     rows = np.exp(record["logits"].sel(variant="erm", seed=0).values)
     rare = (rows / rows.sum(1, keepdims=True))[:, minority].sum(1)
     shown, bins = points(axes, "s"), findings.minority[0].reliability.count
@@ -251,9 +252,9 @@ def test_axes_of_a_rare_class_end_where_its_probabilities_do():
     for name in ("logits", "corrected_logits"):
         logits = np.log([0.9, 0.07, 0.03]) + 0.5 * np.eye(3)[labels]
         record[name][:] = logits + 0.5 * np.random.default_rng(0).standard_normal(logits.shape)
-    findings = tables.find(record)
+    findings = evidence.find(record)
     assert list(findings.groups) == ["majority", "minority", "minority"]
-    panels = panels_of(curves.plot_minority_reliability(record, findings))
+    panels = panels_of(studies_by_strategy.plot_minority_reliability(record, findings))
     axes = panels[0]
     low, high = axes.get_xlim()
     lines: list[Any] = [x for each in panels for x in each.collections]
@@ -268,7 +269,7 @@ def test_axes_of_a_rare_class_end_where_its_probabilities_do():
 
 
 def test_probabilities_are_corrected_and_tempered_fold_by_fold(record):
-    drawn_values = tables.probabilities(record, "drw", "temperature")
+    drawn_values = evidence.probabilities(record, "drw", "temperature")
     logits = record["corrected_logits"].sel(variant="drw", seed=0).values
     for i, fold in enumerate(record["fold_of"].sel(seed=0).values):
         scaled = np.exp(logits[i] / float(record["temperature"].sel(variant="drw", seed=0)[fold]))

@@ -18,9 +18,9 @@ from hypothesis.extra import numpy as hnp
 import ssm
 from benchmarks import timing
 from ssm import spectral, tracking
+from ssm.cli import summaries
 from ssm.measures.sample_sums import ROWS
 from ssm.problem import make_problem
-from ssm.results import summaries
 
 
 @pytest.mark.parametrize("counts", [(8, 8, 2, 2), (12, 7, 4, 1), (3, 3), (6, 5, 5, 1, 1, 1)])

@@ -309,27 +309,6 @@ def test_the_latest_evaluation_within_noise_of_the_best_is_kept(name):
     assert (run.step, run.status) == (300, "finished")
 
 
-def test_of_one_sample_its_own_difference_is_the_noise():
-    """Weights of samples have no scale: in all, a class of one sample says nothing of itself."""
-    labels = np.array([0, 0, 0, 1, 1, 2])
-    differences = np.array([0.3, -0.1, 0.1, 0.5, 0.1, -0.7])
-    expected = (
-        np.sqrt(differences[:3].var(ddof=1) / 3 + differences[3:5].var(ddof=1) / 2 + 0.7**2) / 3
-    )
-    recalls = [[0.5, 0.2, 0.9], [0.1, 0.4, 0.9]]
-    for scale in (1.0, 1e-3, 50.0):
-        watched = monitors.Watched(
-            np.zeros((6, 1)), labels, np.full(6, scale), np.zeros((3, 32), int)
-        )
-        obtained = monitors.standard_error(differences, watched, recalls, "balanced_log_loss")
-        assert obtained == pytest.approx(expected, rel=1e-12)
-        # of the worst class before, and of that now: the larger one
-        worst = monitors.standard_error(differences, watched, recalls, "worst_class")
-        assert worst == pytest.approx(np.sqrt(differences[3:5].var(ddof=1) / 2), rel=1e-12)
-    none = monitors.standard_error(np.zeros(6), watched, recalls, "balanced_accuracy")
-    assert none == 0
-
-
 def test_scores_differ():
     task = task_of(gaussians(0, distance=1.5), gaussians(1, distance=1.5))
     runs = [trained(task, options(score=name, **LONG))[-1] for name in SCORES]

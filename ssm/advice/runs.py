@@ -119,7 +119,7 @@ def no_contrasts(counts: Sequence[int]) -> str:
         return "all classes have the same size"
     if len(counts) == 2:
         return "each of two classes is alone in its group, with no other to be told from within it"
-    alone = [name for name in (profiles.MAJORITY, profiles.MINORITY) if groups.count(name) == 1]
+    alone = [name for name in profiles.GROUPS if groups.count(name) == 1]
     if not alone:
         return ""
     size = counts[groups.index(alone[0])]

@@ -88,7 +88,8 @@ class StudyCommand:
         cells = progress.Runs("training")
 
         def work() -> tuple[xr.Dataset, Path]:
-            from ssm.practice.study import report, studies
+            from ssm.practice.reporting import report
+            from ssm.practice.study import studies
 
             record = studies.run_study(self.study, self.out, cells.count, report.write_report)
             return record, self.out / report.NAME

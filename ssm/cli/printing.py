@@ -15,14 +15,14 @@ SWEEP_COLUMNS = ("block", "runs that learned it", "half reached at, first", "med
 
 def print_run(dataset: xr.Dataset, store: Path) -> None:
     """Print what a run says of itself, and when it learned each block."""
-    from ssm.results import summaries
+    from ssm.cli import summaries
 
     _print(summaries.facts(dataset), RUN_COLUMNS, summaries.block_table(dataset), store)
 
 
 def print_sweep(dataset: xr.Dataset, store: Path) -> None:
     """Print what a sweep says of itself, and when its runs learned each block."""
-    from ssm.results import summaries
+    from ssm.cli import summaries
 
     _print(summaries.sweep_facts(dataset), SWEEP_COLUMNS, summaries.sweep_table(dataset), store)
 

@@ -13,28 +13,11 @@ import xarray as xr
 from ssm.config import Config, profiles
 from ssm.dynamics.statuses import Status
 from ssm.results import datasets
+from ssm.results.datasets import alone
 
 REMEDIES = {status.value: status.remedy for status in Status if status.remedy}
 """What to do where a run did not end as it should, by its status."""
-GROUPS = (profiles.MAJORITY, profiles.MINORITY)
 NO_CONTRASTS = "one class has no contrasts within its group, its row is of the class's own strength"
-
-
-def alone(dataset: xr.Dataset, group: str) -> xr.DataArray:
-    """Which class is the only one of a group.
-
-    One class has no contrasts within its group, so that the group has no block, and what is learned
-    of the group is the strength of that class.
-
-    Args:
-        dataset: a run or a sweep.
-        group: `majority` or `minority`.
-
-    Returns:
-        Booleans over `class`, and over those axes of a sweep along which they vary.
-    """
-    is_in_group = dataset["class_group"] == group
-    return is_in_group & (is_in_group.sum("class") == 1)
 
 
 def facts(dataset: xr.Dataset) -> dict[str, str]:
@@ -49,7 +32,7 @@ def facts(dataset: xr.Dataset) -> dict[str, str]:
     described["classes"] = (
         f"{len(counts)} with {counts.max()} to {counts.min()} samples, {counts.sum()} in all"
     )
-    for group in GROUPS:
+    for group in profiles.GROUPS:
         for c in np.flatnonzero(alone(dataset, group)):
             described[group] = f"class {c} alone; {NO_CONTRASTS}"
     times = dataset["time"].values
@@ -113,7 +96,7 @@ def sweep_facts(dataset: xr.Dataset) -> dict[str, str]:
     ended = ", ".join(f"{n} {name}" for name, n in zip(statuses, counts, strict=True))
     lone = {
         group: f"one class in {runs} runs; {NO_CONTRASTS}"
-        for group in GROUPS
+        for group in profiles.GROUPS
         if (runs := _times_alone(dataset, group)[1])
     }
     return {
@@ -140,7 +123,7 @@ def sweep_table(dataset: xr.Dataset) -> list[list[str]]:
     for block in dataset["block"].values.tolist():
         times = dataset["block_learning_time"].sel(block=block).values
         learned = [(block, times, times.size)]
-        if block in GROUPS:
+        if block in profiles.GROUPS:
             learned.append((f"{block}, one class", *_times_alone(dataset, block)))
         for name, times, num_runs in learned:
             known = times[np.isfinite(times)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-MAJORITY, MINORITY = "majority", "minority"
+GROUPS = MAJORITY, MINORITY = "majority", "minority"
 
 
 def num_minority_classes(num_classes: int, minority_fraction: float) -> int:

@@ -1,1 +1,1 @@
-"""Datasets drawn on axes: single runs, sweeps, and the style that all figures share."""
+"""Datasets drawn on axes: single runs, sweeps, studies, and the style that all figures share."""

@@ -23,7 +23,7 @@ from ssm.plots.style import STYLE as STYLE
 from ssm.plots.style import SUFFIXES as SUFFIXES
 from ssm.plots.style import check_picture as check_picture
 from ssm.plots.style import save_figure as save_figure
-from ssm.results import datasets, summaries
+from ssm.results import datasets
 from ssm.support import checks, errors
 
 
@@ -122,7 +122,7 @@ def plot_blocks(
         mine = dataset["component_block"].values == block
         line_style: dict[str, Any] = {"color": color, "ls": linestyle}
         if not mine.any():
-            lone = np.flatnonzero(summaries.alone(dataset, block))
+            lone = np.flatnonzero(datasets.alone(dataset, block))
             named = _named(label, f"{block} (class strength)")
             for strength in dataset["class_strength"].values.T[lone]:
                 axes.plot(dataset["time"], strength, label=named, **line_style)
@@ -202,7 +202,7 @@ def _by_class(
 ) -> None:
     """A line for each class in its group's colour, and for each group's mean if asked for."""
     groups = dataset["class_group"].values
-    for group in (profiles.MAJORITY, profiles.MINORITY):
+    for group in profiles.GROUPS:
         mine = groups == group
         if not mine.any():
             continue

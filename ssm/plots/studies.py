@@ -17,12 +17,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ssm.config import profiles
-from ssm.plots import runs
-from ssm.plots.style import COLORS, PAGE_WIDTH, PARTS
+from ssm.plots import studies_by_strategy
+from ssm.plots.style import COLORS, PAGE_WIDTH, PARTS, style
 from ssm.practice.statistics.comparisons import DIRECTION, Comparison
-from ssm.practice.study import attributes, curves
-from ssm.practice.study.strategies import Sensitivity
-from ssm.practice.study.tables import (
+from ssm.practice.study import attributes
+from ssm.practice.study.attributes import Sensitivity
+from ssm.practice.study.evidence import (
     DECISIONS,
     FAMILY,
     MAIN_SCORE,
@@ -52,7 +52,7 @@ LINES = {
 
 def figures(record: xr.Dataset, findings: Findings) -> dict[str, Figure]:
     """The figures for which the record has something to show, by their names."""
-    with runs.style():
+    with style():
         drawn = {name: draw(record, findings) for name, draw in KINDS.items()}
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
@@ -104,7 +104,7 @@ def plot_recalls(record: xr.Dataset, findings: Findings) -> Figure:
     axes.set_xlabel("recall of a class, mean over folds")
     handles = [
         Line2D([], [], ls="", marker="o", color=COLORS[group], ms=4, label=f"{group} class")
-        for group in (profiles.MAJORITY, profiles.MINORITY)
+        for group in profiles.GROUPS
         if group in groups
     ]
     handles.append(Line2D([], [], ls="", marker="|", color="0.3", ms=8, mew=2, label="group mean"))
@@ -194,14 +194,14 @@ KINDS: dict[str, Callable[[xr.Dataset, Findings], Figure | None]] = {
     "scores": plot_scores,
     "recalls": plot_recalls,
     "differences": plot_differences,
-    "reliability": curves.plot_reliability,
-    "minority_reliability": curves.plot_minority_reliability,
+    "reliability": studies_by_strategy.plot_reliability,
+    "minority_reliability": studies_by_strategy.plot_minority_reliability,
     "ablations": plot_ablations,
     "sensitivity": plot_sensitivity,
     "shift": plot_shift,
-    "training": curves.plot_training,
-    "gradients": curves.plot_gradients,
-    "weights": curves.plot_weights,
+    "training": studies_by_strategy.plot_training,
+    "gradients": studies_by_strategy.plot_gradients,
+    "weights": studies_by_strategy.plot_weights,
 }
 _THIN: dict[str, Any] = {"color": "0.8", "lw": 0.6, "zorder": 0}
 

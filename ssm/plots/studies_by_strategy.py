@@ -18,10 +18,9 @@ from ssm.plots.style import COLORS, PAGE_WIDTH
 from ssm.practice.statistics import calibration
 from ssm.practice.statistics.calibration import Reliability
 from ssm.practice.study import attributes
-from ssm.practice.study.tables import Calibrated, Findings
+from ssm.practice.study.evidence import Calibrated, Findings
 
 COLUMNS = 3
-GROUPS = (profiles.MAJORITY, profiles.MINORITY)
 MIDDLE = (10, 90)  # a band lies between these percentiles of the folds
 WIDE = 5  # the axis of weights is logarithmic where their ratio exceeds this
 BEFORE, AFTER = "0.55", "#000000"
@@ -224,7 +223,7 @@ def _group_legend(drawing: Figure, findings: Findings, baseline: str | None) -> 
     """A legend of the groups of classes, and of the baseline where its name is given."""
     handles = [
         Line2D([], [], color=COLORS[group], label=f"{group} classes")
-        for group in GROUPS
+        for group in profiles.GROUPS
         if group in findings.groups
     ]
     if baseline:
@@ -258,7 +257,7 @@ def _of_groups(
     findings: Findings, values: Float[np.ndarray, "r t k"]
 ) -> Iterator[tuple[str, Float[np.ndarray, "r t"]]]:
     """The groups that have classes, each with the mean over its classes in every fold; none without folds."""
-    for group in GROUPS:
+    for group in profiles.GROUPS:
         if group in findings.groups and len(values):
             yield group, metrics.group_mean(values, np.array(findings.groups), group)
 

@@ -17,7 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 from ssm.config import profiles
 from ssm.plots.style import COLORS
-from ssm.results import datasets, summaries
+from ssm.results import datasets
 from ssm.support import errors
 
 
@@ -56,8 +56,7 @@ def ratio_of_learning_times(dataset: xr.Dataset) -> xr.DataArray:
     not there: a group of one class has no block."""
     times = dataset["block_learning_time"]
     majority, minority = (
-        times.sel(block=group, drop=True).where(lambda t: t > 0)
-        for group in (profiles.MAJORITY, profiles.MINORITY)
+        times.sel(block=group, drop=True).where(lambda t: t > 0) for group in profiles.GROUPS
     )
     ratio = (minority / majority).rename("ratio_of_learning_times")
     ratio.attrs = {"long_name": "minority / majority learning time", "units": "1"}
@@ -138,7 +137,7 @@ def plot_curves(dataset: xr.Dataset, drawing: Figure, names: tuple[str, ...]) ->
     count, length = share.sizes[name], share.sizes["time"]
     panels = drawing.subplots(1, 2, sharey=True, sharex=True)
     starts, ends = [], []
-    for axes, group in zip(panels, (profiles.MAJORITY, profiles.MINORITY), strict=True):
+    for axes, group in zip(panels, profiles.GROUPS, strict=True):
         group_times, group_share = (array.sel(block=group).values for array in (times, share))
         for i, color in enumerate(_shades(COLORS[group], count)):
             grid, values = _on_one_grid(
@@ -168,7 +167,7 @@ def plot_curves(dataset: xr.Dataset, drawing: Figure, names: tuple[str, ...]) ->
 
 def _panel_title(dataset: xr.Dataset, group: str) -> str:
     """What is drawn of a group: its block, or in runs where it is one class, that class."""
-    lone = summaries.alone(dataset, group).any("class")
+    lone = datasets.alone(dataset, group).any("class")
     if lone.all():
         return f"{group} (class strength)"
     return f"{group} block" + (" (or class strength)" if lone.any() else "")
@@ -178,8 +177,8 @@ def _shares(dataset: xr.Dataset) -> xr.DataArray:
     """Share of its target that each block has learned; in place of a block that a group of one class
     does not have, the strength of that class."""
     share = dataset["block_strength"] / dataset["block_target"]
-    for group in summaries.GROUPS:
-        mine = summaries.alone(dataset, group)
+    for group in profiles.GROUPS:
+        mine = datasets.alone(dataset, group)
         if mine.any():
             group_strength = dataset["class_strength"].where(mine).sum("class", min_count=1)
             share = share.where((share["block"] != group) | ~mine.any("class"), group_strength)
@@ -188,11 +187,11 @@ def _shares(dataset: xr.Dataset) -> xr.DataArray:
 
 def _why_empty(dataset: xr.Dataset, *groups: str) -> str:
     """Why none of a sweep's runs has a number for these groups, or for one of the two."""
-    groups = groups or summaries.GROUPS
+    groups = groups or profiles.GROUPS
     for group in groups:
         if not (dataset["class_group"] == group).any():
             return f"no class is a {group}"
-        if summaries.alone(dataset, group).any("class").all():
+        if datasets.alone(dataset, group).any("class").all():
             return f"the {group} is one class,\nwhich has no contrasts within its group"
     if dataset["block_target"].sel(block=list(groups)).isnull().any("block").all():
         return "no contrast is mostly\nwithin this group"

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
         networks,
         tasks,
     )
+    from ssm.practice.reporting import report
     from ssm.practice.statistics import calibration, comparisons, evaluation
-    from ssm.practice.study import records, report, strategies, studies
+    from ssm.practice.study import records, strategies, studies
 
 __all__ = [
     "alarms",

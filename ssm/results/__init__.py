@@ -1,4 +1,4 @@
-"""Results of runs, sweeps and studies: labelled Datasets, their stores on disk, and words about them."""
+"""Results of runs, sweeps and studies: labelled Datasets, and their stores on disk."""
 
 from ssm.results.datasets import reached
 

@@ -194,6 +194,23 @@ def dataset(config: Config, arrays: dict[str, np.ndarray], facts: dict[str, Any]
     )
 
 
+def alone(dataset: xr.Dataset, group: str) -> xr.DataArray:
+    """Which class is the only one of a group.
+
+    One class has no contrasts within its group, so that the group has no block, and what is learned
+    of the group is the strength of that class.
+
+    Args:
+        dataset: a run or a sweep.
+        group: `majority` or `minority`.
+
+    Returns:
+        Booleans over `class`, and over those axes of a sweep along which they vary.
+    """
+    is_in_group = dataset["class_group"] == group
+    return is_in_group & (is_in_group.sum("class") == 1)
+
+
 def _with_described_times(dataset: xr.Dataset, clock: str, spacing: str | None) -> xr.Dataset:
     """A Dataset whose times say what they count and how they are spaced."""
     for name in ("time", "flow_time"):

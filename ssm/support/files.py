@@ -70,14 +70,14 @@ def reserved(path: Path) -> Iterator[Path]:
         yield folder
         return
     with interrupts.undivided():
-        held = _take(folder)
-        if held is None:
+        lock = _take(folder)
+        if lock is None:
             allowed = "a path that no other process is writing; wait for it, or take another name"
             raise errors.invalid("out", str(path), allowed)
         with contextlib.suppress(OSError):
             _take_back(folder, target)
             _clear(folder)
-    with interrupts.removing(lambda: _give_up(folder, held)):
+    with interrupts.removing(lambda: _give_up(folder, lock)):
         token = _reserved.set(mine | {target})
         try:
             yield folder
@@ -142,10 +142,10 @@ def sweep(folder: Path) -> None:
         return
     for hidden in folder.glob(f".*{HIDDEN}"):
         with contextlib.suppress(OSError):
-            held = _take(hidden, only_locked=True)
-            if held is not None:
+            lock = _take(hidden, only_locked=True)
+            if lock is not None:
                 _take_back(hidden, folder / hidden.name[1 : -len(HIDDEN)])
-                _give_up(hidden, held)
+                _give_up(hidden, lock)
 
 
 def _take(folder: Path, *, only_locked: bool = False) -> int | None:
@@ -159,21 +159,21 @@ def _take(folder: Path, *, only_locked: bool = False) -> int | None:
                 raise
             continue  # it was removed just after it was found there
         try:
-            held = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:  # the process that had it has just removed it
             continue
         try:
-            locks.try_lock(held)
-            if os.path.samestat(os.fstat(held), (folder / LOCK).stat()):
-                return held
+            locks.try_lock(lock)
+            if os.path.samestat(os.fstat(lock), (folder / LOCK).stat()):
+                return lock
         except FileNotFoundError:
             pass
         except OSError as error:
             if isinstance(error, BlockingIOError) or only_locked:
-                os.close(held)
+                os.close(lock)
                 return None
-            return held  # on a disk without locks
-        os.close(held)
+            return lock  # on a disk without locks
+        os.close(lock)
 
 
 def _take_back(folder: Path, target: Path) -> None:
@@ -196,11 +196,11 @@ def _clear(folder: Path) -> None:
         time.sleep(0.01 if any(entry.exists() for entry in left) else 0)
 
 
-def _give_up(folder: Path, held: int) -> None:
+def _give_up(folder: Path, lock: int) -> None:
     """Remove a hidden folder, its lock last."""
     with contextlib.suppress(OSError):
         _clear(folder)
         (folder / LOCK).unlink(missing_ok=True)
-    os.close(held)
+    os.close(lock)
     with contextlib.suppress(OSError):  # where another process has begun to use it
         folder.rmdir()

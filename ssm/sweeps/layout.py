@@ -40,7 +40,7 @@ class SweepLayout(NamedTuple):
     """What a sweep computes and how it is laid out, the same whoever computes it."""
 
     grid: Grid
-    sizes: dict[str, int]
+    padded_sizes: dict[str, int]
     """Length of each dimension of a run, the largest of all runs."""
     dtypes: dict[str, str]
     """Type of each variable of a run, in the order they are written."""
@@ -63,7 +63,7 @@ class SweepLayout(NamedTuple):
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a variable of one run."""
-        return tuple(self.sizes[dim] for dim in schema.VARIABLES[name].dims)
+        return tuple(self.padded_sizes[dim] for dim in schema.VARIABLES[name].dims)
 
     def padded_columns(self, config: Config) -> int:
         """Number of feature columns in which a run is followed."""
@@ -80,7 +80,7 @@ def make_layout(grid: Grid, chunk_size: int | None = None) -> SweepLayout:
     """
     if chunk_size is not None:
         chunk_size = checks.integer("chunk_size", chunk_size, 1, 2**31 - 1)
-    sizes: dict[str, int] = {"block": len(spectral.BLOCKS)}
+    padded_sizes: dict[str, int] = {"block": len(spectral.BLOCKS)}
     columns: dict[_PaddedTogether, collections.Counter[int]] = {}
     kept, precisions, most_columns = set(), set(), 0
     for run in range(math.prod(grid.shape)):
@@ -96,7 +96,9 @@ def make_layout(grid: Grid, chunk_size: int | None = None) -> SweepLayout:
             lengths |= {"layer": config.depth - 2, "input_feature": d}
         if config.geometry:
             lengths |= {"part": len(geometry.PARTS), "factor": len(geometry.FACTORS)}
-        sizes = sizes | {dim: max(size, sizes.get(dim, 0)) for dim, size in lengths.items()}
+        padded_sizes = padded_sizes | {
+            dim: max(size, padded_sizes.get(dim, 0)) for dim, size in lengths.items()
+        }
         precisions.add(config.dtype)
         most_columns = max(most_columns, config.num_columns)
         if _is_padded(config):
@@ -113,7 +115,7 @@ def make_layout(grid: Grid, chunk_size: int | None = None) -> SweepLayout:
         kind: grids.padded_sizes(runs, terminal=kind.clock == "loss")
         for kind, runs in columns.items()
     }
-    layout = SweepLayout(grid, sizes, dtypes, padded, ())
+    layout = SweepLayout(grid, padded_sizes, dtypes, padded, ())
     size_of_run = sum(8 * math.prod(layout.shape(name)) for name in dtypes)
     most = min(CHUNK_RUNS, CHUNK_BYTES // size_of_run, CHUNK_COLUMNS // most_columns)
     chunk = grids.chunk_shape(grid.shape, chunk_size or max(most, 1))

@@ -160,10 +160,10 @@ def _solution(times: Times, modes: _Modes) -> Float[np.ndarray, "t m d"]:
             pivot = (growth + lengths).argmax(axis=1)
             largest = np.stack([growth[every, pivot], lengths[every, pivot]])
             c[:, :, j] = np.where(largest.sum(axis=0) > 0, largest, 0)
-            v = rows[every, pivot]
-            v[:, 0] += np.copysign(np.linalg.norm(v, axis=1) + 1e-150, v[:, 0])
-            v /= np.linalg.norm(v, axis=1, keepdims=True)
-            rows -= 2 * (rows @ v[:, :, None]) * v[:, None]
+            mirror = rows[every, pivot]  # of Householder's reflection
+            mirror[:, 0] += np.copysign(np.linalg.norm(mirror, axis=1) + 1e-150, mirror[:, 0])
+            mirror /= np.linalg.norm(mirror, axis=1, keepdims=True)
+            rows -= 2 * (rows @ mirror[:, :, None]) * mirror[:, None]
             rows[every, pivot, 1:] = 0
         exponent = (growth[:, :, None] - c[0][:, None]) + (np.log(np.abs(B)) - c[1][:, None])
     B = np.sign(B) * np.exp(exponent)
@@ -177,7 +177,7 @@ def cross_parts(problem: Problem) -> tuple[Row, Row, Row]:
     """Targets s, weights w and kappa of majority and minority in their contrast u, for STEP only: s
     = sqrt(N) u_c is what u^T S has on the unit indicator of a group's N samples."""
     kinds = np.stack([problem.counts, problem.class_weights, problem.kernel_eigenvalues])
-    groups = [kinds[:, problem.class_groups == g] for g in (profiles.MAJORITY, profiles.MINORITY)]
+    groups = [kinds[:, problem.class_groups == g] for g in profiles.GROUPS]
     if not all(group.size and (group == group[:, :1]).all() for group in groups):
         raise errors.invalid("problem", kinds[:2].tolist(), "two groups, each of equal classes")
     counts, weights, kernel = np.stack([group[:, 0] for group in groups], axis=1)

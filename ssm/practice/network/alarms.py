@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from ssm.practice.network.monitors import Evaluation
 from ssm.practice.options import Action
+from ssm.practice.statistics import standard_errors
 from ssm.support import checks
 
 
@@ -174,13 +175,6 @@ def _first_time(marks: list[bool], evaluations: int) -> bool:
     )
 
 
-def _standard_error(share: float, samples: float) -> float:
-    """The standard error of a share of so many samples. One sample of each kind is added first, so that
-    it is not 0 where the share is 0 or 1."""
-    smoothed = (share * samples + 1) / (samples + 2)
-    return math.sqrt(smoothed * (1 - smoothed) / samples)
-
-
 def _class_drop(
     rows: Sequence[Evaluation],
     best: Evaluation,
@@ -190,7 +184,7 @@ def _class_drop(
 ) -> list[Alarm]:
     """The alarm that the recall of class c has fallen, if it is raised now."""
     reference = best["class_recall"][c]
-    limit = reference - thresholds.class_drop - NOISE * _standard_error(reference, samples)
+    limit = reference - thresholds.class_drop - NOISE * standard_errors.of_share(reference, samples)
     marks = [row["class_recall"][c] < limit for row in rows]
     if not _first_time(marks, thresholds.class_drop_evaluations):
         return []
@@ -259,7 +253,7 @@ def _calibration_drop(
 ) -> list[Alarm]:
     """The alarm that calibration has got worse, if it is raised now."""
     reference = best["calibration_error"]
-    limit = reference + thresholds.calibration_drop + NOISE * _standard_error(0.5, samples)
+    limit = reference + thresholds.calibration_drop + NOISE * standard_errors.of_share(0.5, samples)
     marks = [row["calibration_error"] > limit for row in rows]
     if not _first_time(marks, thresholds.calibration_drop_evaluations):
         return []

@@ -138,10 +138,10 @@ class Checkpoints:
         points = [path for path in self._folder.iterdir() if re.fullmatch(r"\d+", path.name)]
         whole = {path: owner for path in points if (owner := _owner(path)) is not None}
         damaged = [path for path in points if path not in whole]
-        others = {*whole.values()} - {self.fingerprint}
+        other_runs = {*whole.values()} - {self.fingerprint}
         if not whole:  # Then only the damaged ones can name the run that they are of.
-            others = {*map(_named_owner, damaged)} - {self.fingerprint, None}
-        if others or not all(map(_is_point, damaged)):
+            other_runs = {*map(_named_owner, damaged)} - {self.fingerprint, None}
+        if other_runs or not all(map(_is_point, damaged)):
             what = "an empty folder, or that of a run with the same data and parameters"
             raise errors.invalid("checkpoint_dir", str(self._folder), what)
         for path in damaged:

@@ -159,19 +159,19 @@ def coupling_of_moments(
     scatter = squares - within
     between = within - 2 * _common(gram)
     size = between + scatter
-    kappa = (scatter + n * between) / size.mean()
+    kernel_eigenvalues = (scatter + n * between) / size.mean()
     pairs = n * (n - 1)
     pooled = (pairs @ between / pairs.sum()) / (n @ size / n.sum())
-    equal = float(between.mean() / size.mean())
+    equal_sampled = float(between.mean() / size.mean())
     extremes = int(n.max()), int(n.min())
     return Coupling(
         counts=n,
         class_coupling=between / size,
-        kernel_eigenvalues=kappa,
+        kernel_eigenvalues=kernel_eigenvalues,
         pooled=float(pooled),
-        equal_sampled=equal,
-        exponent=growth.balancing_exponent(*extremes, min(max(equal, 0.0), 1.0)),
-        class_exponent=_class_exponent(n, kappa),
+        equal_sampled=equal_sampled,
+        exponent=growth.balancing_exponent(*extremes, min(max(equal_sampled, 0.0), 1.0)),
+        class_exponent=_class_exponent(n, kernel_eigenvalues),
     )
 
 

@@ -245,35 +245,6 @@ def sample_values(
     return (logits.argmax(1) == watched.labels).astype(float)
 
 
-def standard_error(
-    differences: Float[np.ndarray, " e"],
-    watched: Watched,
-    class_recalls: Sequence[Sequence[float]],
-    score: Score,
-) -> float:
-    """The standard error of the difference of a score between two evaluations of the same samples.
-
-    It is sqrt(sum_c s_c^2 / m_c) / k, with s_c^2 the variance of the samples' differences within class
-    c and m_c the number of samples of that class (of unequal weights the effective number, Kish 1965).
-    The square of its difference stands for the variance of a class with one sample.
-
-    For `worst_class` it is the larger of two standard errors sqrt(s_c^2 / m_c): those of the classes
-    with the least recall in either evaluation, whose recalls are given.
-    """
-    k = len(class_recalls[0])
-    members = (watched.labels[None] == np.arange(k)[:, None]) * watched.sample_weights
-    totals = members.sum(1)
-    effective = totals**2 / (members**2).sum(1)
-    means = members @ differences / totals
-    centred = differences[None] - np.where(effective > 1 + 1e-9, means, 0.0)[:, None]
-    squares = (members * centred**2).sum(1) / totals
-    # The sum is s^2 (m - 1) / m, so that this gives s^2 / m, and d^2 for one sample.
-    squares /= np.maximum(effective - 1, 1)
-    if score == "worst_class":
-        return math.sqrt(max(squares[int(np.argmin(recalls))] for recalls in class_recalls))
-    return math.sqrt(squares.sum()) / k
-
-
 def balanced_accuracy(row: Evaluation) -> float:
     """The mean recall over classes."""
     return float(np.mean(row["class_recall"]))

@@ -18,6 +18,7 @@ from ssm.practice.network import alarms, monitors, objective
 from ssm.practice.network.monitors import Evaluation
 from ssm.practice.network.networks import AnyArray, Params
 from ssm.practice.network.runs import State, Task, TrainingOptions, TrainingRun
+from ssm.practice.statistics import standard_errors
 from ssm.problem import losses, schedules
 
 UNKNOWN = 0.5  # what a schedule is told of each class's recall while the network is untrained
@@ -118,7 +119,10 @@ def _compared(
         run = run._replace(best=run.state, best_row=newest, best_values=values)
         return run._replace(kept=run.state, kept_row=newest)
     recalls = [run.rows[i]["class_recall"] for i in (run.best_row, newest)]
-    noise = monitors.standard_error(values - run.best_values, task.watched, recalls, options.score)
+    watched = task.watched
+    noise = standard_errors.of_difference(
+        values - run.best_values, watched.labels, watched.sample_weights, recalls, options.score
+    )
     if np.isfinite(score[0]) and best[0] - score[0] <= noise:
         return run._replace(kept=run.state, kept_row=newest)
     return run
@@ -156,10 +160,7 @@ def weights_of_run(
         count = after["step"] - before["step"]
         state = run.state._replace(schedule_state=schedule_state, class_weights=last_weights)
         run_then = run._replace(
-            state=state,
-            step=before["step"],
-            rows=run.rows[: number + 1],
-            since=0,
+            state=state, step=before["step"], rows=run.rows[: number + 1], since=0
         )
         weights, schedule_state = _interval_weights(task, options, run_then, count)
         intervals.append(np.asarray(weights[:count], float))

@@ -6,9 +6,9 @@ import numpy as np
 import xarray as xr
 
 from ssm.config import profiles
+from ssm.practice.reporting.format import listed, number
 from ssm.practice.study import attributes
-from ssm.practice.study.format import listed, number
-from ssm.practice.study.tables import (
+from ssm.practice.study.evidence import (
     METRICS,
     Findings,
     out_of_reach,

@@ -17,12 +17,12 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from ssm.config import profiles
-from ssm.plots import runs as plotting
+from ssm.plots import studies, style
+from ssm.practice.reporting import format, words
 from ssm.practice.statistics.comparisons import Comparison, Level
-from ssm.practice.study import attributes, format, plots, tables, words
-from ssm.practice.study.attributes import StudyFacts
-from ssm.practice.study.strategies import Ablation, Sensitivity
-from ssm.practice.study.tables import (
+from ssm.practice.study import attributes, evidence
+from ssm.practice.study.attributes import Ablation, Sensitivity, StudyFacts
+from ssm.practice.study.evidence import (
     CLASS_METRICS,
     DECISIONS,
     METRICS,
@@ -105,15 +105,15 @@ def write_report(record: xr.Dataset, out: Path) -> Path:
         The path of the report.
     """
     record = record.compute()
-    findings = tables.find(record)
+    findings = evidence.find(record)
     (out / "figures").mkdir(parents=True, exist_ok=True)
     pictures = {
         name: _picture(figure, out / "figures" / f"{name}.png")
-        for name, figure in plots.figures(record, findings).items()
+        for name, figure in studies.figures(record, findings).items()
     }
     csv_tables = {
-        "comparisons.csv": tables.comparison_table(findings),
-        "ablations.csv": tables.ablation_table(findings),
+        "comparisons.csv": evidence.comparison_table(findings),
+        "ablations.csv": evidence.ablation_table(findings),
     }
     for name, table in csv_tables.items():
         with files.replacing(out / name) as scratch:
@@ -128,14 +128,14 @@ def write_report(record: xr.Dataset, out: Path) -> Path:
 
 def _picture(figure: Figure, path: Path) -> Picture:
     """Save a figure, and make it ready for HTML."""
-    plotting.save_figure(figure, path)
+    style.save_figure(figure, path)
     data = base64.b64encode(path.read_bytes()).decode()
     return Picture(data, round(PIXELS_PER_INCH * figure.get_figwidth()))
 
 
 def _template() -> jinja2.Template:
     """The template of the report, with the filters that it uses."""
-    source = importlib.resources.files("ssm.practice.study").joinpath("report.html")
+    source = importlib.resources.files("ssm.practice.reporting").joinpath("report.html")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -166,9 +166,9 @@ def _context(record: xr.Dataset, findings: Findings) -> dict[str, Any]:
         },
         "findings": findings,
         "metrics": METRICS,
-        "main_score": tables.MAIN_SCORE,
+        "main_score": evidence.MAIN_SCORE,
         "class_metrics": CLASS_METRICS,
-        "family": tables.FAMILY,
+        "family": evidence.FAMILY,
         "decisions": DECISIONS,
         "infinity": math.inf,
         "summary": words.summarise(record, findings),
@@ -196,9 +196,9 @@ def _context(record: xr.Dataset, findings: Findings) -> dict[str, Any]:
 def _scores(record: xr.Dataset, findings: Findings) -> Iterator[ScoreRow]:
     """The scores of each strategy without correction, and under the correction that suits it best."""
     for name in findings.strategies:
-        for correction in ("none", tables.best_correction(record, name)):
+        for correction in ("none", evidence.best_correction(record, name)):
             corrected = record.sel(correction=correction)
-            levels = {metric: tables.mean(corrected[metric], name) for metric in METRICS}
+            levels = {metric: evidence.mean(corrected[metric], name) for metric in METRICS}
             compared = {metric: findings.compared(name, metric) for metric in METRICS}
             verdicts = {metric: row.verdict for metric, row in compared.items() if row}
             yield ScoreRow(name, correction, levels, verdicts if correction == "none" else {})
@@ -211,7 +211,7 @@ def _classes(record: xr.Dataset, findings: Findings, variant: str | None) -> Ite
     uncorrected = record.sel(correction="none")
     for c in np.argsort(-np.array(counts), kind="stable"):
         levels = {
-            metric: tables.mean(uncorrected[metric].isel({"class": c}), variant)
+            metric: evidence.mean(uncorrected[metric].isel({"class": c}), variant)
             for metric in CLASS_METRICS
             if variant is not None
         }
@@ -281,7 +281,7 @@ def _shifts(record: xr.Dataset, findings: Findings) -> dict[str, dict[str, Level
     scores = record["shifted_accuracy"].sel(correction="none")
     return {
         name: {
-            str(shift): tables.mean(scores.sel(shift=shift), name)
+            str(shift): evidence.mean(scores.sel(shift=shift), name)
             for shift in record["shift"].values
         }
         for name in findings.strategies

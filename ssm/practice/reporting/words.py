@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from ssm.practice.reporting.format import interval, listed, number, signed
+from ssm.practice.reporting.limits import limits
 from ssm.practice.statistics.comparisons import Comparison
-from ssm.practice.study.format import interval, listed, number, signed
-from ssm.practice.study.limits import limits
-from ssm.practice.study.tables import (
+from ssm.practice.study.evidence import (
     FAMILY,
     MAIN_SCORE,
     METRICS,

@@ -1,1 +1,1 @@
-"""Studies: strategies compared over seeds and folds, their records, and the report of them."""
+"""Studies: strategies compared over seeds and folds, their records, and what is found in them."""

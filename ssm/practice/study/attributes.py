@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import xarray as xr
 
-from ssm.practice.study.strategies import Ablation, Sensitivity
+
+class Ablation(NamedTuple):
+    """One factor switched on and off with everything else alike, as (variant, correction) pairs."""
+
+    factor: str
+    setting: str
+    """`alone`: added to ERM or to plain weights; `combined`: all five factors, and all but this one."""
+    on: tuple[str, str]
+    off: tuple[str, str]
+
+
+class Sensitivity(NamedTuple):
+    """A strategy with one number changed."""
+
+    kind: str
+    """`weight scale` or `sample size`."""
+    variant: str
+    value: float
+    """The factor on the weights, or the fraction of the samples."""
+    reference: str
+    """The strategy without the change."""
 
 
 class StudyFacts(TypedDict):

@@ -12,8 +12,9 @@ from ssm.practice.data.datasets import Data
 from ssm.practice.network import parameters
 from ssm.practice.options import StudyOptions
 from ssm.practice.study import strategies
+from ssm.practice.study.attributes import Ablation, Sensitivity
 from ssm.practice.study.cells import Cell
-from ssm.practice.study.strategies import Ablation, Sensitivity, Variant
+from ssm.practice.study.strategies import Variant
 from ssm.support import errors
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ssm.practice.study.attributes import Ablation, Sensitivity
 from ssm.problem import weights
 from ssm.problem.schedules import (
     CappedUnitMean,
@@ -39,28 +40,6 @@ class Variant(NamedTuple):
     parameters: Parameters
     fraction: float = 1.0
     """The fraction of the training samples that it is given, stratified by class."""
-
-
-class Ablation(NamedTuple):
-    """One factor switched on and off with everything else alike, as (variant, correction) pairs."""
-
-    factor: str
-    setting: str
-    """`alone`: added to ERM or to plain weights; `combined`: all five factors, and all but this one."""
-    on: tuple[str, str]
-    off: tuple[str, str]
-
-
-class Sensitivity(NamedTuple):
-    """A strategy with one number changed."""
-
-    kind: str
-    """`weight scale` or `sample size`."""
-    variant: str
-    value: float
-    """The factor on the weights, or the fraction of the samples."""
-    reference: str
-    """The strategy without the change."""
 
 
 def _erm(num_steps: int) -> Parameters:
