@@ -1,5 +1,6 @@
 """The commands as a user runs them: what they write, what they refuse, how they end."""
 
+import importlib.metadata
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import ssm
-from ssm.cli import commands
+from ssm.cli import commands, parsing
 from ssm.results import digests
 
 ROOT = Path(__file__).parents[1]
@@ -242,6 +243,20 @@ def test_bad_input_is_one_line_and_exit_code_2(command, tmp_path, line, said):
     assert said in err and err.startswith("ssm: ") and err.count("\n") == 1
     assert [p.name for p in tmp_path.iterdir()] == ["taken"]
     assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_the_version_is_that_of_the_distribution(command):
+    code, out, err = command("--version")
+    assert (code, out, err) == (0, f"ssm {importlib.metadata.version('small-scale-model')}\n", "")
+
+
+@pytest.mark.parametrize("written", ["500 50", "500,50", "500, 50", "500 ,50"])
+@pytest.mark.parametrize("flag", ["--counts ", "--counts="])
+def test_numbers_of_a_list_have_blanks_or_commas_between(flag, written):
+    line = f"sweep --profile custom {flag}{written} --class-weights 1,2.5 --grid seed=1,2"
+    parsed = parsing.parse(commands.Command, "ssm", "", line.split())
+    assert parsed.config.counts == (500, 50) and parsed.config.class_weights == (1, 2.5)
+    assert parsed.grid == ("seed=1,2",)
 
 
 @pytest.mark.skipif(

@@ -211,6 +211,7 @@ def test_a_file_that_is_not_there(tmp_path, name):
         ("users.csv", "a,label\n1,x,\n1,y,4\n", "2 entries in each row"),
         ("users.csv", 'a,label\n1,"x\n1,y\n', "2 entries in each row"),
         ("users.csv", "label\nx\ny\n", "features beside the column 'label'"),
+        ("users.csv", "5.1,3.5,1\n4.9,3.0,0\n", "only numbers ('5.1', '3.5', '1'): add a row of names"),
         ("users.csv", "a,b,a,label\n0,1,2,x\n1,2,3,y\n", "not twice: 'a'"),
         ("users.csv", "a,label,label\n0,x,x\n1,y,y\n", "not twice: 'label'"),
         ("users.csv", "a" * 200_000 + ",label\n1,x\n2,y\n", "a table with a header row"),
@@ -227,6 +228,14 @@ def test_a_folder_is_no_file(tmp_path):
     (tmp_path / "folder.csv").mkdir()
     for path in (tmp_path, tmp_path / "folder.csv"):
         assert "a file that ends in .csv" in refused(path)
+
+
+def test_a_first_row_of_data_is_no_header(write):
+    """Not even where the label is among its numbers; but pandas numbers columns that have no names."""
+    message = refused(write("5,1;3,5;1\n4,9;3,0;0\n"), label="1", sep=";", decimal=",")
+    assert "users.csv" in message and "('5,1', '3,5', '1')" in message
+    data = load(write("0,1,2\n5.1,3.5,a\n4.9,3.0,b\n"), label="2")
+    assert data.feature_names == ("0", "1") and data.class_names == ("a", "b")
 
 
 @pytest.mark.parametrize(

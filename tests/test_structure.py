@@ -112,6 +112,10 @@ def test_the_public_addresses_are_the_modules_at_home():
             "jax xarray numpy",
         ),
         (
+            "import sys; sys.argv = ['ssm', '--version']; from ssm.cli import main; main()",
+            "jax xarray numpy",
+        ),
+        (
             "import sys; sys.argv = ['experiments', '--help'];"
             "from experiments.__main__ import main; main()",
             "jax xarray numpy",

@@ -9,7 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import fuzz_stores
@@ -21,6 +23,7 @@ from sklearn import metrics
 import ssm
 from ssm import plotting
 from ssm.cli import commands
+from ssm.practice.network import alarms
 from ssm.practice.options import StudyOptions
 from ssm.practice.study import cells, plans, strategies, studies
 from ssm.results import digests
@@ -446,6 +449,7 @@ RUN = """
 import sys
 from pathlib import Path
 from ssm.practice import studies
+from ssm.practice.network import alarms
 from ssm.practice.options import StudyOptions
 study = StudyOptions(sys.argv[1], "erm,inverse,adaptive", 2, 2, label="kind", num_steps=40,
               hidden_layer_sizes=(8,), ablations=False, sensitivity=False)
@@ -542,3 +546,27 @@ def test_what_cannot_be_studied_is_said_in_one_line(
     printed = capsys.readouterr()
     assert printed.err.startswith(f"ssm: {message_part}") and printed.err.count("\n") == 1
     assert not printed.out and not list(tmp_path.iterdir())
+
+
+def test_what_is_logged_counts_from_1_and_names_classes(study, tmp_path, monkeypatch, caplog):
+    """As the report does."""
+
+    class Stopped(Exception):
+        pass
+
+    def stop(*_):
+        raise Stopped(threading.current_thread().name)
+
+    monkeypatch.setattr(cells, "compute", stop)
+    with pytest.raises(Stopped, match=r"^erm, repetition 1, fold 1$"):
+        studies.run_study(study, tmp_path / "study")
+    classifier = cells._NamingClassifier()
+    classifier.names, classifier.classes_ = ("often", "rare"), np.arange(2)
+    evaluation = {"step": 20, "loss": 1.0, "class_recall": [0.9, 0.1]}
+    alarm = alarms.Alarm(20, "class_drop", 1, 0.1, 0.4, "recall fell")
+    run = SimpleNamespace(rows=[evaluation], alarms=[(alarm, "warn")])
+    with caplog.at_level("INFO", logger="ssm"):
+        classifier._log_evaluation(10, run)  # type: ignore[arg-type] # only what is logged of a run
+    alarmed, evaluated = caplog.messages
+    assert alarmed == "step 20: class_drop of class rare: recall fell; going on"
+    assert evaluated.endswith("worst class rare 0.100")

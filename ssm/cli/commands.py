@@ -17,7 +17,7 @@ import tyro
 from ssm.cli import practice, printing
 from ssm.cli.parsing import parse
 from ssm.config import Config
-from ssm.support import files, interrupts, progress
+from ssm.support import files, interrupts, progress, versions
 from ssm.support.checks import integer
 from ssm.support.errors import InputError, invalid
 
@@ -215,7 +215,9 @@ Command = (
 )
 
 
-DESCRIPTION = "The small-scale model of learning from imbalanced data."
+DESCRIPTION = (
+    "The small-scale model of learning from imbalanced data. `ssm --version`: which version."
+)
 
 
 def main() -> None:
@@ -237,6 +239,9 @@ def _run_command() -> None:
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = _say_in_one_line
+                if sys.argv[1:] == ["--version"]:
+                    print(f"ssm {versions.own()}")
+                    return
                 command = parse(Command, "ssm", DESCRIPTION, sys.argv[1:])
                 _check_platform(command)
                 command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import itertools
 import re
@@ -10,9 +11,18 @@ from typing import Any
 
 import tyro
 
+from ssm.config import Config
+from ssm.practice.options import StudyOptions
 from ssm.support.errors import InputError, invalid
 
 NAMES = ("run", "sweep", "show", "plot", "track", "study", "advise")
+LISTS = {
+    f"--{field.name.replace('_', '-')}"
+    for owner in (Config, StudyOptions)
+    for field in dataclasses.fields(owner)
+    if re.search(r"tuple\[(int|float)", str(field.type))
+}
+"""The flags that take several numbers."""
 
 
 def parse(command: Any, prog: str, description: str, arguments: list[str]) -> Any:
@@ -24,7 +34,8 @@ def parse(command: Any, prog: str, description: str, arguments: list[str]) -> An
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(command, prog=prog, args=arguments, description=description)
+            words = _lists_in_words(arguments)
+            return tyro.cli(command, prog=prog, args=words, description=description)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
@@ -40,6 +51,21 @@ def parse(command: Any, prog: str, description: str, arguments: list[str]) -> An
         if close := _suggested(complaint.getvalue(), name):
             message += f"; did you mean {' or '.join(close)}?"
         raise InputError(f"{message}; see {name} --help") from None
+
+
+def _lists_in_words(arguments: list[str]) -> list[str]:
+    """The arguments with the numbers of a list apart, as tyro wants them: `--counts 500,50` becomes
+    `--counts 500 50`."""
+    words, in_list = [], False
+    for argument in arguments:
+        if argument.startswith("--"):
+            flag, equals, value = argument.partition("=")
+            in_list = flag.replace("_", "-") in LISTS
+            if in_list and equals:
+                words.append(flag)
+                argument = value
+        words += [part for part in argument.split(",") if part] if in_list else [argument]
+    return words
 
 
 def _grid_in_words(arguments: list[str]) -> list[str]:

@@ -9,9 +9,8 @@ import subprocess
 from pathlib import Path
 
 from ssm.results.schema import FORMAT
+from ssm.support import versions
 
-DISTRIBUTION = "small-scale-model"
-"""What installs the package `ssm`. On the package index the name "ssm" is another project's."""
 VERSIONED = ("jax", "diffrax", "equinox", "numpy", "xarray", "zarr")
 """The libraries whose versions are kept with a result."""
 
@@ -24,12 +23,11 @@ def provenance() -> dict[str, str]:
         `git_commit` of the source, which ends in `+changes` where the source differs from it and is
         `unknown` outside a clone; and `created`, the time in UTC.
     """
-    distributions = {"ssm": DISTRIBUTION} | {name: name for name in VERSIONED}
+    installed = {name: importlib.metadata.version(name) for name in VERSIONED}
     return {
         "format": FORMAT,
         "versions": " ".join(
-            f"{name}=={importlib.metadata.version(distribution)}"
-            for name, distribution in distributions.items()
+            f"{name}=={version}" for name, version in ({"ssm": versions.own()} | installed).items()
         ),
         "git_commit": _git_commit(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -9,6 +9,7 @@ import csv
 import gzip
 import io
 import itertools
+import math
 import re
 import warnings
 import zlib
@@ -76,14 +77,14 @@ def read(path: Path, label: str, sep: str | None, decimal: str) -> Table:
         decimal: `.` or `,`.
 
     Raises:
-        ssm.InputError: a file that cannot be read or is no text; a table without that column, with two
-            columns of one name, with rows of different lengths, or without rows.
+        ssm.InputError: a file that cannot be read or is no text; a table without names of columns, without that
+            column, with two columns of one name, with rows of different lengths, or without rows.
     """
     content, notes = _content(path)
     mark = options.separator(sep)
     if mark is None:
         mark = "\t" if _suffix(path) == ".tsv" else _sniffed(content, path, label)
-    header = _header(content, path, label, mark)
+    header = _header(content, path, label, mark, decimal)
     try:
         with warnings.catch_warnings():
             # pandas warns where it would drop entries, which is an error here.
@@ -214,7 +215,7 @@ def _sniffed(content: bytes, path: Path, label: str) -> str:
     return best
 
 
-def _header(content: bytes, path: Path, label: str, mark: str) -> list[str]:
+def _header(content: bytes, path: Path, label: str, mark: str, decimal: str) -> list[str]:
     """The names of the columns, which all differ and include `label`; raises ssm.InputError where they do
     not."""
     header = _first_row(content, mark)
@@ -222,8 +223,15 @@ def _header(content: bytes, path: Path, label: str, mark: str) -> list[str]:
         blank = not content.strip()
         allowed = "a file that is not empty" if blank else "a table with a header row"
         raise invalid("data", str(path), allowed)
+    hints = _where(content, label) if label not in header else []
+    if not hints and _is_data(header, decimal):
+        allowed = (
+            "a table with the names of its columns in the first row, which has only numbers "
+            f"({some(header)}): add a row of names"
+        )
+        raise invalid("data", str(path), allowed)
     if label not in header:
-        raise _no_label(content, label, header)
+        raise _no_label(label, header, hints)
     header = [name or f"{NAMELESS}{i}" for i, name in enumerate(header)]
     if len(set(header)) < len(header):
         twice = sorted(name for name, times in Counter(header).items() if times > 1)
@@ -231,14 +239,30 @@ def _header(content: bytes, path: Path, label: str, mark: str) -> list[str]:
     return header
 
 
-def _no_label(content: bytes, label: str, header: list[str]) -> InputError:
-    """The error that there is no such column, with a hint where the labels may be."""
-    hints = [
+def _is_data(header: list[str], decimal: str) -> bool:
+    """Whether what should be names of columns are numbers of data: all of them numbers, and not 0, 1, 2,
+    ..., as pandas names columns that have no names."""
+    names = [name for name in header if name]
+    if names == [str(i) for i in range(len(names))]:
+        return False
+    try:
+        return all(math.isfinite(float(name.replace(decimal, "."))) for name in names)
+    except ValueError:
+        return False
+
+
+def _where(content: bytes, label: str) -> list[str]:
+    """Hints on where the column of labels may be, other than in the first row."""
+    return [
         f"--sep {_written(mark)} finds it" if i == 0 else f"delete the lines above line {line}"
         for mark in SEPARATORS
         for i, (line, row) in enumerate(_rows(content, mark))
         if label in row
     ]
+
+
+def _no_label(label: str, header: list[str], hints: list[str]) -> InputError:
+    """The error that there is no such column, with a hint where the labels may be."""
     close = close_name(label, header)
     hint = ""
     if close is not None:

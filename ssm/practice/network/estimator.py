@@ -341,18 +341,22 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         finally:
             checkpoints.close()
 
+    def _class_names(self) -> Sequence[object]:
+        """What logs and warnings call the classes."""
+        return self.classes_.tolist()
+
     def _log_evaluation(self, steps_per_pass: int, run: training.TrainingRun) -> None:
         """Write the newest evaluation to the log, and the alarms that it raised."""
-        row = run.rows[-1]
+        row, classes = run.rows[-1], self._class_names()
         lines = [
-            (alarm_log, alarms.sentence(alarm, action, self.classes_.tolist()))
+            (alarm_log, alarms.sentence(alarm, action, classes))
             for alarm, action in run.alarms
             if alarm.step == row["step"]
         ]
         worst = int(np.argmin(row["class_recall"]))
         evaluation = (
             f"step {row['step']} ({row['step'] / steps_per_pass:.3g} passes): loss {row['loss']:.4g}, balanced accuracy "
-            f"{monitors.balanced_accuracy(row):.3f}, worst class {self.classes_[worst]} "
+            f"{monitors.balanced_accuracy(row):.3f}, worst class {classes[worst]} "
             f"{row['class_recall'][worst]:.3f}"
         )
         for logger, sentence in [*lines, (log, evaluation)]:
@@ -384,7 +388,7 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         self.status_ = run.status
         self.best_step_ = int(run.rows[row]["step"])
         self.n_steps_ = run.step
-        classes, passes = self.classes_.tolist(), options.num_steps / per_pass
+        classes, passes = self._class_names(), options.num_steps / per_pass
         remarks = alarms.remarks(run.alarms, classes, row, len(run.rows), passes, run.status)
         for remark in remarks:
             warnings.warn(remark, alarms.TrainingWarning, stacklevel=3)

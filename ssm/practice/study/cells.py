@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,6 +43,15 @@ class Cell(NamedTuple):
     test: Int[np.ndarray, " m"]
 
 
+class _NamingClassifier(ReweightedClassifier):
+    """A classifier of numbered classes, whose logs call them by their names."""
+
+    names: Sequence[str]
+
+    def _class_names(self) -> Sequence[str]:
+        return [self.names[c] for c in self.classes_]
+
+
 def compute(cell: Cell, data: Data, common: Parameters) -> Arrays:
     """Train and evaluate a cell.
 
@@ -60,12 +70,14 @@ def compute(cell: Cell, data: Data, common: Parameters) -> Arrays:
     steps = [SimpleImputer(strategy="median", keep_empty_features=True)] if data.has_missing else []
     prepare = make_pipeline(*steps, StandardScaler())
     X = prepare.fit_transform(data.features[train])
-    classifier = ReweightedClassifier(
+    classifier = _NamingClassifier(
         **(common | cell.variant.parameters),
         shares="training",
         temperature_scaling=True,
         random_state=1000 * cell.seed + cell.fold,
-    ).fit(X, data.labels[train])
+    )
+    classifier.names = data.class_names
+    classifier.fit(X, data.labels[train])
     logits = classifier.logits(prepare.transform(data.features[cell.test]))
     posterior = classifier.posterior(logits, "training")
     counts = np.bincount(data.labels[train], minlength=len(data.class_names))

@@ -149,8 +149,11 @@ def _train(
             progress(len(computed), len(listed))
 
     def work(name: str, cell: Cell) -> tuple[str, Arrays]:
-        # Log records carry the name of their thread, which tells what they are about.
-        threading.current_thread().name = f"{cell.variant.name}, seed {cell.seed}, fold {cell.fold}"
+        # Log records carry the name of their thread, which tells what they are about. As in the report,
+        # repetitions and folds count from 1.
+        threading.current_thread().name = (
+            f"{cell.variant.name}, repetition {cell.seed + 1}, fold {cell.fold + 1}"
+        )
         arrays = cells.compute(cell, planned.data, common)
         folder.write(name, arrays)
         return name, arrays
