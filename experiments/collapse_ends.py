@@ -20,9 +20,9 @@ import xarray as xr
 from experiments import pages
 from experiments.claims import Claim, Claims
 from experiments.readings import Report, each, part, shares
-from ssm import Config, exact, plotting, regularised, spectral, sweep, sweep_plots
+from ssm import Config, plotting, regularised, spectral, sweep, sweep_plots
 from ssm.config import profiles
-from ssm.problem import Problem, make_problem
+from ssm.problem import make_problem
 
 BASE = Config(
     num_classes=4,
@@ -88,22 +88,9 @@ def expected_shares(lam: float, depth: int, exponent: float) -> list[float]:
         elif depth == 2:
             end = regularised.cross_strengths(problem, decay_W, decay_H).strength
         else:
-            end = deep_cross(problem, decay_W ** (1 - 1 / depth) * decay_H ** (1 / depth), depth)
+            end = regularised.deep_cross_strength(problem, decay_W, decay_H, depth)
         kept[block] = float(end / s)
     return [kept[block] for block in spectral.BLOCKS]
-
-
-def deep_cross(problem: Problem, lam: float, depth: int) -> float:
-    """`regularised.cross_strengths` for L factors: the largest row z_g = s_g w_g / (w_g + n lam
-    |z|^(2/L - 2)), to which this falls from s."""
-    s, w, _ = exact.cross_parts(problem)
-    row, last = s, s + 1
-    while (row != last).any():
-        length = np.linalg.norm(row)
-        if length < 1e-9:
-            return 0.0
-        row, last = s * w / (w + problem.counts.sum() * lam * length ** (2 / depth - 2)), row
-    return float(row @ s / np.linalg.norm(s))
 
 
 def _claims(ends: xr.DataArray, small: xr.DataArray) -> list[Claim]:

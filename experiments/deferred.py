@@ -27,13 +27,14 @@ import numpy as np
 from experiments import deferred_figures
 from experiments import deferred_figures as theory
 from experiments.claims import Claim, Claims, Estimate
-from experiments.deferred_figures import COUNTS, Early, Late, Steps, group_weights, soonest
+from experiments.deferred_figures import COUNTS, Early, Late, Steps, group_weights
 from experiments.readings import GROUPS, Report, farthest, group_accuracy, predicted_times
 from experiments.readings import learned as measured
 from experiments.settings import BASE
 from experiments.terminal_states import LAST_SHOWN, approach, end, limit, margin_at_end
 from ssm import sweep
 from ssm.results import reached
+from ssm.theory.deferral import balancing_start, earliest_end
 
 EXPONENTS = (0.5, 1.0)
 RAMPS = (0.0, 0.2, 0.4)  # these and starts are shares of ERM's minority learning time
@@ -75,7 +76,7 @@ def follow_early(quick: bool) -> Early:
     """Learning times over starts and ramps."""
     base = dataclasses.replace(BASE, loss="squared", init="spectral", init_scale=SCALE)
     erm = predicted_times(base)
-    unit, balancing = float(erm[1]), theory.balancing_start(erm, group_weights(1.0))
+    unit, balancing = float(erm[1]), balancing_start(erm, group_weights(1.0))
     fine, coarse = (STARTS[::4], STARTS[::6]) if quick else (STARTS, STARTS[::2])
     exponents = {"weight_exponent": EXPONENTS}
 
@@ -173,11 +174,11 @@ def _time_claims(early: Early, late: Late) -> list[Claim]:
 def _balance_claims(early: Early) -> list[Claim]:
     """The start at which inverse frequency learns both groups at once; nothing is sooner."""
     found, starts = theory.measured(early.spectral), early.spectral["weight_start"].values
-    best, unit = soonest(early.erm), early.erm[1]
+    best, unit = earliest_end(early.erm, COUNTS), early.erm[1]
     at_once = found[1, starts == early.balancing_start, 0][0]
     learned = found.max(axis=-1) / best
     random = theory.measured(early.random)  # (kind, exponent, start, seed, group)
-    bounds = [[soonest(erm) for erm in kind[0, -1]] for kind in random]
+    bounds = [[earliest_end(erm, COUNTS) for erm in kind[0, -1]] for kind in random]
     over = random.max(axis=-1) / np.array(bounds)[:, None, None]
     name = f"squared, spectral start, inverse frequency from {early.balancing_start / unit:.3f} of ERM's minority time on"
     both = "both groups learned, over the mean over samples of ERM's learning times"

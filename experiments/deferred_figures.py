@@ -18,6 +18,7 @@ from experiments.terminal_states import approach, early_part, limit, trajectory
 from ssm import plotting
 from ssm.problem import make_problem
 from ssm.results import reached
+from ssm.theory.deferral import deferred_learning_time, earliest_end, effective_time
 
 COUNTS = np.array([max(BASE.class_counts), min(BASE.class_counts)])
 MARKERS = "o^s"
@@ -59,48 +60,6 @@ def group_weights(exponent: float) -> np.ndarray:
     return make_problem(dataclasses.replace(BASE, weight_exponent=exponent)).class_weights[[0, -1]]
 
 
-def balancing_start(erm: np.ndarray, weights: np.ndarray) -> float:
-    """From when on weights have to act for both groups to be learned at once: (t_min / w_min - t_maj
-    / w_maj) / (1 / w_min - 1 / w_maj)."""
-    return float(np.diff(erm / weights)[0] / np.diff(1 / weights)[0])
-
-
-def effective_time(
-    times: np.ndarray | float, weight: np.ndarray | float, start: float, ramp: float = 0.0
-) -> np.ndarray:
-    """The time in which ERM grows a contrast as far as weights that act from `start` on, over a
-    ramp, do: t + (w - 1) int_0^t s."""
-    after = np.maximum(np.asarray(times) - start, 0)
-    on_ramp = np.minimum(after, ramp)
-    acted = after - on_ramp + (on_ramp**2 / (2 * ramp) if ramp > 0 else 0)
-    return times + (np.asarray(weight) - 1) * acted
-
-
-def learning_time(
-    erm: np.ndarray | float, weight: np.ndarray | float, start: float, ramp: float = 0.0
-) -> np.ndarray:
-    """When a contrast of weight w is learned that ERM learns at t, which is where `effective_time` is t.
-
-    It is at t up to the start of the weights, then with T = t - start and a ramp of length l
-
-        start + 2 T / (1 + sqrt(1 + 2 (w - 1) T / l))  on the ramp, T <= l (1 + w) / 2,
-        start + (T + (w - 1) l / 2) / w  beyond.
-    """
-    erm, w = np.broadcast_arrays(np.asarray(erm, float), np.asarray(weight, float))
-    left = np.maximum(erm - start, 0)
-    after = (left + (w - 1) * ramp / 2) / w
-    if ramp > 0:
-        bent = np.sqrt(np.maximum(1 + 2 * (w - 1) * left / ramp, 0))
-        after = np.where(left <= ramp * (1 + w) / 2, 2 * left / (1 + bent), after)
-    return np.where(erm > start, start + after, erm)
-
-
-def soonest(erm: np.ndarray) -> float:
-    """Before this no schedule of weights has both groups learned: the mean over samples of ERM's
-    learning times."""
-    return float(COUNTS @ erm / COUNTS.sum())  # as many classes in each group
-
-
 def measured(runs: xr.Dataset) -> np.ndarray:
     """Learning times of `GROUPS`, last axis, in the order of the sweep's axes."""
     return readings.learned(runs).values
@@ -111,7 +70,10 @@ def by_start(erm: np.ndarray, runs: xr.Dataset, starts: np.ndarray, ramp: float 
     each start: (exponent, start, ..., group)."""
     exponents = runs["weight_exponent"].values
     return np.array(
-        [[learning_time(erm, group_weights(g), start, ramp) for start in starts] for g in exponents]
+        [
+            [deferred_learning_time(erm, group_weights(g), start, ramp) for start in starts]
+            for g in exponents
+        ]
     )
 
 
@@ -162,7 +124,9 @@ def step_times(steps: Steps) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     at which the flow learns them: (drop, start, group) each."""
     runs, starts = steps.runs, steps.runs["weight_start"].values
     switches = summed_rate(runs, np.tile(starts, (runs.sizes["drop_step"], 1)))
-    wanted = [[learning_time(steps.erm, group_weights(1.0), s) for s in row] for row in switches]
+    wanted = [
+        [deferred_learning_time(steps.erm, group_weights(1.0), s) for s in row] for row in switches
+    ]
     return switches, summed_rate(runs, measured(runs)), np.array(wanted)
 
 
@@ -245,7 +209,7 @@ def _draw_starts(ax: Axes, early: Early, late: Late, exponent: float) -> None:
         pages.key(ax, name, marker, color="0.3", **HOLLOW)
     fine = np.linspace(0, 1.2, 300)
     ax.plot(fine, by_start(early.erm / unit, early.spectral, fine)[i], **THEORY)
-    ax.axhline(soonest(early.erm) / unit, color="0.6", lw=0.8, ls=":", zorder=0)
+    ax.axhline(earliest_end(early.erm, COUNTS) / unit, color="0.6", lw=0.8, ls=":", zorder=0)
     ax.set(xlabel="weights' start /\nERM's minority time", ylim=(-0.45, 1.1), xlim=(-0.05, 1.25))
     ax.set_title(f"switch, $g = {exponent:g}$")
 
@@ -318,7 +282,7 @@ def draw_steps(path: Path, steps: Steps) -> None:
         for group in GROUPS:
             pages.key(left, group, color=plotting.COLORS[group])
         fine = np.linspace(0, end, 300)
-        times = [learning_time(steps.erm, group_weights(1.0), start) for start in fine]
+        times = [deferred_learning_time(steps.erm, group_weights(1.0), start) for start in fine]
         right.plot(fine, times, **THEORY)
         pages.key(left, "theory, flow", **THEORY)
         left.set(xscale="log", yscale="log", xlabel="step at which weights start")

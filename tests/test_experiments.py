@@ -72,20 +72,6 @@ def test_an_order_is_judged_by_the_differences_seed_by_seed():
     assert made.ascending("", "abc", [first, first + shift, first]).verdict == "fails"
 
 
-def test_the_jackknife_of_a_mean_is_its_standard_error(rng):
-    values = rng.normal(size=7)
-    found = claims.Estimate.jackknife(lambda seeds: float(values[seeds].mean()), 7)
-    np.testing.assert_allclose(found, claims.Estimate.over_seeds(values), rtol=1e-12)
-    # what is not reached without one of the seeds has an interval without an end
-    reached = claims.Estimate.jackknife(lambda seeds: 1.0 if 3 in seeds else math.nan, 7)
-    assert reached == (1.0, -math.inf, math.inf)
-
-
-def test_a_geometric_mean_has_the_interval_of_the_logarithms():
-    found = claims.Estimate.geometric([0.5, 2.0, 0.5, 2.0])
-    assert found.mean == pytest.approx(1) and found.low * found.high == pytest.approx(1)
-
-
 @pytest.mark.parametrize("missing", [math.nan, claims.Estimate.over_seeds([1.0, math.nan])])
 def test_nothing_is_claimed_of_what_was_not_reached(missing):
     made = claims.Claims()

@@ -207,6 +207,21 @@ def test_coupled_contrasts_of_three_factors_against_all_of_them(rng, tiny):
     assert (expected > 0).all()
 
 
+def test_the_deep_cross_component_is_stationary_and_that_of_two_factors(rng, tiny):
+    problem = make_problem(tiny(weight_exponent=0.5))
+    components = spectral.components(problem)
+    logits = end_of_factors(problem, large_start(rng, problem, 3), [0.04, 0.04, 0.02])
+    found = spectral.strengths(logits * problem.counts, components)[1]
+    deep = regularised.deep_cross_strength(problem, 0.04, 0.02, 3)
+    assert 0 < deep == pytest.approx(found, abs=1e-6)  # as near as the minimum is found
+    two = regularised.cross_strengths(problem, 0.04, 0.02).strength
+    # a fixed point contracts until it no longer moves, to a few roundings
+    assert regularised.deep_cross_strength(problem, 0.04, 0.02, 2) == pytest.approx(two, rel=1e-12)
+    assert regularised.deep_cross_strength(problem, 0.4, 0.4, 3) == 0
+    with pytest.raises(ValueError, match="depth=1"):
+        regularised.deep_cross_strength(problem, 0.04, 0.02, 1)
+
+
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 3.0])
 def test_the_cross_component_minimises_and_collapses(tiny, exponent):
     problem = make_problem(tiny(weight_exponent=exponent))

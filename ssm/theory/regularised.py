@@ -206,6 +206,40 @@ def cross_strengths(problem: Problem, weight_decay: float, feature_decay: float)
     return CrossEnd(row, float(row @ s / singular_value))
 
 
+def deep_cross_strength(
+    problem: Problem, weight_decay: float, feature_decay: float, depth: int
+) -> float:
+    """The strength of `cross_strengths` for L = `depth` factors of free features, from a large start.
+
+    It is that of the largest row of
+
+        z_g = s_g w_g / (w_g + n lambda |z|^(2/L - 2)),   lambda = (lambda_W^(L-1) lambda_H)^(1/L),
+
+    to which this falls from s; 0 where there is none.
+
+    Args:
+        problem: STEP: two groups of equal counts and weights.
+        weight_decay, feature_decay: lambda_W of each of L - 1 layers, and lambda_H, not negative.
+        depth: L, at least 2.
+
+    Raises:
+        ValueError: another problem, a negative decay or a depth below 2.
+
+    Derived here.
+    """
+    s, w, _ = cross_parts(problem)
+    L = checks.integer("depth", depth, 2, 1000)
+    _decays(weight_decay=weight_decay, feature_decay=feature_decay)
+    decay = weight_decay ** (1 - 1 / L) * feature_decay ** (1 / L)
+    row, last = s, s + 1
+    while (row != last).any():
+        length = np.linalg.norm(row)
+        if length < 1e-9:
+            return 0.0
+        row, last = s * w / (w + problem.counts.sum() * decay * length ** (2 / L - 2)), row
+    return float(row @ s / np.linalg.norm(s))
+
+
 def _modes(
     singular_value: ArrayLike, num_samples: ArrayLike, class_weight: ArrayLike, kernel: ArrayLike
 ) -> list[np.ndarray]:

@@ -49,7 +49,7 @@ class _NamingClassifier(ReweightedClassifier):
     names: Sequence[str]
 
     def _class_names(self) -> Sequence[str]:
-        return [self.names[c] for c in self.classes_]
+        return [self.names[int(c)] for c in self.classes_]
 
 
 def compute(cell: Cell, data: Data, common: Parameters) -> Arrays:
