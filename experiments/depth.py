@@ -38,6 +38,7 @@ from experiments.readings import (
     counted,
     each,
     expected,
+    farthest,
     learned,
     part,
     ratio,
@@ -173,7 +174,7 @@ def _exact_claims(over_scales: xr.Dataset, over_ratios: xr.Dataset) -> list[Clai
         claims.at_most(statement, EXACT, off)
     name = f"both sweeps, L = 1..{depths[-1]}"
     both = (over_scales, over_ratios)
-    off = max(float(abs(learned(x) / expected(x) - 1).max(skipna=False)) for x in both)
+    off = max(farthest(learned(x), expected(x)) for x in both)
     drift = max(float(x["drift"].sel(depth=depths[1:]).max(skipna=False)) for x in both)
     claims.at_most(f"{name}: learning times, worst distance from it, relative", EXACT, off)
     claims.at_most(f"{name}: what neighbouring layers conserve changes by", 1e-7, drift)

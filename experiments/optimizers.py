@@ -36,7 +36,7 @@ from experiments import optimizers_figures
 from experiments import optimizers_runs as read
 from experiments.claims import Claim, Claims, Estimate
 from experiments.optimizers_runs import FACTORS, RUNS, SAM, SPECTRAL, SQUARED, Runs
-from experiments.readings import GROUPS, Report, learned, predicted_times, ratio, shares
+from experiments.readings import GROUPS, Report, farthest, learned, predicted_times, ratio, shares
 from experiments.settings import WEIGHTINGS
 from ssm import spectral
 from ssm.config import Optimizer
@@ -124,7 +124,7 @@ def _spectral_claims(runs: Runs, ratios: Ratios) -> list[Claim]:
     for L in _depths(runs):
         for level in (ARRIVED, spectral.LEARNED):
             both = read.unweighted(runs, L, level)
-            off = [float(np.abs(x.found / x.wanted - 1).max()) for x in both]
+            off = [farthest(x.found, x.wanted) for x in both]
             statement = f"spectral_gd, L = {L}, spectral start, ERM, all components of STEP and of ten unequal classes: time to {level:g} of the target, worst distance from ({level:g} s)^(1/{L}) - e, relative"
             claims.at_most(statement, EXACT, max(off))
     for name, g in WEIGHTINGS.items():
@@ -188,7 +188,7 @@ def _path_claims(runs: Runs) -> list[Claim]:
         at = dict(zip(("weight_exponent", "seed"), index, strict=True))
         plain, own = (runs[f"collapsed {name}"].isel(at) for name in names)
         lengths = np.interp(learned(plain).values, plain["time"].values, read.path_length(plain))
-        off.append(np.abs(learned(own).values * rate / lengths - 1).max())
+        off.append(farthest(learned(own).values * rate, lengths))
         losses = plain["loss"].values
         seen = losses >= own["loss"].values.min()
         for block in GROUPS:
@@ -239,7 +239,7 @@ def _scale_claims(runs: Runs) -> list[Claim]:
     note = "other seeds " + ", ".join(f"{x:.2g}" for x in changes[1:])
     claims.at_most(f"adam, {name}: {TIMES} changes by, seed 0", BLIND, changes[0], note)
     statement = f"adam, all class weights x {hundred:g} against x {ten:g}, where its 1e-8 beside the gradient's size is nothing (derived after looking): {TIMES} changes by at most"
-    claims.at_most(statement, BLIND / 10, float(np.abs(more / tenfold - 1).max()))
+    claims.at_most(statement, BLIND / 10, farthest(more, tenfold))
     gds = (
         runs["gd"].sel(weight_exponent=0.0),
         *(runs[f"gd x {ten:g}{x}"] for x in ("", " back")),
@@ -251,8 +251,8 @@ def _scale_claims(runs: Runs) -> list[Claim]:
         statement = f"gd, {name}, {group}: learning time falls by a factor of"
         note = f"{y:.3g} for steps of this size"
         claims.close(statement, ten, Estimate.over_seeds(x), 0.05, note)
-    change = float(np.abs(back / gd - 1).max())
-    claims.at_most(f"gd, {name}, h / {ten:g}: learning times change by, relative", 1e-9, change)
+    statement = f"gd, {name}, h / {ten:g}: learning times change by, relative"
+    claims.at_most(statement, 1e-9, farthest(back, gd))
     weight = float(runs[f"gd x {ten:g}"]["mean_sample_weight"].values.max())
     claims.close(f"{name}: mean_sample_weight", ten, weight, 1e-12)
     return claims

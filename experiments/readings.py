@@ -115,4 +115,4 @@ def spread(values: Any, decimals: str = ".3g") -> str:
 def farthest(found: Any, wanted: Any) -> float:
     """The largest distance of numbers from those that were wanted, relative to these; NaN where one
     was not reached."""
-    return float(np.abs(np.divide(found, wanted) - 1).max())
+    return float(np.asarray(np.abs(np.divide(found, wanted) - 1)).max())
