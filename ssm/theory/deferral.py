@@ -9,7 +9,7 @@ features or shared ones, and classes of equal counts and weights in each group.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from numpy.typing import ArrayLike
 
 
@@ -28,10 +28,11 @@ def effective_time(
 
     Derived here.
     """
-    after = np.maximum(np.asarray(times) - start, 0)
+    time = np.asarray(times, float)
+    after = np.maximum(time - start, 0)
     on_ramp = np.minimum(after, ramp)
     acted = after - on_ramp + (on_ramp**2 / (2 * ramp) if ramp > 0 else 0)
-    return times + (np.asarray(class_weight) - 1) * acted
+    return np.asarray(time + (np.asarray(class_weight) - 1) * acted)
 
 
 def deferred_learning_time(
@@ -81,7 +82,7 @@ def balancing_start(
     return float(np.diff(unweighted / class_weights)[0] / np.diff(1 / class_weights)[0])
 
 
-def earliest_end(unweighted: Float[np.ndarray, " g"], counts: Float[np.ndarray, " g"]) -> float:
+def earliest_end(unweighted: Float[np.ndarray, " g"], counts: Real[np.ndarray, " g"]) -> float:
     """Before this no schedule of weights of unit mean over samples has all groups learned: the mean over
     samples of the learning times without weights, sum n_g t_g / sum n_g.
 
