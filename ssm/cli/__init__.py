@@ -1,4 +1,4 @@
-"""The command `ssm`: faces of what the other rooms do, nothing else."""
+"""The command `ssm`: it does what the other rooms do, and says in words what they return."""
 
 from ssm.cli.commands import main
 
