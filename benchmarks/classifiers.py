@@ -31,7 +31,7 @@ from ssm.practice.data import datasets
 from ssm.practice.network.alarms import TrainingWarning
 from ssm.practice.network.estimator import ReweightedClassifier
 from ssm.practice.options import SCORES
-from ssm.sweeps import execution
+from ssm.support import machine
 
 HALVES = (
     ("haberman", "page-blocks0", "glass2", "yeast6", "flare-F", "poker-8_vs_6"),
@@ -126,7 +126,7 @@ def measured(
 def run(options: Options) -> pd.DataFrame:
     """All fits, a row each."""
     fits = []
-    with ThreadPoolExecutor(execution.num_cores()) as pool:
+    with ThreadPoolExecutor(machine.num_cores()) as pool:
         for name in itertools.chain(*HALVES):
             data = datasets.load(options.data_dir / f"{name}.csv")
             for seed in range(options.seeds):

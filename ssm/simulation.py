@@ -29,7 +29,7 @@ from ssm.measures import spectral
 from ssm.problem import Problem, make_problem, weights
 from ssm.problem.schedules import Transformation
 from ssm.results import datasets
-from ssm.support import errors
+from ssm.support import errors, machine
 from ssm.theory import predictions
 from ssm.theory.defaults import Resolved, resolve
 
@@ -309,6 +309,7 @@ def simulate(
         raise errors.invalid("progress", progress, "a function of the share of the run done")
     if schedule is not None:
         _check_schedule(config, schedule)
+    machine.use_compilation_cache()
     run = prepare(config)
     attributes = {"device": jax.devices()[0].device_kind}
     if schedule is not None:

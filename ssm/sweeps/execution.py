@@ -5,12 +5,10 @@ from __future__ import annotations
 import collections
 import itertools
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -20,6 +18,7 @@ from ssm import simulation
 from ssm.dynamics import trajectories
 from ssm.results import datasets
 from ssm.results.provenance import provenance
+from ssm.support import machine
 from ssm.sweeps.layout import Chunk, SweepLayout
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def _on_cores(
     """Chunks computed with one run on each core at a time, the next chunk begun while one is written."""
     ahead: collections.deque[tuple[Chunk, list[Future[Arrays]]]] = collections.deque()
     clock = _Clock()
-    with ThreadPoolExecutor(num_cores()) as pool:
+    with ThreadPoolExecutor(machine.num_cores()) as pool:
 
         def finish() -> tuple[Chunk, Arrays, dict[str, Any]]:
             nonlocal clock
@@ -92,12 +91,6 @@ def _on_cores(
             for _, futures in ahead:
                 for future in futures:
                     future.cancel()
-
-
-def num_cores() -> int:
-    """Cores that this process may use, which can be fewer than the machine has."""
-    available = getattr(os, "sched_getaffinity", None)
-    return len(available(0)) if available else os.cpu_count() or 1
 
 
 def _on_cluster(
@@ -135,7 +128,7 @@ def _on_cluster(
 def compute_chunk(layout: SweepLayout, chunk: Chunk) -> tuple[Arrays, dict[str, Any]]:
     """All runs of one chunk, one after the other in this thread, or in batches where there is an
     accelerator: arrays over the chunk's part of the grid, and where they come from."""
-    use_compilation_cache()
+    machine.use_compilation_cache()
     clock = _Clock()
     if jax.default_backend() == "cpu":
         runs = [_follow(layout, run) for run in chunk.runs]
@@ -225,11 +218,3 @@ def _stack(layout: SweepLayout, chunk: Chunk, runs: Sequence[Arrays]) -> Arrays:
                 values[(i, *map(slice, run[name].shape))] = run[name]
         stacked[name] = values.reshape(chunk.shape + shape)
     return stacked
-
-
-def use_compilation_cache() -> None:
-    """Keep compiled runs on disk for the next process, unless JAX was told where to keep them."""
-    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined] # set at run time
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "ssm" / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

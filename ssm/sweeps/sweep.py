@@ -14,9 +14,9 @@ import xarray as xr
 from ssm.config import Config, check_config
 from ssm.results import datasets, digests
 from ssm.results.stores import SweepStore, checked_path
-from ssm.support import errors, files
+from ssm.support import errors, files, machine
 from ssm.sweeps import grids
-from ssm.sweeps.execution import Progress, compute, use_compilation_cache
+from ssm.sweeps.execution import Progress, compute
 from ssm.sweeps.layout import SweepLayout, make_layout
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def sweep(
         raise errors.invalid("progress", progress, "a function of the runs done and of all")
     path = None if store is None else checked_path(store)
     layout = make_layout(grids.make_grid(grid, base), chunk_size)
-    use_compilation_cache()
+    machine.use_compilation_cache()
     if path is None:
         arrays = {
             name: np.full(layout.grid.shape + layout.shape(name), datasets.filling(dtype), dtype)

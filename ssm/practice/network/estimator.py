@@ -23,6 +23,7 @@ from ssm.practice.network import alarms, monitors, networks, parameters, tasks, 
 from ssm.practice.network.parameters import Shares
 from ssm.practice.network.prediction import Predictor
 from ssm.problem import schedules
+from ssm.support import machine
 from ssm.support.errors import invalid
 
 UNRELATED_TO_TRAINING = (
@@ -261,6 +262,7 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         self._no_posterior = parameters.why_no_posterior(self, loss, weights)
         self._check_posterior("shares", parameters.wanted_shares(self), "none")
         self._check_posterior("decision", self.decision, "trained")
+        machine.use_compilation_cache()
         with self._precision():
             class_weights = parameters.class_weights(self, counts)
             task = tasks.make_task(

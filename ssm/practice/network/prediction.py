@@ -18,7 +18,7 @@ from ssm.practice.network import networks, objective, parameters, tasks
 from ssm.practice.network.networks import Params
 from ssm.practice.network.parameters import Shares
 from ssm.problem import losses, posthoc
-from ssm.support import checks
+from ssm.support import checks, machine
 from ssm.support.errors import InputError, invalid
 
 PREDICTED_AT_ONCE = 4096  # samples, which bounds the memory and lets calls share compiled code
@@ -118,6 +118,7 @@ class Predictor(parameters.GivenParameters):
 
     def _forward(self, function: Forward, X: Float[np.ndarray, "m f"]) -> Float[np.ndarray, "m d"]:
         """The values of a function of `networks` for the samples, under the network's parameters."""
+        machine.use_compilation_cache()
         with self._precision():
             architecture = parameters.architecture(self, X.shape[1])
             rows = min(PREDICTED_AT_ONCE, max(1 << (len(X) - 1).bit_length(), 512))

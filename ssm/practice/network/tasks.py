@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import DTypeLike
@@ -76,8 +76,8 @@ def make_task(
     padded = _padded(train._replace(sample_weights=relative), dtype, architecture, rows)
     watched = padded if evaluated is None else _padded(evaluated, dtype, architecture)
     # Compiled code would copy features that are on the host each time that it is called.
-    features = jnp.asarray(padded.X)
-    watched_features = features if evaluated is None else jnp.asarray(watched.X)
+    features = jax.device_put(padded.X)
+    watched_features = features if evaluated is None else jax.device_put(watched.X)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(train.labels))
     members = [order[train.labels[order] == c][: monitors.PER_CLASS] for c in range(k)]

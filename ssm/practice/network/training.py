@@ -8,7 +8,6 @@ import itertools
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PyTree
@@ -38,8 +37,9 @@ def begin(task: Task, options: TrainingOptions, params: Params) -> TrainingRun:
         steps = np.arange(options.evaluate_every)
         weights_of_steps, _ = _weights_of_steps(chain, schedule_state, stats, steps)
         weights = np.asarray(weights_of_steps[0], float)
+    # Compiled as one program, where each of its arrays would be one of its own.
     state = State(
-        jax.tree.map(jnp.asarray, params), transformation.init(params), schedule_state, weights
+        jax.device_put(params), jax.jit(transformation.init)(params), schedule_state, weights
     )
     row, values = _evaluate(task, options, state, 0)
     return TrainingRun(
@@ -137,8 +137,8 @@ def train_anew(
     """The state after one step for each row of the given class weights, without any evaluation. It
     repeats on other samples what early stopping has chosen."""
     transformation = _transformation(options.optimizer, options.momentum)
-    state = transformation.init(params)
-    params, num_steps = jax.tree.map(jnp.asarray, params), len(class_weights)
+    state = jax.jit(transformation.init)(params)
+    params, num_steps = jax.device_put(params), len(class_weights)
     for first in range(0, num_steps, options.evaluate_every):
         part = class_weights[first : first + options.evaluate_every]
         missing = options.evaluate_every - len(part)
@@ -275,7 +275,7 @@ def _interval(
         task.labels,
         task.sample_weights,
         _batches(task, options, first),
-        jnp.asarray(class_weights, task.X.dtype),
+        np.asarray(class_weights, task.X.dtype),
         rate_scale * _rates(options, first),
         count,
         options.weight_decay,

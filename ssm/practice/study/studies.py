@@ -27,8 +27,7 @@ from ssm.practice.study.plans import StudyPlan, plan
 from ssm.practice.study.strategies import Parameters
 from ssm.results import digests, schema
 from ssm.results.provenance import provenance
-from ssm.support import errors, files, locks
-from ssm.sweeps import execution
+from ssm.support import errors, files, locks, machine
 
 Progress = Callable[[int, int], None]
 Report = Callable[[xr.Dataset, Path], object]
@@ -142,7 +141,6 @@ def _train(
     """Compute the cells that are not among `computed` yet, write each when it is done, and add it there."""
     waiting = [(name, cell) for name, cell in listed.items() if name not in computed]
     common = _common_parameters(planned)
-    execution.use_compilation_cache()
 
     def count() -> None:
         if progress is not None:
@@ -159,7 +157,7 @@ def _train(
         return name, arrays
 
     count()
-    with warnings.catch_warnings(), ThreadPoolExecutor(execution.num_cores()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(machine.num_cores()) as pool:
         # Warnings are left out, since the report counts what they are about. Filters hold for all threads.
         warnings.simplefilter("ignore", alarms.TrainingWarning)
         for first in waiting[:1]:  # One cell alone compiles what the others share.
