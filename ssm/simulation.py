@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import numpy as np
-import optax
 import xarray as xr
 from jaxtyping import Float
 
@@ -75,8 +74,7 @@ def _setting(config: Config, size: int | None) -> _Setting:
         saved_at = np.maximum.accumulate(np.round(times) - every).astype(int)
         saved_at = saved_at + every  # no step is saved twice
         num_steps = int(saved_at[-1])
-        schedule = rate_schedule(config, resolved.learning_rate, num_steps)
-        each, sums = descent.learning_rates(schedule, num_steps)
+        each, sums = descent.padded_rates(step_rates(config, resolved.learning_rate, num_steps))
         rates = each, sums[saved_at]
         facts["learning_rate"] = float(each[0])
     else:
@@ -158,14 +156,15 @@ def follow_batch(runs: Sequence[PreparedRun]) -> list[Trajectory]:
         return follow_in_one_batch([run.flow for run in runs])
 
 
-def rate_schedule(config: Config, rate: float, num_steps: int) -> Callable[[Any], Any]:
-    """The optax schedule of a Config's learning rate."""
+def step_rates(config: Config, rate: float, num_steps: int) -> Float[np.ndarray, " n"]:
+    """The learning rate of each step of a Config, from its first one: constant, rate (1 + cos(pi i / n)) / 2
+    at step i of n, or times a factor from one step on."""
+    steps = np.arange(num_steps)
     if config.learning_rate_schedule == "cosine":
-        return optax.schedules.cosine_decay_schedule(rate, num_steps)
+        return rate * (1 + np.cos(np.pi * steps / num_steps)) / 2
     if config.drop_step is not None:
-        drop = {config.drop_step: config.drop_factor}
-        return optax.schedules.piecewise_constant_schedule(rate, drop)
-    return optax.schedules.constant_schedule(rate)
+        return np.where(steps < config.drop_step, rate, rate * config.drop_factor)
+    return np.full(num_steps, rate)
 
 
 def make_field(config: Config, columns: Columns) -> Field:

@@ -368,7 +368,7 @@ def test_learning_rates_are_those_of_the_schedule(tiny):
         ({"learning_rate_schedule": "step", "drop_step": 5}, [0.4] * 5 + [0.04] * 3),
     ):
         config = tiny(optimizer="gd", learning_rate=0.4, num_steps=8, num_saves=9, **changes)
-        rates, sums = descent.learning_rates(simulation.rate_schedule(config, 0.4, 8), 8)
+        rates, sums = descent.padded_rates(simulation.step_rates(config, 0.4, 8))
         np.testing.assert_allclose(rates[:8], expected, rtol=1e-14)
         np.testing.assert_allclose(sums, np.concatenate([[0], np.cumsum(expected)]), rtol=1e-14)
         assert len(rates) == descent.SHORTEST and not rates[8:].any()

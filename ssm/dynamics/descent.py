@@ -106,13 +106,12 @@ class Descent(Dynamics):
         )
 
 
-def learning_rates(
-    schedule: Callable[[Any], Any], num_steps: int
+def padded_rates(
+    rates: Float[np.ndarray, " n"],
 ) -> tuple[Float[np.ndarray, " s"], Float[np.ndarray, " t"]]:
-    """The rate of every step under an optax schedule, padded so that runs of about as many steps
-    share a compilation, and how far it adds up after each number of steps, from 0 on."""
-    with jax.enable_x64(True):
-        rates = np.broadcast_to(np.asarray(schedule(np.arange(num_steps))), num_steps)
+    """The rate of every step, padded so that runs of about as many steps share a compilation, and how
+    far it adds up after each number of steps, from 0 on."""
+    num_steps = len(rates)
     length = max(SHORTEST, 2 ** int(num_steps - 1).bit_length())
     return np.pad(rates, (0, length - num_steps)), np.concatenate([[0.0], np.cumsum(rates)])
 
