@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import ssm
 from ssm import schedules, simulation, spectral
+from ssm.dynamics import trajectories
 from ssm.problem import make_problem, simplex_labels
 
 NUMBERS = ["loss", "class_loss", "class_accuracy", "class_strength", "strength", "singular_value"]
@@ -124,11 +125,22 @@ def test_the_same_config_gives_the_same_bits_twice(tiny):
     xr.testing.assert_equal(first, with_progress)
 
 
-def test_progress_is_reported_up_to_the_end(tiny):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"clock": "loss", "stop_margin": 30.0},  # by two methods, one after the other
+        {"optimizer": "momentum", "num_steps": 100, "batch_size": 8},
+    ],
+)
+def test_a_run_in_pieces_is_the_run_and_reports_up_to_the_end(run, tiny, monkeypatch, changes):
+    """One step in the first piece, and at most four times as many in each as in that before it."""
+    monkeypatch.setattr(trajectories, "MOST_AT_ONCE", 1)
     shares = []
-    ssm.simulate(tiny(), progress=lambda share: shares.append(float(share)))
-    jax.effects_barrier()
-    assert shares == sorted(shares) and shares[-1] == 1 and len(shares) > 5
+    pieces = ssm.simulate(tiny(**changes), progress=shares.append)
+    assert shares == sorted(shares) and shares[-1] == 1 and len(shares) > 2
+    assert shares[0] < 0.1
+    xr.testing.assert_equal(pieces, run(**changes))
 
 
 def test_a_second_run_of_one_shape_compiles_nothing(run, tiny, caplog):
@@ -151,7 +163,7 @@ def test_a_second_run_of_one_shape_compiles_nothing(run, tiny, caplog):
 
 
 def test_another_listener_compiles_nothing(tiny, caplog):
-    ssm.simulate(tiny(), progress=lambda share: None)
+    ssm.simulate(tiny())
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
         ssm.simulate(tiny(), progress=print)
     assert not [r.message for r in caplog.records if "ompil" in r.message]

@@ -40,7 +40,7 @@ class RunCommand:
     """Replace the store if it exists."""
 
     def __call__(self) -> None:
-        def work(report: progress.Report | None) -> xr.Dataset:
+        def work(report: progress.Report) -> xr.Dataset:
             from ssm.simulation import simulate
 
             return simulate(self.config, report)
@@ -195,7 +195,7 @@ class Track:
     def __call__(self) -> None:
         out = Path(f"{self.file.stem}.zarr") if self.out is None else self.out
 
-        def work(report: progress.Report | None) -> xr.Dataset:
+        def work(report: progress.Report) -> xr.Dataset:
             from ssm.tracking import load_logits, track
 
             return track(**load_logits(self.file), progress=report)

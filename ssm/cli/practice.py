@@ -47,7 +47,7 @@ class Advise:
 
         counts = _counts(self.counts)
 
-        def work(report: progress.Report | None):
+        def work(report: progress.Report):
             from ssm.advice.advice import advise
 
             return advise(counts, self.coupling, self.loss, report)

@@ -19,11 +19,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from ssm.dynamics.callbacks import report_end, report_share
 from ssm.dynamics.optimizers import Settings, make_optimizer
 from ssm.dynamics.parameters import Params, classifier
 from ssm.dynamics.statuses import Status
 from ssm.dynamics.trajectories import (
+    ALMOST_ALL,
     Dynamics,
     Trajectory,
     count_compilation,
@@ -62,45 +62,64 @@ class Descent(Dynamics):
     batch_size: int | None = eqx.field(static=True, kw_only=True, default=None)
     """Samples drawn for each step, with replacement; None for all."""
 
-    def solve(self, report: bool) -> dict[str, Any]:
-        """The whole run: a scan over observed times, a loop over the steps in between."""
+    def begin(self) -> _Course:
+        """The run before its first step."""
         count_compilation(self.optimizer)
-        descent = jax.tree.map(jnp.asarray, self)
-        steps, observe = descent.steps, descent.observe
-        transform = make_optimizer(self.optimizer, descent.settings)
-        step = functools.partial(_step, descent, transform, jax.random.key(descent.seed))
-
-        def save(carry: tuple[_Loop, Array], part: tuple[Array, Array, Array]) -> Any:
-            loop, reported = carry
-            before, here, flow_time = part
-            loop = jax.lax.fori_loop(before, here, step, loop)
-            reported = report_share(reported, here / steps[-1], report)
-            now, _ = _weighed(descent, loop, here)
-            # What decays fades with the sum of the rates.
-            observed = dataclasses.replace(observe, field=now)(loop.params, flow_time)
-            return (loop, reported), observed
-
-        before = jnp.concatenate([steps[:1], steps[:-1]])  # the start is observed after no step
-        carry = _begin(descent, transform), jnp.zeros((), descent.learning_rates.dtype)
-        (loop, reported), observations = jax.lax.scan(
-            save, carry, (before, steps, descent.cumulative_rate)
-        )
-        if report:
-            report_end(reported)
-        return {
-            "observations": observations,
-            "crossings": _crossed(loop, observe.watch(loop.params), steps[-1]),
+        loop = _begin(self, make_optimizer(self.optimizer, self.settings))
+        shapes = jax.eval_shape(self.observe, self.params, self.cumulative_rate[0])
+        observed = {
+            name: jnp.zeros((len(self.steps), *x.shape), x.dtype) for name, x in shapes.items()
         }
+        return _Course(loop, jnp.zeros((), int), observed)
 
-    def trajectory(self, solved: dict[str, Any]) -> Trajectory:
-        """What a run found, with its status."""
+    def advance(self, course: _Course, until: Any) -> _Course:
+        """Observed steps one after the other, with a loop over the steps in between."""
+        transform = make_optimizer(self.optimizer, self.settings)
+        step = functools.partial(_step, self, transform, jax.random.key(self.seed))
+
+        def goes_on(course: _Course) -> Array:
+            behind = self.steps[jnp.maximum(course.number - 1, 0)]
+            return (course.number < len(self.steps)) & (behind < until)
+
+        def save(course: _Course) -> _Course:
+            i = course.number
+            here, before = self.steps[i], self.steps[jnp.maximum(i - 1, 0)]
+            loop = jax.lax.fori_loop(before, here, step, course.loop)
+            now, _ = _weighed(self, loop, here)
+            # What decays fades with the sum of the rates.
+            observe = dataclasses.replace(self.observe, field=now)
+            new = observe(loop.params, self.cumulative_rate[i])
+            observed = {
+                name: jax.lax.dynamic_update_index_in_dim(values, new[name], i, 0)
+                for name, values in course.observed.items()
+            }
+            return _Course(loop, i + 1, observed)
+
+        return jax.lax.while_loop(goes_on, save, course)
+
+    def share(self, course: _Course) -> Array:
+        """The share of the steps that are behind, the observation of the last one included."""
+        share = self.steps[jnp.maximum(course.number - 1, 0)] / self.steps[-1]
+        goes_on = course.number < len(self.steps)
+        return jnp.where(goes_on, jnp.minimum(share, ALMOST_ALL), 1)
+
+    def crossings(self, course: _Course) -> Array:
+        """When each watched series was learned, linear between steps."""
+        return _crossed(course.loop, self.observe.watch(course.loop.params), self.steps[-1])
+
+    def kept(self, course: _Course) -> dict[str, Array]:
+        """The observations."""
+        return course.observed
+
+    def trajectory(self, kept: Any, crossings: Float[np.ndarray, " s"]) -> Trajectory:
+        """What a run came to, with its status."""
         times = np.asarray(self.steps, dtype=float)
-        kept, good = finite_part(self.observe, solved["observations"], len(times))
+        observed, good = finite_part(self.observe, kept, len(times))
         return Trajectory(
             times=times,
             clocks={"cumulative_rate": self.cumulative_rate},
-            observations=kept,
-            crossings=up_to(solved["crossings"], times[:good]),
+            observations=observed,
+            crossings=up_to(crossings, times[:good]),
             status=Status.FINISHED if good == len(times) else Status.NOT_FINITE,
             num_steps=int(self.steps[-1]),
         )
@@ -127,6 +146,16 @@ class _Loop(NamedTuple):
     watched: Array
     """The watched series after the step before."""
     crossings: Array
+
+
+class _Course(NamedTuple):
+    """A run at an observed step."""
+
+    loop: _Loop
+    number: Array
+    """How many steps were observed so far."""
+    observed: dict[str, Array]
+    """Observations, each with all observed steps first."""
 
 
 def _begin(descent: Descent, transform: optax.GradientTransformationExtraArgs) -> _Loop:

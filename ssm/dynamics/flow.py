@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ssm.dynamics.callbacks import report_end, report_share
 from ssm.dynamics.parameters import Params
 from ssm.dynamics.recording import (
     Passage,
@@ -33,6 +32,7 @@ from ssm.dynamics.runge_kutta import Step, crossing, first_step
 from ssm.dynamics.solvers import MOST_HELD_BACK, SOLVERS, Method, Solver
 from ssm.dynamics.statuses import Status
 from ssm.dynamics.trajectories import (
+    ALMOST_ALL,
     Dynamics,
     Trajectory,
     count_compilation,
@@ -61,56 +61,69 @@ class Flow(Dynamics):
     """Margin at which the run ends; None for a run without."""
     solver: Solver = eqx.field(static=True, default=SOLVERS["tsit5"])
 
-    def solve(self, report: bool) -> dict[str, Any]:
-        """The whole solve, one loop over the steps of each method."""
+    def begin(self) -> _Loop:
+        """The run before its first step, its start observed."""
         count_compilation(self.solver.name)
-        task = _task(jax.tree.map(jnp.asarray, self))
+        return _begin(_task(self))
+
+    def advance(self, loop: _Loop, until: Any) -> _Loop:
+        """More steps, in one loop over those of each method."""
+        task = _task(self)
         first, last = self.solver.first, self.solver.last
-        loop = _begin(task)
+
+        def goes_on(loop: _Loop) -> Array:
+            return _goes_on(task, loop) & (loop.num_steps < until)
+
         if first is not None:
+            with_first = loop.num_held_back < MOST_HELD_BACK
             loop = jax.lax.while_loop(
-                lambda loop: _goes_on(task, loop) & (loop.num_held_back < MOST_HELD_BACK),
-                functools.partial(_step, task, first, report),
+                lambda loop: goes_on(loop) & (loop.num_held_back < MOST_HELD_BACK),
+                functools.partial(_step, task, first),
                 loop,
             )
-            loop = loop._replace(memory=last.begin(loop.state.slope))
-        loop = jax.lax.while_loop(
-            functools.partial(_goes_on, task), functools.partial(_step, task, last, report), loop
-        )
-        if report:
-            report_end(loop.reported)
-        recording = loop.recording
-        return {
-            "observations": recording.observed,
-            "crossings": crossing(loop.watch.bracket, LEARNED),
-            "num_steps": loop.num_steps,
-            "num_saved": recording.number,
-            "stopped": loop.stopped,
-            "times": recording.times[0],
-            "moved": recording.times[0] != task.flow.times,
-            "log_times": recording.times[1],
-        }
+            memory = jax.tree.map(
+                lambda new, old: jnp.where(with_first, new, old),
+                last.begin(loop.state.slope),
+                loop.memory,
+            )
+            loop = loop._replace(memory=memory)
+        return jax.lax.while_loop(goes_on, functools.partial(_step, task, last), loop)
 
-    def trajectory(self, solved: dict[str, Any]) -> Trajectory:
-        """What a solve found, with its status."""
-        num_reached = int(solved["num_saved"])
-        kept, good = finite_part(self.observe, solved["observations"], num_reached)
-        crossings, finite = np.array(solved["crossings"]), good == num_reached
-        if not finite:
+    def share(self, loop: _Loop) -> Array:
+        """The share of the time that is behind; 1 where the run has ended."""
+        task = _task(self)
+        share = (loop.state.time - task.start) / (task.end - task.start)
+        return jnp.where(_goes_on(task, loop), jnp.minimum(share, ALMOST_ALL), 1)
+
+    def crossings(self, loop: _Loop) -> Array:
+        """When each watched series was learned, inside the steps in which they were."""
+        return crossing(loop.watch.bracket, LEARNED)
+
+    def kept(self, loop: _Loop) -> tuple[Recording, Array, Array]:
+        """What was recorded, the number of steps, and whether the margin has ended the run."""
+        return loop.recording, loop.num_steps, loop.stopped
+
+    def trajectory(self, kept: Any, crossings: Float[np.ndarray, " s"]) -> Trajectory:
+        """What a run came to, with its status."""
+        recording, num_steps, stopped = kept
+        num_reached = int(recording.number)
+        observed, good = finite_part(self.observe, recording.observed, num_reached)
+        if good < num_reached:
             crossings = up_to(crossings, self.times[:good])
             status = Status.NOT_FINITE
-        elif solved["stopped"]:
+        elif stopped:
             status = Status.MARGIN_REACHED
         elif num_reached == len(self.times):
             status = Status.FINISHED
-        elif solved["num_steps"] >= self.max_steps:
+        elif num_steps >= self.max_steps:
             status = Status.OUT_OF_STEPS
         else:
             status = Status.STEP_TOO_SMALL
+        saved, log_times = recording.times
         # A time that the solve did not move keeps the precision in which it was asked for.
-        times = np.where(solved["moved"], solved["times"], self.times)
-        clocks = {"log_time": solved["log_times"]} if self.field.loss_clock else {}
-        return Trajectory(times, clocks, kept, crossings, status, int(solved["num_steps"]))
+        times = np.where(saved != self.times.astype(saved.dtype), saved, self.times)
+        clocks = {"log_time": log_times} if self.field.loss_clock else {}
+        return Trajectory(times, clocks, observed, crossings, status, int(num_steps))
 
 
 class _Task(NamedTuple):
@@ -152,8 +165,6 @@ class _Loop(NamedTuple):
     stopped: Array
     """Whether the margin has ended the run."""
     watch: Watch
-    reported: Array
-    """The share of the time that was reported last."""
 
 
 def _task(flow: Flow) -> _Task:
@@ -180,7 +191,6 @@ def _begin(task: _Task) -> _Loop:
         recording=begin_recording(flow.times, flow.observe, params, start, log_time),
         stopped=jnp.zeros((), bool),
         watch=begin_watch(flow.observe, params, start),
-        reported=jnp.zeros((), flow.times.dtype),
     )
 
 
@@ -194,7 +204,7 @@ def _goes_on(task: _Task, loop: _Loop) -> Array:
     )
 
 
-def _step(task: _Task, method: Method, report: bool, loop: _Loop) -> _Loop:
+def _step(task: _Task, method: Method, loop: _Loop) -> _Loop:
     """One step: attempted, accepted or not, its saved times observed, its crossings watched."""
     flow, state = task.flow, loop.state
     tried, goal = _attempt(task, method, loop)
@@ -208,7 +218,6 @@ def _step(task: _Task, method: Method, report: bool, loop: _Loop) -> _Loop:
         stopped = accepted & (flow.field.margin(tried.params) >= flow.stop_margin)
         recording = save_end(recording, flow.observe, passage, arrival.log_time, stopped)
     held_back = accepted & flow.solver.is_held_back(tried)
-    share = (time - task.start) / (task.end - task.start)
     return _Loop(
         state=jax.tree.map(lambda new, old: jnp.where(accepted, new, old), arrival, state),
         memory=tried.memory,
@@ -218,7 +227,6 @@ def _step(task: _Task, method: Method, report: bool, loop: _Loop) -> _Loop:
         recording=recording,
         stopped=stopped,
         watch=watch_passage(loop.watch, flow.observe, flow.field, state.params, passage),
-        reported=report_share(loop.reported, share, report),
     )
 
 

@@ -5,21 +5,31 @@ from __future__ import annotations
 
 import abc
 import functools
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ssm.dynamics.callbacks import reporting_to
 from ssm.dynamics.parameters import Params
 from ssm.dynamics.statuses import Status
 from ssm.dynamics.vector_field import Field
 
 # On a CPU small products are not worth spreading over cores, which other runs can use.
 OPTIONS = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
+ALL = 2**31 - 1
+"""More steps than any run has."""
+ALMOST_ALL = 0.999
+"""The largest share of a run that has not ended."""
+PIECE = 0.3
+"""Seconds of a run between two reports."""
+FIRST_PIECE, MOST_AT_ONCE = 2e8, 10_000
+"""Multiplications of one product W H in all steps before the first report, about a second, and the most
+of these steps: most runs then end in one piece, and need nothing compiled but what they need without."""
 
 
 @runtime_checkable
@@ -66,16 +76,29 @@ class Dynamics(eqx.Module):
     """An `Observe`."""
 
     @abc.abstractmethod
-    def solve(self, report: bool) -> dict[str, Any]:
-        """The whole run, traced once a compilation: arrays from which `trajectory` is made.
-
-        Args:
-            report: whether the share that is done is reported while the run goes on.
-        """
+    def begin(self) -> Any:
+        """The run at its start, a pytree; traced once a compilation, as the next three are."""
 
     @abc.abstractmethod
-    def trajectory(self, solved: dict[str, Any]) -> Trajectory:
-        """What a solve found, as host arrays, made into a Trajectory with its status."""
+    def advance(self, loop: Any, until: Any) -> Any:
+        """The run followed on to its end, or at least to so many steps from its start. Where it is
+        cut does not change its numbers."""
+
+    @abc.abstractmethod
+    def crossings(self, loop: Any) -> Any:
+        """When each watched series first reached `LEARNED`, NaN where it did not: shape (s,)."""
+
+    @abc.abstractmethod
+    def share(self, loop: Any) -> Any:
+        """The share of the run that is done; 1 where it has ended."""
+
+    @abc.abstractmethod
+    def kept(self, loop: Any) -> Any:
+        """The part of a run that has ended that `trajectory` needs."""
+
+    @abc.abstractmethod
+    def trajectory(self, kept: Any, crossings: Float[np.ndarray, " s"]) -> Trajectory:
+        """That part, as host arrays, made into a Trajectory with its status."""
 
     def follow(self, progress: Callable[[float], None] | None = None) -> Trajectory:
         """The run to its end, in the default JAX float type.
@@ -84,8 +107,28 @@ class Dynamics(eqx.Module):
             progress: called now and then with the share of the run that is done.
         """
         # What float32 cannot hold makes a run that is not finite, which its status says.
-        with reporting_to(progress), np.errstate(over="ignore"):
-            return self.trajectory(jax.device_get(_solve(self, progress is not None)))
+        with np.errstate(over="ignore"):
+            loop, crossings = self._end(progress)
+            return self.trajectory(*jax.device_get((self.kept(loop), crossings)))
+
+    def _end(self, progress: Callable[[float], None] | None) -> tuple[Any, Any]:
+        """The run at its end, and its crossings; reported on between pieces of about `PIECE` seconds.
+
+        A report from within a compiled loop would keep it from being stored on disk.
+        """
+        if progress is None:
+            return _solve(self, ALL)[:2]
+        k, size = len(self.params.W), self.params.W.size + self.params.H.size
+        behind = number = int(np.clip(FIRST_PIECE // (k * size), 1, MOST_AT_ONCE))
+        loop, crossings, share = _solve(self, behind)
+        while share < 1:
+            progress(float(share))
+            begun = time.perf_counter()
+            behind += number
+            loop, crossings, share = jax.block_until_ready(_resume(self, loop, behind))
+            number = max(int(number * min(PIECE / (time.perf_counter() - begun), 4)), 1)
+        progress(1.0)
+        return loop, crossings
 
 
 def follow_in_one_batch(runs: Sequence[Dynamics]) -> list[Trajectory]:
@@ -95,21 +138,38 @@ def follow_in_one_batch(runs: Sequence[Dynamics]) -> list[Trajectory]:
     """
     with np.errstate(over="ignore"):
         batch = jax.tree.map(lambda *leaves: np.stack(leaves), *runs)
-        solved = jax.device_get(_solve_batch(batch))
+        found = jax.device_get(_solve_batch(batch))
         return [
-            run.trajectory(jax.tree.map(lambda leaf, i=i: leaf[i], solved))
+            run.trajectory(*jax.tree.map(lambda leaf, i=i: leaf[i], found))
             for i, run in enumerate(runs)
         ]
 
 
-@functools.partial(jax.jit, static_argnums=1, compiler_options=OPTIONS)
-def _solve(run: Dynamics, report: bool) -> dict[str, Any]:
-    return run.solve(report)
+@functools.partial(jax.jit, compiler_options=OPTIONS)
+def _solve(run: Dynamics, until: Any) -> tuple[Any, Any, Any]:
+    """A run from its start: where it has come to, its crossings, and the share that is done."""
+    run = jax.tree.map(jnp.asarray, run)
+    return _followed(run, run.begin(), until)
+
+
+@functools.partial(jax.jit, compiler_options=OPTIONS)
+def _resume(run: Dynamics, loop: Any, until: Any) -> tuple[Any, Any, Any]:
+    """The same from where a run has come to."""
+    return _followed(jax.tree.map(jnp.asarray, run), loop, until)
+
+
+def _followed(run: Dynamics, loop: Any, until: Any) -> tuple[Any, Any, Any]:
+    loop = run.advance(loop, until)
+    return loop, run.crossings(loop), run.share(loop)
 
 
 @jax.jit
-def _solve_batch(runs: Dynamics) -> dict[str, Any]:
-    return jax.vmap(lambda run: run.solve(report=False))(runs)
+def _solve_batch(runs: Dynamics) -> tuple[Any, Any]:
+    def solve(run: Dynamics) -> tuple[Any, Any]:
+        loop, crossings, _ = _followed(run, run.begin(), ALL)
+        return run.kept(loop), crossings
+
+    return jax.vmap(solve)(runs)
 
 
 def num_compilations() -> int:

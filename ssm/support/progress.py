@@ -13,13 +13,12 @@ Name = TypeVar("Name", bound=str)
 Report = Callable[[float], None]
 
 
-def with_bar(what: str, work: Callable[[Report | None], T]) -> T:
+def with_bar(what: str, work: Callable[[Report], T]) -> T:
     """Do `work`, and show a progress bar if it takes more than two seconds.
 
     Args:
         what: the words beside the bar.
-        work: it is given a function to be called with the share that is done. Where there is no
-            terminal it is given None, since a program that reports cannot be kept compiled.
+        work: it is given a function to be called with the share that is done.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -32,7 +31,7 @@ def with_bar(what: str, work: Callable[[Report | None], T]) -> T:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=1.0, visible=False)
         return interrupts.run(
-            lambda: work(report if console.is_terminal else None),
+            lambda: work(report),
             lambda: bar.update(task, completed=share[0], visible=time.monotonic() - begun > 2),
         )
 
