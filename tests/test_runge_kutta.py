@@ -1,11 +1,30 @@
-"""The stabilised method on problems with known solutions."""
+"""The pairs' numbers, and the stabilised method on problems with known solutions."""
 
+import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ssm.dynamics.runge_kutta import PAIRS, legendre_step, pair_step, weighted_sum
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs"), [("tsit5", diffrax.Tsit5.tableau), ("dopri5", diffrax.Dopri5.tableau)]
+)
+def test_the_pairs_are_those_of_their_papers(name, theirs):
+    """As diffrax has them, to the bit; at its end the dense output is the step, in the middle of order 4."""
+    pair = PAIRS[name]
+    for ours, row in zip(pair.stages, theirs.a_lower, strict=True):
+        np.testing.assert_array_equal(ours, row)
+    np.testing.assert_array_equal(pair.error, theirs.b_error)
+    np.testing.assert_array_equal(pair.nodes, theirs.c)
+    # weights of order 1, rounded by the solution of a system of 4 equations
+    np.testing.assert_allclose(pair.dense.sum(0), theirs.b_sol, atol=1e-14)
+    nodes = np.append(0.0, pair.nodes)
+    middle = 0.5 ** np.arange(1, 5) @ pair.dense
+    for power in range(4):  # the integral of x^power from 0 to 1/2
+        assert middle @ nodes**power == pytest.approx(0.5 ** (power + 1) / (power + 1), abs=1e-14)
 
 
 @jax.jit

@@ -10,7 +10,7 @@ import importlib
 
 from ssm import InputError
 
-PACKAGES = ("scipy", "threadpoolctl", "torch", "torchdiffeq")
+PACKAGES = ("diffrax", "scipy", "threadpoolctl", "torch", "torchdiffeq")
 
 
 def require() -> None:

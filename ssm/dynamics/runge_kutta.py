@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,22 +26,57 @@ class Pair(NamedTuple):
     """(4, stages): at share x of the step derivative i has weight sum_p dense[p, i] x^(p + 1)."""
 
 
-def _pair(tableau: diffrax.ButcherTableau, middle: Sequence[float]) -> Pair:
+def _pair(
+    stages: Sequence[Sequence[float]],
+    error: Sequence[float],
+    nodes: Sequence[float],
+    middle: Sequence[float],
+) -> Pair:
     """A pair with the quartic through both ends of a step, their slopes, and its middle."""
-    first, *_, last = np.eye(len(tableau.b_sol))
+    first, *_, last = np.eye(len(error))
     slope, value = np.arange(1, 5), np.ones(4)
     powers = np.stack([value * (slope == 1), slope, value, 0.5**slope])
-    known = np.stack([first, last, np.array(tableau.b_sol), np.array(middle)])
-    rows = tuple(np.array(row) for row in tableau.a_lower)
-    nodes = np.array(tableau.c)
-    return Pair(rows, np.array(tableau.b_error), nodes, np.linalg.solve(powers, known))
+    known = np.stack([first, last, np.append(stages[-1], 0.0), np.array(middle)])
+    rows = tuple(map(np.array, stages))
+    return Pair(rows, np.array(error), np.array(nodes), np.linalg.solve(powers, known))
 
 
-# The weights of the solution in the middle of a step are those of the free interpolants of Tsitouras
-# 2011, at 1/2, and of Shampine 1986.
+# Each: the stages, the error, the nodes, and the weights of the solution in the middle of a step. Sources:
+# Tsitouras 2011, whose numbers are decimals, with the free interpolant at 1/2; Dormand, Prince 1980 and
+# the free interpolant of Shampine 1986.
 PAIRS = {
     "tsit5": _pair(
-        diffrax.Tsit5.tableau,
+        (
+            (0.161,),
+            (-0.008480655492356989, 0.335480655492357),
+            (2.8971530571054935, -6.359448489975075, 4.3622954328695815),
+            (5.325864828439257, -11.748883564062828, 7.4955393428898365, -0.09249506636175525),
+            (
+                5.86145544294642,
+                -12.92096931784711,
+                8.159367898576159,
+                -0.071584973281401,
+                -0.028269050394068383,
+            ),
+            (
+                0.09646076681806523,
+                0.01,
+                0.4798896504144996,
+                1.379008574103742,
+                -3.290069515436081,
+                2.324710524099774,
+            ),
+        ),
+        (
+            0.0017800110522257773,
+            0.0008164344596567463,
+            -0.007880878010261994,
+            0.1447110071732629,
+            -0.5823571654525552,
+            0.45808210592918686,
+            -1 / 66,
+        ),
+        (0.161, 0.327, 0.9, 0.9800255409045097, 1.0, 1.0),
         (
             0.10741235230096871,
             0.01135625,
@@ -54,7 +88,25 @@ PAIRS = {
         ),
     ),
     "dopri5": _pair(
-        diffrax.Dopri5.tableau,
+        (
+            (1 / 5,),
+            (3 / 40, 9 / 40),
+            (44 / 45, -56 / 15, 32 / 9),
+            (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+            (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+            (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+        ),
+        # the weights of order 5 less those of order 4
+        (
+            35 / 384 - 1951 / 21600,
+            0.0,
+            500 / 1113 - 22642 / 50085,
+            125 / 192 - 451 / 720,
+            -2187 / 6784 + 12231 / 42400,
+            11 / 84 - 649 / 6300,
+            -1 / 60,
+        ),
+        (1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0),
         (
             6025192743 / 30085553152 / 2,
             0.0,

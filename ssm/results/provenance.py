@@ -11,7 +11,7 @@ from pathlib import Path
 from ssm.results.schema import FORMAT
 from ssm.support import versions
 
-VERSIONED = ("jax", "diffrax", "equinox", "numpy", "xarray", "zarr")
+VERSIONED = ("jax", "equinox", "numpy", "xarray", "zarr")
 """The libraries whose versions are kept with a result."""
 
 
