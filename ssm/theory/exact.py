@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.integrate import quad, solve_ivp
-from scipy.optimize import brentq
 
 from ssm.config import profiles
 from ssm.measures import spectral
@@ -64,6 +62,8 @@ def balanced_learning_times(
     its start, and refined by root finding on `balanced_flow`, whose arguments and errors these are.
     Shape (k - 1,), in the order of `spectral.label_spectrum(counts)`.
     """
+    from scipy.optimize import brentq
+
     checks.real("level", level, 0, 1, open_ends="()")
     modes = _modes(W, H, np.asarray(counts), balance)
     n, (k, d), largest, smallest = modes.counts.sum(), W.shape, *modes.components[1][[0, -1]]
@@ -272,6 +272,8 @@ def deep_learning_time(
     L r (s / sqrt(kappa))^(1 - 2 / L): a power and a quadrature. From a small start e it takes a time that
     grows as e^(2 - L) for L > 2. Derived here.
     """
+    from scipy.integrate import quad
+
     end = checks.real("level", level, 0, 0.999, open_ends="(") ** (1 / depth)
     speed, share = _deep(rates, start, target, depth, kernel)
     first, p = np.minimum(share ** (1 / depth), end), 2 - depth
@@ -298,6 +300,8 @@ def _checked(times: Times) -> Times:
 def _integrate(field: Any, start: np.ndarray, times: Times, event: Any = None) -> Any:
     """The states (t, r) at times in any order, each number as exact as its own size allows; with an
     event, the times of that event."""
+    from scipy.integrate import solve_ivp
+
     ordered, where = np.unique(np.append(0.0, times), return_inverse=True)
     options = {"rtol": 1e-13, "atol": 1e-14 * np.abs(start).min(), "events": event}
     done = solve_ivp(field, (0, max(ordered[-1], 1e-300)), start, "DOP853", ordered, **options)

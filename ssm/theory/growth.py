@@ -6,11 +6,10 @@ losses have the gradient -S Omega / n; see paper_notes.md.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import special
 
 from ssm.measures import spectral
 from ssm.problem import Problem
@@ -251,17 +250,21 @@ def overlapping_learning_times(
         return np.log(np.maximum(ratio, 1.0)) / (2 * lam)
 
     first, last = sigmoid_time(alone), sigmoid_time(left_over)
-    wanted, times = special.logit(level / saturation), np.full_like(lam, np.nan)
+    wanted, times = _logit(level / saturation), np.full_like(lam, np.nan)
     # Modes of one rate look at the same times, so that one inverse a time serves them all.
     alike = np.unique(lam, return_inverse=True)[1]
     for group in np.unique(alike if asked is None else alike[asked]):
         mine = np.flatnonzero(alike == group)
         grid = np.linspace(first[mine].min(), last[mine].max(), GRID)
         shares = _overlapping_shares(grid, lam, damping, start)[:, mine]
-        odds = special.logit(np.clip(shares, 1e-300, 1 - 1e-16))  # nearly straight in time
+        odds = _logit(np.clip(shares, 1e-300, 1 - 1e-16))  # nearly straight in time
         rising = np.maximum.accumulate(odds, axis=0)
         times[mine] = [np.interp(wanted, of_mode, grid) for of_mode in rising.T]
     return Learning(np.clip(times, first, last), first, last)
+
+
+def _logit(share: Any) -> Any:
+    return np.log(share) - np.log1p(-share)
 
 
 def _overlapping_shares(

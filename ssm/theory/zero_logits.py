@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import special
 
 from ssm.config import Config
 from ssm.problem.adjustments import class_adjustments
@@ -52,8 +51,10 @@ def at_zero_logits(config: Config, counts: Int[np.ndarray, " k"]) -> ZeroLogits:
         np.log(np.exp(others - highest[None]).sum(axis=0)) + highest
     )  # of an error, as a logarithm
     cross_entropy = np.logaddexp(0, odds) + (smoothing * above).sum(axis=0)
-    focal_factor = np.exp(focusing * special.log_expit(odds))
+    with np.errstate(over="ignore"):  # to 1 / inf, which is right
+        wrong, correct = 1 / (1 + np.exp(-odds)), 1 / (1 + np.exp(odds))  # probabilities
+    focal_factor = np.exp(-focusing * np.logaddexp(0, -odds))
     toward = np.where(is_label, -1.0, np.exp(above - odds[None]))  # d odds / dz'
-    slope = special.expit(odds) + focusing * special.expit(-odds) * cross_entropy
+    slope = wrong + focusing * correct * cross_entropy
     gradients = factors[:, None] * focal_factor[None] * (slope[None] * toward + smoothing)
     return ZeroLogits(focal_factor * cross_entropy, gradients, factors)
