@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from ssm.config import Config, check_config
 from ssm.dynamics import coordinates, descent, observer, parameters
-from ssm.dynamics.columns import Columns, make_columns
+from ssm.dynamics.columns import MANY, Columns, make_columns
 from ssm.dynamics.coordinates import Reduced
 from ssm.dynamics.descent import Descent
 from ssm.dynamics.flow import Flow
@@ -31,6 +31,23 @@ from ssm.results import datasets
 from ssm.support import errors, machine
 from ssm.theory import predictions
 from ssm.theory.defaults import Resolved, resolve
+
+
+def can_be_padded(config: Config) -> bool:
+    """Whether a run may get feature columns of no weight: where columns stand for classes their number
+    does not vary with the counts, and `muon` scales its steps by the shapes of the layers."""
+    return config.column_kind == "samples" and config.optimizer != "muon"
+
+
+def common_size(config: Config) -> int | None:
+    """The number of columns that a single run is padded up to, so that about equally large ones share a
+    compilation: the next of four sizes evenly spaced from each power of 2 to the next, at most a quarter
+    more. None where runs are not padded, or are to whole blocks already."""
+    number = config.num_columns
+    if not can_be_padded(config) or number >= MANY:
+        return None
+    step = max(2 ** (number.bit_length() - 3), 1)
+    return -(-number // step) * step
 
 
 class PreparedRun(NamedTuple):
@@ -309,7 +326,7 @@ def simulate(
     if schedule is not None:
         _check_schedule(config, schedule)
     machine.use_compilation_cache()
-    run = prepare(config)
+    run = prepare(config, common_size(config))
     attributes = {"device": jax.devices()[0].device_kind}
     if schedule is not None:
         run = _scheduled(run, schedule)

@@ -162,6 +162,34 @@ def test_a_second_run_of_one_shape_compiles_nothing(run, tiny, caplog):
     assert [r.message for r in caplog.records if "ompil" in r.message]  # the log does hear of them
 
 
+def test_runs_of_about_one_size_share_a_compilation(tiny):
+    """22 samples are padded to 24, which changes the order of sums alone: rounding, some 1e-16 of what is
+    summed in each of some 100 steps."""
+    config = tiny(imbalance_ratio=4.5)
+    alone = simulation.prepare(config)
+    arrays, _ = simulation.run_arrays(alone, simulation.follow(alone))
+    before = trajectories.num_compilations()
+    padded = ssm.simulate(config)
+    ssm.simulate(tiny(imbalance_ratio=5.0))
+    assert trajectories.num_compilations() <= before + 1
+    for name in (*NUMBERS, "learning_time"):
+        np.testing.assert_allclose(padded[name], arrays[name], rtol=1e-12, atol=1e-13)
+
+
+def test_the_common_sizes_are_four_from_each_power_of_two(tiny):
+    sizes = {}
+    for number in range(4, 2048):
+        counts = (number - 3, 1, 1, 1)
+        size = simulation.common_size(tiny(profile="custom", counts=counts))
+        assert size is not None and number <= size <= 1.25 * number
+        sizes[number] = size
+    expected = {4 * 2**p + i * 2**p for p in range(9) for i in range(4)} | {2048}
+    assert set(sizes.values()) == expected
+    for changes in ({"loss": "squared"}, {"coupling": 1.0}, {"optimizer": "muon"}):
+        assert simulation.common_size(tiny(**changes)) is None
+    assert simulation.common_size(tiny(minority_count=1000)) is None  # padded to whole blocks
+
+
 def test_another_listener_compiles_nothing(tiny, caplog):
     ssm.simulate(tiny())
     with jax.log_compiles(), caplog.at_level(logging.WARNING):

@@ -121,8 +121,8 @@ class Dynamics(eqx.Module):
         k, size = len(self.params.W), self.params.W.size + self.params.H.size
         behind = number = int(np.clip(FIRST_PIECE // (k * size), 1, MOST_AT_ONCE))
         loop, crossings, share = _solve(self, behind)
-        while share < 1:
-            progress(float(share))
+        while (done := float(share)) < 1:
+            progress(done)
             begun = time.perf_counter()
             behind += number
             loop, crossings, share = jax.block_until_ready(_resume(self, loop, behind))

@@ -11,6 +11,7 @@ import numpy as np
 from ssm.config import Config
 from ssm.measures import geometry, spectral
 from ssm.results import schema
+from ssm.simulation import can_be_padded
 from ssm.support import checks
 from ssm.sweeps import grids
 from ssm.sweeps.grids import Grid
@@ -67,7 +68,7 @@ class SweepLayout(NamedTuple):
 
     def padded_columns(self, config: Config) -> int:
         """Number of feature columns in which a run is followed."""
-        if not _is_padded(config):
+        if not can_be_padded(config):
             return config.num_columns
         return self.padded[_padded_together(config)][config.num_columns]
 
@@ -101,7 +102,7 @@ def make_layout(grid: Grid, chunk_size: int | None = None) -> SweepLayout:
         }
         precisions.add(config.dtype)
         most_columns = max(most_columns, config.num_columns)
-        if _is_padded(config):
+        if can_be_padded(config):
             together = columns.setdefault(_padded_together(config), collections.Counter())
             together[config.num_columns] += 1
     floats = max(precisions)  # float64 where there are both
@@ -120,12 +121,6 @@ def make_layout(grid: Grid, chunk_size: int | None = None) -> SweepLayout:
     most = min(CHUNK_RUNS, CHUNK_BYTES // size_of_run, CHUNK_COLUMNS // most_columns)
     chunk = grids.chunk_shape(grid.shape, chunk_size or max(most, 1))
     return layout._replace(blocks=tuple(grids.blocks(grid.shape, chunk)))
-
-
-def _is_padded(config: Config) -> bool:
-    """Whether a run may get feature columns of no weight: where columns stand for classes their number
-    does not vary with the counts, and `muon` scales its steps by the shapes of the layers."""
-    return config.column_kind == "samples" and config.optimizer != "muon"
 
 
 class _PaddedTogether(NamedTuple):

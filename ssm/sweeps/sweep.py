@@ -34,10 +34,10 @@ def sweep(
 ) -> xr.Dataset:
     """Run every combination of some fields' values.
 
-    Each run is that of `ssm.simulate`, whatever runs beside it. A run that fails keeps its place, with
-    its status. Runs that differ in numbers only share a compilation, whatever the counts, under the
-    squared loss, with shared features, and from a start that is equal on each class. Under
-    cross-entropy samples are padded to at most three sizes.
+    Each run is that of `ssm.simulate`, whatever runs beside it, up to rounding where samples are padded
+    to another size. A run that fails keeps its place, with its status. Runs that differ in numbers only
+    share a compilation, whatever the counts, under the squared loss, with shared features, and from a
+    start that is equal on each class. Under cross-entropy samples are padded to at most three sizes.
 
     Args:
         grid: values by Config field, the axes of the result in this order.
