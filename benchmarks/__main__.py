@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import tyro
 from rich.console import Console
 
-from benchmarks import machine, peers, table
+from benchmarks import machine, peers, sweeps, table
 from benchmarks.table import Row
 from ssm import InputError
 from ssm.cli.commands import parse
@@ -20,7 +20,15 @@ from ssm.support import interrupts, progress
 from ssm.support.files import replacing
 
 Name = Literal[
-    "batch", "cold_grid", "reduction", "large", "terminal", "descent", "tracking", "many", "cache"
+    "batch",
+    "cold_grid",
+    "many",
+    "reduction",
+    "large",
+    "terminal",
+    "descent",
+    "first_run",
+    "tracking",
 ]
 
 
@@ -40,16 +48,12 @@ class Options:
 
 def run_one(name: Name, quick: bool, report: progress.Report) -> tuple[list[Row], str]:
     """The rows of one benchmark, and what is to be said of them."""
-    if name in ("batch", "reduction", "large", "terminal", "descent", "tracking"):
-        benchmark = importlib.import_module(f"benchmarks.{name}")
-        return benchmark.run(quick, report), benchmark.NOTE
-    from benchmarks import sweeps
-
     if name == "cold_grid":
         return sweeps.run_cold(quick, report), sweeps.COLD_NOTE
     if name == "many":
         return sweeps.run_many(quick, report), sweeps.MANY_NOTE
-    return sweeps.run_cache(quick, report), sweeps.CACHE_NOTE
+    benchmark = importlib.import_module(f"benchmarks.{name}")
+    return benchmark.run(quick, report), benchmark.NOTE
 
 
 def target(options: Options) -> Path | None:

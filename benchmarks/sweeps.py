@@ -1,12 +1,10 @@
-"""Whole sweeps in fresh processes: cold, with a warm cache, and of very many small runs."""
+"""Whole sweeps in fresh processes: cold, and of very many small runs."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,9 +22,6 @@ tolerance is the one matched to this project's accuracy at R = 10 (cross-entropy
 own (squared, whose starts are drawn in other coordinates, so that curves cannot be compared)."""
 MANY_NOTE = """Small runs (coupling 1, k = 4, d = 6, 100 times) in one sweep that streams to a store.
 Memory is the most that the process ever held, the libraries included. One sweep."""
-CACHE_NOTE = """The same sweep (8 seeds of the batch) in two processes that share an empty cache, one
-after the other: seconds spent in compilation, or in reading what was compiled. And the time in which
-`ssm --help` answers."""
 
 
 def run_cold(quick: bool, report: Callable[[float], None]) -> list[Row]:
@@ -138,62 +133,16 @@ def run_many(quick: bool, report: Callable[[float], None]) -> list[Row]:
     ]
 
 
-def run_cache(quick: bool, report: Callable[[float], None]) -> list[Row]:
-    """Compilation in a second process, and the command's own start; the rows of the table."""
-    repeats = 2 if quick else 5
-    firsts, seconds = [], []
-    for i in range(repeats):
-        with tempfile.TemporaryDirectory() as cache:
-            for found in (firsts, seconds):
-                one = timing.in_fresh_process(
-                    "benchmarks.sweeps:measure",
-                    cache,
-                    axes={"seed": list(range(8))},
-                    base={"num_saves": 100, "minority_count": 5},
-                )
-                found.append(one)
-        report((i + 1) / (repeats + 1))
-    first, second = (statistics.median(o["compile"] for o in f) for f in (firsts, seconds))
-    whole = [statistics.median(o["seconds"] for o in f) for f in (firsts, seconds)]
-    command = [sys.executable, "-c", "from ssm.cli import main; main()", "--help"]
-
-    def answer() -> None:
-        subprocess.run(command, check=True, capture_output=True, cwd=timing.ROOT)
-
-    help_time = timing.medians({"": answer}, max(repeats, 5))[""]
-    return [
-        Row("first process, compilation", f"{first:.3g} s of {whole[0]:.3g} s"),
-        Row(
-            "second process, compilation",
-            f"{second:.3g} s of {whole[1]:.3g} s",
-            second / first,
-            "the first",
-            at_most=0.1,
-        ),
-        Row("ssm --help", f"{help_time:.3g} s", help_time / 0.5, "0.5 s", at_most=1),
-    ]
-
-
 def measure(
     axes: dict[str, list[Any]], base: dict[str, Any], store: str | None = None
 ) -> dict[str, Any]:
     """One sweep in this process: its time, compilations, and memory."""
-    import jax
-
     import ssm
     from ssm.dynamics import trajectories
 
-    compiling: list[float] = []
-
-    def listen(event: str, duration_secs: float, **_: Any) -> None:
-        if event == "/jax/core/compile/backend_compile_duration":
-            compiling.append(duration_secs)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
     seconds = timing.seconds(lambda: ssm.sweep(axes, ssm.Config(**base), store=store))
     return {
         "seconds": seconds,
-        "compile": sum(compiling),
         "compilations": trajectories.num_compilations(),
         "memory": timing.peak_memory(),
     }
