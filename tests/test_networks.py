@@ -1,6 +1,8 @@
 """Networks against NumPy and SciPy, and what padding does to them: nothing."""
 
+import itertools
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -121,6 +123,60 @@ def test_convolutions(rng, shape):
     expected = perceptron(params[2:], images.reshape(2, -1))
     # rounding of sums of 36 numbers
     np.testing.assert_allclose(logits(params, X, shape), expected, atol=1e-12)
+
+
+def by_loops(images, kernel):
+    """A 3 x 3 convolution of stride 2 with zeros around, entry by entry: out[y, x] is centred on row
+    2 y of images of an odd height, and on row 2 y + 1 of those of an even one; columns likewise."""
+    m, height, width, _ = images.shape
+    out = np.zeros((m, math.ceil(height / 2), math.ceil(width / 2), kernel.shape[3]))
+    for y, x, i, j in itertools.product(*map(range, (*out.shape[1:3], 3, 3))):
+        row = 2 * y + i - (height % 2)
+        column = 2 * x + j - (width % 2)
+        if 0 <= row < height and 0 <= column < width:
+            out[:, y, x] += images[:, row, column] @ kernel[i, j]
+    return out
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (5, 7), (4, 3), (1, 2)])
+def test_a_convolution_is_that_of_xla_and_of_loops_and_so_is_its_gradient(rng, shape):
+    images, kernel = rng.normal(size=(2, *shape, 3)), rng.normal(size=(3, 3, 3, 4))
+    ways = networks.convolved, _convolution_of_xla
+    (ours, pull_back), (theirs, pull_theirs) = (jax.vjp(way, images, kernel) for way in ways)
+    expected = by_loops(images, kernel)
+    # rounding of sums of 27 numbers
+    np.testing.assert_allclose(ours, expected, atol=1e-13)
+    np.testing.assert_allclose(theirs, expected, atol=1e-13)
+    pull = rng.normal(size=expected.shape)
+    for one, other in zip(pull_back(pull), pull_theirs(pull), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-13)  # of 36 numbers at most
+    # The convolution is linear in the kernel: <pull, conv(images, kernel)> = <gradient, kernel>.
+    _, of_kernel = pull_back(pull)
+    assert np.vdot(of_kernel, kernel) == pytest.approx(np.vdot(pull, expected), rel=1e-10)
+
+
+def _convolution_of_xla(images, kernel):
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(
+        images, kernel, (2, 2), "SAME", dimension_numbers=dimensions
+    )
+
+
+def test_blocks_of_samples_change_nothing_and_bound_what_is_held(rng):
+    """300 images in blocks of 128, the last one short; the largest array in between is a block's, not
+    all images' shifted copies, 300 x 4 x 4 x 9 numbers."""
+    architecture = Architecture((), (3,), (8, 8))
+    params = networks.init_params(architecture, 64, 3, rng, "float64")
+    X = rng.normal(size=(300, 64))
+
+    def in_blocks(X):
+        return networks.in_blocks(networks.logits, params, X, (8, 8))
+
+    # sums in another order
+    np.testing.assert_allclose(jax.jit(in_blocks)(X), logits(params, X, (8, 8)), atol=1e-13)
+    held = re.findall(r"f64\[([0-9,]+)\]", str(jax.make_jaxpr(in_blocks)(X)))
+    largest = max(math.prod(map(int, shape.split(","))) for shape in held)
+    assert largest == max(networks.IMAGES_AT_ONCE * 4 * 4 * 9, X.size)
 
 
 def test_the_norm_is_of_all_parameters():

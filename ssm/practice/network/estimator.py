@@ -72,7 +72,7 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
             over each mini-batch.
         hidden_layer_sizes: widths of the hidden layers.
         channels: output channels of 3 x 3 convolutions of stride 2 that precede the hidden layers, for
-            images of (height, width) `image_shape`. Convolutions are fast in float32 only.
+            images of (height, width) `image_shape`.
         optimizer: `gd`, `momentum`, `nesterov`, `adam`, or a transformation of optax that was made for
             a learning rate of 1.
         learning_rate: a number, or a function of the step, such as a schedule of optax.

@@ -106,7 +106,7 @@ def observe(
 ) -> Observed:
     """Evaluate the network on the watched samples, and compute the gradient of each class's mean loss
     on that class's watched training samples."""
-    logits = networks.logits(params, watched_X, image_shape)
+    logits = networks.in_blocks(networks.logits, params, watched_X, image_shape)
     shares = jnp.full(members.shape[1], 1 / members.shape[1], X.dtype)
 
     def of_class(indices: Int[Array, " p"]) -> tuple[Array, Array]:

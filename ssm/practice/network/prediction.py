@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -22,8 +21,6 @@ from ssm.support import checks, machine
 from ssm.support.errors import InputError, invalid
 
 PREDICTED_AT_ONCE = 4096  # samples, which bounds the memory and lets calls share compiled code
-Forward = Callable[[Params, Float[Array, "m f"], tuple[int, int] | None], Float[Array, "m d"]]
-"""A function of `networks`: of parameters, features and the shape of images."""
 log = logging.getLogger("ssm.training")
 
 
@@ -116,7 +113,9 @@ class Predictor(parameters.GivenParameters):
         if value != without and self._no_posterior:
             raise invalid(name, value, f"{without!r} here: {self._no_posterior}")
 
-    def _forward(self, function: Forward, X: Float[np.ndarray, "m f"]) -> Float[np.ndarray, "m d"]:
+    def _forward(
+        self, function: networks.Forward, X: Float[np.ndarray, "m f"]
+    ) -> Float[np.ndarray, "m d"]:
         """The values of a function of `networks` for the samples, under the network's parameters."""
         machine.use_compilation_cache()
         with self._precision():
@@ -167,9 +166,9 @@ class Predictor(parameters.GivenParameters):
 
 @functools.partial(jax.jit, static_argnames=("function", "image_shape"))
 def _forward(
-    function: Forward,
+    function: networks.Forward,
     params: Params,
     X: Float[Array, "m f"],
     image_shape: tuple[int, int] | None,
 ) -> Float[Array, "m d"]:
-    return function(params, X, image_shape)
+    return networks.in_blocks(function, params, X, image_shape)
