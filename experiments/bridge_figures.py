@@ -33,7 +33,7 @@ def draw(path: Path, found: dict[str, dict[float, Outcome]], real: Outcome) -> N
             pages.key(accuracy, f"{name} start", style, color="0.3")
         accuracy.plot(EXPONENTS, real.held_out.mean(axis=0), color="black", label="convolutional")
         accuracy.axvline(1, **pages.FAINT)
-        accuracy.set(xlabel="weight exponent $g$", xticks=EXPONENTS, ylim=(0.1, None))
+        accuracy.set(xlabel="weight exponent $g$", xticks=EXPONENTS, ylim=(0.04, None))
         accuracy.set_ylabel("held-out balanced accuracy,\nwhere ERM has half\nlearned majorities")
         accuracy.legend(loc="lower left", labelspacing=0.25)
 

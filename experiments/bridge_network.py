@@ -11,11 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+import ssm
+from experiments import stepping
 from experiments.data import NUM_CLASSES, draw
-from ssm import losses
+from ssm import weights
 from ssm.measures.spectral import LEARNED
 from ssm.practice import kernels, networks
-from ssm.practice.network import objective
+from ssm.practice.network.networks import Params
+from ssm.practice.network.parameters import Prepared
 
 MAJORITY, MINORITY = 60, 6  # training images of a class, which come first and last
 NUM_MAJORITY = NUM_CLASSES // 2
@@ -38,7 +41,7 @@ class Samples(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What is kept of a run, at each step up to the last; NaN after it."""
+    """What is kept of a run, at each step up to the last."""
 
     gain: Float[Any, "t 2"]
     """Share of its target by which the contrasts among majorities and among minorities have risen
@@ -84,19 +87,31 @@ def orthogonal_samples(coupling: float, like: Samples, seed: int) -> Samples:
     return like._replace(X=rows.astype(np.float32))
 
 
-def start(num_inputs: int, scale: float, seed: int) -> networks.Params:
-    """Normal weights of variance 1 / inputs (LeCun), biases 0, all times `scale`."""
-    rng, layers = np.random.default_rng([seed, 1]), []
-    for shape in ((num_inputs, WIDTH), (WIDTH, NUM_CLASSES)):
-        kernel = scale * rng.normal(size=shape) / np.sqrt(shape[0])
-        bias = np.zeros(shape[1], np.float32)
-        layers.append(networks.Layer(kernel.astype(np.float32), bias))
-    return tuple(layers)
+def start(drawn: Samples, scale: float, exponent: float, rate: float, seed: int) -> Prepared:
+    """A network before its training under weights of an exponent: the start of `ssm.practice`, times
+    `scale`."""
+    classifier = ssm.ReweightedClassifier(
+        class_weight=functools.partial(weights.power_law, exponent=exponent),
+        hidden_layer_sizes=(WIDTH,),
+        optimizer="gd",
+        learning_rate=rate,
+        batch_size=len(drawn.labels),
+        evaluate_every=1,
+        dtype="float32",
+    )
+    begun = stepping.prepared(classifier, drawn.X, drawn.labels, seed)
+    params = jax.tree.map(lambda x: np.float32(scale) * x, begun.params)
+    return begun._replace(params=params)
 
 
-def features(params: networks.Params, X: Any) -> Any:
+def features(params: Params, X: np.ndarray) -> Array:
     """What the last layer sees: shape (n, d)."""
-    return networks.last_features(params, jnp.asarray(X), None)
+    return networks.last_features(params, _padded(X), None)
+
+
+def _padded(X: np.ndarray) -> Array:
+    layers = networks.Architecture((WIDTH,))
+    return jnp.asarray(networks.padded_features(X, len(X), layers, np.float32))
 
 
 def contrasts(means: Any) -> Any:
@@ -112,52 +127,37 @@ def contrasts(means: Any) -> Any:
     return (own - blocks.sum((1, 2)) / size) / (size - 1)
 
 
-@functools.partial(jax.jit, static_argnames="max_steps")
-def train(
-    params: networks.Params,
-    data: Samples,
-    class_weights: Float[Array, " k"],
-    rate: Float[Array, ""],
-    max_steps: int = MAX_STEPS,
-) -> Record:
+def train(begun: Prepared, drawn: Samples, max_steps: int = MAX_STEPS) -> Record:
     """Gradient descent on weighted cross-entropy until both groups' contrasts have gained half of
-    their target, or for `max_steps`.
+    their target, or for `max_steps`."""
+    X = _padded(np.vstack([drawn.X, drawn.held_out_X]))
+    of_class, held_out = (
+        (labels[:, None] == np.arange(NUM_CLASSES)).astype(np.float32)
+        for labels in (drawn.labels, drawn.held_out_labels)
+    )
+    records: list[Record] = []
+    with jax.enable_x64(False):
+        for params in stepping.networks_at(begun, range(max_steps + 1)):
+            records.append(jax.device_get(_observed(params, X, of_class, held_out)))
+            if (records[-1].gain - records[0].gain >= LEARNED).all():
+                break
+    kept = Record(*map(np.stack, zip(*records, strict=True)))
+    return kept._replace(gain=kept.gain - kept.gain[0])
 
-    The network and its gradient are those of `ssm.practice`. Its trainer, which looks at a network
-    from outside of compiled code, would take a hundred times as long to look after every step.
-    """
-    members = jax.nn.one_hot(data.labels, NUM_CLASSES)
-    averages = members / members.sum(0)[None]
-    held_out = jax.nn.one_hot(data.held_out_labels, NUM_CLASSES)
-    cross_entropy = jax.tree.map(np.float32, losses.adjustment(COUNTS))
-    shares = class_weights[data.labels] / len(data.labels)
 
-    def observe(params: networks.Params, logits: Array, first: Array) -> Record:
-        H = features(params, data.X)
-        means, now = averages.T @ H, contrasts(averages.T @ logits)
-        said = networks.logits(params, data.held_out_X, None).argmax(-1)
-        right = (said == data.held_out_labels).astype(now.dtype)
-        squares = averages.T @ (H**2).sum(1)
-        return Record(now - first, means @ means.T, squares, right @ held_out / held_out.sum(0))
-
-    def unfinished(state: Any) -> Array:
-        _, step, record = state
-        return (step <= max_steps) & ~(record.gain[jnp.maximum(step - 1, 0)] >= LEARNED).all()
-
-    def advance(state: Any) -> Any:
-        params, step, record = state
-        gradient, logits = objective.parameter_gradient(
-            params, data.X, data.labels, shares, cross_entropy, None
-        )
-        seen = observe(params, logits, first)
-        record = jax.tree.map(lambda kept, now: kept.at[step].set(now), record, seen)
-        return jax.tree.map(lambda p, g: p - rate * g, params, gradient), step + 1, record
-
-    first = contrasts(averages.T @ networks.logits(params, data.X, None))
-    k = NUM_CLASSES
-    shapes = Record((2,), (k, k), (k,), (k,))
-    empty = Record(*(jnp.full((max_steps + 1, *shape), jnp.nan) for shape in shapes))
-    return jax.lax.while_loop(unfinished, advance, (params, 0, empty))[2]
+@jax.jit
+def _observed(
+    params: Params, X: Float[Array, "i p"], of_class: Float[Array, "n k"], held_out: Array
+) -> Record:
+    """What is kept of one step, of training images followed by held-out ones; `gain` since no step."""
+    every, n = networks.last_features(params, X, None), len(of_class)
+    kernel, bias = params[-1]
+    H, averages = every[:n], of_class / of_class.sum(0)[None]
+    means = averages.T @ H
+    said = jax.nn.one_hot((every[n:] @ kernel + bias[None]).argmax(-1), NUM_CLASSES)
+    right = (said * held_out).sum(0) / held_out.sum(0)
+    gain = contrasts(means @ kernel + bias[None])
+    return Record(gain, means @ means.T, averages.T @ (H**2).sum(1), right)
 
 
 class Outcome(NamedTuple):

@@ -24,24 +24,23 @@ class Split(NamedTuple):
     """An imbalanced training set and a balanced held-out set, both sorted by class."""
 
     train_images: np.ndarray
-    """shape (n, 1, h, w), float32 in [0, 1]"""
+    """shape (n, h, w), float32 in [0, 1]"""
     train_labels: np.ndarray
     """shape (n,), int32"""
     test_images: np.ndarray
-    """shape (m, 1, h, w)"""
+    """shape (m, h, w)"""
     test_labels: np.ndarray
     """shape (m,)"""
 
 
 def load_digits() -> tuple[np.ndarray, np.ndarray]:
-    """scikit-learn's 1797 digits: images (n, 1, 8, 8), float32 in [0, 1], and labels (n,),
-    int32."""
+    """scikit-learn's 1797 digits: images (n, 8, 8), float32 in [0, 1], and labels (n,), int32."""
     pixels, labels = map(np.asarray, sklearn.datasets.load_digits(return_X_y=True))
-    return (pixels.reshape(-1, 1, 8, 8) / 16).astype(np.float32), labels.astype(np.int32)
+    return (pixels.reshape(-1, 8, 8) / 16).astype(np.float32), labels.astype(np.int32)
 
 
 def load_mnist(data_dir: Path) -> tuple[np.ndarray, np.ndarray]:
-    """MNIST's training files: images (n, 1, h, w), float32 in [0, 1], and labels (n,), int32.
+    """MNIST's training files: images (n, h, w), float32 in [0, 1], and labels (n,), int32.
 
     Reads train-images-idx3-ubyte and train-labels-idx1-ubyte (or train-images.idx3-ubyte, ...),
     gzipped or not. Raises ssm.InputError, one line, for a folder or file that is missing or is not
@@ -60,7 +59,7 @@ def load_mnist(data_dir: Path) -> tuple[np.ndarray, np.ndarray]:
         )
     if labels.max(initial=0) >= NUM_CLASSES:
         raise invalid(label_file.name, f"label {labels.max()}", f"labels in [0, {NUM_CLASSES - 1}]")
-    return images[:, None].astype(np.float32) / 255, labels.astype(np.int32)
+    return images.astype(np.float32) / 255, labels.astype(np.int32)
 
 
 def _find(folder: Path, stem: str, num_axes: int) -> Path:
@@ -118,7 +117,7 @@ def split(
     images are drawn does.
 
     Args:
-        images: shape (n, 1, h, w).
+        images: shape (n, h, w).
         labels: shape (n,), in [0, NUM_CLASSES).
 
     Raises ssm.InputError where a class has too few images.
@@ -147,12 +146,3 @@ def draw(
         [mine[held_out_per_class:][:count] for mine, count in zip(shuffled, counts, strict=True)]
     )
     return train, test
-
-
-def batches(num_images: int, batch_size: int, num_steps: int, seed: int) -> np.ndarray:
-    """Indices of each step's mini-batch, shape (num_steps, batch_size), int32: passes over all
-    images, each in a new order."""
-    rng = np.random.default_rng(seed)
-    size = num_steps * batch_size
-    passes = [rng.permutation(num_images) for _ in range(math.ceil(size / num_images))]
-    return np.concatenate(passes)[:size].astype(np.int32).reshape(num_steps, batch_size)

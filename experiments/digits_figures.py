@@ -83,9 +83,10 @@ def draw_spectrum(path: Path, config: Config, results: dict[str, Outcome]) -> No
             ax.set_yscale("asinh", linear_width=0.5)  # zero, signs and orders of magnitude at once
             ax.set_yticks(ticks, map(str, ticks))
             ax.set_title(method)
-        axes[1].text(1.1, 0.55, "half the target", color="0.4", fontsize=7, va="bottom")
+        inside = {"transform": axes[1].get_yaxis_transform(), "ha": "right", "va": "top"}
+        axes[1].text(0.98, 0.4, "half the target", color="0.4", fontsize=7, **inside)
         axes[0].set_ylabel(f"strength / target\n{_spread(config)}")
-        axes[0].legend(loc="lower left", title="block")
+        axes[0].legend(loc="lower left", title="block", labelspacing=0.2)
 
 
 def _matrix(axes: Axes, confusion: np.ndarray, config: Config) -> AxesImage:

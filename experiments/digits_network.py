@@ -8,20 +8,22 @@ import itertools
 import math
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Float, Float32, Int, Int32, PRNGKeyArray
+from jaxtyping import Int32
 from sklearn.metrics import confusion_matrix
 
 import ssm
-from experiments import data
+from experiments import data, stepping
 from experiments.readings import Report, each, shares
 from ssm import spectral, weights
+from ssm.practice.network import networks
+from ssm.practice.network.parameters import Prepared
 from ssm.problem import membership
 
 METHODS = {"ERM": 0.0, "weighted CE": 1.0}  # the exponent g of the class weights
+AT_ONCE = 32  # steps that one call of the trainer takes at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,85 +55,10 @@ class Config:
         return np.unique(steps).astype(np.int32)
 
 
-class Network(eqx.Module):
-    """Two 3 x 3 convolutions of stride 2 with ReLU and a linear layer: image (1, h, w) -> logits
-    (k,)."""
-
-    convolutions: tuple[eqx.nn.Conv2d, eqx.nn.Conv2d]
-    linear: eqx.nn.Linear
-
-    def __init__(self, key: PRNGKeyArray, image_shape: tuple[int, ...], channels: tuple[int, int]):
-        keys = jax.random.split(key, 3)
-        convolution = functools.partial(
-            eqx.nn.Conv2d, kernel_size=3, stride=2, padding=1, dtype=np.float32
-        )
-        self.convolutions = (
-            convolution(image_shape[0], channels[0], key=keys[0]),
-            convolution(channels[0], channels[1], key=keys[1]),
-        )
-        features = channels[1] * math.prod(math.ceil(side / 4) for side in image_shape[1:])
-        self.linear = eqx.nn.Linear(features, data.NUM_CLASSES, dtype=np.float32, key=keys[2])
-
-    def __call__(self, image: Float[Array, "1 h w"]) -> Float[Array, " k"]:
-        """The logits of one image."""
-        for convolution in self.convolutions:
-            image = jax.nn.relu(convolution(image))
-        return self.linear(image.ravel())
-
-
-def weighted_loss(
-    network: Network,
-    images: Float[Array, "b 1 h w"],
-    labels: Int[Array, " b"],
-    class_weights: Float[Array, " k"],
-) -> Float[Array, ""]:
-    """(1/b) sum_i w_{y_i} CE(f(x_i), y_i)."""
-    losses = optax.softmax_cross_entropy_with_integer_labels(jax.vmap(network)(images), labels)
-    return (class_weights[labels] * losses).mean()
-
-
 def logged(train: np.ndarray, config: Config) -> np.ndarray:
     """The training images (or labels) whose logits are logged: evenly spaced, so that the imbalance
     stays."""
     return train[:: math.ceil(len(train) / config.max_logged)]
-
-
-@functools.partial(jax.jit, static_argnames="config")
-def train(
-    config: Config,
-    key: PRNGKeyArray,
-    split: data.Split,
-    order: Int32[Array, "steps b"],
-    class_weights: Float32[Array, " k"],
-) -> tuple[Float32[Array, "t n k"], Int32[Array, "t m"]]:
-    """Train one network by SGD with momentum; everything but `config` is an array, so all runs
-    share one compilation.
-
-    Returns the logits of the logged training images and the predicted classes of the held-out
-    images, at each evaluation step.
-    """
-    optimizer = optax.sgd(config.learning_rate, config.momentum)
-    images = logged(split.train_images, config)
-
-    def step(i, state):
-        network, momenta = state
-        batch = order[i]
-        gradient = jax.grad(weighted_loss)(
-            network, split.train_images[batch], split.train_labels[batch], class_weights
-        )
-        updates, momenta = optimizer.update(gradient, momenta)
-        return eqx.apply_updates(network, updates), momenta
-
-    def advance(state, interval):
-        state = jax.lax.fori_loop(interval[0], interval[1], step, state)
-        predict = jax.vmap(state[0])
-        return state, (predict(images), predict(split.test_images).argmax(-1))
-
-    network = Network(key, split.train_images.shape[1:], config.channels)
-    steps = config.evaluation_steps()
-    intervals = np.stack([np.append(0, steps[:-1]), steps], axis=1)
-    momenta = optimizer.init(eqx.filter(network, eqx.is_array))
-    return jax.lax.scan(advance, (network, momenta), intervals)[1]
 
 
 class Outcome(NamedTuple):
@@ -212,14 +139,54 @@ def drawn(config: Config, images: np.ndarray, labels: np.ndarray, seed: int) -> 
     return data.split(images, labels, *counts, config.minority_classes, seed)
 
 
+def start(config: Config, split: data.Split, exponent: float, seed: int) -> Prepared:
+    """A network before its training under weights of an exponent: two convolutions and a linear
+    layer."""
+    classifier = ssm.ReweightedClassifier(
+        class_weight=functools.partial(weights.power_law, exponent=exponent),
+        hidden_layer_sizes=(),
+        channels=config.channels,
+        image_shape=split.train_images.shape[1:],
+        optimizer="momentum",
+        learning_rate=config.learning_rate,
+        momentum=config.momentum,
+        batch_size=config.batch_size,
+        evaluate_every=AT_ONCE,
+        dtype="float32",
+    )
+    return stepping.prepared(classifier, rows(split.train_images), split.train_labels, seed)
+
+
+def rows(images: np.ndarray) -> np.ndarray:
+    """Each image's pixels as a row."""
+    return images.reshape(len(images), -1)
+
+
+def features(begun: Prepared, images: np.ndarray) -> np.ndarray:
+    """What the last layer of the untrained network sees."""
+    X = jnp.asarray(rows(images))
+    return np.asarray(networks.last_features(begun.params, X, begun.task.image_shape))
+
+
 def run_one(
     config: Config, split: data.Split, exponent: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Train one network under weights of an exponent: logits of the logged training images (t, n, k),
     float64, predicted classes of the held-out images (t, m), and the labels of the logged ones."""
-    order = data.batches(len(split.train_labels), config.batch_size, config.num_steps, seed)
-    class_weights = weights.power_law(np.bincount(split.train_labels), exponent)
-    logits, predictions = train(
-        config, jax.random.key(seed), split, order, class_weights.astype(np.float32)
-    )
-    return np.asarray(logits, float), np.asarray(predictions), logged(split.train_labels, config)
+    labels = logged(split.train_labels, config)
+    with jax.enable_x64(False):
+        begun = start(config, split, exponent, seed)
+        seen = jnp.asarray(
+            rows(np.concatenate([logged(split.train_images, config), split.test_images]))
+        )
+        said = [
+            np.asarray(_said(params, seen, begun.task.image_shape), float)
+            for params in stepping.networks_at(begun, config.evaluation_steps().tolist())
+        ]
+    logits, held_out = np.split(np.stack(said), [len(labels)], axis=1)
+    return logits, held_out.argmax(axis=-1), labels
+
+
+_said = jax.jit(
+    functools.partial(networks.in_blocks, networks.logits), static_argnames="image_shape"
+)

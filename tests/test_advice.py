@@ -289,7 +289,7 @@ def test_the_verdict_names_weights_by_what_balances_contrasts(advice_on):
     assert "use `sqrt` weights, 1 / n^0.5. " in free and "`balanced`, 1 / n) reverses" in free
     for text in (free, shared):
         assert "not very. No network measured here had a coupling of" in text
-        assert "theirs were 0.01 to 0.42" in text
+        assert "theirs were 0.01 to 0.4 " in text
     assert "use `balanced` weights, 1 / n^1. " in shared and "reverses" not in shared
     exponent = balance(COUNTS, 0.2, 0.5)
     assert f"use weights 1 / n^{exponent:.3g}. " in between and "not very" not in between
@@ -473,20 +473,20 @@ def test_what_is_said_of_networks_is_what_the_experiments_found():
     couplings.extend(float(c) for c in re.findall(r"c = ([.\d]+)", convolutional)[:1])
     ends = min(couplings), max(couplings)
     assert tuple(round(c, 2) for c in ends) == advice_words.MEASURED_COUPLING
-    grown = [row for row in rows if "start, noise" in row] + [convolutional]
-    assert len(grown) == 9
+    grown = [row for row in rows if "start, noise" in row]
+    assert len(grown) == 8
     assert all(float(row.split("|")[3].split()[0]) <= advice_words.NEAR for row in grown)
     words = " ".join(advice_words.MEASURED)
-    for start, short in (("small", "0.14"), ("standard", None)):
+    measured, small = map(float, re.findall(r"([.\d]+) for ([.\d]+);", convolutional)[0])
+    assert 2 * small - 1 - advice_words.NEAR <= measured <= small + advice_words.NEAR
+    for start, short in (("small", "0.12"), ("standard", None)):
         where = f"{start} start, stopped where", "held-out balanced accuracy at g = 1 short"
         clear, worst = claimed("bridge", *where, "of c > 0.1"), claimed("bridge", *where, "best at")
-        assert clear.split("|")[3].split()[0] == "0" and worst.split("(")[1].split(", ")[2:3] == [
-            "1"
-        ]
+        assert float(clear.split("|")[3].split()[0]) <= 0.001
         if short:
             assert f"up to {float(worst.split('|')[3].split()[0]):.2f}" in words
-    assert sorted({round(c, 2) for c in couplings}) == [0.01, 0.04, 0.11, 0.39, 0.42]
-    assert "at couplings of 0.11 and 0.39" in words and "at 0.01 and 0.04" in words
+    assert sorted({round(c, 2) for c in couplings}) == [0.01, 0.04, 0.11, 0.38, 0.4]
+    assert "or 0.001 less, at couplings of 0.11 and 0.38" in words and "at 0.01 and 0.04" in words
     lead = claimed("practice", "digits: early lead of weights")
     assert "lead 0.667 at step 30" in lead and "by 0.67 of held-out minority recall" in words
     assert "lead at the end 0.007" in claimed("practice", "digits: early lead less")
@@ -506,8 +506,8 @@ def test_what_is_said_of_networks_is_what_the_experiments_found():
     )
     rows = [row for row in CLAIMS.splitlines() if "accuracy window's end over learning" in row]
     assert len(rows) == 4 and all(float(row.split("|")[3].split()[0]) < 1 for row in rows)
-    assert "1.94 over 1.06" in claimed("digits", "minority block over the majority's")
-    assert "9.4 in the model, 1.9 in the network" in words
+    assert "3.38 over 0.96" in claimed("digits", "minority block over the majority's")
+    assert "9.4 in the model, 3.4 in the network" in words
 
 
 def measured_exponents():
@@ -546,7 +546,7 @@ def test_no_order_is_claimed_that_a_network_did_not_have():
 
 
 def test_the_ratio_that_does_not_carry_over_is_the_models():
-    erm = by_name(advise((130,) * 5 + (13,) * 5, 0.42))["ERM"]
+    erm = by_name(advise((130,) * 5 + (13,) * 5, 0.4))["ERM"]
     assert delay(erm) == pytest.approx(9.4, abs=0.05)  # as it is printed
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import jax
 import numpy as np
 import pytest
 
 import ssm
 from experiments import bridge_network as networks
 from experiments import data
+from ssm import weights
 from ssm.practice.network import kernels
 
 Images = tuple[np.ndarray, np.ndarray]
@@ -59,12 +59,21 @@ def test_contrasts_are_the_blocks_strengths(rng):
     np.testing.assert_allclose(networks.contrasts(means), expected[0], rtol=1e-10)
 
 
-def test_training_is_gradient_descent_on_the_weighted_risk(digits: Images):
+@pytest.mark.parametrize("scale", [networks.SMALL, 1.0])
+def test_training_is_gradient_descent_on_the_weighted_risk(digits: Images, scale: float):
     drawn = networks.samples(*digits, 0.7, 0)
-    params = networks.start(drawn.X.shape[1], 1.0, 0)
-    w, rate = np.linspace(0.5, 2, 10).astype(np.float32), np.float32(0.3)
-    record = jax.tree.map(np.asarray, networks.train(params, drawn, w, rate, max_steps=3))
-    A, a, W, b = (np.asarray(p, dtype=float) for layer in params for p in layer)
+    begun = networks.start(drawn, scale, 0.5, 0.3, 0)
+    record = networks.train(begun, drawn, max_steps=3)
+    H = networks.features(begun.params, drawn.X)
+    A, a, W, b = (np.asarray(p, dtype=float) for layer in begun.params for p in layer)
+    A, w = A[: drawn.X.shape[1]], weights.power_law(networks.COUNTS, 0.5)
+    found, expected = (
+        kernels.coupling_of_moments(
+            record.gram[0].astype(float), record.squares[0].astype(float), networks.COUNTS
+        ),
+        kernels.measured_coupling(H, drawn.labels),
+    )
+    assert found.equal_sampled == pytest.approx(expected.equal_sampled, abs=1e-5)
     X, y, n = drawn.X.astype(float), drawn.labels, len(drawn.labels)
     gains = []
     for step in range(4):
@@ -81,11 +90,6 @@ def test_training_is_gradient_descent_on_the_weighted_risk(digits: Images):
         A, a = A - 0.3 * X.T @ back, a - 0.3 * back.sum(axis=0)
         W, b = W - 0.3 * H.T @ G, b - 0.3 * G.sum(axis=0)
     np.testing.assert_allclose(record.gain, np.array(gains) - gains[0], atol=1e-5)  # float32
-    found = kernels.coupling_of_moments(
-        record.gram[0].astype(float), record.squares[0].astype(float), networks.COUNTS
-    )
-    expected = kernels.measured_coupling(networks.features(params, drawn.X), y)
-    assert found.equal_sampled == pytest.approx(expected.equal_sampled, abs=1e-5)
 
 
 def test_balance_is_where_the_ratio_of_times_passes_one():

@@ -297,7 +297,7 @@ def test_help(command, line):
     if line == "advise --help":
         said = " ".join(out.replace("│", "").split())
         assert "measured_coupling(features, labels).coupling" in said
-        assert "inverse frequency reverse the order" in said and "0.01 to 0.42" in said
+        assert "inverse frequency reverse the order" in said and "0.01 to 0.4, and" in said
     if line == "run --help":
         assert "(default: 10.0)" in out and "half the squared" in " ".join(out.split())
 

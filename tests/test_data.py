@@ -47,7 +47,7 @@ def refused(folder) -> str:
 
 def test_digits_are_scaled():
     images, labels = data.load_digits()
-    assert images.shape == (1797, 1, 8, 8)
+    assert images.shape == (1797, 8, 8)
     assert images.dtype == np.float32
     assert (images.min(), images.max()) == (0, 1)
     assert set(labels) == set(range(10))
@@ -60,9 +60,9 @@ def test_idx_files_are_read(tmp_path, mark, ending):
     (tmp_path / f"train-images{mark}idx3-ubyte{ending}").write_bytes(pack(idx(PIXELS)))
     (tmp_path / f"train-labels{mark}idx1-ubyte{ending}").write_bytes(pack(idx(LABELS)))
     images, labels = data.load_mnist(tmp_path)
-    assert images.shape == (20, 1, 6, 5)
+    assert images.shape == (20, 6, 5)
     assert images.dtype == np.float32
-    np.testing.assert_array_equal(np.rint(images[:, 0] * 255), PIXELS)
+    np.testing.assert_array_equal(np.rint(images * 255), PIXELS)
     np.testing.assert_array_equal(labels, LABELS)
 
 
@@ -139,7 +139,7 @@ def test_the_digits_split_has_the_counts_of_the_experiment():
 )
 def test_split_is_disjoint_balanced_and_step(seed, ratio, held_out, sizes, minority):
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(10), sizes))
-    images = np.arange(len(labels))[:, None, None, None]  # each image is its own index
+    images = np.arange(len(labels))[:, None, None]  # each image is its own index
     majority = sorted(set(range(10)) - minority)
     left = np.array(sizes) - held_out
     wanted = left.copy()
@@ -170,11 +170,3 @@ def test_split_follows_its_seed():
 def test_split_refuses_classes_too_small(held_out, ratio):
     with pytest.raises(InputError, match="images of class"):
         data.split(*data.load_digits(), held_out, ratio, (5, 6, 7, 8, 9), seed=0)
-
-
-def test_batches_pass_over_all_images_again_and_again():
-    order = data.batches(num_images=10, batch_size=4, num_steps=7, seed=0)
-    assert order.shape == (7, 4)
-    first, second = order.ravel()[:10], order.ravel()[10:20]
-    assert sorted(first) == sorted(second) == list(range(10))
-    assert not np.array_equal(first, second)

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from PIL import Image, ImageSequence
+from scipy import special
 from sklearn.metrics import recall_score
 
 import ssm
-from experiments import data, digits, digits_figures, digits_network
-from ssm import InputError, weights
+from experiments import data, digits, digits_figures, digits_network, stepping
+from ssm import InputError
+from ssm.practice.network import networks, objective, training
 
 CONFIG = digits_network.Config(
     seeds=(0, 1), num_steps=24, dense_steps=4, num_sparse=3, confusion_steps=(2, 24)
 )
-ONES = np.ones(10, np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -30,33 +31,21 @@ def images_and_labels():
 
 @pytest.fixture(scope="module")
 def split(images_and_labels):
-    images, labels = images_and_labels
-    return data.split(images, labels, 50, 10.0, CONFIG.minority_classes, seed=0)
-
-
-@pytest.fixture(scope="module")
-def order(split):
-    return data.batches(len(split.train_labels), CONFIG.batch_size, CONFIG.num_steps, seed=0)
-
-
-@pytest.fixture(scope="module")
-def network():
-    """The first network of that run."""
-    return digits_network.Network(jax.random.key(0), (1, 8, 8), CONFIG.channels)
+    return digits_network.drawn(CONFIG, *images_and_labels, seed=0)
 
 
 @pytest.fixture(scope="module")
 def traced_and_results(images_and_labels):
-    """How often the loss was traced when each run had ended, and the outcomes."""
+    """How often the gradient was traced when each run had ended, and the outcomes."""
     images, labels = images_and_labels
-    traced, counts, loss = [], [], digits_network.weighted_loss
+    traced, counts, gradient = [], [], objective.parameter_gradient
 
     def counting(*args):
         traced.append(args)
-        return loss(*args)
+        return gradient(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(digits_network, "weighted_loss", counting)
+        patch.setattr(objective, "parameter_gradient", counting)
         found = digits_network.outcomes(
             CONFIG, images, labels, lambda share: counts.append(len(traced))
         )
@@ -69,9 +58,9 @@ def results(traced_and_results):
 
 
 @pytest.fixture(scope="module")
-def trained(split, order, traced_and_results):
+def trained(split, traced_and_results):
     """Logits and predictions of one run of ERM, compiled by then for all tests."""
-    return digits_network.train(CONFIG, jax.random.key(0), split, order, ONES)
+    return digits_network.run_one(CONFIG, split, 0.0, seed=0)
 
 
 def test_evaluated_at_every_early_step_and_to_the_end():
@@ -82,60 +71,58 @@ def test_evaluated_at_every_early_step_and_to_the_end():
     assert set(digits_network.Config().confusion_steps) <= set(steps)
 
 
-def test_unit_weights_are_erm_to_the_last_bit(split, network):
+@pytest.mark.parametrize("method", digits_network.METHODS)
+def test_weights_are_ones_or_balance_the_classes(split, method):
     counts = np.bincount(split.train_labels)
-    class_weights = weights.power_law(counts, digits.METHODS[digits.ERM]).astype(np.float32)
-    images, labels = split.train_images[::8], split.train_labels[::8]
-
-    def erm(network, images, labels):
-        logits = jax.vmap(network)(images)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-    plain = jax.jit(jax.value_and_grad(erm))(network, images, labels)
-    weighted = jax.jit(jax.value_and_grad(digits_network.weighted_loss))(
-        network, images, labels, class_weights
-    )
-    for one, other in zip(jax.tree.leaves(plain), jax.tree.leaves(weighted), strict=True):
-        np.testing.assert_array_equal(one, other)
+    begun = digits_network.start(CONFIG, split, digits_network.METHODS[method], seed=0)
+    if method == digits.ERM:
+        np.testing.assert_array_equal(begun.task.class_weights, 1)
+    else:
+        shares = counts * begun.task.class_weights
+        np.testing.assert_allclose(shares, counts.sum() / 10, rtol=1e-12)
 
 
-def test_weighting_is_balanced_and_no_learning_rate(split):
-    counts = np.bincount(split.train_labels)
-    class_weights = weights.power_law(counts, digits.METHODS[digits.WEIGHTED])
-    np.testing.assert_allclose(counts * class_weights, counts.sum() / 10, rtol=1e-12)
-
-
-def test_same_seed_same_bits(split, order, trained):
-    again = digits_network.train(CONFIG, jax.random.key(0), split, order, ONES)
-    other = digits_network.train(CONFIG, jax.random.key(1), split, order, ONES)
+def test_same_seed_same_bits(split, trained):
+    again, other = (digits_network.run_one(CONFIG, split, 0.0, seed) for seed in (0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(trained, again, strict=True))
     assert not np.array_equal(trained[0], other[0])
 
 
-def test_training_is_sgd_with_momentum_and_logs_what_the_network_says(
-    split, order, network, trained
+def test_both_methods_have_one_start_and_the_same_batches(split):
+    one, other = (digits_network.start(CONFIG, split, g, seed=0) for g in (0.0, 1.0))
+    leaves = zip(jax.tree.leaves(one.params), jax.tree.leaves(other.params), strict=True)
+    assert all(np.array_equal(a, b) for a, b in leaves)
+    assert one.options.seed == other.options.seed
+
+
+def test_chosen_steps_are_those_of_a_fit_and_what_is_logged_is_what_the_network_says(
+    split, trained
 ):
-    velocity = jax.tree.map(jnp.zeros_like, network)
-    gradient = jax.jit(jax.grad(digits_network.weighted_loss))
-    predict = jax.jit(lambda network, images: jax.vmap(network)(images))
-    logits, predictions = trained
-    checked = 3
-    for step in range(checked + 1):
-        expected = predict(network, split.train_images)
-        # float32 sums in another order, grown over three steps
-        np.testing.assert_allclose(logits[step], expected, atol=2e-5)
-        held_out = predict(network, split.test_images).argmax(-1)
-        assert np.mean(np.asarray(predictions[step]) == np.asarray(held_out)) > 0.99  # ties
-        batch = order[step]
-        g = gradient(network, split.train_images[batch], split.train_labels[batch], ONES)
-        velocity = jax.tree.map(lambda v, g: CONFIG.momentum * v + g, velocity, g)
-        network = jax.tree.map(lambda p, v: p - CONFIG.learning_rate * v, network, velocity)
+    """To the bit, since both advance by the same compiled steps."""
+    with jax.enable_x64(False):
+        begun = digits_network.start(CONFIG, split, 0.0, seed=0)
+        options = dataclasses.replace(begun.options, num_steps=CONFIG.num_steps)
+        fit = training.train(begun.task, options, training.begin(begun.task, options, begun.params))
+        steps = CONFIG.evaluation_steps().tolist()
+        *_, last = stepping.networks_at(begun, steps)
+    for one, other in zip(jax.tree.leaves(last), jax.tree.leaves(fit.state.params), strict=True):
+        np.testing.assert_array_equal(one, other)
+    logits, predictions, _ = trained
+    assert len(logits) == len(predictions) == len(steps)
+    kernels = [np.asarray(x, float) for x in jax.tree.leaves(last)]
+    params = tuple(networks.Layer(*kernels[i : i + 2]) for i in range(0, len(kernels), 2))
+    for images, said in ((split.train_images, logits[-1]), (split.test_images, predictions[-1])):
+        expected = networks.logits(params, jnp.asarray(digits_network.rows(images), float), (8, 8))
+        if said.ndim == 2:
+            np.testing.assert_allclose(said, expected, atol=2e-5)  # float32 against float64
+        else:
+            assert (said == np.asarray(expected).argmax(-1)).mean() > 0.99  # ties
 
 
 def test_training_lowers_the_loss(split, trained):
-    cross_entropy = jax.jit(optax.softmax_cross_entropy_with_integer_labels)
-    losses = np.asarray(cross_entropy(trained[0], split.train_labels[None]))
-    assert losses[-1].mean() < 0.8 * losses[0].mean()
+    logits = trained[0]
+    of_label = special.log_softmax(logits, axis=-1)[:, np.arange(logits.shape[1]), trained[2]]
+    assert -of_label[-1].mean() < -0.8 * of_label[0].mean()
 
 
 def test_logged_images_keep_the_imbalance(split):
@@ -247,7 +234,7 @@ def test_film_has_a_frame_for_every_other_step_and_ends_at_the_last(tmp_path, re
 @pytest.mark.slow
 def test_mnist_run_writes_its_files_and_reports(tmp_path, monkeypatch, images_and_labels):
     images, labels = images_and_labels
-    pixels = np.pad(np.kron(images[:, 0], np.ones((3, 3))), ((0, 0), (2, 2), (2, 2)))
+    pixels = np.pad(np.kron(images, np.ones((3, 3))), ((0, 0), (2, 2), (2, 2)))
     shape = struct.pack(">III", *pixels.shape)
     (tmp_path / "train-images-idx3-ubyte").write_bytes(
         bytes((0, 0, 8, 3)) + shape + (pixels * 255).astype(np.uint8).tobytes()

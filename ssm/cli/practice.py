@@ -36,7 +36,7 @@ class Advise:
     coupling: float | None = None
     """How far training a sample moves its classmates, from 0 (not at all: free features) to 1 (as far as
     itself). `ssm.practice.kernels.measured_coupling(features, labels).coupling` measures it on a
-    network. Left out: 0, 0.1 and 0.4, side by side. The networks measured here had 0.01 to 0.42, and
+    network. Left out: 0, 0.1 and 0.4, side by side. The networks measured here had 0.01 to 0.4, and
     none had 0; for free features weights of inverse frequency reverse the order: minorities are
     learned first."""
     loss: Literal["cross_entropy", "squared"] = "cross_entropy"

@@ -255,21 +255,12 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         if parameters.holds_out(self):
             fraction = float(self.validation_fraction)
             train, evaluated = tasks.held_out(train, fraction, self.classes_, seed)
-        counts = np.bincount(train.labels, train.sample_weights, k)
-        loss = parameters.loss(self, counts)
-        options = parameters.training_options(self, loss, seed, len(train.labels))
-        architecture = parameters.architecture(self, X.shape[1])
-        self._no_posterior = parameters.why_no_posterior(self, loss, weights)
-        self._check_posterior("shares", parameters.wanted_shares(self), "none")
-        self._check_posterior("decision", self.decision, "trained")
         machine.use_compilation_cache()
         with self._precision():
-            class_weights = parameters.class_weights(self, counts)
-            task = tasks.make_task(
-                train, evaluated, class_weights, architecture, self.dtype, seed, len(labels)
-            )
-            rng = np.random.default_rng(seed)
-            params = networks.init_params(architecture, X.shape[1], k, rng, self.dtype)
+            task, options, params = parameters.prepared(self, train, evaluated, seed, len(labels))
+            self._no_posterior = parameters.why_no_posterior(self, options.loss, weights)
+            self._check_posterior("shares", parameters.wanted_shares(self), "none")
+            self._check_posterior("decision", self.decision, "trained")
             run = self._train(task, options, params)
         self._keep(run, task, options)
         self.temperature_ = self.own_temperature_ = 1.0
@@ -307,7 +298,8 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
             task_of_all = tasks.make_task(
                 samples, None, weights[-1], architecture, self.dtype, options.seed
             )
-            state = training.train_anew(task_of_all, options, params, weights)
+            state = training.untrained(task_of_all, options, params)
+            state = training.advance(task_of_all, options, state, 0, weights)
             layers = jax.tree.map(np.asarray, state.params)
         if not all(np.isfinite(x).all() for x in jax.tree.leaves(layers)):
             log.info("training anew on all samples did not stay finite, so it is left out")

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
 import optax
@@ -17,7 +17,7 @@ from ssm.config import DType, Loss
 from ssm.config.bounds import interval
 from ssm.config.loss import MARGIN_LOSSES, NEUTRAL, LossFields
 from ssm.practice import options
-from ssm.practice.network import alarms, networks, objective, runs
+from ssm.practice.network import alarms, networks, objective, runs, tasks
 from ssm.problem import losses, schedules, weights
 from ssm.support import checks
 from ssm.support.errors import InputError, invalid
@@ -63,6 +63,15 @@ class GivenParameters:
     verbose: bool | int
     classes_: np.ndarray
     """The labels of the training data, which `fit` sets first."""
+
+
+class Prepared(NamedTuple):
+    """All that a training run begins with."""
+
+    task: runs.Task
+    options: runs.TrainingOptions
+    params: networks.Params
+    """Of the untrained network."""
 
 
 def check(classifier: GivenParameters) -> None:
@@ -278,3 +287,26 @@ def training_options(
         max_rollbacks=checks.integer("max_rollbacks", classifier.max_rollbacks, 0, 10**6),
         seed=seed,
     )
+
+
+def prepared(
+    classifier: GivenParameters,
+    train: tasks.Samples,
+    evaluated: tasks.Samples | None,
+    seed: int,
+    rows: int = 0,
+) -> Prepared:
+    """The training run of a classifier on these samples; the last three arguments are those of
+    `tasks.make_task`. The seed is that of the network and of the mini-batches too."""
+    num_features = train.X.shape[1]
+    counts = np.bincount(train.labels, train.sample_weights)
+    layers = architecture(classifier, num_features)
+    chosen = training_options(classifier, loss(classifier, counts), seed, len(train.labels))
+    fixed, dtype = (
+        class_weights(classifier, counts),
+        checks.choice("dtype", classifier.dtype, DTYPES),
+    )
+    task = tasks.make_task(train, evaluated, fixed, layers, dtype, seed, rows)
+    rng = np.random.default_rng(seed)
+    params = networks.init_params(layers, num_features, len(counts), rng, dtype)
+    return Prepared(task, chosen, params)

@@ -23,24 +23,26 @@ from ssm.problem import losses, schedules
 UNKNOWN = 0.5  # what a schedule is told of each class's recall while the network is untrained
 
 
+def untrained(task: Task, options: TrainingOptions, params: Params) -> State:
+    """The state before the first step, under the fixed class weights."""
+    optimizer_state = _transformation(options.optimizer, options.momentum).init(params)
+    params = jax.tree.map(jnp.asarray, params)
+    return State(params, optimizer_state, (), np.asarray(task.class_weights, float))
+
+
 def begin(task: Task, options: TrainingOptions, params: Params) -> TrainingRun:
     """A run before its first step, with the untrained network evaluated."""
-    k = len(task.class_counts)
-    transformation = _transformation(options.optimizer, options.momentum)
-    stats = schedules.Statistics(task.class_counts)
-    schedule_state, weights = (), np.asarray(task.class_weights, float)
+    state = untrained(task, options, params)
     if options.schedule is not None:
         chain = _chain(task, options)
         schedule_state = chain.init(task.class_counts)
-        stats = stats._replace(performance=np.full(k, UNKNOWN))
+        unknown = np.full(len(task.class_counts), UNKNOWN)
+        stats = schedules.Statistics(task.class_counts, unknown)
         # So many steps are asked for as in an interval, so that the function is compiled only once.
         steps = np.arange(options.evaluate_every)
         weights_of_steps, _ = _weights_of_steps(chain, schedule_state, stats, steps)
         weights = np.asarray(weights_of_steps[0], float)
-    # Compiled as one program, where each of its arrays would be one of its own.
-    state = State(
-        jax.device_put(params), jax.jit(transformation.init)(params), schedule_state, weights
-    )
+        state = state._replace(schedule_state=schedule_state, class_weights=weights)
     row, values = _evaluate(task, options, state, 0)
     return TrainingRun(
         state=state,
@@ -128,23 +130,22 @@ def _compared(
     return run
 
 
-def train_anew(
+def advance(
     task: Task,
     options: TrainingOptions,
-    params: Params,
+    state: State,
+    first: int,
     class_weights: Float[np.ndarray, "t k"],
 ) -> State:
-    """The state after one step for each row of the given class weights, without any evaluation. It
-    repeats on other samples what early stopping has chosen."""
-    transformation = _transformation(options.optimizer, options.momentum)
-    state = jax.jit(transformation.init)(params)
-    params, num_steps = jax.device_put(params), len(class_weights)
-    for first in range(0, num_steps, options.evaluate_every):
-        part = class_weights[first : first + options.evaluate_every]
+    """The state after one more step for each row of the given class weights, from step `first` on, without
+    any evaluation. It repeats on other samples what early stopping has chosen."""
+    trained = state.params, state.optimizer_state
+    for done in range(0, len(class_weights), options.evaluate_every):
+        part = class_weights[done : done + options.evaluate_every]
         missing = options.evaluate_every - len(part)
         weights = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
-        params, state = _interval(task, options, params, state, weights, first, len(part), 1.0)
-    return State(params, state, (), class_weights[-1])
+        trained = _interval(task, options, *trained, weights, first + done, len(part), 1.0)
+    return State(*trained, (), class_weights[-1])
 
 
 def weights_of_run(
