@@ -1,9 +1,12 @@
 """What is watched while a network trains: each number against NumPy."""
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import special
 from sklearn import metrics
 from small_networks import DENSE, equal_samples, gaussians
@@ -153,6 +156,34 @@ def test_a_weight_counts_as_so_many_samples(rng, network, loss):
     one, other = (dict[str, Any](row) for row in rows)
     for name, value in one.items():
         np.testing.assert_allclose(value, other[name], rtol=1e-13, err_msg=name)
+
+
+def test_of_many_training_samples_some_of_each_class_stand_for_it():
+    """12000 samples of sample weights 1 to 2: ten of twelve, all 40 of the smallest class."""
+    counts, rng = np.array([10000, 1960, 40]), np.random.default_rng(0)
+    labels = rng.permutation(np.repeat(np.arange(3), counts))
+    X = np.stack([np.arange(12000.0), labels], axis=1)
+    weights = 1.0 + (labels == 1)
+    train = Samples(X, labels, weights)
+    watched = tasks.make_task(train, None, WEIGHTS, DENSE, "float64", seed=0).watched
+    shown = watched.sample_weights > 0
+    rows, mine = np.asarray(watched.X)[shown], watched.labels[shown]
+    assert np.bincount(mine).tolist() == [math.ceil(10000 / 1.2), math.ceil(1960 / 1.2), 40]
+    np.testing.assert_array_equal(rows[:, 1], mine)
+    assert len(np.unique(rows[:, 0])) == len(rows)
+    sums = np.bincount(mine, watched.sample_weights[shown])
+    # each class counts as all of its samples do, relative to the mean weight
+    np.testing.assert_allclose(sums, counts * [1, 2, 1] / weights.mean(), rtol=1e-12)
+
+
+@given(seed=st.integers(0, 2**32 - 1), levels=st.integers(1, 30), size=st.integers(2, 60))
+def test_average_precision_is_that_of_scikit_learn(seed, levels, size):
+    rng = np.random.default_rng(seed)
+    is_class = rng.permutation(np.arange(size) < rng.integers(1, size + 1))
+    scores, weights = rng.integers(0, levels, size) / levels, rng.exponential(size=size)
+    expected = metrics.average_precision_score(is_class, scores, sample_weight=weights)
+    found = monitors._average_precision(is_class, scores, weights)
+    assert found == pytest.approx(expected, rel=1e-12)
 
 
 def test_without_held_out_samples_those_of_training_are_watched(rng):

@@ -92,7 +92,8 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
             included, for as many steps, and under the same weights where they follow a schedule. This
             is left out where alarms have stopped training or rolled it back.
         validation_fraction: share of each class that is held out where early stopping, the schedule or
-            temperature scaling needs it; otherwise evaluations are of the training samples.
+            temperature scaling needs it; otherwise evaluations are of the training samples, or of
+            some 10,000 of them.
         patience: steps without a better evaluation, counted anew from a roll-back, after which early
             stopping ends training; None: six evaluations.
         alarm_thresholds: `ssm.practice.alarms.Thresholds`; None: the default ones.

@@ -3,6 +3,7 @@ shared, and the samples to be watched are chosen."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,9 @@ from ssm.practice.network import monitors, networks
 from ssm.practice.network.networks import Architecture
 from ssm.practice.network.runs import Task
 from ssm.support.errors import invalid
+
+MOST_WATCHED = 10_000  # of the training samples, where none are held out to be evaluated
+FEWEST_OF_CLASS = 100  # are evaluated nevertheless, or all of a class that has fewer
 
 
 class Samples(NamedTuple):
@@ -64,7 +68,8 @@ def make_task(
 
     Args:
         train: the samples to train on.
-        evaluated: the samples to evaluate on; None evaluates those of training.
+        evaluated: the samples to evaluate on; None evaluates those of training, or about `MOST_WATCHED` of
+            them, drawn at random from each class.
         class_weights: the fixed weights, shape (k,).
         architecture: the network, which decides how features are padded.
         dtype: of all real numbers.
@@ -72,17 +77,19 @@ def make_task(
         rows: arrays of training samples get room for at least so many of them.
     """
     k = len(class_weights)
+    counts = np.bincount(train.labels, train.sample_weights, k)
     relative = train.sample_weights / train.sample_weights.mean()
-    padded = _padded(train._replace(sample_weights=relative), dtype, architecture, rows)
+    train = train._replace(sample_weights=relative)
+    padded = _padded(train, dtype, architecture, rows)
+    order = np.random.default_rng(seed).permutation(len(train.labels))
+    if evaluated is None and len(order) > MOST_WATCHED:
+        evaluated = _representatives(train, order, k)
     watched = padded if evaluated is None else _padded(evaluated, dtype, architecture)
     # Compiled code would copy features that are on the host each time that it is called.
     features = jax.device_put(padded.X)
     watched_features = features if evaluated is None else jax.device_put(watched.X)
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(train.labels))
     members = [order[train.labels[order] == c][: monitors.PER_CLASS] for c in range(k)]
     repeated = np.stack([np.resize(indices, monitors.PER_CLASS) for indices in members])
-    counts = np.bincount(train.labels, train.sample_weights, k)
     return Task(
         X=features,
         labels=padded.labels,
@@ -95,6 +102,18 @@ def make_task(
         ),
         image_shape=architecture.image_shape,
     )
+
+
+def _representatives(samples: Samples, order: Int[np.ndarray, " n"], k: int) -> Samples:
+    """About `MOST_WATCHED` samples, the first of each class in an order, which stand for all of it: their
+    weights grow as many times as they are fewer."""
+    of_class = [order[samples.labels[order] == c] for c in range(k)]
+    share = MOST_WATCHED / len(order)
+    few = [mine[: max(math.ceil(share * len(mine)), FEWEST_OF_CLASS)] for mine in of_class]
+    chosen = np.concatenate(few)
+    times = [len(mine) / len(kept) for mine, kept in zip(of_class, few, strict=True)]
+    X, labels, sample_weights = (x[chosen] for x in samples)
+    return Samples(X, labels, sample_weights * np.array(times)[labels])
 
 
 def _padded(
