@@ -29,6 +29,7 @@ Name = Literal[
     "descent",
     "first_run",
     "tracking",
+    "training",
 ]
 
 
@@ -71,7 +72,7 @@ def main() -> None:
     try:
         options = parse(Options, "python -m benchmarks", Options.__doc__ or "", sys.argv[1:])
         names: tuple[Name, ...] = tuple(dict.fromkeys(options.names)) or get_args(Name)
-        if {"batch", "cold_grid", "terminal"} & set(names):
+        if {"batch", "cold_grid", "terminal", "training"} & set(names):
             peers.require()
         out = target(options)
         if out is not None:

@@ -5,12 +5,13 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import classifiers, machine, table, timing, tracking
-from benchmarks.peers import matching, numpy_model
+from benchmarks import classifiers, machine, table, timing, tracking, training
+from benchmarks.peers import by_torch, matching, numpy_model
 from benchmarks.table import Row
 from ssm import geometry
 from ssm.practice.options import SCORES
@@ -151,3 +152,25 @@ def test_a_score_to_stop_by_is_chosen_on_one_half_and_judged_on_the_other():
     said = classifiers.report(pd.DataFrame(rows))
     assert f"chosen: {SCORES[1]}; on the other half 0.1000, to the end 0.5000" in said
     assert f"chosen: {SCORES[0]}; on the other half 0.6000, to the end 0.5000" in said
+
+
+def test_both_classifiers_make_as_many_steps_with_the_same_network():
+    X, y = training._data(200)
+    ours, theirs = training.fit_ours(X, y, 3), training.fit_theirs(X, y, 3)
+    assert ours.n_steps_ == theirs.t_ / 200 * 2 == 6
+    shapes = [layer.kernel.shape for layer in ours.params_]
+    # features are padded to eights; scikit-learn has one logit for two classes
+    assert shapes == [(32, 64), (64, 2)]
+    assert [kernel.shape for kernel in theirs.coefs_] == [(30, 64), (64, 1)]
+
+
+def test_torch_takes_the_same_step_and_gives_the_parameters_back():
+    """Without a step the parameters come back as they were; the step itself is checked in each run."""
+    pytest.importorskip("torch")
+    images = np.random.default_rng(0).random((8, 28 * 28), np.float32)
+    with jax.enable_x64(False):
+        begun = training._begun(images, np.arange(8), 1)
+        theirs = by_torch.Convolutional(begun.params, 28, 1)
+        found = theirs.params()
+        for one, other in zip(jax.tree.leaves(begun.params), found, strict=True):
+            np.testing.assert_array_equal(one, other)

@@ -90,6 +90,69 @@ def momentum(
             yield epoch, W.detach().numpy().copy(), H.detach().numpy().copy()
 
 
+class Convolutional:
+    """The network of the experiment `digits` from given parameters, trained by a loop as torch's
+    tutorials have it."""
+
+    RATE, MOMENTUM = 0.05, 0.9
+
+    def __init__(self, params: Sequence[Any], side: int, cores: int):
+        """The parameters are this project's, layer by layer: kernels (3, 3, in, out) of images whose
+        channels are last, and a linear kernel (in, out)."""
+        import torch
+
+        torch.set_num_threads(cores)
+        *self.kernels, linear = [torch.from_numpy(np.array(layer.kernel)) for layer in params]
+        biases = [torch.from_numpy(np.array(layer.bias)) for layer in params]
+        self.side, self.last = -(-side // 4), self.kernels[-1].shape[-1]
+        self.image_shape = side, side
+        network, layers = [], []
+        for kernel, bias in zip(self.kernels, biases, strict=False):
+            layer = torch.nn.Conv2d(kernel.shape[2], kernel.shape[3], 3, stride=2)
+            layer.weight.data, layer.bias.data = kernel.permute(3, 2, 0, 1).contiguous(), bias
+            # an even side has its zeros at the end
+            network += [torch.nn.ZeroPad2d((0, 1, 0, 1)), layer, torch.nn.ReLU()]
+            layers.append(layer)
+        flat = self.last * self.side**2
+        layer = torch.nn.Linear(flat, linear.shape[1])
+        by_place = linear.reshape(self.side, self.side, self.last, -1).permute(3, 2, 0, 1)
+        layer.weight.data, layer.bias.data = by_place.reshape(-1, flat).contiguous(), biases[-1]
+        self.layers = [*layers, layer]
+        self.network = torch.nn.Sequential(*network, torch.nn.Flatten(), layer)
+        self.optimizer = torch.optim.SGD(
+            self.network.parameters(), lr=self.RATE, momentum=self.MOMENTUM
+        )
+
+    def train(self, images: np.ndarray, labels: np.ndarray, batch: int, num_steps: int) -> None:
+        """So many steps on mini-batches, in a new order for each pass."""
+        import torch
+
+        X = torch.from_numpy(images).reshape(-1, 1, *self.image_shape)
+        y = torch.from_numpy(labels)
+        order, place = torch.randperm(len(X)), 0
+        for _ in range(num_steps):
+            if place >= len(X):
+                order, place = torch.randperm(len(X)), 0
+            chosen = order[place : place + batch]
+            place += batch
+            self.optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(self.network(X[chosen]), y[chosen]).backward()
+            self.optimizer.step()
+
+    def params(self) -> list[np.ndarray]:
+        """Kernels and biases in this project's order of axes."""
+        found = []
+        for layer in self.layers:
+            weight = layer.weight.detach()
+            if weight.ndim == 4:
+                kernel = weight.permute(2, 3, 1, 0)
+            else:
+                by_place = weight.reshape(-1, self.last, self.side, self.side)
+                kernel = by_place.permute(2, 3, 1, 0).reshape(weight.shape[1], -1)
+            found += [kernel.numpy(), layer.bias.detach().numpy()]
+        return found
+
+
 def _stack(arrays: Sequence[np.ndarray]):
     import torch
 
