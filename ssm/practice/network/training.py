@@ -25,19 +25,19 @@ UNKNOWN = 0.5  # what a schedule is told of each class's recall while the networ
 
 def untrained(task: Task, options: TrainingOptions, params: Params) -> State:
     """The state before the first step, under the fixed class weights."""
-    optimizer_state = _transformation(options.optimizer, options.momentum).init(params)
-    params = jax.tree.map(jnp.asarray, params)
-    return State(params, optimizer_state, (), np.asarray(task.class_weights, float))
+    # One program, where `init` alone and `jnp.asarray` would each compile one for every array.
+    init = jax.jit(_transformation(options.optimizer, options.momentum).init)
+    weights = np.asarray(task.class_weights, float)
+    return State(jax.device_put(params), init(params), (), weights)
 
 
 def begin(task: Task, options: TrainingOptions, params: Params) -> TrainingRun:
     """A run before its first step, with the untrained network evaluated."""
     state = untrained(task, options, params)
     if options.schedule is not None:
-        chain = _chain(task, options)
-        schedule_state = chain.init(task.class_counts)
-        unknown = np.full(len(task.class_counts), UNKNOWN)
-        stats = schedules.Statistics(task.class_counts, unknown)
+        chain, counts = _chain(task, options), task.class_counts
+        schedule_state = chain.init(counts)
+        stats = schedules.Statistics(counts, np.full(len(counts), UNKNOWN))
         # So many steps are asked for as in an interval, so that the function is compiled only once.
         steps = np.arange(options.evaluate_every)
         weights_of_steps, _ = _weights_of_steps(chain, schedule_state, stats, steps)
