@@ -20,7 +20,7 @@ from benchmarks.table import Row, milliseconds
 from ssm import InputError, ReweightedClassifier
 from ssm.practice.network import parameters, tasks, training
 from ssm.practice.network.alarms import TrainingWarning
-from ssm.sweeps import execution
+from ssm.support import machine
 
 NOTE = """The network of the experiment `digits` (3 x 3 convolutions of stride 2 to 16 and 32 channels, a
 linear layer to 10 classes, float32) on random images of 28 x 28 pixels, batches of 128 in a new order
@@ -45,7 +45,7 @@ def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
 
 
 def _cores() -> str:
-    count = execution.num_cores()
+    count = machine.num_cores()
     return "one core" if count == 1 else f"{count} cores"
 
 
@@ -56,7 +56,7 @@ def digits_rows(num_steps: int, repeats: int) -> list[Row]:
     labels = rng.integers(0, CLASSES, len(images))
     with jax.enable_x64(False):
         few = _begun(images[:BATCH], labels[:BATCH], 1)
-        theirs = by_torch.Convolutional(few.params, SIDE, execution.num_cores())
+        theirs = by_torch.Convolutional(few.params, SIDE, machine.num_cores())
         theirs.train(images[:BATCH], labels[:BATCH], BATCH, 1)
         state = _advanced(few, 1)
         apart = max(
