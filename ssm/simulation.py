@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -22,7 +22,7 @@ from ssm.dynamics.flow import Flow
 from ssm.dynamics.optimizers import Settings
 from ssm.dynamics.solvers import SOLVERS
 from ssm.dynamics.statuses import Status
-from ssm.dynamics.trajectories import Trajectory, follow_in_one_batch
+from ssm.dynamics.trajectories import Trajectory, follow_in_one_batch, trajectories
 from ssm.dynamics.vector_field import Deferral, Field
 from ssm.measures import spectral
 from ssm.problem import Problem, make_problem, weights
@@ -165,6 +165,22 @@ def follow(run: PreparedRun, progress: Callable[[float], None] | None = None) ->
     """A run followed to its end, in its own precision."""
     with jax.enable_x64(run.config.dtype == "float64"):
         return run.flow.follow(progress)
+
+
+def follow_alike(runs: Iterable[PreparedRun]) -> list[Trajectory]:
+    """The same for runs that differ in their seed only, one after the other."""
+    flows, found = [], []
+    for run in runs:
+        with jax.enable_x64(run.config.dtype == "float64"):
+            found.append(run.flow.found())
+        flows.append(run.flow)
+    return trajectories(flows, found) if flows else []
+
+
+def compile_program(run: PreparedRun) -> None:
+    """Have the program by which a run is followed compiled, or read from disk."""
+    with jax.enable_x64(run.config.dtype == "float64"):
+        run.flow.compile_program()
 
 
 def follow_batch(runs: Sequence[PreparedRun]) -> list[Trajectory]:

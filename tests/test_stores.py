@@ -54,13 +54,13 @@ def whole(finished):
 @pytest.fixture
 def ran(monkeypatch):
     """(imbalance_ratio, seed) of each run followed in this process."""
-    seen, prepare = [], simulation.prepare
+    seen, run_arrays = [], simulation.run_arrays
 
-    def counting(config, size=None):
-        seen.append((config.imbalance_ratio, config.seed))
-        return prepare(config, size)
+    def counting(run, trajectory):
+        seen.append((run.config.imbalance_ratio, run.config.seed))
+        return run_arrays(run, trajectory)
 
-    monkeypatch.setattr(simulation, "prepare", counting)
+    monkeypatch.setattr(simulation, "run_arrays", counting)
     return seen
 
 

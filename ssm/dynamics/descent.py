@@ -27,7 +27,6 @@ from ssm.dynamics.trajectories import (
     Dynamics,
     Trajectory,
     count_compilation,
-    finite_part,
     up_to,
 )
 from ssm.dynamics.vector_field import Field
@@ -111,14 +110,23 @@ class Descent(Dynamics):
         """The observations."""
         return course.observed
 
-    def trajectory(self, kept: Any, crossings: Float[np.ndarray, " s"]) -> Trajectory:
+    def observed(self, kept: Any) -> tuple[dict[str, np.ndarray], int]:
+        """The observations, of which none is missing."""
+        return kept, len(self.steps)
+
+    def trajectory(
+        self,
+        kept: Any,
+        crossings: Float[np.ndarray, " s"],
+        observations: dict[str, np.ndarray],
+        good: int,
+    ) -> Trajectory:
         """What a run came to, with its status."""
         times = np.asarray(self.steps, dtype=float)
-        observed, good = finite_part(self.observe, kept, len(times))
         return Trajectory(
             times=times,
             clocks={"cumulative_rate": self.cumulative_rate},
-            observations=observed,
+            observations=observations,
             crossings=up_to(crossings, times[:good]),
             status=Status.FINISHED if good == len(times) else Status.NOT_FINITE,
             num_steps=int(self.steps[-1]),

@@ -21,8 +21,10 @@ class Passage(NamedTuple):
     """A step that was tried, as what is recorded of a run sees it."""
 
     accepted: Array
+    before: Params
+    """The state in which the step begins."""
     start: Array
-    """The time at which the step begins."""
+    """The time at which it begins."""
     end: Array
     """The time at which it ends."""
     tried: Step
@@ -41,32 +43,37 @@ class Recording(NamedTuple):
     """(2, t): times, and logarithms of flow time."""
 
 
-def begin_recording(
-    times: Array, observe: Observe, params: Params, start: Array, log_time: Array
-) -> Recording:
-    """The recording of a run at its start, the first of its saved times."""
-    first = observe(params, start)
-    empty = {
+def begin_recording(times: Array, observe: Observe, params: Params, log_time: Array) -> Recording:
+    """The recording of a run before anything is observed."""
+    observed = {
         name: jnp.full((len(times), *x.shape), jnp.nan, jnp.result_type(x, times.dtype))
-        for name, x in first.items()
+        for name, x in jax.eval_shape(observe, params, times[0]).items()
     }
     both = jnp.stack([times, jnp.full_like(times, jnp.nan).at[0].set(log_time)])
-    return Recording(jnp.ones((), int), _put(empty, 0, first), both)
+    return Recording(jnp.zeros((), int), observed, both)
 
 
 def save_passed(
     recording: Recording, times: Array, observe: Observe, passage: Passage
 ) -> Recording:
-    """The recording with all times to be saved that an accepted step has passed."""
+    """The recording with all times to be saved that a step has passed, where it was accepted, and with
+    the start of the run, where it is the first step. That the start is observed here keeps the
+    observations from being compiled twice."""
 
     def is_due(recording: Recording) -> Array:
         here = times[jnp.minimum(recording.number, len(times) - 1)]
-        return passage.accepted & (recording.number < len(times)) & (here <= passage.end)
+        passed = passage.accepted & (here <= passage.end)
+        return (recording.number < len(times)) & (passed | (recording.number == 0))
 
     def save(recording: Recording) -> Recording:
         now = times[recording.number]
         share = (now - passage.start) / passage.tried.length
-        inside, log_now = passage.tried.inside(share), passage.log_time(share)
+        # At the very start nothing is read off the step, which may have failed.
+        inside, log_now = jax.tree.map(
+            lambda start, x: jnp.where(share > 0, x, start),
+            (passage.before, recording.times[1, recording.number]),
+            (passage.tried.inside(share), passage.log_time(share)),
+        )
         return _record(recording, observe, now, inside, log_now)
 
     return jax.lax.while_loop(is_due, save, recording)
@@ -118,23 +125,21 @@ def begin_watch(observe: Observe, params: Params, start: Array) -> Watch:
     return Watch(values, jnp.stack([start + there, *[there] * 5]))
 
 
-def watch_passage(
-    watch: Watch, observe: Observe, field: Field, before: Params, passage: Passage
-) -> Watch:
-    """The series after a step from the state `before`, and the bracket of each that crossed in
-    it."""
+def watch_passage(watch: Watch, observe: Observe, field: Field, passage: Passage) -> Watch:
+    """The series after a step, and the bracket of each that crossed in it."""
     tried = passage.tried
     values = observe.watch(tried.params)
     crossed = passage.accepted & (values >= LEARNED) & ~(watch.bracket[1] >= 0)
+    ends = (passage.before, tried.slopes[0]), (tried.params, tried.slopes[-1])
 
-    def rate(params: Params, slope: Any) -> Array:
+    def rate(end: Array) -> Array:
+        params, slope = jax.tree.map(lambda *x: jnp.where(end == 0, *x), *ends)
         return jax.jvp(observe.watch, (params,), (field.whole(slope),))[1]
 
     def with_crossed(old: Array) -> Array:
-        rates = [rate(before, tried.slopes[0]), rate(tried.params, tried.slopes[-1])]
-        ends = [watch.values, values, *rates]
+        values_and_rates = [watch.values, values, *jax.lax.map(rate, jnp.arange(2))]
         step = [jnp.full_like(values, x) for x in (passage.start, tried.length)]
-        return jnp.where(crossed[None], jnp.stack(step + ends), old)
+        return jnp.where(crossed[None], jnp.stack(step + values_and_rates), old)
 
     bracket = jax.lax.cond(crossed.any(), with_crossed, lambda old: old, watch.bracket)
     return Watch(jnp.where(passage.accepted, values, watch.values), bracket)

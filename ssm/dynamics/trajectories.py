@@ -6,7 +6,7 @@ from __future__ import annotations
 import abc
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
@@ -97,8 +97,24 @@ class Dynamics(eqx.Module):
         """The part of a run that has ended that `trajectory` needs."""
 
     @abc.abstractmethod
-    def trajectory(self, kept: Any, crossings: Float[np.ndarray, " s"]) -> Trajectory:
-        """That part, as host arrays, made into a Trajectory with its status."""
+    def observed(self, kept: Any) -> tuple[dict[str, np.ndarray], int]:
+        """What was observed, time first, in that part as host arrays, and how many times were
+        reached."""
+
+    @abc.abstractmethod
+    def trajectory(
+        self,
+        kept: Any,
+        crossings: Float[np.ndarray, " s"],
+        observations: dict[str, np.ndarray],
+        good: int,
+    ) -> Trajectory:
+        """A Trajectory with its status.
+
+        Args:
+            kept: the part of the run that was kept, as host arrays.
+            observations: the variables made of what was observed, NaN after the first `good` times.
+        """
 
     def follow(self, progress: Callable[[float], None] | None = None) -> Trajectory:
         """The run to its end, in the default JAX float type.
@@ -106,10 +122,19 @@ class Dynamics(eqx.Module):
         Args:
             progress: called now and then with the share of the run that is done.
         """
+        return trajectories([self], [self.found(progress)])[0]
+
+    def compile_program(self) -> None:
+        """Have the program of the run compiled, by a run of no step."""
+        _solve(self, 0)
+
+    def found(self, progress: Callable[[float], None] | None = None) -> tuple[Any, np.ndarray]:
+        """What is kept of the run at its end, and its crossings, as host arrays, in the default JAX
+        float type."""
         # What float32 cannot hold makes a run that is not finite, which its status says.
         with np.errstate(over="ignore"):
             loop, crossings = self._end(progress)
-            return self.trajectory(*jax.device_get((self.kept(loop), crossings)))
+            return jax.device_get((self.kept(loop), crossings))
 
     def _end(self, progress: Callable[[float], None] | None) -> tuple[Any, Any]:
         """The run at its end, and its crossings; reported on between pieces of about `PIECE` seconds.
@@ -139,9 +164,21 @@ def follow_in_one_batch(runs: Sequence[Dynamics]) -> list[Trajectory]:
     with np.errstate(over="ignore"):
         batch = jax.tree.map(lambda *leaves: np.stack(leaves), *runs)
         found = jax.device_get(_solve_batch(batch))
+    each = [jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in range(len(runs))]
+    return [trajectories([run], [one])[0] for run, one in zip(runs, each, strict=True)]
+
+
+def trajectories(
+    runs: Sequence[Dynamics], found: Sequence[tuple[Any, np.ndarray]]
+) -> list[Trajectory]:
+    """Runs that differ in their starts only, from what each found: what was observed of all of them is
+    made into variables at once."""
+    observed = [run.observed(kept) for run, (kept, _) in zip(runs, found, strict=True)]
+    with np.errstate(over="ignore"):
+        parts = _finite_parts(runs[0].observe, observed)
         return [
-            run.trajectory(*jax.tree.map(lambda leaf, i=i: leaf[i], found))
-            for i, run in enumerate(runs)
+            run.trajectory(kept, crossings, *part)
+            for run, (kept, crossings), part in zip(runs, found, parts, strict=True)
         ]
 
 
@@ -185,24 +222,37 @@ def count_compilation(name: str) -> None:
 _traced: list[str] = []
 
 
-def finite_part(
-    observe: Any, observed: dict[str, np.ndarray], num_reached: int
-) -> tuple[dict[str, np.ndarray], int]:
-    """What is kept of observations, NaN from the first that is not finite or was not reached on,
-    and how many there are before it."""
-    finite = np.logical_and.reduce(
-        [
-            np.isfinite(x[:num_reached]).reshape(num_reached, -1).all(axis=1)
-            for x in observed.values()
-        ]
+def _finite_parts(
+    observe: Observe, observed: Sequence[tuple[dict[str, np.ndarray], int]]
+) -> Iterator[tuple[dict[str, np.ndarray], int]]:
+    """The variables of several runs, NaN from the first time that is not finite or was not reached on,
+    and the number of times before it, from what was observed of each and the number of times it
+    reached."""
+    goods = [_num_finite(values, num_reached) for values, num_reached in observed]
+    variables = observe.summarise(
+        {
+            name: np.concatenate(
+                [x[name][:good] for (x, _), good in zip(observed, goods, strict=True)]
+            )
+            for name in observed[0][0]
+        }
     )
-    good = int(np.logical_and.accumulate(finite).sum())
-    num_times = len(next(iter(observed.values())))
-    kept = observe.summarise({name: values[:good] for name, values in observed.items()})
-    for name, values in kept.items():
-        missing = np.full((num_times - good, *values.shape[1:]), np.nan, values.dtype)
-        kept[name] = np.concatenate([values, missing])
-    return kept, good
+    ends = np.cumsum(goods)
+    for (values, _), good, end in zip(observed, goods, ends.tolist(), strict=True):
+        num_times = len(next(iter(values.values())))
+        part = {}
+        for name, joined in variables.items():
+            part[name] = np.full((num_times, *joined.shape[1:]), np.nan, joined.dtype)
+            part[name][:good] = joined[end - good : end]
+        yield part, good
+
+
+def _num_finite(observed: dict[str, np.ndarray], num_reached: int) -> int:
+    """How many of the times that were reached come before the first that is not finite."""
+    finite = [
+        np.isfinite(x[:num_reached]).reshape(num_reached, -1).all(axis=1) for x in observed.values()
+    ]
+    return int(np.logical_and.accumulate(np.logical_and.reduce(finite)).sum())
 
 
 def up_to(crossings: Any, reached: Float[np.ndarray, " t"]) -> Float[np.ndarray, " s"]:

@@ -7,7 +7,7 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, np.ndarray]
 Progress = Callable[[int, int], None]
+GROUP = 8
+"""Runs that differ in their seed only and are followed together by one thread: enough that the work on the
+host is shared by several, few enough that all cores have work to the end."""
 
 
 def compute(
@@ -52,7 +55,7 @@ def compute(
             count(len(chunk.runs))
             yield chunk, arrays, origin
     elif jax.default_backend() == "cpu":
-        yield from _on_cores(layout, chunks, count)
+        yield from _on_cores(layout, chunks, layout.first_runs(numbers), count)
     else:
         for chunk in chunks:
             arrays, origin = compute_chunk(layout, chunk)
@@ -61,36 +64,50 @@ def compute(
 
 
 def _on_cores(
-    layout: SweepLayout, chunks: Iterable[Chunk], count: Callable[[int], None]
+    layout: SweepLayout,
+    chunks: Iterable[Chunk],
+    first_runs: Iterable[int],
+    count: Callable[[int], None],
 ) -> Iterator[tuple[Chunk, Arrays, dict[str, Any]]]:
-    """Chunks computed with one run on each core at a time, the next chunk begun while one is written."""
-    ahead: collections.deque[tuple[Chunk, list[Future[Arrays]]]] = collections.deque()
-    clock = _Clock()
+    """Chunks computed with one run on each core at a time, the next chunk begun while one is written.
+
+    Args:
+        first_runs: a run of each program that the chunks need.
+    """
+    ahead: collections.deque[tuple[Chunk, dict[Future[list[Arrays]], list[int]]]] = (
+        collections.deque()
+    )
+    clock, stopped = _Clock(), threading.Event()
     with ThreadPoolExecutor(machine.num_cores()) as pool:
 
         def finish() -> tuple[Chunk, Arrays, dict[str, Any]]:
             nonlocal clock
             chunk, futures = ahead[0]
-            runs = []
-            for future in futures:
-                runs.append(future.result())
-                count(1)
+            runs = {}
+            for future, numbers in futures.items():
+                runs |= zip(numbers, future.result(), strict=True)
+                for _ in numbers:
+                    count(1)
             ahead.popleft()
             origin, clock = clock.origin(layout, len(runs)), _Clock()
             return chunk, _stack(layout, chunk, runs), origin
 
+        # Programs are compiled side by side, and while the first chunks run.
+        compiling = [pool.submit(_compile, _prepared(layout, run)) for run in first_runs]
         try:
             for chunk in chunks:
-                runs = [pool.submit(_follow, layout, run) for run in chunk.runs]
-                ahead.append((chunk, runs))
+                groups = layout.alike(chunk.runs, GROUP)
+                ahead.append(
+                    (chunk, {pool.submit(_follow, layout, runs, stopped): runs for runs in groups})
+                )
                 if len(ahead) > 1:
                     yield finish()
             while ahead:
                 yield finish()
         finally:
-            for _, futures in ahead:
-                for future in futures:
-                    future.cancel()
+            stopped.set()
+            for future in itertools.chain(compiling, *(futures for _, futures in ahead)):
+                future.cancel()
 
 
 def _on_cluster(
@@ -131,7 +148,9 @@ def compute_chunk(layout: SweepLayout, chunk: Chunk) -> tuple[Arrays, dict[str, 
     machine.use_compilation_cache()
     clock = _Clock()
     if jax.default_backend() == "cpu":
-        runs = [_follow(layout, run) for run in chunk.runs]
+        runs = {}
+        for group in layout.alike(chunk.runs, GROUP):
+            runs |= zip(group, _follow(layout, group), strict=True)
     else:
         runs = _follow_batched(layout, chunk.runs)
     return _stack(layout, chunk, runs), clock.origin(layout, len(runs))
@@ -159,21 +178,29 @@ _compiled: set[Any] = set()
 _compiling: dict[Any, threading.Lock] = collections.defaultdict(threading.Lock)
 
 
-def _follow(layout: SweepLayout, run: int) -> Arrays:
-    """One run of the grid, as its arrays. The first run of a program compiles it while others wait."""
-    ready = _prepared(layout, run)
+def _follow(
+    layout: SweepLayout, runs: Sequence[int], stopped: threading.Event | None = None
+) -> list[Arrays]:
+    """Runs of the grid that differ in their seed only, as their arrays; fewer where `stopped` is set
+    meanwhile."""
+    ready = [_prepared(layout, run) for run in runs]
+    _compile(ready[0])
+    going_on = itertools.takewhile(lambda _: stopped is None or not stopped.is_set(), ready)
+    return list(map(_run_arrays, ready, simulation.follow_alike(going_on)))
+
+
+def _compile(ready: simulation.PreparedRun) -> None:
+    """Have the program of a run compiled, unless it is already; others wait meanwhile."""
     program = _program(ready)
-    if program in _compiled:
-        trajectory = simulation.follow(ready)
-    else:
+    if program not in _compiled:
         with _compiling[program]:
-            trajectory = simulation.follow(ready)
-            _compiled.add(program)
-    return _run_arrays(ready, trajectory)
+            if program not in _compiled:
+                simulation.compile_program(ready)
+                _compiled.add(program)
 
 
-def _follow_batched(layout: SweepLayout, runs: Sequence[int]) -> list[Arrays]:
-    """Runs of the grid, those of one program in one batch."""
+def _follow_batched(layout: SweepLayout, runs: Sequence[int]) -> dict[int, Arrays]:
+    """The arrays of runs of the grid by their numbers, those of one program followed in one batch."""
     batches: dict[Any, list[tuple[int, simulation.PreparedRun]]] = collections.defaultdict(list)
     for run in runs:
         ready = _prepared(layout, run)
@@ -183,7 +210,7 @@ def _follow_batched(layout: SweepLayout, runs: Sequence[int]) -> list[Arrays]:
         trajectories = simulation.follow_batch([ready for _, ready in batch])
         for (run, ready), trajectory in zip(batch, trajectories, strict=True):
             arrays[run] = _run_arrays(ready, trajectory)
-    return [arrays[run] for run in runs]
+    return arrays
 
 
 def _prepared(layout: SweepLayout, run: int) -> simulation.PreparedRun:
@@ -207,14 +234,15 @@ def _run_arrays(ready: simulation.PreparedRun, trajectory: trajectories.Trajecto
     return arrays | {name: np.asarray(value) for name, value in facts.items()}
 
 
-def _stack(layout: SweepLayout, chunk: Chunk, runs: Sequence[Arrays]) -> Arrays:
-    """The runs of a chunk as one block of the grid; entries that a run lacks are filled up."""
+def _stack(layout: SweepLayout, chunk: Chunk, runs: Mapping[int, Arrays]) -> Arrays:
+    """The runs of a chunk, by their numbers, as one block of the grid; entries that a run lacks are
+    filled up."""
     stacked = {}
     for name, dtype in layout.dtypes.items():
         shape = layout.shape(name)
         values = np.full((len(runs), *shape), datasets.filling(dtype), dtype)
-        for i, run in enumerate(runs):
-            if name in run:
-                values[(i, *map(slice, run[name].shape))] = run[name]
+        for i, number in enumerate(chunk.runs):
+            if (found := runs[number].get(name)) is not None:
+                values[(i, *map(slice, found.shape))] = found
         stacked[name] = values.reshape(chunk.shape + shape)
     return stacked

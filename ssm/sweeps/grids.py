@@ -19,7 +19,7 @@ FORMS = "FIELD=A,B,C, FIELD=A..B, FIELD=A:B:N or FIELD=A:B:N:log"
 LONGEST_AXIS = 1_000_000  # values
 MOST_SIZES = 3  # that runs of one kind are padded to
 LARGEST_GRID = 10_000_000  # runs
-COMPILATION = 150_000  # its cost, in feature columns of runs that are followed to their end by time
+COMPILATION = 90_000  # its cost, in feature columns of runs that are followed to their end by time
 TERMINAL = 10  # the least cost of a run by the loss clock over that of one by time
 
 # The field `loss` shares its name with a variable of every Dataset.

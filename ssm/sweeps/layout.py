@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import collections
 import math
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from ssm.config import Config
 from ssm.measures import geometry, spectral
@@ -48,6 +50,8 @@ class SweepLayout(NamedTuple):
     padded: dict[_PaddedTogether, dict[int, int]]
     """The number of feature columns that a run is padded up to, by its own number of columns, for each
     kind of run that is padded."""
+    programs: Int[np.ndarray, " runs"]
+    """A number for each run, the same for runs that probably share a program."""
     blocks: tuple[tuple[slice, ...], ...]
     """The part of the grid that each chunk is, in order."""
 
@@ -61,6 +65,30 @@ class SweepLayout(NamedTuple):
         places = np.meshgrid(*(np.arange(part.start, part.stop) for part in block), indexing="ij")
         runs = np.ravel_multi_index(tuple(places), self.grid.shape)
         return Chunk(number, block, runs.ravel().tolist())
+
+    def alike(self, runs: Sequence[int], most: int) -> list[list[int]]:
+        """Runs in groups of at most `most` that differ in their seed only, in order."""
+        places = np.unravel_index(np.asarray(runs), self.grid.shape)
+        others = [
+            place.tolist()
+            for field, place in zip(self.grid.axes, places, strict=True)
+            if field != "seed"
+        ]
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for run, *setting in zip(runs, *others, strict=True):
+            groups.setdefault(tuple(setting), []).append(run)
+        return [
+            group[i : i + most] for group in groups.values() for i in range(0, len(group), most)
+        ]
+
+    def first_runs(self, numbers: Iterable[int]) -> list[int]:
+        """The first run of each program that the chunks of these numbers probably need."""
+        firsts: dict[int, int] = {}
+        for number in numbers:
+            runs = self.chunk(number).runs
+            for program, i in zip(*np.unique(self.programs[runs], return_index=True), strict=True):
+                firsts.setdefault(int(program), runs[i])
+        return list(firsts.values())
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a variable of one run."""
@@ -83,6 +111,7 @@ def make_layout(grid: Grid, chunk_size: int | None = None) -> SweepLayout:
         chunk_size = checks.integer("chunk_size", chunk_size, 1, 2**31 - 1)
     padded_sizes: dict[str, int] = {"block": len(spectral.BLOCKS)}
     columns: dict[_PaddedTogether, collections.Counter[int]] = {}
+    sized: dict[tuple[_PaddedTogether, int], list[int]] = collections.defaultdict(list)
     kept, precisions, most_columns = set(), set(), 0
     for run in range(math.prod(grid.shape)):
         config = grid.config(run)
@@ -102,9 +131,10 @@ def make_layout(grid: Grid, chunk_size: int | None = None) -> SweepLayout:
         }
         precisions.add(config.dtype)
         most_columns = max(most_columns, config.num_columns)
+        together = _padded_together(config)
+        sized[together, config.num_columns].append(run)
         if can_be_padded(config):
-            together = columns.setdefault(_padded_together(config), collections.Counter())
-            together[config.num_columns] += 1
+            columns.setdefault(together, collections.Counter())[config.num_columns] += 1
     floats = max(precisions)  # float64 where there are both
     dtypes = {
         name: floats if variable.dtype == schema.OBSERVED else variable.dtype
@@ -116,7 +146,11 @@ def make_layout(grid: Grid, chunk_size: int | None = None) -> SweepLayout:
         kind: grids.padded_sizes(runs, terminal=kind.clock == "loss")
         for kind, runs in columns.items()
     }
-    layout = SweepLayout(grid, padded_sizes, dtypes, padded, ())
+    programs, numbers = np.zeros(math.prod(grid.shape), np.int32), {}
+    for (kind, size), runs in sized.items():
+        program = kind, padded.get(kind, {}).get(size, size)
+        programs[runs] = numbers.setdefault(program, len(numbers))
+    layout = SweepLayout(grid, padded_sizes, dtypes, padded, programs, ())
     size_of_run = sum(8 * math.prod(layout.shape(name)) for name in dtypes)
     most = min(CHUNK_RUNS, CHUNK_BYTES // size_of_run, CHUNK_COLUMNS // most_columns)
     chunk = grids.chunk_shape(grid.shape, chunk_size or max(most, 1))
