@@ -20,6 +20,7 @@ from ssm.support import interrupts, progress
 from ssm.support.files import replacing
 
 Name = Literal[
+    "work",
     "batch",
     "cold_grid",
     "many",

@@ -1,4 +1,5 @@
-"""What a machine cannot do without: the field evaluations of a run, and the bytes they move."""
+"""What a machine cannot do without: the field evaluations of a run, the observations at its saved
+times with their singular values, and the bytes that are moved."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from ssm.dynamics.columns import Columns
 from ssm.dynamics.parameters import Params
 from ssm.dynamics.runge_kutta import PAIRS
 from ssm.dynamics.vector_field import Field
+from ssm.measures import spectral
 
 
 def num_evaluations(steps: int, solver: str = "tsit5") -> int:
@@ -31,6 +33,36 @@ def _repeat(params: Params, columns: Columns, times: Any, nothing: Any) -> Param
         return W + nothing * rate.W, rate
 
     return jax.lax.fori_loop(0, times, once, (params.W, params))[1]
+
+
+@jax.jit
+def _observe_each(observe: Any, params: Params, times: Any, nothing: Any) -> dict[str, Any]:
+    empty = {
+        name: jnp.zeros((len(times), *x.shape), x.dtype)
+        for name, x in jax.eval_shape(observe, params, times[0]).items()
+    }
+
+    def once(i: Any, carry: tuple[Params, dict[str, Any]]) -> tuple[Params, dict[str, Any]]:
+        params, observed = carry
+        found = observe(params, times[i])
+        put = {
+            name: jax.lax.dynamic_update_index_in_dim(values, found[name], i, 0)
+            for name, values in observed.items()
+        }
+        return params._replace(W=params.W + nothing * found["loss"]), put
+
+    return jax.lax.fori_loop(0, len(times), once, (params, empty))[1]
+
+
+def bare_work(flow: Any, steps: int) -> None:
+    """The work of a run and nothing else: as many field evaluations as so many steps take, the
+    observations at all saved times, and the singular values of the logits there, at one state."""
+    with jax.enable_x64(True):
+        columns = flow.field.columns
+        jax.block_until_ready(bare_field(flow.params, columns, num_evaluations(steps)))
+        asked = jax.tree.map(jnp.asarray, (flow.observe, flow.params, flow.times))
+        observed = jax.device_get(_observe_each(*asked, np.asarray(0.0)))
+    spectral.singular_values(observed["gram"])
 
 
 def bare_field(params: Params, columns: Columns, times: int) -> Params:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ssm.support import machine
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -53,7 +55,7 @@ def processor_seconds(work: Callable[[], Any]) -> float:
 
 def on_all_cores(work: Callable[[Any], Any], items: Sequence[Any]) -> None:
     """Call `work` on every item, one thread a core, for work that lets go of the interpreter."""
-    cores = os.cpu_count() or 1
+    cores = machine.num_cores()
 
     def share(core: int) -> None:
         for item in items[core::cores]:
@@ -95,15 +97,21 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def in_fresh_process(function: str, cache: str | Path, **arguments: Any) -> Any:
+def in_fresh_process(
+    function: str, cache: str | Path, cores: int | None = None, **arguments: Any
+) -> Any:
     """What `module:function` returns for these arguments, in a process of its own, both as JSON.
 
     Args:
         cache: folder of that process's compilation cache.
+        cores: how many of this process's cores it may use; all where it is left out.
     """
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.timing", function, json.dumps(arguments)],
+        [
+            *(sys.executable, "-m", "benchmarks.timing"),
+            *(function, json.dumps(arguments), str(cores or machine.num_cores())),
+        ],
         env=environment,
         cwd=ROOT,
         capture_output=True,
@@ -114,7 +122,8 @@ def in_fresh_process(function: str, cache: str | Path, **arguments: Any) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _answer(function: str, arguments: str) -> None:
+def _answer(function: str, arguments: str, cores: str) -> None:
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(cores)])
     module, _, name = function.partition(":")
     print(json.dumps(getattr(importlib.import_module(module), name)(**json.loads(arguments))))
 
