@@ -3,7 +3,7 @@
 On free features under cross-entropy: logit adjustment, CDT, VS, LDAM, focal loss and effective-number
 weights. It takes 15 seconds: five seeds of nine losses early, and 23 runs to a large margin.
 
-Claimed before the run (`margins_theory`): of all of these only weights balance how fast majority and
+Claimed before the run (`ssm.adjusted_growth`, `ssm.terminal`): of all of these only weights balance how fast majority and
 minority are learned, since what is added to a group's logits leaves contrasts within it alone; CDT and
 VS, which shrink the minorities' logits, delay them by R^g more. At the end it is the other way about:
 weights, offsets, margins and the focal factor end at SELI, and CDT and VS alone do not.
@@ -19,15 +19,15 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from experiments import margins_figures
 from experiments import margins_runs as runs
 from experiments.claims import Claim, Claims, Estimate
 from experiments.margins_runs import END, LATE, LATE_MARGIN, MARGIN, Early, Ends
-from experiments.margins_theory import BLOCKS, limit_state, linear_accuracy, majority_gaps
-from experiments.readings import Report, part
-from ssm import geometry
-from ssm.problem import make_problem
+from experiments.readings import Report, part, start_of
+from ssm import Config, adjusted_growth, geometry, spectral, terminal, theory
+from ssm.problem import make_problem, membership
 
 RATE = 0.01  # of a growth rate
 DRAW = 0.05  # of a learning time: a draw shifts it by about one of its 28 e-folds
@@ -65,7 +65,9 @@ def _rate_claims(early: dict[str, Early]) -> list[Claim]:
     """Growth rates against singular values."""
     claims, n = Claims(), sum(runs.EARLY.class_counts)
     for name, own in early.items():
-        off = float(np.max([abs(own.rates[b] / own.predicted_rates[b] - 1) for b in BLOCKS]))
+        off = float(
+            np.max([abs(own.rates[b] / own.predicted_rates[b] - 1) for b in spectral.BLOCKS])
+        )
         statement = f"{name}, start {runs.LINEAR.init_scale:g}: growth rates of the blocks, worst distance from the singular values of A, relative"
         values = ", ".join(f"{b} {n * rate:.4g}/n" for b, rate in own.predicted_rates.items())
         claims.at_most(statement, RATE, off, values)
@@ -102,6 +104,20 @@ def _time_claims(early: dict[str, Early], quick: bool) -> list[Claim]:
     return claims
 
 
+def linear_accuracy(config: Config, times: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
+    """Balanced training accuracy of a config's own start in its linear phase, where deviations from class
+    means stay."""
+    problem, params, means = start_of(config)
+    labels, root = problem.labels, np.sqrt(problem.counts)[:, None]
+    members = membership(labels, len(root)) / problem.counts
+    A = adjusted_growth.growth_matrix(config, problem)
+    rest, found = params.H - means[:, labels], []
+    for W, N in zip(*theory.linear_factors(A, params.W, root * means.T, times), strict=True):
+        logits = W @ ((N / root).T[:, labels] + rest)
+        found.append(((logits.argmax(axis=0) == labels) @ members).mean())
+    return np.array(found)
+
+
 def _end_claims(ends: Ends) -> list[Claim]:
     """Every loss ends where it should."""
     where = f"k = {END.num_classes}, margin {MARGIN:g}"
@@ -131,8 +147,12 @@ def _factor_claims(ends: Ends) -> list[Claim]:
     claims = Claims()
     for name in runs.FACTORS:
         own = ends[name]
-        seli = geometry.seli(make_problem(own.config).counts)
-        both = limit_state(own.config).distances(seli), own.states[-1].distances(seli)
+        problem = make_problem(own.config)
+        seli = geometry.seli(problem.counts)
+        both = (
+            terminal.limit_state(own.config, problem).distances(seli),
+            own.states[-1].distances(seli),
+        )
         for part_name, wanted, found in zip(geometry.PARTS, *both, strict=True):
             statement = f"{name}, margin {MARGIN:g}: distance of {part_name} to SELI"
             claims.close(statement, float(wanted), float(found), ANGLE / MARGIN)
@@ -159,7 +179,9 @@ def _exponent_claims(small: Ends, late: Ends, quick: bool) -> list[Claim]:
     apart = []
     for own in small.values():
         seen = own.margins > runs.WIDE_FROM
-        wanted = majority_gaps(own.config, own.margins[seen], own.gaps[seen][0])
+        wanted = terminal.majority_gaps(
+            own.config, make_problem(own.config), own.margins[seen], own.gaps[seen][0]
+        )
         apart.append(np.abs(own.gaps[seen] - wanted).max())
     statement = f"CDT, g = {names}, margins {runs.WIDE_FROM:g} to {MARGIN:g}: gap between majorities over the least margin, worst distance from its equation ({AFTER})"
     note = "at the end " + ", ".join(f"{own.gaps[-1]:.3f}" for own in small.values())

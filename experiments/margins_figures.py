@@ -20,11 +20,12 @@ from experiments.margins_runs import (
     WIDE_FROM,
     Early,
     Ends,
+    cosines,
 )
-from experiments.margins_theory import BLOCKS, cosines, limit, majority_gaps
 from experiments.pages import HOLLOW, THEORY, WIDTHS
 from experiments.readings import GROUPS
-from ssm import geometry, plotting
+from experiments.terminal_states import limit
+from ssm import geometry, plotting, spectral, terminal
 from ssm.problem import make_problem
 
 SHOWN = ("ERM", "inverse square root", "logit adjustment", "CDT")
@@ -38,7 +39,7 @@ def draw_early(path: Path, early: Mapping[str, Early]) -> None:
         rates, ratios, balance = top.subplots(1, 3, sharey=True)
         n = sum(LINEAR.class_counts)
         for y, own in enumerate(early.values()):
-            for block in BLOCKS:
+            for block in spectral.BLOCKS:
                 _dash(rates, y, n * own.predicted_rates[block], n * own.predicted_rates[block])
                 rates.plot(n * own.rates[block], y, "o", color=plotting.COLORS[block], ms=4)
             _dash(ratios, y, *own.predicted_ratio)
@@ -54,7 +55,7 @@ def draw_early(path: Path, early: Mapping[str, Early]) -> None:
         rates.set_xlabel("early growth\nrate x $n$")
         ratios.set_xlabel(pages.TIME_RATIO)
         balance.set_xlabel(f"flow time to balanced\naccuracy {BALANCED:g}")
-        for block in BLOCKS:
+        for block in spectral.BLOCKS:
             pages.key(rates, block, "o", color=plotting.COLORS[block], ms=4)
         pages.key(rates, "predicted", "|", color="black", ms=8, mew=1.2)
         pages.legend_above(top, rates, 4)
@@ -156,7 +157,9 @@ def _draw_exponents(axes: Sequence[Axes], small: Ends, late: Ends) -> None:
     for name, own in small.items():
         gap.plot(own.margins, own.gaps, color=colors[name], label=f"{name}")
         seen = own.margins > WIDE_FROM
-        theirs = majority_gaps(own.config, own.margins[seen], own.gaps[seen][0])
+        theirs = terminal.majority_gaps(
+            own.config, make_problem(own.config), own.margins[seen], own.gaps[seen][0]
+        )
         gap.plot(own.margins[seen], theirs, **THEORY)
     for ax in (angle, norm):
         ax.set_xlabel("exponent $g$ of CDT")

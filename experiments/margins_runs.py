@@ -8,22 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 
 from experiments import readings
-from experiments.margins_theory import (
-    BLOCKS,
-    approach,
-    block_rates,
-    cosines,
-    last_learned,
-    limit,
-    ratio_range,
-    without_kept_row,
-)
-from experiments.readings import Report, each
+from experiments.readings import GROUPS, Report, each
 from experiments.settings import BASE
-from experiments.terminal_states import State, trajectory
-from ssm import Config, predictions, simulate, sweep
+from experiments.terminal_states import approach, limit, trajectory
+from ssm import Config, adjusted_growth, predictions, simulate, spectral, states, sweep, terminal
 from ssm.config import profiles
 from ssm.problem import make_problem
 from ssm.results import reached
@@ -87,7 +78,7 @@ class End(NamedTuple):
 
     config: Config
     margins: np.ndarray
-    states: list[State]
+    states: list[states.ClassState]
     gaps: np.ndarray
     """Mean gap between two majorities over the least margin."""
 
@@ -116,7 +107,8 @@ class End(NamedTuple):
     def astray(self) -> np.ndarray:
         """How far the distances of W, H, Z, less the kept row, are from what the margin makes them,
         relative."""
-        last, target = without_kept_row(self.states[-1], self.config), limit(self.config)
+        kept = terminal.kept_row(self.config, make_problem(self.config))
+        last, target = self.states[-1].without_row(kept), limit(self.config)
         wanted = approach(self.config, self.margins[-1]).distances(target)
         return np.abs(last.distances(target) / wanted - 1)
 
@@ -127,7 +119,11 @@ Ends = dict[str, End]
 def follow_early(seeds: int, report: Report) -> dict[str, Early]:
     """Every loss from starts of scale 1e-6, and its linear phase from one of 1e-12."""
     configs = {name: dataclasses.replace(EARLY, **changes) for name, changes in LOSSES.items()}
-    longest = 1.2 * max(last_learned(config)[2] for config in configs.values())
+    expected = {
+        name: adjusted_growth.learning_range(config, make_problem(config))
+        for name, config in configs.items()
+    }
+    longest = 1.2 * max(times.latest.max() for times in expected.values())
     found: dict[str, Early] = {}
     for name, config in each(configs.items(), report):
         runs = sweep({"seed": range(seeds)}, dataclasses.replace(config, t1=longest))
@@ -135,33 +131,40 @@ def follow_early(seeds: int, report: Report) -> dict[str, Early]:
         balances = np.array([time_to_balance(runs["time"].values, own) for own in accuracy])
         # the slower group decides, so that ERM's time is scaled by its learning time
         reference = found["ERM"].balances if found else balances
-        scale = float(reference.mean()) / last_learned(configs["ERM"])[1]
-        _, low, high = last_learned(config)
+        scale, own = reference.mean() / expected["ERM"].earliest.max(), expected[name]
         found[name] = Early(
             runs,
             measured_rates(dataclasses.replace(LINEAR, **LOSSES[name])),
-            block_rates(config),
+            predicted_rates(config),
             readings.ratio(readings.learned(runs)).values,
-            ratio_range(config),
+            own.ratio,
             balances,
-            (scale * low, scale * high),
+            (float(scale * own.earliest.max()), float(scale * own.latest.max())),
         )
     return found
+
+
+def predicted_rates(config: Config) -> dict[str, float]:
+    """Growth rates of the blocks, by block."""
+    rates = adjusted_growth.block_growth_rates(config, make_problem(config))
+    return dict(zip(spectral.BLOCKS, rates.tolist(), strict=True))
 
 
 def measured_rates(config: Config) -> dict[str, float]:
     """Growth rates of the blocks: half the slope of the logarithms of their strengths, over the
     second half of the phase in which all are small."""
-    problem, rates = make_problem(config), block_rates(config)
+    problem, rates = make_problem(config), predicted_rates(config)
     fastest = max((profiles.MAJORITY, profiles.MINORITY), key=rates.__getitem__)
     mine = np.array(config.class_groups) == fastest
     start = predictions.expected_start_strength(config, problem)[mine][0]
     share = start / np.sqrt(problem.counts[mine][0])
     t1 = float(np.log(LINEAR_UP_TO / share) / (2 * rates[fastest]))
     late = simulate(dataclasses.replace(config, t1=t1)).isel(time=slice(PLAIN.num_saves // 2, None))
-    logs = np.log(late["block_strength"].sel(block=list(BLOCKS)).transpose("time", "block").values)
+    logs = np.log(
+        late["block_strength"].sel(block=list(spectral.BLOCKS)).transpose("time", "block").values
+    )
     slopes = np.polyfit(late["time"].values, logs, 1)[0]
-    return dict(zip(BLOCKS, (slopes / 2).tolist(), strict=True))
+    return dict(zip(spectral.BLOCKS, (slopes / 2).tolist(), strict=True))
 
 
 def time_to_balance(times: np.ndarray, accuracy: np.ndarray) -> float:
@@ -188,3 +191,13 @@ def follow_ends(base: Config, losses: Mapping[str, dict[str, Any]], report: Repo
         margins = run["margin"].values
         found[name] = End(config, margins, states, (own - others) / len(majority) / margins)
     return found
+
+
+def cosines(gram: Float[np.ndarray, "k k"], config: Config) -> dict[str, float]:
+    """Mean cosine of two classifier rows within each group, and |w_maj| / |w_min|, from W W^T."""
+    minority = np.array(config.class_groups) == profiles.MINORITY
+    norms, found = np.sqrt(np.diag(gram)), {}
+    for group, mine in zip(GROUPS, (~minority, minority), strict=True):
+        block = (gram / np.outer(norms, norms))[np.ix_(mine, mine)]
+        found[group] = float(block[~np.eye(len(block), dtype=bool)].mean())
+    return found | {"norms": float(norms[~minority].mean() / norms[minority].mean())}

@@ -21,14 +21,15 @@ from experiments.terminal_states import (
     config_of,
     early_part,
     end,
-    expected_distances,
     largest_part,
     limit,
     margin_at_end,
     single_runs,
+    without_kept_row,
 )
-from ssm import Config, geometry, plotting
+from ssm import Config, geometry, plotting, terminal
 from ssm.config import profiles
+from ssm.problem import make_problem
 from ssm.results import reached
 
 STYLES: dict[str, Any] = {
@@ -76,7 +77,9 @@ def _margin_axes(ax: Axes) -> None:
 def _draw_theory(ax: Axes, config: Config, last: float) -> None:
     """The largest of the expected distances, on margins from 30 on."""
     margins = np.geomspace(30, last, 24)
-    ax.plot(margins, [expected_distances(config, x).max() for x in margins], **THEORY)
+    problem = make_problem(config)
+    expected = [terminal.expected_distances(config, problem, x).max() for x in margins]
+    ax.plot(margins, expected, **THEORY)
 
 
 def _draw_early(ax: Axes, runs: xr.Dataset) -> None:
@@ -183,7 +186,7 @@ def _draw_ends(ax: Axes, runs: xr.Dataset, colors: dict[float, Any]) -> None:
         config, margin = config_of(own), margin_at_end(own)
         if config.imbalance_ratio == 1:
             continue
-        found = end(own).without_mean_row.distances(limit(config)) * margin
+        found = without_kept_row(end(own)).distances(limit(config)) * margin
         wanted = approach(config, margin).distances(limit(config)) * margin
         for marker, x, y in zip(MARKERS.values(), wanted, found, strict=True):
             ax.plot(x, y, marker, color=colors[config.imbalance_ratio], mfc="none", ms=4)

@@ -3,7 +3,7 @@
 Under cross-entropy, runs go by the loss clock to a margin. Claimed before the run: all weightings end in
 one geometry, SELI for free features and the simplex ETF for shared ones, however far apart they were
 early, and the distance to it falls as 1 / margin. The limits are known from the literature; how runs
-approach them is `terminal_states`, of which what was derived after trial runs says so. It takes a
+approach them is `ssm.terminal`, derived after trial runs. It takes a
 minute: some 90 runs of 4 and 10 classes, imbalance ratios 1 to 100, two fractions of minorities, three
 weightings.
 """
@@ -31,10 +31,11 @@ from experiments.terminal_states import (
     largest_part,
     limit,
     margin_at_end,
-    mean_row_distances,
     single_runs,
+    without_kept_row,
 )
-from ssm import Config, spectral, sweep
+from ssm import Config, spectral, sweep, terminal
+from ssm.problem import make_problem
 from ssm.results import reached
 
 # What distances x margin were expected to stay below before looking: 1e-7, 1e-5 in a full run.
@@ -242,7 +243,7 @@ def _slope_claims(runs: Runs) -> list[Claim]:
         stops.append(runs.collapsed.sel(runs.main).sel(weight_exponent=g))
         margins = [margin_at_end(stop) for stop in stops]
         whole, target = [end(stop) for stop in stops], limit(config_of(stops[-1]))
-        less = [state.without_mean_row for state in whole]
+        less = [without_kept_row(state) for state in whole]
         for name, states in zip(slopes, (whole, less), strict=True):
             distances = [state.distances(target).max() for state in states]
             slopes[name].append(np.polyfit(np.log(margins), np.log(distances), 1)[0])
@@ -261,19 +262,21 @@ def _approach_claims(runs: Runs) -> list[Claim]:
     for own in single_runs(runs.collapsed):
         config, margin = config_of(own), margin_at_end(own)
         if config.imbalance_ratio > 1:  # at equal counts all gaps are equal
-            found = end(own).without_mean_row.distances(limit(config))
+            found = without_kept_row(end(own)).distances(limit(config))
             wanted = approach(config, margin).distances(limit(config))
             off[config] = np.abs(found / wanted - 1).max()
     statement = f"collapsed start, {_name(runs.collapsed)}, R > 1, all weights: distances of W, H, Z at the end less the kept row, worst distance from those of the margins, relative (derived after trial runs)"
     claims.at_most(statement, APPROACH_TOLERANCE, float(max(off.values())))
     config, added, margins = config_of(runs.collapsed.sel(runs.main), weight_exponent=0.0), [], []
     for own in single_runs(runs.draws):
-        states = end(own), end(own).without_mean_row
+        states = end(own), without_kept_row(end(own))
         whole, less = (state.distances(limit(config))[0] for state in states)
         added.append(whole**2 - less**2)
         margins.append(margin_at_end(own))
     statement = f"collapsed start, {_name(runs.gaussian.sel(runs.main))}, ERM, {DRAWS} seeds: what the kept row adds to the distance of W, root mean square (derived after trial runs)"
-    wanted = float(mean_row_distances(config, float(np.mean(margins)))[0])
+    wanted = float(
+        terminal.kept_row_distances(config, make_problem(config), float(np.mean(margins)))[0]
+    )
     size = Estimate(*np.sqrt(np.maximum(Estimate.over_seeds(added), 0)).tolist())
     claims.close(statement, wanted, size, ROW_TOLERANCE)
     return claims

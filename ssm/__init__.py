@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ssm.cli import summaries
     from ssm.config import profiles
     from ssm.dynamics import coordinates as reduction
-    from ssm.measures import geometry, metrics, spectral
+    from ssm.measures import geometry, metrics, spectral, states
     from ssm.plots import runs as plotting
     from ssm.plots import sweeps as sweep_plots
     from ssm.practice.network.estimator import ReweightedClassifier
@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     from ssm.results.stores import load, save
     from ssm.simulation import simulate
     from ssm.sweeps.sweep import sweep
-    from ssm.theory import defaults, exact, predictions, regularised
+    from ssm.theory import (
+        adjusted_growth,
+        defaults,
+        exact,
+        predictions,
+        regularised,
+        terminal,
+    )
     from ssm.tracking import track
 
 addresses.install()
@@ -33,6 +40,7 @@ __all__ = [
     "Config",
     "InputError",
     "ReweightedClassifier",
+    "adjusted_growth",
     "advice",
     "defaults",
     "exact",
@@ -52,10 +60,12 @@ __all__ = [
     "schedules",
     "simulate",
     "spectral",
+    "states",
     "stores",
     "summaries",
     "sweep",
     "sweep_plots",
+    "terminal",
     "theory",
     "track",
     "weights",

@@ -15,6 +15,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 ADDRESSES = {
+    "ssm.adjusted_growth": "ssm.theory.adjusted_growth",
     "ssm.defaults": "ssm.theory.defaults",
     "ssm.exact": "ssm.theory.exact",
     "ssm.geometry": "ssm.measures.geometry",
@@ -28,9 +29,11 @@ ADDRESSES = {
     "ssm.regularised": "ssm.theory.regularised",
     "ssm.schedules": "ssm.problem.schedules",
     "ssm.spectral": "ssm.measures.spectral",
+    "ssm.states": "ssm.measures.states",
     "ssm.stores": "ssm.results.stores",
     "ssm.summaries": "ssm.cli.summaries",
     "ssm.sweep_plots": "ssm.plots.sweeps",
+    "ssm.terminal": "ssm.theory.terminal",
     "ssm.weights": "ssm.problem.weights",
     **{
         f"ssm.practice.{name}": f"ssm.practice.{room}.{name}"

@@ -10,7 +10,7 @@ from ssm import Config, defaults, losses, simulation
 from ssm.dynamics.descent import Descent
 from ssm.dynamics.flow import Flow
 from ssm.problem import make_problem
-from ssm.theory.zero_logits import at_zero_logits
+from ssm.theory.adjusted_loss import at_logits, at_zero_logits
 
 
 def resolved(**fields):
@@ -98,6 +98,20 @@ def test_the_loss_at_zero_logits_is_that_of_losses(changes, profile):
     gradients = losses.adjusted_cross_entropy_gradient(logits, labels, adjustment)
     scale = np.linalg.norm(gradients, axis=0)
     np.testing.assert_allclose(at_zero.gradients / scale, gradients / scale[None], atol=1e-14)
+
+
+@pytest.mark.parametrize("changes", ADJUSTED)
+def test_the_loss_at_any_logits_is_that_of_losses(changes, rng):
+    """Gradients hold to 1e-13 of each, beside rounding in logits of order 10."""
+    config = Config(imbalance_ratio=100.0, num_classes=5, **changes)
+    counts, logits = make_problem(config).counts, rng.normal(0, 3, (5, 5))
+    found = at_logits(config, counts, logits)
+    adjustment = losses.adjustment(counts, **config.adjustments)
+    values = losses.adjusted_cross_entropy(jnp.array(logits), jnp.arange(5), adjustment)
+    np.testing.assert_allclose(found.values, values, rtol=1e-12)
+    gradients = losses.adjusted_cross_entropy_gradient(jnp.array(logits), jnp.arange(5), adjustment)
+    scale = np.linalg.norm(gradients, axis=0)
+    np.testing.assert_allclose(found.gradients / scale, gradients / scale[None], atol=1e-13)
 
 
 def test_a_smoothed_label_starts_a_run_more_slowly():

@@ -3,17 +3,16 @@
 All of it is NumPy and SciPy. Nothing here imports `ssm.dynamics`, nor the other way round.
 """
 
+from ssm.theory.early_phase import block_curves, linear_factors, linear_phase
 from ssm.theory.growth import (
     Learning,
     balancing_exponent,
-    block_curves,
     class_growth_rates,
     component_growth_rates,
     damped_rate,
     growing_half,
     learning_time,
     learning_time_ratio,
-    linear_phase,
     margin_exponent,
     mean_growth_rates,
     overlap,
@@ -32,6 +31,7 @@ __all__ = [
     "growing_half",
     "learning_time",
     "learning_time_ratio",
+    "linear_factors",
     "linear_phase",
     "margin_exponent",
     "mean_growth_rates",

@@ -15,8 +15,8 @@ from ssm.measures import geometry, spectral
 from ssm.problem import Problem
 from ssm.support import errors
 from ssm.theory import exact, growth
+from ssm.theory.adjusted_loss import at_zero_logits
 from ssm.theory.predictions import expected_start_strength, noise_damping
-from ssm.theory.zero_logits import at_zero_logits
 
 FAR_MARGIN = 1000.0
 """The margin to which a run by the loss clock goes where its Config names no end."""

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from ssm.config import profiles
 from ssm.measures import spectral
 from ssm.problem import Problem
 from ssm.problem.weights import Counts
 from ssm.support import checks, errors
+from ssm.theory.step import step_of
 
 Times = Float[np.ndarray, " t"]
 Row = Float[np.ndarray, " r"]
@@ -176,12 +176,7 @@ def _solution(times: Times, modes: _Modes) -> Float[np.ndarray, "t m d"]:
 def cross_parts(problem: Problem) -> tuple[Row, Row, Row]:
     """Targets s, weights w and kappa of majority and minority in their contrast u, for STEP only: s
     = sqrt(N) u_c is what u^T S has on the unit indicator of a group's N samples."""
-    kinds = np.stack([problem.counts, problem.class_weights, problem.kernel_eigenvalues])
-    groups = [kinds[:, problem.class_groups == g] for g in profiles.GROUPS]
-    if not all(group.size and (group == group[:, :1]).all() for group in groups):
-        raise errors.invalid("problem", kinds[:2].tolist(), "two groups, each of equal classes")
-    counts, weights, kernel = np.stack([group[:, 0] for group in groups], axis=1)
-    sizes = np.array([group.shape[1] for group in groups])
+    sizes, counts, weights, kernel = step_of(problem)
     left = np.sqrt(sizes[::-1] / (sizes * sizes.sum())) * [1, -1]
     return np.sqrt(sizes * counts) * left, weights, kernel
 
