@@ -129,7 +129,7 @@ def law(ratio: float, exponent: float, coupling: float) -> float:
 def predicted_balance(ratio: float, coupling: float) -> float:
     """The balancing exponent of the small-start limit."""
     counts = dataclasses.replace(BASE, imbalance_ratio=ratio).class_counts
-    return theory.balancing_exponent(max(counts), min(counts), coupling)
+    return float(theory.balancing_exponent(max(counts), min(counts), coupling))
 
 
 def balance(ratios: xr.DataArray) -> xr.DataArray:

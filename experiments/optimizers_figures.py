@@ -91,7 +91,7 @@ def _draw_ratios(ax: Axes, ratios: dict[str, xr.DataArray]) -> None:
         own = np.array([x.sel(weight_exponent=g).values for x in ratios.values()])
         centre, at, color = np.exp(np.log(own).mean(axis=1)), rows + 0.25 * (1 - i), colors[i]
         ax.axvline(
-            theory.learning_time_ratio(BASE.imbalance_ratio, g, 0.0),
+            float(theory.learning_time_ratio(BASE.imbalance_ratio, g, 0.0)),
             **THEORY | {"color": color},
             zorder=0,
         )

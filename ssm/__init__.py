@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         exact,
         predictions,
         regularised,
+        step,
         terminal,
     )
     from ssm.tracking import track
@@ -61,6 +62,7 @@ __all__ = [
     "simulate",
     "spectral",
     "states",
+    "step",
     "stores",
     "summaries",
     "sweep",

@@ -30,6 +30,7 @@ ADDRESSES = {
     "ssm.schedules": "ssm.problem.schedules",
     "ssm.spectral": "ssm.measures.spectral",
     "ssm.states": "ssm.measures.states",
+    "ssm.step": "ssm.theory.step",
     "ssm.stores": "ssm.results.stores",
     "ssm.summaries": "ssm.cli.summaries",
     "ssm.sweep_plots": "ssm.plots.sweeps",

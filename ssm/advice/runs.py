@@ -137,8 +137,10 @@ def at_coupling(base: Config, most: int, done: Callable[[float], None]) -> tuple
     """
     counts, coupling = base.class_counts, base.coupling
     extremes, of_two = (max(counts), min(counts)), len(counts) == 2
-    contrasts = np.nan if no_contrasts(counts) else growth.balancing_exponent(*extremes, coupling)
-    margins = growth.margin_exponent(*extremes, coupling)
+    contrasts = (
+        np.nan if no_contrasts(counts) else float(growth.balancing_exponent(*extremes, coupling))
+    )
+    margins = float(growth.margin_exponent(*extremes, coupling))
     closed = margins if of_two else contrasts
     laws = {"ERM": "1", "balanced": "1 / n", "sqrt": "1 / n^0.5"}
     laws |= {"effective": "1 / (1 - b^n), b = 1 - 1/N"}

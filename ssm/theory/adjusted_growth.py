@@ -23,8 +23,8 @@ from ssm.config import Config
 from ssm.measures import spectral
 from ssm.problem import Problem
 from ssm.theory.adjusted_loss import at_logits, at_zero_logits
+from ssm.theory.groups import GROUPS, step_of
 from ssm.theory.predictions import expected_start_strength
-from ssm.theory.step import GROUPS, step_of
 
 BACKGROUNDS = np.linspace(-40, 40, 41)  # logits by which one group may stand above the other
 SHARES = 100  # of the target, at which the rate of a group's contrasts is worked out

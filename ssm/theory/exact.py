@@ -16,7 +16,9 @@ from ssm.measures import spectral
 from ssm.problem import Problem
 from ssm.problem.weights import Counts
 from ssm.support import checks, errors
-from ssm.theory.step import step_of
+from ssm.theory import cross_flow
+from ssm.theory.groups import Step, step_of
+from ssm.theory.growth import Values
 
 Times = Float[np.ndarray, " t"]
 Row = Float[np.ndarray, " r"]
@@ -173,15 +175,24 @@ def _solution(times: Times, modes: _Modes) -> Float[np.ndarray, "t m d"]:
     return np.sqrt(np.exp(np.minimum(x, 0)) / (times[:, None] * g))[:, :, None] * X
 
 
-def cross_parts(problem: Problem) -> tuple[Row, Row, Row]:
-    """Targets s, weights w and kappa of majority and minority in their contrast u, for STEP only: s
-    = sqrt(N) u_c is what u^T S has on the unit indicator of a group's N samples."""
-    sizes, counts, weights, kernel = step_of(problem)
-    left = np.sqrt(sizes[::-1] / (sizes * sizes.sum())) * [1, -1]
-    return np.sqrt(sizes * counts) * left, weights, kernel
+def cross_parts(
+    problem: Problem | Step,
+) -> tuple[
+    Float[np.ndarray, "*grid 2"], Float[np.ndarray, "*grid 2"], Float[np.ndarray, "*grid 2"]
+]:
+    """Targets s (`Step.cross_targets`), weights w and kappa of majority and minority in their contrast u,
+    for STEP only, one problem or a grid of them."""
+    step = problem if isinstance(problem, Step) else step_of(problem)
+    return step.cross_targets, step.weights, step.kernel
 
 
-def cross_mode(times: Times, problem: Problem, start: float, *, growing: bool = False) -> Times:
+def cross_mode(
+    times: Float[np.ndarray, "*#grid t"],
+    problem: Problem | Step,
+    start: Values,
+    *,
+    growing: bool = False,
+) -> Float[np.ndarray, "*grid t"]:
     """Strength u^T Z v of the cross component of STEP, any weights and coupling, from a balanced
     start of this one mode.
 
@@ -193,40 +204,59 @@ def cross_mode(times: Times, problem: Problem, start: float, *, growing: bool = 
 
     `start` is the product strength x^2 > 0: for a `spectral` start init_scale^2, (a, b) ~ kappa s.
     `growing`: start along what any small start tends to instead, (a, b) ~ kappa w s, which grows as
-    e^(r t), n r = |sqrt(kappa) w s|. Shape (t,). Integrated by DOP853 at rtol 1e-13. Derived here.
+    e^(r t), n r = |sqrt(kappa) w s|. The leading axes of times, of a grid of problems
+    (`step.grid`) and of starts broadcast: shape (..., t). Integrated (`cross_flow`) to some 1e-11 of the
+    singular value. Derived here.
     """
-    field, first, s = _cross(problem, start, growing)
-    states = _integrate(field, first, _checked(times))
-    return states[:, 0] * (states[:, 1:] @ s) / np.linalg.norm(s)
+    shape, flow, first, shares, length = _cross(problem, start, growing)
+    times = _checked(times)
+    shape = np.broadcast_shapes(shape, times.shape[:-1])
+    each = np.broadcast_to(times, (*shape, times.shape[-1]))
+    order = np.argsort(each, axis=-1, kind="stable")
+    flow, first, shares, length = _spread(shape, flow, first, shares, length)
+    ordered = np.take_along_axis(each, order, axis=-1).reshape(-1, times.shape[-1])
+    strength = cross_flow.strengths(ordered, flow, first, shares) * length[:, None]
+    found = np.empty_like(each)
+    np.put_along_axis(found, order, strength.reshape(each.shape), axis=-1)
+    return found
 
 
 def cross_learning_time(
-    problem: Problem, start: float, level: float = 0.5, *, growing: bool = False
-) -> float:
-    """When `cross_mode`, whose arguments and errors these are, reaches `level` of its singular
-    value, in flow time; `level` in (0, 0.999]."""
+    problem: Problem | Step, start: Values, level: float = 0.5, *, growing: bool = False
+) -> Float[np.ndarray, "*grid"] | np.float64:
+    """When `cross_mode`, whose arguments and errors these are, first reaches `level` of its singular
+    value, in flow time; `level` in (0, 0.999]. Shape (...)."""
     checks.real("level", level, 0, 0.999, open_ends="(")
-    field, first, s = _cross(problem, start, growing)
-
-    def excess(_: float, state: np.ndarray) -> float:
-        return state[0] * (state[1:] @ s) / (s @ s) - level
-
-    excess.terminal = True  # type: ignore[attr-defined] # solve_ivp reads it off the function
-    learned = excess(0.0, first) >= 0
-    return 0.0 if learned else float(_integrate(field, first, np.array([1e300]), excess))
+    shape, flow, first, shares, length = _cross(problem, start, growing)
+    flow, first, shares, _ = _spread(shape, flow, first, shares, length)
+    return cross_flow.crossings(level, flow, first, shares).reshape(shape)[()]
 
 
-def _cross(problem: Problem, start: float, growing: bool) -> tuple[Any, np.ndarray, np.ndarray]:
-    """d(x, a, b)/dt, (x, a, b) at t = 0, and the targets."""
-    s, w, kappa = cross_parts(problem)
-    n, along = problem.counts.sum(), kappa * s * (w if growing else 1)
+def _cross(
+    problem: Problem | Step, start: Values, growing: bool
+) -> tuple[tuple[int, ...], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The common shape; rates and pulls, log A_g at the start, and shares of `cross_flow`, each (..., 2)
+    or (2, ..., 2); the singular value."""
+    step = problem if isinstance(problem, Step) else step_of(problem)
+    (s, w, kappa), n = cross_parts(step), np.asarray(step.num_samples)[..., None]
+    scale = np.asarray(start, dtype=float)
+    if not (np.isfinite(scale) & (scale > 0)).all():
+        raise errors.invalid("start", start, "finite and positive")
+    target, length = np.sqrt(kappa) * np.abs(s), np.asarray(np.linalg.norm(s, axis=-1))
+    along = target * (w if growing else 1)
+    first = np.log(along / np.linalg.norm(along, axis=-1, keepdims=True))
+    first = first + 0.5 * np.log(scale)[..., None]
+    flow = np.stack([w * target, kappa * w]) / n
+    return first.shape[:-1], flow, first, target / length[..., None] ** 2, length
 
-    def field(_: float, state: np.ndarray) -> np.ndarray:
-        force = w / n * (s - state[0] * state[1:])
-        return np.append(force @ state[1:], kappa * force * state[0])
 
-    scale = np.sqrt(checks.real("start", start, 0, open_ends="("))
-    return field, scale * np.append(1.0, along / np.linalg.norm(along / np.sqrt(kappa))), s
+def _spread(shape: tuple[int, ...], flow: np.ndarray, *values: np.ndarray) -> Any:
+    """The numbers of each point of a grid of this shape, (2, p) for groups, as `cross_flow` has them."""
+    first, shares, length = values
+    rates, pulls, first, shares = (
+        np.broadcast_to(x, (*shape, 2)).reshape(-1, 2).T.copy() for x in (*flow, first, shares)
+    )
+    return cross_flow.Flow(rates, pulls), first, shares, np.broadcast_to(length, shape).ravel()
 
 
 def deep_mode(
@@ -285,22 +315,21 @@ def _deep(rates: Row, start: Row, target: Row, depth: int, kernel: Any) -> tuple
     return depth * rates * (target / np.sqrt(kernel)) ** (1 - 2 / depth), start / target
 
 
-def _checked(times: Times) -> Times:
+def _checked(times: Float[np.ndarray, "*grid t"]) -> Float[np.ndarray, "*grid t"]:
     """The times, or InputError where one is negative or not finite."""
     if not (np.isfinite(times) & (times >= 0)).all():
         raise errors.invalid("times", times, "finite and not negative")
     return times
 
 
-def _integrate(field: Any, start: np.ndarray, times: Times, event: Any = None) -> Any:
-    """The states (t, r) at times in any order, each number as exact as its own size allows; with an
-    event, the times of that event."""
+def _integrate(field: Any, start: np.ndarray, times: Times) -> Any:
+    """The states (t, r) at times in any order, each number as exact as its own size allows."""
     from scipy.integrate import solve_ivp
 
     ordered, where = np.unique(np.append(0.0, times), return_inverse=True)
-    options = {"rtol": 1e-13, "atol": 1e-14 * np.abs(start).min(), "events": event}
+    options = {"rtol": 1e-13, "atol": 1e-14 * np.abs(start).min()}
     done = solve_ivp(field, (0, max(ordered[-1], 1e-300)), start, "DOP853", ordered, **options)
-    return done.y.T[where[1:]] if event is None else done.t_events[0][0]
+    return done.y.T[where[1:]]
 
 
 def spectral_learning_time(

@@ -10,9 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
+from numpy.typing import ArrayLike
 
 from ssm.measures import spectral
 from ssm.problem import Problem
+
+Values = ArrayLike | float | int
+Numbers = Float[np.ndarray, "*shape"] | np.float64
 
 
 def class_growth_rates(problem: Problem) -> Float[np.ndarray, " k"]:
@@ -64,7 +68,7 @@ def mean_growth_rates(
     return np.sqrt((components.left**2 * squares[:, None]).sum(axis=0))
 
 
-def balancing_exponent(majority_count: int, minority_count: int, coupling: float) -> float:
+def balancing_exponent(majority_count: Values, minority_count: Values, coupling: Values) -> Numbers:
     """The exponent g* of w_c ~ n_c^-g at which majority and minority contrasts grow alike.
 
     g* = 1/2 + 1/2 log(kappa_maj / kappa_min) / log R: 1/2 for free features, 1 for shared ones. NaN
@@ -72,22 +76,23 @@ def balancing_exponent(majority_count: int, minority_count: int, coupling: float
 
     Args:
         majority_count, minority_count: samples of a class of each group; R is the first over the second.
-        coupling: c in [0, 1].
+        coupling: c in [0, 1]. All broadcast against one another.
 
     Source: derived for this project.
 
     Example:
-        >>> [round(balancing_exponent(100, 10, coupling), 3) for coupling in (0, 0.1, 1)]
+        >>> balancing_exponent(100, 10, [0, 0.1, 1]).round(3).tolist()
         [0.5, 0.879, 1.0]
     """
-    kappa = [1 + coupling * (n - 1) for n in (majority_count, minority_count)]
-    log_ratio = np.log(majority_count / minority_count)
-    if log_ratio == 0:
-        return np.nan
-    return float(0.5 + 0.5 * np.log(kappa[0] / kappa[1]) / log_ratio)
+    majority, minority, c = map(np.asarray, (majority_count, minority_count, coupling))
+    kappa = [1 + c * (n - 1) for n in (majority, minority)]
+    log_ratio = np.log(majority / minority)
+    alike = log_ratio == 0
+    exponent = 0.5 + 0.5 * np.log(kappa[0] / kappa[1]) / np.where(alike, np.nan, log_ratio)
+    return exponent[()]
 
 
-def margin_exponent(majority_count: int, minority_count: int, coupling: float) -> float:
+def margin_exponent(majority_count: Values, minority_count: Values, coupling: Values) -> Numbers:
     """The exponent g of w_c ~ n_c^-g at which the margins of two classes grow alike. Where each class is
     alone in its group there are no contrasts, which `balancing_exponent` is about.
 
@@ -101,43 +106,45 @@ def margin_exponent(majority_count: int, minority_count: int, coupling: float) -
     It is also the exponent at which contrasts and margins of any number of classes grow alike where the
     features stay as they are, dZ/dt = -G K. NaN when R = 1.
 
+    Args:
+        majority_count, minority_count, coupling: as in `balancing_exponent`.
+
     Source: derived for this project.
     """
     return 2 * balancing_exponent(majority_count, minority_count, coupling) - 1
 
 
-def learning_time_ratio(imbalance_ratio: float, exponent: float, coupling: float) -> float:
+def learning_time_ratio(imbalance_ratio: Values, exponent: Values, coupling: Values) -> Numbers:
     """Learning time of the minority's contrasts over that of the majority's, in the limit of a small
     start: R^(1/2 - g) for free features, at coupling 0, and R^(1 - g) for shared ones, at coupling 1.
 
     Args:
         imbalance_ratio: R, samples of a majority class over samples of a minority class.
         exponent: g of the class weights w_c ~ n_c^-g.
-        coupling: 0 or 1.
+        coupling: 0 or 1. All broadcast against one another.
 
     Raises:
         ValueError: coupling between 0 and 1, where the ratio depends on the counts (use
-            `class_growth_rates`).
+            `step.growth_rates`).
 
     Source: derived for this project.
 
     Example:
-        >>> learning_time_ratio(100, exponent=0, coupling=0)
-        10.0
-        >>> learning_time_ratio(100, exponent=1, coupling=0)  # the minority comes first
-        0.1
+        >>> learning_time_ratio(100, exponent=[0, 1], coupling=0).tolist()  # with 1 the minority is first
+        [10.0, 0.1]
     """
-    if coupling not in (0, 1):
+    if not np.isin(coupling, (0, 1)).all():
         raise ValueError(f"coupling={coupling}: must be 0 or 1")
-    return float(imbalance_ratio ** ((1.0 if coupling else 0.5) - exponent))
+    balance = np.where(np.asarray(coupling) == 1, 1.0, 0.5)
+    return np.asarray(imbalance_ratio, dtype=float) ** (balance - np.asarray(exponent))
 
 
 def sigmoid(
-    times: Float[np.ndarray, " t"],
-    rates: Float[np.ndarray, " r"],
-    start: Float[np.ndarray, " r"],
-    target: Float[np.ndarray, " r"],
-) -> Float[np.ndarray, "t r"]:
+    times: Float[np.ndarray, "*#grid t"],
+    rates: Float[np.ndarray, "*#grid r"],
+    start: Float[np.ndarray, "*#grid r"],
+    target: Float[np.ndarray, "*#grid r"],
+) -> Float[np.ndarray, "*grid t r"]:
     """Strengths a_j(t) under the squared loss from a balanced spectral start.
 
     a(t) = s / (1 + (s / a_0 - 1) exp(-2 r t)). Exact for every component of an unweighted problem
@@ -146,22 +153,27 @@ def sigmoid(
     weights mix.
 
     Args:
-        times: shape (t,).
-        rates, start, target: r_j, a_j(0), s_j, each of shape (r,).
+        times: shape (..., t).
+        rates, start, target: r_j, a_j(0), s_j, each of shape (..., r); leading axes of all four
+            broadcast.
+
+    Returns:
+        shape (..., t, r).
 
     Source: Saxe, McClelland, Ganguli 2014; Gidel, Bach, Lacoste-Julien 2019; rates under weights
     and coupling derived here.
     """
-    return target / (1 + (target / start - 1) * np.exp(-2 * np.multiply.outer(times, rates)))
+    rates, left, target = (x[..., None, :] for x in (rates, target / start - 1, target))
+    return target / (1 + left * np.exp(-2 * (times[..., :, None] * rates)))
 
 
 def learning_time(
-    rate: Float[np.ndarray, " r"],
-    start_share: Float[np.ndarray, " r"],
+    rate: Float[np.ndarray, "*#grid r"],
+    start_share: Float[np.ndarray, "*#grid r"],
     loss: str,
     num_classes: int,
     level: float = spectral.LEARNED,
-) -> Float[np.ndarray, " r"]:
+) -> Float[np.ndarray, "*grid r"]:
     """When a mode growing as x' = 2 r x (1 - x / X) reaches `level`, x its share of the target and
     x(0) = `start_share`.
 
@@ -176,8 +188,8 @@ def learning_time(
 
 
 def damped_rate(
-    rates: Float[np.ndarray, " r"], damping: Float[np.ndarray, " r"]
-) -> Float[np.ndarray, " r"]:
+    rates: Float[np.ndarray, "*#grid r"], damping: Float[np.ndarray, "*#grid r"]
+) -> Float[np.ndarray, "*grid r"]:
     """Rate at which a mode's factors grow where noise in the features damps its classifier.
 
     p' = r q - sigma p, q' = r p grow as e^(lam t) with lam = r^2 / (sigma / 2 + (r^2 + sigma^2 /
@@ -190,8 +202,8 @@ def damped_rate(
 
 
 def growing_half(
-    rates: Float[np.ndarray, " r"], damping: Float[np.ndarray, " r"]
-) -> tuple[Float[np.ndarray, " r"], Float[np.ndarray, " r"]]:
+    rates: Float[np.ndarray, "*#grid r"], damping: Float[np.ndarray, "*#grid r"]
+) -> tuple[Float[np.ndarray, "*grid r"], Float[np.ndarray, "*grid r"]]:
     """(g_p, g_q), the unit vector along which a mode's factors grow at `damped_rate`: (lam, r) over
     its length; both 1 / sqrt(2) without damping."""
     grown = damped_rate(rates, damping)

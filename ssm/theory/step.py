@@ -1,41 +1,125 @@
-"""Problems of two groups of equal classes, STEP, by the numbers of each group."""
+"""STEP, two groups of equal classes, in closed form for whole grids of parameters: a heat map without runs.
+
+Numbers go in as arrays that broadcast; their common shape, here (...), leads every result, followed by
+times and blocks. Blocks are in the order of `spectral.BLOCKS`, times are flow time.
+"""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from ssm.config import profiles
-from ssm.problem import Problem
+from ssm.measures import spectral
 from ssm.support import errors
+from ssm.theory import exact, growth
+from ssm.theory.groups import Step, step_of
+from ssm.theory.growth import Values
 
-GROUPS = (profiles.MAJORITY, profiles.MINORITY)
-
-
-class Step(NamedTuple):
-    """A STEP problem, majority and minority along the last axis."""
-
-    sizes: Float[np.ndarray, "*grid 2"]
-    """Classes k_g of each group."""
-    counts: Float[np.ndarray, "*grid 2"]
-    """Samples n_g of a class."""
-    weights: Float[np.ndarray, "*grid 2"]
-    """w_g."""
-    kernel: Float[np.ndarray, "*grid 2"]
-    """kappa_g = 1 + c (n_g - 1)."""
+__all__ = ["Step", "curves", "grid", "growth_rates", "learning_times", "step_of"]
 
 
-def step_of(problem: Problem) -> Step:
-    """The numbers of a STEP problem.
+def grid(
+    imbalance_ratio: Values,
+    weight_exponent: Values = 0.0,
+    coupling: Values = 0.0,
+    *,
+    num_classes: int = 10,
+    minority_fraction: float = 0.5,
+    minority_count: Values = 5,
+) -> Step:
+    """STEP problems with power-law weights (`weights.power_law`), those of a Config of these fields.
+
+    Args:
+        imbalance_ratio, weight_exponent, coupling, minority_count: R >= 1, g, c and n_min, which
+            broadcast against one another.
+        num_classes, minority_fraction: k and rho, of all of them.
 
     Raises:
-        ssm.InputError: a problem that has not two groups, each of equal classes.
+        ssm.InputError: a number that no Config may have.
+
+    Example:
+        When minorities are learned after majorities, over R and g, without a run:
+
+        >>> R, g = np.geomspace(1, 1000, 4)[:, None], np.array([0.0, 0.5, 1.0])
+        >>> times = learning_times(grid(R, g), start=1e-6)  # shape (4, 3, blocks)
+        >>> (times[..., 2] / times[..., 0]).round(2).tolist()
+        [[1.0, 1.0, 1.0], [2.93, 0.93, 0.29], [8.64, 0.86, 0.09], [25.58, 0.81, 0.03]]
     """
-    kinds = np.stack([problem.counts, problem.class_weights, problem.kernel_eigenvalues])
-    groups = [kinds[:, problem.class_groups == group] for group in GROUPS]
-    if not all(group.size and (group == group[:, :1]).all() for group in groups):
-        raise errors.invalid("problem", kinds[:2].tolist(), "two groups, each of equal classes")
-    counts, weights, kernel = np.stack([group[:, 0] for group in groups], axis=1)
-    return Step(np.array([float(group.shape[1]) for group in groups]), counts, weights, kernel)
+    k2 = profiles.num_minority_classes(num_classes, minority_fraction)
+    if not 1 <= k2 < num_classes:
+        raise errors.invalid(
+            "minority_fraction", minority_fraction, "such that both groups have a class"
+        )
+    R, g, c, smallest = np.broadcast_arrays(
+        *(
+            np.asarray(x, dtype=float)
+            for x in (imbalance_ratio, weight_exponent, coupling, minority_count)
+        )
+    )
+    for name, values, fine, allowed in (
+        ("imbalance_ratio", R, R >= 1, "finite and at least 1"),
+        ("weight_exponent", g, np.abs(g) < np.inf, "finite"),
+        ("coupling", c, (c >= 0) & (c <= 1), "in [0, 1]"),
+        ("minority_count", smallest, smallest >= 1, "at least 1"),
+    ):
+        if not (fine & np.isfinite(values)).all():
+            raise errors.invalid(name, values, allowed)
+    counts = np.stack([np.round(R * smallest), smallest], axis=-1)
+    sizes = np.broadcast_to(np.array([num_classes - k2, k2], dtype=float), counts.shape)
+    reference = np.where(g > 0, counts[..., 1], counts[..., 0])[..., None]
+    powers = (counts / reference) ** -g[..., None]  # no power of a ratio overflows
+    members = sizes * counts
+    mean = (members * powers).sum(axis=-1, keepdims=True) / members.sum(axis=-1, keepdims=True)
+    return Step(sizes, counts, powers / mean, 1 + c[..., None] * (counts - 1))
+
+
+def growth_rates(step: Step) -> Float[np.ndarray, "*grid 3"]:
+    """Growth rate of each block while logits are small, under either loss: `component_growth_rates` of
+    these problems. w_g sqrt(n_g kappa_g) / n within a group, |sqrt(kappa) w s| / n across. Shape (..., 3).
+    """
+    within = step.weights * np.sqrt(step.counts * step.kernel)
+    cross = np.sqrt(step.kernel) * step.weights * step.cross_targets
+    return _blocks(within, np.linalg.norm(cross, axis=-1)) / np.asarray(step.num_samples)[..., None]
+
+
+def curves(
+    times: Float[np.ndarray, "*#grid t"], step: Step, start: Values
+) -> Float[np.ndarray, "*grid t 3"]:
+    """Share of its target that each block has learned, under the squared loss from a balanced spectral
+    start: exact at every time (`sigmoid` within a group, `exact.cross_mode` across).
+
+    Args:
+        times: shape (t,), or (..., t) where each problem has its own.
+        step: of `grid` or `step_of`.
+        start: product strength of every mode at t = 0, init_scale^2 of a run's `spectral` start; broadcasts.
+
+    Returns:
+        shape (..., t, 3); NaN within a group of a single class.
+    """
+    strength = exact.cross_mode(times, step, start)
+    shares = np.asarray(start, dtype=float)[..., None] * np.sqrt(step.kernel / step.counts)
+    rates = growth_rates(step)[..., [0, 2]]
+    within = growth.sigmoid(times, rates, shares, np.ones_like(shares))
+    cross = strength / np.linalg.norm(step.cross_targets, axis=-1, keepdims=True)
+    single = np.where(step.sizes > 1, 1, np.nan)[..., None, :]
+    return _blocks(within * single, cross)
+
+
+def learning_times(
+    step: Step, start: Values, level: float = spectral.LEARNED
+) -> Float[np.ndarray, "*grid 3"]:
+    """When each block first reaches `level` of its target in `curves`, whose arguments these are:
+    `learning_time` within a group, `exact.cross_learning_time` across. Shape (..., 3), flow time; NaN within
+    a group of a single class."""
+    cross = np.asarray(exact.cross_learning_time(step, start, level))
+    shares = np.asarray(start, dtype=float)[..., None] * np.sqrt(step.kernel / step.counts)
+    rates = growth_rates(step)[..., [0, 2]]
+    k = int(step.sizes.sum(axis=-1).flat[0])
+    within = growth.learning_time(rates, shares, "squared", k, level)
+    return _blocks(within * np.where(step.sizes > 1, 1, np.nan), cross)
+
+
+def _blocks(within: np.ndarray, cross: np.ndarray) -> np.ndarray:
+    """Majority, cross, minority along the last axis, of the two groups' and the cross block's."""
+    return np.stack([within[..., 0], cross, within[..., 1]], axis=-1)

@@ -22,7 +22,7 @@ from ssm.measures.states import ClassState, balanced_state
 from ssm.problem import Problem
 from ssm.problem.adjustments import ClassAdjustments, class_adjustments
 from ssm.support import errors
-from ssm.theory.step import GROUPS, step_of
+from ssm.theory.groups import GROUPS, step_of
 
 
 def limit(config: Config, problem: Problem) -> geometry.Geometry:
