@@ -31,6 +31,7 @@ Name = Literal[
     "first_run",
     "tracking",
     "training",
+    "closed_forms",
 ]
 
 

@@ -170,9 +170,7 @@ def coupling_of_moments(
         kernel_eigenvalues=kernel_eigenvalues,
         pooled=float(pooled),
         equal_sampled=equal_sampled,
-        exponent=float(
-            growth.balancing_exponent(*extremes, min(max(equal_sampled, 0.0), 1.0))
-        ),
+        exponent=float(growth.balancing_exponent(*extremes, min(max(equal_sampled, 0.0), 1.0))),
         class_exponent=_class_exponent(n, kernel_eigenvalues),
     )
 

@@ -1,0 +1,95 @@
+"""A heat map in closed form: all blocks of 10,000 problems at 200 times, beside solving each of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from scipy.integrate import solve_ivp
+
+import ssm
+from benchmarks.table import Row
+from ssm import Config, exact, step
+
+NOTE = """Squared loss, spectral starts of scale 1e-3: R of 1 to 1000 x weight exponent of 0 to 1.5 x coupling of 0
+to 1, all blocks at 200 times up to twice the learning time of each problem's cross component, seconds of
+processor time. SciPy solves the three numbers of the cross component, point by point, by DOP853 at rtol
+1e-12, and `ssm.simulate` follows W and H, on all cores; both are timed on some of the points, spread over
+all, and scaled up."""
+
+START, NUM_TIMES = 1e-6, 200
+TARGET = 5.0  # seconds
+
+
+def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
+    """Measure; the rows of the table."""
+    sizes = (5, 4, 5) if quick else (25, 20, 20)
+    R, g, c = (
+        np.geomspace(1, 1000, sizes[0])[:, None, None],
+        np.linspace(0, 1.5, sizes[1])[:, None],
+        np.linspace(0, 1, sizes[2]),
+    )
+    problems, points = step.grid(R, g, c), int(np.prod(sizes))
+    learned = step.learning_times(problems, START)[..., 1]
+    times = 2 * learned[..., None] * np.linspace(0, 1, NUM_TIMES)
+    ours = float(np.median([_spent(lambda: step.curves(times, problems, START)) for _ in range(3)]))
+    of_times = _spent(lambda: step.learning_times(problems, START))
+    report(0.3)
+    some = np.random.default_rng(0).permutation(points)[: 4 if quick else 40]
+    by_scipy = _spent(lambda: [_scipy(problems, times, i) for i in some]) * points / len(some)
+    report(0.6)
+    numbers = [x.ravel() for x in np.broadcast_arrays(R, g, c)]
+    configs = [
+        Config(
+            loss="squared",
+            init="spectral",
+            init_scale=START**0.5,
+            imbalance_ratio=float(numbers[0][i]),
+            weight_exponent=float(numbers[1][i]),
+            coupling=float(numbers[2][i]),
+            t1=float(times.reshape(points, -1)[i, -1]),
+            num_saves=NUM_TIMES,
+        )
+        for i in some[: 2 if quick else 8]
+    ]
+    for config in configs:  # compiled
+        ssm.simulate(config)
+    begun = time.perf_counter()
+    for config in configs:
+        ssm.simulate(config)
+    simulated = (time.perf_counter() - begun) * points / len(configs)
+    report(1.0)
+    return [
+        Row(
+            f"ours: ssm.step.curves, {points} problems x {NUM_TIMES} times, one core",
+            f"{ours:.3g} s",
+            ours,
+            "a second",
+            at_most=TARGET,
+        ),
+        Row("ours: ssm.step.learning_times of the same", f"{of_times:.3g} s"),
+        Row("scipy DOP853, one core, scaled up", f"{by_scipy:.3g} s", by_scipy / ours, "ours"),
+        Row("ssm.simulate, compiled, scaled up", f"{simulated:.3g} s", simulated / ours, "ours"),
+    ]
+
+
+def _spent(work: Callable[[], object]) -> float:
+    """Seconds of processor time."""
+    begun = time.process_time()
+    work()
+    return time.process_time() - begun
+
+
+def _scipy(problems: step.Step, times: np.ndarray, point: int) -> np.ndarray:
+    """The cross component of one of the problems."""
+    one = step.Step(*(x.reshape(-1, 2)[point] for x in problems))
+    (s, w, kappa), n = exact.cross_parts(one), one.num_samples
+
+    def field(_: float, state: np.ndarray) -> np.ndarray:
+        force = w / n * (s - state[0] * state[1:])
+        return np.append(force @ state[1:], kappa * force * state[0])
+
+    along = kappa * s / np.linalg.norm(np.sqrt(kappa) * s)
+    first, own = START**0.5 * np.append(1.0, along), times.reshape(-1, NUM_TIMES)[point]
+    return solve_ivp(field, (0, own[-1]), first, "DOP853", own, rtol=1e-12, atol=1e-16).y
