@@ -43,13 +43,13 @@ def folder(written, tmp_path):
 @pytest.fixture
 def ran(monkeypatch):
     """Seeds of the runs followed in this process."""
-    seen, prepare = [], simulation.prepare
+    seen, run_arrays = [], simulation.run_arrays
 
-    def counting(config, size=None):
-        seen.append(config.seed)
-        return prepare(config, size)
+    def counting(run, trajectory):
+        seen.append(run.config.seed)
+        return run_arrays(run, trajectory)
 
-    monkeypatch.setattr(simulation, "prepare", counting)
+    monkeypatch.setattr(simulation, "run_arrays", counting)
     return seen
 
 

@@ -104,7 +104,7 @@ class Descent(Dynamics):
 
     def crossings(self, course: _Course) -> Array:
         """When each watched series was learned, linear between steps."""
-        return _crossed(course.loop, self.observe.watch(course.loop.params), self.steps[-1])
+        return _crossed(course.loop, _watched(self, course.loop.params), self.steps[-1])
 
     def kept(self, course: _Course) -> dict[str, Array]:
         """The observations."""
@@ -169,7 +169,7 @@ class _Course(NamedTuple):
 def _begin(descent: Descent, transform: optax.GradientTransformationExtraArgs) -> _Loop:
     """The run before its first step."""
     counts = descent.field.columns.counts
-    series = jax.eval_shape(descent.observe.watch, descent.params)
+    series = jax.eval_shape(functools.partial(_watched, descent), descent.params)
     return _Loop(
         descent.params,
         transform.init(descent.params),
@@ -196,9 +196,17 @@ def _step(
     )
     updates = optax.tree.scale(descent.learning_rates[i], updates)
     params: Any = optax.apply_updates(loop.params, updates)
-    # The series are those of the state before the step, whose logits the gradient has.
-    watched = descent.observe.watch(loop.params)
+    # The series are those of the state before the step.
+    watched = _watched(descent, loop.params)
     return _Loop(params, memory, weighting, watched, _crossed(loop, watched, i))
+
+
+def _watched(descent: Descent, params: Params) -> Array:
+    """The watched series in a state, from the logits that its gradient has too."""
+    columns, head = descent.field.columns, classifier(params)
+    return descent.observe.watch(
+        columns.total(lambda part, features: (head @ features) @ part.sum_columns, params.H)
+    )
 
 
 def _weighed(descent: Descent, loop: _Loop, step: Array) -> tuple[Field, Any]:

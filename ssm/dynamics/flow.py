@@ -202,7 +202,7 @@ def _begin(task: _Task) -> _Loop:
         last_error=jnp.ones((), flow.times.dtype),
         recording=begin_recording(flow.times, flow.observe, params, log_time),
         stopped=jnp.zeros((), bool),
-        watch=begin_watch(flow.observe, params, start),
+        watch=begin_watch(flow.observe, flow.field, params, start),
     )
 
 

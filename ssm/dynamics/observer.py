@@ -153,13 +153,11 @@ class Observer(eqx.Module):
         """The spectrum of the label matrix without the names of blocks, which cannot be compiled."""
         return spectral.LabelSpectrum(self.rows[:, :-1], self.targets, np.array(()))
 
-    def watch(self, params: Params) -> Float[Any, " s"]:
+    def watch(self, class_sums: Float[Any, "k k"]) -> Float[Any, " s"]:
         """The series that learning times are read from: the shares of their targets that components,
-        classes and blocks have reached, s = (k - 1) + k + 3 of them."""
-        H, W = params.H, parameters.classifier(params)
-        sums = self.columns.total(lambda part, features: (W @ features) @ part.sum_columns, H)
-        strength = spectral.strengths(sums, self._spectrum)
-        by_class = spectral.class_strengths(sums, self.columns.counts)
+        classes and blocks have reached, s = (k - 1) + k + 3 of them, from the class sums of the logits."""
+        strength = spectral.strengths(class_sums, self._spectrum)
+        by_class = spectral.class_strengths(class_sums, self.columns.counts)
         return jnp.concatenate([strength / self.targets, by_class, self.block_weights @ strength])
 
     def summarise(self, observed: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@ watched series crossed its level."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ssm.dynamics.parameters import Params
+from ssm.dynamics.parameters import Params, classifier
 from ssm.dynamics.runge_kutta import Step
 from ssm.dynamics.trajectories import Observe
 from ssm.dynamics.vector_field import Field
@@ -111,35 +112,51 @@ def _put(observed: dict[str, Array], i: Any, new: dict[str, Any]) -> dict[str, A
 class Watch(NamedTuple):
     """The watched series, and where each first crossed `LEARNED`."""
 
+    sums: Params
+    """The state at the last accepted step, its features summed over the samples of each class."""
     values: Array
-    """(s,): the series at the last accepted step."""
+    """(s,): the series there."""
     bracket: Array
     """(6, s): for each series the step in which it crossed: start, length, values at both ends,
     slopes at both ends; NaN where it has not crossed."""
 
 
-def begin_watch(observe: Observe, params: Params, start: Array) -> Watch:
+def _series(observe: Observe, sums: Params) -> Array:
+    """The series in a state whose features are summed over the samples of each class."""
+    return observe.watch(classifier(sums) @ sums.H)
+
+
+def begin_watch(observe: Observe, field: Field, params: Params, start: Array) -> Watch:
     """The series at the start; one that is at its level there has crossed in a step of length 0."""
-    values = observe.watch(params)
+    sums = field.of_classes(params)
+    values = _series(observe, sums)
     there = jnp.where(values >= LEARNED, 0.0, jnp.nan)
-    return Watch(values, jnp.stack([start + there, *[there] * 5]))
+    return Watch(sums, values, jnp.stack([start + there, *[there] * 5]))
 
 
 def watch_passage(watch: Watch, observe: Observe, field: Field, passage: Passage) -> Watch:
     """The series after a step, and the bracket of each that crossed in it."""
     tried = passage.tried
-    values = observe.watch(tried.params)
+    sums = field.of_classes(tried.params)
+    values = _series(observe, sums)
     crossed = passage.accepted & (values >= LEARNED) & ~(watch.bracket[1] >= 0)
-    ends = (passage.before, tried.slopes[0]), (tried.params, tried.slopes[-1])
 
-    def rate(end: Array) -> Array:
-        params, slope = jax.tree.map(lambda *x: jnp.where(end == 0, *x), *ends)
-        return jax.jvp(observe.watch, (params,), (field.whole(slope),))[1]
+    def rate(sums: Params, slope: Params) -> Array:
+        return jax.jvp(functools.partial(_series, observe), (sums,), (slope,))[1]
 
     def with_crossed(old: Array) -> Array:
-        values_and_rates = [watch.values, values, *jax.lax.map(rate, jnp.arange(2))]
+        slopes = map(field.of_classes, (tried.slopes[0], tried.slopes[-1]))
+        both = (
+            jax.tree.map(lambda *x: jnp.stack(x), *ends) for ends in ((watch.sums, sums), slopes)
+        )
         step = [jnp.full_like(values, x) for x in (passage.start, tried.length)]
-        return jnp.where(crossed[None], jnp.stack(step + values_and_rates), old)
+        ends = [watch.values, values, *jax.vmap(rate)(*both)]
+        return jnp.where(crossed[None], jnp.stack(step + ends), old)
 
     bracket = jax.lax.cond(crossed.any(), with_crossed, lambda old: old, watch.bracket)
-    return Watch(jnp.where(passage.accepted, values, watch.values), bracket)
+    sums, values = jax.tree.map(
+        lambda new, old: jnp.where(passage.accepted, new, old),
+        (sums, values),
+        (watch.sums, watch.values),
+    )
+    return Watch(sums, values, bracket)

@@ -44,8 +44,9 @@ class Observe(Protocol):
         """What is kept of them, asked of the host arrays of all times reached, time first."""
         ...
 
-    def watch(self, params: Params) -> Any:
-        """Series (s,) whose first crossing of `LEARNED` is timed, asked at every step."""
+    def watch(self, class_sums: Any) -> Any:
+        """Series (s,) whose first crossing of `LEARNED` is timed, asked at every step of the class sums of
+        the logits (k x k)."""
         ...
 
 

@@ -105,6 +105,17 @@ class Field(eqx.Module):
             return Params(slope.W, slope.left @ slope.right)
         return slope
 
+    def of_classes(self, state: Any) -> Params:
+        """A state, or a slope of either form, with its features summed over the samples of each class:
+        shape (d, k) in place of (d, m)."""
+
+        def sums(X: Array) -> Array:
+            return self.columns.total(lambda part, block: block @ part.sum_columns, X)
+
+        if isinstance(state, FactoredSlope):
+            return Params(state.W, state.left @ sums(state.right))
+        return state._replace(H=sums(state.H))
+
     def __call__(self, params: Params) -> Params:
         """The slopes of all parameters as whole arrays, in flow time or by the loss clock."""
         if self._in_factors(params):
