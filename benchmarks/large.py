@@ -35,7 +35,7 @@ def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
             f"{took:.3g} s",
             took / found[slower],
             f"{slower} limit",
-            at_most=3,
+            at_most=2.5,
         ),
         Row("limit: bare field evaluations", f"{found['arithmetic']:.3g} s"),
         Row(
