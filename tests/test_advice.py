@@ -306,27 +306,27 @@ LISTS = [
     # two classes
     ((2, 1), SQUARED),
     ((10, 9), SQUARED),
-    ((75, 5), SQUARED),
+    pytest.param((75, 5), SQUARED, marks=pytest.mark.slow),
     ((500, 50), SQUARED),
     ((200_000, 1), SQUARED),
     # a class alone in its group
     ((8, 8, 2), SQUARED),
-    ((9, 3, 3), SQUARED),
-    ((100, 90, 5), SQUARED),
+    pytest.param((9, 3, 3), SQUARED, marks=pytest.mark.slow),
+    pytest.param((100, 90, 5), SQUARED, marks=pytest.mark.slow),
     ((5000, 500, 50), SQUARED),
     ((1_000_000, 1_000_000, 5), SQUARED),
     ((1_000_000, 5, 5), SQUARED),
     # two sizes of several classes
     (COUNTS, SQUARED),
-    ((40, 40, 38, 38), SQUARED),
+    pytest.param((40, 40, 38, 38), SQUARED, marks=pytest.mark.slow),
     ((5000, 5000, 50, 50), SQUARED),
     ((1_000_000, 1_000_000, 5, 5), CROSS_ENTROPY),
     pytest.param((200_000,) * 3 + (1,) * 3, CROSS_ENTROPY, marks=pytest.mark.slow),
     pytest.param((1000,) * 5 + (10,) * 5, SQUARED, marks=pytest.mark.slow),
     # long tails
     ((50, 9, 4, 3), SQUARED),
-    ((800, 400, 200, 100), SQUARED),
-    ((2000, 700, 200, 3), SQUARED),
+    pytest.param((800, 400, 200, 100), SQUARED, marks=pytest.mark.slow),
+    pytest.param((2000, 700, 200, 3), SQUARED, marks=pytest.mark.slow),
     ((1000, 400, 160, 64, 26, 10), CROSS_ENTROPY),
     pytest.param((1000, 599, 359, 215, 129, 77, 46, 28, 17, 10), SQUARED, marks=pytest.mark.slow),
 ]

@@ -129,7 +129,8 @@ def test_the_same_config_gives_the_same_bits_twice(tiny):
     "changes",
     [
         {},
-        {"clock": "loss", "stop_margin": 30.0},  # by two methods, one after the other
+        # by two methods, one after the other
+        pytest.param({"clock": "loss", "stop_margin": 30.0}, marks=pytest.mark.slow),
         {"optimizer": "momentum", "num_steps": 100, "batch_size": 8},
     ],
 )

@@ -203,6 +203,7 @@ def test_single_precision_reaches_a_margin_too(run):
     assert ds["margin"].dtype == np.float32
 
 
+@pytest.mark.slow  # padding by time is held by tests of the flow
 def test_padding_weighs_nothing_by_the_loss_clock(tiny):
     config = tiny(clock="loss", stop_margin=30.0, solver="rkl2", **KEPT)
     plain = simulation.prepare(config)
