@@ -1,4 +1,4 @@
-"""Medians, both cores, fresh processes, and how much memory a process has used."""
+"""Medians, all cores, fresh processes, and how much memory a process has used."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def copy_bandwidth(repeats: int, size: int = 2**28) -> float:
     bytes."""
     import numpy as np
 
-    cores = os.cpu_count() or 1
+    cores = machine.num_cores()
     source = np.ones(size // 8)
     target = np.empty_like(source)
     parts = list(zip(np.array_split(source, cores), np.array_split(target, cores), strict=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from benchmarks import timing
 from benchmarks.table import Row, milliseconds
+from ssm.support import machine
 
 NOTE = """`ssm.track` of logits of n = 10,000 samples and k = 100 classes at 20 times, float64 in a
 memory-mapped file, whose columns sum to zero, so that one singular value is 0. Seconds are processor
@@ -39,7 +39,7 @@ def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
         report(0.1)
         one = measured("measure_seconds", threads=1, repeats=repeats)
         report(0.6)
-        every = measured("measure_seconds", threads=os.cpu_count(), repeats=repeats)
+        every = measured("measure_seconds", threads=machine.num_cores(), repeats=repeats)
     return [
         Row(
             f"ours: n = {n:,}, k = {k}, {times} times, one core",

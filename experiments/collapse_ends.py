@@ -38,7 +38,7 @@ SMALL = 0.03  # scale of a start that dies with more than two factors
 NUM_SAMPLES = sum(SQUARED.class_counts)
 UNEQUAL = 1.25  # lam_W / lam and lam / lam_H, of two factors
 LENGTH = 1e5  # of a run in units of 1 / lam: 0.02 % off its threshold a contrast settles by e^-40
-GROUPS = (profiles.MINORITY, profiles.MAJORITY)
+GROUPS = profiles.GROUPS[::-1]  # in the order of the panels
 
 DEPTHS = (2, 3, 4)
 POWERS = tuple(1 - 1 / depth for depth in (1, *DEPTHS))  # weight exponents: ERM, and each depth's

@@ -16,7 +16,7 @@ from ssm.dynamics.parameters import Params, initial_params
 from ssm.problem import Problem, make_problem
 from ssm.support.progress import Report
 
-GROUPS = [profiles.MAJORITY, profiles.MINORITY]
+GROUPS = list(profiles.GROUPS)
 
 
 def part(report: Report, low: float, high: float) -> Report:

@@ -264,8 +264,9 @@ def _accept(task: _Task, method: Method, loop: _Loop, tried: Step) -> tuple[Arra
     """Whether a step is within its tolerance, the length of the step that follows, and the error that
     the choice of the length after that looks back on.
 
-    A step is followed by one 0.9 e^(-0.7 / q) e_last^(0.3 / q) times as long, with e its error over
-    the tolerance, e_last that of the last step that was accepted, and q the order of the error. That is
+    A step that is accepted is followed by one 0.9 e^(-0.7 / q) e_last^(0.3 / q) times as long, with e
+    its error over the tolerance, e_last that of the last step that was accepted before, and q the order of
+    the error; one that is not is tried again 0.9 e^(-0.4 / q) times as long. That is
     proportional and integral control, which at equal accuracy takes fewer steps than e alone. Source:
     Hairer, Wanner 1996, IV.2.
     """

@@ -127,7 +127,8 @@ class Dynamics(eqx.Module):
 
     def compile_program(self) -> None:
         """Have the program of the run compiled, by a run of no step."""
-        _solve(self, 0)
+        with np.errstate(over="ignore"):
+            _solve(self, 0)
 
     def found(self, progress: Callable[[float], None] | None = None) -> tuple[Any, np.ndarray]:
         """What is kept of the run at its end, and its crossings, as host arrays, in the default JAX

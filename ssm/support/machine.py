@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import time
@@ -79,17 +80,20 @@ def _own_folder() -> str | None:
 def _tidy(folder: Path) -> None:
     """Remove programs that a full disk or a killed process left unfinished, since JAX would neither read
     them nor write them anew, and the oldest of too many."""
-    room = LARGEST
-    files = [(path.stat(), path) for path in folder.glob("*-cache")]
+    room, files = LARGEST, []
+    for path in folder.glob("*-cache"):
+        with contextlib.suppress(FileNotFoundError):  # another process may tidy at the same time
+            files.append((path.stat(), path))
     for status, path in sorted(files, key=lambda file: file[0].st_mtime, reverse=True):
         room -= status.st_size
         # A file that was found whole is made read-only, so that each is read here once.
         checked = not status.st_mode & 0o200
         settled = checked or time.time() - status.st_mtime > BEING_WRITTEN
-        if room < 0 or (settled and not checked and not _is_whole(path)):
-            path.unlink(missing_ok=True)
-        elif settled and not checked:
-            path.chmod(0o444)
+        with contextlib.suppress(FileNotFoundError):
+            if room < 0 or (settled and not checked and not _is_whole(path)):
+                path.unlink()
+            elif settled and not checked:
+                path.chmod(0o444)
 
 
 def _is_whole(path: Path) -> bool:

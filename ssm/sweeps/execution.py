@@ -7,7 +7,7 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,7 @@ def compute(
             count(len(chunk.runs))
             yield chunk, arrays, origin
     elif jax.default_backend() == "cpu":
-        yield from _on_cores(layout, chunks, layout.first_runs(numbers), count)
+        yield from _on_cores(layout, numbers, count)
     else:
         for chunk in chunks:
             arrays, origin = compute_chunk(layout, chunk)
@@ -64,21 +64,16 @@ def compute(
 
 
 def _on_cores(
-    layout: SweepLayout,
-    chunks: Iterable[Chunk],
-    first_runs: Iterable[int],
-    count: Callable[[int], None],
+    layout: SweepLayout, numbers: Sequence[int], count: Callable[[int], None]
 ) -> Iterator[tuple[Chunk, Arrays, dict[str, Any]]]:
-    """Chunks computed with one run on each core at a time, the next chunk begun while one is written.
-
-    Args:
-        first_runs: a run of each program that the chunks need.
-    """
+    """Chunks computed with one run on each core at a time, the next chunk begun while one is written."""
     ahead: collections.deque[tuple[Chunk, dict[Future[list[Arrays]], list[int]]]] = (
         collections.deque()
     )
-    clock, stopped = _Clock(), threading.Event()
-    with ThreadPoolExecutor(machine.num_cores()) as pool:
+    clock, stopped, cores = _Clock(), threading.Event(), machine.num_cores()
+    programs = collections.deque(layout.programs_by_need(numbers))
+    compiling: list[Future[None]] = []
+    with ThreadPoolExecutor(cores) as pool:
 
         def finish() -> tuple[Chunk, Arrays, dict[str, Any]]:
             nonlocal clock
@@ -92,11 +87,13 @@ def _on_cores(
             origin, clock = clock.origin(layout, len(runs)), _Clock()
             return chunk, _stack(layout, chunk, runs), origin
 
-        # Programs are compiled side by side, and while the first chunks run.
-        compiling = [pool.submit(_compile, _prepared(layout, run)) for run in first_runs]
         try:
-            for chunk in chunks:
-                groups = layout.alike(chunk.runs, GROUP)
+            for place, chunk in enumerate(map(layout.chunk, numbers)):
+                # A program is compiled one chunk ahead of its first run, and at first as many as there
+                # are cores, so that none of them has to wait for another's.
+                while programs and (len(compiling) < cores or programs[0][0] <= place + 1):
+                    compiling.append(pool.submit(_compile_run, layout, programs.popleft()[1]))
+                groups = layout.alike(chunk.runs, min(GROUP, -(-len(chunk.runs) // (2 * cores))))
                 ahead.append(
                     (chunk, {pool.submit(_follow, layout, runs, stopped): runs for runs in groups})
                 )
@@ -176,6 +173,7 @@ class _Clock:
 
 _compiled: set[Any] = set()
 _compiling: dict[Any, threading.Lock] = collections.defaultdict(threading.Lock)
+_looking_up = threading.Lock()  # two threads must not make two locks for one program
 
 
 def _follow(
@@ -193,10 +191,17 @@ def _compile(ready: simulation.PreparedRun) -> None:
     """Have the program of a run compiled, unless it is already; others wait meanwhile."""
     program = _program(ready)
     if program not in _compiled:
-        with _compiling[program]:
+        with _looking_up:
+            lock = _compiling[program]
+        with lock:
             if program not in _compiled:
                 simulation.compile_program(ready)
                 _compiled.add(program)
+
+
+def _compile_run(layout: SweepLayout, run: int) -> None:
+    """The same for a run of the grid."""
+    _compile(_prepared(layout, run))
 
 
 def _follow_batched(layout: SweepLayout, runs: Sequence[int]) -> dict[int, Arrays]:
@@ -207,8 +212,8 @@ def _follow_batched(layout: SweepLayout, runs: Sequence[int]) -> dict[int, Array
         batches[_program(ready)].append((run, ready))
     arrays = {}
     for batch in batches.values():
-        trajectories = simulation.follow_batch([ready for _, ready in batch])
-        for (run, ready), trajectory in zip(batch, trajectories, strict=True):
+        followed = simulation.follow_batch([ready for _, ready in batch])
+        for (run, ready), trajectory in zip(batch, followed, strict=True):
             arrays[run] = _run_arrays(ready, trajectory)
     return arrays
 

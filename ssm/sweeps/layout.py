@@ -81,13 +81,14 @@ class SweepLayout(NamedTuple):
             group[i : i + most] for group in groups.values() for i in range(0, len(group), most)
         ]
 
-    def first_runs(self, numbers: Iterable[int]) -> list[int]:
-        """The first run of each program that the chunks of these numbers probably need."""
-        firsts: dict[int, int] = {}
-        for number in numbers:
+    def programs_by_need(self, numbers: Iterable[int]) -> list[tuple[int, int]]:
+        """The place of the first of the chunks of these numbers that probably needs a program, and its
+        first run that does, for each program in order."""
+        firsts: dict[int, tuple[int, int]] = {}
+        for place, number in enumerate(numbers):
             runs = self.chunk(number).runs
             for program, i in zip(*np.unique(self.programs[runs], return_index=True), strict=True):
-                firsts.setdefault(int(program), runs[i])
+                firsts.setdefault(int(program), (place, runs[i]))
         return list(firsts.values())
 
     def shape(self, name: str) -> tuple[int, ...]:

@@ -19,11 +19,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ssm.config import Config
+from ssm.config import Config, profiles
 from ssm.measures import spectral
 from ssm.problem import Problem
 from ssm.theory.adjusted_loss import at_logits, at_zero_logits
-from ssm.theory.groups import GROUPS, step_of
+from ssm.theory.groups import step_of
 from ssm.theory.predictions import expected_start_strength
 
 BACKGROUNDS = np.linspace(-40, 40, 41)  # logits by which one group may stand above the other
@@ -66,14 +66,14 @@ def group_learning_times(config: Config, problem: Problem) -> Float[np.ndarray, 
 
         t = int d log(x) / (2 r(x)), by the trapezoidal rule over `SHARES` shares.
 
-    Shape (2,), flow time.
+    Shape (2,), flow time; NaN for a group of one class, which has no contrasts.
     """
     shown = np.sqrt(problem.kernel_eigenvalues / problem.counts)
     start = expected_start_strength(config, problem) * shown
     found = []
     for mine in _groups(problem):
         contrast = np.outer(mine, mine) * (np.eye(len(mine)) - 1 / mine.sum())
-        shares = np.geomspace(start[mine][0], spectral.LEARNED, SHARES)
+        shares = np.geomspace(min(start[mine][0], spectral.LEARNED), spectral.LEARNED, SHARES)
         slowness = [1 / (2 * _rate(config, problem, mine, x * contrast)) for x in shares]
         found.append(np.trapezoid(slowness, np.log(shares)))
     return np.array(found)
@@ -96,11 +96,11 @@ class LearningRange(NamedTuple):
 
 
 def learning_range(config: Config, problem: Problem) -> LearningRange:
-    """Bounds of `group_learning_times` in company. The group that is learned last may grow at another
+    """Bounds of `group_learning_times` in company, NaN for a group of one class. The group that is learned last may grow at another
     rate once its samples are told from the other group's, by any number of logits: its time is
     divided by the largest and by the least of these rates, over that at zero logits."""
     times, groups = group_learning_times(config, problem), _groups(problem)
-    last = int(np.argmax(times))
+    last = int(np.nanargmax(times))
     others = ~groups[last]
     rates = [
         _rate(config, problem, groups[last], b * np.repeat(others[:, None], len(others), axis=1))
@@ -142,4 +142,4 @@ def _pull(problem: Problem) -> Float[np.ndarray, " k"]:
 def _groups(problem: Problem) -> Bool[np.ndarray, "2 k"]:
     """Which classes belong to majority and minority, one row each, of a problem that is STEP."""
     step_of(problem)
-    return np.array([problem.class_groups == group for group in GROUPS])
+    return np.array([problem.class_groups == group for group in profiles.GROUPS])

@@ -11,8 +11,6 @@ from ssm.config import profiles
 from ssm.problem import Problem
 from ssm.support import errors
 
-GROUPS = (profiles.MAJORITY, profiles.MINORITY)
-
 
 class Step(NamedTuple):
     """A STEP problem, majority and minority along the last axis."""
@@ -47,7 +45,7 @@ def step_of(problem: Problem) -> Step:
         ssm.InputError: a problem that has not two groups, each of equal classes.
     """
     kinds = np.stack([problem.counts, problem.class_weights, problem.kernel_eigenvalues])
-    groups = [kinds[:, problem.class_groups == group] for group in GROUPS]
+    groups = [kinds[:, problem.class_groups == group] for group in profiles.GROUPS]
     if not all(group.size and (group == group[:, :1]).all() for group in groups):
         raise errors.invalid("problem", kinds[:2].tolist(), "two groups, each of equal classes")
     counts, weights, kernel = np.stack([group[:, 0] for group in groups], axis=1)

@@ -231,12 +231,12 @@ def deep_cross_strength(
     L = checks.integer("depth", depth, 2, 1000)
     _decays(weight_decay=weight_decay, feature_decay=feature_decay)
     decay = weight_decay ** (1 - 1 / L) * feature_decay ** (1 / L)
-    row, last = s, s + 1
-    while (row != last).any():
-        length = np.linalg.norm(row)
+    row, length, before = s, np.linalg.norm(s), np.inf
+    while length < before:  # which it cannot do without end
         if length < 1e-9:
             return 0.0
-        row, last = s * w / (w + problem.counts.sum() * decay * length ** (2 / L - 2)), row
+        row = s * w / (w + problem.counts.sum() * decay * length ** (2 / L - 2))
+        length, before = np.linalg.norm(row), length
     return float(row @ s / np.linalg.norm(s))
 
 

@@ -59,9 +59,14 @@ def grid(
     )
     for name, values, fine, allowed in (
         ("imbalance_ratio", R, R >= 1, "finite and at least 1"),
-        ("weight_exponent", g, np.abs(g) < np.inf, "finite"),
+        ("weight_exponent", g, np.abs(g) <= 10, "in [-10, 10]"),
         ("coupling", c, (c >= 0) & (c <= 1), "in [0, 1]"),
-        ("minority_count", smallest, smallest >= 1, "at least 1"),
+        (
+            "minority_count",
+            smallest,
+            (smallest >= 1) & (smallest == np.round(smallest)),
+            "an integer, at least 1",
+        ),
     ):
         if not (fine & np.isfinite(values)).all():
             raise errors.invalid(name, values, allowed)

@@ -16,13 +16,13 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from ssm.config import Config
+from ssm.config import Config, profiles
 from ssm.measures import geometry
 from ssm.measures.states import ClassState, balanced_state
 from ssm.problem import Problem
 from ssm.problem.adjustments import ClassAdjustments, class_adjustments
 from ssm.support import errors
-from ssm.theory.groups import GROUPS, step_of
+from ssm.theory.groups import step_of
 
 
 def limit(config: Config, problem: Problem) -> geometry.Geometry:
@@ -138,7 +138,7 @@ def majority_gaps(
             "problem", sizes.tolist(), "two minorities, unit weights, free features"
         )
     factors = _adjustments(config, problem).factors
-    majority, minority = (factors[problem.class_groups == group][0] for group in GROUPS)
+    majority, minority = (factors[problem.class_groups == group][0] for group in profiles.GROUPS)
     factor = minority / majority
     found, steps = [first], 10
     for low, high in zip(np.log(margins[:-1]), np.log(margins[1:]), strict=True):

@@ -31,10 +31,11 @@ class Watched(NamedTuple):
 
     X: Float[AnyArray, "e n"]
     """Features of the samples that are evaluated: the held-out ones where there are any, else those
-    of training."""
+    of training, or some 10,000 of them that stand for all."""
     labels: Int[AnyArray, " e"]
     sample_weights: Float[AnyArray, " e"]
-    """How often each of them counts; 0 marks rows of padding."""
+    """How often each of them counts, more than once where it stands for others; 0 marks rows of
+    padding."""
     members: Int[AnyArray, "k p"]
     """Indices of `PER_CLASS` training samples of each class, repeated where a class has fewer."""
 

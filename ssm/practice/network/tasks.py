@@ -17,8 +17,10 @@ from ssm.practice.network.networks import Architecture
 from ssm.practice.network.runs import Task
 from ssm.support.errors import invalid
 
-MOST_WATCHED = 10_000  # of the training samples, where none are held out to be evaluated
-FEWEST_OF_CLASS = 100  # are evaluated nevertheless, or all of a class that has fewer
+MOST_WATCHED = 10_000
+"""About so many training samples are evaluated where none are held out."""
+FEWEST_OF_CLASS = 100
+"""At least so many of each class are evaluated, or all where it has fewer."""
 
 
 class Samples(NamedTuple):
