@@ -256,12 +256,13 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         if parameters.holds_out(self):
             fraction = float(self.validation_fraction)
             train, evaluated = tasks.held_out(train, fraction, self.classes_, seed)
+        loss = parameters.loss(self, np.bincount(train.labels, train.sample_weights))
+        self._no_posterior = parameters.why_no_posterior(self, loss, weights)
+        self._check_posterior("shares", parameters.wanted_shares(self), "none")
+        self._check_posterior("decision", self.decision, "trained")
         machine.use_compilation_cache()
         with self._precision():
             task, options, params = parameters.prepared(self, train, evaluated, seed, len(labels))
-            self._no_posterior = parameters.why_no_posterior(self, options.loss, weights)
-            self._check_posterior("shares", parameters.wanted_shares(self), "none")
-            self._check_posterior("decision", self.decision, "trained")
             run = self._train(task, options, params)
         self._keep(run, task, options)
         self.temperature_ = self.own_temperature_ = 1.0
