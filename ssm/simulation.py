@@ -20,6 +20,7 @@ from ssm.dynamics.coordinates import Reduced
 from ssm.dynamics.descent import Descent
 from ssm.dynamics.flow import Flow
 from ssm.dynamics.optimizers import Settings
+from ssm.dynamics.parameters import Params
 from ssm.dynamics.solvers import SOLVERS
 from ssm.dynamics.statuses import Status
 from ssm.dynamics.trajectories import Trajectory, follow_in_one_batch, trajectories
@@ -111,12 +112,42 @@ def _setting(config: Config, size: int | None) -> _Setting:
 def prepare(config: Config, size: int | None = None) -> PreparedRun:
     """All of a run but its solving. Columns that are samples are padded up to `size`, so that runs
     of different sizes can share a compilation."""
+    return prepare_alike([config], size)[0]
+
+
+def prepare_alike(configs: Sequence[Config], size: int | None = None) -> list[PreparedRun]:
+    """The same for runs that differ in their seed only."""
+    config = configs[0]
     setting = _setting(dataclasses.replace(config, seed=0), size)
-    problem, columns, resolved = setting.problem, setting.columns, setting.resolved
-    params, reduced = parameters.initial_params(config, problem, columns)
+    problem, columns, components = setting.problem, setting.columns, setting.components
     field = make_field(config, columns)
+    drawn = [parameters.initial_params(each, problem, columns) for each in configs]
+    starts = predictions.Start(
+        np.stack([params.W for params, _ in drawn]),
+        np.stack([columns.class_means(params.H) for params, _ in drawn]),
+    )
+    predicted = predictions.predicted_learning_times(config, problem, components, starts)
+    predicted = np.broadcast_to(predicted, (len(configs), len(components.singular_values)))
+    return [
+        PreparedRun(
+            each,
+            problem,
+            components,
+            reduced,
+            _law_of_motion(each, setting, field, params, reduced),
+            setting.facts,
+            times,
+        )
+        for each, (params, reduced), times in zip(configs, drawn, predicted, strict=True)
+    ]
+
+
+def _law_of_motion(
+    config: Config, setting: _Setting, field: Field, params: Params, reduced: Reduced | None
+) -> Flow | Descent:
+    """What is followed from a start: a flow, or the steps of an optimiser."""
+    resolved = setting.resolved
     observe = observer.make_observer(config, field, params, reduced, setting.components)
-    start = predictions.Start(params.W, columns.class_means(params.H))
     if setting.rates is not None:
         learning_rates, cumulative_rate = setting.rates
         numbers = (
@@ -125,7 +156,7 @@ def prepare(config: Config, size: int | None = None) -> PreparedRun:
             config.weight_decay,
             config.feature_decay,
         )
-        flow = Descent(
+        return Descent(
             params=params,
             field=field,
             observe=observe,
@@ -137,27 +168,17 @@ def prepare(config: Config, size: int | None = None) -> PreparedRun:
             optimizer=config.optimizer,
             batch_size=config.batch_size,
         )
-    else:
-        flow = Flow(
-            params=params,
-            field=field,
-            observe=observe,
-            times=setting.saved_at,
-            # These are arrays, since a Python float would compile anew for each value.
-            rtol=np.asarray(config.rtol),
-            atol=np.asarray(resolved.absolute_tolerance),
-            max_steps=np.asarray(config.max_steps),
-            stop_margin=None if resolved.end_margin is None else np.asarray(resolved.end_margin),
-            solver=SOLVERS[resolved.solver],
-        )
-    return PreparedRun(
-        config,
-        problem,
-        setting.components,
-        reduced,
-        flow,
-        setting.facts,
-        predictions.predicted_learning_times(config, problem, setting.components, start),
+    return Flow(
+        params=params,
+        field=field,
+        observe=observe,
+        times=setting.saved_at,
+        # These are arrays, since a Python float would compile anew for each value.
+        rtol=np.asarray(config.rtol),
+        atol=np.asarray(resolved.absolute_tolerance),
+        max_steps=np.asarray(config.max_steps),
+        stop_margin=None if resolved.end_margin is None else np.asarray(resolved.end_margin),
+        solver=SOLVERS[resolved.solver],
     )
 
 

@@ -181,7 +181,8 @@ def _follow(
 ) -> list[Arrays]:
     """Runs of the grid that differ in their seed only, as their arrays; fewer where `stopped` is set
     meanwhile."""
-    ready = [_prepared(layout, run) for run in runs]
+    configs = [layout.grid.config(run) for run in runs]
+    ready = simulation.prepare_alike(configs, layout.padded_columns(configs[0]))
     _compile(ready[0])
     going_on = itertools.takewhile(lambda _: stopped is None or not stopped.is_set(), ready)
     return list(map(_run_arrays, ready, simulation.follow_alike(going_on)))

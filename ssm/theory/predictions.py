@@ -19,8 +19,8 @@ from ssm.theory import exact, growth
 class Start(NamedTuple):
     """The part of a start that decides when its contrasts are learned."""
 
-    W: Float[Any, "k d"]
-    class_means: Float[Any, "d k"]
+    W: Float[Any, "*starts k d"]
+    class_means: Float[Any, "*starts d k"]
     """The mean feature of each class."""
 
 
@@ -95,9 +95,9 @@ def predicted_learning_times(
     problem: Problem,
     components: spectral.LabelSpectrum,
     start: Start | None = None,
-) -> Float[np.ndarray, " r"]:
+) -> Float[np.ndarray, "*starts r"]:
     """Learning time expected for each component of the label matrix from the Config alone, in flow
-    time. Shape (k - 1,).
+    time. Shape (k - 1,), with a row for each of several starts where they decide.
 
     With a start it is `theory.overlapping_learning_times`. Without one it is the time of a mode by
     itself from the mean over starts, which leaves out how the modes of one draw overlap, an O(1) change
@@ -116,7 +116,7 @@ def predicted_learning_times(
     Args:
         config, problem: the run, and what `make_problem` makes of it.
         components: those of `spectral.components(problem)`.
-        start: the start of the run; left out, the mean over starts.
+        start: the start of the run, or the starts of several; left out, the mean over starts.
 
     Source: derived for this project.
     """
@@ -147,7 +147,7 @@ def _two_layer_times(
     components: spectral.LabelSpectrum,
     start: Start | None,
     asked: Bool[np.ndarray, " r"],
-) -> tuple[Float[np.ndarray, " r"], Bool[np.ndarray, " r"]]:
+) -> tuple[Float[np.ndarray, "*starts r"], Bool[np.ndarray, "*starts r"]]:
     """Learning times of two layers, of the components `asked` for at least, and where the closed form
     is near enough."""
     p, left = problem, components.left
@@ -169,9 +169,9 @@ def _two_layer_times(
         root = np.sqrt(p.counts / p.kernel_eigenvalues)
         first, second = growth.growing_half(rates, damping)
         rows = first[:, None] * (left.T @ start.W)
-        rows += second[:, None] * (right.T @ (root[:, None] * start.class_means.T))
+        rows += second[:, None] * (right.T @ (root[:, None] * start.class_means.swapaxes(-1, -2)))
         rows *= np.sqrt(first * second * shown)[:, None]
-        gram = rows @ rows.T
+        gram = rows @ rows.swapaxes(-1, -2)
     learning = growth.overlapping_learning_times(rates, damping, gram, saturation, asked=asked)
     noise = _noise(config, p).sum() / rates
     return learning.times, _trusted(config, p, learning, growth.damped_rate(rates, damping), noise)
@@ -183,7 +183,7 @@ def _trusted(
     learning: growth.Learning,
     rates: Float[np.ndarray, " r"],
     noise: Float[np.ndarray, " r"],
-) -> Bool[np.ndarray, " r"]:
+) -> Bool[np.ndarray, "*starts r"]:
     """Where the times of `learning` are near enough, given the damped `rates` of the modes and `noise`,
     the largest damping over the rate of each."""
     squared, even = config.loss == "squared", np.ptp(problem.class_weights) == 0
