@@ -13,7 +13,7 @@ import pytest
 from benchmarks import classifiers, machine, table, timing, tracking, training
 from benchmarks.peers import by_torch, matching, numpy_model
 from benchmarks.table import Row
-from ssm import geometry
+from ssm import Config, geometry, simulation
 from ssm.practice.options import SCORES
 
 
@@ -174,3 +174,10 @@ def test_torch_takes_the_same_step_and_gives_the_parameters_back():
         found = theirs.params()
         for one, other in zip(jax.tree.leaves(begun.params), found, strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_a_peer_of_a_descent_takes_its_steps_from_its_start():
+    config = Config(num_classes=4, minority_count=2, optimizer="gd", num_steps=30, num_saves=4)
+    made, ours = numpy_model.NumpyModel(config), simulation.prepare(config)
+    assert made.times[-1] == 30
+    np.testing.assert_array_equal(made.W, ours.flow.params.W)

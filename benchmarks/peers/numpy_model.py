@@ -22,9 +22,10 @@ class NumpyModel:
         self.components = spectral.components(problem)
         self.labels, self.risk_weights = columns.labels, columns.risk_weights
         self.sum_columns = columns.sum_columns
-        t1 = defaults.resolve(config, problem).t1
-        assert t1 is not None  # a flow has a length
-        self.times = simulation.save_times(config, t1)
+        resolved = defaults.resolve(config, problem)
+        length = resolved.num_steps if resolved.t1 is None else resolved.t1
+        assert length is not None  # a flow has a length, the steps of an optimiser a number
+        self.times = simulation.save_times(config, float(length))
         W, H, _ = parameters.initial_params(config, problem, columns)[0]
         self.W, self.H = W, H
         self.start = np.concatenate([W.ravel(), H.ravel()])
