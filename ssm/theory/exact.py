@@ -16,7 +16,7 @@ from ssm.measures import spectral
 from ssm.problem import Problem
 from ssm.problem.weights import Counts
 from ssm.support import checks, errors
-from ssm.theory import cross_flow
+from ssm.theory import cross_flow, implicit
 from ssm.theory.groups import Step, step_of
 from ssm.theory.growth import Values
 
@@ -205,20 +205,17 @@ def cross_mode(
     `start` is the product strength x^2 > 0: for a `spectral` start init_scale^2, (a, b) ~ kappa s.
     `growing`: start along what any small start tends to instead, (a, b) ~ kappa w s, which grows as
     e^(r t), n r = |sqrt(kappa) w s|. The leading axes of times, of a grid of problems
-    (`step.grid`) and of starts broadcast: shape (..., t). Integrated (`cross_flow`) to some 1e-11 of the
+    (`step.grid`) and of starts broadcast: shape (..., t). Integrated (`implicit`) to some 1e-11 of the
     singular value. Derived here.
     """
-    shape, flow, first, shares, length = _cross(problem, start, growing)
+    shape, flow, first, length = _cross(problem, start, growing)
     times = _checked(times)
     shape = np.broadcast_shapes(shape, times.shape[:-1])
+    flow, first, length = _spread(shape, flow, first, length)
     each = np.broadcast_to(times, (*shape, times.shape[-1]))
-    order = np.argsort(each, axis=-1, kind="stable")
-    flow, first, shares, length = _spread(shape, flow, first, shares, length)
-    ordered = np.take_along_axis(each, order, axis=-1).reshape(-1, times.shape[-1])
-    strength = cross_flow.strengths(ordered, flow, first, shares) * length[:, None]
-    found = np.empty_like(each)
-    np.put_along_axis(found, order, strength.reshape(each.shape), axis=-1)
-    return found
+    states = implicit.states(each.reshape(-1, times.shape[-1]), flow, first)
+    strength = np.exp(flow.progress(states.transpose(0, 2, 1))[0]).T * length[:, None]
+    return strength.reshape(each.shape)
 
 
 def cross_learning_time(
@@ -227,16 +224,16 @@ def cross_learning_time(
     """When `cross_mode`, whose arguments and errors these are, first reaches `level` of its singular
     value, in flow time; `level` in (0, 0.999]. Shape (...)."""
     checks.real("level", level, 0, 0.999, open_ends="(")
-    shape, flow, first, shares, length = _cross(problem, start, growing)
-    flow, first, shares, _ = _spread(shape, flow, first, shares, length)
-    return cross_flow.crossings(level, flow, first, shares).reshape(shape)[()]
+    shape, flow, first, length = _cross(problem, start, growing)
+    flow, first, _ = _spread(shape, flow, first, length)
+    return implicit.crossings(level, flow, first).reshape(shape)[()]
 
 
 def _cross(
     problem: Problem | Step, start: Values, growing: bool
-) -> tuple[tuple[int, ...], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The common shape; rates and pulls, log A_g at the start, and shares of `cross_flow`, each (..., 2)
-    or (2, ..., 2); the singular value."""
+) -> tuple[tuple[int, ...], list[np.ndarray], np.ndarray, np.ndarray]:
+    """The common shape; the numbers of `cross_flow.Flow` and log A_g at the start, each (..., 2); the
+    singular value."""
     step = problem if isinstance(problem, Step) else step_of(problem)
     (s, w, kappa), n = cross_parts(step), np.asarray(step.num_samples)[..., None]
     scale = np.asarray(start, dtype=float)
@@ -246,17 +243,18 @@ def _cross(
     along = target * (w if growing else 1)
     first = np.log(along / np.linalg.norm(along, axis=-1, keepdims=True))
     first = first + 0.5 * np.log(scale)[..., None]
-    flow = np.stack([w * target, kappa * w]) / n
-    return first.shape[:-1], flow, first, target / length[..., None] ** 2, length
+    flow = [w * target / n, kappa * w / n, target / length[..., None] ** 2]
+    return first.shape[:-1], flow, first, length
 
 
-def _spread(shape: tuple[int, ...], flow: np.ndarray, *values: np.ndarray) -> Any:
-    """The numbers of each point of a grid of this shape, (2, p) for groups, as `cross_flow` has them."""
-    first, shares, length = values
-    rates, pulls, first, shares = (
-        np.broadcast_to(x, (*shape, 2)).reshape(-1, 2).T.copy() for x in (*flow, first, shares)
+def _spread(
+    shape: tuple[int, ...], flow: list[np.ndarray], first: np.ndarray, length: np.ndarray
+) -> tuple[cross_flow.Flow, np.ndarray, np.ndarray]:
+    """The numbers of each point of a grid of this shape, (2, p) for groups."""
+    *numbers, first = (
+        np.broadcast_to(x, (*shape, 2)).reshape(-1, 2).T.copy() for x in (*flow, first)
     )
-    return cross_flow.Flow(rates, pulls), first, shares, np.broadcast_to(length, shape).ravel()
+    return cross_flow.Flow(*numbers), first, np.broadcast_to(length, shape).ravel()
 
 
 def deep_mode(
