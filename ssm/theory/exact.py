@@ -213,7 +213,7 @@ def cross_mode(
     shape = np.broadcast_shapes(shape, times.shape[:-1])
     flow, first, length = _spread(shape, flow, first, length)
     each = np.broadcast_to(times, (*shape, times.shape[-1]))
-    states = implicit.states(each.reshape(-1, times.shape[-1]), flow, first)
+    states, _ = implicit.states(each.reshape(-1, times.shape[-1]), flow, first)
     strength = np.exp(flow.progress(states.transpose(0, 2, 1))[0]).T * length[:, None]
     return strength.reshape(each.shape)
 

@@ -11,6 +11,7 @@ Source: Radau IIA and its Newton iteration in the eigenvectors of the inverse of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,10 +20,14 @@ from numpy.polynomial import legendre
 
 STAGES = 5
 NEWTON = 12  # iterations at most
-SETTLED = 2e-14  # correction of the last iteration, of a number or, where larger, a share of it
+SETTLED, ACCEPTED = (
+    5e-16,
+    2e-15,
+)  # correction after the last iteration, of a number or, where larger, a share of it
 RESOLVED = 1e-15  # what a step may leave out, in the same measure
+ROUNDING = 4e-15  # of a coefficient, in the same measure
 NUMBERS = 2048  # that are followed at once, so that their stages fit a cache
-MOST_STEPS = 100_000
+MOST_STEPS = 20_000
 
 
 @runtime_checkable
@@ -48,6 +53,9 @@ class Flow(Protocol):
         ...
 
 
+LogRate = Callable[[Any, np.ndarray], np.ndarray]
+
+
 class _Method(NamedTuple):
     """Radau IIA in the eigenvectors of the inverse A^-1 of its matrix."""
 
@@ -58,8 +66,8 @@ class _Method(NamedTuple):
     """From stages to eigenvectors."""
     back: np.ndarray
     """From eigenvectors to stages, doubled for a pair, of which the real part is taken."""
-    last: Float[np.ndarray, "3 s"]
-    """The last three Legendre coefficients of the polynomial through 0 and the stages."""
+    shape: Float[np.ndarray, "s+1 s+1"]
+    """Legendre coefficients of the polynomial through the values at the start of a step and its stages."""
 
 
 def _radau() -> _Method:
@@ -78,11 +86,13 @@ def _radau() -> _Method:
     kept = values.imag >= -1e-12
     back = vectors * np.where(np.abs(values.imag) < 1e-12, 1, 2)
     at = legendre.legvander(2 * np.append(0.0, nodes) - 1, STAGES)
-    last = np.linalg.inv(at)[-3:, 1:]
-    return _Method(inverse, values[kept], np.linalg.inv(vectors)[kept], back[:, kept], last)
+    into = np.linalg.inv(vectors)[kept]
+    return _Method(inverse, values[kept], into, back[:, kept], np.linalg.inv(at))
 
 
 METHOD = _radau()
+GAUSS = legendre.leggauss(32)
+FALLS = 80.0  # e-folds of an integrand over which these nodes are exact to rounding, and beyond which none counts
 
 
 def _inverses(J: Float[np.ndarray, "m m p"]) -> np.ndarray:
@@ -102,47 +112,59 @@ def _inverses(J: Float[np.ndarray, "m m p"]) -> np.ndarray:
 
 def _step(
     flow: Flow, state: Float[np.ndarray, "m p"], h: Float[np.ndarray, " p"]
-) -> tuple[Float[np.ndarray, "m p"], Float[np.ndarray, " p"]]:
-    """The state after a step of h, and how well it is resolved: above 1 it is not."""
+) -> tuple[Float[np.ndarray, "m s p"], Float[np.ndarray, " p"]]:
+    """The states at the stages of a step of h, the last at its end, and how well it is resolved: above 1 it
+    is not."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # of a step far too long
         return _trial(flow, state, h)
 
 
 def _trial(
     flow: Flow, state: Float[np.ndarray, "m p"], h: Float[np.ndarray, " p"]
-) -> tuple[Float[np.ndarray, "m p"], Float[np.ndarray, " p"]]:
+) -> tuple[Float[np.ndarray, "m s p"], Float[np.ndarray, " p"]]:
     """`_step`, where what is no number is not resolved."""
     inverses, size = _inverses(h * flow.jacobian(state)), np.maximum(np.abs(state), 1)
     Z = np.zeros((len(state), STAGES, len(h)))
     moved = rate = np.ones(len(h))
     for iteration in range(NEWTON):
-        excess = METHOD.into @ (h * flow.field(state[:, None] + Z) - METHOD.inverse @ Z)
-        change = (METHOD.back @ (inverses * excess).sum(axis=1)).real
+        excess = h * flow.field(state[:, None] + Z) - METHOD.inverse @ Z
+        change = (METHOD.back @ (inverses * (METHOD.into @ excess)).sum(axis=1)).real
         Z = Z + change
         before, moved = moved, (np.abs(change).max(axis=1) / size).max(axis=0)
+        # The first correction is most of the whole, so how much smaller the second is tells nothing of the rate.
+        rate = np.minimum(moved / np.maximum(before, 1e-300), 1) if iteration > 1 else rate
         # the next correction is expected to be below rounding, or is not to be had
-        rate = np.minimum(moved / np.maximum(before, 1e-300), 1) if iteration else rate
-        if not ((moved * rate > SETTLED) & (rate < 0.9) | (iteration == 0)).any():
+        if not ((moved * rate > SETTLED) & ((rate < 0.9) | (iteration < 2))).any():
             break
-    settled = moved * rate <= 20 * SETTLED * np.maximum(1, np.abs(Z).max(axis=(0, 1)))
+    settled = moved * rate <= ACCEPTED
     # Coefficients fall by q each; the result is as good as one of twice as many.
-    third, fourth, fifth = np.abs(METHOD.last @ Z).transpose(1, 0, 2)
+    third, fourth, fifth = np.abs(METHOD.shape[-3:, 1:] @ Z).transpose(1, 0, 2)
     decay = np.minimum(fifth / (np.maximum(third, fourth) + 1e-300), 1)  # q^2, or more
-    left_out = (fifth * decay**2 / size).max(axis=0)
-    return state + Z[:, -1], np.where(settled, left_out / RESOLVED, np.inf)
+    # What is rounding is as small in steps of any length, and must not hold them down.
+    left_out = ((fifth / size - ROUNDING).clip(0) * decay**2).max(axis=0)
+    return state[:, None] + Z, np.where(settled, left_out / RESOLVED, np.inf)
 
 
 def states(
-    times: Float[np.ndarray, "p t"], flow: Flow, start: Float[np.ndarray, "m p"]
-) -> Float[np.ndarray, "m p t"]:
+    times: Float[np.ndarray, "p t"],
+    flow: Flow,
+    start: Float[np.ndarray, "m p"],
+    log_rate: LogRate | None = None,
+) -> tuple[Float[np.ndarray, "m p t"], Float[np.ndarray, "p t"]]:
     """The numbers of every point at its own times, which are not negative, in any order, from those at
-    time 0."""
+    time 0; and log int_0^t e^r dt of a number r that depends on the state, if any, else -inf.
+
+    Args:
+        log_rate: r of a flow and states (m, ..., p), which never falls.
+    """
     order = np.argsort(times, axis=1, kind="stable")
     ordered, found = np.take_along_axis(times, order, axis=1), np.empty((len(start), *times.shape))
+    integral = np.empty(times.shape)
     for some in _portions(start):
-        at_once = _states(ordered[some], flow.take(some), start[:, some])
+        at_once, log_sum = _states(ordered[some], flow.take(some), start[:, some], log_rate)
         np.put_along_axis(found[:, some], order[None, some], at_once, axis=2)
-    return found
+        np.put_along_axis(integral[some], order[some], log_sum, axis=1)
+    return found, integral
 
 
 def _portions(start: Float[np.ndarray, "m p"]) -> list[slice]:
@@ -152,32 +174,65 @@ def _portions(start: Float[np.ndarray, "m p"]) -> list[slice]:
 
 
 def _states(
-    times: Float[np.ndarray, "p t"], flow: Flow, start: Float[np.ndarray, "m p"]
-) -> Float[np.ndarray, "m p t"]:
-    """The numbers of few points at their times, which ascend."""
+    times: Float[np.ndarray, "p t"],
+    flow: Flow,
+    start: Float[np.ndarray, "m p"],
+    log_rate: LogRate | None,
+) -> tuple[Float[np.ndarray, "m p t"], Float[np.ndarray, "p t"]]:
+    """`states` of few points at their times, which ascend."""
     found, last = np.empty((len(start), *times.shape)), times.shape[1]
+    integral, log_sum = np.empty(times.shape), np.full(len(times), -np.inf)
     if not last:
-        return found
+        return found, integral
     points, reached = np.arange(times.shape[0]), np.zeros(times.shape[0], int)
     state, at, h = start, np.zeros(times.shape[0]), _first_step(flow, start)
     for _ in range(MOST_STEPS):
         if not points.size:
-            return found
+            return found, integral
         target = times[points, reached]
         step = np.minimum(h, target - at)
-        moved, unresolved = _step(flow, state, step)
+        stages, unresolved = _step(flow, state, step)
         good = unresolved <= 1
+        if log_rate is not None:
+            part = _log_integral(log_rate, flow, state, stages, step)
+            log_sum = np.where(good, np.logaddexp(log_sum, part), log_sum)
         there = good & (step == target - at)
-        state = np.where(good, moved, state)
+        state = np.where(good, stages[:, -1], state)
         at = np.where(there, target, np.where(good, at + step, at))
         found[:, points[there], reached[there]] = state[:, there]
+        integral[points[there], reached[there]] = log_sum[there]
         reached = reached + there
         h = _next_step(h, step, unresolved)
         left = reached < last
         if not left.all():
             points, reached, at, h = points[left], reached[left], at[left], h[left]
-            state, flow = state[:, left], flow.take(left)
+            state, log_sum, flow = state[:, left], log_sum[left], flow.take(left)
     raise RuntimeError(f"{points.size} points are not at their times after {MOST_STEPS} steps")
+
+
+def _log_integral(
+    log_rate: LogRate,
+    flow: Flow,
+    state: Float[np.ndarray, "m p"],
+    stages: Float[np.ndarray, "m s p"],
+    step: Float[np.ndarray, " p"],
+) -> Float[np.ndarray, " p"]:
+    """log int e^r over a step, r that of the polynomial through its start and stages, and where it grows by many
+    e-folds only over its end, where alone it counts."""
+    with np.errstate(
+        over="ignore", invalid="ignore", divide="ignore"
+    ):  # of a step that is not resolved
+        moved = np.concatenate([np.zeros_like(state)[:, None], stages - state[:, None]], axis=1)
+        shape = (METHOD.shape @ moved).transpose(1, 0, 2)
+        end = log_rate(flow, stages[:, -1])
+        # A thousandth of the step before its end tells how fast r rises there.
+        before = log_rate(flow, state + legendre.legval(1 - 2e-3, shape))
+        fall = np.maximum((end - before) / 1e-3, FALLS)
+        nodes, weights = GAUSS
+        width = FALLS / fall
+        basis = legendre.legvander(1 - width * (1 - nodes[:, None]), STAGES)
+        rates = log_rate(flow, state[:, None] + np.einsum("qpi,imp->mqp", basis, shape))
+        return end + np.log(step * width / 2 * (weights @ np.exp(rates - end)))
 
 
 def crossings(level: float, flow: Flow, start: Float[np.ndarray, "m p"]) -> Float[np.ndarray, " p"]:
@@ -201,7 +256,8 @@ def _crossings(
     for _ in range(MOST_STEPS):
         if not points.size:
             return found
-        moved, unresolved = _step(flow, state, h)
+        stages, unresolved = _step(flow, state, h)
+        moved = stages[:, -1]
         excess, off = _beyond(level, flow, moved)
         good = unresolved <= 1
         done = good & (np.abs(off) <= 1e-14 * (at + h))

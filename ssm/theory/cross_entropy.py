@@ -1,0 +1,225 @@
+"""STEP under cross-entropy, exactly, from the start to any margin: no run of W and H, whatever n is.
+
+Arrays by group are majority, minority; by block they are in the order of `spectral.BLOCKS`. The numbers of a
+problem and of a start broadcast, their common shape, here (...), leads every result.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from ssm.measures import spectral
+from ssm.problem import Problem
+from ssm.support import checks, errors
+from ssm.theory import implicit
+from ssm.theory.cross_entropy_flow import Flow
+from ssm.theory.groups import Step, step_of
+from ssm.theory.growth import Values
+
+__all__ = [
+    "CrossEntropyCurves",
+    "SymmetricStart",
+    "cross_entropy_learning_times",
+    "cross_entropy_step",
+    "symmetric_start",
+]
+
+
+class SymmetricStart(NamedTuple):
+    """A state of STEP that is symmetric within each group, with equal features in a class.
+
+    On a contrast u within group g the classifier is alpha u and the class means are beta f_g u^T, along one
+    direction of feature space for each contrast, f_g = sqrt(kappa_g / n_g). On the contrast between the groups
+    the classifier is y u and the class means are a f_A and -b f_B. All are positive.
+    """
+
+    contrasts: Float[np.ndarray, "*grid 2"]
+    """x_g = alpha beta. Of no meaning in a group of a single class."""
+    imbalances: Float[np.ndarray, "*grid 2"]
+    """lam_g = alpha^2 - beta^2; 0 is a balanced start."""
+    classifier: Float[np.ndarray, "*grid"] | np.float64
+    """y."""
+    features: Float[np.ndarray, "*grid 2"]
+    """a and b."""
+
+
+class CrossEntropyCurves(NamedTuple):
+    """STEP under cross-entropy at given times, in logits but for shares and logarithms."""
+
+    contrasts: Float[np.ndarray, "*grid t 2"]
+    """x_g, NaN in a group of a single class."""
+    classifier: Float[np.ndarray, "*grid t"]
+    """y."""
+    features: Float[np.ndarray, "*grid t 2"]
+    """a and b."""
+    blocks: Float[np.ndarray, "*grid t 3"]
+    """Strength of each block over its target: x_g f_g within a group, y (n_A a f_A + n_B b f_B) k / (s (k_B n_A
+    + k_A n_B)) across; NaN within a group of a single class."""
+    class_margins: Float[np.ndarray, "*grid t 2"]
+    """Own logit of each group's classes over the next: the smaller of mu_g and nu_g."""
+    class_strengths: Float[np.ndarray, "*grid t 2"]
+    """((k_g - 1) mu_g + k_h nu_g) / (k - 1), `spectral.class_strengths`."""
+    log_loss: Float[np.ndarray, "*grid t"]
+    """Of L = sum_g (k_g n_g w_g / n) log(1 + (k_g - 1) e^-mu_g + k_h e^-nu_g)."""
+    log_time: Float[np.ndarray, "*grid t"]
+    """Of flow time, -inf at 0."""
+
+
+def symmetric_start(
+    problem: Problem | Step, start: Values, imbalance: Values = 0.0, *, growing: bool = False
+) -> SymmetricStart:
+    """The start whose contrasts all have one product strength.
+
+    Each contrast has alpha beta = `start` and alpha^2 - beta^2 = `imbalance`, the one between the groups with
+    alpha = y and beta = sqrt(k_A a^2 + k_B b^2). At imbalance 0 it is the `spectral` start of a run of
+    init_scale^2 = `start`, (sqrt(k_A) a, sqrt(k_B) b) along sqrt(kappa) |s| with s = `Step.cross_targets`.
+    `growing`: along sqrt(kappa) w |s| instead, to which any small start tends.
+
+    Args:
+        problem: STEP, one problem or a grid of them (`step.grid`).
+        start, imbalance: positive and finite; finite. Both broadcast against the grid.
+
+    Raises:
+        ssm.InputError: a problem that is no STEP, or numbers that are not as above.
+    """
+    step = problem if isinstance(problem, Step) else step_of(problem)
+    strength, lam = (np.asarray(x, dtype=float) for x in (start, imbalance))
+    if not (np.isfinite(strength) & (strength > 0)).all():
+        raise errors.invalid("start", start, "finite and positive")
+    if not np.isfinite(lam).all():
+        raise errors.invalid("imbalance", imbalance, "finite")
+    along = np.sqrt(step.kernel) * np.abs(step.cross_targets) * (step.weights if growing else 1)
+    along = along / np.linalg.norm(along, axis=-1, keepdims=True)
+    larger = np.sqrt(np.abs(lam) / 2 + np.hypot(strength, lam / 2))
+    classifier = np.where(lam >= 0, larger, strength / larger)
+    features = (strength / classifier)[..., None] * along / np.sqrt(step.sizes)
+    shape = np.broadcast_shapes(features.shape[:-1], along.shape[:-1])
+    strength, lam = (np.broadcast_to(x[..., None], (*shape, 2)) for x in (strength, lam))
+    return SymmetricStart(strength, lam, np.broadcast_to(classifier, shape)[()], features)
+
+
+def cross_entropy_step(
+    times: Float[np.ndarray, "*#grid t"],
+    problem: Problem | Step,
+    start: Values | SymmetricStart,
+    *,
+    clock: str = "time",
+) -> CrossEntropyCurves:
+    """STEP under cross-entropy from a symmetric start, for any sizes, counts, weights and coupling.
+
+    The five numbers x_A, x_B, y, a, b of `ssm.theory.cross_entropy_flow` are integrated in logarithms
+    (`implicit`), each point with steps of its own, to some 1e-13 of themselves. Sizes of groups, and counts, need not be whole.
+
+    Args:
+        times: flow time, or by `clock="loss"` tau with d tau = L dt, by which margins grow exponentially: they,
+            `log_loss` and `log_time` come out up to margins of 1e8 and more. Shape (t,) or (..., t).
+        problem: STEP, one problem or a grid of them (`step.grid`), with positive weights.
+        start: a symmetric start, or the product strength of a balanced spectral one (`symmetric_start`).
+
+    Raises:
+        ssm.InputError: times, a start, weights or a clock that cannot be used.
+
+    Source: derived for this project.
+
+    Example:
+        A billion samples of a majority class against five, to a loss of e^-1000:
+
+        >>> import numpy as np
+        >>> from ssm import step
+        >>> found = cross_entropy_step(np.array([0.0, 80.0]), step.grid(2e8), 1e-6, clock="loss")
+        >>> bool(found.log_loss[1] < -1000)
+        True
+    """
+    shape, flow, first = _prepared(problem, start, clock, np.shape(times)[:-1])
+    if not (np.isfinite(times) & (times >= 0)).all():
+        raise errors.invalid("times", times, "finite and not negative")
+    each = np.broadcast_to(times, (*shape, np.shape(times)[-1])).reshape(first.shape[1], -1)
+    found, log_time = implicit.states(each, flow, first, Flow.log_speed if flow.by_loss else None)
+    if not flow.by_loss:
+        with np.errstate(divide="ignore"):
+            log_time = np.log(each)
+    state, k = found.transpose(0, 2, 1), flow.sizes[:, None]
+    parts, several = flow.parts(state), np.where(k > 1, 1, np.nan)
+    majority, minority, cross = flow.blocks(state, parts)
+    margins = np.where(k > 1, np.minimum(parts.within, parts.across), parts.across)
+    strengths = ((k - 1) * parts.within + k[::-1] * parts.across) / (k.sum(axis=0) - 1)
+    by_time = (
+        np.exp(state[:2]) * several,
+        np.exp(state[2]),
+        np.exp(state[3:]),
+        np.stack([majority * several[0], cross, minority * several[1]]),
+        margins,
+        strengths,
+        flow.log_loss(parts) - parts.least,
+        log_time.T,
+    )  # (t, p), or (number, t, p)
+    leading = (*shape, np.shape(times)[-1])
+    return CrossEntropyCurves(*(x.T.reshape(leading + x.shape[:-2]) for x in by_time))
+
+
+def cross_entropy_learning_times(
+    problem: Problem | Step,
+    start: Values | SymmetricStart,
+    level: float = spectral.LEARNED,
+    *,
+    clock: str = "time",
+) -> Float[np.ndarray, "*grid 3"]:
+    """When each block first reaches `level` > 0 of its target in `cross_entropy_step`, whose arguments and
+    errors these are; in flow time, or tau by the loss clock. Shape (..., 3), NaN within a group of a single
+    class."""
+    checks.real("level", level, 0, np.inf, open_ends="()")
+    shape, flow, first = _prepared(problem, start, clock, ())
+    points = first.shape[1]
+    found = np.full((3, points), np.nan)
+    every = np.arange(3 * points)
+    asked = np.append(flow.sizes > 1, np.ones((1, points), bool), axis=0).ravel()
+    which, point = np.divmod(every[asked], points)
+    waiting = flow.take(point)._replace(waiting=np.eye(3)[:, which])
+    found[which, point] = implicit.crossings(level, waiting, first[:, point])
+    return found[[0, 2, 1]].T.reshape(*shape, 3)
+
+
+def _prepared(
+    problem: Problem | Step, start: Values | SymmetricStart, clock: str, leading: tuple[int, ...]
+) -> tuple[tuple[int, ...], Flow, np.ndarray]:
+    """The common shape, with that of times; the flow of each of its points; its logarithms at the start."""
+    step = problem if isinstance(problem, Step) else step_of(problem)
+    if clock not in ("time", "loss"):
+        raise errors.invalid("clock", clock, "time or loss")
+    if not (step.weights > 0).all():
+        raise errors.invalid("weights", step.weights, "positive")
+    at = start if isinstance(start, SymmetricStart) else symmetric_start(step, start)
+    sizes, counts, weights, kernel = step
+    contrasts = np.where(sizes > 1, at.contrasts, 1.0)
+    y = np.asarray(at.classifier, dtype=float)[..., None]
+    for name, values in (("contrasts", contrasts), ("classifier", y), ("features", at.features)):
+        if not (np.isfinite(values) & (values > 0)).all():
+            raise errors.invalid(f"start.{name}", values, "finite and positive")
+    n = np.asarray(step.num_samples)[..., None]
+    features, rates = np.sqrt(kernel / counts), weights * np.sqrt(counts * kernel) / n
+    direction = np.sqrt((1 / sizes).sum(axis=-1, keepdims=True))
+    k = sizes.sum(axis=-1, keepdims=True)
+    target = (sizes[..., ::-1] * counts).sum(axis=-1, keepdims=True) / k
+    groups = (
+        sizes,
+        features,
+        rates,
+        at.imbalances,
+        sizes * counts * weights / n,
+        direction,
+        np.zeros(3),
+        counts * features / (direction * target),
+    )
+    first = (np.log(contrasts), np.log(y), np.log(at.features))
+    shapes = [np.shape(x)[:-1] for x in (*groups, *first)]
+    shape = np.broadcast_shapes(leading, *shapes)
+
+    def by_point(x: np.ndarray) -> np.ndarray:
+        x = np.asarray(x, dtype=float)
+        return np.broadcast_to(x, (*shape, x.shape[-1])).reshape(-1, x.shape[-1]).T.copy()
+
+    numbers = np.concatenate([by_point(x) for x in first])
+    return shape, Flow(*map(by_point, groups), by_loss=clock == "loss"), numbers
