@@ -115,7 +115,7 @@ def cross_entropy_step(
 
     Args:
         times: flow time, or by `clock="loss"` tau with d tau = L dt, by which margins grow exponentially: they,
-            `log_loss` and `log_time` come out up to margins of 1e8 and more. Shape (t,) or (..., t).
+            `log_loss` and `log_time` come out up to margins of 1e12, beyond which all is NaN. Shape (t,) or (..., t).
         problem: STEP, one problem or a grid of them (`step.grid`), with positive weights.
         start: a symmetric start, or the product strength of a balanced spectral one (`symmetric_start`).
 
@@ -137,16 +137,24 @@ def cross_entropy_step(
     if not (np.isfinite(times) & (times >= 0)).all():
         raise errors.invalid("times", times, "finite and not negative")
     each = np.broadcast_to(times, (*shape, np.shape(times)[-1])).reshape(first.shape[1], -1)
-    found, log_time = implicit.states(each, flow, first, Flow.log_speed if flow.by_loss else None)
-    if not flow.by_loss:
-        with np.errstate(divide="ignore"):
-            log_time = np.log(each)
-    state, k = found.transpose(0, 2, 1), flow.sizes[:, None]
+    by_loss = (Flow.log_speed, Flow.is_far) if flow.by_loss else ()
+    found, log_time = implicit.states(each, flow, first, *by_loss)
+    with np.errstate(
+        divide="ignore", invalid="ignore"
+    ):  # log 0 at the start, and NaN beyond the last
+        curves = _curves(flow, found.transpose(0, 2, 1), log_time if flow.by_loss else np.log(each))
+    leading = (*shape, np.shape(times)[-1])
+    return CrossEntropyCurves(*(x.T.reshape(leading + x.shape[:-2]) for x in curves))
+
+
+def _curves(flow: Flow, state: np.ndarray, log_time: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What `CrossEntropyCurves` has at a state (5, t, p), in its order: (t, p), or (number, t, p)."""
+    k = flow.sizes[:, None]
     parts, several = flow.parts(state), np.where(k > 1, 1, np.nan)
     majority, minority, cross = flow.blocks(state, parts)
     margins = np.where(k > 1, np.minimum(parts.within, parts.across), parts.across)
     strengths = ((k - 1) * parts.within + k[::-1] * parts.across) / (k.sum(axis=0) - 1)
-    by_time = (
+    return (
         np.exp(state[:2]) * several,
         np.exp(state[2]),
         np.exp(state[3:]),
@@ -155,9 +163,7 @@ def cross_entropy_step(
         strengths,
         flow.log_loss(parts) - parts.least,
         log_time.T,
-    )  # (t, p), or (number, t, p)
-    leading = (*shape, np.shape(times)[-1])
-    return CrossEntropyCurves(*(x.T.reshape(leading + x.shape[:-2]) for x in by_time))
+    )
 
 
 def cross_entropy_learning_times(

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+FARTHEST = 1e12  # margin
 SMALL = -36.0  # log(log(1 + e^z)) is z to rounding below this
 
 
@@ -179,6 +180,10 @@ class Flow(NamedTuple):
             -share * np.exp(parts.log_same - loss), -share * np.exp(parts.log_other - loss)
         )
         return np.stack([each[0, 0], each[1, 0], each[:, 1].sum(axis=0), each[0, 2], each[1, 2]])
+
+    def is_far(self, state: Float[np.ndarray, "5 p"]) -> Any:
+        """Whether margins are so large that their rounding shows in what the slopes are made of."""
+        return self.parts(state).least > FARTHEST
 
     def blocks(self, state: Float[np.ndarray, "5 *s p"], parts: Parts) -> Any:
         """The share of its target that each group's contrasts have, and the cross component: (3, ...)."""

@@ -17,8 +17,31 @@ from ssm.problem import Problem
 from ssm.problem.weights import Counts
 from ssm.support import checks, errors
 from ssm.theory import cross_flow, implicit
+from ssm.theory.cross_entropy import (
+    CrossEntropyCurves,
+    SymmetricStart,
+    cross_entropy_learning_times,
+    cross_entropy_step,
+    symmetric_start,
+)
 from ssm.theory.groups import Step, step_of
 from ssm.theory.growth import Values
+
+__all__ = [
+    "CrossEntropyCurves",
+    "SymmetricStart",
+    "balanced_flow",
+    "balanced_learning_times",
+    "cross_entropy_learning_times",
+    "cross_entropy_step",
+    "cross_learning_time",
+    "cross_mode",
+    "cross_parts",
+    "deep_learning_time",
+    "deep_mode",
+    "spectral_learning_time",
+    "symmetric_start",
+]
 
 Times = Float[np.ndarray, " t"]
 Row = Float[np.ndarray, " r"]

@@ -53,7 +53,7 @@ class Flow(Protocol):
         ...
 
 
-LogRate = Callable[[Any, np.ndarray], np.ndarray]
+OfStates = Callable[[Any, np.ndarray], np.ndarray]
 
 
 class _Method(NamedTuple):
@@ -149,19 +149,21 @@ def states(
     times: Float[np.ndarray, "p t"],
     flow: Flow,
     start: Float[np.ndarray, "m p"],
-    log_rate: LogRate | None = None,
+    log_rate: OfStates | None = None,
+    ended: OfStates | None = None,
 ) -> tuple[Float[np.ndarray, "m p t"], Float[np.ndarray, "p t"]]:
     """The numbers of every point at its own times, which are not negative, in any order, from those at
     time 0; and log int_0^t e^r dt of a number r that depends on the state, if any, else -inf.
 
     Args:
         log_rate: r of a flow and states (m, ..., p), which never falls.
+        ended: of a flow and states (m, p), beyond which a point is not followed: later times hold NaN.
     """
     order = np.argsort(times, axis=1, kind="stable")
     ordered, found = np.take_along_axis(times, order, axis=1), np.empty((len(start), *times.shape))
     integral = np.empty(times.shape)
     for some in _portions(start):
-        at_once, log_sum = _states(ordered[some], flow.take(some), start[:, some], log_rate)
+        at_once, log_sum = _states(ordered[some], flow.take(some), start[:, some], log_rate, ended)
         np.put_along_axis(found[:, some], order[None, some], at_once, axis=2)
         np.put_along_axis(integral[some], order[some], log_sum, axis=1)
     return found, integral
@@ -177,11 +179,12 @@ def _states(
     times: Float[np.ndarray, "p t"],
     flow: Flow,
     start: Float[np.ndarray, "m p"],
-    log_rate: LogRate | None,
+    log_rate: OfStates | None,
+    ended: OfStates | None,
 ) -> tuple[Float[np.ndarray, "m p t"], Float[np.ndarray, "p t"]]:
     """`states` of few points at their times, which ascend."""
-    found, last = np.empty((len(start), *times.shape)), times.shape[1]
-    integral, log_sum = np.empty(times.shape), np.full(len(times), -np.inf)
+    found, last = np.full((len(start), *times.shape), np.nan), times.shape[1]
+    integral, log_sum = np.full(times.shape, np.nan), np.full(len(times), -np.inf)
     if not last:
         return found, integral
     points, reached = np.arange(times.shape[0]), np.zeros(times.shape[0], int)
@@ -195,7 +198,7 @@ def _states(
         good = unresolved <= 1
         if log_rate is not None:
             part = _log_integral(log_rate, flow, state, stages, step)
-            log_sum = np.where(good, np.logaddexp(log_sum, part), log_sum)
+            log_sum = np.logaddexp(log_sum, np.where(good, part, -np.inf))
         there = good & (step == target - at)
         state = np.where(good, stages[:, -1], state)
         at = np.where(there, target, np.where(good, at + step, at))
@@ -204,6 +207,8 @@ def _states(
         reached = reached + there
         h = _next_step(h, step, unresolved)
         left = reached < last
+        if ended is not None:
+            left &= ~ended(flow, state)
         if not left.all():
             points, reached, at, h = points[left], reached[left], at[left], h[left]
             state, log_sum, flow = state[:, left], log_sum[left], flow.take(left)
@@ -211,7 +216,7 @@ def _states(
 
 
 def _log_integral(
-    log_rate: LogRate,
+    log_rate: OfStates,
     flow: Flow,
     state: Float[np.ndarray, "m p"],
     stages: Float[np.ndarray, "m s p"],
