@@ -1,7 +1,8 @@
-"""Exact solutions of the squared loss, in float64 NumPy and SciPy, apart from the solver of runs.
+"""Exact solutions of the squared loss, and of cross-entropy under STEP, in float64 NumPy and SciPy, apart from
+the solver of runs.
 
-dW/dt = (S - W H) Omega H^T / n, dH/dt = W^T (S - W H) Omega K / n. Times are flow time, the number of
-steps times the learning rate for small steps. All raise ValueError, with name, value and what is allowed,
+dW/dt = (S - W H) Omega H^T / n, dH/dt = W^T (S - W H) Omega K / n under the squared loss. Times are flow time,
+the number of steps times the learning rate for small steps. All raise ValueError, with name, value and what is allowed,
 for an argument that cannot be used.
 """
 
