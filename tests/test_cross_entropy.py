@@ -141,7 +141,8 @@ def test_spectral_runs(sizes, ratio, coupling):
     first = [int((problem.class_groups == g).argmax()) for g in ("majority", "minority")]
     strengths = ds.class_strength.values[:, first]
     np.testing.assert_allclose(found.class_strengths / size, strengths / size, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(np.exp(found.log_loss), ds.loss, rtol=1e-9)
+    # log L moves at most twice as far as the logits
+    np.testing.assert_array_less(np.abs(found.log_loss - np.log(ds.loss)), 2e-9 * size[:, 0])
     learned = exact.cross_entropy_learning_times(problem, SCALE**2)
     reached = np.isfinite(ds.block_learning_time.values)
     assert reached.sum() >= 1

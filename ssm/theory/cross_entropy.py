@@ -129,7 +129,7 @@ def cross_entropy_step(
 
         >>> import numpy as np
         >>> from ssm import step
-        >>> found = cross_entropy_step(np.array([0.0, 80.0]), step.grid(2e8), 1e-6, clock="loss")
+        >>> found = cross_entropy_step(np.array([0.0, 200.0]), step.grid(2e8, coupling=1.0), 1e-6, clock="loss")
         >>> bool(found.log_loss[1] < -1000)
         True
     """
