@@ -189,7 +189,7 @@ def _states(
         return found, integral
     points, reached = np.arange(times.shape[0]), np.zeros(times.shape[0], int)
     state, at, h = start, np.zeros(times.shape[0]), _first_step(flow, start)
-    for _ in range(MOST_STEPS):
+    for _ in range(MOST_STEPS + last):  # each of the asked times ends a step
         if not points.size:
             return found, integral
         target = times[points, reached]
