@@ -237,6 +237,17 @@ def test_what_is_conserved():
             assert (np.diff(found.log_loss, axis=-1) <= 0)[known[..., 1:]].all()
 
 
+@pytest.mark.parametrize(("ratio", "exponent"), [(1e6, 0.0), (1e9, 0.0), (1e9, 0.5), (1e9, 1.0)])
+def test_learning_times_are_when_the_share_is_half(ratio, exponent):
+    """From the first to the last block there are up to twelve decades, and at the end the share goes as the
+    logarithm of time: 1e-12 is some roundings of either."""
+    for coupling in (0.0, 0.1, 1.0):
+        one = step.grid(ratio, exponent, coupling)
+        learned = exact.cross_entropy_learning_times(one, 1e-6)
+        found = exact.cross_entropy_step(learned, one, 1e-6)
+        np.testing.assert_allclose(np.diag(found.blocks), 0.5, rtol=1e-12)
+
+
 def test_groups_may_be_exchanged():
     """The names of the groups are in no formula: equal to rounding, which a millionfold faster group amplifies
     in the other to 1e-12."""

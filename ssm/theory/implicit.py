@@ -265,7 +265,8 @@ def _crossings(
         moved = stages[:, -1]
         excess, off = _beyond(level, flow, moved)
         good = unresolved <= 1
-        done = good & (np.abs(off) <= 1e-14 * (at + h))
+        # The level is rounded too, which may be more time where it is neared slowly.
+        done = good & ((np.abs(off) <= 1e-14 * (at + h)) | (np.abs(excess) <= ROUNDING))
         found[points[done]] = (at + h - off)[done]
         passed = good & (excess >= 0)
         ahead = good & ~passed
