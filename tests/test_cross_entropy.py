@@ -221,6 +221,7 @@ def test_the_flow_of_all_classes(sizes, ratio, exponent, coupling, imbalance, cl
     assert found.blocks[3, last] == pytest.approx(0.5, rel=1e-11)
 
 
+@pytest.mark.slow
 def test_what_is_conserved():
     """lam_g is used by the field itself; of the direction between the groups it is a law. From far behind and
     over any number of steps: 1e-12 of the terms."""
@@ -264,6 +265,7 @@ def test_groups_may_be_exchanged():
     np.testing.assert_allclose(learned[0], learned[1][..., ::-1], rtol=1e-11)
 
 
+@pytest.mark.slow
 def test_points_of_a_grid_are_those_alone():
     """Newton's iterations end together, the only thing points share: 1e-12 is some of their rounding, at
     margins that do not amplify it."""
