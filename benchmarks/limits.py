@@ -13,6 +13,7 @@ import numpy as np
 from ssm import losses
 from ssm.dynamics.columns import Columns
 from ssm.dynamics.parameters import Params
+from ssm.dynamics.recording import nothing_observed, put
 from ssm.dynamics.runge_kutta import PAIRS
 from ssm.dynamics.vector_field import Field
 from ssm.measures import spectral
@@ -37,20 +38,12 @@ def _repeat(params: Params, columns: Columns, times: Any, nothing: Any) -> Param
 
 @jax.jit
 def _observe_each(observe: Any, params: Params, times: Any, nothing: Any) -> dict[str, Any]:
-    empty = {
-        name: jnp.zeros((len(times), *x.shape), x.dtype)
-        for name, x in jax.eval_shape(observe, params, times[0]).items()
-    }
-
     def once(i: Any, carry: tuple[Params, dict[str, Any]]) -> tuple[Params, dict[str, Any]]:
         params, observed = carry
         found = observe(params, times[i])
-        put = {
-            name: jax.lax.dynamic_update_index_in_dim(values, found[name], i, 0)
-            for name, values in observed.items()
-        }
-        return params._replace(W=params.W + nothing * found["loss"]), put
+        return params._replace(W=params.W + nothing * found["loss"]), put(observed, i, found)
 
+    empty = nothing_observed(observe, params, times)
     return jax.lax.fori_loop(0, len(times), once, (params, empty))[1]
 
 

@@ -21,10 +21,12 @@ from jaxtyping import Array, Float, Int
 
 from ssm.dynamics.optimizers import Settings, make_optimizer
 from ssm.dynamics.parameters import Params, classifier
+from ssm.dynamics.recording import nothing_observed, put
 from ssm.dynamics.statuses import Status
 from ssm.dynamics.trajectories import (
     ALMOST_ALL,
     Dynamics,
+    Observed,
     Trajectory,
     count_compilation,
     up_to,
@@ -65,10 +67,7 @@ class Descent(Dynamics):
         """The run before its first step."""
         count_compilation(self.optimizer)
         loop = _begin(self, make_optimizer(self.optimizer, self.settings))
-        shapes = jax.eval_shape(self.observe, self.params, self.cumulative_rate[0])
-        observed = {
-            name: jnp.zeros((len(self.steps), *x.shape), x.dtype) for name, x in shapes.items()
-        }
+        observed = nothing_observed(self.observe, self.params, self.cumulative_rate)
         return _Course(loop, jnp.zeros((), int), observed)
 
     def advance(self, course: _Course, until: Any) -> _Course:
@@ -88,11 +87,7 @@ class Descent(Dynamics):
             # What decays fades with the sum of the rates.
             observe = dataclasses.replace(self.observe, field=now)
             new = observe(loop.params, self.cumulative_rate[i])
-            observed = {
-                name: jax.lax.dynamic_update_index_in_dim(values, new[name], i, 0)
-                for name, values in course.observed.items()
-            }
-            return _Course(loop, i + 1, observed)
+            return _Course(loop, i + 1, put(course.observed, i, new))
 
         return jax.lax.while_loop(goes_on, save, course)
 
@@ -110,25 +105,19 @@ class Descent(Dynamics):
         """The observations."""
         return course.observed
 
-    def observed(self, kept: Any) -> tuple[dict[str, np.ndarray], int]:
+    def observed(self, kept: Any) -> Observed:
         """The observations, of which none is missing."""
-        return kept, len(self.steps)
+        return Observed(kept, len(self.steps))
 
-    def trajectory(
-        self,
-        kept: Any,
-        crossings: Float[np.ndarray, " s"],
-        observations: dict[str, np.ndarray],
-        good: int,
-    ) -> Trajectory:
+    def trajectory(self, kept: Any, crossings: Any, variables: Observed) -> Trajectory:
         """What a run came to, with its status."""
         times = np.asarray(self.steps, dtype=float)
         return Trajectory(
             times=times,
             clocks={"cumulative_rate": self.cumulative_rate},
-            observations=observations,
-            crossings=up_to(crossings, times[:good]),
-            status=Status.FINISHED if good == len(times) else Status.NOT_FINITE,
+            observations=variables.values,
+            crossings=up_to(crossings, times[: variables.number]),
+            status=Status.FINISHED if variables.number == len(times) else Status.NOT_FINITE,
             num_steps=int(self.steps[-1]),
         )
 

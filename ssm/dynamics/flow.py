@@ -34,6 +34,7 @@ from ssm.dynamics.statuses import Status
 from ssm.dynamics.trajectories import (
     ALMOST_ALL,
     Dynamics,
+    Observed,
     Trajectory,
     count_compilation,
     up_to,
@@ -102,23 +103,17 @@ class Flow(Dynamics):
         """What was recorded, the number of steps, and whether the margin has ended the run."""
         return loop.recording, loop.num_steps, loop.stopped
 
-    def observed(self, kept: Any) -> tuple[dict[str, np.ndarray], int]:
+    def observed(self, kept: Any) -> Observed:
         """The observations, and how many there are."""
         recording, _, _ = kept
-        return recording.observed, int(recording.number)
+        return Observed(recording.observed, int(recording.number))
 
-    def trajectory(
-        self,
-        kept: Any,
-        crossings: Float[np.ndarray, " s"],
-        observations: dict[str, np.ndarray],
-        good: int,
-    ) -> Trajectory:
+    def trajectory(self, kept: Any, crossings: Any, variables: Observed) -> Trajectory:
         """What a run came to, with its status."""
         recording, num_steps, stopped = kept
         num_reached = int(recording.number)
-        if good < num_reached:
-            crossings = up_to(crossings, self.times[:good])
+        if variables.number < num_reached:
+            crossings = up_to(crossings, self.times[: variables.number])
             status = Status.NOT_FINITE
         elif stopped:
             status = Status.MARGIN_REACHED
@@ -132,7 +127,7 @@ class Flow(Dynamics):
         # A time that the solve did not move keeps the precision in which it was asked for.
         times = np.where(saved != self.times.astype(saved.dtype), saved, self.times)
         clocks = {"log_time": log_times} if self.field.loss_clock else {}
-        return Trajectory(times, clocks, observations, crossings, status, int(num_steps))
+        return Trajectory(times, clocks, variables.values, crossings, status, int(num_steps))
 
 
 class _Task(NamedTuple):

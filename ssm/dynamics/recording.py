@@ -46,10 +46,7 @@ class Recording(NamedTuple):
 
 def begin_recording(times: Array, observe: Observe, params: Params, log_time: Array) -> Recording:
     """The recording of a run before anything is observed."""
-    observed = {
-        name: jnp.full((len(times), *x.shape), jnp.nan, jnp.result_type(x, times.dtype))
-        for name, x in jax.eval_shape(observe, params, times[0]).items()
-    }
+    observed = nothing_observed(observe, params, times)
     both = jnp.stack([times, jnp.full_like(times, jnp.nan).at[0].set(log_time)])
     return Recording(jnp.zeros((), int), observed, both)
 
@@ -99,10 +96,19 @@ def _record(
 ) -> Recording:
     i = recording.number
     times = recording.times.at[:, i].set(jnp.stack([now, log_now]))
-    return Recording(i + 1, _put(recording.observed, i, observe(params, now)), times)
+    return Recording(i + 1, put(recording.observed, i, observe(params, now)), times)
 
 
-def _put(observed: dict[str, Array], i: Any, new: dict[str, Any]) -> dict[str, Array]:
+def nothing_observed(observe: Observe, params: Params, times: Array) -> dict[str, Array]:
+    """What is observed at so many times, each with all times first, before any is: NaN."""
+    return {
+        name: jnp.full((len(times), *x.shape), jnp.nan, jnp.result_type(x, times.dtype))
+        for name, x in jax.eval_shape(observe, params, times[0]).items()
+    }
+
+
+def put(observed: dict[str, Array], i: Any, new: dict[str, Any]) -> dict[str, Array]:
+    """Observations with those of the i-th time."""
     return {
         name: jax.lax.dynamic_update_index_in_dim(values, new[name], i, 0)
         for name, values in observed.items()

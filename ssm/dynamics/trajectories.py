@@ -66,6 +66,15 @@ class Trajectory(NamedTuple):
     num_steps: int
 
 
+class Observed(NamedTuple):
+    """What is known of a run at its times."""
+
+    values: dict[str, np.ndarray]
+    """Named arrays, each with all times first."""
+    number: int
+    """How many of the times are known, from the first on."""
+
+
 class Dynamics(eqx.Module):
     """A law of motion with a start: a gradient flow, or the steps of an optimiser. Runs of one shape
     share one compilation."""
@@ -98,23 +107,17 @@ class Dynamics(eqx.Module):
         """The part of a run that has ended that `trajectory` needs."""
 
     @abc.abstractmethod
-    def observed(self, kept: Any) -> tuple[dict[str, np.ndarray], int]:
-        """What was observed, time first, in that part as host arrays, and how many times were
-        reached."""
+    def observed(self, kept: Any) -> Observed:
+        """What was observed up to the last time that was reached, in that part as host arrays."""
 
     @abc.abstractmethod
-    def trajectory(
-        self,
-        kept: Any,
-        crossings: Float[np.ndarray, " s"],
-        observations: dict[str, np.ndarray],
-        good: int,
-    ) -> Trajectory:
+    def trajectory(self, kept: Any, crossings: Any, variables: Observed) -> Trajectory:
         """A Trajectory with its status.
 
         Args:
             kept: the part of the run that was kept, as host arrays.
-            observations: the variables made of what was observed, NaN after the first `good` times.
+            crossings: when each watched series was learned, shape (s,).
+            variables: those made of what was observed.
         """
 
     def follow(self, progress: Callable[[float], None] | None = None) -> Trajectory:
@@ -179,7 +182,7 @@ def trajectories(
     with np.errstate(over="ignore"):
         parts = _finite_parts(runs[0].observe, observed)
         return [
-            run.trajectory(kept, crossings, *part)
+            run.trajectory(kept, crossings, part)
             for run, (kept, crossings), part in zip(runs, found, parts, strict=True)
         ]
 
@@ -224,19 +227,16 @@ def count_compilation(name: str) -> None:
 _traced: list[str] = []
 
 
-def _finite_parts(
-    observe: Observe, observed: Sequence[tuple[dict[str, np.ndarray], int]]
-) -> Iterator[tuple[dict[str, np.ndarray], int]]:
-    """The variables of several runs, NaN from the first time that is not finite or was not reached on,
-    and the number of times before it, from what was observed of each and the number of times it
-    reached."""
-    goods = [_num_finite(values, num_reached) for values, num_reached in observed]
+def _finite_parts(observe: Observe, observed: Sequence[Observed]) -> Iterator[Observed]:
+    """The variables of several runs, known, and not NaN, up to the first time that is not finite or was
+    not reached, from what was observed of each."""
+    goods = [_num_finite(*each) for each in observed]
     variables = observe.summarise(
         {
             name: np.concatenate(
-                [x[name][:good] for (x, _), good in zip(observed, goods, strict=True)]
+                [each.values[name][:good] for each, good in zip(observed, goods, strict=True)]
             )
-            for name in observed[0][0]
+            for name in observed[0].values
         }
     )
     ends = np.cumsum(goods)
@@ -246,7 +246,7 @@ def _finite_parts(
         for name, joined in variables.items():
             part[name] = np.full((num_times, *joined.shape[1:]), np.nan, joined.dtype)
             part[name][:good] = joined[end - good : end]
-        yield part, good
+        yield Observed(part, good)
 
 
 def _num_finite(observed: dict[str, np.ndarray], num_reached: int) -> int:

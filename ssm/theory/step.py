@@ -103,8 +103,7 @@ def curves(
         shape (..., t, 3); NaN within a group of a single class.
     """
     strength = exact.cross_mode(times, step, start)
-    shares = np.asarray(start, dtype=float)[..., None] * np.sqrt(step.kernel / step.counts)
-    rates = growth_rates(step)[..., [0, 2]]
+    rates, shares = _within_groups(step, start)
     within = growth.sigmoid(times, rates, shares, np.ones_like(shares))
     cross = strength / np.linalg.norm(step.cross_targets, axis=-1, keepdims=True)
     single = np.where(step.sizes > 1, 1, np.nan)[..., None, :]
@@ -118,11 +117,16 @@ def learning_times(
     `learning_time` within a group, `exact.cross_learning_time` across. Shape (..., 3), flow time; NaN within
     a group of a single class."""
     cross = np.asarray(exact.cross_learning_time(step, start, level))
-    shares = np.asarray(start, dtype=float)[..., None] * np.sqrt(step.kernel / step.counts)
-    rates = growth_rates(step)[..., [0, 2]]
+    rates, shares = _within_groups(step, start)
     k = int(step.sizes.sum(axis=-1).flat[0])
     within = growth.learning_time(rates, shares, "squared", k, level)
     return _blocks(within * np.where(step.sizes > 1, 1, np.nan), cross)
+
+
+def _within_groups(step: Step, start: Values) -> tuple[np.ndarray, np.ndarray]:
+    """Growth rate within each group, and the share of its target that a mode of strength `start` has."""
+    shares = np.asarray(start, dtype=float)[..., None] * np.sqrt(step.kernel / step.counts)
+    return growth_rates(step)[..., [0, 2]], shares
 
 
 def _blocks(within: np.ndarray, cross: np.ndarray) -> np.ndarray:

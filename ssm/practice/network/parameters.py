@@ -302,10 +302,8 @@ def prepared(
     counts = np.bincount(train.labels, train.sample_weights)
     layers = architecture(classifier, num_features)
     chosen = training_options(classifier, loss(classifier, counts), seed, len(train.labels))
-    fixed, dtype = (
-        class_weights(classifier, counts),
-        checks.choice("dtype", classifier.dtype, DTYPES),
-    )
+    fixed = class_weights(classifier, counts)
+    dtype = checks.choice("dtype", classifier.dtype, DTYPES)
     task = tasks.make_task(train, evaluated, fixed, layers, dtype, seed, rows)
     rng = np.random.default_rng(seed)
     params = networks.init_params(layers, num_features, len(counts), rng, dtype)
