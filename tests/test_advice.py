@@ -314,12 +314,12 @@ LISTS = [
     pytest.param((9, 3, 3), SQUARED, marks=pytest.mark.slow),
     pytest.param((100, 90, 5), SQUARED, marks=pytest.mark.slow),
     ((5000, 500, 50), SQUARED),
-    ((1_000_000, 1_000_000, 5), SQUARED),
-    ((1_000_000, 5, 5), SQUARED),
+    pytest.param((1_000_000, 1_000_000, 5), SQUARED, marks=pytest.mark.slow),
+    pytest.param((1_000_000, 5, 5), SQUARED, marks=pytest.mark.slow),
     # two sizes of several classes
     (COUNTS, SQUARED),
     pytest.param((40, 40, 38, 38), SQUARED, marks=pytest.mark.slow),
-    ((5000, 5000, 50, 50), SQUARED),
+    pytest.param((5000, 5000, 50, 50), SQUARED, marks=pytest.mark.slow),
     ((1_000_000, 1_000_000, 5, 5), CROSS_ENTROPY),
     pytest.param((200_000,) * 3 + (1,) * 3, CROSS_ENTROPY, marks=pytest.mark.slow),
     pytest.param((1000,) * 5 + (10,) * 5, SQUARED, marks=pytest.mark.slow),
@@ -447,6 +447,7 @@ def test_where_nothing_balances_no_weights_are_recommended(monkeypatch):
     assert "at once" not in one.verdict.splitlines()[0] + several.verdict.splitlines()[0]
 
 
+@pytest.mark.slow
 def test_losses_are_not_said_to_agree_where_runs_decide():
     """A class alone in its group goes by runs, and of two classes ERM's order is a run's."""
     pairs = [

@@ -89,6 +89,7 @@ def test_without_factors_the_limit_is_seli_or_the_simplex():
             )
 
 
+@pytest.mark.slow
 def test_what_a_kept_row_adds_is_the_mean_over_draws(rng):
     """Root mean square over 4000 draws of the row, whose relative error is some 1 / sqrt(8000)."""
     config, problem = case({"weight_exponent": 0.5}, init_scale=1e-2)

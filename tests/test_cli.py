@@ -380,7 +380,15 @@ def track_slowly(tmp_path, rng):
         process.communicate()
 
 
-@pytest.mark.parametrize("part", ["lock", "new", "new/log.zarr/.zgroup", "new/log.zarr/str*/0.0"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "lock",
+        pytest.param("new", marks=pytest.mark.slow),
+        pytest.param("new/log.zarr/.zgroup", marks=pytest.mark.slow),
+        "new/log.zarr/str*/0.0",
+    ],
+)
 def test_ctrl_c_while_saving_leaves_nothing(track_slowly, tmp_path, part):
     process = track_slowly(f".log.zarr.ssm-writing/{part}")
     process.send_signal(signal.SIGINT)

@@ -238,7 +238,10 @@ def test_what_is_conserved():
             assert (np.diff(found.log_loss, axis=-1) <= 0)[known[..., 1:]].all()
 
 
-@pytest.mark.parametrize(("ratio", "exponent"), [(1e6, 0.0), (1e9, 0.0), (1e9, 0.5), (1e9, 1.0)])
+FARTHEST = [pytest.param(1e9, exponent, marks=pytest.mark.slow) for exponent in (0.0, 0.5, 1.0)]
+
+
+@pytest.mark.parametrize(("ratio", "exponent"), [(1e6, 0.0), *FARTHEST])
 def test_learning_times_are_when_the_share_is_half(ratio, exponent):
     """From the first to the last block there are up to twelve decades, and at the end the share goes as the
     logarithm of time: 1e-12 is some roundings of either."""
@@ -310,7 +313,10 @@ def test_two_classes_have_margins_that_features_alone_part():
     np.testing.assert_array_equal(np.isnan(learned), [True, False, True])
 
 
-@pytest.mark.parametrize(("ratio", "coupling"), [(1.0, 0.0), (100.0, 0.3), (1e9, 1.0)])
+@pytest.mark.parametrize(
+    ("ratio", "coupling"),
+    [(1.0, 0.0), (100.0, 0.3), pytest.param(1e9, 1.0, marks=pytest.mark.slow)],
+)
 def test_the_terminal_phase(ratio, coupling):
     """At margins beyond 1e8 all classes have one, the logits are their limit's to one over it, and log L and
     log t are plus and minus it but for logarithms of it."""

@@ -174,7 +174,8 @@ def test_named_weights_are_those_of_the_library(tiny):
         np.testing.assert_array_equal(simulation.prepare(config).problem.class_weights, expected)
 
 
-@pytest.mark.parametrize("loss", [pytest.param("focal", marks=pytest.mark.slow), "ldam"])
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["focal", "ldam"])
 def test_a_run_by_the_loss_without_an_end_ends_at_a_margin_of_1000(tiny, loss):
     # as many times, and with the state, as `margins` among the experiments
     kept = {"num_saves": 200, "save_state": True}

@@ -188,7 +188,7 @@ def test_where_noise_damps_and_where_not(tiny):
     np.testing.assert_allclose(found, 0.01 / 4 / 20 * np.array([16, 16, 2, 2]), rtol=1e-12)
 
 
-@pytest.mark.parametrize("smoothing", [0.1, 0.5])
+@pytest.mark.parametrize("smoothing", [pytest.param(0.1, marks=pytest.mark.slow), 0.5])
 def test_smoothed_labels_slow_all_down(tiny, smoothing):
     plain = tiny(init_scale=1e-5, feature_dim=6, num_saves=10)
     smooth = dataclasses.replace(plain, label_smoothing=smoothing)
