@@ -27,8 +27,12 @@ FULL = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))\n
 
 @pytest.fixture
 def environment(tmp_path):
-    """That of a user who has set nothing, with a home of its own, in which small programs are kept too."""
-    set_by_user = {name: x for name, x in os.environ.items() if not name.startswith("JAX_")}
+    """That of a user who has set nothing, with a home of its own, in which small programs are kept too.
+
+    Nor is coverage measured there, since its own file would meet the full disk of a test.
+    """
+    left_out = ("JAX_", "COVERAGE_")
+    set_by_user = {name: x for name, x in os.environ.items() if not name.startswith(left_out)}
     return set_by_user | {
         "XDG_CACHE_HOME": str(tmp_path),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
