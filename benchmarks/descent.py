@@ -15,7 +15,7 @@ from benchmarks import timing
 from benchmarks.limits import bare_field
 from benchmarks.peers import by_optax, by_torch
 from benchmarks.table import Row
-from ssm import Config, simulation
+from ssm import Config, preparation, simulation
 
 NOTE = """Gradient descent under cross-entropy, k = 10, d = 16, n = 275, float64, runs that differ in
 their seed. Ours are observed at 100 steps and watched at every one; peers do nothing but step.
@@ -30,7 +30,7 @@ def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
         minority_count=5, optimizer="gd", num_steps=steps, num_saves=100, learning_rate=1.0
     )
     configs = [dataclasses.replace(base, seed=seed) for seed in range(num_runs)]
-    runs = [simulation.prepare(config) for config in configs]
+    runs = [preparation.prepare(config) for config in configs]
     kept = ssm.simulate(dataclasses.replace(base, save_state=True)).W.values[-1]
     peers: dict[str, Callable[[], Any]] = {
         "torch, eager, one batch": lambda: by_torch.descent_batch(configs, compiled=False),
@@ -44,7 +44,7 @@ def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
             raise AssertionError(f"{name} ends {error:.1e} from ours")
     report(0.3)
 
-    def bare(run: simulation.PreparedRun) -> None:
+    def bare(run: preparation.PreparedRun) -> None:
         with jax.enable_x64(True):
             jax.block_until_ready(bare_field(run.flow.params, run.flow.field.columns, steps))
 

@@ -63,7 +63,7 @@ def measure(minority_count: int, repeats: int) -> dict[str, Any]:
         copies_moved,
         num_evaluations,
     )
-    from ssm import simulation
+    from ssm import preparation
 
     config = ssm.Config(minority_count=minority_count, feature_dim=DIM, num_saves=20)
     ssm.simulate(ssm.Config(minority_count=1, feature_dim=DIM, num_saves=20))
@@ -73,7 +73,7 @@ def measure(minority_count: int, repeats: int) -> dict[str, Any]:
     seconds = [timing.seconds(lambda: ssm.simulate(config)) for _ in range(repeats)]
     steps, samples = int(dataset.attrs["num_steps"]), sum(config.class_counts)
     with jax.enable_x64(True):
-        flow = jax.tree.map(jax.numpy.asarray, simulation.prepare(config).flow)
+        flow = jax.tree.map(jax.numpy.asarray, preparation.prepare(config).flow)
         evaluations = max(num_evaluations(steps) // 10, 1)
         asked = flow.params, flow.field.columns, evaluations
         bare = timing.medians(

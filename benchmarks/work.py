@@ -49,14 +49,14 @@ def measure(sizes: list[tuple[int, int, int]], repeats: int) -> list[dict[str, A
     """Seconds a run of each sweep and of its work limit, on this process's cores."""
     import ssm
     from benchmarks.limits import bare_work
-    from ssm import simulation
+    from ssm import preparation
 
     found = []
     for minority_count, dim, num_runs in sizes:
         base = ssm.Config(minority_count=minority_count, feature_dim=dim, num_saves=100)
         sweep = functools.partial(ssm.sweep, {"seed": range(num_runs)}, base)
         steps = int(statistics.mean(sweep()["num_steps"].values.tolist()))
-        work = functools.partial(bare_work, simulation.prepare(base).flow)
+        work = functools.partial(bare_work, preparation.prepare(base).flow)
         works = {
             "ours": sweep,
             "limit": lambda w=work, s=[steps] * num_runs: timing.on_all_cores(w, s),

@@ -12,7 +12,8 @@ import xarray as xr
 from ssm import Config, defaults, metrics, predictions, spectral, theory
 from ssm.config import profiles
 from ssm.dynamics.columns import make_columns
-from ssm.dynamics.parameters import Params, initial_params
+from ssm.dynamics.parameters import Params
+from ssm.dynamics.starts import make_start
 from ssm.problem import Problem, make_problem
 from ssm.support.progress import Report
 
@@ -83,7 +84,7 @@ def start_of(config: Config) -> Start:
     """The start of a config's own run, by its seed."""
     problem = make_problem(config)
     columns = make_columns(config, problem)
-    params, _ = initial_params(config, problem, columns)
+    params, *_ = make_start(config, problem, columns)
     return Start(problem, params, columns.class_means(params.H))
 
 

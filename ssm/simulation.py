@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,172 +13,15 @@ import xarray as xr
 from jaxtyping import Float
 
 from ssm.config import Config, check_config
-from ssm.dynamics import coordinates, descent, observer, parameters
-from ssm.dynamics.columns import MANY, Columns, make_columns
-from ssm.dynamics.coordinates import Reduced
+from ssm.dynamics import coordinates
 from ssm.dynamics.descent import Descent
-from ssm.dynamics.flow import Flow
-from ssm.dynamics.optimizers import Settings
-from ssm.dynamics.parameters import Params
-from ssm.dynamics.solvers import SOLVERS
 from ssm.dynamics.statuses import Status
 from ssm.dynamics.trajectories import Trajectory, follow_in_one_batch, trajectories
-from ssm.dynamics.vector_field import Deferral, Field
-from ssm.measures import spectral
+from ssm.preparation import PreparedRun, common_size, prepare
 from ssm.problem import Problem, make_problem, weights
 from ssm.problem.schedules import Transformation
 from ssm.results import datasets
 from ssm.support import errors, machine
-from ssm.theory import predictions
-from ssm.theory.defaults import Resolved, resolve
-
-
-def can_be_padded(config: Config) -> bool:
-    """Whether a run may get feature columns of no weight: where columns stand for classes their number
-    does not vary with the counts, and `muon` scales its steps by the shapes of the layers."""
-    return config.column_kind == "samples" and config.optimizer != "muon"
-
-
-def common_size(config: Config) -> int | None:
-    """The number of columns that a single run is padded up to, so that about equally large ones share a
-    compilation: the next of four sizes evenly spaced from each power of 2 to the next, at most a quarter
-    more. None where runs are not padded, or are to whole blocks already."""
-    number = config.num_columns
-    if not can_be_padded(config) or number >= MANY:
-        return None
-    step = max(2 ** (number.bit_length() - 3), 1)
-    return -(-number // step) * step
-
-
-class PreparedRun(NamedTuple):
-    """A Config made ready to be followed."""
-
-    config: Config
-    problem: Problem
-    components: spectral.LabelSpectrum
-    reduced: Reduced | None
-    flow: Flow | Descent
-    """What is followed: a Descent where an optimiser takes steps."""
-    facts: dict[str, Any]
-    """What is known of it before."""
-    predicted_learning_time: Float[np.ndarray, " r"]
-
-
-class _Setting(NamedTuple):
-    """What runs that differ only in their seed share."""
-
-    problem: Problem
-    components: spectral.LabelSpectrum
-    columns: Columns
-    resolved: Resolved
-    saved_at: Float[np.ndarray, " t"]
-    """Times, or of an optimiser numbers of steps."""
-    rates: tuple[Float[np.ndarray, " s"], Float[np.ndarray, " t"]] | None
-    """Of an optimiser: those of each step, padded, and their sums at the observed steps."""
-    facts: dict[str, Any]
-
-
-@functools.lru_cache(maxsize=4)
-def _setting(config: Config, size: int | None) -> _Setting:
-    problem = make_problem(config)
-    components = spectral.components(problem)
-    facts: dict[str, Any] = {"can_interpolate": int(config.feature_dim >= len(problem.counts) - 1)}
-    resolved = resolve(config, problem)
-    rates = None
-    if resolved.learning_rate is not None and resolved.num_steps is not None:
-        times = save_times(config, float(resolved.num_steps))
-        every = np.arange(len(times))
-        saved_at = np.maximum.accumulate(np.round(times) - every).astype(int)
-        saved_at = saved_at + every  # no step is saved twice
-        num_steps = int(saved_at[-1])
-        each, sums = descent.padded_rates(step_rates(config, resolved.learning_rate, num_steps))
-        rates = each, sums[saved_at]
-        facts["learning_rate"] = float(each[0])
-    else:
-        assert resolved.t1 is not None  # a flow has a length, the steps of an optimiser a number
-        saved_at = save_times(config, resolved.t1)
-    return _Setting(
-        problem,
-        components,
-        make_columns(config, problem, size),
-        resolved,
-        saved_at,
-        rates,
-        facts,
-    )
-
-
-def prepare(config: Config, size: int | None = None) -> PreparedRun:
-    """All of a run but its solving. Columns that are samples are padded up to `size`, so that runs
-    of different sizes can share a compilation."""
-    return prepare_alike([config], size)[0]
-
-
-def prepare_alike(configs: Sequence[Config], size: int | None = None) -> list[PreparedRun]:
-    """The same for runs that differ in their seed only."""
-    config = configs[0]
-    setting = _setting(dataclasses.replace(config, seed=0), size)
-    problem, columns, components = setting.problem, setting.columns, setting.components
-    field = make_field(config, columns)
-    drawn = [parameters.initial_params(each, problem, columns) for each in configs]
-    starts = predictions.Start(
-        np.stack([params.W for params, _ in drawn]),
-        np.stack([columns.class_means(params.H) for params, _ in drawn]),
-    )
-    predicted = predictions.predicted_learning_times(config, problem, components, starts)
-    predicted = np.broadcast_to(predicted, (len(configs), len(components.singular_values)))
-    return [
-        PreparedRun(
-            each,
-            problem,
-            components,
-            reduced,
-            _law_of_motion(each, setting, field, params, reduced),
-            setting.facts,
-            times,
-        )
-        for each, (params, reduced), times in zip(configs, drawn, predicted, strict=True)
-    ]
-
-
-def _law_of_motion(
-    config: Config, setting: _Setting, field: Field, params: Params, reduced: Reduced | None
-) -> Flow | Descent:
-    """What is followed from a start: a flow, or the steps of an optimiser."""
-    resolved = setting.resolved
-    observe = observer.make_observer(config, field, params, reduced, setting.components)
-    if setting.rates is not None:
-        learning_rates, cumulative_rate = setting.rates
-        numbers = (
-            resolved.momentum,
-            resolved.sam_radius,
-            config.weight_decay,
-            config.feature_decay,
-        )
-        return Descent(
-            params=params,
-            field=field,
-            observe=observe,
-            steps=setting.saved_at,
-            cumulative_rate=cumulative_rate,
-            learning_rates=learning_rates,
-            settings=Settings(*(np.asarray(number, dtype=float) for number in numbers)),
-            seed=np.asarray(config.seed),
-            optimizer=config.optimizer,
-            batch_size=config.batch_size,
-        )
-    return Flow(
-        params=params,
-        field=field,
-        observe=observe,
-        times=setting.saved_at,
-        # These are arrays, since a Python float would compile anew for each value.
-        rtol=np.asarray(config.rtol),
-        atol=np.asarray(resolved.absolute_tolerance),
-        max_steps=np.asarray(config.max_steps),
-        stop_margin=None if resolved.end_margin is None else np.asarray(resolved.end_margin),
-        solver=SOLVERS[resolved.solver],
-    )
 
 
 def follow(run: PreparedRun, progress: Callable[[float], None] | None = None) -> Trajectory:
@@ -210,46 +52,6 @@ def follow_batch(runs: Sequence[PreparedRun]) -> list[Trajectory]:
         return follow_in_one_batch([run.flow for run in runs])
 
 
-def step_rates(config: Config, rate: float, num_steps: int) -> Float[np.ndarray, " n"]:
-    """The learning rate of each step of a Config, from its first one: constant, rate (1 + cos(pi i / n)) / 2
-    at step i of n, or times a factor from one step on."""
-    steps = np.arange(num_steps)
-    if config.learning_rate_schedule == "cosine":
-        return rate * (1 + np.cos(np.pi * steps / num_steps)) / 2
-    if config.drop_step is not None:
-        return np.where(steps < config.drop_step, rate, rate * config.drop_factor)
-    return np.full(num_steps, rate)
-
-
-def make_field(config: Config, columns: Columns) -> Field:
-    """The field that a Config asks for, on given columns."""
-    return Field(
-        columns,
-        np.asarray(config.weight_decay) if config.has_decay else None,
-        np.asarray(config.feature_decay) if config.has_decay else None,
-        _deferral(config, columns),
-        loss_clock=config.clock == "loss",
-        classifier_is_held=config.depth == 1,
-    )
-
-
-def _deferral(config: Config, columns: Columns) -> Deferral | None:
-    if config.weight_start is None:
-        return None
-    return Deferral(
-        np.asarray(config.weight_start),
-        np.asarray(config.weight_ramp),
-        columns.multiplicity / columns.counts.sum(),
-    )
-
-
-def save_times(config: Config, t1: float) -> Float[np.ndarray, " t"]:
-    """The observed times, 0 to t1: evenly spaced, or 0 and then four decades up to t1."""
-    if config.save_spacing == "linear":
-        return np.linspace(0.0, t1, config.num_saves)
-    return np.concatenate([[0.0], np.geomspace(t1 * 1e-4, t1, config.num_saves - 1)])
-
-
 def run_arrays(
     run: PreparedRun, trajectory: Trajectory
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -257,11 +59,15 @@ def run_arrays(
     `schema.FACTS`."""
     config, problem, components = run.config, run.problem, run.components
     observed = trajectory.observations | trajectory.clocks
-    if config.save_state and config.column_kind == "samples":
+    kind = config.column_kind if "H" in observed else None
+    if kind == "samples":
         observed["H"] = observed["H"][:, :, : problem.counts.sum()]  # without padding
-    if config.save_state and config.column_kind == "classes":
+    elif kind == "classes":
         observed["class_H"] = observed.pop("H")
-    elif config.save_state and run.reduced is not None:
+    elif kind == "coordinates":
+        assert (
+            run.reduced is not None
+        )  # what coordinates are drawn from, unless their start is spectral
         rng = np.random.default_rng([config.seed, 1])  # apart from the draw of the start
         bases = coordinates.full_basis(run.reduced, problem.counts, rng)
         observed["H"] = coordinates.restore_features(observed["H"], bases)

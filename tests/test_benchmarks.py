@@ -13,7 +13,7 @@ import pytest
 from benchmarks import classifiers, machine, table, timing, tracking, training
 from benchmarks.peers import by_torch, matching, numpy_model
 from benchmarks.table import Row
-from ssm import Config, geometry, simulation
+from ssm import Config, geometry, preparation
 from ssm.practice.options import SCORES
 
 
@@ -178,6 +178,6 @@ def test_torch_takes_the_same_step_and_gives_the_parameters_back():
 
 def test_a_peer_of_a_descent_takes_its_steps_from_its_start():
     config = Config(num_classes=4, minority_count=2, optimizer="gd", num_steps=30, num_saves=4)
-    made, ours = numpy_model.NumpyModel(config), simulation.prepare(config)
+    made, ours = numpy_model.NumpyModel(config), preparation.prepare(config)
     assert made.times[-1] == 30
     np.testing.assert_array_equal(made.W, ours.flow.params.W)

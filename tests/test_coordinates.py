@@ -9,6 +9,7 @@ from ssm.dynamics import observer as observing
 from ssm.dynamics.columns import coordinate_columns, sample_columns
 from ssm.dynamics.flow import Flow
 from ssm.dynamics.parameters import Params
+from ssm.dynamics.starts import Start
 from ssm.dynamics.vector_field import Field
 from ssm.problem import make_problem
 
@@ -68,7 +69,7 @@ def test_the_law_of_the_draw_is_that_of_gaussian_samples(rng, count):
 def followed(params, problem, columns, config, times):
     components = spectral.components(problem)
     field = Field(columns)
-    observer = observing.make_observer(config, field, params, None, components)
+    observer = observing.make_observer(config, field, Start(params), components)
     atol = defaults.resolve(config, problem).absolute_tolerance
     tolerance = np.asarray(config.rtol), np.asarray(atol)
     return Flow(params, field, observer, times, *tolerance, np.asarray(100_000)).follow()

@@ -9,7 +9,7 @@ from scipy.integrate import solve_ivp
 from scipy.special import log_softmax
 
 import ssm
-from ssm import InputError, exact, simulation, spectral, step
+from ssm import InputError, exact, preparation, simulation, spectral, step
 from ssm.dynamics.flow import Flow
 from ssm.dynamics.parameters import Params
 from ssm.problem import make_problem
@@ -175,14 +175,14 @@ def test_runs_by_the_loss_clock(sizes, coupling):
 def test_collapsed_runs(imbalance):
     """A symmetric collapsed start, factors balanced or not, in a run of one column a class."""
     config = config_of((4, 2), 10, 0.0, init="collapsed", t1=100.0)
-    run = simulation.prepare(config)
+    run = preparation.prepare(config)
     start = exact.symmetric_start(run.problem, 0.01, imbalance)
     start = start._replace(contrasts=np.array([0.02, 0.005]), features=start.features * [2.0, 0.5])
     W, M = factors(run.problem, start)
     assert isinstance(run.flow, Flow)
     run = run._replace(flow=dataclasses.replace(run.flow, params=Params(W, M)))
     arrays, _ = simulation.run_arrays(run, simulation.follow(run))
-    found = exact.cross_entropy_step(simulation.save_times(config, 100.0), run.problem, start)
+    found = exact.cross_entropy_step(preparation.save_times(config, 100.0), run.problem, start)
     first = [int((run.problem.class_groups == g).argmax()) for g in ("majority", "minority")]
     strengths = arrays["class_strength"]
     near = {"rtol": 0, "atol": 1e-9 * strengths.max()}

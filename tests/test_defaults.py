@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssm import Config, defaults, losses, simulation
+from ssm import Config, defaults, losses, preparation
 from ssm.dynamics.descent import Descent
 from ssm.dynamics.flow import Flow
 from ssm.problem import make_problem
@@ -59,12 +59,12 @@ def test_a_run_by_the_loss_ends_at_a_margin_unless_it_is_given_an_end():
 
 def test_a_prepared_run_is_given_what_was_resolved(tiny):
     config = tiny(clock="loss", stop_margin=9.0)
-    wanted, run = defaults.resolve(config, make_problem(config)), simulation.prepare(config)
+    wanted, run = defaults.resolve(config, make_problem(config)), preparation.prepare(config)
     assert isinstance(run.flow, Flow)
     assert run.flow.times[-1] == wanted.t1 and run.flow.atol == wanted.absolute_tolerance
     assert run.flow.stop_margin == 9 and run.flow.solver.name == wanted.solver
     config = tiny(optimizer="momentum", learning_rate_schedule="cosine")
-    wanted, run = defaults.resolve(config, make_problem(config)), simulation.prepare(config)
+    wanted, run = defaults.resolve(config, make_problem(config)), preparation.prepare(config)
     assert isinstance(run.flow, Descent)
     assert run.flow.steps[-1] == wanted.num_steps
     assert run.flow.learning_rates[0] == wanted.learning_rate

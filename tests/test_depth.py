@@ -7,7 +7,7 @@ import pytest
 
 import ssm
 from ssm import exact, regularised, spectral
-from ssm.dynamics import parameters
+from ssm.dynamics import parameters, starts
 from ssm.dynamics.columns import make_columns
 from ssm.problem import make_problem
 
@@ -35,7 +35,7 @@ def test_a_balanced_start_is_balanced_between_all_layers(tiny, depth, coupling):
     config = tiny(depth=depth, coupling=coupling, init="balanced", init_scale=0.5)
     problem = make_problem(config)
     columns = make_columns(config, problem)
-    params, _ = parameters.initial_params(config, problem, columns)
+    params, *_ = starts.make_start(config, problem, columns)
     left, right = parameters.conserved_terms(params, columns)
     assert left.shape == (depth - 1, 6, 6)
     np.testing.assert_allclose(left, right, atol=1e-14)

@@ -9,7 +9,7 @@ import pytest
 from scipy.special import softmax
 
 import ssm
-from ssm import defaults, exact, losses, schedules, simulation, weights
+from ssm import defaults, exact, losses, preparation, schedules, simulation, weights
 from ssm.config import Optimizer
 from ssm.dynamics import descent, optimizers, trajectories
 from ssm.dynamics.columns import sample_columns
@@ -272,7 +272,7 @@ def test_mini_batches_draw_samples_evenly_whatever_a_column_stands_for(tiny):
     errors."""
     big = tiny(coupling=1.0, minority_count=10**9, optimizer="gd", batch_size=4000, dtype="float32")
     with jax.enable_x64(False):
-        field = jax.tree.map(jax.numpy.asarray, simulation.prepare(big).flow.field)
+        field = jax.tree.map(jax.numpy.asarray, preparation.prepare(big).flow.field)
         draw = jax.jit(descent._drawn, static_argnums=3)
         drawn = draw(field, jax.random.key(0), jax.numpy.asarray(0), 4000)
         found = np.asarray(drawn.risk_weights)
@@ -312,14 +312,14 @@ def test_automatic_steps_go_as_far_as_the_flow(tiny):
     drop = {"learning_rate_schedule": "step", "drop_step": 20}
     for changes in ({}, {"learning_rate_schedule": "cosine"}, drop, {"optimizer": "momentum"}):
         config = dataclasses.replace(constant, **changes)
-        run = simulation.prepare(config)
+        run = preparation.prepare(config)
         assert isinstance(run.flow, descent.Descent)
         reach = run.flow.cumulative_rate[-1] / (1 - defaults.momentum(config))
         assert reach == pytest.approx(length, rel=0.02)
     decays = tiny(optimizer="gd", weight_decay=1.0, feature_decay=1.0)
     assert ssm.simulate(decays).status == "finished"
     with pytest.raises(InputError, match=r"^num_steps=None: must be given, at most 10000000"):
-        simulation.prepare(tiny(optimizer="gd", learning_rate=1e-7))
+        preparation.prepare(tiny(optimizer="gd", learning_rate=1e-7))
 
 
 def test_a_mini_batch_moves_only_the_features_it_has_drawn(tiny):
@@ -352,7 +352,7 @@ def test_a_batch_of_runs_is_the_runs_and_a_sweep_compiles_once(tiny):
     for config in configs:
         at = swept.sel(learning_rate=0.5, weight_start=config.weight_start)
         assert np.array_equal(at.strength, ssm.simulate(config).strength)
-    runs = [simulation.prepare(config) for config in configs]
+    runs = [preparation.prepare(config) for config in configs]
     for config, found in zip(configs, simulation.follow_batch(runs), strict=True):
         own = ssm.simulate(config)
         np.testing.assert_allclose(found.observations["strength"], own.strength, rtol=1e-9)
@@ -368,7 +368,7 @@ def test_learning_rates_are_those_of_the_schedule(tiny):
         ({"learning_rate_schedule": "step", "drop_step": 5}, [0.4] * 5 + [0.04] * 3),
     ):
         config = tiny(optimizer="gd", learning_rate=0.4, num_steps=8, num_saves=9, **changes)
-        rates, sums = descent.padded_rates(simulation.step_rates(config, 0.4, 8))
+        rates, sums = descent.padded_rates(preparation.step_rates(config, 0.4, 8))
         np.testing.assert_allclose(rates[:8], expected, rtol=1e-14)
         np.testing.assert_allclose(sums, np.concatenate([[0], np.cumsum(expected)]), rtol=1e-14)
         assert len(rates) == descent.SHORTEST and not rates[8:].any()
@@ -405,7 +405,7 @@ def test_a_run_that_diverges_is_a_result(tiny):
 def test_steps_are_observed_at_whole_numbers_without_a_repeat(tiny):
     for spacing, number in (("linear", 70), ("log", 49), ("log", 5000)):
         config = tiny(optimizer="gd", num_steps=number, save_spacing=spacing)
-        flow = simulation.prepare(config).flow
+        flow = preparation.prepare(config).flow
         assert isinstance(flow, descent.Descent)
         steps = flow.steps
         assert steps[0] == 0 and steps[-1] == number and (np.diff(steps) > 0).all()

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import ssm
-from ssm import defaults, losses, simulation, spectral, theory
+from ssm import defaults, losses, preparation, spectral, theory
 from ssm.dynamics import observer, parameters, runge_kutta
 from ssm.dynamics.columns import class_columns, make_columns, sample_columns
 from ssm.dynamics.flow import Flow
-from ssm.dynamics.parameters import Params, initial_params
+from ssm.dynamics.parameters import Params
+from ssm.dynamics.starts import Start, make_start
 from ssm.dynamics.vector_field import Field
 from ssm.problem import make_problem
 
@@ -32,7 +33,7 @@ def kept(loss, coupling):
 def of_samples(config, problem=None):
     """A start with one column a sample, whatever fewer columns the Config would be run in."""
     problem = make_problem(config) if problem is None else problem
-    return initial_params(config, problem, sample_columns(problem, losses.LOSSES[config.loss]))[0]
+    return make_start(config, problem, sample_columns(problem, losses.LOSSES[config.loss]))[0]
 
 
 def follow(config, params, problem=None, columns=None, reduced=None):
@@ -41,15 +42,15 @@ def follow(config, params, problem=None, columns=None, reduced=None):
     problem = make_problem(config) if problem is None else problem
     columns = sample_columns(problem, losses.LOSSES[config.loss]) if columns is None else columns
     config = dataclasses.replace(config, save_state=True)
-    field = simulation.make_field(config, columns)
+    field = preparation.make_field(config, columns)
     components = spectral.components(problem)
     resolved = defaults.resolve(config, problem)
     assert resolved.t1 is not None
     flow = Flow(
         params=params,
         field=field,
-        observe=observer.make_observer(config, field, params, reduced, components),
-        times=simulation.save_times(config, resolved.t1),
+        observe=observer.make_observer(config, field, Start(params, reduced), components),
+        times=preparation.save_times(config, resolved.t1),
         rtol=np.asarray(config.rtol),
         atol=np.asarray(resolved.absolute_tolerance),
         max_steps=np.asarray(config.max_steps),
@@ -147,7 +148,7 @@ def test_unit_weights_are_erm_to_the_bit(run, loss, coupling):
 @pytest.mark.parametrize("coupling", [0.0, 0.5, 1.0])
 def test_rotating_the_start_rotates_the_run(tiny, rng, loss, coupling):
     config = tiny(loss=loss, coupling=coupling, rtol=1e-9, atol=1e-12, init_scale=0.1)
-    W, H, _ = of_samples(config)
+    W, H, *_ = of_samples(config)
     Q, _ = np.linalg.qr(rng.normal(size=(6, 6)))
     plain = follow(config, Params(W, H)).observations
     turned = follow(config, Params(W @ Q.T, Q @ H)).observations
@@ -177,7 +178,7 @@ def test_permuting_classes_permutes_the_run(coupling, rng):
         return config, make_problem(config)
 
     config, problem = problem_of(np.arange(4))
-    W, H, _ = of_samples(config, problem)
+    W, H, *_ = of_samples(config, problem)
     moved_config, moved = problem_of(order)
     columns = np.concatenate([np.flatnonzero(problem.labels == c) for c in order])
     plain = follow(config, Params(W, H), problem).observations
@@ -199,7 +200,7 @@ def test_classes_are_samples_that_move_as_one(tiny, loss, coupling):
     config = tiny(loss=loss, coupling=coupling, init="collapsed", **changes)
     problem = make_problem(config)
     columns = class_columns(problem, losses.LOSSES[loss])
-    params, _ = initial_params(config, problem, columns)
+    params, *_ = make_start(config, problem, columns)
     by_class = follow(config, params, columns=columns).observations
     by_sample = follow(config, Params(params.W, params.H[:, problem.labels])).observations
     # two solves with their own steps, each within a few hundred rtol
@@ -224,9 +225,7 @@ def test_the_vector_field_is_the_coupled_gradient_of_the_risk(tiny, loss, coupli
     config = tiny(loss=loss, coupling=coupling, init_scale=1.0, weight_exponent=0.7, init=init)
     problem = make_problem(config)
     columns = make_columns(config, problem)
-    params, columns = jax.tree.map(
-        jnp.asarray, (initial_params(config, problem, columns)[0], columns)
-    )
+    params, columns = jax.tree.map(jnp.asarray, (make_start(config, problem, columns)[0], columns))
 
     gradient, field = gradient_of_risk(params, columns), slope_of(columns, params)
     np.testing.assert_allclose(field.W, -gradient.W, atol=1e-13)
@@ -236,7 +235,7 @@ def test_the_vector_field_is_the_coupled_gradient_of_the_risk(tiny, loss, coupli
 def test_padding_weighs_nothing(tiny):
     config = tiny(init_scale=0.1)
     problem = make_problem(config)
-    W, H, _ = of_samples(config)
+    W, H, *_ = of_samples(config)
     plain = follow(config, Params(W, H)).observations
     columns = sample_columns(problem, losses.LOSSES[config.loss], 31)
     padded = follow(config, Params(W, np.pad(H, ((0, 0), (0, 11)))), columns=columns).observations
@@ -250,7 +249,7 @@ def test_padding_weighs_nothing(tiny):
 def test_the_loop_against_another_implementation(tiny, solver):
     """The same pair, tolerance, control and times in diffrax; dense output included."""
     config = tiny(init_scale=0.1, rtol=1e-9, atol=1e-12, solver=solver, save_state=True)
-    ours, run = ssm.simulate(config), simulation.prepare(config)
+    ours, run = ssm.simulate(config), preparation.prepare(config)
     assert isinstance(run.flow, Flow)
     theirs = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, field: field(Params(*y))[:2]),
@@ -321,7 +320,7 @@ def test_block_curves_are_exact_for_a_lone_block():
     )
     ds, problem = ssm.simulate(config), make_problem(config)
     columns = make_columns(config, problem)
-    params, _ = initial_params(config, problem, columns)
+    params, *_ = make_start(config, problem, columns)
     curves = theory.block_curves(
         params.W,
         columns.class_means(params.H),
@@ -342,9 +341,9 @@ def test_going_through_many_samples_in_blocks_changes_nothing(tiny, monkeypatch)
     in_blocks = ssm.simulate(config)
     assert in_blocks.sizes["sample"] == 9000  # padded to whole blocks and cut again
     monkeypatch.setattr("ssm.dynamics.columns.MANY", 10**9)
-    simulation._setting.cache_clear()
+    preparation._setting.cache_clear()
     at_once = ssm.simulate(config)
-    simulation._setting.cache_clear()
+    preparation._setting.cache_clear()
     assert in_blocks.attrs["num_steps"] == at_once.attrs["num_steps"]
     for name in at_once.data_vars:  # only the order of additions differs
         np.testing.assert_allclose(in_blocks[name], at_once[name], atol=1e-9, err_msg=name)

@@ -9,7 +9,7 @@ from scipy.linalg import expm
 
 from ssm import losses, predictions, spectral, theory
 from ssm.dynamics.columns import make_columns, sample_columns
-from ssm.dynamics.parameters import initial_params
+from ssm.dynamics.starts import make_start
 from ssm.problem import make_problem, simplex_labels
 
 
@@ -151,7 +151,7 @@ def test_the_linear_phase_against_the_matrix_exponential(tiny, coupling, profile
     config = tiny(coupling=coupling, weight_exponent=0.8, init_scale=0.1, **profile)
     problem = make_problem(config)
     columns = make_columns(config, problem)
-    params, _ = initial_params(config, problem, columns)
+    params, *_ = make_start(config, problem, columns)
     means = columns.class_means(params.H)
     n, w = problem.counts, problem.class_weights
     P, zero = np.eye(4) - 0.25, np.zeros((4, 4))
@@ -202,7 +202,7 @@ def test_the_expected_start_is_the_mean_over_draws(tiny, init, coupling, loss):
     p_part, q_part = (growing @ within**2)[:, :, None]
     strengths = []
     for seed in range(400):
-        params, _ = initial_params(dataclasses.replace(config, seed=seed), problem, columns)
+        params, *_ = make_start(dataclasses.replace(config, seed=seed), problem, columns)
         p, q = within.T @ params.W, within.T @ (root * columns.class_means(params.H).T)
         strengths.append((p_part * q_part * (p_part * p + q_part * q) ** 2).sum(1))
     error = np.std(strengths, axis=0) / 20
@@ -215,7 +215,7 @@ def test_block_curves_need_enough_width(tiny):
         config = tiny(loss="squared", feature_dim=dim)
         problem = make_problem(config)
         columns = sample_columns(problem, losses.Squared())
-        (W, H, _), _ = initial_params(config, problem, columns)
+        (W, H, *_), *_ = make_start(config, problem, columns)
         components = spectral.components(problem)
         means = columns.class_means(H)
         curves = theory.block_curves(W, means, problem, components, np.array([0.0, 9.0]), "squared")

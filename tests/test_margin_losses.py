@@ -11,7 +11,7 @@ from scipy.integrate import solve_ivp
 from scipy.special import log_softmax, softmax
 
 import ssm
-from ssm import losses, simulation, weights
+from ssm import losses, preparation, weights
 from ssm.dynamics import parameters
 from ssm.support.errors import InputError
 
@@ -48,7 +48,7 @@ def test_the_field_is_the_gradient_of_the_adjusted_risk(tiny, changes):
     """1e-12 of the largest slope: rounding."""
     config = tiny(weight_exponent=0.5, init_scale=0.5, **changes)
     with jax.enable_x64(True):
-        flow = jax.tree.map(jax.numpy.asarray, simulation.prepare(config).flow)
+        flow = jax.tree.map(jax.numpy.asarray, preparation.prepare(config).flow)
         slope = slope_of(flow.field, flow.params)
         expected = jax.jit(jax.grad(risk), static_argnums=1)(flow.params, config)
     for found, gradient in zip(slope[:2], expected[:2], strict=True):
@@ -59,7 +59,7 @@ def test_by_the_loss_clock_too(tiny):
     """d log L: the field over L, at ordinary margins where both can be worked out."""
     config = tiny(weight_exponent=0.5, init_scale=0.5, clock="loss", **COMBINED)
     with jax.enable_x64(True):
-        flow = jax.tree.map(jax.numpy.asarray, simulation.prepare(config).flow)
+        flow = jax.tree.map(jax.numpy.asarray, preparation.prepare(config).flow)
         slope = slope_of(flow.field, flow.params)
         plain, expected = jax.jit(jax.value_and_grad(lambda p: jax.numpy.log(risk(p, config))))(
             flow.params
@@ -171,7 +171,7 @@ def test_named_weights_are_those_of_the_library(tiny):
     for name in ("balanced", "sqrt", "effective"):
         config = tiny(class_weights=name)
         expected = weights.class_weights(name, config.class_counts)
-        np.testing.assert_array_equal(simulation.prepare(config).problem.class_weights, expected)
+        np.testing.assert_array_equal(preparation.prepare(config).problem.class_weights, expected)
 
 
 @pytest.mark.slow
@@ -247,6 +247,6 @@ def test_a_loss_name_is_its_published_numbers(tiny):
     assert config.adjustments["logit_scale"] == 30.0
     assert tiny(label_smoothing=0.1).has_adjustment and not tiny().has_adjustment
     numbers = losses.adjustment(config.class_counts, **config.adjustments)
-    columns = simulation.prepare(config).flow.field.columns
+    columns = preparation.prepare(config).flow.field.columns
     jax.tree.map(np.testing.assert_array_equal, columns.loss, numbers)
-    assert isinstance(simulation.prepare(config).flow.params, parameters.Params)
+    assert isinstance(preparation.prepare(config).flow.params, parameters.Params)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ssm import losses, spectral
-from ssm.dynamics import parameters
+from ssm.dynamics import parameters, starts
 from ssm.dynamics.columns import class_columns, coordinate_columns, make_columns, sample_columns
 from ssm.problem import make_problem
 
@@ -43,7 +43,7 @@ def test_coordinates_have_the_kernel_of_their_samples(tiny, rng, coupling):
 def test_conserved_terms_use_the_inverse_kernel(tiny, coupling):
     problem = make_problem(tiny(coupling=coupling))
     columns = sample_columns(problem, losses.Squared())
-    (W, H, _), _ = parameters.initial_params(tiny(coupling=coupling), problem, columns)
+    (W, H, *_), *_ = starts.make_start(tiny(coupling=coupling), problem, columns)
     classifier, features = parameters.conserved_terms(parameters.Params(W, H), columns)
     np.testing.assert_allclose(classifier[0], (1 - coupling) * W.T @ W, rtol=1e-13)
     if coupling < 1:
@@ -55,9 +55,7 @@ def test_conserved_terms_use_the_inverse_kernel(tiny, coupling):
 def test_conserved_terms_of_classes_are_those_of_their_samples(tiny, coupling):
     config = tiny(coupling=coupling, init="collapsed")
     problem = make_problem(config)
-    (W, M, _), _ = parameters.initial_params(
-        config, problem, class_columns(problem, losses.Squared())
-    )
+    (W, M, *_), *_ = starts.make_start(config, problem, class_columns(problem, losses.Squared()))
     classifier, features = parameters.conserved_terms(
         parameters.Params(W, M), class_columns(problem, losses.Squared())
     )
@@ -74,7 +72,7 @@ def test_balanced_starts_have_a_zero_conserved_matrix(tiny, init, coupling, loss
     config = tiny(init=init, coupling=coupling, init_scale=0.1, loss=loss)
     problem = make_problem(config)
     columns = make_columns(config, problem)
-    params, _ = parameters.initial_params(config, problem, columns)
+    params, *_ = starts.make_start(config, problem, columns)
     classifier, features = parameters.conserved_terms(params, columns)
     np.testing.assert_allclose(classifier, features, atol=1e-15)
     assert np.abs(classifier).max() > 1e-4
@@ -84,7 +82,7 @@ def test_balanced_starts_have_a_zero_conserved_matrix(tiny, init, coupling, loss
 def test_a_spectral_start_has_every_component_alike(tiny, profile):
     config = tiny(init="spectral", init_scale=0.2, **profile)
     problem = make_problem(config)
-    (W, H, _), _ = parameters.initial_params(
+    (W, H, *_), *_ = starts.make_start(
         config, problem, sample_columns(problem, losses.LOSSES[config.loss])
     )
     components = spectral.components(problem)
@@ -95,7 +93,7 @@ def test_a_spectral_start_has_every_component_alike(tiny, profile):
 def test_a_narrow_spectral_start_has_the_largest_components(tiny):
     config = tiny(init="spectral", feature_dim=2, init_scale=1.0)
     problem = make_problem(config)
-    (W, H, _), _ = parameters.initial_params(
+    (W, H, *_), *_ = starts.make_start(
         config, problem, sample_columns(problem, losses.LOSSES[config.loss])
     )
     np.testing.assert_allclose(np.linalg.svd(W @ H, compute_uv=False)[:3], [1, 1, 0], atol=1e-12)
@@ -106,9 +104,9 @@ def test_the_start_is_of_the_stated_size_and_the_seeds_own(tiny, loss):
     def start(seed):
         config = tiny(init_scale=0.5, imbalance_ratio=200.0, loss=loss, seed=seed)
         problem = make_problem(config)
-        return parameters.initial_params(config, problem, make_columns(config, problem))[0]
+        return starts.make_start(config, problem, make_columns(config, problem))[0]
 
-    W, H, _ = start(0)
+    W, H, *_ = start(0)
     # 6 rows of 2 (400 + 2) samples, in coordinates of the same norm
     assert np.linalg.norm(H) == pytest.approx(0.5 * np.sqrt(6 * 804), rel=0.05)
     assert W.shape == (4, 6)

@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import sqrtm
 
 import ssm
-from ssm import exact, predictions, simulation, spectral, theory
+from ssm import exact, predictions, preparation, spectral, theory
 from ssm.problem import make_problem
 
 
@@ -100,8 +100,8 @@ def test_predictions_for_25_billion_samples_against_an_implicit_solver(scale):
     config = ssm.Config(
         loss="squared", num_classes=3, feature_dim=4, imbalance_ratio=1e9, init_scale=scale
     )
-    run = simulation.prepare(config)
-    columns, (W, H, _) = run.flow.field.columns, run.flow.params
+    run = preparation.prepare(config)
+    columns, (W, H, *_) = run.flow.field.columns, run.flow.params
     shapes, parts = (W.shape, H.shape), [W.size]
     target = (np.eye(3)[:, columns.labels] - 1 / 3) * columns.constant[None]
 

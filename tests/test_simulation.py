@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ssm
-from ssm import schedules, simulation, spectral
+from ssm import preparation, schedules, simulation, spectral
 from ssm.dynamics import trajectories
 from ssm.problem import make_problem, simplex_labels
 
@@ -167,7 +167,7 @@ def test_runs_of_about_one_size_share_a_compilation(tiny):
     """22 samples are padded to 24, which changes the order of sums alone: rounding, some 1e-16 of what is
     summed in each of some 100 steps."""
     config = tiny(imbalance_ratio=4.5)
-    alone = simulation.prepare(config)
+    alone = preparation.prepare(config)
     arrays, _ = simulation.run_arrays(alone, simulation.follow(alone))
     before = trajectories.num_compilations()
     padded = ssm.simulate(config)
@@ -181,14 +181,14 @@ def test_the_common_sizes_are_four_from_each_power_of_two(tiny):
     sizes = {}
     for number in range(4, 2048):
         counts = (number - 3, 1, 1, 1)
-        size = simulation.common_size(tiny(profile="custom", counts=counts))
+        size = preparation.common_size(tiny(profile="custom", counts=counts))
         assert size is not None and number <= size <= 1.25 * number
         sizes[number] = size
     expected = {4 * 2**p + i * 2**p for p in range(9) for i in range(4)} | {2048}
     assert set(sizes.values()) == expected
     for changes in ({"loss": "squared"}, {"coupling": 1.0}, {"optimizer": "muon"}):
-        assert simulation.common_size(tiny(**changes)) is None
-    assert simulation.common_size(tiny(minority_count=1000)) is None  # padded to whole blocks
+        assert preparation.common_size(tiny(**changes)) is None
+    assert preparation.common_size(tiny(minority_count=1000)) is None  # padded to whole blocks
 
 
 def test_another_listener_compiles_nothing(tiny, caplog):
@@ -225,9 +225,9 @@ def test_small_starts_are_followed_as_accurately(run, scale):
 
 
 def test_save_times(tiny):
-    linear = simulation.save_times(tiny(), 10.0)
+    linear = preparation.save_times(tiny(), 10.0)
     np.testing.assert_allclose(linear, np.linspace(0, 10, 50))
-    log = simulation.save_times(tiny(save_spacing="log"), 10.0)
+    log = preparation.save_times(tiny(save_spacing="log"), 10.0)
     assert log[0] == 0 and log[1] == pytest.approx(1e-3) and log[-1] == 10 and len(log) == 50
     np.testing.assert_allclose(np.diff(np.log(log[1:])), np.log(1e4) / 48)
 

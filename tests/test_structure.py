@@ -24,6 +24,7 @@ FLOORS = [
     ("measures",),
     ("dynamics", "theory"),
     ("results",),
+    ("preparation",),
     ("simulation", "tracking"),
     ("sweeps", "advice"),
     ("practice.options",),

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import ssm
-from ssm import simulation
+from ssm import preparation
 from ssm.config.loss import NEUTRAL
 from ssm.dynamics import trajectories
 from ssm.results import datasets, schema
@@ -33,6 +33,10 @@ OTHERS = {
     "weight_exponent": 1.0,
     "class_weights": (1.0, 2.0, 3.0, 4.0),
     "coupling": 0.5,
+    "between_coupling": 0.2,
+    "bias": "both",
+    "noise_dim": 7,
+    "held_out": True,
     "feature_dim": 2,
     "init": "balanced",
     "init_scale": 0.1,
@@ -70,6 +74,8 @@ OTHERS = {
 _STEPS = {"optimizer": "gd", "num_steps": 100}
 _DROPS = {**_STEPS, "learning_rate_schedule": "step", "drop_step": 30}
 BASES = {
+    "between_coupling": {"coupling": 0.5},
+    "held_out": {"coupling": 0.5},
     "weight_start": {"weight_exponent": 1.0},
     "weight_ramp": {"weight_exponent": 1.0, "weight_start": 10.0},
     "reduction": {"class_weights": (1.0, 2.0, 3.0, 4.0)},
@@ -367,7 +373,7 @@ def test_batched_runs_are_single_runs(squared):
 
 def test_runs_share_a_program_where_they_differ_in_numbers_only(tiny):
     def program(**changes):
-        return execution._program(simulation.prepare(tiny(**changes)))
+        return execution._program(preparation.prepare(tiny(**changes)))
 
     base = program(loss="squared")
     numbers = {"imbalance_ratio": 9.0, "seed": 3, "rtol": 1e-4, "init_scale": 0.1, "max_steps": 50}

@@ -13,7 +13,7 @@ from scipy import special
 from scipy.integrate import solve_ivp
 
 import ssm
-from ssm import geometry, simulation
+from ssm import geometry, preparation, simulation
 from ssm.dynamics import trajectories
 
 # what is kept, and that there is an end: so that runs by either clock share a compilation each
@@ -37,7 +37,7 @@ def test_both_clocks_pass_through_the_same_states(tiny):
     count = len(times)
     # as many times as other tests have, those beyond the end for nothing
     later = times[-1] + np.arange(1, 51 - count)
-    flow = simulation.prepare(by_time).flow
+    flow = preparation.prepare(by_time).flow
     flow = dataclasses.replace(flow, times=np.append(times, later), stop_margin=np.asarray(np.inf))
     found = {name: x[:count] for name, x in flow.follow().observations.items()}
     # a second-order method: errors go as rtol^(2/3), here 5e-6 a step's worth
@@ -206,8 +206,8 @@ def test_single_precision_reaches_a_margin_too(run):
 @pytest.mark.slow  # padding by time is held by tests of the flow
 def test_padding_weighs_nothing_by_the_loss_clock(tiny):
     config = tiny(clock="loss", stop_margin=30.0, solver="rkl2", **KEPT)
-    plain = simulation.prepare(config)
-    padded = simulation.prepare(config, plain.flow.params.H.shape[1] + 11)
+    plain = preparation.prepare(config)
+    padded = preparation.prepare(config, plain.flow.params.H.shape[1] + 11)
     with jax.enable_x64(True):
         found, expected = (run.flow.follow() for run in (padded, plain))
     assert found.status == expected.status
@@ -362,7 +362,7 @@ def test_default_runs_by_the_loss_clock_against_a_flow_written_anew(shape):
     size = max(config.num_columns for config in configs) if padded else None
     before = trajectories.num_compilations()
     for config in configs:
-        run = simulation.prepare(config, size)
+        run = preparation.prepare(config, size)
         arrays, facts = simulation.run_arrays(run, simulation.follow(run))
         assert facts["status"] == "margin reached"
         reached, W = int(np.isfinite(arrays["loss"]).sum()), arrays["W"]

@@ -8,16 +8,17 @@ import pytest
 from ssm import losses
 from ssm.dynamics import parameters
 from ssm.dynamics.columns import make_columns, sample_columns
-from ssm.dynamics.parameters import Params, initial_params
+from ssm.dynamics.parameters import Params
+from ssm.dynamics.starts import make_start
 from ssm.dynamics.vector_field import Field, log_time_after
+from ssm.preparation import make_field
 from ssm.problem import make_problem
-from ssm.simulation import make_field
 
 
 def prepared(config):
     problem = make_problem(config)
     columns = make_columns(config, problem)
-    params, _ = initial_params(config, problem, columns)
+    params, *_ = make_start(config, problem, columns)
     return jax.tree.map(jnp.asarray, (params, make_field(config, columns)))
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import Config, simulation, spectral
+from ssm import Config, preparation, spectral
 from ssm.dynamics.flow import Flow
 from ssm.dynamics.parameters import Params
 
@@ -38,7 +38,7 @@ def _batch(flows: Flow, times: Any, rtol: Any, atol: Any) -> Any:
 
 def batch(configs: Sequence[Config], rtol: float) -> list[np.ndarray]:
     """Block strengths over time of runs that differ in their seed."""
-    runs = [simulation.prepare(config) for config in configs]
+    runs = [preparation.prepare(config) for config in configs]
     flows = jax.tree.map(lambda *leaves: np.stack(leaves), *(run.flow for run in runs))
     with jax.enable_x64(True):
         times = jnp.asarray(flows.times[0])

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ssm import Config, defaults, losses, simulation, spectral
-from ssm.dynamics import parameters
+from ssm import Config, defaults, losses, preparation, spectral
+from ssm.dynamics import starts
 from ssm.dynamics.columns import sample_columns
 from ssm.problem import make_problem
 
@@ -25,8 +25,8 @@ class NumpyModel:
         resolved = defaults.resolve(config, problem)
         length = resolved.num_steps if resolved.t1 is None else resolved.t1
         assert length is not None  # a flow has a length, the steps of an optimiser a number
-        self.times = simulation.save_times(config, float(length))
-        W, H, _ = parameters.initial_params(config, problem, columns)[0]
+        self.times = preparation.save_times(config, float(length))
+        W, H, *_ = starts.make_start(config, problem, columns)[0]
         self.W, self.H = W, H
         self.start = np.concatenate([W.ravel(), H.ravel()])
         self.conserved = W.T @ W - H @ H.T

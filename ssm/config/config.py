@@ -12,6 +12,7 @@ from ssm.config.bounds import Within, checked_fields
 from ssm.config.data import DataFields
 from ssm.config.documentation import DocstringOfFields
 from ssm.config.flow import FlowClockFields, FlowEndFields, FlowSolverFields
+from ssm.config.inputs import InputFields
 from ssm.config.loss import LossFields
 from ssm.config.model import LARGEST_STATE, ModelFields
 from ssm.config.observation import ObservationFields
@@ -65,6 +66,7 @@ class Config(
     FlowEndFields,
     OptimizerFields,
     FlowClockFields,
+    InputFields,
     ModelFields,
     WeightFields,
     LossFields,
@@ -108,6 +110,7 @@ class Config(
             allowed = f"False unless depth is 2, not {self.depth}"
             raise errors.invalid("geometry", self.geometry, allowed)
         self.check_model(self.num_classes)
+        self.check_inputs(self.coupling, self.feature_decay, is_descent=self.is_descent)
         self._check_kind_of_run()
         self.check_optimizer(self.num_saves)
         self._check_coupling()
@@ -117,6 +120,8 @@ class Config(
     def column_kind(self) -> Literal["samples", "classes", "coordinates"]:
         """What the feature columns of the run stand for: whole `classes` where all features of a
         class stay equal, else `coordinates` of each class (squared loss), else `samples`."""
+        if self.has_inputs:
+            return "samples"
         if self.coupling == 1:
             return "classes"
         if self.optimizer in LINEAR and self.batch_size is None:
@@ -139,6 +144,13 @@ class Config(
         # A class needs no more columns than it has samples, but so few are not worth a shape of their own.
         width = min(rows + 1, max(FEWEST_COORDINATES, *self.class_counts))
         return self.num_classes * width
+
+    @property
+    def num_inputs(self) -> int:
+        """Number of inputs p that features are made of; 0 where they are followed themselves."""
+        if self.noise_dim is None:
+            return 0
+        return 1 + self.num_classes + self.noise_dim + self.has_hidden_bias
 
     @property
     def observes_margin(self) -> bool:
@@ -198,19 +210,30 @@ class Config(
                 raise errors.invalid(name, value, allowed)
 
     def _check_coupling(self) -> None:
-        """Refuse coupled features under an optimiser for which the gradient is not all that counts."""
-        if self.optimizer not in LINEAR and 0 < self.coupling < 1:
-            allowed = (
-                f"0 or 1 with optimizer={self.optimizer}, whose steps depend on what moves coupled "
-                "features, not on their gradient alone"
-            )
-            raise errors.invalid("coupling", self.coupling, allowed)
+        """Refuse coupled features under an optimiser for which the gradient is not all that counts, unless what
+        moves them, their inputs, is there."""
+        if self.optimizer in LINEAR or self.has_inputs:
+            return
+        of_features = (
+            f"with optimizer={self.optimizer}, whose steps depend on what moves coupled features, not on "
+            "their gradient alone; noise_dim gives them inputs"
+        )
+        if 0 < self.coupling < 1:
+            raise errors.invalid("coupling", self.coupling, f"0 or 1 {of_features}")
+        if self.between_coupling > 0:
+            raise errors.invalid("between_coupling", self.between_coupling, f"0 {of_features}")
+        if self.has_hidden_bias:
+            raise errors.invalid("bias", self.bias, f"none or output {of_features}")
 
     def _check_sizes(self) -> None:
         """Refuse a run whose arrays would not fit a machine's memory."""
         k, d, num_columns = self.num_classes, self.feature_dim, self.num_columns
         hidden = max(self.depth - 2, 0) * d**2
-        size = (k + num_columns) * d + hidden
+        features = self.num_inputs or num_columns
+        size = (k + features) * d + hidden
+        if self.num_inputs * num_columns > LARGEST_STATE:
+            allowed = f"so small that {features} inputs of {num_columns} samples are at most {LARGEST_STATE} numbers"
+            raise errors.invalid("noise_dim", self.noise_dim, allowed)
         if max(size, k * num_columns) > LARGEST_STATE:
             raise errors.invalid(
                 "feature_dim",

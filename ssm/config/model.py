@@ -9,6 +9,7 @@ from ssm.config.bounds import Within
 from ssm.support import errors
 
 Init = Literal["gaussian", "balanced", "spectral", "collapsed"]
+Bias = Literal["none", "hidden", "output", "both"]
 LARGEST_STATE = 2**31  # numbers in W and H together: 16 GiB in float64
 
 
@@ -20,6 +21,12 @@ class ModelFields:
     """c in [0, 1], how far training one sample moves the features of its class: 0 free features, 1
     shared (class means). Networks lie between. At 0 inverse square-root weights balance, and inverse
     frequency reverses the order, minorities first; at 1 inverse frequency balances."""
+    between_coupling: Annotated[float, Within(0, 1, open_ends=")")] = 0.0
+    """c_b in [0, 1), at most the coupling: how far training one sample moves the features of other
+    classes. At c_b = c contrasts between classes move no more than contrasts between samples."""
+    bias: Bias = "none"
+    """What has a bias, which starts at 0: nothing (`none`), the features (`hidden`, a constant input that
+    moves all of them alike), the logits (`output`), or `both`."""
     feature_dim: Annotated[int, Within(1, LARGEST_STATE)] = 16
     """Width d of the features. Below k - 1 the labels cannot be interpolated, which is allowed and
     reported."""
@@ -38,17 +45,36 @@ class ModelFields:
     weight_decay: Annotated[float, Within(0, 1e50)] = 0.0
     """lam_W >= 0: the penalty (lam_W / 2) |W|^2 on the classifier and each hidden layer."""
     feature_decay: Annotated[float, Within(0, 1e50)] = 0.0
-    """lam_H >= 0: the penalty (lam_H / 2) |H|^2 on the features (coupled ones: tr(H K^-1 H^T))."""
+    """lam_H >= 0: the penalty (lam_H / 2) |H|^2 on the features (coupled ones: tr(H K^-1 H^T)); with
+    noise_dim, or inputs of one's own, (lam_H / 2) |A|^2 on the layer that makes them, A. A bias of the logits
+    does not decay."""
 
     @property
     def has_decay(self) -> bool:
         """Whether anything is penalised."""
         return self.weight_decay > 0 or self.feature_decay > 0
 
+    @property
+    def has_hidden_bias(self) -> bool:
+        """Whether the features have a bias."""
+        return self.bias in ("hidden", "both")
+
+    @property
+    def has_output_bias(self) -> bool:
+        """Whether the logits have a bias."""
+        return self.bias in ("output", "both")
+
     def check_model(self, num_classes: int) -> None:
-        """Refuse, by InputError, what features that are themselves the logits cannot have."""
+        """Refuse, by InputError, classes that are coupled more with each other than within, and what features
+        that are themselves the logits cannot have."""
+        if self.between_coupling > self.coupling:
+            allowed = f"at most the coupling within a class, {self.coupling:g}"
+            raise errors.invalid("between_coupling", self.between_coupling, allowed)
         if self.depth > 1:
             return
+        if self.has_output_bias:
+            allowed = "none or hidden at depth=1, where the features are the logits"
+            raise errors.invalid("bias", self.bias, allowed)
         if self.feature_dim != num_classes:
             allowed = f"num_classes, {num_classes}, at depth=1, where the features are the logits"
             raise errors.invalid("feature_dim", self.feature_dim, allowed)

@@ -5,7 +5,8 @@
                  features (coupling 1), and free or coupled ones from a start equal on each class
     coordinates  r columns a class in the basis of `ssm.dynamics.coordinates`, exact for the squared loss
 
-All three follow the same flow, with their own constants.
+All three follow the same flow, with their own constants. Where samples have inputs X the features are
+H = A X, and what is followed is A (d x p), whose columns stand for inputs.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class Columns(eqx.Module):
     """The constants of m feature columns, as host arrays. A column with multiplicity 0 is padding: it
     weighs nothing and stays where it is.
 
-    Column h_j contributes r_j l(z_j) to the risk, moves by the coupling kernel K, and adds to sums over
-    the samples of its class.
+    Column h_j contributes r_j l(z_j) to the risk, moves by the coupling kernel K = D + e e^T, with D as
+    `kernel` or `coupling` says, and adds to sums over the samples of its class.
     """
 
     labels: Int[Any, " m"]
@@ -49,10 +50,18 @@ class Columns(eqx.Module):
     risk_weights: Float[Any, " m"]
     """r_j = multiplicity x w_c / n, the factor of the column's loss in L."""
     kernel: Float[Any, " m"] | None
-    """The diagonal of K where K is diagonal: kappa_c / n_c (classes); kappa_c, then 1 - c
-    (coordinates). None where K is the identity, or is not diagonal."""
+    """D where it is diagonal: kappa_c / n_c (classes); kappa_c, then 1 - c (coordinates). None where D is
+    the identity, or is not diagonal."""
     coupling: Float[Any, ""] | None
-    """The coupling c where K is not diagonal, which is so for coupled samples; else None."""
+    """The coupling c where D is not diagonal, which is so for coupled samples; else None."""
+    between_coupling: Float[Any, ""] | None
+    """The part c_b of it that classes share with each other, which is in e; None where `coupling` is."""
+    common: Float[Any, " m"] | None
+    """e, by which all columns move together: sqrt(c_b), or with a bias of the features sqrt(c_b + 1),
+    times `constant`. None where nothing moves them so."""
+    inputs: Float[Any, "p m"] | None
+    """X, of samples that have inputs; K is then the identity on the columns of A. None where features
+    themselves are followed."""
     sum_columns: Float[Any, "m k"]
     """Z -> sums over the samples of each class, Z @ sum_columns."""
     member_columns: Float[Any, "m k"]
@@ -72,7 +81,8 @@ class Columns(eqx.Module):
         """Whether columns are worked through block by block, so that each block stays in the cache.
         That takes many samples in whole blocks, none of which moves another."""
         number = len(self.labels)
-        alone = self.kernel is None and self.coupling is None
+        ties = (self.kernel, self.coupling, self.common, self.inputs)
+        alone = all(tie is None for tie in ties)
         return alone and number >= MANY and number % BLOCK == 0
 
     def block(self, i: Any, H: Float[Any, "d m"]) -> tuple[Columns, Float[Any, "d b"]]:
@@ -94,6 +104,46 @@ class Columns(eqx.Module):
             return jax.tree.map(jnp.add, so_far, summed(*self.block(i, H)))
 
         return jax.lax.fori_loop(1, len(self.labels) // BLOCK, add, summed(*self.block(0, H)))
+
+    @property
+    def class_kernel(self) -> Float[Any, " k"]:
+        """kappa_c, the eigenvalue of D on the constant vector of each class, for coupled samples."""
+        assert self.coupling is not None
+        assert self.between_coupling is not None
+        return 1 + self.coupling * (self.counts - 1) - self.between_coupling * self.counts
+
+    @property
+    def constant_eigenvalues(self) -> Float[Any, " m"]:
+        """What D takes e to, over e."""
+        if self.kernel is not None:
+            return self.kernel
+        if self.coupling is not None:
+            return self.class_kernel[self.labels]
+        return self.multiplicity * 0 + 1
+
+    @property
+    def followed(self) -> Float[Any, " columns"]:
+        """1 for each column that is followed, 0 for padding: of the features, or of A."""
+        if self.inputs is not None:
+            return jnp.ones(len(self.inputs), self.inputs.dtype)
+        return (self.multiplicity > 0).astype(self.multiplicity.dtype)
+
+    def features(self, H: Float[Any, "d columns"]) -> Float[Any, "d m"]:
+        """The features H, or A X."""
+        return H if self.inputs is None else H @ self.inputs
+
+    def logits(
+        self, head: Float[Any, "k d"], H: Float[Any, "d columns"], bias: Any = None
+    ) -> Float[Any, "k m"]:
+        """Z = `head` H, or (`head` A) X, with the bias of the logits, (k, 1), where there is one."""
+        logits = head @ H if self.inputs is None else (head @ H) @ self.inputs
+        return logits if bias is None else logits + bias * self.constant[None]
+
+    def class_sums(self, H: Float[Any, "d columns"]) -> Float[Any, "d k"]:
+        """Sums of the features over the samples of each class."""
+        if self.inputs is not None:
+            return H @ (self.inputs @ self.sum_columns)
+        return self.total(lambda part, features: features @ part.sum_columns, H)
 
     @property
     def log_loss(self) -> losses.LogLoss:
@@ -158,9 +208,9 @@ class Columns(eqx.Module):
         total = (self.counts * class_weights).sum() if self.weighted_mean else self.counts.sum()
         return dataclasses.replace(self, risk_weights=weights / total)
 
-    def class_means(self, H: Float[Any, "d m"]) -> Float[Any, "d k"]:
+    def class_means(self, H: Float[Any, "d columns"]) -> Float[Any, "d k"]:
         """Mean feature of each class's samples."""
-        return H @ self.sum_columns / self.counts[None]
+        return self.features(H) @ self.sum_columns / self.counts[None]
 
     def spread(self, M: Float[Any, "d k"]) -> Float[Any, "d m"]:
         """The columns whose samples all have the feature of their class."""
@@ -173,9 +223,14 @@ def _whole_blocks(number: int) -> int:
 
 
 def sample_columns(
-    problem: Problem, loss: losses.Loss, size: int | None = None, **options: Any
+    problem: Problem,
+    loss: losses.Loss,
+    size: int | None = None,
+    inputs: Float[np.ndarray, "p n"] | None = None,
+    **options: Any,
 ) -> Columns:
-    """One column a sample, padded up to `size` columns that weigh nothing and stay where they are."""
+    """One column a sample, padded up to `size` columns that weigh nothing and stay where they are; made
+    of their inputs, where they have any."""
     n = problem.counts.sum()
     padding = 0 if size is None else size - n
     labels = np.pad(problem.labels, (0, padding))
@@ -186,7 +241,8 @@ def sample_columns(
         labels,
         multiplicity=real,
         constant=np.ones(len(labels)),
-        coupling=None if problem.coupling == 0 else problem.coupling,
+        coupling=None if problem.coupling == 0 or inputs is not None else problem.coupling,
+        inputs=None if inputs is None else np.pad(inputs, ((0, 0), (0, padding))),
         **options,
     )
 
@@ -233,12 +289,14 @@ def _columns(
     constant: Float[np.ndarray, " m"],
     kernel: Float[np.ndarray, " m"] | None = None,
     coupling: Float[np.ndarray, ""] | None = None,
+    inputs: Float[np.ndarray, "p m"] | None = None,
     conserved_factor: Any = 1.0,
     coordinates: bool = False,
     weighted_mean: bool = False,
 ) -> Columns:
     counts = problem.counts.astype(float)
     members = membership(labels, len(counts)) * multiplicity[:, None]
+    beta = 0.0 if inputs is not None else problem.common_coupling
     return Columns(
         labels=labels,
         counts=counts,
@@ -247,6 +305,9 @@ def _columns(
         risk_weights=multiplicity * problem.class_weights[labels] / counts.sum(),
         kernel=kernel,
         coupling=coupling,
+        between_coupling=None if coupling is None else problem.between_coupling,
+        common=None if beta == 0 else np.sqrt(beta) * constant * (multiplicity > 0),
+        inputs=inputs,
         sum_columns=members * constant[:, None],
         member_columns=members,
         conserved_factor=np.asarray(conserved_factor, dtype=float),
@@ -256,13 +317,19 @@ def _columns(
     )
 
 
-def make_columns(config: Config, problem: Problem, size: int | None = None) -> Columns:
-    """The fewest columns in which a Config can be run exactly; samples are padded up to `size`."""
+def make_columns(
+    config: Config,
+    problem: Problem,
+    size: int | None = None,
+    inputs: Float[np.ndarray, "p n"] | None = None,
+) -> Columns:
+    """The fewest columns in which a Config can be run exactly; samples are padded up to `size`. `inputs`
+    are those of its samples, sorted by class, where it has any."""
     options: dict[str, Any] = {"weighted_mean": config.reduction == "weighted_mean"}
-    if config.column_kind == "coordinates":
+    if inputs is None and config.column_kind == "coordinates":
         return coordinate_columns(problem, config.num_columns // config.num_classes, **options)
     loss = losses.configured_loss(config, problem.counts)
-    if config.column_kind == "classes":
+    if inputs is None and config.column_kind == "classes":
         return class_columns(problem, loss, **options)
-    size = _whole_blocks(size or config.num_columns)
-    return sample_columns(problem, loss, size, **options)
+    size = _whole_blocks(size or int(problem.counts.sum()))
+    return sample_columns(problem, loss, size, inputs, **options)

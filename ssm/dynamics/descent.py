@@ -193,6 +193,8 @@ def _step(
 def _watched(descent: Descent, params: Params) -> Array:
     """The watched series in a state, from the logits that its gradient has too."""
     columns, head = descent.field.columns, classifier(params)
+    if columns.inputs is not None or params.bias is not None:
+        return descent.observe.watch(descent.field.logits(params) @ columns.sum_columns)
     return descent.observe.watch(
         columns.total(lambda part, features: (head @ features) @ part.sum_columns, params.H)
     )
@@ -205,7 +207,7 @@ def _weighed(descent: Descent, loop: _Loop, step: Array) -> tuple[Field, Any]:
         return field.at(step.astype(dtype), step.astype(dtype)), loop.weighting
     columns, performance = field.columns, None
     if schedule.needs_performance:
-        logits = classifier(loop.params) @ loop.params.H
+        logits = field.logits(loop.params)
         performance = class_accuracy(logits, columns.labels, columns.member_columns)
     stats = Statistics(columns.counts, performance)
     weights, weighting = step_weights(schedule, loop.weighting, stats, step)

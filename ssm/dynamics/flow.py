@@ -135,7 +135,7 @@ class _Task(NamedTuple):
 
     flow: Flow
     real: Array
-    """1 for each feature column, 0 for padding: shape (m,)."""
+    """1 for each column that is followed, 0 for padding: shape (m,)."""
     start: Array
     end: Array
     smallest: Array
@@ -175,7 +175,7 @@ class _Loop(NamedTuple):
 
 def _task(flow: Flow) -> _Task:
     times = flow.times
-    real = (flow.field.columns.multiplicity > 0).astype(times.dtype)
+    real = flow.field.columns.followed.astype(times.dtype)
     start, end = times[0], times[-1]
     return _Task(flow, real, start, end, (end - start) * jnp.finfo(times.dtype).eps / 16)
 

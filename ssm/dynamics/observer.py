@@ -13,8 +13,9 @@ from jaxtyping import Float
 from ssm.config import Config
 from ssm.dynamics import parameters
 from ssm.dynamics.columns import Columns
-from ssm.dynamics.coordinates import Reduced
+from ssm.dynamics.held_out import Mixture, Samples
 from ssm.dynamics.parameters import Params
+from ssm.dynamics.starts import Start
 from ssm.dynamics.vector_field import Field
 from ssm.measures import geometry, spectral
 
@@ -37,6 +38,8 @@ class Observer(eqx.Module):
     """Where columns are coordinates: the coordinates of the samples on which accuracy is measured."""
     drawn: Float[Any, "k p"] | None
     """1 where a class has such a sample."""
+    held_out: Mixture | Samples | None
+    """What is asked of data that is held out; None where nothing is."""
     width: int = eqx.field(static=True)
     """d."""
     keep_state: bool = eqx.field(static=True)
@@ -55,12 +58,16 @@ class Observer(eqx.Module):
             return dataclasses.replace(self, field=self.field.at(time, time))(params, time)
         columns, H, W = self.columns, params.H, parameters.classifier(params)
         # Logits are divided by an upper bound, since squares of small ones would round to 0.
-        unit = jnp.linalg.norm(W) * jnp.linalg.norm(H)
-        turning = (self.rows.T @ W) / (unit + (unit == 0))
+        unit = self._size(params, W)
+        safe = unit + (unit == 0)
+        turning = (self.rows.T @ W) / safe
+        turned_bias = None if params.bias is None else (self.rows.T @ params.bias) / safe
         log_risk = self.field.log_risk(params) if self.field.loss_clock else None
 
         def sums(part: Columns, features: Any) -> dict[str, Any]:
-            return self._sums(part, W, turning, features, log_risk)
+            logits = part.logits(W, features, params.bias)
+            turned = part.logits(turning, features, turned_bias)
+            return self._sums(part, logits, turned, features, log_risk)
 
         totals = columns.total(sums, H)
         observed = {
@@ -75,27 +82,31 @@ class Observer(eqx.Module):
             scatter = None if params.hidden else totals.get("scatter")
             observed["drift"] = self._drift(params, time, scatter)
         if self.keep_margin:
-            logits = W @ H
+            logits = self.field.logits(params)
             observed |= {"log_loss": columns.log_risk(logits), "margin": columns.margin(logits)}
         if self.field.weight_decay is not None:
             observed["objective"] = observed["loss"] + self.field.penalty(params)
         if self.keep_geometry:
-            observed |= self._geometry(W, H)
+            observed |= self._geometry(params, W)
         if self.basis is None:
             observed["class_accuracy"] = totals["values"][1] / columns.counts
         else:
-            observed["class_accuracy"] = _coordinate_accuracy(W @ H, self.basis, self.drawn)
+            logits = self.field.logits(params)
+            observed["class_accuracy"] = _coordinate_accuracy(logits, self.basis, self.drawn)
+        if self.held_out is not None:
+            observed |= self.held_out(params, columns, time)
         if self.keep_weights:
             observed["weight"] = columns.class_weights
         if self.keep_state:
-            observed |= {"W": params.W, "H": H}
+            observed |= {"W": params.W, "H" if columns.inputs is None else "A": H}
+            observed |= {} if params.bias is None else {"bias": params.bias[:, 0]}
             observed |= {"hidden": jnp.stack(params.hidden)} if params.hidden else {}
         return observed
 
     def _drift(self, params: Params, time: Any, scatter: Any) -> Any:
         """How far the conserved matrices have changed, over the size of their terms."""
         if self.frame is not None:
-            params = Params(params.W @ self.frame, self.frame.T @ params.H)
+            params = params._replace(W=params.W @ self.frame, H=self.frame.T @ params.H)
         if scatter is None:
             left, right = parameters.conserved_terms(params, self.columns)
         else:
@@ -106,17 +117,28 @@ class Observer(eqx.Module):
         scale = jnp.linalg.norm(left) + jnp.linalg.norm(right)
         return jnp.linalg.norm(left - right - kept) / (scale + (scale == 0))
 
-    def _geometry(self, W: Any, H: Any) -> dict[str, Any]:
+    def _size(self, params: Params, W: Any) -> Any:
+        """A bound on the norm of the logits, not far above it."""
+        columns, features = self.columns, params.H
+        size = jnp.linalg.norm(W) * jnp.linalg.norm(features)
+        if columns.inputs is not None:
+            size = size * jnp.linalg.norm(columns.inputs)
+        if params.bias is not None:
+            size = size + jnp.linalg.norm(params.bias) * jnp.sqrt(columns.counts.sum())
+        return size
+
+    def _geometry(self, params: Params, W: Any) -> dict[str, Any]:
         """Classifier, class means and the scatter of samples around them."""
-        columns = self.columns
-        means = columns.class_means(H)
+        columns, H = self.columns, self.columns.features(params.H)
+        means = H @ columns.sum_columns / columns.counts[None]
         deviations = H - columns.spread(means)
         weighted = deviations * columns.multiplicity[None]
         balanced = weighted / (columns.counts[columns.labels] * len(columns.counts))[None]
-        logits, features, members = W @ H, H, columns.member_columns
+        logits, features, members = self.field.logits(params), H, columns.member_columns
         if self.basis is not None:
             features, members = _drawn_samples(H, self.basis, self.drawn)
             logits = W @ features
+            logits = logits if params.bias is None else logits + params.bias
         return {
             "classifier": W,
             "means": means,
@@ -126,11 +148,9 @@ class Observer(eqx.Module):
         }
 
     def _sums(
-        self, columns: Columns, W: Any, turning: Any, H: Any, log_risk: Any
+        self, columns: Columns, logits: Any, turned: Any, H: Any, log_risk: Any
     ) -> dict[str, Any]:
-        """The observations that are sums over columns."""
-        logits = W @ H
-        turned = turning @ H
+        """The observations that are sums over columns, given their logits and these in `rows`."""
         if self.field.loss_clock:  # the loss itself would round to 0 there
             values = [jnp.exp(columns.log_losses(logits))]
             gradient = columns.log_risk_gradient(logits, log_risk)
@@ -168,6 +188,7 @@ class Observer(eqx.Module):
         observed["gradient_share"] = norms / np.where(total > 0, total, np.nan)
         k, dim = len(self.rows), self.width
         observed |= self._shapes(observed)
+        observed |= {} if self.held_out is None else self.held_out.summarise(observed)
         if self.conserved is None:
             observed["drift"] = np.full(unit.shape, np.nan, unit.dtype)
         strength = spectral.strengths(sums, self._spectrum).astype(sums.dtype)
@@ -221,15 +242,16 @@ def _drawn_samples(H: Any, basis: Any, drawn: Any) -> tuple[Any, Any]:
 def make_observer(
     config: Config,
     field: Field,
-    params: Params,
-    reduced: Reduced | None,
+    start: Start,
     components: spectral.LabelSpectrum,
+    held_out: Mixture | Samples | None = None,
 ) -> Observer:
     """The observer of one run, which remembers the conserved matrices of its start."""
+    params, reduced, _ = start
     k = len(field.columns.counts)
     conserved, frame = None, None
     if config.depth > 1 and config.weight_decay == config.feature_decay:
-        W, H, hidden = params
+        W, H, hidden, _ = params
         if field.columns.coordinates and not hidden and config.feature_dim > k + H.shape[1]:
             # The rows of W and the columns of H stay in the span of their start.
             frame = np.linalg.qr(np.hstack([W.T, H]))[0]
@@ -248,6 +270,7 @@ def make_observer(
         frame=frame,
         basis=None if reduced is None else reduced.basis,
         drawn=drawn,
+        held_out=held_out,
         width=config.feature_dim,
         keep_state=config.save_state,
         keep_margin=config.observes_margin,

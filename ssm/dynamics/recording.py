@@ -127,15 +127,18 @@ class Watch(NamedTuple):
     slopes at both ends; NaN where it has not crossed."""
 
 
-def _series(observe: Observe, sums: Params) -> Array:
+def _series(observe: Observe, field: Field, sums: Params) -> Array:
     """The series in a state whose features are summed over the samples of each class."""
-    return observe.watch(classifier(sums) @ sums.H)
+    logits = classifier(sums) @ sums.H
+    if sums.bias is not None:
+        logits = logits + sums.bias * field.columns.counts[None]
+    return observe.watch(logits)
 
 
 def begin_watch(observe: Observe, field: Field, params: Params, start: Array) -> Watch:
     """The series at the start; one that is at its level there has crossed in a step of length 0."""
     sums = field.of_classes(params)
-    values = _series(observe, sums)
+    values = _series(observe, field, sums)
     there = jnp.where(values >= LEARNED, 0.0, jnp.nan)
     return Watch(sums, values, jnp.stack([start + there, *[there] * 5]))
 
@@ -144,11 +147,11 @@ def watch_passage(watch: Watch, observe: Observe, field: Field, passage: Passage
     """The series after a step, and the bracket of each that crossed in it."""
     tried = passage.tried
     sums = field.of_classes(tried.params)
-    values = _series(observe, sums)
+    values = _series(observe, field, sums)
     crossed = passage.accepted & (values >= LEARNED) & ~(watch.bracket[1] >= 0)
 
     def rate(sums: Params, slope: Params) -> Array:
-        return jax.jvp(functools.partial(_series, observe), (sums,), (slope,))[1]
+        return jax.jvp(functools.partial(_series, observe, field), (sums,), (slope,))[1]
 
     def with_crossed(old: Array) -> Array:
         slopes = map(field.of_classes, (tried.slopes[0], tried.slopes[-1]))

@@ -7,7 +7,8 @@ the loss drives.
 Under deferred weights L goes from ERM's risk to the weighted one, (1 - s) L_1 + s L_w, with s = 0
 before their start, rising evenly to 1 over their ramp.
 
-With hidden layers Z = W A_1 ... A_p H, and every layer follows its own gradient. Decay of the
+With hidden layers Z = W A_1 ... A_p H, and every layer follows its own gradient. Where samples have
+inputs, H = A X, and dA/dt = -(W^T G) X^T - lam_H A. A bias of the logits follows -G 1. Decay of the
 features is that of the parameters behind them, so its penalty is (lam_H / 2) tr(H K^-1 H^T), which
 is |H|^2 for free features.
 """
@@ -108,10 +109,7 @@ class Field(eqx.Module):
     def of_classes(self, state: Any) -> Params:
         """A state, or a slope of either form, with its features summed over the samples of each class:
         shape (d, k) in place of (d, m)."""
-
-        def sums(X: Array) -> Array:
-            return self.columns.total(lambda part, block: block @ part.sum_columns, X)
-
+        sums = self.columns.class_sums
         if isinstance(state, FactoredSlope):
             return Params(state.W, state.left @ sums(state.right))
         return state._replace(H=sums(state.H))
@@ -120,21 +118,24 @@ class Field(eqx.Module):
         """The slopes of all parameters as whole arrays, in flow time or by the loss clock."""
         if self._in_factors(params):
             return self.whole(self._in_blocks(params))
-        W, H, hidden = params
-        heads = [W]
+        W, H, hidden, bias = params
+        columns, heads = self.columns, [W]
         for layer in hidden:
             heads.append(heads[-1] @ layer)
-        gradient = self._logit_gradient(heads[-1] @ H)
+        by_column = self._logit_gradient(columns.logits(heads[-1], H, bias))
+        # The gradient in the product of all layers up to what is followed of the features, H or A.
+        gradient = by_column if columns.inputs is None else by_column @ columns.inputs.T
         # On a CPU a product with a transposed left factor would run at half the speed; the barrier has the
         # transpose written out first.
         left = jax.lax.optimization_barrier(-heads[-1].T)
-        features = left @ parameters.couple(gradient, self.columns)
+        features = left @ parameters.couple(gradient, columns)
         back, layers = gradient @ H.T, []  # the gradient in the product of all layers so far
         for head, layer in zip(reversed(heads[:-1]), reversed(hidden), strict=True):
             layers.append(-(head.T @ back))
             back = back @ layer.T
         classifier = jnp.zeros_like(W) if self.classifier_is_held else -back
-        slope = Params(classifier, features, tuple(reversed(layers)))
+        drift = None if bias is None else -(by_column @ columns.constant)[:, None]
+        slope = Params(classifier, features, tuple(reversed(layers)), drift)
         if self.weight_decay is None:
             return slope
         decays = parameters.decays(self.weight_decay, self.feature_decay, params)
@@ -142,7 +143,11 @@ class Field(eqx.Module):
 
     def log_risk(self, params: Params) -> Float[Array, ""]:
         """log L, under cross-entropy."""
-        return self.columns.log_risk(parameters.classifier(params) @ params.H)
+        return self.columns.log_risk(self.logits(params))
+
+    def logits(self, params: Params) -> Float[Array, "k m"]:
+        """Z, one column a feature column."""
+        return self.columns.logits(parameters.classifier(params), params.H, params.bias)
 
     def penalty(self, params: Params) -> Any:
         """(lam_W / 2) (|W|^2 + |A_1|^2 + ...) + (lam_H / 2) tr(H K^-1 H^T)."""
@@ -153,7 +158,7 @@ class Field(eqx.Module):
 
     def margin(self, params: Params) -> Float[Array, ""]:
         """The least margin of any sample."""
-        return self.columns.margin(parameters.classifier(params) @ params.H)
+        return self.columns.margin(self.logits(params))
 
     def _logit_gradient(self, logits: Float[Array, "k m"]) -> Float[Array, "k m"]:
         columns = self.columns
@@ -162,10 +167,11 @@ class Field(eqx.Module):
         return columns.logit_gradient(logits) * columns.risk_weights[None]
 
     def _in_factors(self, params: Params) -> bool:
-        return self.factored and not params.hidden and not self.classifier_is_held
+        is_plain = not params.hidden and params.bias is None
+        return self.factored and is_plain and not self.classifier_is_held
 
     def _in_blocks(self, params: Params) -> FactoredSlope:
-        W, H, _ = params
+        W, H = params.W, params.H
         left = jax.lax.optimization_barrier(-W.T)
 
         def add(i: Any, so_far: tuple[Array, Array]) -> tuple[Array, Array]:

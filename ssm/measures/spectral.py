@@ -42,11 +42,12 @@ def label_spectrum(
     *,
     class_groups: Shaped[np.ndarray, " k"] | Sequence[str] | None = None,
     kernel_eigenvalues: Float[np.ndarray, " k"] | Sequence[float] | None = None,
+    common_coupling: float = 0.0,
 ) -> LabelSpectrum:
     """The nonzero spectrum of S Omega K^(1/2) for any counts, from a k x k problem.
 
-    The singular values are the square roots of the eigenvalues of P diag(q) P with P = I - 11^T/k
-    and q_c = n_c w_c^2 kappa_c. Classes alike give exact contrasts of value sqrt(q_c); only the
+    The singular values are the square roots of the eigenvalues of P (diag(q) + beta r r^T) P with
+    P = I - 11^T/k, q_c = n_c w_c^2 kappa_c and r_c = n_c w_c. Classes alike give exact contrasts of value sqrt(q_c); only the
     space between groups of alike classes is left to a numerical SVD, of diag(sqrt(q)) P, which
     keeps small values accurate. With unit weights and kernel it is the spectrum of the SEL matrix S
     itself. For STEP the values are w_maj sqrt(n_maj) (k_maj - 1 times), w_min sqrt(n_min) (k_min -
@@ -59,6 +60,7 @@ def label_spectrum(
             (`profiles.class_groups`).
         kernel_eigenvalues: kappa_c of the coupling kernel, shape (k,); 1 (free features) when left
             out.
+        common_coupling: beta, what all samples share of the kernel.
 
     Source: SEL matrix and its unweighted STEP spectrum at rho = 1/2, Thrampoulidis, Kini, Vakilian,
     Behnia 2022; weights, coupling and any counts derived for this project.
@@ -78,12 +80,13 @@ def label_spectrum(
     weights = np.ones(k) if class_weights is None else np.asarray(class_weights, dtype=np.float64)
     kernel = np.ones(k) if kernel_eigenvalues is None else np.asarray(kernel_eigenvalues)
     root_q = weights * np.sqrt(counts * kernel)
+    pull = common_coupling**0.5 * weights * counts
 
-    alike: dict[tuple[str, float], list[int]] = {}
+    alike: dict[tuple[str, float, float], list[int]] = {}
     for c in range(k):
-        alike.setdefault((str(groups[c]), float(root_q[c])), []).append(c)
+        alike.setdefault((str(groups[c]), float(root_q[c]), float(pull[c])), []).append(c)
     sizes = np.array([len(members) for members in alike.values()])
-    group_root_q = np.array([root for _, root in alike])
+    group_root_q = np.array([root for _, root, _ in alike])
 
     indicator = np.zeros((k, len(sizes)))  # unit vectors, one a group of alike classes
     left, values = [], []
@@ -94,9 +97,10 @@ def label_spectrum(
         left.append(contrasts)
         values.append(np.full(len(members) - 1, group_root_q[g]))
     between = _complement(np.sqrt(sizes))
-    _, between_values, rotation = np.linalg.svd(
-        group_root_q[:, None] * between, full_matrices=False
-    )
+    scaled = group_root_q[:, None] * between
+    if common_coupling > 0:
+        scaled = np.append(scaled, (pull @ indicator @ between)[None], axis=0)
+    _, between_values, rotation = np.linalg.svd(scaled, full_matrices=False)
     left.append(indicator @ between @ rotation.T)
     values.append(between_values)
 

@@ -10,6 +10,8 @@ from jaxtyping import Float, Int, Shaped
 from ssm.config import Config
 from ssm.problem import weights
 
+NOTHING = np.array(0.0)
+
 
 class Problem(NamedTuple):
     """What gradient flow learns, as host arrays over the k classes. n = sum of the counts."""
@@ -22,6 +24,12 @@ class Problem(NamedTuple):
     """w_c, of unit mean over samples where the risk is a weighted mean."""
     coupling: Float[np.ndarray, ""]
     """The coupling c in [0, 1]."""
+    between_coupling: Float[np.ndarray, ""] = NOTHING
+    """The coupling c_b of samples of different classes, at most c."""
+    hidden_bias: bool = False
+    """Whether the features have a bias."""
+    output_bias: bool = False
+    """Whether the logits have a bias."""
 
     @property
     def shared(self) -> bool:
@@ -35,9 +43,16 @@ class Problem(NamedTuple):
 
     @property
     def kernel_eigenvalues(self) -> Float[np.ndarray, " k"]:
-        """kappa_c = 1 + c (n_c - 1), the eigenvalue of the coupling kernel on a class's constant
-        vector."""
-        return 1 + self.coupling * (self.counts - 1.0)
+        """kappa_c = 1 - c + (c - c_b) n_c, the eigenvalue on a class's constant vector of the coupling kernel
+        without what all samples share."""
+        return 1 + self.coupling * (self.counts - 1.0) - self.between_coupling * self.counts
+
+    @property
+    def common_coupling(self) -> float:
+        """beta, how far training one sample moves the features of all: c_b, and 1 more with a bias of
+        the features, which is a constant input. The whole kernel is blockdiag((1 - c) I + (c - c_b) 11^T)
+        + beta 11^T."""
+        return float(self.between_coupling) + self.hidden_bias
 
 
 def make_problem(config: Config) -> Problem:
@@ -58,6 +73,9 @@ def make_problem(config: Config) -> Problem:
         class_groups=np.array(config.class_groups),
         class_weights=class_weights,
         coupling=np.array(config.coupling),
+        between_coupling=np.array(config.between_coupling),
+        hidden_bias=config.has_hidden_bias,
+        output_bias=config.has_output_bias,
     )
 
 

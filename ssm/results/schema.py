@@ -44,11 +44,15 @@ def _observes_margin(config: Config) -> bool:
 
 
 def _keeps_samples(config: Config) -> bool:
-    return config.save_state and config.column_kind != "classes"
+    return config.save_state and config.column_kind != "classes" and not config.has_inputs
 
 
 def _keeps_classes(config: Config) -> bool:
     return config.save_state and config.column_kind == "classes"
+
+
+def _is_held_out(config: Config) -> bool:
+    return config.held_out
 
 
 DATA = {
@@ -139,8 +143,33 @@ DATA = {
         "share of samples whose nearest class mean is not their prediction",
         when=_has_geometry,
     ),
+    "held_out_accuracy": Variable(
+        ("time", "class"), "share of held-out samples classified right", when=_is_held_out
+    ),
+    "held_out_loss": Variable(
+        ("time", "class"),
+        "mean loss of held-out samples, unweighted: squared, or cross-entropy of the logits as they are",
+        "loss",
+        when=_is_held_out,
+    ),
+    "held_out_strength": Variable(
+        ("time", "class"),
+        "mean logits of held-out samples on the simplex-encoded target",
+        when=_is_held_out,
+    ),
     "W": Variable(
         ("time", "class", "feature"), "classifier", when=lambda config: config.save_state
+    ),
+    "bias": Variable(
+        ("time", "class"),
+        "bias of the logits",
+        "logit",
+        when=lambda config: config.save_state and config.has_output_bias,
+    ),
+    "A": Variable(
+        ("time", "feature", "input"),
+        "the layer that makes features of inputs",
+        when=lambda config: config.save_state and config.has_inputs,
     ),
     "H": Variable(
         ("time", "feature", "sample"), "features, one column a sample", when=_keeps_samples

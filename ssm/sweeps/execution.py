@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from ssm import simulation
+from ssm import preparation, simulation
 from ssm.dynamics import trajectories
 from ssm.results import datasets
 from ssm.results.provenance import provenance
@@ -182,13 +182,13 @@ def _follow(
     """Runs of the grid that differ in their seed only, as their arrays; fewer where `stopped` is set
     meanwhile."""
     configs = [layout.grid.config(run) for run in runs]
-    ready = simulation.prepare_alike(configs, layout.padded_columns(configs[0]))
+    ready = preparation.prepare_alike(configs, layout.padded_columns(configs[0]))
     _compile(ready[0])
     going_on = itertools.takewhile(lambda _: stopped is None or not stopped.is_set(), ready)
     return list(map(_run_arrays, ready, simulation.follow_alike(going_on)))
 
 
-def _compile(ready: simulation.PreparedRun) -> None:
+def _compile(ready: preparation.PreparedRun) -> None:
     """Have the program of a run compiled, unless it is already; others wait meanwhile."""
     program = _program(ready)
     if program not in _compiled:
@@ -207,7 +207,7 @@ def _compile_run(layout: SweepLayout, run: int) -> None:
 
 def _follow_batched(layout: SweepLayout, runs: Sequence[int]) -> dict[int, Arrays]:
     """The arrays of runs of the grid by their numbers, those of one program followed in one batch."""
-    batches: dict[Any, list[tuple[int, simulation.PreparedRun]]] = collections.defaultdict(list)
+    batches: dict[Any, list[tuple[int, preparation.PreparedRun]]] = collections.defaultdict(list)
     for run in runs:
         ready = _prepared(layout, run)
         batches[_program(ready)].append((run, ready))
@@ -219,13 +219,13 @@ def _follow_batched(layout: SweepLayout, runs: Sequence[int]) -> dict[int, Array
     return arrays
 
 
-def _prepared(layout: SweepLayout, run: int) -> simulation.PreparedRun:
+def _prepared(layout: SweepLayout, run: int) -> preparation.PreparedRun:
     """One run of the grid, made ready to be followed in the number of columns laid out for it."""
     config = layout.grid.config(run)
-    return simulation.prepare(config, layout.padded_columns(config))
+    return preparation.prepare(config, layout.padded_columns(config))
 
 
-def _program(ready: simulation.PreparedRun) -> Hashable:
+def _program(ready: preparation.PreparedRun) -> Hashable:
     """What decides which compiled program a run is followed by: the structure of what is followed with
     all that is fixed in it, the shapes and types of its arrays, and the precision."""
     leaves, structure = jax.tree.flatten(ready.flow)
@@ -233,7 +233,7 @@ def _program(ready: simulation.PreparedRun) -> Hashable:
     return structure, arrays, ready.config.dtype
 
 
-def _run_arrays(ready: simulation.PreparedRun, trajectory: trajectories.Trajectory) -> Arrays:
+def _run_arrays(ready: preparation.PreparedRun, trajectory: trajectories.Trajectory) -> Arrays:
     """The arrays and facts of a followed run, by the names that they have in a sweep."""
     arrays, facts = simulation.run_arrays(ready, trajectory)
     arrays["flow_time"] = arrays.pop("time")

@@ -12,8 +12,8 @@ from jaxtyping import Int
 
 from ssm.config import Config
 from ssm.measures import geometry, spectral
+from ssm.preparation import can_be_padded
 from ssm.results import schema
-from ssm.simulation import can_be_padded
 from ssm.support import checks
 from ssm.sweeps import grids
 from ssm.sweeps.grids import Grid
@@ -123,6 +123,8 @@ def make_layout(grid: Grid, chunk_size: int | None = None) -> SweepLayout:
         kept |= names
         if "H" in names:
             lengths["sample"] = sum(config.class_counts)
+        if "A" in names:
+            lengths["input"] = config.num_inputs
         if "hidden" in names:
             lengths |= {"layer": config.depth - 2, "input_feature": d}
         if config.geometry:
@@ -187,6 +189,10 @@ class _PaddedTogether(NamedTuple):
     geometry: bool
     dtype: str
     has_coupling: bool
+    has_common_coupling: bool
+    has_output_bias: bool
+    num_inputs: int
+    held_out: bool
 
 
 def _padded_together(config: Config) -> _PaddedTogether:
@@ -211,4 +217,8 @@ def _padded_together(config: Config) -> _PaddedTogether:
         config.geometry,
         config.dtype,
         config.coupling > 0,
+        config.between_coupling > 0 or config.has_hidden_bias,
+        config.has_output_bias,
+        config.num_inputs,
+        config.held_out,
     )

@@ -1,0 +1,186 @@
+"""Where a run starts, in the columns in which it is followed."""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from ssm.config import Config
+from ssm.dynamics import coordinates
+from ssm.dynamics.columns import Columns
+from ssm.dynamics.coordinates import Reduced
+from ssm.dynamics.parameters import Params
+from ssm.measures import spectral
+from ssm.problem import Problem
+from ssm.problem.inputs import noise_rows
+
+
+class Start(NamedTuple):
+    """The start of a run, as float64 host arrays; the same `seed` gives the same start in every dtype."""
+
+    params: Params
+    reduced: Reduced | None = None
+    """Of coordinates, the rows that they were drawn from: the features over their scale, or the rows that O
+    combines in a balanced start."""
+    class_part: Float[np.ndarray, "d k"] | None = None
+    """A_0 of the part of the inputs that fresh samples of each class share with those seen, where the
+    features start from inputs of which only the couplings are known; else None."""
+
+
+def make_start(config: Config, problem: Problem, columns: Columns) -> Start:
+    """The start that a Config asks for.
+
+    - `gaussian`: all entries N(0, init_scale^2).
+    - `balanced`: W as above, H = W^T O R with O (k x n) of random orthonormal rows and R^T R = K, so that
+      the conserved matrix W^T W - H K^-1 H^T is zero. A hidden layer is (X^T X)^(1/2) Q, X the
+      layers before it as far as their Gram matrix goes and Q a random rotation.
+    - `spectral`: balanced with every label component at product strength init_scale^depth: W =
+      init_scale U F^T, H = init_scale F V^T K^(1/2), with U, V singular vectors of S K^(1/2) and F
+      (d x r) of random orthonormal columns, a new one for each hidden layer; when d < k - 1 only the
+      d largest components are there.
+    - `collapsed`: all layers and one feature a class N(0, init_scale^2), all features of a class
+      equal.
+
+    For shared features K = I: a column stands for its whole class. At depth 1 W is the identity. Where
+    samples have inputs X, A starts in the place of H, with K = I and singular vectors of S X^T; a collapsed start
+    has no part along the noise. With `held_out` and no such inputs, Gaussian and collapsed starts are A_0 X
+    of the inputs that the couplings stand for. A bias starts at 0; that of the features, which is one more
+    input, only where the start is not balanced.
+    """
+    rng = np.random.default_rng(config.seed)
+    k, d, scale = len(problem.counts), config.feature_dim, config.init_scale
+    bias = np.zeros((k, 1)) if problem.output_bias else None
+    num_hidden = max(config.depth - 2, 0)
+    if config.init == "spectral":
+        left, right = _label_vectors(problem, columns, d)
+        rank = left.shape[1]
+        spread = columns.spread if columns.inputs is None else np.asarray
+        if config.depth == 1:
+            return Start(Params(np.eye(k), spread(scale * left @ right.T)))
+        frames = [_orthonormal(rng.normal(size=(d, rank))) for _ in range(num_hidden + 1)]
+        hidden = tuple(scale * A @ B.T for A, B in itertools.pairwise(frames))
+        H = spread(scale * frames[-1] @ right.T)
+        return Start(Params(scale * left @ frames[0].T, H, hidden, bias))
+    W = np.eye(k) if config.depth == 1 else scale * rng.normal(size=(k, d))
+    if config.init == "balanced":
+        last, hidden = W, []
+        for _ in range(num_hidden):
+            turn = _orthonormal(rng.normal(size=(d, d)))
+            hidden.append(_root(last.T @ last) @ turn)
+            last = last @ turn
+    else:
+        last, hidden = W, [scale * rng.normal(size=(d, d)) for _ in range(num_hidden)]
+    layers = Params(W, W, tuple(hidden), bias)  # with features in the place of the second W
+    if columns.inputs is not None:
+        return Start(layers._replace(H=_input_layer(config, problem, columns, last, rng)))
+    if config.starts_from_inputs and config.init in ("gaussian", "collapsed"):
+        class_part = scale * _class_part(rng.normal(size=(d, 1 + k)), problem)
+    elif config.init == "collapsed":
+        return Start(layers._replace(H=columns.spread(scale * rng.normal(size=(d, k)))))
+    else:
+        class_part = None
+    if config.init == "collapsed":
+        return Start(layers._replace(H=columns.spread(class_part)), None, class_part)
+    rows, reduced = k if config.init == "balanced" else d, None
+    if columns.coordinates:
+        width = len(columns.labels) // k
+        reduced = coordinates.draw(rng, problem.counts, rows, width)
+        gaussian = reduced.features
+    else:
+        real = np.flatnonzero(columns.multiplicity)
+        gaussian = np.zeros((rows, len(columns.labels)))
+        gaussian[:, real] = rng.normal(size=(rows, len(real)))
+    if config.init == "balanced":
+        H = last.T @ _times_root(_orthonormal(gaussian.T).T, columns)
+    elif class_part is None:
+        H = scale * gaussian
+    else:
+        H = columns.spread(class_part) + scale * np.sqrt(1 - problem.coupling) * gaussian
+    return Start(layers._replace(H=H), reduced, class_part)
+
+
+def _label_vectors(
+    problem: Problem, columns: Columns, feature_dim: int
+) -> tuple[Float[np.ndarray, "k r"], Float[np.ndarray, "rows r"]]:
+    """U, and K^(1/2) V by class (k x r), or V of S X^T (p x r), of the r <= d largest label components."""
+    rank = min(feature_dim, len(problem.counts) - 1)
+    if columns.inputs is not None:
+        # S X^T, since the labels of each class's samples are one column of the centring projector.
+        sums = (columns.inputs @ columns.sum_columns).T
+        U, _, V = np.linalg.svd(sums - sums.mean(axis=0), full_matrices=False)
+        rank = min(rank, len(columns.inputs))
+        return U[:, :rank], V[:rank].T
+    kernel, beta = problem.kernel_eigenvalues, problem.common_coupling
+    spectrum = spectral.label_spectrum(
+        problem.counts,
+        class_groups=problem.class_groups,
+        kernel_eigenvalues=kernel,
+        common_coupling=beta,
+    )
+    left = spectrum.left[:, :rank]
+    by_class = kernel[:, None] * left + beta * (problem.counts @ left)[None]
+    return left, by_class / spectrum.singular_values[:rank]
+
+
+def _input_layer(
+    config: Config,
+    problem: Problem,
+    columns: Columns,
+    last: Float[np.ndarray, "k d"],
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "d p"]:
+    """A at the start, given the product of all layers before it as far as a balanced start goes."""
+    assert columns.inputs is not None
+    number = len(columns.inputs)
+    if config.init == "balanced":
+        return last.T @ _orthonormal(rng.normal(size=(number, len(problem.counts)))).T
+    A = config.init_scale * rng.normal(size=(config.feature_dim, number))
+    if config.init == "collapsed":
+        A[:, noise_rows(config)] = 0
+    if problem.hidden_bias:
+        A[:, -1] = 0
+    return A
+
+
+def _class_part(A: Float[np.ndarray, "d inputs"], problem: Problem) -> Float[np.ndarray, "d k"]:
+    """A of sqrt(c_b) e_0 + sqrt(c - c_b) e_y, for each class y."""
+    c, b = problem.coupling, problem.between_coupling
+    return np.sqrt(b) * A[:, :1] + np.sqrt(c - b) * A[:, 1:]
+
+
+def _root(X: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
+    """The symmetric square root of a positive semi-definite matrix."""
+    values, vectors = np.linalg.eigh(X)
+    return (vectors * np.sqrt(values.clip(0))) @ vectors.T
+
+
+def _orthonormal(X: Float[np.ndarray, "m r"]) -> Float[np.ndarray, "m r"]:
+    """Orthonormal columns with the span of X, uniformly distributed (Haar) for Gaussian X: the
+    signs make the QR factorisation unique."""
+    Q, R = np.linalg.qr(X)
+    return Q * np.sign(np.diag(R))
+
+
+def _times_root(X: Float[np.ndarray, "r m"], columns: Columns) -> Float[np.ndarray, "r m"]:
+    """X R with R^T R = K = D + e e^T: R = (I + f f^T)^(1/2) D^(1/2) with f = D^(-1/2) e."""
+    if columns.common is not None:
+        f = columns.common / np.sqrt(columns.constant_eigenvalues)
+        square = f @ f
+        X = X + ((np.sqrt(1 + square) - 1) / square) * (X @ f)[:, None] * f[None]
+    return _times_root_within(X, columns)
+
+
+def _times_root_within(X: Float[np.ndarray, "r m"], columns: Columns) -> Float[np.ndarray, "r m"]:
+    """X D^(1/2); on samples sqrt(kappa_c) on the class mean of each row, sqrt(1 - c) on what
+    deviates from it."""
+    if columns.kernel is not None:
+        return X * np.sqrt(columns.kernel)
+    if columns.coupling is None:
+        return X
+    means = columns.class_means(X)
+    spread = columns.multiplicity * columns.spread(means)
+    deviations = np.sqrt(1 - columns.coupling) * (X - spread)
+    return columns.spread(np.sqrt(columns.class_kernel) * means) + deviations

@@ -1,0 +1,230 @@
+"""A Config made ready to be followed: its problem, its columns, its start, and the law that moves it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from ssm.config import Config
+from ssm.dynamics import descent
+from ssm.dynamics.columns import MANY, Columns, make_columns
+from ssm.dynamics.coordinates import Reduced
+from ssm.dynamics.descent import Descent
+from ssm.dynamics.flow import Flow
+from ssm.dynamics.held_out import make_held_out
+from ssm.dynamics.observer import Observer, make_observer
+from ssm.dynamics.optimizers import Settings
+from ssm.dynamics.solvers import SOLVERS
+from ssm.dynamics.starts import Start, make_start
+from ssm.dynamics.vector_field import Deferral, Field
+from ssm.measures import spectral
+from ssm.problem import Problem, make_problem
+from ssm.problem.inputs import Inputs, draw_inputs
+from ssm.theory import predictions
+from ssm.theory.defaults import Resolved, resolve
+
+
+def can_be_padded(config: Config) -> bool:
+    """Whether a run may get feature columns of no weight: where columns stand for classes their number
+    does not vary with the counts, and `muon` scales its steps by the shapes of the layers."""
+    return config.column_kind == "samples" and config.optimizer != "muon"
+
+
+def common_size(config: Config) -> int | None:
+    """The number of columns that a single run is padded up to, so that about equally large ones share a
+    compilation: the next of four sizes evenly spaced from each power of 2 to the next, at most a quarter
+    more. None where runs are not padded, or are to whole blocks already."""
+    number = config.num_columns
+    if not can_be_padded(config) or number >= MANY:
+        return None
+    step = max(2 ** (number.bit_length() - 3), 1)
+    return -(-number // step) * step
+
+
+class PreparedRun(NamedTuple):
+    """A Config made ready to be followed."""
+
+    config: Config
+    problem: Problem
+    components: spectral.LabelSpectrum
+    reduced: Reduced | None
+    flow: Flow | Descent
+    """What is followed: a Descent where an optimiser takes steps."""
+    facts: dict[str, Any]
+    """What is known of it before."""
+    predicted_learning_time: Float[np.ndarray, " r"]
+
+
+class _Setting(NamedTuple):
+    """What runs that differ only in their seed share."""
+
+    problem: Problem
+    components: spectral.LabelSpectrum
+    columns: Columns
+    resolved: Resolved
+    saved_at: Float[np.ndarray, " t"]
+    """Times, or of an optimiser numbers of steps."""
+    rates: tuple[Float[np.ndarray, " s"], Float[np.ndarray, " t"]] | None
+    """Of an optimiser: those of each step, padded, and their sums at the observed steps."""
+    facts: dict[str, Any]
+
+
+@functools.lru_cache(maxsize=4)
+def _setting(config: Config, size: int | None) -> _Setting:
+    problem = make_problem(config)
+    components = spectral.components(problem)
+    facts: dict[str, Any] = {"can_interpolate": int(config.feature_dim >= len(problem.counts) - 1)}
+    resolved = resolve(config, problem)
+    rates = None
+    if resolved.learning_rate is not None and resolved.num_steps is not None:
+        times = save_times(config, float(resolved.num_steps))
+        every = np.arange(len(times))
+        saved_at = np.maximum.accumulate(np.round(times) - every).astype(int)
+        saved_at = saved_at + every  # no step is saved twice
+        num_steps = int(saved_at[-1])
+        each, sums = descent.padded_rates(step_rates(config, resolved.learning_rate, num_steps))
+        rates = each, sums[saved_at]
+        facts["learning_rate"] = float(each[0])
+    else:
+        assert resolved.t1 is not None  # a flow has a length, the steps of an optimiser a number
+        saved_at = save_times(config, resolved.t1)
+    return _Setting(
+        problem,
+        components,
+        make_columns(config, problem, size),
+        resolved,
+        saved_at,
+        rates,
+        facts,
+    )
+
+
+def prepare(config: Config, size: int | None = None, inputs: Inputs | None = None) -> PreparedRun:
+    """All of a run but its solving. Columns that are samples are padded up to `size`, so that runs
+    of different sizes can share a compilation. `inputs` are one's own, if there are any."""
+    return prepare_alike([config], size, inputs)[0]
+
+
+def prepare_alike(
+    configs: Sequence[Config], size: int | None = None, inputs: Inputs | None = None
+) -> list[PreparedRun]:
+    """The same for runs that differ in their seed only."""
+    config = configs[0]
+    setting = _setting(dataclasses.replace(config, seed=0), size)
+    problem, components = setting.problem, setting.components
+    drawn, laws = [], []
+    for each in configs:
+        columns, own = setting.columns, inputs
+        if each.has_inputs:
+            own = Inputs(draw_inputs(each, problem))
+        if own is not None:
+            columns = make_columns(each, problem, size, own.training)
+        field, start = make_field(each, columns), make_start(each, problem, columns)
+        held_out = make_held_out(each, problem, columns, start, own)
+        observe = make_observer(each, field, start, components, held_out)
+        drawn.append((start, columns.class_means(start.params.H)))
+        laws.append(_law_of_motion(each, setting, field, start, observe))
+    starts = predictions.Start(
+        np.stack([start.params.W for start, _ in drawn]),
+        np.stack([class_means for _, class_means in drawn]),
+    )
+    predicted = predictions.predicted_learning_times(config, problem, components, starts)
+    if inputs is not None:
+        predicted = np.full_like(predicted, np.nan)
+    predicted = np.broadcast_to(predicted, (len(configs), len(components.singular_values)))
+    return [
+        PreparedRun(
+            each,
+            problem,
+            components,
+            start.reduced,
+            law,
+            setting.facts,
+            times,
+        )
+        for each, (start, _), law, times in zip(configs, drawn, laws, predicted, strict=True)
+    ]
+
+
+def _law_of_motion(
+    config: Config, setting: _Setting, field: Field, start: Start, observe: Observer
+) -> Flow | Descent:
+    """What is followed from a start: a flow, or the steps of an optimiser."""
+    resolved, params = setting.resolved, start.params
+    if setting.rates is not None:
+        learning_rates, cumulative_rate = setting.rates
+        numbers = (
+            resolved.momentum,
+            resolved.sam_radius,
+            config.weight_decay,
+            config.feature_decay,
+        )
+        return Descent(
+            params=params,
+            field=field,
+            observe=observe,
+            steps=setting.saved_at,
+            cumulative_rate=cumulative_rate,
+            learning_rates=learning_rates,
+            settings=Settings(*(np.asarray(number, dtype=float) for number in numbers)),
+            seed=np.asarray(config.seed),
+            optimizer=config.optimizer,
+            batch_size=config.batch_size,
+        )
+    return Flow(
+        params=params,
+        field=field,
+        observe=observe,
+        times=setting.saved_at,
+        # These are arrays, since a Python float would compile anew for each value.
+        rtol=np.asarray(config.rtol),
+        atol=np.asarray(resolved.absolute_tolerance),
+        max_steps=np.asarray(config.max_steps),
+        stop_margin=None if resolved.end_margin is None else np.asarray(resolved.end_margin),
+        solver=SOLVERS[resolved.solver],
+    )
+
+
+def step_rates(config: Config, rate: float, num_steps: int) -> Float[np.ndarray, " n"]:
+    """The learning rate of each step of a Config, from its first one: constant, rate (1 + cos(pi i / n)) / 2
+    at step i of n, or times a factor from one step on."""
+    steps = np.arange(num_steps)
+    if config.learning_rate_schedule == "cosine":
+        return rate * (1 + np.cos(np.pi * steps / num_steps)) / 2
+    if config.drop_step is not None:
+        return np.where(steps < config.drop_step, rate, rate * config.drop_factor)
+    return np.full(num_steps, rate)
+
+
+def make_field(config: Config, columns: Columns) -> Field:
+    """The field that a Config asks for, on given columns."""
+    return Field(
+        columns,
+        np.asarray(config.weight_decay) if config.has_decay else None,
+        np.asarray(config.feature_decay) if config.has_decay else None,
+        _deferral(config, columns),
+        loss_clock=config.clock == "loss",
+        classifier_is_held=config.depth == 1,
+    )
+
+
+def _deferral(config: Config, columns: Columns) -> Deferral | None:
+    if config.weight_start is None:
+        return None
+    return Deferral(
+        np.asarray(config.weight_start),
+        np.asarray(config.weight_ramp),
+        columns.multiplicity / columns.counts.sum(),
+    )
+
+
+def save_times(config: Config, t1: float) -> Float[np.ndarray, " t"]:
+    """The observed times, 0 to t1: evenly spaced, or 0 and then four decades up to t1."""
+    if config.save_spacing == "linear":
+        return np.linspace(0.0, t1, config.num_saves)
+    return np.concatenate([[0.0], np.geomspace(t1 * 1e-4, t1, config.num_saves - 1)])

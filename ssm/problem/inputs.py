@@ -1,0 +1,61 @@
+"""Inputs that features are made of, and data that is held out: drawn from the mixture of a Config, or one's own.
+
+The mixture has p inputs: e_0, which all samples share, e_1 ... e_k of the classes, q of noise, and with a bias
+of the features a constant 1. A sample of class y is
+
+    x = sqrt(c_b) e_0 + sqrt(c - c_b) e_y + sqrt(1 - c) xi,    xi ~ N(0, I/q),
+
+so that x^T x' is c within a class and c_b between two, on average.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ssm.config import Config
+from ssm.problem.problem import Problem
+
+
+class HeldOutSamples(NamedTuple):
+    """Samples that are not trained on."""
+
+    inputs: Float[np.ndarray, "p m"]
+    labels: Int[np.ndarray, " m"]
+
+
+class Inputs(NamedTuple):
+    """What the features of a run are made of."""
+
+    training: Float[np.ndarray, "p n"]
+    """X, its samples sorted by class."""
+    held_out: HeldOutSamples | None = None
+    """Samples of one's own; None for the whole mixture, or none."""
+
+
+def noise_rows(config: Config) -> slice:
+    """The inputs that are noise."""
+    assert config.noise_dim is not None
+    first = 1 + config.num_classes
+    return slice(first, first + config.noise_dim)
+
+
+def class_inputs(config: Config, problem: Problem) -> Float[np.ndarray, "p k"]:
+    """The mean input of each class in the mixture of a Config."""
+    assert config.noise_dim is not None
+    k, c, b = len(problem.counts), problem.coupling, problem.between_coupling
+    common, by_class = np.full((1, k), np.sqrt(b)), np.sqrt(c - b) * np.eye(k)
+    bias = np.ones((int(problem.hidden_bias), k))
+    return np.concatenate([common, by_class, np.zeros((config.noise_dim, k)), bias])
+
+
+def draw_inputs(config: Config, problem: Problem) -> Float[np.ndarray, "p n"]:
+    """X of the mixture of a Config, sorted by class, as its seed draws it."""
+    assert config.noise_dim is not None
+    rng = np.random.default_rng([config.seed, 2])  # apart from the draws of the start
+    X = class_inputs(config, problem)[:, problem.labels]
+    noise = rng.normal(size=(config.noise_dim, len(problem.labels)))
+    X[noise_rows(config)] = np.sqrt((1 - problem.coupling) / config.noise_dim) * noise
+    return X
