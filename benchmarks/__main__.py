@@ -6,6 +6,8 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import sys
+import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -69,8 +71,8 @@ def target(options: Options) -> Path | None:
 
 
 def main() -> None:
-    """Run what was asked for; exit code 2 for bad input. A target that is missed is a result, not a
-    failure."""
+    """Run what was asked for; exit code 2 for bad input, 1 where a benchmark failed, of which the others
+    lose nothing. A target that is missed is a result, not a failure."""
     try:
         options = parse(Options, "python -m benchmarks", Options.__doc__ or "", sys.argv[1:])
         names: tuple[Name, ...] = tuple(dict.fromkeys(options.names)) or get_args(Name)
@@ -79,25 +81,49 @@ def main() -> None:
         out = target(options)
         if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)
-        # drawn seldom: the bars share the cores with what is measured
-        found = progress.each(names, lambda name, report: run_one(name, options.quick, report), 1)
+        found, interrupted = _found(names, options.quick)
+        _show({name: rows for name, (rows, _) in found.items()}, out)
+        if out is not None and found:
+            with replacing(out) as scratch:
+                rows = {name: rows for name, (rows, _) in found.items()}
+                notes = {name: note for name, (_, note) in found.items()}
+                scratch.write_text(table.markdown(rows, machine.describe(), notes))
     except (InputError, OSError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
+    if interrupted:
         interrupts.leave_interrupted("benchmarks: interrupted")
+    if len(found) < len(names):
+        raise SystemExit(1)
 
-    rows = {name: rows for name, (rows, _) in found.items()}
+
+def _found(names: tuple[Name, ...], quick: bool) -> tuple[dict[Name, tuple[list[Row], str]], bool]:
+    """Rows and note of each benchmark that ended, and whether an interrupt was the end of it."""
+    found: dict[Name, tuple[list[Row], str]] = {}
+
+    def attempt(name: Name, report: progress.Report) -> None:
+        try:
+            found[name] = run_one(name, quick, report)
+        except Exception:
+            print(f"benchmarks: {name} failed\n{traceback.format_exc()}", file=sys.stderr)
+
+    try:
+        progress.each(
+            names, attempt, 1
+        )  # drawn seldom: the bars share the cores with what is measured
+    except KeyboardInterrupt:
+        return found, True
+    return found, False
+
+
+def _show(rows: Mapping[str, list[Row]], out: Path | None) -> None:
+    """Print all rows as one table, and how many targets were met."""
     console = Console()
     console.width = max(console.width, 140)  # a row should fit on a line
     console.print(table.screen(rows))
     judged = [row.met for each in rows.values() for row in each if row.met is not None]
     where = "" if out is None else f"; {out}"
     console.print(f"{sum(judged)} of {len(judged)} targets met{where}")
-    if out is not None:
-        notes = {name: note for name, (_, note) in found.items()}
-        with replacing(out) as scratch:
-            scratch.write_text(table.markdown(rows, machine.describe(), notes))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The harness of the benchmarks: its table, its medians, its accuracies, and what it refuses."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks import __main__ as main
 from benchmarks import classifiers, machine, table, timing, tracking, training
 from benchmarks.peers import by_torch, matching, numpy_model
 from benchmarks.table import Row
@@ -181,3 +183,20 @@ def test_a_peer_of_a_descent_takes_its_steps_from_its_start():
     made, ours = numpy_model.NumpyModel(config), preparation.prepare(config)
     assert made.times[-1] == 30
     np.testing.assert_array_equal(made.W, ours.flow.params.W)
+
+
+def test_a_benchmark_that_fails_costs_no_other(monkeypatch, tmp_path, capsys):
+    def run_one(name, quick, report):
+        if name == "many":
+            raise ValueError("out of luck")
+        return [Row("ours", "3 ms a run", 1.5, "limit", at_most=2)], "said."
+
+    monkeypatch.setattr(main, "run_one", run_one)
+    out = tmp_path / "results.md"
+    monkeypatch.setattr(sys, "argv", ["", "work", "many", "large", "--out", str(out)])
+    with pytest.raises(SystemExit) as stop:
+        main.main()
+    assert stop.value.code == 1
+    assert re.findall("^## (.*)", out.read_text(), re.MULTILINE) == ["work", "large"]
+    shown = capsys.readouterr()
+    assert "out of luck" in shown.err and "2 of 2 targets met" in shown.out
