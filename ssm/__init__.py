@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ssm.cli import summaries
     from ssm.config import profiles
     from ssm.dynamics import coordinates as reduction
-    from ssm.measures import geometry, metrics, spectral, states
+    from ssm.measures import geometry, held_out, metrics, spectral, states
     from ssm.plots import runs as plotting
     from ssm.plots import sweeps as sweep_plots
     from ssm.practice.network.estimator import ReweightedClassifier
@@ -46,6 +46,7 @@ __all__ = [
     "defaults",
     "exact",
     "geometry",
+    "held_out",
     "load",
     "losses",
     "metrics",

@@ -19,6 +19,7 @@ ADDRESSES = {
     "ssm.defaults": "ssm.theory.defaults",
     "ssm.exact": "ssm.theory.exact",
     "ssm.geometry": "ssm.measures.geometry",
+    "ssm.held_out": "ssm.measures.held_out",
     "ssm.losses": "ssm.problem.losses",
     "ssm.metrics": "ssm.measures.metrics",
     "ssm.plotting": "ssm.plots.runs",

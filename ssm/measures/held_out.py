@@ -1,14 +1,15 @@
-"""Accuracy and loss, class by class, on samples that were not trained on: of a Gaussian law of their
-logits, as inputs of a Gaussian mixture have it, without a test set; or of given samples.
+"""What a classifier gets right of samples that it was not trained on, class by class: of samples whose
+logits are Gaussian, as those of a Gaussian mixture of inputs are, without a test set; and of given ones.
 
-A held-out sample of class y has logits z ~ N(mean_y, C) with one covariance C for all classes, since the
-noise of inputs is alike in all. Its margins over the other classes, u_c = z_y - z_c, are Gaussian too,
-which is all that matters: what all logits have in common is gone. Strengths need no law, only means:
+A held-out sample of class y has logits z ~ N(mean_y, C) with one covariance C, since the noise of inputs
+is alike in all classes. Its margins over the other classes, u_c = z_y - z_c, are Gaussian too and are all
+that matters: what all logits have in common is gone. Strengths are those of the means,
 `spectral.class_strengths(means, np.ones(k))`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,168 +19,194 @@ from jaxtyping import Bool, Float, Int, Real
 from ssm.measures import metrics
 from ssm.problem import membership
 
-LOG2_POINTS = 10  # points of a class and time, as a power of 2
-BLOCK = 2**5  # classes and times at once: arrays of their points fit a processor's cache
-SINGULAR = 1e-7  # of its standard deviation: what is left of a margin counts as nothing below
-SMALLEST = 1e-300  # a probability whose quantile is still a number
+ACCURACY_POINTS = 2**10  # of a class and time; powers of 2
+LOSS_POINTS = 2**12
+STRETCH = 2  # so that margins are drawn that fail once in 1e12
+BLOCK = 32  # classes and times at once, so that their points stay in a processor's cache
+SINGULAR = 1e-7  # of its standard deviation: what is left of a margin below it is rounding
 
 
 class _Margins(NamedTuple):
-    """Margins of held-out samples over the m = k - 1 other classes, the one that is most likely to fail
-    first: ahead + factor @ x with x ~ N(0, I)."""
+    """Margins of held-out samples, ahead + factor @ x with x ~ N(0, I): a row for each class and time, an
+    entry for each of the m = k - 1 other classes, those that fail most likely first."""
 
     ahead: Float[np.ndarray, "p m"]
     """Their means."""
     factor: Float[np.ndarray, "p m m"]
-    """Lower triangular."""
+    """Lower triangular; a column of zeros where the covariance is singular."""
     last: Int[np.ndarray, "p m"]
-    """The last column of a row of the factor that is not 0; -1 where all are."""
-    first_class: Bool[np.ndarray, "p m"]
-    """Whether the own class stands before the other, and so has the tie."""
+    """The last column in which a row of the factor is not zero; -1 where it has none."""
+    before: Bool[np.ndarray, "p m"]
+    """Whether the own class comes before the other one, and so is decided for when they are equal."""
 
 
 def accuracy(
     means: Real[np.ndarray, "*#batch k k"], covariance: Real[np.ndarray, "*#batch k k"]
 ) -> Float[np.ndarray, "*batch k"]:
-    """Probability that a held-out sample's largest logit is its own: P(u_c > 0 for all c != y), shape
-    (..., k). Without covariance it is 1 or 0, and of equal logits the first counts, as in training.
+    """Probability that the largest logit of a held-out sample of each class is its own, P(u_c > 0 for
+    all c != y). Where there is no covariance it is 1 or 0, and the first of equal logits counts, as in
+    training.
 
-    Two classes have Phi(mean u / sd u). More are integrated over one margin after another, each given
-    that those before are positive, at 1024 fixed quasi-random points of k - 2 dimensions, the last
-    exactly (Genz 1992; for covariances that are singular Genz and Kwong 2000). Against ERRORS.
+    Two classes have Phi(E u / sd u). With more, one margin after another is drawn given that those
+    before it are positive, at 1024 fixed quasi-random points, and the last is integrated exactly. The
+    error, root mean square and largest of 60 to 200 of each kind: 1e-5 and 1e-4 for three classes, 3e-5
+    and 3e-4 for four, 3e-4 and 2e-3 for ten; where the standard deviations of directions differ a
+    thousandfold 1e-4 and 5e-4, 3e-4 and 2e-3, 2e-3 and 1e-2. It changes slowly with time, as the points
+    are always the same. Logits on one line are exact.
 
     Args:
-        means: mean logits of each class's samples, [logit, class], shape (..., k, k).
-        covariance: of the logits, shape (..., k, k); any rank. Leading axes broadcast.
+        means: mean logits of the samples of each class, [logit, class], shape (..., k, k).
+        covariance: C, of any rank, shape (..., k, k). Leading axes broadcast.
 
     Returns:
-        NaN where a mean or covariance is not finite.
+        shape (..., k); NaN where means or covariance are not finite.
+
+    Source: Genz 1992; singular covariances in kind Genz and Kwong 2000.
 
     Example:
-        >>> means = np.array([[1.0, 0.0], [0.0, 1.0]])
-        >>> accuracy(means, np.eye(2) / 2).round(4).tolist()  # Phi(1)
+        >>> accuracy(np.eye(2), np.eye(2) / 2).round(4).tolist()  # Phi(1)
         [0.8413, 0.8413]
     """
-    return _of_classes(means, covariance, _probability)
+    return _of_classes(_all_positive, means, covariance)
 
 
 def loss(
     means: Real[np.ndarray, "*#batch k k"],
     covariance: Real[np.ndarray, "*#batch k k"],
-    loss: str,
+    name: str,
 ) -> Float[np.ndarray, "*batch k"]:
-    """Expected loss of a held-out sample of each class, shape (..., k): of `squared` exactly, |mean_y -
-    e_y + 1/k|^2 / 2 + tr C / 2, and for any other name cross-entropy, E log(1 + sum_c exp(-u_c)).
+    """Expected loss of a held-out sample of each class: of `squared` exactly, (|mean_y - e_y + 1/k|^2 +
+    tr C) / 2, and for any other name cross-entropy, E log(1 + sum_c exp(-u_c)), at 4096 points.
+
+    The relative error of cross-entropy is below 1e-6 for two classes down to a loss of 1e-7; root mean
+    square and largest of three, four and ten classes it is 6e-4 and 2e-3 down to a loss of 0.1, 3e-3 and
+    2e-2 down to 1e-3, and 1e-2 and 0.1 down to 1e-6, where few samples make up the loss.
 
     Args and Returns: as of `accuracy`.
     """
-    if loss != "squared":
-        return _of_classes(means, covariance, _cross_entropy)
+    if name != "squared":
+        return _of_classes(_cross_entropy, means, covariance)
     k = means.shape[-1]
-    distance2 = ((means - np.eye(k) + 1 / k) ** 2).sum(-2)
+    distance2 = ((means - (np.eye(k) - 1 / k)) ** 2).sum(-2)
     return (distance2 + np.trace(covariance, axis1=-2, axis2=-1)[..., None]) / 2
 
 
 def accuracy_of_samples(
     logits: Real[np.ndarray, "*batch k m"], labels: Int[np.ndarray, " m"]
 ) -> Float[np.ndarray, "*batch k"]:
-    """Share of each class's samples whose largest logit is their own, shape (..., k)."""
+    """Share of the given samples of each class, of which there is one at least, whose largest logit is
+    their own: `metrics.class_accuracy`."""
     return metrics.class_accuracy(logits, labels, membership(labels, logits.shape[-2]))
 
 
-def _of_classes(means, covariance, integral) -> np.ndarray:
+def loss_of_samples(
+    logits: Real[np.ndarray, "*batch k m"], labels: Int[np.ndarray, " m"], name: str
+) -> Float[np.ndarray, "*batch k"]:
+    """Mean loss of the given samples of each class, of which there is one at least: `squared`, or for
+    any other name cross-entropy."""
+    from scipy.special import logsumexp
+
+    own = membership(labels, logits.shape[-2])
+    if name == "squared":
+        losses = ((logits - (own.T - 1 / len(own.T))) ** 2).sum(-2) / 2
+    else:
+        behind = logits - (logits * own.T).sum(-2, keepdims=True)
+        losses = np.logaddexp(0, logsumexp(np.where(own.T == 1, -np.inf, behind), axis=-2))
+    return (losses @ own) / own.sum(0)
+
+
+def _of_classes(
+    integral: Callable[[_Margins], np.ndarray], means: np.ndarray, covariance: np.ndarray
+) -> np.ndarray:
+    """An integral over the margins of each class, block by block; NaN where they are not finite."""
     k = means.shape[-1]
     batch = np.broadcast_shapes(means.shape[:-2], covariance.shape[:-2])
     means, covariance = (
         np.broadcast_to(np.asarray(x, dtype=np.float64), (*batch, k, k)).reshape(-1, k, k)
         for x in (means, covariance)
     )
-    known = np.isfinite(means).all((-2, -1)) & np.isfinite(covariance).all((-2, -1))
     found = np.full((len(means), k), np.nan)
+    finite = np.flatnonzero(np.isfinite(means + covariance).all((-2, -1)))
     step = max(BLOCK // k, 1)
-    rows = np.flatnonzero(known)
-    for first in range(0, len(rows), step):
-        own = rows[first : first + step]
-        found[own] = integral(_margins(means[own], covariance[own])).reshape(-1, k)
+    for first in range(0, len(finite), step):
+        rows = finite[first : first + step]
+        found[rows] = integral(_margins(means[rows], covariance[rows])).reshape(-1, k)
     return found.reshape(*batch, k)
 
 
-def _margins(means: np.ndarray, covariance: np.ndarray) -> _Margins:
-    """Those of all classes, one row a time and class."""
-    k = means.shape[-1]
-    own, other = np.nonzero(~np.eye(k, dtype=bool))
-    own, other = own.reshape(k, k - 1), other.reshape(k, k - 1)
-    ahead = means[:, own, own] - means[:, other, own]  # time, class, margin
-    differences = np.eye(k)[own] - np.eye(k)[other]
-    cov = differences @ covariance[:, None] @ differences.transpose(0, 2, 1)
-    m = k - 1
-    ahead, cov = ahead.reshape(-1, m), cov.reshape(-1, m, m)
+def _margins(means: Float[np.ndarray, "t k k"], covariance: Float[np.ndarray, "t k k"]) -> _Margins:
+    """The margins of all times and classes, sorted by E u / sd u, and a Cholesky factor of theirs."""
+    k, m = means.shape[-1], means.shape[-1] - 1
+    own, other = (x.reshape(k, m) for x in np.nonzero(~np.eye(k, dtype=bool)))
+    contrasts = np.eye(k)[own] - np.eye(k)[other]
+    cov = (contrasts @ covariance[:, None] @ contrasts.transpose(0, 2, 1)).reshape(-1, m, m)
+    ahead = (means[:, own, own] - means[:, other, own]).reshape(-1, m)
     before = np.tile(own < other, (len(means), 1))
     sd = np.sqrt(np.diagonal(cov, axis1=1, axis2=2).clip(0))
     with np.errstate(divide="ignore", invalid="ignore"):
         order = np.argsort(ahead / sd, axis=1, kind="stable")
     ahead, sd, before = (np.take_along_axis(x, order, 1) for x in (ahead, sd, before))
-    cov = np.take_along_axis(cov, order[:, :, None], 1)
-    cov = np.take_along_axis(cov, order[:, None, :], 2)
+    cov = np.take_along_axis(np.take_along_axis(cov, order[:, :, None], 1), order[:, None], 2)
     factor = np.zeros_like(cov)
     for j in range(m):
-        done = factor[:, j:, :j] @ factor[:, j, :j, None]
-        left = cov[:, j:, j] - done[..., 0]
-        pivot = np.sqrt(left[:, 0].clip(0))
-        kept = pivot > SINGULAR * sd[:, j]
-        factor[:, j:, j] = np.where(kept, 1 / np.where(kept, pivot, 1), 0)[:, None] * left
-    there = abs(factor) > SINGULAR * sd[..., None]
-    last = np.where(there.any(2), m - 1 - there[:, :, ::-1].argmax(2), -1)
+        left = cov[:, j:, j] - (factor[:, j:, :j] @ factor[:, j, :j, None])[..., 0]
+        pivot = np.sqrt(left[:, :1].clip(0))
+        kept = pivot > SINGULAR * sd[:, j, None]
+        factor[:, j:, j] = np.where(kept, left / np.where(kept, pivot, 1), 0)
+    entries = abs(factor) > SINGULAR * sd[..., None]
+    last = np.where(entries.any(2), m - 1 - entries[..., ::-1].argmax(2), -1)
     return _Margins(ahead, factor, last, before)
 
 
 @lru_cache
-def _points(dims: int) -> np.ndarray:
-    """Quasi-random points in the open unit cube, one a column."""
-    from scipy.stats import qmc  # takes long to import
+def _points(dims: int, number: int) -> Float[np.ndarray, "dims number"]:
+    """Points of the open unit cube that fill it evenly, the same on every call."""
+    from scipy.stats import qmc  # a third of a second
 
-    drawn = qmc.Sobol(dims, scramble=False).random_base2(LOG2_POINTS)
-    return np.ascontiguousarray((drawn + 0.5 / len(drawn)).T)
+    sobol = qmc.Sobol(dims, scramble=False).random(number)
+    return np.ascontiguousarray((sobol + 0.5 / number).T)
 
 
-def _probability(margins: _Margins) -> np.ndarray:
+def _all_positive(margins: _Margins) -> Float[np.ndarray, " p"]:
+    """Probability that all margins are positive."""
     from scipy.special import ndtr, ndtri
 
     ahead, factor, last, before = margins
     m = ahead.shape[1]
-    sure = (ahead > 0) | (ahead == 0) & before
-    found = np.where(last == -1, sure, True).all(1)[:, None].astype(float)
-    points = _points(m - 1) if m > 1 else np.zeros((0, 1))
-    drawn: list[np.ndarray] = []
+    fixed_right = (last >= 0) | (ahead > 0) | ((ahead == 0) & before)
+    probability = fixed_right.all(1)[:, None].astype(float)
+    points = _points(m - 1, ACCURACY_POINTS) if m > 1 else np.empty((0, 1))
+    drawn = np.empty((m - 1, len(ahead), points.shape[1]))
     for j in range(m):
-        # x_j lies between the bounds of all margins of which it is the last part: its own, and where the
-        # covariance is singular others.
-        low, high = 0.0, 1.0
+        # Bounds of ndtr(x_j), by all margins of which it is the last part: the j-th, and where the
+        # covariance is singular later ones.
+        low, high = np.zeros((1, 1)), np.ones((1, 1))
         for i in range(j, m):
-            own = last[:, i] == j
-            if not own.any():
+            bounded = (last[:, i] == j)[:, None]
+            if not bounded.any():
                 continue
-            centre = ahead[:, i, None] + sum(
-                (factor[:, i, before, None] * drawn[before] for before in range(j)),
-                np.zeros((1, 1)),
-            )
-            slope = factor[:, i, j][:, None]
-            bound = ndtr(-centre / np.where(own[:, None], slope, 1))
-            low = np.maximum(low, np.where(own[:, None] & (slope > 0), bound, 0))
-            high = np.minimum(high, np.where(own[:, None] & (slope < 0), bound, 1))
-        width = np.maximum(high - low, 0)
-        found = found * width
+            slope = factor[:, i, j, None]
+            centre = ahead[:, i, None] + np.einsum("pl,lpn->pn", factor[:, i, :j], drawn[:j])
+            bound = ndtr(-centre / np.where(bounded, slope, 1))
+            low = np.where(bounded & (slope > 0), np.maximum(low, bound), low)
+            high = np.where(bounded & (slope < 0), np.minimum(high, bound), high)
+        width = (high - low).clip(0)
+        probability = probability * width
         if j < m - 1:
-            drawn.append(ndtri(np.clip(low + points[j] * width, SMALLEST, 1 - 1e-16)))
-    return found.mean(1)
+            inside = (low + points[j] * width).clip(1e-300, 1 - 1e-16)
+            drawn[j] = ndtri(inside)
+    return probability.mean(1)
 
 
-def _cross_entropy(margins: _Margins) -> np.ndarray:
+def _cross_entropy(margins: _Margins) -> Float[np.ndarray, " p"]:
+    """Expected cross-entropy, as exact where it is small. The margin that fails most likely is drawn
+    with `STRETCH` times its deviation, and what is drawn weighs by the ratio of the densities."""
     from scipy.special import ndtri
 
-    ahead, factor, _, _ = margins
-    x = ndtri(_points(ahead.shape[1]))
-    behind = -(ahead[:, :, None] + factor @ x)
-    top = np.maximum(behind.max(1), 0)
-    terms = np.exp(behind - top[:, None]).sum(1) + np.exp(-top)
-    return (top + np.log1p(terms - 1)).mean(1)
+    x = ndtri(_points(margins.ahead.shape[1], LOSS_POINTS))
+    weights = np.exp((1 - STRETCH**2) * x[0] ** 2 / 2)
+    x[0] *= STRETCH
+    behind = -margins.ahead[..., None] - margins.factor @ x
+    top = behind.max(1).clip(0)
+    losses = top + np.log1p(np.exp(behind - top[:, None]).sum(1) + np.expm1(-top))
+    return losses @ (weights / weights.sum())
