@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ssm.plots import sweeps as sweep_plots
     from ssm.practice.network.estimator import ReweightedClassifier
     from ssm.problem import losses, posthoc, schedules, weights
+    from ssm.problem.inputs import mixture_inputs
     from ssm.results import stores
     from ssm.results.stores import load, save
     from ssm.simulation import simulate
@@ -50,6 +51,7 @@ __all__ = [
     "load",
     "losses",
     "metrics",
+    "mixture_inputs",
     "plotting",
     "posthoc",
     "practice",
@@ -77,6 +79,7 @@ __all__ = [
 # What needs JAX or xarray is imported on first use: `ssm --help` should not wait for it.
 _HOMES = {
     "simulate": "ssm.simulation",
+    "mixture_inputs": "ssm.problem.inputs",
     "track": "ssm.tracking",
     "sweep": "ssm.sweeps.sweep",
     "load": "ssm.results.stores",

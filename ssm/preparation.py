@@ -23,7 +23,7 @@ from ssm.dynamics.solvers import SOLVERS
 from ssm.dynamics.starts import Start, make_start
 from ssm.dynamics.vector_field import Deferral, Field
 from ssm.measures import spectral
-from ssm.problem import Problem, make_problem
+from ssm.problem import Problem, make_problem, own_data
 from ssm.problem.inputs import Inputs, draw_inputs
 from ssm.theory import predictions
 from ssm.theory.defaults import Resolved, resolve
@@ -35,12 +35,12 @@ def can_be_padded(config: Config) -> bool:
     return config.column_kind == "samples" and config.optimizer != "muon"
 
 
-def common_size(config: Config) -> int | None:
+def common_size(config: Config, inputs: Inputs | None = None) -> int | None:
     """The number of columns that a single run is padded up to, so that about equally large ones share a
     compilation: the next of four sizes evenly spaced from each power of 2 to the next, at most a quarter
     more. None where runs are not padded, or are to whole blocks already."""
-    number = config.num_columns
-    if not can_be_padded(config) or number >= MANY:
+    number = config.num_columns if inputs is None else sum(config.class_counts)
+    if number >= MANY or (inputs is None and not can_be_padded(config)):
         return None
     step = max(2 ** (number.bit_length() - 3), 1)
     return -(-number // step) * step
@@ -65,7 +65,8 @@ class _Setting(NamedTuple):
 
     problem: Problem
     components: spectral.LabelSpectrum
-    columns: Columns
+    columns: Columns | None
+    """None where each run has inputs of its own."""
     resolved: Resolved
     saved_at: Float[np.ndarray, " t"]
     """Times, or of an optimiser numbers of steps."""
@@ -75,8 +76,14 @@ class _Setting(NamedTuple):
 
 
 @functools.lru_cache(maxsize=4)
-def _setting(config: Config, size: int | None) -> _Setting:
+def _kept_setting(config: Config, size: int | None) -> _Setting:
+    """The same, kept for the next runs that share it."""
     problem = make_problem(config)
+    columns = None if config.has_inputs else make_columns(config, problem, size)
+    return _setting(config, problem, columns)
+
+
+def _setting(config: Config, problem: Problem, columns: Columns | None) -> _Setting:
     components = spectral.components(problem)
     facts: dict[str, Any] = {"can_interpolate": int(config.feature_dim >= len(problem.counts) - 1)}
     resolved = resolve(config, problem)
@@ -96,7 +103,7 @@ def _setting(config: Config, size: int | None) -> _Setting:
     return _Setting(
         problem,
         components,
-        make_columns(config, problem, size),
+        columns,
         resolved,
         saved_at,
         rates,
@@ -106,7 +113,8 @@ def _setting(config: Config, size: int | None) -> _Setting:
 
 def prepare(config: Config, size: int | None = None, inputs: Inputs | None = None) -> PreparedRun:
     """All of a run but its solving. Columns that are samples are padded up to `size`, so that runs
-    of different sizes can share a compilation. `inputs` are one's own, if there are any."""
+    of different sizes can share a compilation. `inputs` are one's own, if there are any, and then the
+    Config is that of `own_data.own_inputs`."""
     return prepare_alike([config], size, inputs)[0]
 
 
@@ -115,27 +123,29 @@ def prepare_alike(
 ) -> list[PreparedRun]:
     """The same for runs that differ in their seed only."""
     config = configs[0]
-    setting = _setting(dataclasses.replace(config, seed=0), size)
+    if inputs is None:
+        setting = _kept_setting(dataclasses.replace(config, seed=0), size)
+    else:
+        setting = _setting(config, own_data.measured(config, make_problem(config), inputs), None)
     problem, components = setting.problem, setting.components
     drawn, laws = [], []
     for each in configs:
         columns, own = setting.columns, inputs
-        if each.has_inputs:
-            own = Inputs(draw_inputs(each, problem))
-        if own is not None:
+        if columns is None:
+            own = Inputs(draw_inputs(each, problem)) if own is None else own
             columns = make_columns(each, problem, size, own.training)
         field, start = make_field(each, columns), make_start(each, problem, columns)
         held_out = make_held_out(each, problem, columns, start, own)
         observe = make_observer(each, field, start, components, held_out)
         drawn.append((start, columns.class_means(start.params.H)))
         laws.append(_law_of_motion(each, setting, field, start, observe))
-    starts = predictions.Start(
-        np.stack([start.params.W for start, _ in drawn]),
-        np.stack([class_means for _, class_means in drawn]),
-    )
-    predicted = predictions.predicted_learning_times(config, problem, components, starts)
-    if inputs is not None:
-        predicted = np.full_like(predicted, np.nan)
+    predicted = np.full(len(components.singular_values), np.nan)
+    if inputs is None:
+        starts = predictions.Start(
+            np.stack([start.params.W for start, _ in drawn]),
+            np.stack([class_means for _, class_means in drawn]),
+        )
+        predicted = predictions.predicted_learning_times(config, problem, components, starts)
     predicted = np.broadcast_to(predicted, (len(configs), len(components.singular_values)))
     return [
         PreparedRun(

@@ -18,9 +18,10 @@ from ssm.dynamics.descent import Descent
 from ssm.dynamics.statuses import Status
 from ssm.dynamics.trajectories import Trajectory, follow_in_one_batch, trajectories
 from ssm.preparation import PreparedRun, common_size, prepare
-from ssm.problem import Problem, make_problem, weights
+from ssm.problem import Problem, make_problem, own_data, weights
+from ssm.problem.inputs import Inputs
 from ssm.problem.schedules import Transformation
-from ssm.results import datasets
+from ssm.results import datasets, digests
 from ssm.support import errors, machine
 
 
@@ -119,6 +120,9 @@ def simulate(
     progress: Callable[[float], None] | None = None,
     *,
     schedule: Transformation | None = None,
+    inputs: Any = None,
+    labels: Any = None,
+    held_out_data: Any = None,
 ) -> xr.Dataset:
     """Run the small-scale model once.
 
@@ -134,6 +138,10 @@ def simulate(
         progress: called now and then with the share of the run done, in [0, 1].
         schedule: class weights of an optimiser's steps, instead of those of `config`, from each
             step's number and the classes' accuracies then.
+        inputs, labels: samples of one's own, which the features are made of, H = A X, in the place of the
+            mixture of `config`: a row a sample, shape (n, p), in any order, scaled as they are to act, and an
+            integer 0 ... k - 1 for each. The Config that is kept has the counts of the labels.
+        held_out_data: a pair of the same, of samples that are not trained on.
 
     Returns:
         A Dataset. Over `time` (flow time, or steps): `loss`, `residual`, `drift`; by class
@@ -145,7 +153,9 @@ def simulate(
         `stop_margin` or `geometry`, cross-entropy has `log_loss` and `margin` too, by the loss clock
         `log_time`, the logarithm of flow time; an optimiser has `cumulative_rate`; with `geometry`
         there are `seli_distance`, `etf_distance`, `nc1`, `nc2_norms`, `nc2_angles`, `nc2_distance`,
-        `nc3` and `nc4`; with decay `objective`. Coordinates hold each class's count, weight and
+        `nc3` and `nc4`; with decay `objective`; with data held out, by class `held_out_accuracy`,
+        `held_out_loss` and `held_out_strength`. Where features are made of inputs the state that is kept is
+        `W` and `A`, and with a bias of the logits `bias`. Coordinates hold each class's count, weight and
         group, and each component's and block's target. The attributes hold the Config as JSON, the
         `status`, what the weights at the end do, and the origin. Each variable's own attributes say
         what it is. Components are contrasts between classes, k - 1 of them; per class see
@@ -153,7 +163,8 @@ def simulate(
         `class_strength` and `class_learning_time` say what is learned of that class.
 
     Raises:
-        ssm.InputError: something else than a Config, or a schedule that it cannot have.
+        ssm.InputError: something else than a Config, a schedule that it cannot have, or data that it
+            cannot have or that is not of one shape.
 
     Example:
         >>> import ssm
@@ -162,15 +173,31 @@ def simulate(
         ('finished', 10)
         >>> bool(run["loss"][-1] < run["loss"][0])
         True
+
+        Of data of one's own, of which a part is held out:
+
+        >>> inputs, labels = ssm.mixture_inputs(ssm.Config(num_classes=3, coupling=0.2, noise_dim=40))
+        >>> seen, held_out = slice(0, None, 2), slice(1, None, 2)
+        >>> run = ssm.simulate(
+        ...     ssm.Config(num_saves=10),
+        ...     inputs=inputs[seen],
+        ...     labels=labels[seen],
+        ...     held_out_data=(inputs[held_out], labels[held_out]),
+        ... )
+        >>> run["class_count"].values.tolist(), run["held_out_accuracy"].shape
+        ([50, 2, 3], (10, 3))
     """
     check_config("config", config)
     if progress is not None and not callable(progress):
         raise errors.invalid("progress", progress, "a function of the share of the run done")
+    data, attributes = None, {"device": jax.devices()[0].device_kind}
+    if not (inputs is None and labels is None and held_out_data is None):
+        config, data = own_data.own_inputs(config, inputs, labels, held_out_data)
+        attributes |= _named(data)
     if schedule is not None:
-        _check_schedule(config, schedule)
+        _check_schedule(config, schedule, data)
     machine.use_compilation_cache()
-    run = prepare(config, common_size(config))
-    attributes = {"device": jax.devices()[0].device_kind}
+    run = prepare(config, common_size(config, data), data)
     if schedule is not None:
         run = _scheduled(run, schedule)
         attributes["schedule"] = eqx.tree_pformat(schedule, short_arrays=False)
@@ -178,7 +205,23 @@ def simulate(
     return datasets.dataset(config, arrays, facts | attributes)
 
 
-def _check_schedule(config: Config, schedule: Transformation) -> None:
+def _named(data: Inputs) -> dict[str, str]:
+    """Attributes by which data of one's own is told from other data: the shape and the digest of the inputs,
+    those of training sorted by class, and of held-out samples also of their labels."""
+    described = {"inputs": _shape_and_digest(data.training, {})}
+    if data.held_out is not None:
+        labels = {"labels": data.held_out.labels}
+        described["held_out_data"] = _shape_and_digest(data.held_out.inputs, labels)
+    return described
+
+
+def _shape_and_digest(inputs: np.ndarray, others: dict[str, np.ndarray]) -> str:
+    width, number = inputs.shape
+    digest = digests.of_values({"inputs": inputs} | others)
+    return f"{number} samples of {width} numbers, sha256 {digest}"
+
+
+def _check_schedule(config: Config, schedule: Transformation, data: Inputs | None) -> None:
     """Refuse what is no schedule, and one that the run of a Config cannot follow."""
     if not isinstance(schedule, Transformation):
         raise errors.invalid("schedule", schedule, "a transformation of ssm.schedules")
@@ -187,7 +230,8 @@ def _check_schedule(config: Config, schedule: Transformation) -> None:
         raise errors.invalid("schedule", schedule, allowed)
     if (make_problem(config).class_weights != 1).any() or config.weight_start is not None:
         raise errors.invalid("schedule", schedule, "left out where the config has weights")
-    if schedule.needs_performance and config.column_kind == "coordinates":
+    in_coordinates = data is None and config.column_kind == "coordinates"
+    if schedule.needs_performance and in_coordinates:
         allowed = "one that needs no accuracies, under the squared loss without mini-batches"
         raise errors.invalid("schedule", schedule, allowed)
     schedule.init(np.array(config.class_counts))  # refuses weights of another number of classes

@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from ssm.config import Config
-from ssm.problem.problem import Problem
+from ssm.config import Config, check_config
+from ssm.problem.problem import Problem, make_problem
+from ssm.support import errors
 
 
 class HeldOutSamples(NamedTuple):
@@ -59,3 +60,27 @@ def draw_inputs(config: Config, problem: Problem) -> Float[np.ndarray, "p n"]:
     noise = rng.normal(size=(config.noise_dim, len(problem.labels)))
     X[noise_rows(config)] = np.sqrt((1 - problem.coupling) / config.noise_dim) * noise
     return X
+
+
+def mixture_inputs(
+    config: Config,
+) -> tuple[Float[np.ndarray, "n p"], Int[np.ndarray, " n"]]:
+    """The samples that a Config with `noise_dim` draws by its seed, as data of one's own: inputs, a row a
+    sample, and labels. A bias of the features, one more input that is 1, is not among them.
+
+    Raises:
+        ssm.InputError: something else than a Config, or one without `noise_dim`.
+
+    Example:
+        >>> import ssm
+        >>> config = ssm.Config(num_classes=3, coupling=0.2, noise_dim=40)
+        >>> inputs, labels = ssm.mixture_inputs(config)
+        >>> inputs.shape, labels.shape
+        ((105, 44), (105,))
+    """
+    check_config("config", config)
+    if config.noise_dim is None:
+        raise errors.invalid("noise_dim", None, "given, for inputs that can be drawn")
+    problem = make_problem(config)
+    X = draw_inputs(config, problem)
+    return X[: len(X) - problem.hidden_bias].T, problem.labels

@@ -13,6 +13,15 @@ from ssm.problem import weights
 NOTHING = np.array(0.0)
 
 
+class MeasuredKernel(NamedTuple):
+    """What is measured of a coupling kernel that is X^T X of inputs of one's own."""
+
+    eigenvalues: Float[np.ndarray, " k"]
+    """kappa_c."""
+    size: float
+    """The largest eigenvalue of K^(1/2) Omega K^(1/2)."""
+
+
 class Problem(NamedTuple):
     """What gradient flow learns, as host arrays over the k classes. n = sum of the counts."""
 
@@ -30,6 +39,8 @@ class Problem(NamedTuple):
     """Whether the features have a bias."""
     output_bias: bool = False
     """Whether the logits have a bias."""
+    measured: MeasuredKernel | None = None
+    """Of inputs of one's own, which have no couplings; else None."""
 
     @property
     def shared(self) -> bool:
@@ -44,7 +55,9 @@ class Problem(NamedTuple):
     @property
     def kernel_eigenvalues(self) -> Float[np.ndarray, " k"]:
         """kappa_c = 1 - c + (c - c_b) n_c, the eigenvalue on a class's constant vector of the coupling kernel
-        without what all samples share."""
+        without what all samples share; or the one that was measured."""
+        if self.measured is not None:
+            return self.measured.eigenvalues
         return 1 + self.coupling * (self.counts - 1.0) - self.between_coupling * self.counts
 
     @property
@@ -53,6 +66,15 @@ class Problem(NamedTuple):
         the features, which is a constant input. The whole kernel is blockdiag((1 - c) I + (c - c_b) 11^T)
         + beta 11^T."""
         return float(self.between_coupling) + self.hidden_bias
+
+    @property
+    def kernel_size(self) -> float:
+        """The largest eigenvalue of K^(1/2) Omega K^(1/2), which bounds how fast any logits move."""
+        if self.measured is not None:
+            return self.measured.size
+        shared = np.sqrt(self.counts * self.class_weights)
+        own = np.diag(self.class_weights * self.kernel_eigenvalues)
+        return float(np.linalg.eigvalsh(own + self.common_coupling * np.outer(shared, shared))[-1])
 
 
 def make_problem(config: Config) -> Problem:

@@ -107,7 +107,8 @@ def automatic_rate(config: Config, problem: Problem) -> float:
     contrast.
 
     With L layers it is 0.2 over the sum of the decay and of the rate L r_c kappa_c^(1/L - 1/2)
-    n_c^(1/2 - 1/L) at which the fastest contrast settles on its target. With momentum m it is 1 - m
+    n_c^(1/2 - 1/L) at which the fastest contrast settles on its target, its part that comes from the features
+    larger where classes have inputs in common. With momentum m it is 1 - m
     times that, and for an optimiser whose steps do not shrink with the gradient 0.01.
     """
     if config.learning_rate is not None:
@@ -121,6 +122,10 @@ def automatic_rate(config: Config, problem: Problem) -> float:
         rates = np.maximum(rates, growth.class_growth_rates(_unweighted(p)))
     settling = depth * rates * initial_gradient_scale(config, p)
     settling = settling * p.kernel_eigenvalues**power * p.counts**-power
+    if p.measured is not None or p.common_coupling > 0:
+        # A share of 1 / L comes from the features, which K moves faster along what classes have in common.
+        seen = p.kernel_size / (p.class_weights * p.kernel_eigenvalues)
+        settling = settling * (depth - 1 + np.maximum(seen, 1)) / depth
     fading = max(config.weight_decay, config.feature_decay)
     return float(0.2 / (settling.max() + fading) * (1 - momentum(config)))
 

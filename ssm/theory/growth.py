@@ -318,11 +318,12 @@ def separable(
 
     Under the squared loss these are the components on whose classes the weight and kappa are equal:
     contrasts of equal classes, and every component when the weights are equal and the features free.
-    Under cross-entropy, where the softmax ties unequal classes together, they are only the contrasts of
-    equal classes.
+    Under cross-entropy, where the softmax ties unequal classes together, and where a bias or what all classes
+    share does, they are only the contrasts of equal classes.
     """
     p = problem
-    tied = [p.class_weights, p.kernel_eigenvalues] + ([] if loss == "squared" else [p.counts])
+    alone = loss == "squared" and p.common_coupling == 0 and not p.output_bias
+    tied = [p.class_weights, p.kernel_eigenvalues] + ([] if alone else [p.counts])
     support = np.abs(components.left) > 1e-9
     ranges = [
         np.where(support, x[:, None], -np.inf).max(0) - np.where(support, x[:, None], np.inf).min(0)

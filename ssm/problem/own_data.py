@@ -1,0 +1,183 @@
+"""Inputs and labels of one's own, checked, and the Config and the kernel that go with them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ssm.config import Config
+from ssm.config.data import DataFields
+from ssm.config.optimizer import GRADIENT_SIZED
+from ssm.problem.inputs import HeldOutSamples, Inputs
+from ssm.problem.problem import MeasuredKernel, Problem
+from ssm.support import checks, errors
+
+LARGEST_INPUT = 1e100  # squares of larger ones, summed, may not be finite
+ITERATIONS = 30
+OF_THE_MIXTURE = ("coupling", "between_coupling", "noise_dim", "held_out")
+"""Fields that say of inputs what their values say here."""
+FEATURES = "real finite numbers, a row a sample and a column a feature"
+
+
+def own_inputs(
+    config: Config, inputs: Any, labels: Any, held_out_data: Any = None
+) -> tuple[Config, Inputs]:
+    """Samples of one's own, sorted by class, and the Config of their run: that of `config` with the counts
+    of the labels.
+
+    Args:
+        config: the run; what it says of counts is left out, or true of the labels.
+        inputs: a row a sample, shape (n, p).
+        labels: an integer 0 ... k - 1 a row, each of them at least once.
+        held_out_data: a pair of the same for samples that are not trained on; None for none.
+
+    Raises:
+        ssm.InputError: anything else, in one line that names the argument.
+    """
+    if inputs is None or labels is None:
+        given = [name for name, x in (("inputs", inputs), ("labels", labels)) if x is not None]
+        missing = "labels" if given == ["inputs"] else "inputs"
+        with_what = given[0] if given else "held_out_data"
+        raise errors.invalid(missing, None, f"given, since {with_what} is")
+    X = _checked_inputs("inputs", inputs)
+    y = _checked_labels("labels", labels, len(X))
+    counts = np.bincount(y)
+    if len(counts) < 2:
+        raise errors.invalid("labels", "one class only", "of at least two classes")
+    _check_classes("labels", counts, len(counts))
+    config = _of_labels(config, tuple(counts.tolist()))
+    bias = int(config.has_hidden_bias)
+    num_inputs = X.shape[1] + bias
+    if config.init == "collapsed":
+        allowed = (
+            "another start for inputs of one's own, of which it is not known what a class shares"
+        )
+        raise errors.invalid("init", config.init, allowed)
+    if config.init == "balanced" and num_inputs < len(counts):
+        allowed = f"another start with {num_inputs} inputs, fewer than the {len(counts)} classes"
+        raise errors.invalid("init", config.init, allowed)
+    held_out = None
+    if held_out_data is not None:
+        rows, its_labels = _checked_held_out(held_out_data, X.shape[1], len(counts))
+        held_out = HeldOutSamples(_columns(rows, bias), its_labels)
+    order = np.argsort(y, kind="stable")
+    return config, Inputs(_columns(X[order], bias), held_out)
+
+
+def measured(config: Config, problem: Problem, inputs: Inputs) -> Problem:
+    """A problem that knows of its kernel what the inputs of its samples say: kappa_c = n_c |xbar_c - xbar|^2
+    k / (k - 1), with xbar_c the class means and xbar their mean, and the size of X Omega X^T.
+
+    Where the class means have any Gram matrix of a I + b 11^T this is n_c a, as of the couplings, whatever
+    they share. Theory needs it to choose a length and a learning rate.
+
+    Raises:
+        ssm.InputError: the mean input of a class is that of all classes, and a length or a learning rate is
+            left to theory.
+
+    Source: derived for this project.
+    """
+    X, k = inputs.training, len(problem.counts)
+    means = np.stack([X[:, problem.labels == c].mean(axis=1) for c in range(k)])
+    squares = ((means - means.mean(axis=0)) ** 2).sum(axis=1)
+    if (squares <= 1e-12 * (X**2).sum(axis=0).mean()).any():
+        _check_nothing_is_chosen(config)
+    weights = problem.class_weights
+    weights = np.maximum(weights, 1) if config.has_deferral else weights
+    size = _largest_eigenvalue(X * np.sqrt(weights[problem.labels]))
+    kernel = MeasuredKernel(problem.counts * squares * k / (k - 1), size)
+    return problem._replace(measured=kernel)
+
+
+def _check_nothing_is_chosen(config: Config) -> None:
+    """Refuse a Config that leaves the length of its run, or its learning rate, to theory."""
+    asked = ("learning_rate", "num_steps") if config.is_descent else ("t1",)
+    if config.is_descent and config.optimizer not in GRADIENT_SIZED:
+        return
+    for name in asked:
+        if getattr(config, name) is None:
+            allowed = "given: a class's mean input is that of all, so that theory has no rate"
+            raise errors.invalid(name, None, allowed)
+
+
+def _largest_eigenvalue(X: Float[np.ndarray, "p n"]) -> float:
+    """That of X X^T to a few per cent, by power iteration."""
+    vector = np.random.default_rng(0).normal(size=len(X))
+    size = 0.0
+    for _ in range(ITERATIONS):
+        vector = X @ ((vector / (np.linalg.norm(vector) or 1)) @ X)
+        size = float(np.linalg.norm(vector))
+    return size
+
+
+def _columns(rows: Float[np.ndarray, "m q"], bias: int) -> Float[np.ndarray, "p m"]:
+    """Samples as columns, with a constant input where the features have a bias."""
+    return np.concatenate([rows.T, np.ones((bias, len(rows)))])
+
+
+def _of_labels(config: Config, counts: tuple[int, ...]) -> Config:
+    """The Config with the counts of the labels; raises ssm.InputError where it says something else."""
+    for name in OF_THE_MIXTURE:
+        if (value := getattr(config, name)) != getattr(Config, name):
+            allowed = "left out with inputs of one's own, which have it in their values"
+            raise errors.invalid(name, value, allowed)
+    fields = {field.name: field.default for field in dataclasses.fields(DataFields)}
+    of_labels = fields | {"profile": "custom", "num_classes": len(counts), "counts": counts}
+    if config.class_counts != counts:
+        for name, default in fields.items():
+            if (value := getattr(config, name)) not in (default, of_labels[name]):
+                allowed = f"left out, or what gives the counts of the labels, {counts}"
+                raise errors.invalid(name, value, allowed)
+    return dataclasses.replace(config, **of_labels)
+
+
+def _checked_inputs(name: str, value: Any) -> Float[np.ndarray, "m q"]:
+    X = checks.array(name, value, FEATURES)
+    if X.ndim != 2 or not X.size:
+        raise errors.invalid(name, f"an array of shape {X.shape}", FEATURES)
+    if not np.isfinite(X).all():
+        row = int(np.flatnonzero(~np.isfinite(X).all(axis=1))[0])
+        raise errors.invalid(name, f"not finite in row {row}", "finite everywhere")
+    if (largest := float(np.abs(X).max())) > LARGEST_INPUT:
+        raise errors.invalid(name, largest, f"at most {LARGEST_INPUT:g} in size")
+    return X
+
+
+def _checked_labels(name: str, value: Any, number: int) -> Int[np.ndarray, " m"]:
+    allowed = f"{number} integers from 0 on, one a row of its inputs"
+    checks.array(name, value, allowed)
+    labels = np.asarray(value)
+    if labels.dtype.kind not in "iu" or labels.shape != (number,):
+        raise errors.invalid(name, f"{labels.dtype} of shape {labels.shape}", allowed)
+    if labels.min() < 0 or labels.max() >= number:
+        worst = labels.min() if labels.min() < 0 else labels.max()
+        raise errors.invalid(name, int(worst), "0 ... k - 1, each of them at least once")
+    return labels.astype(np.int64)
+
+
+def _check_classes(name: str, counts: Int[np.ndarray, " k"], num_classes: int) -> None:
+    if not counts.all():
+        absent = f"no sample of class {int(counts.argmin())}"
+        raise errors.invalid(name, absent, f"of all {num_classes} classes")
+
+
+def _checked_held_out(
+    value: Any, num_inputs: int, num_classes: int
+) -> tuple[Float[np.ndarray, "m q"], Int[np.ndarray, " m"]]:
+    """Rows and labels of samples that are not trained on."""
+    pair = checks.items("held_out_data", value, "a pair of inputs and labels")
+    if len(pair) != 2:
+        raise errors.invalid("held_out_data", f"{len(pair)} items", "a pair of inputs and labels")
+    X = _checked_inputs("held_out_data", pair[0])
+    if X.shape[1] != num_inputs:
+        found = f"inputs of shape {X.shape}"
+        raise errors.invalid("held_out_data", found, f"{num_inputs} inputs wide, as the others")
+    labels = _checked_labels("held_out_data", pair[1], len(X))
+    if labels.max() >= num_classes:
+        allowed = f"in [0, {num_classes - 1}], as the others"
+        raise errors.invalid("held_out_data", f"label {int(labels.max())}", allowed)
+    _check_classes("held_out_data", np.bincount(labels, minlength=num_classes), num_classes)
+    return X, labels
