@@ -108,12 +108,13 @@ class Samples(eqx.Module):
         logits = (classifier(params) @ params.H) @ self.inputs
         logits = logits if params.bias is None else logits + params.bias
         counts = self.members.sum(0)
-        own = jnp.take_along_axis(logits, self.labels[None], 0)[0]
         if self.loss == "squared":
             targets = self.members.T - 1 / len(logits)
             losses = ((logits - targets) ** 2).sum(0) / 2
         else:
-            losses = jax.nn.logsumexp(logits, axis=0) - own
+            own = jnp.take_along_axis(logits, self.labels[None], 0)
+            others = jnp.where(self.members.T == 1, -jnp.inf, logits - own)
+            losses = jnp.logaddexp(0, jax.nn.logsumexp(others, axis=0))  # exact where it is small
         return {
             "held_out_accuracy": metrics.class_accuracy(logits, self.labels, self.members),
             "held_out_loss": losses @ self.members / counts,

@@ -110,6 +110,8 @@ def predicted_learning_times(
     - where noise damps too much or overlap decides, unless the loss is squared, the weights are equal
       and the features free;
     - everywhere when feature_dim < k - 1, since the label matrix then cannot be interpolated;
+    - everywhere where inputs have noise of fewer dimensions than there are samples, or of any finite number where
+      classes share a part of their inputs, which then moves through the noise too;
     - everywhere with decay, by the loss clock, for adjusted logits, deferred weights and the steps of an
       optimiser, and at other depths than 2 unless the loss is squared and the start spectral.
 
@@ -124,6 +126,9 @@ def predicted_learning_times(
     unknown = depth != 2 and (config.loss != "squared" or config.init != "spectral")
     unknown |= config.clock == "loss" or config.has_deferral
     unknown |= config.has_adjustment and not config.has_only_smoothing
+    unknown |= config.noise_dim is not None and (
+        config.noise_dim < problem.counts.sum() or problem.common_coupling > 0
+    )
     if config.feature_dim < k - 1 or config.has_decay or config.is_descent or unknown:
         return np.full(k - 1, np.nan)
     separable = growth.separable(problem, components, config.loss)
