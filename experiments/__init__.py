@@ -15,6 +15,7 @@ Name = Literal[
     "margins",
     "optimizers",
     "deferred",
+    "held_out",
     "digits",
     "bridge",
     "practice",
