@@ -23,6 +23,7 @@ from ssm.problem.inputs import Inputs
 from ssm.problem.schedules import Transformation
 from ssm.results import datasets, digests
 from ssm.support import errors, machine
+from ssm.theory import growth
 
 
 def follow(run: PreparedRun, progress: Callable[[float], None] | None = None) -> Trajectory:
@@ -97,11 +98,13 @@ def run_arrays(
 
 def _status(run: PreparedRun, trajectory: Trajectory, learned: Float[np.ndarray, " r"]) -> Status:
     """How a run ended: also whether it left unlearned what it was predicted to learn, in the length
-    that is chosen from theory or in that of the run."""
+    that is chosen from theory, by the components that learn by themselves, or in that of the run."""
     length = np.inf if run.config.t1 is None else trajectory.times[-1]
-    expected = run.predicted_learning_time <= length
-    if trajectory.status == Status.FINISHED and (expected & np.isnan(learned)).any():
-        return Status.NOT_LEARNED
+    missing = (run.predicted_learning_time <= length) & np.isnan(learned)
+    if trajectory.status == Status.FINISHED and missing.any():
+        alone = growth.separable(run.problem, run.components, run.config.loss)
+        if (missing & alone).any():
+            return Status.NOT_LEARNED
     return trajectory.status
 
 

@@ -70,13 +70,13 @@ def test_rows_that_are_orthogonal_are_sigmoids():
 
 def held(**changes):
     """Largest error of a run's predictions, those of what was learned; a run to its end has learned
-    all that was predicted, or says so."""
+    all that was predicted within its length, or says so."""
     config = ssm.Config(**{"num_saves": 10, "max_steps": 5000, **changes})
     ds = ssm.simulate(config)
     wanted, found = ds["predicted_learning_time"].values, ds["learning_time"].values
     assert ds.status in ("finished", "not learned", "out of steps")
     if ds.status == "finished":
-        assert np.isfinite(found[np.isfinite(wanted)]).all()
+        assert np.isfinite(found[wanted < 0.95 * ds.t1]).all()
     errors = np.abs(found / wanted - 1)
     return errors[np.isfinite(errors)]
 
@@ -148,7 +148,9 @@ def test_predictions_hold_in_many_shapes(loss, num_classes, dim):
                 for seed in range(2):
                     changes = {"init_scale": scale, "imbalance_ratio": ratio, "seed": seed}
                     errors = held(**shape, **kind, **changes)
-                    assert (errors < 0.1).all(), (kind, changes, errors)
+                    # cross-entropy's are those of the class means, where noise is all that is left out
+                    worst = 0.1 if loss == "squared" else 0.03
+                    assert (errors < worst).all(), (kind, changes, errors)
 
 
 def test_a_run_that_leaves_a_prediction_unlearned_says_so():
@@ -189,17 +191,20 @@ def test_where_noise_damps_and_where_not(tiny):
 
 
 @pytest.mark.parametrize("smoothing", [pytest.param(0.1, marks=pytest.mark.slow), 0.5])
-def test_smoothed_labels_slow_all_down(tiny, smoothing):
+def test_smoothed_labels_slow_contrasts_down(tiny, smoothing):
+    """By 1 - e, which is what all rates are multiplied by, but for logits that saturate sooner."""
     plain = tiny(init_scale=1e-5, feature_dim=6, num_saves=10)
     smooth = dataclasses.replace(plain, label_smoothing=smoothing)
-    times = expected(plain)
-    known = np.isfinite(times)
-    assert known.any()
-    np.testing.assert_allclose(expected(smooth)[known], times[known] / (1 - smoothing), rtol=0.02)
-    first, second = (ssm.simulate(config)["learning_time"].values for config in (plain, smooth))
-    np.testing.assert_allclose(second[known], first[known] / (1 - smoothing), rtol=0.02)
+    times, own = expected(plain), expected(smooth)
+    within = spectral.components(make_problem(plain)).blocks != "cross"
+    np.testing.assert_allclose(own[within], times[within] / (1 - smoothing), rtol=0.02)
+    found = ssm.simulate(smooth)
+    np.testing.assert_allclose(found["learning_time"], found["predicted_learning_time"], rtol=1e-3)
 
 
-def test_labels_that_are_nearly_even_are_not_predicted(tiny):
-    """To first order they end at k (1 - e) = 0.8 of a label, too near to half of it."""
-    assert np.isnan(expected(tiny(label_smoothing=0.8))).all()
+def test_labels_that_are_nearly_even_are_never_learned(tiny):
+    """They end at a gap of log((1 - e) k / e + 1) = 0.37 between the logits of a label and of others, or 0.69."""
+    ends = {e: np.log((1 - e) * 4 / e + 1) for e in (0.9, 0.8)}
+    assert ends[0.9] < 0.5 < ends[0.8]
+    assert np.isnan(expected(tiny(label_smoothing=0.9))).all()
+    assert np.isfinite(expected(tiny(label_smoothing=0.8))).all()

@@ -107,8 +107,8 @@ def plot_blocks(
 
     The target is the squared loss's; cross-entropy has no finite one and goes on beyond 1. A group
     of one class has no contrasts within it, and so no block: the strength of that class is drawn,
-    which is 1 at interpolation. Where the Dataset has predicted learning times they are marked by
-    dotted lines. The legend stands above the axes and their title; a figure without a layout becomes
+    which is 1 at interpolation. Where the Dataset has predicted learning times that it reaches they are
+    marked by dotted lines. The legend stands above the axes and their title; a figure without a layout becomes
     a constrained one, which makes room for it.
 
     Args:
@@ -131,8 +131,11 @@ def plot_blocks(
             axes.plot(dataset["time"], progress.values[:, mine], lw=0.5, alpha=0.35, **line_style)
         mean = dataset["block_strength"].sel(block=block) / dataset["block_target"].sel(block=block)
         axes.plot(dataset["time"], mean, label=_named(label, block), **line_style)
-        if predicted is not None and np.isfinite(predicted.values[mine]).any():
-            axes.axvline(float(np.nanmean(predicted.values[mine])), color=color, lw=0.8, ls=":")
+        known = [] if predicted is None else predicted.values[mine]
+        known = np.asarray(known)[np.isfinite(known)]
+        # the cross component of a large imbalance may take many times longer than all others
+        if known.size and known.mean() <= dataset["time"].values[-1]:
+            axes.axvline(float(known.mean()), color=color, lw=0.8, ls=":")
             dotted = "half reached, predicted"
     axes.axhline(1, color="0.8", lw=0.6, zorder=0)
     if dotted:

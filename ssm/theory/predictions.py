@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from ssm.config import Config
 from ssm.measures import spectral
 from ssm.problem import Problem
-from ssm.theory import exact, growth
+from ssm.theory import class_flow, exact, growth
 
 
 class Start(NamedTuple):
@@ -88,6 +88,8 @@ FEWEST_E_FOLDS = 5.0  # of a product of factors; before that the decaying half o
 LARGEST_DAMPING = 0.2
 LARGEST_OVERLAP = 0.1
 LARGEST_RANGE = 0.15
+# The same under cross-entropy, of contrasts of equal classes.
+LARGEST_DAMPING_OF_EQUALS = 1.0
 
 
 def predicted_learning_times(
@@ -99,16 +101,22 @@ def predicted_learning_times(
     """Learning time expected for each component of the label matrix from the Config alone, in flow
     time. Shape (k - 1,), with a row for each of several starts where they decide.
 
-    With a start it is `theory.overlapping_learning_times`. Without one it is the time of a mode by
-    itself from the mean over starts, which leaves out how the modes of one draw overlap, an O(1) change
-    of the e-folds. It is exact for the squared loss from a spectral start, at any depth
-    (`exact.deep_learning_time`). Smoothing a label by e multiplies all rates by 1 - e.
+    Under cross-entropy it is that of the class means (`class_flow`), for any counts, weights, coupling and
+    smoothed labels: exact where the features of a class start equal, and else but for what noise in them
+    does. Without a start it is that of the mean strength of every mode, each along a direction of its own.
+
+    Under the squared loss it is `theory.overlapping_learning_times` with a start. Without one it is the time of
+    a mode by itself from the mean over starts, which leaves out how the modes of one draw overlap, an O(1)
+    change of the e-folds. It is exact from a spectral start, at any depth (`exact.deep_learning_time`).
 
     NaN where it would not hold within a tenth:
 
-    - where the component is not `theory.separable`, and where it is learned within `FEWEST_E_FOLDS`;
-    - where noise damps too much or overlap decides, unless the loss is squared, the weights are equal
-      and the features free;
+    - under the squared loss, where the component is not `theory.separable`, and, unless weights are equal and
+      the features free, where noise damps too much or overlap decides;
+    - under cross-entropy, where noise damps too much: contrasts of equal classes from a damping of once their rate
+      on, all others as soon as it is `LARGEST_DAMPING` of the rate of any;
+    - where the component is learned within `FEWEST_E_FOLDS`, unless the start is given and the loss
+      cross-entropy, or it is spectral;
     - everywhere when feature_dim < k - 1, since the label matrix then cannot be interpolated;
     - everywhere where inputs have noise of fewer dimensions than there are samples, or of any finite number where
       classes share a part of their inputs, which then moves through the noise too;
@@ -131,6 +139,8 @@ def predicted_learning_times(
     )
     if config.feature_dim < k - 1 or config.has_decay or config.is_descent or unknown:
         return np.full(k - 1, np.nan)
+    if config.loss != "squared":
+        return _times_of_class_means(config, problem, components, start)
     separable = growth.separable(problem, components, config.loss)
     if depth == 2:
         times, trusted = _two_layer_times(config, problem, components, start, separable)
@@ -146,6 +156,44 @@ def predicted_learning_times(
     return times
 
 
+def mean_start(config: Config, problem: Problem) -> Start:
+    """The start of two layers in which every mode has its mean strength over starts along a direction of
+    its own: that of a `spectral` start, or of `expected_start_strength` along the singular vectors along which
+    factors grow, (I - 11^T / k) diag(r_c)."""
+    k, kernel = len(problem.counts), problem.kernel_eigenvalues
+    if config.init == "spectral":
+        spectrum = spectral.label_spectrum(
+            problem.counts, class_groups=problem.class_groups, kernel_eigenvalues=kernel
+        )
+        right = kernel[:, None] * spectrum.left / spectrum.singular_values
+        return Start(config.init_scale * spectrum.left, config.init_scale * right.T)
+    left, _, right = np.linalg.svd((np.eye(k) - 1 / k) * growth.class_growth_rates(problem))
+    size = np.sqrt((left[:, :-1] ** 2).T @ expected_start_strength(config, problem))
+    roots = np.sqrt(problem.counts / kernel)
+    return Start(left[:, :-1] * size, size[:, None] * right[:-1] / roots)
+
+
+def _times_of_class_means(
+    config: Config, problem: Problem, components: spectral.LabelSpectrum, start: Start | None
+) -> Float[np.ndarray, "*starts r"]:
+    """Learning times under cross-entropy, where they are near enough."""
+    p, noise = problem, _noise(config, problem)
+    W, class_means = mean_start(config, p) if start is None else start
+    # `_noise` has sigma / k, the damping at zero logits.
+    times = class_flow.component_learning_times(
+        p, components, W, class_means, noise * len(p.counts), config.label_smoothing
+    )
+    rates = growth.mean_growth_rates(p, components)
+    damping = noise.sum() / rates
+    alone = growth.separable(p, components, config.loss)
+    trusted = np.where(
+        alone, damping <= LARGEST_DAMPING_OF_EQUALS, damping.max() <= LARGEST_DAMPING
+    )
+    if start is None and config.init != "spectral":
+        trusted = trusted & (2 * rates * times >= FEWEST_E_FOLDS)
+    return np.where(trusted, times, np.nan)
+
+
 def _two_layer_times(
     config: Config,
     problem: Problem,
@@ -153,31 +201,25 @@ def _two_layer_times(
     start: Start | None,
     asked: Bool[np.ndarray, " r"],
 ) -> tuple[Float[np.ndarray, "*starts r"], Bool[np.ndarray, "*starts r"]]:
-    """Learning times of two layers, of the components `asked` for at least, and where the closed form
-    is near enough."""
+    """Learning times of two layers under the squared loss, of the components `asked` for at least, and
+    where the closed form is near enough."""
     p, left = problem, components.left
-    unsmoothed = growth.mean_growth_rates(p, components)
-    rates = unsmoothed * (1 - config.label_smoothing)
+    rates = growth.mean_growth_rates(p, components)
     damping = (left**2 * noise_damping(config, p)[:, None]).sum(axis=0)
-    squared = config.loss == "squared"
-    saturation = 1.0 if squared else len(p.counts) * (1 - config.label_smoothing)
-    if saturation <= 2 * spectral.LEARNED and not squared:
-        # Labels smoothed this much end too near the level at which a component counts as learned.
-        return rates, np.zeros(len(rates), bool)
-    shown = growth.overlap(p, components) / (components.singular_values * saturation)
+    shown = growth.overlap(p, components) / components.singular_values
     if start is None:
         shares = shown * (left**2 * expected_start_strength(config, p)[:, None]).sum(axis=0)
         gram = np.diag(shares)
     else:
         by_class = growth.class_growth_rates(p)
-        right = by_class[:, None] * left / unsmoothed
+        right = by_class[:, None] * left / rates
         root = np.sqrt(p.counts / p.kernel_eigenvalues)
         first, second = growth.growing_half(rates, damping)
         rows = first[:, None] * (left.T @ start.W)
         rows += second[:, None] * (right.T @ (root[:, None] * start.class_means.swapaxes(-1, -2)))
         rows *= np.sqrt(first * second * shown)[:, None]
         gram = rows @ rows.swapaxes(-1, -2)
-    learning = growth.overlapping_learning_times(rates, damping, gram, saturation, asked=asked)
+    learning = growth.overlapping_learning_times(rates, damping, gram, 1.0, asked=asked)
     noise = _noise(config, p).sum() / rates
     return learning.times, _trusted(config, p, learning, growth.damped_rate(rates, damping), noise)
 
@@ -191,15 +233,14 @@ def _trusted(
 ) -> Bool[np.ndarray, "*starts r"]:
     """Where the times of `learning` are near enough, given the damped `rates` of the modes and `noise`,
     the largest damping over the rate of each."""
-    squared, even = config.loss == "squared", np.ptp(problem.class_weights) == 0
+    even = np.ptp(problem.class_weights) == 0
     folds = 2 * rates * learning.first
-    if squared and config.init == "spectral":
+    if config.init == "spectral":
         return folds >= 0
     trusted = folds >= FEWEST_E_FOLDS
-    if not (squared and even and problem.coupling == 0):
+    if not (even and problem.coupling == 0):
         trusted &= noise <= LARGEST_DAMPING
-    if not (squared and even):
+    if not even:
         trusted &= learning.times - learning.first <= LARGEST_OVERLAP * learning.first
-    if squared and not even:
         trusted &= learning.last - learning.first <= LARGEST_RANGE * learning.first
     return trusted

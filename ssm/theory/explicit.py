@@ -1,0 +1,141 @@
+"""When each of several numbers of a flow first reaches a level, for many starts at once.
+
+The flow is integrated by the explicit pair 5(4) of Dormand and Prince with a step of its own for each start; every
+operation acts on all of them.
+
+Source: Dormand, Prince 1980.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+_STAGES = (
+    (1 / 5,),
+    (3 / 40, 9 / 40),
+    (44 / 45, -56 / 15, 32 / 9),
+    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+    (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+)
+STAGES = tuple(np.array(row) for row in _STAGES)  # the last is the step itself
+ERROR = np.array([-71 / 57600, 0.0, 71 / 16695, -71 / 1920, 17253 / 339200, -22 / 525, 1 / 40])
+TOLERANCE = 2e-5  # of a step, by the flow's own measure
+MOST_STEPS = 1000
+
+
+@runtime_checkable
+class Flow(Protocol):
+    """The equations of p starts of m x d numbers each, of which q are waited for."""
+
+    def field(self, state: Float[np.ndarray, "p m d"]) -> Float[np.ndarray, "p m d"]:
+        """Slopes of the numbers."""
+        ...
+
+    def progress(
+        self, state: Float[np.ndarray, "p m d"], slopes: Float[np.ndarray, "p m d"]
+    ) -> tuple[Float[np.ndarray, "p q"], Float[np.ndarray, "p q"]]:
+        """What is waited for, and its slopes."""
+        ...
+
+    def share(
+        self, off: Float[np.ndarray, "p m d"], state: Float[np.ndarray, "p m d"]
+    ) -> Float[np.ndarray, " p"]:
+        """How large `off`, an error of a state, is as a share of the state."""
+        ...
+
+
+class Crossings(NamedTuple):
+    """When numbers reach a level, and where starts are of which some have not after `MOST_STEPS` steps."""
+
+    times: Float[np.ndarray, "p q"]
+    """NaN for a number that has not."""
+    points: Int[np.ndarray, " left"]
+    """The starts of such numbers."""
+    state: Float[np.ndarray, "left m d"]
+    """Theirs after those steps."""
+    at: Float[np.ndarray, " left"]
+    """And the times of that."""
+
+
+def crossings(
+    flow: Flow, start: Float[np.ndarray, "p m d"], at: Float[np.ndarray, " p"], level: float
+) -> Crossings:
+    """When each number of `flow.progress` first reaches `level` from the states at times `at`, which is that
+    time for one that is there already."""
+    state, slopes, time = start, flow.field(start), at
+    values, rises = flow.progress(state, slopes)
+    found = np.where(values >= level, time[:, None], np.nan)
+    points, h = np.arange(len(start)), 0.1 / flow.share(slopes, state)
+    for _ in range(MOST_STEPS):
+        waiting = np.isnan(found[points])
+        left = waiting.any(axis=1)
+        if not left.all():
+            points = points[left]
+            state, slopes, time, h = (x[left] for x in (state, slopes, time, h))
+            values, rises, waiting = (x[left] for x in (values, rises, waiting))
+        if not points.size:
+            break
+        moved, ahead, error = _step(flow, state, slopes, h)
+        good = error <= 1
+        reached, climbs = flow.progress(moved, ahead)
+        passed = waiting & good[:, None] & (reached >= level)
+        if passed.any():
+            i, j = np.nonzero(passed)
+            ends = values[i, j], reached[i, j], h[i] * rises[i, j], h[i] * climbs[i, j]
+            found[points[i], j] = time[i] + h[i] * _crossing(level, *ends)
+        time = time + np.where(good, h, 0)
+        after, before = (moved, ahead, reached, climbs), (state, slopes, values, rises)
+        if not good.all():
+            after = [
+                np.where(good.reshape(-1, *(1,) * (x.ndim - 1)), x, y)
+                for x, y in zip(after, before, strict=True)
+            ]
+        state, slopes, values, rises = after
+        h = h * np.clip(0.9 * np.maximum(error, 1e-10) ** -0.2, 0.2, 5)
+    return Crossings(found, points, state, time)
+
+
+def _step(
+    flow: Flow,
+    state: Float[np.ndarray, "p m d"],
+    slopes: Float[np.ndarray, "p m d"],
+    h: Float[np.ndarray, " p"],
+) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, " p"]]:
+    """The state a step later, its slopes, and how far off it may be: above 1 too far."""
+    each = np.empty((len(ERROR), slopes.size))
+    each[0] = slopes.ravel()
+    length, moved = h[:, None, None], state
+    with np.errstate(over="ignore", invalid="ignore"):  # of a step far too long
+        for stage, weights in enumerate(STAGES, 1):
+            moved = state + length * (weights @ each[:stage]).reshape(state.shape)
+            each[stage] = flow.field(moved).ravel()
+        error = h * flow.share((ERROR @ each).reshape(state.shape), moved) / TOLERANCE
+    return moved, each[-1].reshape(state.shape), np.where(np.isnan(error), np.inf, error)
+
+
+def _crossing(
+    level: float,
+    low: Float[np.ndarray, " q"],
+    high: Float[np.ndarray, " q"],
+    low_slope: Float[np.ndarray, " q"],
+    high_slope: Float[np.ndarray, " q"],
+) -> Float[np.ndarray, " q"]:
+    """The share of a step at which a number that rises from `low` to `high` is at `level`: time as the cubic through both
+    ends and their slopes, over the logarithm of the number where that exists; on a straight line where it does not rise
+    at both ends."""
+    logs: Bool[np.ndarray, " q"] = low > 0
+    safe = np.where(logs, low, 1.0)
+    x = np.where(logs, np.log(level / safe) / np.log(high / safe), (level - low) / (high - low))
+    width = np.where(logs, np.log(high / safe), high - low)
+    first, last = (
+        np.where(logs, slope / np.where(logs, value, 1.0), slope)
+        for slope, value in ((low_slope, low), (high_slope, high))
+    )
+    rises = (first > 0) & (last > 0)
+    start, end = (width / np.where(rises, slope, 1.0) for slope in (first, last))
+    cubic = x * (1 - x) ** 2 * start + x**2 * (3 - 2 * x) + x**2 * (x - 1) * end
+    return np.clip(np.where(rises, cubic, x), 0, 1)
