@@ -13,12 +13,13 @@ from rich.console import Console
 from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
-from ssm import InputError, theory, weights
+from ssm import Config, InputError, defaults, theory, weights
 from ssm.advice import advice as advice_module
 from ssm.advice import advise, render, runs
 from ssm.advice import words as advice_words
 from ssm.advice.runs import AT_ONCE, LARGEST, SMALLEST, UNKNOWN
 from ssm.cli.practice import Advise
+from ssm.problem import make_problem
 
 COUNTS = (8, 8, 2, 2)  # those of `tiny`
 CLAIMS = (Path(__file__).parents[1] / "figures" / "claims.md").read_text()
@@ -103,6 +104,40 @@ def test_contrasts_are_learned_when_a_run_from_a_random_start_learns_them(advice
     # what weights change is free of the start
     assert predicted[0] / predicted[1] == pytest.approx(4.0, rel=1e-12)  # R^(g - 0)
     assert measured[0] / measured[1] == pytest.approx(4.0, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "counts", [COUNTS, (50, 9, 4, 3), pytest.param((75, 5), marks=pytest.mark.slow)]
+)
+def test_cross_entropy_needs_no_run(counts, monkeypatch):
+    """Two sizes by five numbers, tails by their class means: as runs from the same start have it, which are read off
+    to `READ_OFF`."""
+    changes = {"init": "spectral", "feature_dim": len(counts) - 1}
+    by_run = {}
+    for name, exponent in (("ERM", 0.0), ("balanced", 1.0)):
+        config = Config(
+            profile="custom", counts=counts, coupling=0.1, weight_exponent=exponent, **changes
+        )
+        length = defaults.automatic_t1(config, make_problem(config))
+        by_run[name], status = runs._learning_times(config, length)
+        assert status == "finished"
+    monkeypatch.setattr(runs.simulation, "simulate", None)
+    advice = advise(counts, 0.1)
+    for name, times in by_run.items():
+        found = by_name(advice)[name].learning_time
+        np.testing.assert_allclose(found, times, rtol=runs.READ_OFF)
+    erm, balanced = (by_name(advice)[name] for name in ("ERM", "balanced"))
+    if len(counts) > 2:
+        window = balanced.learning_time.max(), erm.learning_time.max()
+        assert balanced.ahead_of_erm == window and window[0] < window[1]
+
+
+def test_what_takes_too_many_steps_is_left_out_and_said(monkeypatch):
+    monkeypatch.setattr(runs, "MOST_STEPS", 20)
+    advice = advise((5000, 400, 30), 0.0)
+    assert np.isnan(by_name(advice)["ERM"].learning_time[2])
+    note = "Coupling 0, ERM: a dash where the model in 20 steps did not get to it."
+    assert note in advice.notes
 
 
 @pytest.mark.parametrize("coupling", [0.0, 1.0])
@@ -320,7 +355,7 @@ LISTS = [
     (COUNTS, SQUARED),
     pytest.param((40, 40, 38, 38), SQUARED, marks=pytest.mark.slow),
     pytest.param((5000, 5000, 50, 50), SQUARED, marks=pytest.mark.slow),
-    ((1_000_000, 1_000_000, 5, 5), CROSS_ENTROPY),
+    pytest.param((1_000_000, 1_000_000, 5, 5), CROSS_ENTROPY, marks=pytest.mark.slow),
     pytest.param((200_000,) * 3 + (1,) * 3, CROSS_ENTROPY, marks=pytest.mark.slow),
     pytest.param((1000,) * 5 + (10,) * 5, SQUARED, marks=pytest.mark.slow),
     # long tails
@@ -404,10 +439,7 @@ def test_where_a_closed_form_does_not_balance_the_run_is_recommended():
     assert (
         case.recommended is choices["run"] and case.run_exponent == choices["run"].exponent < 0.49
     )
-    assert (
-        "(the run at the closed form, 1 / n^0.5, learns the smallest classes first)"
-        in advice.verdict
-    )
+    assert "(at the closed form, 1 / n^0.5, it learns the smallest classes first)" in advice.verdict
     # networks balanced within 0.05 of the exponents: what is as near to them is marked as open
     for coupling in (0.0, 0.2):
         (case,) = advise((1_000_000, 1_000_000, 5, 5), coupling).cases
@@ -440,16 +472,18 @@ def test_where_nothing_balances_no_weights_are_recommended(monkeypatch):
     one, several = advise(COUNTS, 0.2, "squared"), advise(COUNTS, loss="squared")
     assert one.cases[0].recommended is None
     assert (
-        "Verdict: none. No weights 1 / n^g that were run balance in the model: the" in one.verdict
+        "Verdict: none. No weights 1 / n^g that were tried balance in the model: the" in one.verdict
     )
     assert re.search(r"the nearest, 1 / n\^[.\d]+, learn the \w+ classes first", one.verdict)
-    assert "The model balances by none of the weights that were run (the nearest" in several.verdict
+    assert (
+        "The model balances by none of the weights that were tried (the nearest" in several.verdict
+    )
     assert "at once" not in one.verdict.splitlines()[0] + several.verdict.splitlines()[0]
 
 
 @pytest.mark.slow
-def test_losses_are_not_said_to_agree_where_runs_decide():
-    """A class alone in its group goes by runs, and of two classes ERM's order is a run's."""
+def test_losses_are_not_said_to_agree_where_the_model_itself_decides():
+    """A class alone in its group goes by the model itself, and so does ERM's order of two classes."""
     pairs = [
         [advise(counts, coupling, loss) for loss in (SQUARED, CROSS_ENTROPY)]
         for counts, coupling in (((100, 90, 5), 0.0), ((500, 50), 0.03))
@@ -460,7 +494,7 @@ def test_losses_are_not_said_to_agree_where_runs_decide():
     alone, two = pairs
     exponents = [advice.cases[0].run_exponent for advice in alone]
     assert abs(exponents[0] - exponents[1]) > 0.05
-    assert all("whose runs balance at an exponent of their own" in x.verdict for x in alone)
+    assert all("which balances at an exponent of its own" in x.verdict for x in alone)
     # what is the same under both losses is the closed form, and the order under ERM is not
     assert two[0].cases[0].margin_exponent == two[1].cases[0].margin_exponent
     assert ["ERM is close to that" in advice.verdict for advice in two] == [False, True]
@@ -637,7 +671,7 @@ def test_a_class_alone_in_its_group_is_not_told_by_contrasts(advice_on, counts, 
     text = " ".join(printed(advice).split())
     assert (
         "No balancing exponent g* of contrasts: the m" in text
-        and "Runs of the model decide." in text
+        and "The model itself decides." in text
     )
 
 

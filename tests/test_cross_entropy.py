@@ -252,6 +252,23 @@ def test_learning_times_are_when_the_share_is_half(ratio, exponent):
         np.testing.assert_allclose(np.diag(found.blocks), 0.5, rtol=1e-12)
 
 
+@pytest.mark.parametrize("sizes", SIZES)
+def test_class_times_are_when_the_margin_is_there(sizes):
+    """To some roundings of the margin, at either time of the two groups and by either clock."""
+    one = step.grid(50.0, 0.4, 0.1, num_classes=sum(sizes), minority_fraction=sizes[1] / sum(sizes))
+    for clock in ("time", "loss"):
+        found = exact.cross_entropy_class_times(one, 1e-5, 0.7, clock=clock)
+        margins = exact.cross_entropy_step(found, one, 1e-5, clock=clock).class_margins
+        np.testing.assert_allclose(np.diag(margins), 0.7, rtol=1e-11)
+
+
+@pytest.mark.slow
+def test_what_is_never_learned():
+    """Free features at R = 10^9 from 1e-12 need logits of some thousand across, whose time no number holds."""
+    learned = exact.cross_entropy_learning_times(step.grid(1e9), 1e-12)
+    assert np.isfinite(learned[[0, 2]]).all() and learned[1] == np.inf
+
+
 def test_groups_may_be_exchanged():
     """The names of the groups are in no formula: equal to rounding, which a millionfold faster group amplifies
     in the other to 1e-12."""

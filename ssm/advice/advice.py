@@ -48,13 +48,14 @@ def advise(
 ) -> Advice:
     """What the model says of a data set with `counts` samples a class.
 
-    Learning times are those of runs of the model from a spectral start (every contrast alike) of
-    scale 1e-3. Such a run has one column for all samples of a class, so that it costs the same however
-    many they are. Pulls, exponents and contrast times are closed forms of `theory` and `predictions`.
+    Learning times are those of the model from a spectral start (every contrast alike) of scale 1e-3: under
+    cross-entropy exactly, from the five numbers of two class sizes (`exact.cross_entropy_class_times`) or from the
+    class means (`class_flow`), under the squared loss read off runs of one column a class, so that they cost the same
+    however many samples there are. Pulls, exponents and contrast times are closed forms of `theory` and `predictions`.
     Times are flow time, steps x learning rate.
 
     Args:
-        counts: samples n_c of each class, at least two classes. The model is not run for more than 100
+        counts: samples n_c of each class, at least two classes. The model is not followed for more than 100
             classes, nor for more than 33 without a coupling.
         coupling: c in [0, 1], how far training a sample moves the other samples of its class
             (`practice.kernels.measured_coupling(features, labels).coupling` of a network's features).
@@ -120,7 +121,7 @@ def _head(advice: Advice) -> list[str]:
     if advice.no_contrasts and len(set(counts)) > 1:
         decides = "The closed form of their margins decides"
         if len(counts) > 2:
-            decides = "Runs of the model decide"
+            decides = "The model itself decides"
         lines.append(f"No balancing exponent g* of contrasts: {advice.no_contrasts}. {decides}.")
     return lines
 
@@ -132,11 +133,11 @@ def _exponents(advice: Advice) -> Table:
     fixed = "margins of two classes" if len(advice.counts) == 2 else "fixed features, 2 g* - 1"
     if advice.no_contrasts and len(advice.counts) > 2:
         fixed = "class margins, fixed features"
-    table = Table("coupling", "contrasts, g*", fixed, "run of the model")
+    table = Table("coupling", "contrasts, g*", fixed, "the model itself")
     table.title = "Weights 1 / n^g that balance the largest and the smallest classes"
     for case in advice.cases:
         exponents = case.balancing_exponent, case.margin_exponent, case.run_exponent
-        # The exponent of runs has about three digits; adding 0 turns -0 into 0.
+        # The exponent of the model has about three digits; adding 0 turns -0 into 0.
         cells = [_number(round(exponent, 3) + 0.0, ".3g") for exponent in exponents]
         table.add_row(f"{case.coupling:g}", *cells)
     return table

@@ -1,5 +1,6 @@
-"""Runs of the small-scale model for given class counts at one coupling: in which order its classes are
-learned under each choice of weights, and which weights let it learn the extreme sizes at once."""
+"""The small-scale model for given class counts at one coupling: in which order its classes are learned under
+each choice of weights, and which weights let it learn the extreme sizes at once. Under cross-entropy that is exact;
+under the squared loss it is read off runs."""
 
 from __future__ import annotations
 
@@ -14,9 +15,9 @@ from ssm import simulation
 from ssm.config import Config, profiles
 from ssm.measures import spectral
 from ssm.problem import Problem, make_problem, weights
-from ssm.theory import defaults, growth, predictions
+from ssm.theory import class_flow, defaults, exact, growth, predictions
 
-# The model is run for at most this many classes, divided by the number of couplings, so that advice
+# The model is followed for at most this many classes, divided by the number of couplings, so that advice
 # takes seconds.
 MOST_CLASSES = 100
 # A run is repeated over this share of its length where it learns a class before its first observation.
@@ -28,7 +29,8 @@ TOGETHER = 1.25
 # networks learned both groups at once.
 NEAR = 0.05
 SAME = 5e-4  # Exponents that differ by less than this are printed alike.
-MOST_ATTEMPTS = 4  # runs at most that look for the exponent at which the model balances
+MOST_STEPS = 10_000  # of the class means of a long tail under cross-entropy, which take a second
+MOST_ATTEMPTS = 4  # exponents at most that are tried for the one at which the model balances
 POWERS = {"ERM": 0.0, "sqrt": 0.5, "balanced": 1.0}  # exponents of power laws that have a name
 LARGEST, SMALLEST, AT_ONCE = "largest first", "smallest first", "together"
 # The relative error of a learning time, which is read from a straight line between two observed times.
@@ -44,7 +46,7 @@ class Choice:
 
     name: str
     """`ERM`, a name of `weights.NAMED`, or what the exponent of a fitted power law was taken from:
-    `g*` for contrasts, `margins` for two classes, `run` for runs of the model."""
+    `g*` for contrasts, `margins` for two classes, `run` for the model itself."""
     law: str
     """The formula of w_c, as it is printed."""
     exponent: float
@@ -62,7 +64,7 @@ class Choice:
     class contributes to both. With free features it is the class's share of dL/dZ, the
     `gradient_share` of a run of the model; with shared features it is in proportion to w_c n_c."""
     learning_time: Floats
-    """When each class is learned in a run of the model: when its mean logit stands half a target above
+    """When each class is learned in the model: when its mean logit stands half a target above
     that of every other class. NaN where that is not known. Ratios of these times do not carry over to
     networks."""
     contrast_time: Floats
@@ -70,7 +72,7 @@ class Choice:
     (`predictions.predicted_learning_times`). NaN for a class that no other equals in size."""
     order: str
     """Which of the largest and the smallest classes the model learns first: `largest first`,
-    `smallest first`, or `together` where the ratio of their times is within `TOGETHER`. Where the run
+    `smallest first`, or `together` where the ratio of their times is within `TOGETHER`. Where the model
     does not say, the order is that of the pulls, to which times are inverse in the limit of small
     starts; for two classes it is then `-`."""
     ahead_of_erm: tuple[float, float]
@@ -92,9 +94,9 @@ class Case:
     """The exponent at which the margins of two classes grow alike, and those of any number of classes
     where features hardly move: log(kappa_maj / kappa_min) / log R (`theory.margin_exponent`)."""
     run_exponent: float
-    """The exponent at which runs of the model learn the largest and the smallest classes at once, read
-    from straight lines between log ratios of times: those at g = 0, 1/2 and 1, and those of runs at
-    fitted exponents where these did not learn both at once. NaN where runs do not say."""
+    """The exponent at which the model learns the largest and the smallest classes at once, read from
+    straight lines between log ratios of times: those at g = 0, 1/2 and 1, and those at fitted exponents
+    where these did not learn both at once. NaN where a run does not say."""
     balance: float
     """The exponent at which the model balances: the closed form where there is one (g*, or that of the
     margins of two classes), and `run_exponent` elsewhere."""
@@ -102,7 +104,7 @@ class Case:
     """Every choice of weights that was looked at, ERM first and fitted power laws last."""
     recommended: Choice | None
     """The choice whose own `order` is `together`: a power law with a name if its exponent is within
-    `NEAR` of the last fitted one, else the fitted one itself. For two classes whose run does not say,
+    `NEAR` of the last fitted one, else the fitted one itself. For two classes of which a run does not say,
     the closed form of margins. None where no fitted power law balances."""
 
 
@@ -128,11 +130,11 @@ def no_contrasts(counts: Sequence[int]) -> str:
 
 def at_coupling(base: Config, most: int, done: Callable[[float], None]) -> tuple[Case, list[str]]:
     """What the model says at the coupling of `base`, and a sentence for each choice of weights of which
-    its run left something out.
+    something is left out.
 
     Args:
         base: a Config with the counts, the coupling and the loss.
-        most: the model is run for at most this many classes.
+        most: the model is followed for at most this many classes.
         done: called with the share of the work that is done.
     """
     counts, coupling = base.class_counts, base.coupling
@@ -163,7 +165,7 @@ def at_coupling(base: Config, most: int, done: Callable[[float], None]) -> tuple
     best = None
     if np.isfinite(closed):
         best = look_at("margins" if of_two else "g*", f"1 / n^{closed:.3g}", closed)
-    # What balances contrasts, or where straight lines cross, need not be what the run itself learns at
+    # What balances contrasts, or where straight lines cross, need not be what the model itself learns at
     # once: large imbalance and starts that are not small move it.
     for _ in range(MOST_ATTEMPTS):
         if not np.isfinite(attempt) or (best and best.order in (AT_ONCE, UNKNOWN)):
@@ -190,7 +192,7 @@ def _recommended(choices: Mapping[str, Choice], best: Choice | None) -> Choice |
         return None
     for name, power in POWERS.items():
         away = abs(power - best.exponent)
-        # A run of the same weights says the same, also where it says nothing.
+        # The model under the same weights says the same, also where it says nothing.
         if (away <= NEAR and choices[name].order == AT_ONCE) or away < SAME:
             return choices[name]
     return best
@@ -199,7 +201,7 @@ def _recommended(choices: Mapping[str, Choice], best: Choice | None) -> Choice |
 def _choice(
     name: str, law: str, exponent: float, base: Config, most: int, erm: Choice | None
 ) -> tuple[Choice, str]:
-    """What the model says of one weighting, and a sentence on what its run left out, or an empty text."""
+    """What the model says of one weighting, and a sentence on what is left out, or an empty text."""
     named = name if name in weights.NAMED else None
     settings: dict[str, Any] = {"init": "spectral", "feature_dim": len(base.class_counts) - 1}
     settings |= {"class_weights": named, "weight_exponent": 0.0 if named else exponent}
@@ -209,9 +211,9 @@ def _choice(
     learned, contrasts, incomplete = np.full(k, np.nan), np.full(k, np.nan), ""
     if k <= most:
         contrasts = _contrast_times(config, problem)
-        learned, status = _learning_times(config, defaults.automatic_t1(config, problem))
+        learned, status = _learned(config, problem)
         if np.isnan(learned).any():
-            incomplete = f"{name}: a dash where the run of the model ({status}) did not get to it."
+            incomplete = f"{name}: a dash where {status} did not get to it."
     ahead = np.nan, np.nan
     if erm is not None and learned.max() < (1 - READ_OFF) * erm.learning_time.max():
         ahead = float(learned.max()), float(erm.learning_time.max())
@@ -230,6 +232,20 @@ def _choice(
         ahead_of_erm=ahead,
     )
     return choice, incomplete
+
+
+def _learned(config: Config, problem: Problem) -> tuple[Floats, str]:
+    """When the model has learned each class, and what did not get there where that is not known."""
+    if config.loss == "squared":
+        times, status = _learning_times(config, defaults.automatic_t1(config, problem))
+        return times, f"the run of the model ({status})"
+    if len(set(config.class_counts)) == 2:
+        times = exact.cross_entropy_class_times(problem, config.init_scale**2)
+        return times[(problem.class_groups == profiles.MINORITY).astype(int)], "the model"
+    start, components = predictions.mean_start(config, problem), spectral.components(problem)
+    steps = {"most_steps": MOST_STEPS}
+    times = class_flow.class_learning_times(problem, components, *start, **steps)
+    return times, f"the model in {MOST_STEPS} steps"
 
 
 def _learning_times(config: Config, t1: float) -> tuple[Floats, str]:
@@ -284,7 +300,7 @@ def _crossing(delays: Mapping[float, float]) -> float:
     either side of it or, past the ends, through the nearest two. NaN where ratios do not fall.
 
     Args:
-        delays: the ratio `delay` of the run at each exponent; those that are not finite do not count.
+        delays: the ratio `delay` at each exponent; those that are not finite do not count.
     """
     known = [
         (g, np.log(ratio)) for g, ratio in sorted(delays.items()) if np.isfinite([g, ratio]).all()

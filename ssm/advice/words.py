@@ -25,7 +25,7 @@ from ssm.advice.runs import (
 # Numbers that the experiments `bridge` and `practice` measured in networks, as figures/claims.md has them.
 MEASURED_COUPLING = 0.01, 0.4  # the least and the greatest coupling of a network that was measured
 CLEAR = 0.1  # From this coupling on, inverse frequency did best on held-out images.
-NOTHING = "none. The model has no closed form for these counts and was not run to its end."
+NOTHING = "none. The model has no closed form for these counts and was not followed to its end."
 MEASURE = "ssm.practice.kernels.measured_coupling(features, labels).coupling"
 RATIOS = (
     "Ratios of learning times do not carry over to networks (digits, 130:13 images, coupling 0.4, ERM, "
@@ -88,7 +88,7 @@ def _use_of_one(counts: Sequence[int], case: Case) -> str:
     if case.recommended is None:
         if np.isnan(case.balance):
             return NOTHING
-        return f"none. No weights 1 / n^g that were run balance in the model: {_nearest(counts, case)}."
+        return f"none. No weights 1 / n^g that were tried balance in the model: {_nearest(counts, case)}."
     orders = {name: choice.order for name, choice in by_name(case).items()}
     small = _small(counts)
     use = f"use {_weights(counts, case, case.recommended)}. {_at_once(counts, [case.recommended])}"
@@ -128,7 +128,7 @@ def _use_of_several(counts: Sequence[int], cases: Sequence[Case], common: str) -
 
 
 def _common(cases: Sequence[Case]) -> str:
-    """The name of the one weighting to use at every coupling that networks had: each of its own runs
+    """The name of the one weighting to use at every coupling that networks had: under it the model
     learns both sizes at once, and the exponents it stands for are near each other, and it near their
     middle. An empty text where there is none, or only one coupling."""
     networks = [case for case in cases if _is_measured(case.coupling)]
@@ -163,18 +163,18 @@ def _balanced_by(counts: Sequence[int], case: Case) -> str:
     if case.recommended is not None:
         return f"by {_weights(counts, case, case.recommended)}"
     if np.isnan(case.balance):
-        return "by weights that are not known, since its runs did not get to their end,"
-    return f"by none of the weights that were run ({_nearest(counts, case)})"
+        return "by weights that are not known, since it was not followed to its end,"
+    return f"by none of the weights that were tried ({_nearest(counts, case)})"
 
 
 def _weights(counts: Sequence[int], case: Case, choice: Choice) -> str:
     """The recommended choice by its name or its exponent, with the fitted exponent that it stands for and
-    a closed form whose own run does not balance in brackets."""
+    a closed form that does not balance in brackets."""
     fitted, remarks = case.choices[-1], []
     if abs(fitted.exponent - choice.exponent) >= SAME:
         remarks.append(f"{fitted.exponent:.3g} in the model")
     remarks += [
-        f"the run at the closed form, 1 / n^{closed.exponent:.3g}, learns {_first(counts, closed)} first"
+        f"at the closed form, 1 / n^{closed.exponent:.3g}, it learns {_first(counts, closed)} first"
         for closed in case.choices
         if closed.name in ("g*", "margins") and closed is not fitted
     ]
@@ -191,7 +191,7 @@ def _named(choice: Choice) -> str:
 
 
 def _at_once(counts: Sequence[int], choices: Sequence[Choice]) -> str:
-    """The claim that weights balance, and whether runs of the model say so or closed forms alone."""
+    """The claim that weights balance, and whether the model itself says so or closed forms alone."""
     both = "both classes" if len(counts) == 2 else "the largest and the smallest classes"
     source = "In the model"
     if np.isnan([delay(choice.learning_time, counts) for choice in choices]).any():
@@ -238,7 +238,7 @@ def _how_sure(counts: Sequence[int], cases: Sequence[Case], common: str) -> str:
         )
     elif no_contrasts(counts):
         sentences.append(
-            "Less sure than with several classes in each group: it rests on runs of the model, and no "
+            "Less sure than with several classes in each group: it rests on the model itself, without a closed form, and no "
             "network with a class alone in its group was measured."
         )
     else:
@@ -299,10 +299,10 @@ def _changes(counts: Sequence[int], cases: Sequence[Case], loss: str) -> str:
     if all(case.choices[-1].name in ("g*", "margins") for case in cases):
         other = (
             f"{name} (`{flag}`), which has the same closed form for the exponent that balances, while "
-            "its runs, and the orders with them, may differ"
+            "its times, and the orders with them, may differ"
         )
     else:
-        other = f"{name} (`{flag}`), whose runs balance at an exponent of their own"
+        other = f"{name} (`{flag}`), which balances at an exponent of its own"
     return (
         f"the coupling of your network ({MEASURE}); {other}; a loss with margins or adjusted logits; "
         f"{more}."
@@ -315,8 +315,8 @@ def notes(counts: Sequence[int], cases: Sequence[Case], init_scale: float, most:
     Args:
         counts: samples of each class.
         cases: what the model says at each coupling.
-        init_scale: the scale of the start of its runs.
-        most: the model was run for at most this many classes.
+        init_scale: the scale of its start.
+        most: the model was followed for at most this many classes.
     """
     sentences = [
         "This is what the small-scale model says, trained in small steps from a start of scale "
@@ -352,7 +352,7 @@ def notes(counts: Sequence[int], cases: Sequence[Case], init_scale: float, most:
         )
     if len(counts) > most:
         sentences.append(
-            f"The model is run for at most {most} classes"
+            f"The model is followed for at most {most} classes"
             f"{' at so many couplings' if len(cases) > 1 else ''}: times are left out, and orders are "
             "those in the limit of small starts."
         )

@@ -202,12 +202,14 @@ def class_learning_times(
     W: Float[np.ndarray, "*starts k d"],
     class_means: Float[np.ndarray, "*starts d k"],
     level: float = spectral.LEARNED,
+    most_steps: int | None = None,
 ) -> Float[np.ndarray, "*starts k"]:
     """When the mean logit of each class first stands `level` above that of every other class, from features
-    that are equal in a class; NaN where that takes more than `explicit.MOST_STEPS` steps. Shape (..., k), flow
-    time."""
+    that are equal in a class; NaN where that takes more than `most_steps` steps, `explicit.MOST_STEPS` where it
+    is left out. Shape (..., k), flow time."""
     waiting = _Margins(_flow(problem, None, 0.0), components.left.T)
-    return _crossings(waiting, W, class_means, level).times.reshape(*W.shape[:-2], -1)
+    found = _crossings(waiting, W, class_means, level, most_steps)
+    return found.times.reshape(*W.shape[:-2], -1)
 
 
 def _flow(problem: Problem, noise: Float[np.ndarray, " k"] | None, smoothing: float) -> Flow:
@@ -219,12 +221,16 @@ def _flow(problem: Problem, noise: Float[np.ndarray, " k"] | None, smoothing: fl
 
 
 def _crossings(
-    waiting: _Components | _Margins, W: np.ndarray, class_means: np.ndarray, level: float
+    waiting: _Components | _Margins,
+    W: np.ndarray,
+    class_means: np.ndarray,
+    level: float,
+    most_steps: int | None = None,
 ) -> explicit.Crossings:
     """Crossings of all starts, whatever their shape."""
     flow, W = waiting.flow, W.reshape(-1, *W.shape[-2:])
     N = class_means.swapaxes(-1, -2).reshape(W.shape) * flow.roots[:, None]
-    return explicit.crossings(waiting, *flow.after_the_linear_phase(W, N), level)
+    return explicit.crossings(waiting, *flow.after_the_linear_phase(W, N), level, most_steps)
 
 
 def _later(

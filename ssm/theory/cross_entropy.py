@@ -22,6 +22,7 @@ from ssm.theory.growth import Values
 __all__ = [
     "CrossEntropyCurves",
     "SymmetricStart",
+    "cross_entropy_class_times",
     "cross_entropy_learning_times",
     "cross_entropy_step",
     "symmetric_start",
@@ -176,16 +177,49 @@ def cross_entropy_learning_times(
     """When each block first reaches `level` > 0 of its target in `cross_entropy_step`, whose arguments and
     errors these are; in flow time, or tau by the loss clock. Shape (..., 3), NaN within a group of a single
     class."""
-    checks.real("level", level, 0, np.inf, open_ends="()")
     shape, flow, first = _prepared(problem, start, clock, ())
-    points = first.shape[1]
-    found = np.full((3, points), np.nan)
-    every = np.arange(3 * points)
-    asked = np.append(flow.sizes > 1, np.ones((1, points), bool), axis=0).ravel()
-    which, point = np.divmod(every[asked], points)
-    waiting = flow.take(point)._replace(waiting=np.eye(3)[:, which])
+    asked = np.append(flow.sizes > 1, np.ones((1, first.shape[1]), bool), axis=0)
+    within_and_cross = _crossings(level, flow, first, asked, np.arange(3))
+    return within_and_cross[[0, 2, 1]].T.reshape(*shape, 3)
+
+
+def cross_entropy_class_times(
+    problem: Problem | Step,
+    start: Values | SymmetricStart,
+    level: float = spectral.LEARNED,
+    *,
+    clock: str = "time",
+) -> Float[np.ndarray, "*grid 2"]:
+    """When the logit of a class of each group first stands `level` > 0 above every other in `cross_entropy_step`,
+    whose arguments and errors these are: `class_margins`, in flow time, or tau by the loss clock. Shape (..., 2).
+
+    Example:
+        At coupling 0 the margins of two classes grow alike, whatever their counts:
+
+        >>> from ssm import step
+        >>> found = cross_entropy_class_times(step.grid(20.0, num_classes=2), 1e-6)
+        >>> float((found[1] / found[0]).round(9))
+        1.0
+    """
+    shape, flow, first = _prepared(problem, start, clock, ())
+    asked = np.append(flow.sizes > 1, np.ones((2, first.shape[1]), bool), axis=0)
+    within_and_across = _crossings(level, flow, first, asked, np.array([0, 1, 3, 4]))
+    with np.errstate(invalid="ignore"):  # of a single class, which has no margin within its group
+        latest = np.fmax(within_and_across[:2], within_and_across[2:])
+    return latest.T.reshape(*shape, 2)
+
+
+def _crossings(
+    level: float, flow: Flow, first: np.ndarray, asked: np.ndarray, numbers: np.ndarray
+) -> Float[np.ndarray, "numbers p"]:
+    """When each of `numbers` that are waited for, by their places in `Flow.waiting`, reaches `level` where it is
+    `asked` for; NaN elsewhere."""
+    checks.real("level", level, 0, np.inf, open_ends="()")
+    found = np.full(asked.shape, np.nan)
+    which, point = np.nonzero(asked)
+    waiting = flow.take(point)._replace(waiting=np.eye(5)[:, numbers[which]])
     found[which, point] = implicit.crossings(level, waiting, first[:, point])
-    return found[[0, 2, 1]].T.reshape(*shape, 3)
+    return found
 
 
 def _prepared(
@@ -216,7 +250,7 @@ def _prepared(
         at.imbalances,
         sizes * counts * weights / n,
         direction,
-        np.zeros(3),
+        np.zeros(5),
         counts * features / (direction * target),
     )
     first = (np.log(contrasts), np.log(y), np.log(at.features))

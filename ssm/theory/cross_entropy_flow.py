@@ -74,8 +74,8 @@ class Flow(NamedTuple):
     """k_g n_g w_g / n."""
     direction: Float[np.ndarray, "1 p"]
     """s."""
-    waiting: Float[np.ndarray, "3 p"]
-    """Weights of mu_A, mu_B and the share of the cross component in what `progress` is about."""
+    waiting: Float[np.ndarray, "5 p"]
+    """Weights of mu_A, mu_B, the share of the cross component, nu_A and nu_B in what `progress` is about."""
     cross_shares: Float[np.ndarray, "2 p"]
     """What multiplies y a and y b in the share that the cross component has of its target."""
     by_loss: bool = False
@@ -194,8 +194,11 @@ class Flow(NamedTuple):
         self, state: Float[np.ndarray, "5 p"]
     ) -> tuple[Float[np.ndarray, " p"], Float[np.ndarray, "5 p"]]:
         """The logarithm of the sum of `waiting` times shares, and its derivatives."""
+        parts = self.parts(state)
+        across = self.waiting[3:] * (1 - 1 / self.sizes)
+        within = (self.waiting[:2] + across) * parts.within
         each = self.cross_shares * np.exp(state[2] + state[3:5]) * self.waiting[2]
-        within = self.waiting[:2] * self.parts(state).within
+        each = each + self.waiting[3:] * parts.between
         cross = each.sum(axis=0)
         whole = within.sum(axis=0) + cross
         return np.log(whole), np.stack([*within, cross, *each]) / whole

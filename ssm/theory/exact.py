@@ -21,6 +21,7 @@ from ssm.theory import cross_flow, implicit
 from ssm.theory.cross_entropy import (
     CrossEntropyCurves,
     SymmetricStart,
+    cross_entropy_class_times,
     cross_entropy_learning_times,
     cross_entropy_step,
     symmetric_start,
@@ -33,6 +34,7 @@ __all__ = [
     "SymmetricStart",
     "balanced_flow",
     "balanced_learning_times",
+    "cross_entropy_class_times",
     "cross_entropy_learning_times",
     "cross_entropy_step",
     "cross_learning_time",

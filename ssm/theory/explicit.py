@@ -49,7 +49,7 @@ class Flow(Protocol):
 
 
 class Crossings(NamedTuple):
-    """When numbers reach a level, and where starts are of which some have not after `MOST_STEPS` steps."""
+    """When numbers reach a level, and where starts are of which some have not after the most steps."""
 
     times: Float[np.ndarray, "p q"]
     """NaN for a number that has not."""
@@ -62,15 +62,19 @@ class Crossings(NamedTuple):
 
 
 def crossings(
-    flow: Flow, start: Float[np.ndarray, "p m d"], at: Float[np.ndarray, " p"], level: float
+    flow: Flow,
+    start: Float[np.ndarray, "p m d"],
+    at: Float[np.ndarray, " p"],
+    level: float,
+    most_steps: int | None = None,
 ) -> Crossings:
     """When each number of `flow.progress` first reaches `level` from the states at times `at`, which is that
-    time for one that is there already."""
+    time for one that is there already; after `MOST_STEPS` steps at most where no number is given."""
     state, slopes, time = start, flow.field(start), at
     values, rises = flow.progress(state, slopes)
     found = np.where(values >= level, time[:, None], np.nan)
     points, h = np.arange(len(start)), 0.1 / flow.share(slopes, state)
-    for _ in range(MOST_STEPS):
+    for _ in range(MOST_STEPS if most_steps is None else most_steps):
         waiting = np.isnan(found[points])
         left = waiting.any(axis=1)
         if not left.all():

@@ -28,6 +28,7 @@ RESOLVED = 1e-15  # what a step may leave out, in the same measure
 ROUNDING = 4e-15  # of a coefficient, in the same measure
 NUMBERS = 2048  # that are followed at once, so that their stages fit a cache
 MOST_STEPS = 20_000
+FARTHEST = 1e300  # times that are told from infinity
 
 
 @runtime_checkable
@@ -242,7 +243,7 @@ def _log_integral(
 
 def crossings(level: float, flow: Flow, start: Float[np.ndarray, "m p"]) -> Float[np.ndarray, " p"]:
     """When what `flow.progress` has the logarithm of first reaches `level` at every point; 0 where it
-    starts there."""
+    starts there, and infinite beyond `FARTHEST`."""
     found = np.empty(start.shape[1])
     for some in _portions(start):
         found[some] = _crossings(np.log(level), flow.take(some), start[:, some])
@@ -274,7 +275,9 @@ def _crossings(
         grown = _next_step(h, h, unresolved)
         grown = np.where(ahead & (off < 0), np.minimum(grown, -off), grown)
         h = np.where(passed, np.clip(h - off, 0.1 * h, h), grown)
-        left = ~done
+        never = ~done & (at > FARTHEST)
+        found[points[never]] = np.inf
+        left = ~done & ~never
         if not left.all():
             points, at, h, state = points[left], at[left], h[left], state[:, left]
             flow = flow.take(left)
