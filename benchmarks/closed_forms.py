@@ -83,7 +83,7 @@ def _spent(work: Callable[[], object]) -> float:
 
 def _scipy(problems: step.Step, times: np.ndarray, point: int) -> np.ndarray:
     """The cross component of one of the problems."""
-    one = step.Step(*(x.reshape(-1, 2)[point] for x in problems))
+    one = step.Step(*(x.reshape(-1, 2)[point] for x in problems[:4]))
     (s, w, kappa), n = exact.cross_parts(one), one.num_samples
 
     def field(_: float, state: np.ndarray) -> np.ndarray:

@@ -132,6 +132,42 @@ def effective_counts(
     return counts / kernel_eigenvalues
 
 
+def coupled_seli(class_kernel: Float[np.ndarray, "k k"]) -> Geometry:
+    """Where cross-entropy sends features whose class means move together too, by a kernel T = diag(kappa_c /
+    n_c) + beta 11^T (`Problem.class_kernel`): SELI of the counts n_c / kappa_c at beta = 0.
+
+    With T = L L^T it is the least nuclear norm of Z L^-T with all margins at least 1. That is Z = P, P = I -
+    11^T / k, with P L^-T = U Sig V^T, W W^T = U Sig U^T and M^T M = L V Sig V^T L^T: the multipliers, (P T^-1
+    P)^(+1/2) P T^-1, are 2 / pi times the integral over r > 0 of -(e_j (1 - r^2 e_c) + r^2 E_jc s) / s off the
+    diagonal, with E = (T^-1 + r^2)^-1, e = E 1 and s = 1^T e. T^-1 is an M-matrix whose rows have sums of 0 or more, so
+    that E >= 0 and r^2 e <= 1, and no multiplier has the wrong sign.
+
+    Raises:
+        ValueError: a kernel that is not positive definite.
+
+    Source: derived for this project; that Z = P at beta = 0, Thrampoulidis, Kini, Vakilian, Behnia 2022.
+
+    Example:
+        Lengths of the classifier's rows, squared, without and with a bias of free features:
+
+        >>> for beta in (0.0, 1.0):
+        ...     np.diag(coupled_seli(np.diag([0.01, 0.01, 1.0, 1.0]) + beta).classifier).round(2).tolist()
+        [6.78, 6.78, 2.28, 2.28]
+        [5.37, 5.37, 0.87, 0.87]
+    """
+    k = len(class_kernel)
+    try:
+        root = np.linalg.cholesky(class_kernel)
+    except np.linalg.LinAlgError:
+        raise ValueError(
+            f"class_kernel={class_kernel.tolist()}: must be positive definite"
+        ) from None
+    centring = np.eye(k) - 1 / k
+    U, values, Vt = np.linalg.svd(np.linalg.solve(root, centring).T)
+    U, values, right = U[:, :-1], values[:-1], root @ Vt[:-1].T
+    return Geometry((U * values) @ U.T, (right * values) @ right.T, centring)
+
+
 def seli_step(
     num_majority: int,
     num_minority: int,

@@ -76,6 +76,22 @@ class Problem(NamedTuple):
         own = np.diag(self.class_weights * self.kernel_eigenvalues)
         return float(np.linalg.eigvalsh(own + self.common_coupling * np.outer(shared, shared))[-1])
 
+    @property
+    def class_kernel(self) -> Float[np.ndarray, "k k"]:
+        """T = diag(kappa_c / n_c) + beta 11^T: with Sigma_c = -W^T G 1_c of the samples of class c, the class
+        means of the features move by dM/dt = Sigma T."""
+        return np.diag(self.kernel_eigenvalues / self.counts) + self.common_coupling
+
+    @property
+    def class_kernel_root(self) -> Float[np.ndarray, "k k"]:
+        """L with L L^T = T: diag(sqrt(kappa_c / n_c)) (I + f f^T)^(1/2), f_c = sqrt(beta n_c / kappa_c)."""
+        root = np.sqrt(self.kernel_eigenvalues / self.counts)
+        f = np.sqrt(self.common_coupling) / root
+        square = f @ f
+        stretch = square / (1 + np.sqrt(1 + square))  # (1 + |f|^2)^(1/2) - 1
+        along = f / np.sqrt(square) if square > 0 else f
+        return root[:, None] * (np.eye(len(root)) + stretch * np.outer(along, along))
+
 
 def make_problem(config: Config) -> Problem:
     """The problem a Config describes."""

@@ -2,12 +2,14 @@
 sizes adjust. Two layers, any weights and coupling; times are flow time.
 
 At zero logits dl/dz of a sample of class c is a fixed vector g_c, so that classifier and features grow
-along the singular vectors of A = -[g_c w_c sqrt(n_c kappa_c)] / n, at its singular values. Within a group
+along the singular vectors of A = -[g_c w_c sqrt(n_c kappa_c)] / n, at its singular values; with a bias of the
+features, or a coupling between classes, A = -[g_c w_c n_c] L / n, L L^T = diag(kappa_c / n_c) + beta 11^T
+(`Problem.class_kernel_root`). Within a group
 of equal classes that is r = w sqrt(n_c kappa_c) (g_other - g_own) / n, whatever is added to a group's
 logits: w sqrt(n_c kappa_c) / n as without adjustments, times the class's factor (n_c / n_max)^g under CDT
 and VS, and a number that depends on p_y alone under LDAM and the focal loss. Only the majority-minority
-contrast feels the offsets. All raise ssm.InputError for the squared loss, and all but the matrix itself
-for a problem that is not STEP.
+contrast feels the offsets and beta. All raise ssm.InputError for the squared loss, and all but the matrix
+itself for a problem that is not STEP and for a bias of the logits, with which these do not stay near 0.
 
 Source: derived for this project.
 """
@@ -22,8 +24,10 @@ from jaxtyping import Bool, Float
 from ssm.config import Config, profiles
 from ssm.measures import spectral
 from ssm.problem import Problem
+from ssm.support import errors
+from ssm.theory import growth
 from ssm.theory.adjusted_loss import at_logits, at_zero_logits
-from ssm.theory.groups import step_of
+from ssm.theory.groups import bias_of, step_of
 from ssm.theory.predictions import expected_start_strength
 
 BACKGROUNDS = np.linspace(-40, 40, 41)  # logits by which one group may stand above the other
@@ -31,10 +35,13 @@ SHARES = 100  # of the target, at which the rate of a group's contrasts is worke
 
 
 def growth_matrix(config: Config, problem: Problem) -> Float[np.ndarray, "k k"]:
-    """A = -[g_c w_c sqrt(n_c kappa_c)] / n, one column a class: with N = M^T scaled by sqrt(n_c /
-    kappa_c), dW/dt = A N and dN/dt = A^T W while all logits are small. Per unit of flow time."""
+    """A = -[g_c w_c n_c] L / n: with N = L^-1 M^T, dW/dt = A N and dN/dt = A^T W while all logits are small.
+    L is diag(sqrt(kappa_c / n_c)) unless all samples share something (`Problem.class_kernel_root`). Per unit
+    of flow time."""
     gradients = at_zero_logits(config, problem.counts).gradients
-    return -gradients * _pull(problem)
+    if problem.common_coupling == 0:
+        return -gradients * _pull(problem)
+    return -(gradients * growth.risk_shares(problem)) @ problem.class_kernel_root
 
 
 def block_growth_rates(config: Config, problem: Problem) -> Float[np.ndarray, " 3"]:
@@ -53,7 +60,7 @@ def block_growth_rates(config: Config, problem: Problem) -> Float[np.ndarray, " 
     """
     gradients, groups = at_zero_logits(config, problem.counts).gradients, _groups(problem)
     units = groups.T / np.sqrt(groups.sum(axis=1))
-    cross = np.linalg.norm(units.T @ (gradients * _pull(problem)) @ units, 2)
+    cross = np.linalg.norm(units.T @ growth_matrix(config, problem) @ units, 2)
     majority, minority = (_contrast(gradients, problem, mine) for mine in groups)
     return np.array([majority, cross, minority])
 
@@ -141,5 +148,7 @@ def _pull(problem: Problem) -> Float[np.ndarray, " k"]:
 
 def _groups(problem: Problem) -> Bool[np.ndarray, "2 k"]:
     """Which classes belong to majority and minority, one row each, of a problem that is STEP."""
+    if problem.output_bias:
+        raise errors.invalid("bias", bias_of(problem), "none or hidden: logits that begin near 0")
     step_of(problem)
     return np.array([problem.class_groups == group for group in profiles.GROUPS])

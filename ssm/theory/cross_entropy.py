@@ -16,7 +16,7 @@ from ssm.problem import Problem
 from ssm.support import checks, errors
 from ssm.theory import implicit
 from ssm.theory.cross_entropy_flow import Flow
-from ssm.theory.groups import Step, step_of
+from ssm.theory.groups import Step, refuse_what_is_shared, step_of
 from ssm.theory.growth import Values
 
 __all__ = [
@@ -232,7 +232,8 @@ def _prepared(
     if not (step.weights > 0).all():
         raise errors.invalid("weights", step.weights, "positive")
     at = start if isinstance(start, SymmetricStart) else symmetric_start(step, start)
-    sizes, counts, weights, kernel = step
+    refuse_what_is_shared(step)
+    sizes, counts, weights, kernel, *_ = step
     contrasts = np.where(sizes > 1, at.contrasts, 1.0)
     y = np.asarray(at.classifier, dtype=float)[..., None]
     for name, values in (("contrasts", contrasts), ("classifier", y), ("features", at.features)):

@@ -106,10 +106,11 @@ def automatic_rate(config: Config, problem: Problem) -> float:
     out one at which a step of gradient descent in two layers takes a tenth of an e-fold of the fastest
     contrast.
 
-    With L layers it is 0.2 over the sum of the decay and of the rate L r_c kappa_c^(1/L - 1/2)
-    n_c^(1/2 - 1/L) at which the fastest contrast settles on its target, its part that comes from the features
-    larger where classes have inputs in common. With momentum m it is 1 - m
-    times that, and for an optimiser whose steps do not shrink with the gradient 0.01.
+    With L layers it is 0.2 over the sum of the decay, of the rate L r_c kappa_c^(1/L - 1/2)
+    n_c^(1/2 - 1/L) at which the fastest contrast settles on its target, and of what settles all logits
+    together: beta (n_c / kappa_c)^(1 - 1/L) of the class where that is most, and 1 of a bias of the logits.
+    With momentum m it is 1 - m times that, and for an optimiser whose steps do not shrink with the gradient
+    0.01.
     """
     if config.learning_rate is not None:
         return config.learning_rate
@@ -122,12 +123,14 @@ def automatic_rate(config: Config, problem: Problem) -> float:
         rates = np.maximum(rates, growth.class_growth_rates(_unweighted(p)))
     settling = depth * rates * initial_gradient_scale(config, p)
     settling = settling * p.kernel_eigenvalues**power * p.counts**-power
-    if p.measured is not None or p.common_coupling > 0:
-        # A share of 1 / L comes from the features, which K moves faster along what classes have in common.
+    if p.measured is not None:
+        # A share of 1 / L comes from the features, which K moves faster along what samples have in common.
         seen = p.kernel_size / (p.class_weights * p.kernel_eigenvalues)
         settling = settling * (depth - 1 + np.maximum(seen, 1)) / depth
     fading = max(config.weight_decay, config.feature_decay)
-    return float(0.2 / (settling.max() + fading) * (1 - momentum(config)))
+    common = p.common_coupling * (p.counts / p.kernel_eigenvalues).max() ** (1 - 1 / depth)
+    all_together = common + p.output_bias
+    return float(0.2 / (settling.max() + all_together + fading) * (1 - momentum(config)))
 
 
 def automatic_steps(config: Config, problem: Problem) -> int:
@@ -170,7 +173,8 @@ def automatic_t1(config: Config, problem: Problem) -> float:
     layers have the squared norm L sum_j (M s_j)^(2/L), which grows by 2 L M, so tau is sum_j s_j^(2/L)
     (1 - M^(2/L - 1)) / (L - 2), for two layers sum_j s_j log(M) / 2. M is 1 plus the margin, since the
     early phase ends at a margin of about 0, and a focal loss divides by 1 + gamma. For adjusted logits
-    s_j are those of their own limit, with a fifth of allowance.
+    s_j are those of their own limit, with a fifth of allowance. A coupling between classes and biases only
+    shorten that way.
 
     Source: derived for this project.
     """

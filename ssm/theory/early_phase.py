@@ -8,13 +8,7 @@ from jaxtyping import Float
 
 from ssm.measures import spectral
 from ssm.problem import Problem
-from ssm.theory.growth import (
-    class_growth_rates,
-    component_growth_rates,
-    overlap,
-    separable,
-    sigmoid,
-)
+from ssm.theory.growth import component_growth_rates, overlap, risk_shares, separable, sigmoid
 
 
 def linear_factors(
@@ -50,21 +44,25 @@ def linear_phase(
 
     The gradient stays -S Omega / n, so W and the class means M of the features obey a linear
     system. With N = M^T scaled by sqrt(n_c / kappa_c) and E = diag(w_c sqrt(n_c kappa_c)) / n it is
-    the symmetric one dW/dt = P E N, dN/dt = E P W (`linear_factors`).
+    the symmetric one dW/dt = P E N, dN/dt = E P W (`linear_factors`). With a bias of the features, or a
+    coupling between classes, N = L^-1 M^T and dW/dt = A N, A = P diag(n_c w_c) L / n, where L is
+    `Problem.class_kernel_root`. A bias of the logits is P (n w) t / n, while that is small.
 
     Args:
         W, class_means: the start, M one column a class.
         times: shape (t,), flow time.
 
     Returns:
-        W(t) M(t), shape (t, k, k), [time, logit, class].
+        W(t) M(t), with the bias of the logits where there is one, shape (t, k, k), [time, logit, class].
     """
-    k = len(problem.counts)
-    P = np.eye(k) - 1 / k
-    root = np.sqrt(problem.counts / problem.kernel_eigenvalues)
-    A = P * class_growth_rates(problem)
-    grown_W, grown_N = linear_factors(A, W, root[:, None] * class_means.T, times)
-    return grown_W @ (grown_N / root[:, None]).transpose(0, 2, 1)
+    k, shares = len(problem.counts), risk_shares(problem)
+    P, root = np.eye(k) - 1 / k, problem.class_kernel_root
+    A = P @ (shares[:, None] * root)
+    grown_W, grown_N = linear_factors(A, W, np.linalg.solve(root, class_means.T), times)
+    logits = grown_W @ (root @ grown_N).transpose(0, 2, 1)
+    if problem.output_bias:
+        logits = logits + times[:, None, None] * (P @ shares)[None, :, None]
+    return logits
 
 
 def block_curves(
@@ -79,7 +77,7 @@ def block_curves(
     alone.
 
     In the early phase the factors of a block of equal contrasts tend to A e^(r t), A = (U^T W + U^T
-    N) / 2 with N as in `linear_phase`. From such a balanced start the block's strength matrix X = A
+    N) / 2 with N = M^T scaled by sqrt(n_c / kappa_c). From such a balanced start the block's strength matrix X = A
     A^T sqrt(kappa) obeys X' = 2 r X (1 - X / s): each eigenvalue is a sigmoid, and their mean does
     not depend on the basis. What it leaves out is the decaying half of the start, which is gone
     after an e-fold, and the overlap with other blocks. Cross-entropy saturates at k s to first

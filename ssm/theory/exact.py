@@ -26,7 +26,7 @@ from ssm.theory.cross_entropy import (
     cross_entropy_step,
     symmetric_start,
 )
-from ssm.theory.groups import Step, step_of
+from ssm.theory.groups import Step, refuse_what_is_shared, step_of
 from ssm.theory.growth import Values
 
 __all__ = [
@@ -261,6 +261,7 @@ def _cross(
     """The common shape; the numbers of `cross_flow.Flow` and log A_g at the start, each (..., 2); the
     singular value."""
     step = problem if isinstance(problem, Step) else step_of(problem)
+    refuse_what_is_shared(step)
     (s, w, kappa), n = cross_parts(step), np.asarray(step.num_samples)[..., None]
     scale = np.asarray(start, dtype=float)
     if not (np.isfinite(scale) & (scale > 0)).all():

@@ -11,6 +11,8 @@ from ssm.config import profiles
 from ssm.problem import Problem
 from ssm.support import errors
 
+NOTHING = np.zeros(1)
+
 
 class Step(NamedTuple):
     """A STEP problem, majority and minority along the last axis."""
@@ -22,7 +24,11 @@ class Step(NamedTuple):
     weights: Float[np.ndarray, "*grid 2"]
     """w_g."""
     kernel: Float[np.ndarray, "*grid 2"]
-    """kappa_g = 1 + c (n_g - 1)."""
+    """kappa_g = 1 - c + (c - c_b) n_g."""
+    common: Float[np.ndarray, "*grid 1"] = NOTHING
+    """beta, what all samples share of the coupling kernel: c_b, and 1 more with a bias of the features."""
+    output_bias: bool = False
+    """Whether the logits have a bias."""
 
     @property
     def num_samples(self) -> Float[np.ndarray, "*grid"] | np.float64:
@@ -37,6 +43,18 @@ class Step(NamedTuple):
         left = np.sqrt(sizes[..., ::-1] / (sizes * sizes.sum(axis=-1, keepdims=True))) * [1, -1]
         return np.sqrt(sizes * self.counts) * left
 
+    @property
+    def seen_targets(self) -> Float[np.ndarray, "*grid 2"]:
+        """`cross_targets` as the gradient shows them while features are small, of `growth.seen_contrasts`: less
+        their mean by risk, with a bias of the logits at rest."""
+        if not self.output_bias:
+            return self.cross_targets
+        members = self.sizes * self.counts
+        risk, root = members * self.weights, np.sqrt(members)
+        left = self.cross_targets / root
+        rest = (risk * left).sum(axis=-1, keepdims=True) / risk.sum(axis=-1, keepdims=True)
+        return root * (left - rest)
+
 
 def step_of(problem: Problem) -> Step:
     """The numbers of a STEP problem.
@@ -49,4 +67,30 @@ def step_of(problem: Problem) -> Step:
     if not all(group.size and (group == group[:, :1]).all() for group in groups):
         raise errors.invalid("problem", kinds[:2].tolist(), "two groups, each of equal classes")
     counts, weights, kernel = np.stack([group[:, 0] for group in groups], axis=1)
-    return Step(np.array([float(group.shape[1]) for group in groups]), counts, weights, kernel)
+    sizes, common = (
+        np.array([float(group.shape[1]) for group in groups]),
+        np.array([problem.common_coupling]),
+    )
+    return Step(sizes, counts, weights, kernel, common, problem.output_bias)
+
+
+def refuse_shared(problem: Problem) -> None:
+    """Refuse, by InputError, what ties all classes together where it is not known what that does: a coupling
+    between classes, and biases."""
+    if problem.between_coupling > 0:
+        raise errors.invalid("between_coupling", float(problem.between_coupling), "0")
+    if problem.hidden_bias or problem.output_bias:
+        raise errors.invalid("bias", bias_of(problem), "none")
+
+
+def bias_of(problem: Problem) -> str:
+    """The `Config.bias` of a problem that has one."""
+    if problem.hidden_bias:
+        return "both" if problem.output_bias else "hidden"
+    return "output"
+
+
+def refuse_what_is_shared(step: Step) -> None:
+    """`refuse_shared` of a grid of problems."""
+    if (step.common > 0).any() or step.output_bias:
+        raise errors.invalid("problem", "with between_coupling or bias", "one with neither")

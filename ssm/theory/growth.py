@@ -33,12 +33,22 @@ def class_growth_rates(problem: Problem) -> Float[np.ndarray, " k"]:
 def component_growth_rates(
     problem: Problem, components: spectral.LabelSpectrum
 ) -> Float[np.ndarray, " r"]:
-    """Growth rate r_j = sqrt(u_j^T diag(n w^2 kappa) u_j) / n of each component of the label matrix, NaN
-    where the component does not grow as one mode by itself.
+    """Growth rate r_j of each component of the label matrix, NaN where the component does not grow as one mode
+    by itself.
 
-    It does where u_j is an eigenvector of P diag(n w^2 kappa) P too, with P the centring projector:
-    always for STEP and for equal counts, and for any counts with unit weights and free features. Shape
-    (k - 1,), per unit of flow time, in the order of `components`.
+        n^2 r_j^2 = u_j^T Q u_j,   Q = diag(n_c w_c^2 kappa_c) + beta (n w)(n w)^T
+
+    with (n w)_c = n_c w_c and beta what all samples share of the coupling kernel (`Problem.common_coupling`).
+    It grows by itself where u_j is an eigenvector of P Q P too, with P the centring projector: always for STEP
+    and for equal counts, and for any counts with unit weights and free features. Contrasts within a group of
+    equal classes do not feel beta.
+
+    A bias of the logits comes to rest long before features are learned, from small starts, where the mean
+    logit gradient is 0 and softmax of the bias is p_c = n_c w_c / sum_j n_j w_j. The rates are those from then
+    on, with u_j - (u_j^T p) 1 in the place of u_j: beta no longer counts. Until then, a few 1 / min(p) of flow
+    time under cross-entropy and about 1 under the squared loss, they are those without that bias.
+
+    Shape (k - 1,), per unit of flow time, in the order of `components`.
 
     Example:
         >>> import ssm
@@ -51,10 +61,12 @@ def component_growth_rates(
         cross 0.032
         minority 0.02
     """
-    n = problem.counts.sum()
-    root_q = class_growth_rates(problem) * n
-    scaled = (root_q**2)[:, None] * components.left
-    scaled = scaled - scaled.mean(axis=0)
+    n, shares = problem.counts.sum(), risk_shares(problem)
+    root_q, seen = class_growth_rates(problem) * n, seen_contrasts(problem, components)
+    scaled = (root_q**2)[:, None] * seen
+    scaled = scaled + problem.common_coupling * n**2 * shares[:, None] * (shares @ seen)
+    rest = shares / shares.sum() if problem.output_bias else np.full(len(shares), 1 / len(shares))
+    scaled = scaled - rest[:, None] * scaled.sum(axis=0)
     eigenvalues = (components.left * scaled).sum(axis=0)
     error = np.linalg.norm(scaled - eigenvalues * components.left, axis=0)
     return np.where(error <= 1e-9 * eigenvalues, mean_growth_rates(problem, components), np.nan)
@@ -64,19 +76,43 @@ def mean_growth_rates(
     problem: Problem, components: spectral.LabelSpectrum
 ) -> Float[np.ndarray, " r"]:
     """The r_j of `component_growth_rates`, also where a component does not grow by itself."""
-    squares = class_growth_rates(problem) ** 2
-    return np.sqrt((components.left**2 * squares[:, None]).sum(axis=0))
+    squares, seen = class_growth_rates(problem) ** 2, seen_contrasts(problem, components)
+    common = problem.common_coupling * (risk_shares(problem) @ seen) ** 2
+    return np.sqrt((seen**2 * squares[:, None]).sum(axis=0) + common)
 
 
-def balancing_exponent(majority_count: Values, minority_count: Values, coupling: Values) -> Numbers:
+def risk_shares(problem: Problem) -> Float[np.ndarray, " k"]:
+    """n_c w_c / n, what each class weighs in the risk. Shape (k,)."""
+    return problem.counts * problem.class_weights / problem.counts.sum()
+
+
+def seen_contrasts(
+    problem: Problem, components: spectral.LabelSpectrum
+) -> Float[np.ndarray, "k r"]:
+    """What the gradient of each class shows of every u_j while features are small: u_j itself, or with a
+    bias of the logits at rest u_j - (u_j^T p) 1, p_c = n_c w_c / sum_j n_j w_j. Shape (k, k - 1)."""
+    if not problem.output_bias:
+        return components.left
+    shares = risk_shares(problem)
+    return components.left - shares @ components.left / shares.sum()
+
+
+def balancing_exponent(
+    majority_count: Values,
+    minority_count: Values,
+    coupling: Values,
+    between_coupling: Values = 0.0,
+) -> Numbers:
     """The exponent g* of w_c ~ n_c^-g at which majority and minority contrasts grow alike.
 
-    g* = 1/2 + 1/2 log(kappa_maj / kappa_min) / log R: 1/2 for free features, 1 for shared ones. NaN
-    when R = 1, where every exponent balances.
+    g* = 1/2 + 1/2 log(kappa_maj / kappa_min) / log R with kappa_c = 1 - c + (c - c_b) n_c: 1/2 for free
+    features and wherever c_b = c, 1 for shared ones. Biases leave it as it is. NaN when R = 1, where every
+    exponent balances.
 
     Args:
         majority_count, minority_count: samples of a class of each group; R is the first over the second.
-        coupling: c in [0, 1]. All broadcast against one another.
+        coupling, between_coupling: c in [0, 1], and c_b in [0, 1), at most c. All broadcast against one
+            another.
 
     Source: derived for this project.
 
@@ -85,14 +121,20 @@ def balancing_exponent(majority_count: Values, minority_count: Values, coupling:
         [0.5, 0.879, 1.0]
     """
     majority, minority, c = map(np.asarray, (majority_count, minority_count, coupling))
-    kappa = [1 + c * (n - 1) for n in (majority, minority)]
+    between = np.asarray(between_coupling)
+    kappa = [1 + c * (n - 1) - between * n for n in (majority, minority)]
     log_ratio = np.log(majority / minority)
     alike = log_ratio == 0
     exponent = 0.5 + 0.5 * np.log(kappa[0] / kappa[1]) / np.where(alike, np.nan, log_ratio)
     return exponent[()]
 
 
-def margin_exponent(majority_count: Values, minority_count: Values, coupling: Values) -> Numbers:
+def margin_exponent(
+    majority_count: Values,
+    minority_count: Values,
+    coupling: Values,
+    between_coupling: Values = 0.0,
+) -> Numbers:
     """The exponent g of w_c ~ n_c^-g at which the margins of two classes grow alike. Where each class is
     alone in its group there are no contrasts, which `balancing_exponent` is about.
 
@@ -104,19 +146,21 @@ def margin_exponent(majority_count: Values, minority_count: Values, coupling: Va
     starts in which a f_A = b f_B, and from small ones.
 
     It is also the exponent at which contrasts and margins of any number of classes grow alike where the
-    features stay as they are, dZ/dt = -G K. NaN when R = 1.
+    features stay as they are, dZ/dt = -G K. NaN when R = 1. With c_b > 0, or with a bias, it is that of
+    contrasts alone: what all samples share moves the margins of both classes, and not alike.
 
     Args:
-        majority_count, minority_count, coupling: as in `balancing_exponent`.
+        majority_count, minority_count, coupling, between_coupling: as in `balancing_exponent`.
 
     Source: derived for this project.
     """
-    return 2 * balancing_exponent(majority_count, minority_count, coupling) - 1
+    return 2 * balancing_exponent(majority_count, minority_count, coupling, between_coupling) - 1
 
 
 def learning_time_ratio(imbalance_ratio: Values, exponent: Values, coupling: Values) -> Numbers:
     """Learning time of the minority's contrasts over that of the majority's, in the limit of a small
-    start: R^(1/2 - g) for free features, at coupling 0, and R^(1 - g) for shared ones, at coupling 1.
+    start: R^(1/2 - g) for free features, at coupling 0, and R^(1 - g) for shared ones, at coupling 1. There a
+    coupling between classes and biases leave it as it is.
 
     Args:
         imbalance_ratio: R, samples of a majority class over samples of a minority class.
@@ -318,12 +362,13 @@ def separable(
 
     Under the squared loss these are the components on whose classes the weight and kappa are equal:
     contrasts of equal classes, and every component when the weights are equal and the features free.
-    Under cross-entropy, where the softmax ties unequal classes together, and where a bias or what all classes
-    share does, they are only the contrasts of equal classes.
+    Under cross-entropy, where the softmax ties unequal classes together, and wherever a bias or a coupling
+    between classes does, they are only the contrasts of equal classes.
     """
     p = problem
-    alone = loss == "squared" and p.common_coupling == 0 and not p.output_bias
-    tied = [p.class_weights, p.kernel_eigenvalues] + ([] if alone else [p.counts])
+    tied = [p.class_weights, p.kernel_eigenvalues]
+    if loss != "squared" or p.common_coupling > 0 or p.output_bias:
+        tied.append(p.counts)
     support = np.abs(components.left) > 1e-9
     ranges = [
         np.where(support, x[:, None], -np.inf).max(0) - np.where(support, x[:, None], np.inf).min(0)
@@ -333,6 +378,15 @@ def separable(
 
 
 def overlap(problem: Problem, components: spectral.LabelSpectrum) -> Float[np.ndarray, " r"]:
-    """sqrt(kappa) of each component's classes: what a product mode of unit size shows in the label
-    matrix's own basis."""
-    return np.sqrt((components.left**2 * problem.kernel_eigenvalues[:, None]).sum(axis=0))
+    """What a product mode of unit size shows in the label matrix's own basis: sqrt(kappa) of each component's
+    classes.
+
+    With a bias, or a coupling between classes, it is that of the mode which grows first, u_j^T N T D v / (s_j
+    r_j) with N = diag(n_c), T of `Problem.class_kernel`, D = diag(n_c w_c) / n and v of `seen_contrasts`: the
+    same for contrasts of equal classes."""
+    p, left = problem, components.left
+    if p.common_coupling == 0 and not p.output_bias:
+        return np.sqrt((left**2 * p.kernel_eigenvalues[:, None]).sum(axis=0))
+    moved = p.class_kernel @ (risk_shares(p)[:, None] * seen_contrasts(p, components))
+    shown = (p.counts[:, None] * left * moved).sum(axis=0)
+    return shown / (components.singular_values * mean_growth_rates(p, components))

@@ -34,7 +34,8 @@ def noise_damping(config: Config, problem: Problem) -> Float[np.ndarray, " k"]:
     Cross-entropy has curvature 1 / k at zero logits, and there only the noise of classes not yet learned
     is left: sigma of a class is the sum over classes that grow no faster, over k. It is 0 for other
     starts, for shared features, and at other depths. For the minorities sigma / r is about n s^2 /
-    sqrt(n_min); `theory.damped_rate` is what rates become. Shape (k,).
+    sqrt(n_min); `theory.damped_rate` is what rates become. Where features start from inputs, s^2 (1 - c)
+    stands for s^2. Shape (k,).
 
     Source: derived for this project.
     """
@@ -52,6 +53,8 @@ def _noise(config: Config, problem: Problem) -> Float[np.ndarray, " k"]:
     if config.init != "gaussian" or p.shared or config.depth != 2:
         return np.zeros(k)
     each = config.init_scale**2 * p.class_weights * (p.counts - 1) / p.counts.sum()
+    if config.starts_from_inputs:
+        each = each * (1 - p.coupling)
     return each if config.loss == "squared" else each / k
 
 
@@ -63,20 +66,27 @@ def expected_start_strength(config: Config, problem: Problem) -> Float[np.ndarra
     g_q q) e^(lam t), g_p = g_q = 1 / sqrt(2) but for noise (`theory.growing_half`), so a_0 = g_p
     g_q E|g_p p + g_q q|^2. With standard deviation s and no noise it is d s^2 (1 + 1 / kappa) / 4
     for a Gaussian start, d s^2 (1 + k / n) / 4 for a balanced and d s^2 (1 + n_c / kappa) / 4 for a
-    collapsed one; s^2 for a spectral one. For shared features 1 stands for kappa, n_c and k / n.
-    Shape (k,).
+    collapsed one; s^2 for a spectral one. Where features start from inputs, 1 stands for 1 / kappa of a
+    Gaussian, (c - c_b) n_c / kappa for n_c / kappa of a collapsed one, and k over the number of inputs for
+    k / n of a balanced one. For shared features, whose columns are classes, the two of a Gaussian and of a
+    collapsed start are n_c / kappa, or 1 from inputs, and 1 stands for k / n. What all samples share is no
+    part of these contrasts. Shape (k,).
     """
     k = len(problem.counts)
     scale, width = config.init_scale**2, config.feature_dim
     if config.init == "spectral":
         return np.full(k, scale)
-    if problem.shared:
+    if problem.shared and (problem.between_coupling == 0 or config.init == "balanced"):
         return np.full(k, scale * width / 2)
+    by_class = problem.counts / problem.kernel_eigenvalues
     other = {
-        "gaussian": 1 / problem.kernel_eigenvalues,
-        "balanced": np.full(k, k / problem.counts.sum()),
-        "collapsed": problem.counts / problem.kernel_eigenvalues,
+        "gaussian": by_class if problem.shared else 1 / problem.kernel_eigenvalues,
+        "balanced": np.full(k, k / (config.num_inputs or problem.counts.sum())),
+        "collapsed": by_class,
     }[config.init]
+    if config.starts_from_inputs and config.init != "balanced":
+        by_class = by_class * (problem.coupling - problem.between_coupling)
+        other = np.ones(k) if config.init == "gaussian" else by_class
     rates = growth.class_growth_rates(problem)
     first, second = growth.growing_half(rates, noise_damping(config, problem))
     return scale * width * first * second * (first**2 + second**2 * other)
@@ -90,6 +100,7 @@ LARGEST_OVERLAP = 0.1
 LARGEST_RANGE = 0.15
 # The same under cross-entropy, of contrasts of equal classes.
 LARGEST_DAMPING_OF_EQUALS = 1.0
+LARGEST_CHANCE = (0.1, 1.0)  # on class means, and on samples around them
 
 
 def predicted_learning_times(
@@ -117,9 +128,9 @@ def predicted_learning_times(
       on, all others as soon as it is `LARGEST_DAMPING` of the rate of any;
     - where the component is learned within `FEWEST_E_FOLDS`, unless the start is given and the loss
       cross-entropy, or it is spectral;
+    - under cross-entropy, everywhere where classes are coupled with each other or something has a bias;
+    - everywhere where the noise of inputs has few dimensions for their number (`_noise_is_endless`);
     - everywhere when feature_dim < k - 1, since the label matrix then cannot be interpolated;
-    - everywhere where inputs have noise of fewer dimensions than there are samples, or of any finite number where
-      classes share a part of their inputs, which then moves through the noise too;
     - everywhere with decay, by the loss clock, for adjusted logits, deferred weights and the steps of an
       optimiser, and at other depths than 2 unless the loss is squared and the start spectral.
 
@@ -134,9 +145,7 @@ def predicted_learning_times(
     unknown = depth != 2 and (config.loss != "squared" or config.init != "spectral")
     unknown |= config.clock == "loss" or config.has_deferral
     unknown |= config.has_adjustment and not config.has_only_smoothing
-    unknown |= config.noise_dim is not None and (
-        config.noise_dim < problem.counts.sum() or problem.common_coupling > 0
-    )
+    unknown |= not _noise_is_endless(config, problem)
     if config.feature_dim < k - 1 or config.has_decay or config.is_descent or unknown:
         return np.full(k - 1, np.nan)
     if config.loss != "squared":
@@ -154,6 +163,23 @@ def predicted_learning_times(
         shown**2,
     )
     return times
+
+
+def _noise_is_endless(config: Config, problem: Problem) -> bool:
+    """Whether noise of inputs in q dimensions is near enough to what all predictions are for, noise of samples
+    that is orthogonal.
+
+    What it shows on class means, and on samples around them, is by chance about (1 - c) / kappa_c sqrt(k / q)
+    and (1 - c) / kappa_c sqrt(n / q) of what is meant. Measured with errors up to a tenth for 4 classes of 90
+    to 720 samples in all."""
+    if not config.has_inputs:
+        return True
+    if config.loss != "squared" and (problem.common_coupling > 0 or problem.output_bias):
+        return False  # errors fell too slowly with q to tell where they are below a tenth
+    p, q = problem, float(config.noise_dim or 1)
+    share = float(((1 - p.coupling) / p.kernel_eigenvalues).max())
+    by_chance = np.sqrt(np.array([len(p.counts), p.counts.sum()]) / q)
+    return bool((share * by_chance <= LARGEST_CHANCE).all())
 
 
 def mean_start(config: Config, problem: Problem) -> Start:
@@ -178,6 +204,8 @@ def _times_of_class_means(
 ) -> Float[np.ndarray, "*starts r"]:
     """Learning times under cross-entropy, where they are near enough."""
     p, noise = problem, _noise(config, problem)
+    if p.common_coupling > 0 or p.output_bias:
+        return np.full(len(components.singular_values), np.nan)
     W, class_means = mean_start(config, p) if start is None else start
     # `_noise` has sigma / k, the damping at zero logits.
     times = class_flow.component_learning_times(
@@ -212,7 +240,7 @@ def _two_layer_times(
         gram = np.diag(shares)
     else:
         by_class = growth.class_growth_rates(p)
-        right = by_class[:, None] * left / rates
+        right = by_class[:, None] * growth.seen_contrasts(p, components) / rates
         root = np.sqrt(p.counts / p.kernel_eigenvalues)
         first, second = growth.growing_half(rates, damping)
         rows = first[:, None] * (left.T @ start.W)

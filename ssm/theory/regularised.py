@@ -24,6 +24,7 @@ from scipy.optimize import brentq
 from ssm.problem import Problem
 from ssm.support import checks, errors
 from ssm.theory.exact import cross_parts
+from ssm.theory.groups import refuse_shared
 
 Numbers = Float[np.ndarray, "*shape"] | np.float64
 
@@ -185,10 +186,11 @@ def cross_strengths(problem: Problem, weight_decay: float, feature_decay: float)
         weight_decay, feature_decay: lambda_W and lambda_H, not negative.
 
     Raises:
-        ValueError: another problem, or a negative decay.
+        ValueError: another problem, one with a bias or a coupling between classes, or a negative decay.
 
     Derived here.
     """
+    refuse_shared(problem)
     s, w, kappa = cross_parts(problem)
     decay_W, decay_H = _decays(weight_decay=weight_decay, feature_decay=feature_decay)
     decay = problem.counts.sum() * np.sqrt(decay_W) * np.sqrt(decay_H)
@@ -223,10 +225,12 @@ def deep_cross_strength(
         depth: L, at least 2.
 
     Raises:
-        ValueError: another problem, a negative decay or a depth below 2.
+        ValueError: another problem, one with a bias or a coupling between classes, a negative decay or a depth
+            below 2.
 
     Derived here.
     """
+    refuse_shared(problem)
     s, w, _ = cross_parts(problem)
     L = checks.integer("depth", depth, 2, 1000)
     _decays(weight_decay=weight_decay, feature_decay=feature_decay)

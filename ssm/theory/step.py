@@ -6,10 +6,13 @@ times and blocks. Blocks are in the order of `spectral.BLOCKS`, times are flow t
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 from jaxtyping import Float
 
 from ssm.config import profiles
+from ssm.config.model import Bias
 from ssm.measures import spectral
 from ssm.support import errors
 from ssm.theory import exact, growth
@@ -24,6 +27,8 @@ def grid(
     weight_exponent: Values = 0.0,
     coupling: Values = 0.0,
     *,
+    between_coupling: Values = 0.0,
+    bias: Bias = "none",
     num_classes: int = 10,
     minority_fraction: float = 0.5,
     minority_count: Values = 5,
@@ -31,9 +36,9 @@ def grid(
     """STEP problems with power-law weights (`weights.power_law`), those of a Config of these fields.
 
     Args:
-        imbalance_ratio, weight_exponent, coupling, minority_count: R >= 1, g, c and n_min, which
-            broadcast against one another.
-        num_classes, minority_fraction: k and rho, of all of them.
+        imbalance_ratio, weight_exponent, coupling, between_coupling, minority_count: R >= 1, g, c, c_b and
+            n_min, which broadcast against one another.
+        bias, num_classes, minority_fraction: what has a bias, k and rho, of all of them.
 
     Raises:
         ssm.InputError: a number that no Config may have.
@@ -51,16 +56,19 @@ def grid(
         raise errors.invalid(
             "minority_fraction", minority_fraction, "such that both groups have a class"
         )
-    R, g, c, smallest = np.broadcast_arrays(
+    if bias not in get_args(Bias):
+        raise errors.invalid("bias", bias, f"one of {', '.join(get_args(Bias))}")
+    R, g, c, b, smallest = np.broadcast_arrays(
         *(
             np.asarray(x, dtype=float)
-            for x in (imbalance_ratio, weight_exponent, coupling, minority_count)
+            for x in (imbalance_ratio, weight_exponent, coupling, between_coupling, minority_count)
         )
     )
     for name, values, fine, allowed in (
         ("imbalance_ratio", R, R >= 1, "finite and at least 1"),
         ("weight_exponent", g, np.abs(g) <= 10, "in [-10, 10]"),
         ("coupling", c, (c >= 0) & (c <= 1), "in [0, 1]"),
+        ("between_coupling", b, (b >= 0) & (b <= c) & (b < 1), "in [0, 1), at most the coupling"),
         (
             "minority_count",
             smallest,
@@ -76,16 +84,22 @@ def grid(
     powers = (counts / reference) ** -g[..., None]  # no power of a ratio overflows
     members = sizes * counts
     mean = (members * powers).sum(axis=-1, keepdims=True) / members.sum(axis=-1, keepdims=True)
-    return Step(sizes, counts, powers / mean, 1 + c[..., None] * (counts - 1))
+    kernel = 1 + c[..., None] * (counts - 1) - b[..., None] * counts
+    common = b[..., None] + float(bias in ("hidden", "both"))
+    return Step(sizes, counts, powers / mean, kernel, common, bias in ("output", "both"))
 
 
 def growth_rates(step: Step) -> Float[np.ndarray, "*grid 3"]:
     """Growth rate of each block while logits are small, under either loss: `component_growth_rates` of
-    these problems. w_g sqrt(n_g kappa_g) / n within a group, |sqrt(kappa) w s| / n across. Shape (..., 3).
+    these problems. w_g sqrt(n_g kappa_g) / n within a group; across the square root of |sqrt(kappa) w s|^2 +
+    beta (sum_g w_g sqrt(k_g n_g) s_g)^2, over n. Shape (..., 3).
     """
     within = step.weights * np.sqrt(step.counts * step.kernel)
-    cross = np.sqrt(step.kernel) * step.weights * step.cross_targets
-    return _blocks(within, np.linalg.norm(cross, axis=-1)) / np.asarray(step.num_samples)[..., None]
+    seen = step.weights * step.seen_targets
+    shared = (np.sqrt(step.sizes * step.counts) * seen).sum(axis=-1)
+    own = np.linalg.norm(np.sqrt(step.kernel) * seen, axis=-1)
+    cross = np.hypot(own, np.sqrt(step.common[..., 0]) * shared)
+    return _blocks(within, cross) / np.asarray(step.num_samples)[..., None]
 
 
 def curves(

@@ -1,14 +1,16 @@
 """Where cross-entropy without decay ends, and how runs are still away from there at a large margin.
 
 The limit is SELI of the effective counts n_c / kappa_c, whatever weights, offsets and margins; factors of
-the logits make another of it (`geometry.adjusted_seli`). Three things keep a run from it. Margins: near
+the logits make another of it (`geometry.adjusted_seli`), and so does what all samples share of the coupling
+kernel, c_b and a bias of the features (`geometry.coupled_seli`). A bias of the logits leaves it as it is: it
+grows as the logarithm of the margin at most. Of these only the limit itself is known. Three things keep a run from it. Margins: near
 the limit every sample is pulled by e^(-gap), and these pulls are fixed by the limit, so that what shifts
 gaps shifts them once while the margin grows without bound: distances fall as 1 / margin. Start: the row
 x^T W, x = 1 / factors, stays as it was drawn, and shows by parts of order s / sqrt(margin). Majorities:
 two of them may be further apart than the least margin, and pull no more.
 
 For features equal on each class, two layers, labels that are not smoothed. All raise ssm.InputError for
-another loss. Derived for this project but for the limits.
+another loss, and all but `limit` and `kept_row` with a coupling between classes or a bias. Derived for this project but for the limits.
 """
 
 from __future__ import annotations
@@ -22,13 +24,22 @@ from ssm.measures.states import ClassState, balanced_state
 from ssm.problem import Problem
 from ssm.problem.adjustments import ClassAdjustments, class_adjustments
 from ssm.support import errors
-from ssm.theory.groups import step_of
+from ssm.theory.groups import refuse_shared, step_of
 
 
 def limit(config: Config, problem: Problem) -> geometry.Geometry:
     """The terminal geometry: `geometry.adjusted_seli` of the counts n_c / kappa_c and the factors of the
-    logits. Without factors it is SELI for free features, the simplex ETF for shared ones."""
+    logits. Without factors it is SELI for free features, the simplex ETF for shared ones, and
+    `geometry.coupled_seli` where all samples share something.
+
+    Raises:
+        ssm.InputError: factors of the logits, with a coupling between classes or a bias of the features.
+    """
     factors, _, _ = _adjustments(config, problem)
+    if problem.common_coupling > 0:
+        if np.ptp(factors) > 0:
+            refuse_shared(problem)
+        return geometry.coupled_seli(problem.class_kernel)
     counts = geometry.effective_counts(problem.counts, problem.kernel_eigenvalues)
     if np.ptp(factors) == 0:
         return geometry.seli(counts)
@@ -68,6 +79,7 @@ def approach(config: Config, problem: Problem, margin: float) -> ClassState:
 
     Source: derived for this project.
     """
+    refuse_shared(problem)
     (factors, offsets, margins), focusing = (
         _adjustments(config, problem),
         config.adjustments["focusing"],
@@ -132,7 +144,8 @@ def majority_gaps(
 
     Source: derived for this project.
     """
-    sizes, counts, weights, kernel = step_of(problem)
+    refuse_shared(problem)
+    sizes, counts, weights, kernel, *_ = step_of(problem)
     if sizes[1] < 2 or (weights != 1).any() or (kernel != 1).any():
         raise errors.invalid(
             "problem", sizes.tolist(), "two minorities, unit weights, free features"
@@ -190,5 +203,6 @@ def _adjustments(config: Config, problem: Problem) -> ClassAdjustments:
 
 def _state(logits: Float[np.ndarray, "k k"], problem: Problem) -> ClassState:
     """The state of these logits that is balanced in the metric of the flow."""
+    refuse_shared(problem)
     counts = geometry.effective_counts(problem.counts, problem.kernel_eigenvalues)
     return balanced_state(logits, counts)._replace(counts=problem.counts)
