@@ -1,9 +1,10 @@
-"""Where training on inputs ends under cross-entropy, whatever the class weights: the classifier of inputs of
-least nuclear norm among those with margins of 1.
+"""Where training on inputs ends under cross-entropy, as convex programs: without decay, whatever the class
+weights, at the classifier of inputs of least nuclear norm among those with margins of 1; with decay at the
+least weighted risk plus that norm, where weights do count.
 
 With features H = A X both factors grow, and the direction of V = W A tends to the least |V|_* for which all
 margins on X are 1: twice it is the least |W|^2 + |A|^2 (Srebro, Rennie, Jaakkola 2004), which gradient flow of
-homogeneous models tends to in kind (Lyu, Li 2020; Ji, Telgarsky 2019). For two classes V = [w; -w] / 2 with w
+homogeneous models tends to in kind (Lyu, Li 2020; Ji, Telgarsky 2020). For two classes V = [w; -w] / 2 with w
 of the hard-margin support vector machine without intercept.
 """
 
@@ -48,6 +49,27 @@ def hard_margin(
     return basis @ _solution(program, w, {"solver": cp.CLARABEL})[0]
 
 
+def decayed(
+    inputs: Float[np.ndarray, "p n"],
+    labels: Int[np.ndarray, " n"],
+    class_weights: Float[np.ndarray, " k"],
+    decay: float,
+) -> Float[np.ndarray, "k p"]:
+    """The V of least (1/n) sum_i w_{y_i} l(V x_i, y_i) + decay |V|_*, l cross-entropy: W A at the end of
+    training with the penalty (decay / 2) (|W|^2 + |A|^2). It takes some seconds for 220 samples.
+
+    Raises:
+        ValueError: the solver did not reach it.
+    """
+    basis, coordinates = np.linalg.qr(inputs)
+    V = cp.Variable((len(class_weights), len(coordinates)))
+    logits = V @ coordinates
+    losses = cp.log_sum_exp(logits, axis=0) - logits[labels, np.arange(len(labels))]
+    risk = class_weights[labels] @ losses / len(labels)
+    program = cp.Problem(cp.Minimize(risk + decay * cp.normNuc(V)))
+    return _solution(program, V, SOLVER) @ basis.T
+
+
 def _margins(V: cp.Variable, inputs: np.ndarray, labels: np.ndarray) -> cp.Expression:
     """z_{y_i} - z_c of all samples and other classes, one after another."""
     sample, other = np.nonzero(labels[:, None] != np.arange(V.shape[0]))
@@ -58,5 +80,5 @@ def _margins(V: cp.Variable, inputs: np.ndarray, labels: np.ndarray) -> cp.Expre
 def _solution(program: cp.Problem, variable: cp.Variable, options: dict) -> np.ndarray:
     program.solve(**options)
     if program.status != cp.OPTIMAL or variable.value is None:
-        raise ValueError(f"no margins of 1: {program.status}")
+        raise ValueError(f"no solution: {program.status}")
     return variable.value

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.svm import LinearSVC
 
 from experiments import held_out_limits
@@ -42,6 +43,23 @@ def test_multipliers_prove_it_least(rng):
     np.testing.assert_allclose(multipliers.sum(), s.sum(), rtol=1e-6)
 
 
+def test_decay_ends_where_the_gradient_is_its_own(rng):
+    """Of |V|_* the gradient is the polar factor of V, and where V is 0 any matrix of norm 1 at most: that of
+    the risk has decay as all singular values on V, and none above it elsewhere."""
+    X, weights, decay = separable(rng, LABELS), np.array([0.8, 0.8, 1.9]), 0.02
+    V = held_out_limits.decayed(X, LABELS, weights, decay)
+    G = weights[LABELS] * (softmax(V @ X, axis=0) - np.eye(3)[LABELS].T) / len(LABELS)
+    U, s, Vt = np.linalg.svd(V, full_matrices=False)
+    U, Vt = U[:, s > 1e-3], Vt[s > 1e-3]
+    pull = -(G @ X.T) / decay
+    assert len(Vt) == 2  # the rows of V sum to zero
+    np.testing.assert_allclose(
+        U.T @ pull, Vt, atol=1e-5
+    )  # of what the solver leaves, times 1 / decay
+    np.testing.assert_allclose(pull @ Vt.T, U, atol=1e-5)
+    assert np.linalg.norm(pull, 2) < 1 + 1e-5
+
+
 def test_two_classes_end_in_the_support_vector_machine(rng):
     labels = np.repeat([0, 1], (12, 4))
     X = separable(rng, labels)
@@ -56,10 +74,10 @@ def test_two_classes_end_in_the_support_vector_machine(rng):
 def test_samples_that_cannot_be_told_apart_are_refused(rng):
     X = separable(rng, LABELS)
     X[:, 0] = X[:, 6]  # of another class
-    with pytest.raises(ValueError, match="no margins"):
+    with pytest.raises(ValueError, match="no solution"):
         held_out_limits.least_nuclear_norm(X, LABELS, 3)
     labels = np.repeat([0, 1], (12, 4))
     X = separable(rng, labels)
     X[:, 0] = X[:, 12]
-    with pytest.raises(ValueError, match="no margins"):
+    with pytest.raises(ValueError, match="no solution"):
         held_out_limits.hard_margin(X, labels)
