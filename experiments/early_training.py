@@ -88,10 +88,12 @@ def _ratios(seeds: int, scales: tuple[float, ...], report: Report) -> dict[str, 
 
 
 def _theory(config: Config, run: xr.Dataset) -> np.ndarray:
-    """What theory makes of a run's start, (time, block): curves of blocks as if each were alone, the
-    cross block as far as its linear phase holds, and no farther than the figure reaches."""
+    """What theory makes of a run's start, (time, block), no farther than the figure reaches: under the squared loss
+    curves of blocks as if each were alone, the cross block as far as its linear phase holds."""
     times, (problem, params, means) = run["time"].values, start_of(config)
     curves, components = block_curves(config, times), spectral.components(problem)
+    if config.loss != "squared":
+        return np.where(curves < 1.25, curves, np.nan)
     logits = theory.linear_phase(params.W, means, problem, times) * problem.counts
     linear = spectral.block_means(spectral.strengths(logits, components), components.blocks)
     cross = (linear / run["block_target"].values)[:, 1]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from ssm import Config, defaults, metrics, predictions, spectral, theory
+from ssm import Config, defaults, exact, metrics, predictions, spectral, theory
 from ssm.config import profiles
 from ssm.dynamics.columns import make_columns
 from ssm.dynamics.parameters import Params
@@ -89,11 +89,14 @@ def start_of(config: Config) -> Start:
 
 
 def block_curves(config: Config, times: np.ndarray) -> np.ndarray:
-    """What theory makes of a config's start, as if each block were alone: shares of targets, (time,
-    block)."""
+    """What theory makes of a config's start, shares of targets, (time, block): under the squared loss as if each
+    block were alone, under cross-entropy the five numbers of STEP."""
     problem, params, means = start_of(config)
+    if config.loss != "squared":
+        start = exact.growing_start(params.W, means, problem)
+        return exact.cross_entropy_step(times, problem, start).blocks
     components = spectral.components(problem)
-    return theory.block_curves(params.W, means, problem, components, times, config.loss)
+    return theory.block_curves(params.W, means, problem, components, times)
 
 
 def automatic_t1(config: Config) -> float:

@@ -253,6 +253,35 @@ def test_learning_times_are_when_the_share_is_half(ratio, exponent):
 
 
 @pytest.mark.parametrize("sizes", SIZES)
+def test_the_growing_start_of_a_growing_start_is_itself(sizes):
+    problem = make_problem(config_of(sizes, 20, 0.1))
+    start = exact.symmetric_start(problem, 1e-4, growing=True)
+    start = start._replace(contrasts=np.array([2e-4, 5e-5]))
+    found = exact.growing_start(*factors(problem, start), problem)
+    several = np.array(sizes) > 1
+    np.testing.assert_allclose(found.contrasts[several], start.contrasts[several], rtol=1e-12)
+    for name in ("classifier", "features", "imbalances"):
+        np.testing.assert_allclose(getattr(found, name), getattr(start, name), rtol=1e-12)
+    # what shrinks is left out: half of a classifier without features
+    W, M = factors(problem, start)
+    half = exact.growing_start(W, 0 * M, problem)
+    np.testing.assert_allclose(half.contrasts[several], start.contrasts[several] / 4, rtol=1e-12)
+    np.testing.assert_allclose(half.classifier, start.classifier / 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 30.0])
+def test_contrasts_of_a_random_start_from_its_growing_start(ratio):
+    """Each group's mean strength: a twentieth of 28 e-folds is more than contrasts of a draw are apart."""
+    config = config_of((4, 4), ratio, 0.05, init="gaussian", init_scale=1e-6, feature_dim=16)
+    run = simulation.prepare(config)
+    W, H = run.flow.params.W, run.flow.params.H
+    start = exact.growing_start(W, run.flow.field.columns.class_means(H), run.problem)
+    found = exact.cross_entropy_learning_times(run.problem, start)
+    blocks = spectral.block_means(run.predicted_learning_time, run.components.blocks)
+    np.testing.assert_allclose(found[[0, 2]], blocks[[0, 2]], rtol=0.05)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
 def test_class_times_are_when_the_margin_is_there(sizes):
     """To some roundings of the margin, at either time of the two groups and by either clock."""
     one = step.grid(50.0, 0.4, 0.1, num_classes=sum(sizes), minority_fraction=sizes[1] / sum(sizes))

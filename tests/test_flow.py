@@ -327,7 +327,6 @@ def test_block_curves_are_exact_for_a_lone_block():
         problem,
         spectral.components(problem),
         ds.time.values,
-        "squared",
     )
     measured = (ds.block_strength / ds.block_target).values
     # what decays of the start leaves an imprint of its own size, 1e-6 of the saturated factors

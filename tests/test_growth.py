@@ -218,5 +218,5 @@ def test_block_curves_need_enough_width(tiny):
         (W, H, *_), *_ = make_start(config, problem, columns)
         components = spectral.components(problem)
         means = columns.class_means(H)
-        curves = theory.block_curves(W, means, problem, components, np.array([0.0, 9.0]), "squared")
+        curves = theory.block_curves(W, means, problem, components, np.array([0.0, 9.0]))
         assert np.isfinite(curves).all() == known and np.isnan(curves).all() != known

@@ -71,17 +71,15 @@ def block_curves(
     problem: Problem,
     components: spectral.LabelSpectrum,
     times: Float[np.ndarray, " t"],
-    loss: str,
 ) -> Float[np.ndarray, "t blocks"]:
-    """Share of its target that each block has learned, from any small start, as if the block were
-    alone.
+    """Share of its target that each block has learned under the squared loss, from any small start, as if the
+    block were alone.
 
     In the early phase the factors of a block of equal contrasts tend to A e^(r t), A = (U^T W + U^T
     N) / 2 with N = M^T scaled by sqrt(n_c / kappa_c). From such a balanced start the block's strength matrix X = A
     A^T sqrt(kappa) obeys X' = 2 r X (1 - X / s): each eigenvalue is a sigmoid, and their mean does
     not depend on the basis. What it leaves out is the decaying half of the start, which is gone
-    after an e-fold, and the overlap with other blocks. Cross-entropy saturates at k s to first
-    order (`learning_time`), so its curve is early-phase only.
+    after an e-fold, and the overlap with other blocks. For cross-entropy see `cross_entropy.growing_start`.
 
     Args:
         W, class_means: the start, M one column a class.
@@ -95,8 +93,7 @@ def block_curves(
     factors = components.left.T @ (W + root[:, None] * class_means.T) / 2
     rates = component_growth_rates(problem, components)
     shown = overlap(problem, components)
-    saturation = 1.0 if loss == "squared" else float(len(problem.counts))
-    alone = separable(problem, components, loss)
+    alone = separable(problem, components, "squared")
     curves = np.full((len(times), len(spectral.BLOCKS)), np.nan)
     if W.shape[1] < len(components.singular_values):
         return curves
@@ -108,6 +105,6 @@ def block_curves(
         target = components.singular_values[mine]
         start = np.linalg.eigvalsh(factors[mine] @ factors[mine].T) * shown[mine] / target
         start = np.maximum(start, np.finfo(float).tiny)  # a rank-deficient start never grows
-        shares = sigmoid(times, rates[mine], start, np.full(len(start), saturation))
+        shares = sigmoid(times, rates[mine], start, np.ones(len(start)))
         curves[:, b] = shares.mean(axis=1)
     return curves

@@ -24,6 +24,7 @@ from ssm.theory.cross_entropy import (
     cross_entropy_class_times,
     cross_entropy_learning_times,
     cross_entropy_step,
+    growing_start,
     symmetric_start,
 )
 from ssm.theory.groups import Step, refuse_what_is_shared, step_of
@@ -42,6 +43,7 @@ __all__ = [
     "cross_parts",
     "deep_learning_time",
     "deep_mode",
+    "growing_start",
     "spectral_learning_time",
     "symmetric_start",
 ]
