@@ -10,6 +10,7 @@ Name = Literal[
     "imbalance_sweep",
     "early_stopping",
     "terminal_phase",
+    "cross_entropy_exact",
     "collapse",
     "depth",
     "margins",

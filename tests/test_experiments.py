@@ -161,6 +161,7 @@ def test_label_spectrum(tmp_path):
         ("imbalance_sweep", 3),
         ("early_stopping", 2),
         ("terminal_phase", 3),
+        ("cross_entropy_exact", 1),
         ("collapse", 2),
         ("depth", 1),
         ("margins", 2),
