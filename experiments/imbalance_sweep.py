@@ -5,8 +5,9 @@ Imbalance ratios 1 to 1000 and weight exponents 0 to 1.2, with free, shared and 
 losses. Claimed before the run: each ratio of learning times is what the size of the start makes of the
 rates, within 5 %; the exponent that balances is g* = 1/2 + 1/2 log(kappa_maj / kappa_min) / log R within
 0.03 wherever R >= 10; the distance from R^(g* - g) falls with the start; and that a start far below
-float64's rounding of what has been learned is learned early (seen in trial runs first). It takes 20
-seconds on two cores: 2264 runs.
+float64's rounding of what has been learned is learned early (seen in trial runs first). What biases and
+couplings between classes do to the law is in `imbalance_biases.py`. It takes some 40 seconds on two cores: 2504
+runs.
 
 Starts have scale 1e-6, so that an e-fold by which one draw differs from the mean is one of 26 or
 more. Squared loss: Gaussian start. Cross-entropy, free or coupled: features of a class start equal,
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from experiments import pages
+from experiments import imbalance_biases, pages
 from experiments.claims import Claim, Claims
 from experiments.pages import HOLLOW, THEORY
 from experiments.readings import Report, counted, expected, farthest, learned, part, ratio
@@ -87,11 +88,14 @@ def run(out: Path, quick: bool, report: Report) -> list[Claim]:
             for loss, own in zip(LOSSES, told, strict=True)
         }
 
-    whole, balances = times(main, 0.0, 0.54), times(between, 0.54, 0.72)
-    by_start = times(starts, 0.72, 0.9)
+    whole, balances = times(main, 0.0, 0.45), times(between, 0.45, 0.6)
+    by_start = times(starts, 0.6, 0.75)
     tiny = {**features, "init_scale": (HELD, DROWNED)}
     largest = {"imbalance_ratio": max(some), **saves}
-    rounding = learning_times("squared", tiny, part(report, 0.9, 1.0), **largest)
+    rounding = learning_times("squared", tiny, part(report, 0.75, 0.8), **largest)
+    how = {loss: start_fields(loss) | saves for loss in LOSSES}
+    page, told = out / "imbalance_biases.png", part(report, 0.8, 1.0)
+    of_biases = imbalance_biases.run(page, how, quick, len(seeds["seed"]), told)
     _draw_laws(out / "imbalance_laws.png", whole)
     _draw_heat_maps(out / "imbalance_heat_map.png", whole["squared"])
     _draw_balance(out / "balancing_exponent.png", balances)
@@ -100,6 +104,7 @@ def run(out: Path, quick: bool, report: Report) -> list[Claim]:
         *_balance_claims(whole, balances),
         *_start_claims(by_start),
         *_rounding_claims(rounding),
+        *of_biases,
     ]
 
 
@@ -108,10 +113,15 @@ def learning_times(
 ) -> xr.Dataset:
     """Minority over majority learning time over `axes`: `measured`, and `predicted` from the
     starts."""
-    init = "gaussian" if loss == "squared" else "collapsed"
-    own = {"loss": loss, "init": init, "init_scale": SCALE, "num_saves": 2, **changes}
-    runs = sweep(axes, dataclasses.replace(BASE, **own), progress=counted(report))
+    own = dataclasses.replace(BASE, **start_fields(loss) | changes)
+    runs = sweep(axes, own, progress=counted(report))
     return xr.Dataset({"measured": ratio(learned(runs)), "predicted": ratio(expected(runs))})
+
+
+def start_fields(loss: Loss) -> dict[str, Any]:
+    """The fields of runs of a loss that do not vary."""
+    init = "gaussian" if loss == "squared" else "collapsed"
+    return {"loss": loss, "init": init, "init_scale": SCALE, "num_saves": 2}
 
 
 def over_seeds(ratios: xr.DataArray) -> xr.DataArray:
