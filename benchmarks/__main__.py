@@ -23,6 +23,7 @@ from ssm.support.files import replacing
 
 Name = Literal[
     "work",
+    "inputs",
     "batch",
     "cold_grid",
     "many",

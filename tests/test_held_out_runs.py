@@ -1,6 +1,7 @@
 """Held-out data in runs: fresh samples whose noise has infinitely many dimensions, or as many as are drawn."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from ssm.dynamics.starts import make_start
 from ssm.preparation import prepare
 from ssm.problem import make_problem
 from ssm.problem.inputs import class_inputs, draw_inputs, noise_rows
+from ssm.results import datasets
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "num_classes": 4,
     "imbalance_ratio": 5.0,
     "minority_count": 3,
@@ -239,7 +241,7 @@ def test_two_classes_end_at_the_hard_margin(exponent):
     for margin in (2e4, 2e6):
         found = ssm.simulate(dataclasses.replace(config, stop_margin=margin))
         assert found.attrs["status"] == "margin reached"
-        end = ssm.results.datasets.reached(found).isel(time=-1)
+        end = datasets.reached(found).isel(time=-1)
         own = np.array([1.0, -1.0]) @ end["W"].values @ end["A"].values
         cosine = own @ direction / np.linalg.norm(own) / np.linalg.norm(direction)
         angles.append(np.arccos(min(cosine, 1)))

@@ -1,6 +1,7 @@
 """Features made of inputs: the flow of their kernel, conservation, and data of one's own."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from ssm.preparation import prepare
 from ssm.problem import make_problem
 from ssm.problem.inputs import draw_inputs, noise_rows
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "num_classes": 4,
     "imbalance_ratio": 5.0,
     "minority_count": 3,
@@ -25,7 +26,7 @@ SMALL = {
     "seed": 3,
 }
 NOISE = 15
-COUPLINGS = {"coupling": 0.3, "between_coupling": 0.1}
+COUPLINGS: dict[str, Any] = {"coupling": 0.3, "between_coupling": 0.1}
 
 
 @pytest.fixture(scope="module")
@@ -309,7 +310,8 @@ def test_counts_of_the_config_may_be_those_of_the_labels(mixture):
     given = dataclasses.replace(own_config(), **counts, minority_count=5)
     own = ssm.simulate(given, inputs=inputs, labels=labels)
     np.testing.assert_array_equal(own["A"], found["A"])
-    for config in (ssm.Config(), "no config"):
+    others: tuple[Any, ...] = (ssm.Config(), "no config")
+    for config in others:
         with pytest.raises(ssm.InputError, match=r"^(noise_dim|config)="):
             ssm.mixture_inputs(config)
 

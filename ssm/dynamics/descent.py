@@ -192,12 +192,12 @@ def _step(
 
 def _watched(descent: Descent, params: Params) -> Array:
     """The watched series in a state, from the logits that its gradient has too."""
-    columns, head = descent.field.columns, classifier(params)
-    if columns.inputs is not None or params.bias is not None:
-        return descent.observe.watch(descent.field.logits(params) @ columns.sum_columns)
-    return descent.observe.watch(
-        columns.total(lambda part, features: (head @ features) @ part.sum_columns, params.H)
-    )
+    columns, head, bias = descent.field.columns, classifier(params), params.bias
+    if columns.inputs is None:
+        sums = columns.total(lambda part, features: (head @ features) @ part.sum_columns, params.H)
+    else:
+        sums = (head @ params.H) @ columns.input_sums
+    return descent.observe.watch(sums if bias is None else sums + bias * columns.counts[None])
 
 
 def _weighed(descent: Descent, loop: _Loop, step: Array) -> tuple[Field, Any]:

@@ -107,11 +107,11 @@ def _label_vectors(
 ) -> tuple[Float[np.ndarray, "k r"], Float[np.ndarray, "rows r"]]:
     """U, and K^(1/2) V by class (k x r), or V of S X^T (p x r), of the r <= d largest label components."""
     rank = min(feature_dim, len(problem.counts) - 1)
-    if columns.inputs is not None:
+    if columns.input_sums is not None:
         # S X^T, since the labels of each class's samples are one column of the centring projector.
-        sums = (columns.inputs @ columns.sum_columns).T
+        sums = columns.input_sums.T
         U, _, V = np.linalg.svd(sums - sums.mean(axis=0), full_matrices=False)
-        rank = min(rank, len(columns.inputs))
+        rank = min(rank, V.shape[1])
         return U[:, :rank], V[:rank].T
     kernel, beta = problem.kernel_eigenvalues, problem.common_coupling
     spectrum = spectral.label_spectrum(

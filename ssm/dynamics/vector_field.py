@@ -124,7 +124,7 @@ class Field(eqx.Module):
             heads.append(heads[-1] @ layer)
         by_column = self._logit_gradient(columns.logits(heads[-1], H, bias))
         # The gradient in the product of all layers up to what is followed of the features, H or A.
-        gradient = by_column if columns.inputs is None else by_column @ columns.inputs.T
+        gradient = columns.onto_inputs(by_column)
         # On a CPU a product with a transposed left factor would run at half the speed; the barrier has the
         # transpose written out first.
         left = jax.lax.optimization_barrier(-heads[-1].T)

@@ -76,7 +76,7 @@ def mixture_inputs(
         >>> config = ssm.Config(num_classes=3, coupling=0.2, noise_dim=40)
         >>> inputs, labels = ssm.mixture_inputs(config)
         >>> inputs.shape, labels.shape
-        ((105, 44), (105,))
+        ((60, 44), (60,))
     """
     check_config("config", config)
     if config.noise_dim is None:

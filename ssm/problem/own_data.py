@@ -24,9 +24,9 @@ FEATURES = "real finite numbers, a row a sample and a column a feature"
 
 def own_inputs(
     config: Config, inputs: Any, labels: Any, held_out_data: Any = None
-) -> tuple[Config, Inputs]:
+) -> tuple[Config, Inputs | None]:
     """Samples of one's own, sorted by class, and the Config of their run: that of `config` with the counts
-    of the labels.
+    of the labels. Where there is no data at all, `config` and None.
 
     Args:
         config: the run; what it says of counts is left out, or true of the labels.
@@ -37,6 +37,8 @@ def own_inputs(
     Raises:
         ssm.InputError: anything else, in one line that names the argument.
     """
+    if inputs is None and labels is None and held_out_data is None:
+        return config, None
     if inputs is None or labels is None:
         given = [name for name, x in (("inputs", inputs), ("labels", labels)) if x is not None]
         missing = "labels" if given == ["inputs"] else "inputs"
