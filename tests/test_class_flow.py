@@ -13,7 +13,7 @@ from scipy.special import softmax
 import ssm
 from ssm import exact, predictions, spectral, theory
 from ssm.dynamics.columns import make_columns
-from ssm.dynamics.parameters import initial_params
+from ssm.dynamics.starts import make_start
 from ssm.problem import make_problem
 from ssm.theory import class_flow, explicit
 
@@ -22,7 +22,7 @@ def start_of(config):
     """The problem, its components, W and the class means of a start."""
     problem = make_problem(config)
     columns = make_columns(config, problem)
-    (W, H, _), _ = initial_params(config, problem, columns)
+    (W, H, *_), *_ = make_start(config, problem, columns)
     return problem, spectral.components(problem), np.asarray(W), np.asarray(columns.class_means(H))
 
 
