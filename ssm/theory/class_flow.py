@@ -10,6 +10,10 @@ within a class, as in a Gaussian start, by noise of variance s^2 in every direct
 s^2 w_c (n_c - 1) / n. At zero logits it is the damping of `predictions.noise_damping`, and it ends class by class as they are
 learned; that noise itself fades where W has grown is left out. Without noise nothing is left out.
 
+Where all samples share a part beta of the kernel, M^T sqrt(n_c / kappa_c) = Q N with Q = (I + f f^T)^(1/2), f_c =
+sqrt(beta n_c / kappa_c), and G is (P - Y) diag(r_c) Q. A bias of the logits is one more column of W, at one more feature
+that is 1 and stays so.
+
 Source: derived for this project.
 """
 
@@ -35,15 +39,25 @@ class Flow(NamedTuple):
     """r_c, per unit of time."""
     roots: Float[np.ndarray, " k"]
     """sqrt(n_c / kappa_c), the rows of N over class means."""
+    shared: Float[np.ndarray, " k"] | None = None
+    """v with Q = I + v v^T; None where nothing is shared."""
     noise: Float[np.ndarray, " k"] | None = None
     """sigma_c; None without noise."""
     smoothing: float = 0.0
     """e."""
+    output_bias: bool = False
+    """Whether the last column is that of a bias."""
 
     def logits(self, state: Float[np.ndarray, "p rows d"]) -> Float[np.ndarray, "p k k"]:
         """Class-mean logits, [start, logit, class]."""
         k = len(self.rates)
-        return state[:, :k] @ state[:, k:].swapaxes(1, 2) / self.roots
+        return state[:, :k] @ self.mixed(state[:, k:]).swapaxes(1, 2) / self.roots
+
+    def mixed(self, N: Float[np.ndarray, "*batch k d"]) -> Float[np.ndarray, "*batch k d"]:
+        """Q N."""
+        if self.shared is None:
+            return N
+        return N + self.shared[:, None] * (self.shared @ N)[..., None, :]
 
     def probabilities(self, state: Float[np.ndarray, "p rows d"]) -> Float[np.ndarray, "p k k"]:
         """P, [start, logit, class]."""
@@ -72,25 +86,33 @@ class Flow(NamedTuple):
         if self.smoothing:
             P += self.smoothing * (np.eye(k) - 1 / k)
         P *= -self.rates
-        np.matmul(P, state[:, k:], out=slopes[:, :k])
-        np.matmul(P.swapaxes(1, 2), W, out=slopes[:, k:])
+        np.matmul(P, self.mixed(state[:, k:]), out=slopes[:, :k])
+        slopes[:, k:] = self.mixed(P.swapaxes(1, 2) @ W)
         if damping is not None:
-            slopes[:, :k] -= damping @ W
+            moved = W[..., :-1] if self.output_bias else W
+            slopes[:, :k, : moved.shape[-1]] -= damping @ moved
+        if self.output_bias:
+            slopes[:, k:, -1] = 0
         return slopes
 
     def after_the_linear_phase(
         self, W: Float[np.ndarray, "p k d"], N: Float[np.ndarray, "p k d"]
     ) -> tuple[Float[np.ndarray, "p rows d"], Float[np.ndarray, " p"]]:
-        """The state of each start when its logits are `SMALL`, or at once where they are not, and the times.
+        """The state of each start when its logits are `SMALL`, or at once where they are not, or have a bias, and
+        the times.
 
         Until then p' = r q - sigma p, q' = r p for the rows of W and N along the singular vectors of (I - 11^T / k) diag(r_c)
         (1 - e), with sigma = sum_c sigma_c / k."""
         k = len(self.rates)
-        U, r, right = np.linalg.svd((1 - self.smoothing) * (np.eye(k) - 1 / k) * self.rates)
+        if self.output_bias:
+            return np.concatenate([W, N], axis=1), np.zeros(len(W))
+        growing = (1 - self.smoothing) * (np.eye(k) - 1 / k) * self.rates
+        U, r, right = np.linalg.svd(self.mixed(growing.T).T)
         r = np.append(r[:-1], 0.0)  # which is rounding
         half = 0.0 if self.noise is None else self.noise.sum() / k / 2
         p, q = U.T @ W, right @ N
-        size = ((np.abs(p) + np.abs(q)) ** 2).sum(axis=-1) / (4 * self.roots.min())
+        largest = 1.0 if self.shared is None else 1 + self.shared @ self.shared  # of Q
+        size = ((np.abs(p) + np.abs(q)) ** 2).sum(axis=-1) * (largest / (4 * self.roots.min()))
         with np.errstate(divide="ignore"):  # of what is not there, and never will be
             folds = np.log(SMALL / size[:, :-1])
         times = (folds / (2 * r[:-1])).min(axis=1).clip(0)
@@ -125,7 +147,7 @@ class _Components(NamedTuple):
         return (p * q).sum(axis=-1), (dp * q + p * dq).sum(axis=-1)
 
     def share(self, off: np.ndarray, state: np.ndarray) -> np.ndarray:
-        return _share(self.left, off, state)
+        return _share(self.flow, self.left, off, state)
 
 
 class _Margins(NamedTuple):
@@ -139,21 +161,29 @@ class _Margins(NamedTuple):
         return self.flow.field(state)
 
     def progress(self, state: np.ndarray, slopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        k, Z = self.left.shape[1], self.flow.logits(state)
+        k, Z, mixed = self.left.shape[1], self.flow.logits(state), self.flow.mixed
         gaps = np.diagonal(Z, axis1=1, axis2=2)[:, None] - Z + np.diag(np.full(k, np.inf))
         nearest = gaps.argmin(axis=1)[:, None]
-        moved = slopes[:, :k] @ state[:, k:].swapaxes(1, 2)
-        moved = (moved + state[:, :k] @ slopes[:, k:].swapaxes(1, 2)) / self.flow.roots
+        moved = slopes[:, :k] @ mixed(state[:, k:]).swapaxes(1, 2)
+        moved = (moved + state[:, :k] @ mixed(slopes[:, k:]).swapaxes(1, 2)) / self.flow.roots
         other = np.take_along_axis(moved, nearest, axis=1)[:, 0]
         return gaps.min(axis=1), np.diagonal(moved, axis1=1, axis2=2) - other
 
     def share(self, off: np.ndarray, state: np.ndarray) -> np.ndarray:
-        return _share(self.left, off, state)
+        return _share(self.flow, self.left, off, state)
 
 
-def _share(left: np.ndarray, off: np.ndarray, state: np.ndarray) -> Float[np.ndarray, " starts"]:
+def _share(
+    flow: Flow, left: np.ndarray, off: np.ndarray, state: np.ndarray
+) -> Float[np.ndarray, " starts"]:
     """The largest share of an error among components, each of which is followed to a share of itself, however
-    small it is beside others: what is learned late grows from there."""
+    small it is beside others: what is learned late grows from there. A bias, which starts at 0, is followed to
+    a share of a hundredth of a logit more than itself."""
+    if flow.output_bias:
+        k = left.shape[1]
+        wrong, whole = (np.abs(x[:, :k, -1]).max(axis=1) for x in (off, state))
+        others = _share(flow._replace(output_bias=False), left, off[..., :-1], state[..., :-1])
+        return np.maximum(others, wrong / (0.01 + whole))
     shape = len(state), 2, left.shape[1], state.shape[-1]
     wrong, whole = ((np.square(left @ x.reshape(shape))).sum(axis=(1, 3)) for x in (off, state))
     return np.sqrt((wrong / np.where(whole > 0, whole, np.inf)).max(axis=1))
@@ -187,6 +217,7 @@ def component_learning_times(
     """
     flow, left = _flow(problem, noise, smoothing), components.left.T
     right = left * problem.counts / components.singular_values[:, None] ** 2 / flow.roots
+    right = flow.mixed(right.T).T
     found = _crossings(_Components(flow, left, right), W, class_means, level)
     if len(found.points):
         waits = np.isnan(found.times[found.points])
@@ -217,7 +248,10 @@ def _flow(problem: Problem, noise: Float[np.ndarray, " k"] | None, smoothing: fl
     rates, roots = class_growth_rates(problem), np.sqrt(problem.counts / problem.kernel_eigenvalues)
     if noise is not None and not noise.sum() > 1e-9 * rates.min():
         noise = None
-    return Flow(rates, roots, noise, smoothing)
+    f = np.sqrt(problem.common_coupling) * roots
+    square = f @ f
+    shared = f * np.sqrt((np.sqrt(1 + square) - 1) / square) if square > 0 else None
+    return Flow(rates, roots, shared, noise, smoothing, problem.output_bias)
 
 
 def _crossings(
@@ -228,8 +262,14 @@ def _crossings(
     most_steps: int | None = None,
 ) -> explicit.Crossings:
     """Crossings of all starts, whatever their shape."""
-    flow, W = waiting.flow, W.reshape(-1, *W.shape[-2:])
+    flow = waiting.flow
+    if flow.output_bias:
+        W = np.append(W, np.zeros_like(W[..., :1]), axis=-1)
+        class_means = np.append(class_means, np.ones_like(class_means[..., :1, :]), axis=-2)
+    W = W.reshape(-1, *W.shape[-2:])
     N = class_means.swapaxes(-1, -2).reshape(W.shape) * flow.roots[:, None]
+    if flow.shared is not None:  # Q^-1 N
+        N = N - flow.shared[:, None] * (flow.shared @ N)[:, None] / (1 + flow.shared @ flow.shared)
     return explicit.crossings(waiting, *flow.after_the_linear_phase(W, N), level, most_steps)
 
 

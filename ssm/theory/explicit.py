@@ -90,7 +90,10 @@ def crossings(
         if passed.any():
             i, j = np.nonzero(passed)
             ends = values[i, j], reached[i, j], h[i] * rises[i, j], h[i] * climbs[i, j]
-            found[points[i], j] = time[i] + h[i] * _crossing(level, *ends)
+            near = h[i] * _crossing(level, *ends)
+            found[points[i], j] = time[i] + _refined(
+                flow, state[i], slopes[i], j, level, near, h[i]
+            )
         time = time + np.where(good, h, 0)
         after, before = (moved, ahead, reached, climbs), (state, slopes, values, rises)
         if not good.all():
@@ -119,6 +122,24 @@ def _step(
             each[stage] = flow.field(moved).ravel()
         error = h * flow.share((ERROR @ each).reshape(state.shape), moved) / TOLERANCE
     return moved, each[-1].reshape(state.shape), np.where(np.isnan(error), np.inf, error)
+
+
+def _refined(
+    flow: Flow,
+    state: Float[np.ndarray, "q m d"],
+    slopes: Float[np.ndarray, "q m d"],
+    number: Int[np.ndarray, " q"],
+    level: float,
+    near: Float[np.ndarray, " q"],
+    longest: Float[np.ndarray, " q"],
+) -> Float[np.ndarray, " q"]:
+    """How long after these states a number of each is at `level`, given about how long: a step of that length,
+    and from there along a straight line."""
+    there, ahead, _ = _step(flow, state, slopes, near)
+    values, rises = (x[np.arange(len(near)), number] for x in flow.progress(there, ahead))
+    with np.errstate(divide="ignore", invalid="ignore"):  # where it stands still
+        better = near + (level - values) / rises
+    return np.where((better >= 0) & (better <= longest), better, near)
 
 
 def _crossing(

@@ -128,7 +128,6 @@ def predicted_learning_times(
       on, all others as soon as it is `LARGEST_DAMPING` of the rate of any;
     - where the component is learned within `FEWEST_E_FOLDS`, unless the start is given and the loss
       cross-entropy, or it is spectral;
-    - under cross-entropy, everywhere where classes are coupled with each other or something has a bias;
     - everywhere where the noise of inputs has few dimensions for their number (`_noise_is_endless`);
     - everywhere when feature_dim < k - 1, since the label matrix then cannot be interpolated;
     - everywhere with decay, by the loss clock, for adjusted logits, deferred weights and the steps of an
@@ -185,18 +184,22 @@ def _noise_is_endless(config: Config, problem: Problem) -> bool:
 def mean_start(config: Config, problem: Problem) -> Start:
     """The start of two layers in which every mode has its mean strength over starts along a direction of
     its own: that of a `spectral` start, or of `expected_start_strength` along the singular vectors along which
-    factors grow, (I - 11^T / k) diag(r_c)."""
-    k, kernel = len(problem.counts), problem.kernel_eigenvalues
+    factors grow, (I - 11^T / k) diag(w_c n_c / n) L with L L^T = T the kernel of class means."""
+    p, k, kernel = problem, len(problem.counts), problem.kernel_eigenvalues
     if config.init == "spectral":
         spectrum = spectral.label_spectrum(
-            problem.counts, class_groups=problem.class_groups, kernel_eigenvalues=kernel
+            p.counts,
+            class_groups=p.class_groups,
+            kernel_eigenvalues=kernel,
+            common_coupling=p.common_coupling,
         )
-        right = kernel[:, None] * spectrum.left / spectrum.singular_values
+        moved = kernel[:, None] * spectrum.left + p.common_coupling * (p.counts @ spectrum.left)
+        right = moved / spectrum.singular_values
         return Start(config.init_scale * spectrum.left, config.init_scale * right.T)
-    left, _, right = np.linalg.svd((np.eye(k) - 1 / k) * growth.class_growth_rates(problem))
-    size = np.sqrt((left[:, :-1] ** 2).T @ expected_start_strength(config, problem))
-    roots = np.sqrt(problem.counts / kernel)
-    return Start(left[:, :-1] * size, size[:, None] * right[:-1] / roots)
+    root, shares = p.class_kernel_root, p.class_weights * p.counts / p.counts.sum()
+    left, _, right = np.linalg.svd((np.eye(k) - 1 / k) * shares @ root)
+    size = np.sqrt((left[:, :-1] ** 2).T @ expected_start_strength(config, p))
+    return Start(left[:, :-1] * size, size[:, None] * right[:-1] @ root.T)
 
 
 def _times_of_class_means(
@@ -204,8 +207,6 @@ def _times_of_class_means(
 ) -> Float[np.ndarray, "*starts r"]:
     """Learning times under cross-entropy, where they are near enough."""
     p, noise = problem, _noise(config, problem)
-    if p.common_coupling > 0 or p.output_bias:
-        return np.full(len(components.singular_values), np.nan)
     W, class_means = mean_start(config, p) if start is None else start
     # `_noise` has sigma / k, the damping at zero logits.
     times = class_flow.component_learning_times(
