@@ -65,9 +65,18 @@ def ratio(times: xr.DataArray) -> xr.DataArray:
 def predicted_times(config: Config) -> np.ndarray:
     """When `GROUPS` should be half learned from a start of that size, mean over the contrasts of
     each."""
-    problem = make_problem(config)
+    return _of_groups(config, make_problem(config), None)
+
+
+def times_of_start(config: Config) -> np.ndarray:
+    """The same from the config's own start, by its seed."""
+    problem, params, means = start_of(config)
+    return _of_groups(config, problem, predictions.Start(params.W, means))
+
+
+def _of_groups(config: Config, problem: Problem, start: predictions.Start | None) -> np.ndarray:
     components = spectral.components(problem)
-    times = predictions.predicted_learning_times(config, problem, components)
+    times = predictions.predicted_learning_times(config, problem, components, start)
     return np.array([times[components.blocks == group].mean() for group in GROUPS])
 
 
