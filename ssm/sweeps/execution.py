@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, np.ndarray]
 Progress = Callable[[int, int], None]
-GROUP = 8
+GROUP = 16
 """Runs that differ in their seed only and are followed together by one thread: enough that the work on the
-host is shared by several, few enough that all cores have work to the end."""
+host, what they are predicted to learn first of all, is shared by many, few enough that all cores have work to
+the end."""
 
 
 def compute(
