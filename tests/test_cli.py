@@ -66,6 +66,21 @@ def test_a_terminal_run_from_the_shell(command, run, tmp_path):
     assert code == 0 and (tmp_path / out.strip()).is_file()
 
 
+def test_a_run_with_data_held_out_from_the_shell(command, run, tmp_path):
+    """What it gets of that is in its summary, and can be drawn."""
+    line = f"{TINY_FLAGS} --loss squared --held-out --coupling 0.5"  # as in tests of figures
+    code, shown, err = command(f"run {line} --out held.zarr")
+    ds = run(loss="squared", held_out=True, coupling=0.5)
+    best = ds.held_out_accuracy.mean("class").max()
+    assert code == 0 and not err and f"recall {float(best):.3g} (majority " in shown
+    xr.testing.assert_equal(ssm.load(tmp_path / "held.zarr"), ds)
+    code, out, _ = command("plot held.zarr --kind held_out")
+    assert code == 0 and (tmp_path / out.strip()).is_file()
+    command(f"run {TINY_FLAGS} --loss squared --out plain.zarr")
+    code, _, err = command("plot plain.zarr --kind held_out")
+    assert code == 2 and "another kind: nothing was held out" in err and err.count("\n") == 1
+
+
 def test_an_optimisers_steps_from_the_shell(command, run, tmp_path):
     line = f"{TINY_FLAGS} --optimizer muon --loss vs --learning-rate 0.05 --num-steps 60"
     code, shown, err = command(f"run {line} --out muon.zarr")
@@ -181,6 +196,14 @@ BAD = [
     ("run --minority-fraction 0.01", "minority_fraction=0.01: must be"),
     ("run --feature-dim 0", "feature_dim=0: must be"),
     ("run --coupling 1.5", "coupling=1.5: must be a finite number in [0, 1]"),
+    ("run --between-coupling 0.1", "between_coupling=0.1: must be at most the coupling within a"),
+    (
+        "run --held-out",
+        "held_out=True: must be False at coupling=0, where samples of a class share",
+    ),
+    ("run --noise-dim 0", "noise_dim=0: must be an integer in [1"),
+    ("run --bias hidden --optimizer adam", "bias='hidden': must be none or output with optimizer"),
+    ("sweep --grid held_out=False,True", "(at held_out=True)"),
     ("run --loss hinge", "'hinge'"),
     ("run --learning-rates 3", "--learning-rates"),
     ("run --out nowhere/x.zarr", "out='nowhere/x.zarr': must be in a folder that exists"),

@@ -9,7 +9,7 @@ import xarray as xr
 from scipy.integrate import solve_ivp
 
 import ssm
-from ssm import simulation
+from ssm import simulation, summaries
 from ssm.dynamics import trajectories
 from ssm.preparation import prepare
 from ssm.problem import make_problem
@@ -180,6 +180,11 @@ def test_own_data_that_is_the_mixture_is_its_run(mixture):
     assert np.isnan(own["predicted_learning_time"]).all()
     assert own.attrs["inputs"].startswith(f"36 samples of {NOISE + 5} numbers, sha256 ")
     assert own.attrs["held_out_data"] != own.attrs["inputs"]
+    said = summaries.facts(own)
+    assert said["inputs"] == own.attrs["inputs"] and said["labels"].endswith(
+        "as the inputs let them"
+    )
+    assert said["held out"].startswith("recall 1 (majority 1, minority 1) at the end")
 
 
 def test_a_hidden_bias_is_one_more_input(mixture):

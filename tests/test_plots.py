@@ -12,6 +12,12 @@ from matplotlib.figure import Figure
 import ssm
 from ssm import plotting, sweep_plots
 
+OWN = {
+    # kept or not as in other tests of the same shape
+    "geometry": {"geometry": True, "save_state": True},
+    "held_out": {"held_out": True, "coupling": 0.5},
+}
+"""What a kind needs of a run."""
 GRID = {"imbalance_ratio": [1, 3], "weight_exponent": [0, 0.5, 1], "seed": range(2)}
 
 
@@ -25,9 +31,7 @@ def sweep(tiny):
     "profile", [{}, {"imbalance_ratio": 1.0}, {"profile": "custom", "counts": (3, 3, 3, 3)}]
 )
 def test_every_kind_draws_every_profile(run, tmp_path, kind, profile):
-    # kept or not as in other tests of the same shape
-    own = {"geometry": True, "save_state": True} if kind == "geometry" else {}
-    profile = profile | {"loss": "squared"} | own
+    profile = profile | {"loss": "squared"} | OWN.get(kind, {})
     figure = plotting.figure(run(**profile), kind)
     (axes,) = figure.axes
     assert axes.get_xlabel() and axes.get_ylabel() and axes.get_legend()
@@ -70,16 +74,17 @@ def hidden(figure):
 LONE = {"profile": "custom", "counts": (8, 8, 8, 2)}
 
 
-@pytest.mark.parametrize("kind", sorted(set(plotting.KINDS) - {"geometry"}))
+@pytest.mark.parametrize("kind", sorted(set(plotting.KINDS) - set(OWN)))
 @pytest.mark.parametrize("changes", [{}, {"loss": "squared"}, {"weight_exponent": 1.0}, LONE])
 def test_the_legend_hides_no_curve(run, kind, changes):
     assert hidden(plotting.figure(run(**changes), kind)) == 0
 
 
-@pytest.mark.parametrize("kind", ["blocks", "classes", "accuracy", "loss"])
+@pytest.mark.parametrize("kind", ["blocks", "classes", "accuracy", "loss", "held_out"])
 def test_runs_on_the_same_axes_are_told_apart(run, kind):
     """By label and line style, each in the legend once, above the curves and a title set later."""
-    runs = {"ERM": run(loss="squared"), "weighted": run(loss="squared", weight_exponent=1.0)}
+    changes = {"loss": "squared"} | OWN.get(kind, {})
+    runs = {"ERM": run(**changes), "weighted": run(weight_exponent=1.0, **changes)}
     figure = Figure()
     axes = figure.subplots()
     for label, style in (("ERM", "-"), ("weighted", "--"), ("weighted", "--")):
@@ -145,22 +150,39 @@ def test_tracked_logits_have_no_loss_to_draw(rng):
         plotting.figure(ds, "loss")
     with pytest.raises(ssm.InputError, match="kind='pie': must be one of blocks"):
         plotting.figure(ds, "pie")
-    with pytest.raises(ssm.InputError, match="kind='geometry'"):
-        plotting.figure(ds, "geometry")
-    for kind in set(plotting.KINDS) - {"loss", "geometry"}:
+    for kind in OWN:
+        with pytest.raises(ssm.InputError, match=f"kind='{kind}'"):
+            plotting.figure(ds, kind)
+    for kind in set(plotting.KINDS) - {"loss", *OWN}:
         plotting.figure(ds, kind)
 
 
 def test_a_failed_run_can_be_drawn(run, tmp_path):
     for kind in set(plotting.KINDS) - {"geometry"}:
-        plotting.save_figure(plotting.figure(run(max_steps=20), kind), tmp_path / f"{kind}.png")
+        failed = run(max_steps=20, **OWN.get(kind, {}))
+        plotting.save_figure(plotting.figure(failed, kind), tmp_path / f"{kind}.png")
+
+
+def test_held_out_accuracy_is_drawn_with_its_best_mean(run):
+    ds = run(loss="squared", **OWN["held_out"])
+    (axes,) = plotting.figure(ds, "held_out").axes
+    drawn = {line.get_label(): line for line in axes.lines}
+    for group, classes in (("majority", slice(0, 2)), ("minority", slice(2, 4))):
+        assert mcolors.same_color(drawn[group].get_color(), plotting.COLORS[group])
+        mean = ds.held_out_accuracy[:, classes].mean("class")
+        np.testing.assert_allclose(drawn[group].get_ydata(), mean)
+    balanced = ds.held_out_accuracy.mean("class")
+    place = int(balanced.values.argmax())
+    (marked,) = (line for label, line in drawn.items() if label.startswith("best "))
+    assert marked.get_ydata() == [balanced[place]] and marked.get_xdata() == [ds.time[place]]
+    assert hidden(plotting.figure(ds, "held_out")) == 0
 
 
 def test_a_terminal_run_is_drawn_over_its_margin(run, tmp_path):
     """Every kind draws a run that ended before its time, at a loss of 0."""
     changes = {"init": "collapsed", "save_state": True, "rtol": 1e-4}
     ds = run(clock="loss", stop_margin=1e5, geometry=True, **changes)
-    for kind in plotting.KINDS:
+    for kind in set(plotting.KINDS) - {"held_out"}:
         plotting.save_figure(plotting.figure(ds, kind), tmp_path / f"{kind}.png")
     (axes,) = plotting.figure(ds, "geometry").axes
     drawn = [line for line in axes.lines if np.size(line.get_xdata())]

@@ -145,12 +145,14 @@ class Plot:
             "loss",
             "singular_values",
             "geometry",
+            "held_out",
             "heatmap",
             "curves",
         ]
         | None
     ) = None
-    """What to draw: over time (`geometry`: distances over the margin), and for a sweep a `heatmap` over two axes of the ratio of learning
+    """What to draw: over time (`geometry`: distances over the margin; `held_out`: accuracy on
+    held-out beside training data), and for a sweep a `heatmap` over two axes of the ratio of learning
     times, or `curves` for each value of one axis. Left out: `blocks`, for a sweep `curves`."""
     axes: tuple[str, ...] = ()
     """Axes of a sweep, two for `heatmap`, one for `curves`. Left out: the first that will do."""

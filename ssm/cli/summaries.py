@@ -43,11 +43,10 @@ def facts(dataset: xr.Dataset) -> dict[str, str]:
         described["status"] = f"{attributes['status']} after {attributes['num_steps']} {steps}"
         if remedy := REMEDIES.get(attributes["status"]):
             described["remedy"] = remedy
-        described["labels"] = (
-            "can be interpolated"
-            if attributes["can_interpolate"]
-            else "cannot be interpolated: feature_dim is below num_classes - 1"
-        )
+        described["labels"] = "cannot be interpolated: feature_dim is below num_classes - 1"
+        if attributes["can_interpolate"]:
+            as_far = ", as far as the inputs let them" if _has_inputs(dataset) else ""
+            described["labels"] = f"can be interpolated{as_far}"
         described["mean weight"] = f"{attributes['mean_sample_weight']:.6g} a sample"
         if (share := attributes.get("effective_sample_share")) is not None:
             described["mean weight"] += f", {100 * share:.3g} % of the samples effective"
@@ -55,6 +54,9 @@ def facts(dataset: xr.Dataset) -> dict[str, str]:
             total = float(dataset["cumulative_rate"][-1])
             described["rate"] = f"{rate:.6g} at first, {total:.6g} in all"
         described["numbers"] = f"{attributes['dtype']} on {attributes['device']}"
+    described |= {
+        name: attributes[name] for name in ("inputs", "held_out_data") if name in attributes
+    }
     described |= _end(dataset)
     described["made"] = f"{attributes['created']}, commit {attributes['git_commit']}"
     return described
@@ -70,7 +72,29 @@ def _end(dataset: xr.Dataset) -> dict[str, str]:
         if name in last:
             parts = zip(last["part"].values, last[name].values, strict=True)
             described[words] = ", ".join(f"{part} {value:.3g}" for part, value in parts)
+    if "held_out_accuracy" in last:
+        best = dataset.isel(time=datasets.best_held_out(dataset))
+        described["held out"] = (
+            f"{_recall(last)} at the end, {_recall(best)} at {float(best['time']):.4g}"
+        )
     return described
+
+
+def _has_inputs(dataset: xr.Dataset) -> bool:
+    """Whether the features of a run are made of inputs, drawn or one's own."""
+    config = Config.from_json(dataset.attrs["config"])
+    return config.has_inputs or "inputs" in dataset.attrs
+
+
+def _recall(now: xr.Dataset) -> str:
+    """Accuracy on held-out data at one time: the mean over all classes, and of each group."""
+    accuracy, groups = now["held_out_accuracy"].values, now["class_group"].values
+    parts = [
+        f"{group} {accuracy[groups == group].mean():.3g}"
+        for group in profiles.GROUPS
+        if (groups == group).any()
+    ]
+    return f"recall {accuracy.mean():.3g} ({', '.join(parts)})"
 
 
 def _settings(fields: Mapping[str, Any]) -> str:

@@ -246,6 +246,33 @@ def plot_geometry(dataset: xr.Dataset, axes: Axes) -> None:
     _legend(axes)
 
 
+def plot_held_out(
+    dataset: xr.Dataset, axes: Axes, *, label: str | None = None, linestyle: str = "-"
+) -> None:
+    """Accuracy on held-out data of each group (solid), with that on training data (thin, dotted), and its
+    mean over all classes (grey), whose best time is marked; `label` and `linestyle` as in `plot_blocks`."""
+    groups = dataset["class_group"].values
+    for group in profiles.GROUPS:
+        if not (groups == group).any():
+            continue
+        for name, width, line in (("held_out", 1.4, linestyle), ("class", 0.8, ":")):
+            means = metrics.group_mean(dataset[f"{name}_accuracy"].values, groups, group)
+            named = _named(label, group) if name == "held_out" else None
+            axes.plot(dataset["time"], means, color=COLORS[group], lw=width, ls=line, label=named)
+    balanced = dataset["held_out_accuracy"].mean("class", skipna=False)
+    grey, where = COLORS["cross"], datasets.best_held_out(dataset)
+    named = _named(label, "balanced")
+    axes.plot(dataset["time"], balanced, color=grey, ls=linestyle, lw=1, label=named)
+    time, best = float(dataset["time"][where]), float(balanced[where])
+    axes.axvline(time, color=grey, lw=0.6, ls=(0, (1, 2)), zorder=0)
+    best_named = _named(label, f"best {best:.3g} at {time:.3g}")
+    axes.plot([time], [best], "o", color=grey, ms=3.5, label=best_named)
+    axes.plot([], [], color="0.3", lw=0.8, ls=":", label="on training data")
+    _time_axis(dataset, axes)
+    axes.set(ylabel="held-out accuracy", ylim=(-0.03, 1.03))
+    _legend(axes)
+
+
 KINDS: dict[str, Callable[..., None]] = {
     "blocks": plot_blocks,
     "classes": plot_classes,
@@ -253,7 +280,14 @@ KINDS: dict[str, Callable[..., None]] = {
     "loss": plot_loss,
     "singular_values": plot_singular_values,
     "geometry": plot_geometry,
+    "held_out": plot_held_out,
 }
+NEEDS = {
+    "loss": ("loss", "tracked logits do not say what they were trained on"),
+    "geometry": ("seli_distance", "the run was not made with geometry=True"),
+    "held_out": ("held_out_accuracy", "nothing was held out, as held_out=True does"),
+}
+"""A variable that a kind needs, and why a run does not have it."""
 
 
 def figure(dataset: xr.Dataset, kind: str, axes: Sequence[str] = ()) -> Figure:
@@ -279,12 +313,9 @@ def figure(dataset: xr.Dataset, kind: str, axes: Sequence[str] = ()) -> Figure:
         raise errors.invalid("kind", kind, "one of " + ", ".join(KINDS) + ": this is a single run")
     if axes:
         raise errors.invalid("axes", tuple(axes), "left out: this is a single run")
-    if kind == "loss" and "loss" not in dataset:
-        raise errors.invalid(
-            "kind", kind, "another kind: tracked logits do not say what they were trained on"
-        )
-    if kind == "geometry" and "seli_distance" not in dataset:
-        raise errors.invalid("kind", kind, "another kind: the run was not made with geometry=True")
+    needed, why = NEEDS.get(kind, ("time", ""))
+    if needed not in dataset.variables:
+        raise errors.invalid("kind", kind, f"another kind: {why}")
     with style():
         drawing = Figure(figsize=(COLUMN_WIDTH, 2.6))
         KINDS[kind](dataset, drawing.subplots())

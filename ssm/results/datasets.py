@@ -72,6 +72,13 @@ def reached(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.isel(time=slice(int(has_numbers.any(axis=1).sum())))
 
 
+def best_held_out(dataset: xr.Dataset) -> int:
+    """The place among the times of a run at which accuracy on held-out data, its mean over all classes, is
+    largest: the first, of equal ones."""
+    balanced = dataset["held_out_accuracy"].transpose("time", "class").values.mean(axis=1)
+    return int(np.where(np.isnan(balanced), -np.inf, balanced).argmax())
+
+
 def time_spacing(dataset: xr.Dataset) -> str:
     """How the saved times of a run or sweep are spaced: `linear`, or `log` for evenly in the
     logarithm after 0.
