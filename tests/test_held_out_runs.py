@@ -215,6 +215,48 @@ def test_infinite_noise_is_the_limit_of_more():
     assert differences[-1] < 0.01
 
 
+def test_with_decay_two_classes_end_where_their_weights_say():
+    """Decay of W and A by the same lam is lam |W A|_*, so that the end is the least of (1/n) sum w_i log(1 +
+    exp(-s_i m x_i)) + lam |m| / sqrt(2), m the difference of the rows: convex, with an end for each weighting."""
+    from scipy.optimize import minimize
+
+    ends, decay = [], 1e-2
+    for exponent in (0.0, 1.0):
+        config = ssm.Config(
+            num_classes=2,
+            imbalance_ratio=4.0,
+            minority_count=5,
+            coupling=0.3,
+            noise_dim=30,
+            feature_dim=4,
+            weight_exponent=exponent,
+            weight_decay=decay,
+            feature_decay=decay,
+            init_scale=0.1,
+            save_state=True,
+            num_saves=2,
+            t1=4000.0,
+            seed=1,
+        )
+        found, problem = ssm.simulate(config), make_problem(config)
+        X, signs = draw_inputs(config, problem), np.repeat([1, -1], [20, 5])
+        shares = problem.class_weights[problem.labels] / 25
+        expected = minimize(
+            lambda m, X=X, signs=signs, shares=shares: (
+                shares @ np.logaddexp(0, -signs * (m @ X)) + decay * np.linalg.norm(m) / 2**0.5
+            ),
+            np.ones(len(X)),
+            method="BFGS",
+            options={"gtol": 1e-9},
+        ).x
+        end = found.isel(time=-1)
+        ends.append(np.array([1.0, -1.0]) @ end["W"].values @ end["A"].values)
+        # what differences of the search leave of its slope, over the curvature
+        np.testing.assert_allclose(ends[-1], expected, atol=1e-4 * np.linalg.norm(expected))
+    cosine = ends[0] @ ends[1] / np.linalg.norm(ends[0]) / np.linalg.norm(ends[1])
+    assert np.arccos(cosine) > 0.1  # without decay the angle would go to 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
 def test_two_classes_end_at_the_hard_margin(exponent):

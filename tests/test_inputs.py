@@ -9,7 +9,7 @@ import xarray as xr
 from scipy.integrate import solve_ivp
 
 import ssm
-from ssm import simulation, summaries
+from ssm import schedules, simulation, summaries
 from ssm.dynamics import trajectories
 from ssm.preparation import prepare
 from ssm.problem import make_problem
@@ -185,6 +185,33 @@ def test_own_data_that_is_the_mixture_is_its_run(mixture):
         "as the inputs let them"
     )
     assert said["held out"].startswith("recall 1 (majority 1, minority 1) at the end")
+
+
+@pytest.mark.parametrize(
+    ("changes", "schedule"),
+    [
+        (
+            {"optimizer": "momentum", "batch_size": 7, "num_steps": 30},
+            schedules.Trend(strength=2.0, memory=0.0),
+        ),
+        ({"clock": "loss", "weight_exponent": 1.0, "weight_start": 3.0, "stop_margin": 5.0}, None),
+    ],
+)
+def test_own_data_goes_with_every_kind_of_run(changes, schedule):
+    fields = SMALL | {"t1": None} | changes
+    drawn = ssm.Config(noise_dim=NOISE, **COUPLINGS, **fields)
+    inputs, labels = ssm.mixture_inputs(drawn)
+    # what theory chooses is given, since it is chosen from the kernel of the samples, not of the mixture
+    chosen = {"learning_rate": 0.1} if schedule else {"t1": 30.0}
+    runs = [
+        ssm.simulate(dataclasses.replace(drawn, **chosen), schedule=schedule),
+        ssm.simulate(
+            ssm.Config(**fields | chosen), schedule=schedule, inputs=inputs, labels=labels
+        ),
+    ]
+    for name in ("class_loss", "strength", "weight", "class_learning_time"):
+        np.testing.assert_array_equal(runs[0][name], runs[1][name])
+    assert runs[0].attrs["status"] == runs[1].attrs["status"]
 
 
 def test_a_hidden_bias_is_one_more_input(mixture):
