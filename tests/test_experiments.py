@@ -297,7 +297,7 @@ def test_the_command_ends_with_its_exit_code_as_a_process(tmp_path):
 @pytest.mark.slow
 def test_the_examples_in_the_readme(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    first, terminal, steps, practice, swept, slurm = re.findall(
+    first, terminal, steps, inputs, practice, swept, slurm = re.findall(
         r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S
     )
     names = {}
@@ -310,6 +310,10 @@ def test_the_examples_in_the_readme(tmp_path, monkeypatch, capsys):
     exec(steps, names)
     assert capsys.readouterr().out.count("'minority': ") == 2
     assert names["deferred"].weight.values.max() == pytest.approx(4)  # the bound
+    exec(inputs, names)
+    said = capsys.readouterr().out.splitlines()
+    recalls = [list(map(float, re.findall(r"[01]\.\d*", line.split("[")[1]))) for line in said]
+    assert np.mean(recalls[1][2:]) > np.mean(recalls[0][2:]) + 0.2  # of the minorities
     exec(practice, names)
     scores = re.findall(r"balanced accuracy (0\.\d{3}), kept step \d+", capsys.readouterr().out)
     assert len(scores) == 5 and all(float(score) > 0.8 for score in scores)
