@@ -76,14 +76,14 @@ class _Setting(NamedTuple):
 
 
 @functools.lru_cache(maxsize=4)
-def _kept_setting(config: Config, size: int | None) -> _Setting:
-    """The same, kept for the next runs that share it."""
+def _setting(config: Config, size: int | None) -> _Setting:
+    """That of a Config, kept for the next runs that share it."""
     problem = make_problem(config)
     columns = None if config.has_inputs else make_columns(config, problem, size)
-    return _setting(config, problem, columns)
+    return _new_setting(config, problem, columns)
 
 
-def _setting(config: Config, problem: Problem, columns: Columns | None) -> _Setting:
+def _new_setting(config: Config, problem: Problem, columns: Columns | None) -> _Setting:
     components = spectral.components(problem)
     facts: dict[str, Any] = {"can_interpolate": int(config.feature_dim >= len(problem.counts) - 1)}
     resolved = resolve(config, problem)
@@ -124,9 +124,11 @@ def prepare_alike(
     """The same for runs that differ in their seed only."""
     config = configs[0]
     if inputs is None:
-        setting = _kept_setting(dataclasses.replace(config, seed=0), size)
+        setting = _setting(dataclasses.replace(config, seed=0), size)
     else:
-        setting = _setting(config, own_data.measured(config, make_problem(config), inputs), None)
+        setting = _new_setting(
+            config, own_data.measured(config, make_problem(config), inputs), None
+        )
     problem, components = setting.problem, setting.components
     drawn, laws = [], []
     for each in configs:
