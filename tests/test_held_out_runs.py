@@ -252,7 +252,7 @@ def test_with_decay_two_classes_end_where_their_weights_say():
         end = found.isel(time=-1)
         ends.append(np.array([1.0, -1.0]) @ end["W"].values @ end["A"].values)
         # what differences of the search leave of its slope, over the curvature
-        np.testing.assert_allclose(ends[-1], expected, atol=1e-4 * np.linalg.norm(expected))
+        np.testing.assert_allclose(ends[-1], expected, atol=1e-4 * float(np.linalg.norm(expected)))
     cosine = ends[0] @ ends[1] / np.linalg.norm(ends[0]) / np.linalg.norm(ends[1])
     assert np.arccos(cosine) > 0.1  # without decay the angle would go to 0
 

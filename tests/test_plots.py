@@ -166,11 +166,11 @@ def test_a_failed_run_can_be_drawn(run, tmp_path):
 def test_held_out_accuracy_is_drawn_with_its_best_mean(run):
     ds = run(loss="squared", **OWN["held_out"])
     (axes,) = plotting.figure(ds, "held_out").axes
-    drawn = {line.get_label(): line for line in axes.lines}
+    drawn = {str(line.get_label()): line for line in axes.lines}
     for group, classes in (("majority", slice(0, 2)), ("minority", slice(2, 4))):
         assert mcolors.same_color(drawn[group].get_color(), plotting.COLORS[group])
         mean = ds.held_out_accuracy[:, classes].mean("class")
-        np.testing.assert_allclose(drawn[group].get_ydata(), mean)
+        np.testing.assert_allclose(np.asarray(drawn[group].get_ydata()), mean)
     balanced = ds.held_out_accuracy.mean("class")
     place = int(balanced.values.argmax())
     (marked,) = (line for label, line in drawn.items() if label.startswith("best "))
