@@ -12,6 +12,7 @@ from scipy.linalg import sqrtm
 import ssm
 from ssm import exact, predictions, preparation, spectral, theory
 from ssm.problem import make_problem
+from ssm.theory import class_flow
 
 
 def expected(config):
@@ -207,4 +208,13 @@ def test_labels_that_are_nearly_even_are_never_learned(tiny):
     ends = {e: np.log((1 - e) * 4 / e + 1) for e in (0.9, 0.8)}
     assert ends[0.9] < 0.5 < ends[0.8]
     assert np.isnan(expected(tiny(label_smoothing=0.9))).all()
+    problem = make_problem(tiny())
+    start = predictions.mean_start(tiny(), problem)
+    found = [
+        class_flow.component_learning_times(
+            problem, spectral.components(problem), *start, smoothing=0.9, level=level
+        )
+        for level in (ends[0.9] - 0.02, ends[0.9] + 0.02)
+    ]
+    assert np.isfinite(found[0]).all() and np.isnan(found[1]).all()
     assert np.isfinite(expected(tiny(label_smoothing=0.8))).all()

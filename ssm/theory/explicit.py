@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 _STAGES = (
     (1 / 5,),
@@ -23,8 +23,9 @@ _STAGES = (
 )
 STAGES = tuple(np.array(row) for row in _STAGES)  # the last is the step itself
 ERROR = np.array([-71 / 57600, 0.0, 71 / 16695, -71 / 1920, 17253 / 339200, -22 / 525, 1 / 40])
-TOLERANCE = 2e-5  # of a step, by the flow's own measure
+TOLERANCE = 1e-4  # of a step, by the flow's own measure
 MOST_STEPS = 1000
+NEWTON = 5  # iterations, of which the last changes nothing that counts
 
 
 @runtime_checkable
@@ -73,7 +74,8 @@ def crossings(
     state, slopes, time = start, flow.field(start), at
     values, rises = flow.progress(state, slopes)
     found = np.where(values >= level, time[:, None], np.nan)
-    points, h = np.arange(len(start)), 0.1 / flow.share(slopes, state)
+    # where all is learned slopes may be 0, and any step will do
+    points, h = np.arange(len(start)), 0.1 / np.maximum(flow.share(slopes, state), 1e-300)
     for _ in range(MOST_STEPS if most_steps is None else most_steps):
         waiting = np.isnan(found[points])
         left = waiting.any(axis=1)
@@ -83,9 +85,10 @@ def crossings(
             values, rises, waiting = (x[left] for x in (values, rises, waiting))
         if not points.size:
             break
-        moved, ahead, error = _step(flow, state, slopes, h)
+        with np.errstate(over="ignore", invalid="ignore"):  # of a step far too long
+            moved, ahead, error = _step(flow, state, slopes, h)
+            reached, climbs = flow.progress(moved, ahead)
         good = error <= 1
-        reached, climbs = flow.progress(moved, ahead)
         passed = waiting & good[:, None] & (reached >= level)
         if passed.any():
             i, j = np.nonzero(passed)
@@ -116,11 +119,10 @@ def _step(
     each = np.empty((len(ERROR), slopes.size))
     each[0] = slopes.ravel()
     length, moved = h[:, None, None], state
-    with np.errstate(over="ignore", invalid="ignore"):  # of a step far too long
-        for stage, weights in enumerate(STAGES, 1):
-            moved = state + length * (weights @ each[:stage]).reshape(state.shape)
-            each[stage] = flow.field(moved).ravel()
-        error = h * flow.share((ERROR @ each).reshape(state.shape), moved) / TOLERANCE
+    for stage, weights in enumerate(STAGES, 1):
+        moved = state + length * (weights @ each[:stage]).reshape(state.shape)
+        each[stage] = flow.field(moved).ravel()
+    error = h * flow.share((ERROR @ each).reshape(state.shape), moved) / TOLERANCE
     return moved, each[-1].reshape(state.shape), np.where(np.isnan(error), np.inf, error)
 
 
@@ -149,18 +151,23 @@ def _crossing(
     low_slope: Float[np.ndarray, " q"],
     high_slope: Float[np.ndarray, " q"],
 ) -> Float[np.ndarray, " q"]:
-    """The share of a step at which a number that rises from `low` to `high` is at `level`: time as the cubic through both
-    ends and their slopes, over the logarithm of the number where that exists; on a straight line where it does not rise
-    at both ends."""
-    logs: Bool[np.ndarray, " q"] = low > 0
+    """The share of a step at which a number that is below `level` at `low` and not at `high` is there: of the
+    cubic through both ends and their slopes, over the step, of its logarithm where that exists, by Newton's method."""
+    logs = low > 0
     safe = np.where(logs, low, 1.0)
-    x = np.where(logs, np.log(level / safe) / np.log(high / safe), (level - low) / (high - low))
-    width = np.where(logs, np.log(high / safe), high - low)
+    # all less what the number is at first
+    wanted = np.where(logs, np.log(level / safe), level - low)
+    rise = np.where(logs, np.log(high / safe), high - low)
     first, last = (
         np.where(logs, slope / np.where(logs, value, 1.0), slope)
         for slope, value in ((low_slope, low), (high_slope, high))
     )
-    rises = (first > 0) & (last > 0)
-    start, end = (width / np.where(rises, slope, 1.0) for slope in (first, last))
-    cubic = x * (1 - x) ** 2 * start + x**2 * (3 - 2 * x) + x**2 * (x - 1) * end
-    return np.clip(np.where(rises, cubic, x), 0, 1)
+    square, cube = 3 * rise - 2 * first - last, first + last - 2 * rise
+    x = wanted / rise
+    for _ in range(NEWTON):
+        off = x * (first + x * (square + x * cube)) - wanted
+        slope = first + x * (2 * square + 3 * x * cube)
+        x = np.clip(
+            x - off / np.maximum(slope, 0.2 * rise), 0, 1
+        )  # flat places are not left in leaps
+    return x
