@@ -302,7 +302,8 @@ def test_groups_may_be_exchanged():
     """The names of the groups are in no formula: equal to rounding, which a millionfold faster group amplifies
     in the other to 1e-12."""
     one = step.grid([3.0, 1e6], 0.7, 0.05, num_classes=5, minority_fraction=0.4)
-    other = one._replace(**{name: x[..., ::-1] for name, x in one._asdict().items()})
+    groups = ("sizes", "counts", "weights", "kernel")
+    other = one._replace(**{name: getattr(one, name)[..., ::-1] for name in groups})
     times = np.geomspace(1, 1e5, 7)
     first, second = (exact.cross_entropy_step(times, each, 1e-4) for each in (one, other))
     for name in AXES:

@@ -12,6 +12,7 @@ import ssm
 from ssm import (
     InputError,
     adjusted_growth,
+    exact,
     geometry,
     predictions,
     regularised,
@@ -116,12 +117,12 @@ RUNS = [
     {"loss": "cross_entropy", "weight_exponent": 0.5, **KERNELS[1]},
     {"loss": "cross_entropy", "init": "balanced", "weight_exponent": 0.5, **KERNELS[0]},
     {"loss": "squared", "init": "spectral", **KERNELS[4]},
-    {"loss": "cross_entropy", "depth": 3, "init": "collapsed", **KERNELS[1]},
-    {"loss": "cross_entropy", "clock": "loss", "solver": "tsit5", "t1": 20.0, **KERNELS[1]},
 ]
 MORE_RUNS = [
     *({"loss": loss, "weight_exponent": 0.5, **own} for own in KERNELS for loss in ("squared", "cross_entropy")),
     *({"loss": "squared", "init": init, **KERNELS[1]} for init in ("balanced", "spectral", "collapsed")),
+    {"loss": "cross_entropy", "depth": 3, "init": "collapsed", **KERNELS[1]},
+    {"loss": "cross_entropy", "clock": "loss", "solver": "tsit5", "t1": 20.0, **KERNELS[1]},
     {"loss": "squared", "depth": 1, "feature_dim": 4, "bias": "hidden"},
     {"loss": "squared", "weight_decay": 0.02, "feature_decay": 0.01, **KERNELS[1]},
     {"loss": "cross_entropy", "weight_start": 20.0, "weight_exponent": 1.0, **KERNELS[1]},
@@ -182,8 +183,15 @@ def test_what_is_conserved_is_that_of_the_inverse(tiny, changes, init):
 
 def test_fields_left_out_are_nothing(tiny, run):
     assert tiny() == tiny(between_coupling=0.0, bias="none")
-    for loss in ("squared", "cross_entropy"):  # and their general case tends to it
-        changes = {"loss": loss, "coupling": 0.3, "t1": 60.0, "init_scale": 0.1, "save_state": True}
+    for init in ("gaussian", "spectral"):  # and their general case tends to it
+        changes = {
+            "loss": "squared",
+            "init": init,
+            "coupling": 0.3,
+            "t1": 60.0,
+            "init_scale": 0.1,
+            "save_state": True,
+        }
         plain, near = run(**changes), run(between_coupling=1e-13, **changes)
         for name in ("loss", "strength", "class_strength", "learning_time"):
             np.testing.assert_allclose(near[name], plain[name], rtol=1e-9, atol=1e-12)
@@ -459,3 +467,119 @@ def test_what_is_not_known_is_refused_by_name(tiny):
         step.grid(4.0, bias="some")  # pyright: ignore[reportArgumentType] # wrong on purpose
     with pytest.raises(ValueError, match="positive definite"):
         geometry.coupled_seli(-np.eye(3))
+
+
+CROSS = [{"weight_exponent": 0.0, **KERNELS[0]}, {"weight_exponent": 1.3, "bias": "hidden"}, {"weight_exponent": 0.7, **KERNELS[1]}]  # fmt: skip
+
+
+def block_shares(ds):
+    """Shares of their targets, (time, block)."""
+    return (ds.block_strength / ds.block_target).transpose("time", "block").values
+
+
+@pytest.mark.parametrize("changes", CROSS)
+def test_the_cross_component_of_spectral_runs(run, tiny, changes):
+    """Under the squared loss, where minorities at first may follow majorities the wrong way. 1e-8 is some tens of
+    the tolerances of a step of the run; a learning time is read from its dense output."""
+    config = {"loss": "squared", "init": "spectral", "rtol": 1e-10, "save_state": True, **changes}
+    ds, problem = run(**config), make_problem(tiny(**config))
+    length = ds.block_target.values[1]
+    found = exact.cross_mode(ds.time.values, problem, 1e-6) / length
+    np.testing.assert_allclose(found, block_shares(ds)[:, 1], atol=1e-8)
+    if changes["weight_exponent"] > 1:
+        assert found.min() < -0.01
+    learned = exact.cross_learning_time(problem, 1e-6)
+    assert learned == pytest.approx(ds.block_learning_time.values[1], rel=1e-7)
+
+
+@pytest.mark.parametrize("clock", ["time", pytest.param("loss", marks=SLOW)])
+@pytest.mark.parametrize("changes", CROSS)
+def test_seven_numbers_are_spectral_runs_under_cross_entropy(run, tiny, changes, clock):
+    """As in test_cross_entropy.py, by either clock; 1e-8 and 1e-6 are some tens and some hundred tolerances."""
+    config = {"init": "spectral", "save_state": True, "clock": clock, **changes}
+    config |= (
+        {"rtol": 1e-10, "t1": 300.0} if clock == "time" else {"rtol": 1e-8, "stop_margin": 30.0}
+    )
+    ds, problem = run(**config), make_problem(tiny(**config))
+    ds = ds.dropna("time")
+    found = exact.cross_entropy_step(ds.time.values, problem, 1e-6, clock=clock)
+    shares = block_shares(ds)
+    close = 1e-8 if clock == "time" else 1e-6
+    np.testing.assert_allclose(found.blocks, shares, atol=close * np.abs(shares).max())
+    np.testing.assert_allclose(
+        found.class_strengths, ds.class_strength.values[:, [0, -1]], atol=close * 100
+    )
+    if "bias" in ds:
+        apart = ds.bias.values[:, 0] - ds.bias.values[:, -1]
+        np.testing.assert_allclose(found.logit_bias, apart, atol=close * 10)
+    times = exact.cross_entropy_learning_times(problem, 1e-6, clock=clock)
+    np.testing.assert_allclose(
+        times, ds.block_learning_time.values, rtol=1e-4 if clock == "loss" else 1e-6
+    )
+
+
+def test_any_small_start_tends_to_what_grows(tiny):
+    """What is left of the decaying part after five e-folds is e^-10 of the strength."""
+    problem = make_problem(
+        tiny(bias="hidden", coupling=0.3, between_coupling=0.1, weight_exponent=0.5)
+    )
+    rate = step.growth_rates(step.step_of(problem))[1]
+    times = np.array([5.0, 8.0]) / rate
+    for growing in (True, False):
+        strength = exact.cross_mode(times, problem, 1e-12, growing=growing)
+        slope = np.log(strength[1] / strength[0]) / np.diff(times)[0]
+        assert slope == pytest.approx(2 * rate, rel=1e-5 if growing else 1e-4)
+
+
+@pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
+def test_a_bias_of_the_logits_comes_to_rest_before_features(tiny, loss):
+    """From 1e-24, where features have hardly moved at t = 60; softmax of the bias is then p, and its strength is that of a
+    start at rest."""
+    problem = make_problem(tiny(bias="both", coupling=0.3, weight_exponent=0.2))
+    times = np.array([0.0, 60.0])
+    if loss == "squared":
+        found, rest = (exact.cross_mode(times, problem, 1e-24, growing=x) for x in (False, True))
+        np.testing.assert_allclose(found[1], rest[0], rtol=1e-9)
+        return
+    found = exact.cross_entropy_step(times, problem, 1e-24)
+    risk = problem.counts * problem.class_weights
+    # the slowest part goes as e^(-min(p) t k_A k_B s^2 / k), here e^-10 at least
+    assert found.logit_bias[1] == pytest.approx(np.log(risk[0] / risk[-1]), abs=1e-3)
+
+
+def test_points_of_a_grid_that_shares_are_those_alone():
+    grid = step.grid(
+        np.array([3.0, 30.0])[:, None],
+        0.5,
+        0.3,
+        between_coupling=np.array([0.0, 0.1, 0.3]),
+        bias="hidden",
+    )
+    times = np.array([0.0, 30.0, 200.0])
+    curves, learned = step.curves(times, grid, 1e-6), step.learning_times(grid, 1e-6)
+    entropy = exact.cross_entropy_step(times, grid, 1e-6).blocks
+    assert curves.shape == entropy.shape == (2, 3, 3, 3) and learned.shape == (2, 3, 3)
+    for i, R in enumerate((3.0, 30.0)):
+        for j, b in enumerate((0.0, 0.1, 0.3)):
+            one = step.grid(R, 0.5, 0.3, between_coupling=b, bias="hidden")
+            # steps and iterations are each point's own but for the number of iterations
+            np.testing.assert_allclose(step.curves(times, one, 1e-6), curves[i, j], rtol=1e-11)
+            np.testing.assert_allclose(step.learning_times(one, 1e-6), learned[i, j], rtol=1e-11)
+            alone = exact.cross_entropy_step(times, one, 1e-6).blocks
+            np.testing.assert_allclose(alone, entropy[i, j], rtol=1e-11)
+
+
+def test_what_is_kept_of_seven_numbers():
+    grid = step.grid(10.0, 0.3, 0.3, between_coupling=0.1, bias="both")
+    start = exact.symmetric_start(grid, 1e-3, 2e-4)
+    found = exact.cross_entropy_step(np.array([0.0, 100.0, 1e4]), grid, start)
+    f = np.sqrt(grid.kernel / grid.counts)
+    shared = np.array(
+        [1.0, -1.0]
+    )  # features are a f_A = own + sqrt(beta) h, and -b f_B = -own + sqrt(beta) h
+    # two unknowns a, b for each h: what is kept is a quadratic form of the features in K^-1
+    y, features = found.classifier, found.features * f * shared
+    T = np.diag(f**2 / grid.sizes) + grid.common
+    kept = y**2 - np.einsum("ti,ij,tj->t", features, np.linalg.inv(T), features)
+    np.testing.assert_allclose(kept, kept[0], atol=1e-11 * y[-1] ** 2)
+    assert kept[0] == pytest.approx(2e-4, rel=1e-9)

@@ -15,9 +15,9 @@ from ssm.config import profiles
 from ssm.measures import spectral
 from ssm.problem import Problem
 from ssm.support import checks, errors
-from ssm.theory import implicit
+from ssm.theory import implicit, shared_cross_entropy_flow
 from ssm.theory.cross_entropy_flow import Flow
-from ssm.theory.groups import Step, refuse_what_is_shared, step_of
+from ssm.theory.groups import Step, cross_start, refuse_shared, step_of
 from ssm.theory.growth import Values
 
 __all__ = [
@@ -47,6 +47,11 @@ class SymmetricStart(NamedTuple):
     """y."""
     features: Float[np.ndarray, "*grid 2"]
     """a and b."""
+    common: Float[np.ndarray, "*grid"] | float | np.float64 = 0.0
+    """h, of either sign, by which sqrt(beta) h is what the features of all samples share on the contrast between
+    the groups; a f_A and -b f_B are then what groups have of their own."""
+    logit_bias: Float[np.ndarray, "*grid"] | float | np.float64 = 0.0
+    """Bias of the logit of a majority class over that of a minority class."""
 
 
 class CrossEntropyCurves(NamedTuple):
@@ -57,7 +62,8 @@ class CrossEntropyCurves(NamedTuple):
     classifier: Float[np.ndarray, "*grid t"]
     """y."""
     features: Float[np.ndarray, "*grid t 2"]
-    """a and b."""
+    """a and b, with what all samples share: y a f_A, less the bias, is the logit of a majority's own samples on the
+    contrast."""
     blocks: Float[np.ndarray, "*grid t 3"]
     """Strength of each block over its target: x_g f_g within a group, y (n_A a f_A + n_B b f_B) k / (s (k_B n_A
     + k_A n_B)) across; NaN within a group of a single class."""
@@ -69,6 +75,8 @@ class CrossEntropyCurves(NamedTuple):
     """Of L = sum_g (k_g n_g w_g / n) log(1 + (k_g - 1) e^-mu_g + k_h e^-nu_g)."""
     log_time: Float[np.ndarray, "*grid t"]
     """Of flow time, -inf at 0."""
+    logit_bias: Float[np.ndarray, "*grid t"]
+    """Bias of the logit of a majority class over that of a minority class, 0 without one."""
 
 
 def symmetric_start(
@@ -79,7 +87,8 @@ def symmetric_start(
     Each contrast has alpha beta = `start` and alpha^2 - beta^2 = `imbalance`, the one between the groups with
     alpha = y and beta = sqrt(k_A a^2 + k_B b^2). At imbalance 0 it is the `spectral` start of a run of
     init_scale^2 = `start`, (sqrt(k_A) a, sqrt(k_B) b) along sqrt(kappa) |s| with s = `Step.cross_targets`.
-    `growing`: along sqrt(kappa) w |s| instead, to which any small start tends.
+    `growing`: along sqrt(kappa) w |s| instead, to which any small start tends, with a bias of the logits at its
+    rest. Where samples share something, so do these (`groups.cross_start`).
 
     Args:
         problem: STEP, one problem or a grid of them (`step.grid`).
@@ -94,14 +103,21 @@ def symmetric_start(
         raise errors.invalid("start", start, "finite and positive")
     if not np.isfinite(lam).all():
         raise errors.invalid("imbalance", imbalance, "finite")
-    along = np.sqrt(step.kernel) * np.abs(step.cross_targets) * (step.weights if growing else 1)
-    along = along / np.linalg.norm(along, axis=-1, keepdims=True)
+    along, common = cross_start(step, growing)
+    size = np.hypot(np.linalg.norm(along, axis=-1, keepdims=True), common)
+    along, common = along / size, common / size
     larger = np.sqrt(np.abs(lam) / 2 + np.hypot(strength, lam / 2))
     classifier = np.where(lam >= 0, larger, strength / larger)
     features = (strength / classifier)[..., None] * along / np.sqrt(step.sizes)
     shape = np.broadcast_shapes(features.shape[:-1], along.shape[:-1])
+    shared = np.broadcast_to(strength / classifier * common[..., 0], shape)[()]
+    bias = np.zeros(shape)[()]
+    if growing and step.output_bias:
+        risk = step.counts * step.weights
+        bias = np.broadcast_to(np.log(risk[..., 0] / risk[..., 1]), shape)[()]
     strength, lam = (np.broadcast_to(x[..., None], (*shape, 2)) for x in (strength, lam))
-    return SymmetricStart(strength, lam, np.broadcast_to(classifier, shape)[()], features)
+    whole = np.broadcast_to(classifier, shape)[()]
+    return SymmetricStart(strength, lam, whole, features, shared, bias)
 
 
 def growing_start(
@@ -121,8 +137,9 @@ def growing_start(
         problem: STEP.
 
     Raises:
-        ssm.InputError: a problem that is no STEP.
+        ssm.InputError: a problem that is no STEP, or has a bias or a coupling between classes.
     """
+    refuse_shared(problem)
     step = step_of(problem)
     N = np.sqrt(problem.counts / problem.kernel_eigenvalues)[:, None] * class_means.T
     groups = [problem.class_groups == group for group in profiles.GROUPS]
@@ -150,10 +167,10 @@ def cross_entropy_step(
     *,
     clock: str = "time",
 ) -> CrossEntropyCurves:
-    """STEP under cross-entropy from a symmetric start, for any sizes, counts, weights and coupling.
+    """STEP under cross-entropy from a symmetric start, for any sizes, counts, weights, coupling and biases.
 
-    The five numbers x_A, x_B, y, a, b of `ssm.theory.cross_entropy_flow` are integrated in logarithms
-    (`implicit`), each point with steps of its own, to some 1e-13 of themselves. Sizes of groups, and counts, need not be whole.
+    The five numbers x_A, x_B, y, a, b of `ssm.theory.cross_entropy_flow`, with what all samples share the seven
+    of `shared_cross_entropy_flow`, are integrated in logarithms (`implicit`), each point with steps of its own, to some 1e-13 of themselves. Sizes of groups, and counts, need not be whole.
 
     Args:
         times: flow time, or by `clock="loss"` tau with d tau = L dt, by which margins grow exponentially: they,
@@ -179,7 +196,7 @@ def cross_entropy_step(
     if not (np.isfinite(times) & (times >= 0)).all():
         raise errors.invalid("times", times, "finite and not negative")
     each = np.broadcast_to(times, (*shape, np.shape(times)[-1])).reshape(first.shape[1], -1)
-    by_loss = (Flow.log_speed, Flow.is_far) if flow.by_loss else ()
+    by_loss = (type(flow).log_speed, type(flow).is_far) if flow.by_loss else ()
     found, log_time = implicit.states(each, flow, first, *by_loss)
     with np.errstate(
         divide="ignore", invalid="ignore"
@@ -189,8 +206,10 @@ def cross_entropy_step(
     return CrossEntropyCurves(*(x.T.reshape(leading + x.shape[:-2]) for x in curves))
 
 
-def _curves(flow: Flow, state: np.ndarray, log_time: np.ndarray) -> tuple[np.ndarray, ...]:
-    """What `CrossEntropyCurves` has at a state (5, t, p), in its order: (t, p), or (number, t, p)."""
+def _curves(
+    flow: Flow | shared_cross_entropy_flow.Flow, state: np.ndarray, log_time: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """What `CrossEntropyCurves` has at a state (5 or 7, t, p), in its order: (t, p), or (number, t, p)."""
     k = flow.sizes[:, None]
     parts, several = flow.parts(state), np.where(k > 1, 1, np.nan)
     majority, minority, cross = flow.blocks(state, parts)
@@ -199,12 +218,13 @@ def _curves(flow: Flow, state: np.ndarray, log_time: np.ndarray) -> tuple[np.nda
     return (
         np.exp(state[:2]) * several,
         np.exp(state[2]),
-        np.exp(state[3:]),
+        flow.features_of(state),
         np.stack([majority * several[0], cross, minority * several[1]]),
         margins,
         strengths,
         flow.log_loss(parts) - parts.least,
         log_time.T,
+        state[6] if len(state) > 5 else 0 * state[2],
     )
 
 
@@ -217,7 +237,8 @@ def cross_entropy_learning_times(
 ) -> Float[np.ndarray, "*grid 3"]:
     """When each block first reaches `level` > 0 of its target in `cross_entropy_step`, whose arguments and
     errors these are; in flow time, or tau by the loss clock. Shape (..., 3), NaN within a group of a single
-    class."""
+    class. With what all samples share the cross component may fall again, and bring a bias of the logits its level
+    long before features do."""
     shape, flow, first = _prepared(problem, start, clock, ())
     asked = np.append(flow.sizes > 1, np.ones((1, first.shape[1]), bool), axis=0)
     within_and_cross = _crossings(level, flow, first, asked, np.arange(3))
@@ -251,21 +272,25 @@ def cross_entropy_class_times(
 
 
 def _crossings(
-    level: float, flow: Flow, first: np.ndarray, asked: np.ndarray, numbers: np.ndarray
+    level: float,
+    flow: Flow | shared_cross_entropy_flow.Flow,
+    first: np.ndarray,
+    asked: np.ndarray,
+    numbers: np.ndarray,
 ) -> Float[np.ndarray, "numbers p"]:
     """When each of `numbers` that are waited for, by their places in `Flow.waiting`, reaches `level` where it is
     `asked` for; NaN elsewhere."""
     checks.real("level", level, 0, np.inf, open_ends="()")
     found = np.full(asked.shape, np.nan)
     which, point = np.nonzero(asked)
-    waiting = flow.take(point)._replace(waiting=np.eye(5)[:, numbers[which]])
+    waiting = flow.take(point).waiting_for(np.eye(5)[:, numbers[which]])
     found[which, point] = implicit.crossings(level, waiting, first[:, point])
     return found
 
 
 def _prepared(
     problem: Problem | Step, start: Values | SymmetricStart, clock: str, leading: tuple[int, ...]
-) -> tuple[tuple[int, ...], Flow, np.ndarray]:
+) -> tuple[tuple[int, ...], Flow | shared_cross_entropy_flow.Flow, np.ndarray]:
     """The common shape, with that of times; the flow of each of its points; its logarithms at the start."""
     step = problem if isinstance(problem, Step) else step_of(problem)
     if clock not in ("time", "loss"):
@@ -273,7 +298,6 @@ def _prepared(
     if not (step.weights > 0).all():
         raise errors.invalid("weights", step.weights, "positive")
     at = start if isinstance(start, SymmetricStart) else symmetric_start(step, start)
-    refuse_what_is_shared(step)
     sizes, counts, weights, kernel, *_ = step
     contrasts = np.where(sizes > 1, at.contrasts, 1.0)
     y = np.asarray(at.classifier, dtype=float)[..., None]
@@ -296,7 +320,13 @@ def _prepared(
         counts * features / (direction * target),
     )
     first = (np.log(contrasts), np.log(y), np.log(at.features))
-    shapes = [np.shape(x)[:-1] for x in (*groups, *first)]
+    h, delta = (np.asarray(x, dtype=float)[..., None] for x in (at.common, at.logit_bias))
+    is_shared = step.output_bias or (step.common > 0).any() or h.any() or delta.any()
+    if not (np.isfinite(h) & np.isfinite(delta)).all():
+        raise errors.invalid("start.common, start.logit_bias", (at.common, at.logit_bias), "finite")
+    more = (np.sqrt(step.common), np.full(1, float(step.output_bias))) if is_shared else ()
+    first = (*first, h / y, delta) if is_shared else first
+    shapes = [np.shape(x)[:-1] for x in (*groups, *more, *first)]
     shape = np.broadcast_shapes(leading, *shapes)
 
     def by_point(x: np.ndarray) -> np.ndarray:
@@ -304,4 +334,7 @@ def _prepared(
         return np.broadcast_to(x, (*shape, x.shape[-1])).reshape(-1, x.shape[-1]).T.copy()
 
     numbers = np.concatenate([by_point(x) for x in first])
-    return shape, Flow(*map(by_point, groups), by_loss=clock == "loss"), numbers
+    flow = Flow(*map(by_point, groups), by_loss=clock == "loss")
+    if is_shared:
+        return shape, shared_cross_entropy_flow.Flow(flow, *map(by_point, more)), numbers
+    return shape, flow, numbers

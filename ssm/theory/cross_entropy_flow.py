@@ -86,12 +86,25 @@ class Flow(NamedTuple):
         *numbers, by_loss = self
         return Flow(*(each[:, points] for each in numbers), by_loss=by_loss)
 
+    def waiting_for(self, weights: Float[np.ndarray, "3 p"]) -> Flow:
+        """The same, with what `progress` is about."""
+        return self._replace(waiting=weights)
+
     def parts(self, state: Float[np.ndarray, "5 *s p"]) -> Parts:
         """The parts of a state."""
-        k, f, s = (self._like(x, state) for x in (self.sizes, self.features, self.direction))
+        f, s = (self.like(x, state) for x in (self.features, self.direction))
+        return self.parts_of(self.margins_within(state), s * f * np.exp(state[2] + state[3:5]))
+
+    def margins_within(self, state: Any) -> Any:
+        """mu_g, 0 in a group of a single class."""
+        k, f = (self.like(x, state) for x in (self.sizes, self.features))
         several = k > 1
-        within = np.where(several, f, 0) * np.exp(np.where(several, state[:2], 0))
-        between = s * f * np.exp(state[2] + state[3:5])
+        return np.where(several, f, 0) * np.exp(np.where(several, state[:2], 0))
+
+    def parts_of(self, within: Any, between: Any) -> Parts:
+        """The parts at given margins, within groups and between them."""
+        k = self.like(self.sizes, within)
+        several = k > 1
         across = between + (1 - 1 / k) * within
         least = np.minimum(np.where(several, within, np.inf), across).min(axis=0)
         own = np.log(k) - (within - least)
@@ -114,18 +127,18 @@ class Flow(NamedTuple):
 
     def log_loss(self, parts: Parts) -> Any:
         """The logarithm of the weighted training loss times e^(least margin)."""
-        each = np.log(self._like(self.risk_shares, parts.within)) + parts.log_class_loss
+        each = np.log(self.like(self.risk_shares, parts.within)) + parts.log_class_loss
         return np.logaddexp(each[0], each[1])
 
     def field(self, state: Float[np.ndarray, "5 *s p"]) -> Float[np.ndarray, "5 *s p"]:
         """Slopes of the numbers."""
-        return self._slopes(state, self.parts(state))[0]
+        return self.slopes_of(state, self.parts(state))[0]
 
-    def _slopes(self, state: Any, parts: Parts) -> tuple[Any, Any]:
+    def slopes_of(self, state: Any, parts: Parts) -> tuple[Any, Any]:
         """Slopes of the numbers, and the two parts of that of log y."""
-        k, r, s = (self._like(x, state) for x in (self.sizes, self.rates, self.direction))
+        k, r, s = (self.like(x, state) for x in (self.sizes, self.rates, self.direction))
         log_clock = self.log_loss(parts) if self.by_loss else parts.least
-        ratio = self._like(self.imbalances, state) * np.exp(-state[:2])
+        ratio = self.like(self.imbalances, state) * np.exp(-state[:2])
         contrasts = r * np.hypot(2, ratio) * np.exp(parts.log_pull - log_clock)
         contrasts = np.where(k > 1, contrasts, 0)
         turn = state[2] - state[3:5]
@@ -136,7 +149,7 @@ class Flow(NamedTuple):
     def jacobian(self, state: Float[np.ndarray, "5 p"]) -> Float[np.ndarray, "5 5 p"]:
         """Derivatives of `field`, (slope, by which, point)."""
         parts = self.parts(state)
-        slopes, drawn = self._slopes(state, parts)
+        slopes, drawn = self.slopes_of(state, parts)
         same, other = np.exp(parts.log_same - parts.least), np.exp(parts.log_other - parts.least)
         mine = np.exp(parts.log_share)
         by_state = self._chain(parts)
@@ -181,13 +194,17 @@ class Flow(NamedTuple):
         )
         return np.stack([each[0, 0], each[1, 0], each[:, 1].sum(axis=0), each[0, 2], each[1, 2]])
 
+    def features_of(self, state: Float[np.ndarray, "5 *s p"]) -> Any:
+        """a and b."""
+        return np.exp(state[3:])
+
     def is_far(self, state: Float[np.ndarray, "5 p"]) -> Any:
         """Whether margins are so large that their rounding shows in what the slopes are made of."""
         return self.parts(state).least > FARTHEST
 
     def blocks(self, state: Float[np.ndarray, "5 *s p"], parts: Parts) -> Any:
         """The share of its target that each group's contrasts have, and the cross component: (3, ...)."""
-        each = self._like(self.cross_shares, state) * np.exp(state[2] + state[3:5])
+        each = self.like(self.cross_shares, state) * np.exp(state[2] + state[3:5])
         return np.stack([*parts.within, each.sum(axis=0)])
 
     def progress(
@@ -209,7 +226,7 @@ class Flow(NamedTuple):
         return parts.least - self.log_loss(parts)
 
     @staticmethod
-    def _like(numbers: Float[np.ndarray, "g p"], state: Any) -> Any:
+    def like(numbers: Float[np.ndarray, "g p"], state: Any) -> Any:
         """Numbers of groups and points, to go with a state of more dimensions."""
         return numbers.reshape(len(numbers), *(1,) * (state.ndim - 2), -1)
 

@@ -58,6 +58,10 @@ class Flow(NamedTuple):
         whole, size = each.sum(axis=0), np.hypot(A[0], A[1])
         return np.log(size * whole), (A / size) ** 2 + each / whole
 
+    def strength(self, state: Float[np.ndarray, "2 *s p"]) -> Float[np.ndarray, "*s p"]:
+        """The strength itself."""
+        return np.exp(self.progress(state)[0])
+
     def take(self, points: np.ndarray | slice) -> Flow:
         """Those of some points."""
         return Flow(*(numbers[:, points] for numbers in self))

@@ -17,7 +17,7 @@ from ssm.measures import spectral
 from ssm.problem import Problem
 from ssm.problem.weights import Counts
 from ssm.support import checks, errors
-from ssm.theory import cross_flow, implicit
+from ssm.theory import cross_flow, groups, implicit, shared_cross_flow
 from ssm.theory.cross_entropy import (
     CrossEntropyCurves,
     SymmetricStart,
@@ -27,7 +27,7 @@ from ssm.theory.cross_entropy import (
     growing_start,
     symmetric_start,
 )
-from ssm.theory.groups import Step, refuse_what_is_shared, step_of
+from ssm.theory.groups import Step, step_of
 from ssm.theory.growth import Values
 
 __all__ = [
@@ -221,7 +221,7 @@ def cross_mode(
     *,
     growing: bool = False,
 ) -> Float[np.ndarray, "*grid t"]:
-    """Strength u^T Z v of the cross component of STEP, any weights and coupling, from a balanced
+    """Strength u^T Z v of the cross component of STEP, any weights, coupling and biases, from a balanced
     start of this one mode.
 
     u^T Z is x a on the unit indicator of the majority's samples, x b on the minority's, and with s
@@ -232,8 +232,11 @@ def cross_mode(
 
     `start` is the product strength x^2 > 0: for a `spectral` start init_scale^2, (a, b) ~ kappa s.
     `growing`: start along what any small start tends to instead, (a, b) ~ kappa w s, which grows as
-    e^(r t), n r = |sqrt(kappa) w s|. The leading axes of times, of a grid of problems
-    (`step.grid`) and of starts broadcast: shape (..., t). Integrated (`implicit`) to some 1e-11 of the
+    e^(r t), n r = |sqrt(kappa) w s|, with a bias of the logits at its rest. What all samples share, c_b and a
+    bias, makes two numbers more of it (`shared_cross_flow`), with which the strength need not rise at all
+    times; weights ten decades apart are then more than its rounding tells apart (RuntimeError). The leading
+    axes of times, of a grid of problems (`step.grid`) and of starts broadcast: shape (..., t). Integrated
+    (`implicit`) to some 1e-11 of the
     singular value. Derived here.
     """
     shape, flow, first, length = _cross(problem, start, growing)
@@ -242,7 +245,7 @@ def cross_mode(
     flow, first, length = _spread(shape, flow, first, length)
     each = np.broadcast_to(times, (*shape, times.shape[-1]))
     states, _ = implicit.states(each.reshape(-1, times.shape[-1]), flow, first)
-    strength = np.exp(flow.progress(states.transpose(0, 2, 1))[0]).T * length[:, None]
+    strength = flow.strength(states.transpose(0, 2, 1)).T * length[:, None]
     return strength.reshape(each.shape)
 
 
@@ -260,15 +263,20 @@ def cross_learning_time(
 def _cross(
     problem: Problem | Step, start: Values, growing: bool
 ) -> tuple[tuple[int, ...], list[np.ndarray], np.ndarray, np.ndarray]:
-    """The common shape; the numbers of `cross_flow.Flow` and log A_g at the start, each (..., 2); the
-    singular value."""
+    """The common shape; the numbers of `cross_flow.Flow` and log A_g at the start, each (..., 2), or those of
+    `shared_cross_flow.Flow`; the singular value."""
     step = problem if isinstance(problem, Step) else step_of(problem)
-    refuse_what_is_shared(step)
     (s, w, kappa), n = cross_parts(step), np.asarray(step.num_samples)[..., None]
     scale = np.asarray(start, dtype=float)
     if not (np.isfinite(scale) & (scale > 0)).all():
         raise errors.invalid("start", start, "finite and positive")
     target, length = np.sqrt(kappa) * np.abs(s), np.asarray(np.linalg.norm(s, axis=-1))
+    if step.output_bias or (step.common > 0).any():
+        first = _shared_start(step, scale, growing)
+        size, common = np.sqrt(step.sizes * step.counts), np.sqrt(step.common)
+        bias = np.full(common.shape, float(step.output_bias))
+        flow = [w / n, np.sqrt(kappa) * [1, -1], size, s, common, bias]
+        return first.shape[:-1], flow, first, length
     along = target * (w if growing else 1)
     first = np.log(along / np.linalg.norm(along, axis=-1, keepdims=True))
     first = first + 0.5 * np.log(scale)[..., None]
@@ -276,14 +284,33 @@ def _cross(
     return first.shape[:-1], flow, first, length
 
 
+def _shared_start(
+    step: Step, scale: Float[np.ndarray, "*#grid"], growing: bool
+) -> Float[np.ndarray, "*#grid 4"]:
+    """log A_g, tau and b of `shared_cross_flow` at a start of this product strength."""
+    direction, common = groups.cross_start(step, growing)
+    rho = np.linalg.norm(direction, axis=-1, keepdims=True)
+    whole = np.hypot(rho, common)
+    first = np.log(direction / whole) + 0.5 * np.log(scale)[..., None]
+    bias = np.zeros(common.shape)
+    if growing and step.output_bias:  # at rest
+        u = step.cross_targets / np.sqrt(step.sizes * step.counts)
+        risk = step.sizes * step.counts * step.weights
+        bias = (risk * u).sum(axis=-1, keepdims=True) / risk.sum(axis=-1, keepdims=True)
+    more = [np.broadcast_to(x, (*first.shape[:-1], 1)) for x in (np.arcsinh(common / rho), bias)]
+    return np.concatenate([first, *more], axis=-1)
+
+
 def _spread(
     shape: tuple[int, ...], flow: list[np.ndarray], first: np.ndarray, length: np.ndarray
-) -> tuple[cross_flow.Flow, np.ndarray, np.ndarray]:
+) -> tuple[cross_flow.Flow | shared_cross_flow.Flow, np.ndarray, np.ndarray]:
     """The numbers of each point of a grid of this shape, (2, p) for groups."""
     *numbers, first = (
-        np.broadcast_to(x, (*shape, 2)).reshape(-1, 2).T.copy() for x in (*flow, first)
+        np.broadcast_to(x, (*shape, x.shape[-1])).reshape(-1, x.shape[-1]).T.copy()
+        for x in (*flow, first)
     )
-    return cross_flow.Flow(*numbers), first, np.broadcast_to(length, shape).ravel()
+    make = cross_flow.Flow if len(first) == 2 else shared_cross_flow.Flow
+    return make(*numbers), first, np.broadcast_to(length, shape).ravel()
 
 
 def deep_mode(

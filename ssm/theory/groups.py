@@ -74,6 +74,17 @@ def step_of(problem: Problem) -> Step:
     return Step(sizes, counts, weights, kernel, common, problem.output_bias)
 
 
+def cross_start(
+    step: Step, growing: bool
+) -> tuple[Float[np.ndarray, "*grid 2"], Float[np.ndarray, "*grid 1"]]:
+    """How much of the cross component of a balanced start the features of each group have on their own, and all
+    samples together, up to a common factor: sqrt(kappa_g) |s_g| and sqrt(beta) sum_g sqrt(k_g n_g) s_g of a
+    spectral start, with w_g s_g in the place of s_g, and `Step.seen_targets`, of what any small one tends to."""
+    pull = step.weights * step.seen_targets if growing else step.cross_targets
+    common = (np.sqrt(step.sizes * step.counts) * pull).sum(axis=-1, keepdims=True)
+    return np.sqrt(step.kernel) * np.abs(pull), np.sqrt(step.common) * common
+
+
 def refuse_shared(problem: Problem) -> None:
     """Refuse, by InputError, what ties all classes together where it is not known what that does: a coupling
     between classes, and biases."""
@@ -88,9 +99,3 @@ def bias_of(problem: Problem) -> str:
     if problem.hidden_bias:
         return "both" if problem.output_bias else "hidden"
     return "output"
-
-
-def refuse_what_is_shared(step: Step) -> None:
-    """`refuse_shared` of a grid of problems."""
-    if (step.common > 0).any() or step.output_bias:
-        raise errors.invalid("problem", "with between_coupling or bias", "one with neither")

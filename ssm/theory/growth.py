@@ -381,7 +381,7 @@ def overlap(problem: Problem, components: spectral.LabelSpectrum) -> Float[np.nd
     """What a product mode of unit size shows in the label matrix's own basis: sqrt(kappa) of each component's
     classes.
 
-    With a bias, or a coupling between classes, it is that of the mode which grows first, u_j^T N T D v / (s_j
+    With a bias, or a coupling between classes, it is the size of that of the mode which grows first, u_j^T N T D v / (s_j
     r_j) with N = diag(n_c), T of `Problem.class_kernel`, D = diag(n_c w_c) / n and v of `seen_contrasts`: the
     same for contrasts of equal classes."""
     p, left = problem, components.left
@@ -389,4 +389,4 @@ def overlap(problem: Problem, components: spectral.LabelSpectrum) -> Float[np.nd
         return np.sqrt((left**2 * p.kernel_eigenvalues[:, None]).sum(axis=0))
     moved = p.class_kernel @ (risk_shares(p)[:, None] * seen_contrasts(p, components))
     shown = (p.counts[:, None] * left * moved).sum(axis=0)
-    return shown / (components.singular_values * mean_growth_rates(p, components))
+    return np.abs(shown) / (components.singular_values * mean_growth_rates(p, components))
