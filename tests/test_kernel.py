@@ -583,3 +583,16 @@ def test_what_is_kept_of_seven_numbers():
     kept = y**2 - np.einsum("ti,ij,tj->t", features, np.linalg.inv(T), features)
     np.testing.assert_allclose(kept, kept[0], atol=1e-11 * y[-1] ** 2)
     assert kept[0] == pytest.approx(2e-4, rel=1e-9)
+
+
+@pytest.mark.parametrize("bias", BIASES[1:])
+def test_biases_move_curves_of_contrasts_but_hardly_their_learning_times_under_cross_entropy(bias):
+    """Contrasts feel what the softmax makes of the other group, which shows from logits of order 1 on."""
+    options = {"num_classes": 4, "minority_count": 2, "between_coupling": 0.1}
+    plain, biased = (step.grid(4.0, 0.5, 0.3, bias=own, **options) for own in ("none", bias))  # pyright: ignore[reportArgumentType] # one of the names
+    learned = [exact.cross_entropy_learning_times(x, 1e-6)[[0, 2]] for x in (plain, biased)]
+    np.testing.assert_allclose(learned[1], learned[0], rtol=0.01)
+    times = np.linspace(0, 1.6 * learned[0].max(), 50)
+    shares = [exact.cross_entropy_step(times, x, 1e-6).blocks[:, [0, 2]] for x in (plain, biased)]
+    moved = np.abs(shares[1] - shares[0]).max(axis=0) / shares[0].max(axis=0)
+    assert (moved > 0.03).all() and moved[0] > 0.15
