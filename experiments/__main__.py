@@ -33,7 +33,8 @@ class Options:
     """Experiments to run; left out, all of them."""
     core: bool = False
     """Run the core experiments, those of the small-scale model itself, and not those on networks that
-    are trained on real data (digits, bridge, practice)."""
+    are trained on real data (digits, bridge, practice) or the larger maps of held-out accuracy and its runs
+    on other data (held_out_maps, held_out_data)."""
     quick: bool = False
     """A smoke run: fewer points, seeds and steps. Its claims may fail or stay undecided."""
     out: Path | None = None

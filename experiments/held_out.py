@@ -26,13 +26,13 @@ from matplotlib.axes import Axes
 import ssm
 from experiments import held_out_limits, pages
 from experiments.claims import Claims, Estimate
-from experiments.held_out_setting import Curves, follow, setting
+from experiments.held_out_setting import Curves, follow, mean_over_log_time, recall, setting
 from experiments.pages import THEORY
 from experiments.readings import Report
-from ssm import held_out, plotting, theory
+from ssm import plotting, theory
 from ssm.config import profiles
 from ssm.problem import make_problem
-from ssm.problem.inputs import class_inputs, draw_inputs, noise_rows
+from ssm.problem.inputs import draw_inputs
 
 SETTING = setting(10, 4, 2.5)
 WEIGHTINGS = {"ERM": 0.0, "$g = 1/2$": 0.5, "$g = 1$": 1.0}
@@ -45,7 +45,7 @@ FALL = 0.03  # by how much weighted accuracy should fall from its best to the en
 ALIKE = 0.02  # of balanced accuracy, within which ends count as one
 SHADES = {"ERM": "#999999", "$g = 1/2$": "#009E73", "$g = 1$": "#CC79A7"}
 STOPS = (1e2, 2e2, 5e2, 1e3, 1e4, 1e8, 1e20, 1e40)  # flow times at which one might stop
-log10 = np.log(10)
+LAST = 42  # decade of flow time up to which curves are drawn
 
 
 def run(out: Path, quick: bool, report: Report) -> Claims:
@@ -54,7 +54,9 @@ def run(out: Path, quick: bool, report: Report) -> Claims:
     curves = follow(SETTING, EXPONENTS, seeds)
     report(0.5)
     ends = range(1 if quick else ENDS)
-    limit = np.mean([_recall(_end(seed), seed) for seed in ends], axis=0)
+    limit = np.mean(
+        [recall(_end(seed), dataclasses.replace(SETTING, seed=seed)) for seed in ends], axis=0
+    )
     report(0.7)
     apart = {depth: _apart(depth, 2 if quick else SEEDS_FAR) for depth in (1, 2)}
     _draw(out / "held_out.png", curves, limit)
@@ -68,14 +70,6 @@ def _end(seed: int) -> Float[np.ndarray, "k p"]:
     problem = make_problem(config)
     X = draw_inputs(config, problem)
     return held_out_limits.least_nuclear_norm(X, problem.labels, len(problem.counts))
-
-
-def _recall(V: Float[np.ndarray, "k p"], seed: int) -> Float[np.ndarray, " k"]:
-    """Recall of a classifier of inputs on fresh samples."""
-    config = dataclasses.replace(SETTING, seed=seed)
-    problem, rows = make_problem(config), noise_rows(config)
-    noise = V[:, rows] * np.sqrt((1 - config.coupling) / (rows.stop - rows.start))
-    return held_out.accuracy(V @ class_inputs(config, problem), noise @ noise.T)
 
 
 def _apart(depth: int, seeds: int) -> Float[np.ndarray, "pairs seeds margins"]:
@@ -189,9 +183,10 @@ def _draw(path: Path, curves: dict[float, Curves], limit: Float[np.ndarray, " k"
         left, right = figure.subplots(1, 2, sharex=True)
         for name, g in WEIGHTINGS.items():
             own, color = curves[g], SHADES[name]
-            x, y = _mean_over_log_time(own, own.balanced)
+            x, y = mean_over_log_time(own, own.balanced, LAST)
             left.plot(x, y, color=color, label=f"{name}, fresh samples")
-            left.plot(*_mean_over_log_time(own, own.training.mean(-1)), color=color, lw=0.7, ls=":")
+            training = mean_over_log_time(own, own.training.mean(-1), LAST)
+            left.plot(*training, color=color, lw=0.7, ls=":")
             top = int(y.argmax())
             if top < len(y) - 1:
                 left.plot(x[top], y[top], "o", color=color, ms=4)
@@ -204,7 +199,7 @@ def _draw(path: Path, curves: dict[float, Curves], limit: Float[np.ndarray, " k"
             for name, width in (("ERM", 0.8), ("$g = 1$", 1.8)):
                 own = curves[WEIGHTINGS[name]]
                 values = own.recall[..., member].mean(-1)
-                line = _mean_over_log_time(own, values)
+                line = mean_over_log_time(own, values, LAST)
                 right.plot(*line, color=color, lw=width, label=f"{group}, {name}")
             right.axhline(limit[member].mean(), **THEORY)
         right.set_ylabel("recall of fresh samples")
@@ -213,23 +208,11 @@ def _draw(path: Path, curves: dict[float, Curves], limit: Float[np.ndarray, " k"
             _time_axis(axes)
 
 
-def _mean_over_log_time(
-    own: Curves, values: Float[np.ndarray, "seeds t"]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Decades of flow time, evenly spaced in their own logarithm, and the mean over seeds there."""
-    decades = np.geomspace(1, 42, 400)
-    each = []
-    for log_time, y in zip(own.log_time, values, strict=True):
-        known = np.isfinite(log_time) & np.isfinite(y)
-        each.append(np.interp(decades, log_time[known] / log10, y[known]))
-    return decades, np.mean(each, axis=0)
-
-
 def _time_axis(axes: Axes) -> None:
     axes.set_xscale("log")
     ticks = (1, 2, 3, 5, 10, 20, 40)
     pages.plain_ticks(axes.xaxis, ticks, [f"$10^{{{tick}}}$" for tick in ticks])
-    axes.set_xlim(1, 42)
+    axes.set_xlim(1, LAST)
     axes.set_ylim(0.2, 1.03)
     axes.set_xlabel(pages.FLOW_TIME)
 

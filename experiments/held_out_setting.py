@@ -9,13 +9,19 @@ fresh samples, by the law of their logits; of it the balanced accuracy is the me
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from ssm import Config, sweep
+from experiments.readings import Report
+from ssm import Config, held_out, sweep
+from ssm.problem import make_problem
+from ssm.problem.inputs import class_inputs, noise_rows
+from ssm.support import machine
 
 BASE = Config(
     num_classes=4,
@@ -27,6 +33,8 @@ BASE = Config(
     stop_margin=100.0,
     num_saves=300,
 )
+Case = TypeVar("Case")
+Found = TypeVar("Found")
 NEAR = 0.01  # of its best accuracy: where training with weights is as good as at its best
 
 
@@ -41,6 +49,12 @@ class Curves(NamedTuple):
     """Of fresh samples."""
     training: Float[np.ndarray, "seeds t k"]
     """Accuracy on the training samples."""
+
+    @classmethod
+    def of_runs(cls, runs: Sequence[xr.Dataset]) -> Curves:
+        """Runs by the clock of the loss, one a seed."""
+        names = ("log_time", "margin", "held_out_accuracy", "class_accuracy")
+        return cls(*(np.stack([run[name].values for run in runs]) for name in names))
 
     @property
     def balanced(self) -> Float[np.ndarray, "seeds t"]:
@@ -89,26 +103,61 @@ def _interpolated(
     return np.array(found)
 
 
-def setting(imbalance_ratio: float, noise_ratio: float, signal: float) -> Config:
+def setting(
+    imbalance_ratio: float, noise_ratio: float, signal: float, minority_count: int = 10
+) -> Config:
     """The problem of an imbalance ratio, with `noise_ratio` dimensions of noise a training sample, and a
     signal."""
-    base = dataclasses.replace(BASE, imbalance_ratio=imbalance_ratio)
+    base = dataclasses.replace(BASE, imbalance_ratio=imbalance_ratio, minority_count=minority_count)
     noise_dim = round(noise_ratio * sum(base.class_counts))
     coupling = 2 * signal**2 / noise_dim
     return dataclasses.replace(base, noise_dim=noise_dim, coupling=coupling, held_out=True)
 
 
-def follow(base: Config, exponents: tuple[float, ...], seeds: int) -> dict[float, Curves]:
+def follow(base: Config, exponents: Sequence[float], seeds: int | range) -> dict[float, Curves]:
     """Runs under each exponent of the class weights, from the same inputs and starts for each seed."""
-    runs = sweep({"weight_exponent": exponents, "seed": range(seeds)}, base)
-    return {g: _curves(runs.sel(weight_exponent=g), base) for g in exponents}
+    seeds = range(seeds) if isinstance(seeds, int) else seeds
+    runs = sweep({"weight_exponent": exponents, "seed": seeds}, base)
+    return {g: _curves(runs.sel(weight_exponent=g), base.clock) for g in exponents}
 
 
-def _curves(runs: xr.Dataset, base: Config) -> Curves:
+def side_by_side(
+    work: Callable[[Case], Found], cases: Sequence[Case], report: Report
+) -> list[Found]:
+    """What is found of each case, as many at once as there are cores: shapes differ from case to case, and
+    most of a case's time is the compilation of its own program, for which one core is enough."""
+    found = []
+    with ThreadPoolExecutor(machine.num_cores()) as pool:
+        for one in pool.map(work, cases):
+            found.append(one)
+            report(len(found) / len(cases))
+    return found
+
+
+def mean_over_log_time(
+    own: Curves, values: Float[np.ndarray, "seeds t"], last: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decades of flow time up to the last, evenly spaced in their own logarithm, and the mean over seeds there."""
+    decades = np.geomspace(1, last, 400)
+    each = []
+    for log_time, y in zip(own.log_time, values, strict=True):
+        known = np.isfinite(log_time) & np.isfinite(y)
+        each.append(np.interp(decades, log_time[known] / np.log(10), y[known]))
+    return decades, np.mean(each, axis=0)
+
+
+def recall(V: Float[np.ndarray, "k p"], config: Config) -> Float[np.ndarray, " k"]:
+    """Recall of a classifier of inputs on fresh samples of the mixture of a Config."""
+    problem, rows = make_problem(config), noise_rows(config)
+    noise = V[:, rows] * np.sqrt((1 - config.coupling) / (rows.stop - rows.start))
+    return held_out.accuracy(V @ class_inputs(config, problem), noise @ noise.T)
+
+
+def _curves(runs: xr.Dataset, clock: str) -> Curves:
     def values(name: str, *dims: str) -> np.ndarray:
         return runs[name].transpose("seed", "time", *dims).values
 
-    if base.clock == "loss":
+    if clock == "loss":
         log_time, margin = values("log_time"), values("margin")
     else:
         times = runs["flow_time"] if "flow_time" in runs.coords else runs["time"]

@@ -167,6 +167,8 @@ def test_label_spectrum(tmp_path):
         ("margins", 2),
         ("optimizers", 2),
         ("deferred", 3),
+        ("held_out_maps", 1),
+        ("held_out_data", 1),
         ("practice", 1),
     ],
 )
