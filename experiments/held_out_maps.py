@@ -14,7 +14,7 @@ decay, g = 1 is ahead of ERM by 0.10 at a decay of 1e-2 and by 0.05 at 3e-3, and
 margin of 100. Both ends are those of their convex programs, within 0.02 of accuracy.
 
 The exponent that is first at 80 % of the way from chance to the best is the one that balances contrasts,
-g* = 1/2 + 1/2 log(kappa_maj / kappa_min) / log R, within 0.125, in each of five settings. It takes two minutes.
+g* = 1/2 + 1/2 log(kappa_maj / kappa_min) / log R, within 0.125, in each of five settings. It takes three minutes.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ def _claim_decay(claims: Claims, seeds: range, without: Pair, quick: bool) -> No
             config = dataclasses.replace(base, seed=seeds[0], weight_exponent=g)
             predicted = _end_with_decay(config, decay)
             claims.at_most(
-                f"{own}, {name}, seed {seeds[0]}: |balanced accuracy at the end - convex program's|",
+                f"{own}, {name}, seed {seeds[0]}: distance of balanced accuracy at the end from the convex program's",
                 0.02,
                 abs(float(found[g].end[0]) - predicted),
                 f"{found[g].end[0]:.4f} and {predicted:.4f}",
