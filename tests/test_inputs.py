@@ -265,6 +265,14 @@ def test_lengths_and_rates_of_own_data_follow_from_its_means(rng, changes):
         assert 5 < learned[0] / learned[1] < 20 and 5 < learned[1] / learned[2] < 20
 
 
+def test_steps_along_what_classes_share_are_stable():
+    """As stable as of contrasts, which a hundred samples with a bias of the features would not be at the contrasts'
+    own learning rate: the loss never rises, as flow has it."""
+    config = ssm.Config(optimizer="gd", bias="both", num_saves=200)
+    loss = ssm.simulate(config)["loss"].values
+    assert (np.diff(loss) <= 0).all() and loss[-1] < 0.01
+
+
 def test_kernel_of_own_data():
     """kappa_c is that of the couplings where class means are as these have it, here exactly."""
     from ssm.problem.inputs import Inputs

@@ -107,10 +107,9 @@ def automatic_rate(config: Config, problem: Problem) -> float:
     contrast.
 
     With L layers it is 0.2 over the sum of the decay, of the rate L r_c kappa_c^(1/L - 1/2)
-    n_c^(1/2 - 1/L) at which the fastest contrast settles on its target, and of what settles all logits
-    together: beta (n_c / kappa_c)^(1 - 1/L) of the class where that is most, and 1 of a bias of the logits.
-    With momentum m it is 1 - m times that, and for an optimiser whose steps do not shrink with the gradient
-    0.01.
+    n_c^(1/2 - 1/L) at which the fastest contrast settles on its target, and of 1 where the logits have a bias; where
+    classes have inputs in common it is at most half of what is stable along these. With momentum m it is 1 - m
+    times that, and for an optimiser whose steps do not shrink with the gradient 0.01.
     """
     if config.learning_rate is not None:
         return config.learning_rate
@@ -123,14 +122,13 @@ def automatic_rate(config: Config, problem: Problem) -> float:
         rates = np.maximum(rates, growth.class_growth_rates(_unweighted(p)))
     settling = depth * rates * initial_gradient_scale(config, p)
     settling = settling * p.kernel_eigenvalues**power * p.counts**-power
-    if p.measured is not None:
-        # A share of 1 / L comes from the features, which K moves faster along what samples have in common.
+    if p.measured is not None or p.common_coupling > 0:
+        # A share of 1 / L comes from the features, which K moves faster along what classes have in common. That
+        # is no contrast, so that its steps only have to be stable, half as long as may be.
         seen = p.kernel_size / (p.class_weights * p.kernel_eigenvalues)
-        settling = settling * (depth - 1 + np.maximum(seen, 1)) / depth
+        settling = np.maximum(settling, 0.2 * settling * (depth - 1 + seen) / depth)
     fading = max(config.weight_decay, config.feature_decay)
-    common = p.common_coupling * (p.counts / p.kernel_eigenvalues).max() ** (1 - 1 / depth)
-    all_together = common + p.output_bias
-    return float(0.2 / (settling.max() + all_together + fading) * (1 - momentum(config)))
+    return float(0.2 / (settling.max() + p.output_bias + fading) * (1 - momentum(config)))
 
 
 def automatic_steps(config: Config, problem: Problem) -> int:
