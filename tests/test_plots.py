@@ -173,7 +173,7 @@ def test_held_out_accuracy_is_drawn_with_its_best_mean(run):
         np.testing.assert_allclose(np.asarray(drawn[group].get_ydata()), mean)
     balanced = ds.held_out_accuracy.mean("class")
     place = int(balanced.values.argmax())
-    (marked,) = (line for label, line in drawn.items() if label.startswith("best "))
+    (marked,) = (line for label, line in drawn.items() if str(label).startswith("best "))
     assert marked.get_ydata() == [balanced[place]] and marked.get_xdata() == [ds.time[place]]
     assert hidden(plotting.figure(ds, "held_out")) == 0
 
