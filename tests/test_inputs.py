@@ -343,7 +343,7 @@ def test_what_cannot_be_own_data_is_one_line(arguments, changes, said):
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
-def test_counts_of_the_config_may_be_those_of_the_labels(mixture):
+def test_counts_of_the_config_may_be_those_of_the_labels(mixture, untyped):
     config, found = mixture()
     inputs, labels = ssm.mixture_inputs(config)
     counts = {"profile": "custom", "counts": config.class_counts, "imbalance_ratio": 10.0}
