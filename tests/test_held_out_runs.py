@@ -200,7 +200,7 @@ def test_infinite_noise_is_the_limit_of_more():
     numbers, differences = np.array([10**3, 10**4, 10**5]), []
     for q in numbers:
         squares = []
-        for seed in range(6):
+        for seed in range(16):
             drawn = dataclasses.replace(infinite, noise_dim=int(q), seed=seed, save_state=False)
             found = from_class_part(drawn, start.params.W, start.class_part)
             squares += [
@@ -209,9 +209,9 @@ def test_infinite_noise_is_the_limit_of_more():
             ]
         differences.append(np.sqrt(np.mean(squares)))
     slope = np.diff(np.log(differences)) / np.diff(np.log(numbers))
-    # The root of a mean over six draws of K, of some ten numbers each that matter, is off by 1 / sqrt(120), by
-    # which a slope over a decade is off by 0.06; three times that.
-    assert np.abs(slope + 0.5).max() < 0.18
+    # The root of a mean over sixteen draws of K, of some four numbers each that matter most, is off by 1 /
+    # sqrt(2 x 64), by which a slope over a decade is off by 0.055; three times that.
+    assert np.abs(slope + 0.5).max() < 0.165
     assert differences[-1] < 0.01
 
 
