@@ -596,3 +596,11 @@ def test_biases_move_curves_of_contrasts_but_hardly_their_learning_times_under_c
     shares = [exact.cross_entropy_step(times, x, 1e-6).blocks[:, [0, 2]] for x in (plain, biased)]
     moved = np.abs(shares[1] - shares[0]).max(axis=0) / shares[0].max(axis=0)
     assert (moved > 0.03).all() and moved[0] > 0.15
+
+
+def test_class_times_are_when_the_margin_is_there():
+    grid = step.grid(np.array([3.0, 30.0]), 0.3, 0.3, between_coupling=0.1, bias="both")
+    found = exact.cross_entropy_class_times(grid, 1e-6)
+    for group in (0, 1):
+        at = exact.cross_entropy_step(found[:, group, None], grid, 1e-6).class_margins[:, 0, group]
+        np.testing.assert_allclose(at, 0.5, rtol=1e-9)

@@ -86,7 +86,7 @@ class Flow(NamedTuple):
         *numbers, by_loss = self
         return Flow(*(each[:, points] for each in numbers), by_loss=by_loss)
 
-    def waiting_for(self, weights: Float[np.ndarray, "3 p"]) -> Flow:
+    def waiting_for(self, weights: Float[np.ndarray, "5 p"]) -> Flow:
         """The same, with what `progress` is about."""
         return self._replace(waiting=weights)
 

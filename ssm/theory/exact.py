@@ -17,7 +17,7 @@ from ssm.measures import spectral
 from ssm.problem import Problem
 from ssm.problem.weights import Counts
 from ssm.support import checks, errors
-from ssm.theory import cross_flow, groups, implicit, shared_cross_flow
+from ssm.theory import cross_flow, implicit, shared_cross_flow
 from ssm.theory.cross_entropy import (
     CrossEntropyCurves,
     SymmetricStart,
@@ -272,7 +272,7 @@ def _cross(
         raise errors.invalid("start", start, "finite and positive")
     target, length = np.sqrt(kappa) * np.abs(s), np.asarray(np.linalg.norm(s, axis=-1))
     if step.output_bias or (step.common > 0).any():
-        first = _shared_start(step, scale, growing)
+        first = shared_cross_flow.start(step, scale, growing)
         size, common = np.sqrt(step.sizes * step.counts), np.sqrt(step.common)
         bias = np.full(common.shape, float(step.output_bias))
         flow = [w / n, np.sqrt(kappa) * [1, -1], size, s, common, bias]
@@ -282,23 +282,6 @@ def _cross(
     first = first + 0.5 * np.log(scale)[..., None]
     flow = [w * target / n, kappa * w / n, target / length[..., None] ** 2]
     return first.shape[:-1], flow, first, length
-
-
-def _shared_start(
-    step: Step, scale: Float[np.ndarray, "*#grid"], growing: bool
-) -> Float[np.ndarray, "*#grid 4"]:
-    """log A_g, tau and b of `shared_cross_flow` at a start of this product strength."""
-    direction, common = groups.cross_start(step, growing)
-    rho = np.linalg.norm(direction, axis=-1, keepdims=True)
-    whole = np.hypot(rho, common)
-    first = np.log(direction / whole) + 0.5 * np.log(scale)[..., None]
-    bias = np.zeros(common.shape)
-    if growing and step.output_bias:  # at rest
-        u = step.cross_targets / np.sqrt(step.sizes * step.counts)
-        risk = step.sizes * step.counts * step.weights
-        bias = (risk * u).sum(axis=-1, keepdims=True) / risk.sum(axis=-1, keepdims=True)
-    more = [np.broadcast_to(x, (*first.shape[:-1], 1)) for x in (np.arcsinh(common / rho), bias)]
-    return np.concatenate([first, *more], axis=-1)
 
 
 def _spread(

@@ -52,7 +52,7 @@ class Flow(NamedTuple):
         """Those of some points."""
         return Flow(self.own.take(points), self.common[:, points], self.bias[:, points])
 
-    def waiting_for(self, weights: Float[np.ndarray, "3 p"]) -> Flow:
+    def waiting_for(self, weights: Float[np.ndarray, "5 p"]) -> Flow:
         """The same, with what `progress` is about."""
         return self._replace(own=self.own.waiting_for(weights))
 
@@ -168,8 +168,9 @@ class Flow(NamedTuple):
         own, parts = self.own, self.parts(state)
         within, across = self._margins(state, parts)
         between = across - (1 - 1 / own.sizes)[:, None] * within
-        whole = (self.blocks(state, parts) * own.waiting).sum(axis=0)
-        slopes = (own.waiting[:2, None] * within).sum(axis=0)
+        whole = (self.blocks(state, parts) * own.waiting[:3]).sum(axis=0)
+        whole += (own.waiting[3:] * parts.across).sum(axis=0)
+        slopes = (own.waiting[:2, None] * within + own.waiting[3:, None] * across).sum(axis=0)
         slopes += own.waiting[2] * (self._cross_weights[:, None] * between).sum(axis=0)
         grown = whole > 0
         safe = np.where(grown, whole, 1.0)

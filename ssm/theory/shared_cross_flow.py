@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from ssm.theory.groups import Step, cross_start
+
 
 class _Parts(NamedTuple):
     """What the slopes are made of at a state."""
@@ -150,3 +152,20 @@ class Flow(NamedTuple):
     def _like(numbers: Float[np.ndarray, "g p"], state: Any) -> Any:
         """Numbers of groups and points, to go with a state of more dimensions."""
         return numbers.reshape(len(numbers), *(1,) * (state.ndim - 2), -1)
+
+
+def start(
+    step: Step, scale: Float[np.ndarray, "*#grid"], growing: bool
+) -> Float[np.ndarray, "*#grid 4"]:
+    """log A_g, tau and b of this flow at a start of this product strength."""
+    direction, common = cross_start(step, growing)
+    rho = np.linalg.norm(direction, axis=-1, keepdims=True)
+    whole = np.hypot(rho, common)
+    first = np.log(direction / whole) + 0.5 * np.log(scale)[..., None]
+    bias = np.zeros(common.shape)
+    if growing and step.output_bias:  # at rest
+        u = step.cross_targets / np.sqrt(step.sizes * step.counts)
+        risk = step.sizes * step.counts * step.weights
+        bias = (risk * u).sum(axis=-1, keepdims=True) / risk.sum(axis=-1, keepdims=True)
+    more = [np.broadcast_to(x, (*first.shape[:-1], 1)) for x in (np.arcsinh(common / rho), bias)]
+    return np.concatenate([first, *more], axis=-1)
