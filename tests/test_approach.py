@@ -128,6 +128,7 @@ def test_balanced_states_have_their_logits_and_the_least_norm(rng):
     np.testing.assert_allclose(state.distances(target), 0, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_the_gap_between_majorities_follows_its_equation(run):
     """Of a run of CDT by the loss clock: 0.01 is some logarithms beside a margin of 300."""
     found = run(

@@ -73,6 +73,7 @@ def test_equal_decay_fades_what_is_conserved_and_the_objective_falls(run, loss):
     assert np.diff(ds["objective"].values).max() <= 1e-6 * ds["objective"].values[0]
 
 
+@pytest.mark.slow
 def test_decay_falls_alike_on_samples_and_on_what_stands_for_them(run):
     """Coordinates (squared), classes and samples give the same penalty."""
     ds = run(loss="squared", init_scale=0.3, feature_decay=0.02, weight_decay=0.01, save_state=True)

@@ -187,6 +187,7 @@ def test_own_data_that_is_the_mixture_is_its_run(mixture):
     assert said["held out"].startswith("recall 1 (majority 1, minority 1) at the end")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "schedule"),
     [
@@ -243,6 +244,7 @@ def test_data_is_told_from_other_data(rng):
     assert one.attrs["inputs"] == same.attrs["inputs"] != other.attrs["inputs"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{}, {"optimizer": "gd", "num_saves": 8, "bias": "both"}],

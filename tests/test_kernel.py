@@ -181,6 +181,7 @@ def test_what_is_conserved_is_that_of_the_inverse(tiny, changes, init):
         np.testing.assert_allclose(W.T @ W, expected, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_fields_left_out_are_nothing(tiny, run):
     assert tiny() == tiny(between_coupling=0.0, bias="none")
     for init in ("gaussian", "spectral"):  # and their general case tends to it
@@ -385,6 +386,7 @@ def test_the_end_has_the_least_nuclear_norm_that_its_margins_allow(kappa, beta):
             np.testing.assert_allclose(mine, other, atol=1e-12 * np.abs(other).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "far"),
     [({"bias": "hidden"}, 1e-3), pytest.param(KERNELS[1], 1e-2, marks=SLOW)],
@@ -547,6 +549,7 @@ def test_a_bias_of_the_logits_comes_to_rest_before_features(tiny, loss):
     assert found.logit_bias[1] == pytest.approx(np.log(risk[0] / risk[-1]), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_points_of_a_grid_that_shares_are_those_alone():
     grid = step.grid(
         np.array([3.0, 30.0])[:, None],

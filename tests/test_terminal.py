@@ -26,6 +26,7 @@ def end(ds):
     return ds.isel(time=int(np.isfinite(ds["loss"]).sum()) - 1)
 
 
+@pytest.mark.slow
 def test_both_clocks_pass_through_the_same_states(tiny):
     """The state at log t by the loss clock is that at t by time, from different methods."""
     config = tiny(clock="loss", rtol=1e-8, stop_margin=4.0, weight_exponent=0.5, t1=120.0, **KEPT)
@@ -164,6 +165,7 @@ def test_the_geometry_of_coordinates_is_that_of_their_samples(run):
     assert "margin" not in ds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_the_chosen_length_reaches_the_margin_at_any_depth(run, depth):
     """Without wasting most of the times that are observed."""
