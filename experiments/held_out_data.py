@@ -2,7 +2,7 @@
 
 Wrong labels: settings A (R = 10, q = 4 n, signal 2.5) and N (q = n, signal 2) of `held_out_maps`, in which some of
 the training labels are replaced by another class's at random. Claimed before the run, after trial runs of other code and
-draws: what stopping early pays follows from what is to be fitted late. With a tenth of the labels wrong g = 1 falls
+draws, and of a few of these: what stopping early pays follows from what is to be fitted late. With a tenth of the labels wrong g = 1 falls
 in N by more than 0.03 from its best at margins below 5 to a margin of 100, where without wrong labels it does not fall at
 all; and weights lead early, in both settings, with wrong labels too.
 

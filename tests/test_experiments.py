@@ -167,6 +167,7 @@ def test_label_spectrum(tmp_path):
         ("margins", 2),
         ("optimizers", 2),
         ("deferred", 3),
+        ("held_out", 2),
         ("held_out_maps", 1),
         ("held_out_data", 1),
         ("practice", 1),
@@ -179,7 +180,8 @@ def test_a_quick_run_draws_its_figures_and_no_claim_fails(tmp_path, name, figure
     found = importlib.import_module(f"experiments.{name}").run(tmp_path, True, shares.append)
     assert shares == sorted(shares) and shares[-1] <= 1
     failed = [claim.statement for claim in found if claim.verdict == "fails"]
-    assert not [statement for statement in failed if "class learning times" not in statement]
+    known = "class learning times" if name == "imbalance_sweep" else None
+    assert not [statement for statement in failed if known is None or known not in statement]
     assert sum(claim.holds for claim in found) >= len(found) / 3
     for suffix in ("png", "pdf", "svg"):
         assert len(list(tmp_path.glob(f"*.{suffix}"))) == figures
