@@ -167,7 +167,6 @@ def test_label_spectrum(tmp_path):
         ("margins", 2),
         ("optimizers", 2),
         ("deferred", 3),
-        ("held_out", 2),
         ("held_out_maps", 1),
         ("held_out_data", 1),
         ("practice", 1),
