@@ -29,6 +29,16 @@ SMALL: dict[str, Any] = {
     "held_out": True,
     "save_state": True,
 }
+TWO_CLASSES: dict[str, Any] = {
+    "num_classes": 2,
+    "imbalance_ratio": 4.0,
+    "minority_count": 5,
+    "coupling": 0.3,
+    "noise_dim": 30,
+    "feature_dim": 4,
+    "save_state": True,
+    "seed": 1,
+}
 
 
 def kernels(config):
@@ -223,20 +233,13 @@ def test_with_decay_two_classes_end_where_their_weights_say():
     ends, decay = [], 1e-2
     for exponent in (0.0, 1.0):
         config = ssm.Config(
-            num_classes=2,
-            imbalance_ratio=4.0,
-            minority_count=5,
-            coupling=0.3,
-            noise_dim=30,
-            feature_dim=4,
+            **TWO_CLASSES,
             weight_exponent=exponent,
             weight_decay=decay,
             feature_decay=decay,
             init_scale=0.1,
-            save_state=True,
             num_saves=2,
             t1=4000.0,
-            seed=1,
         )
         found, problem = ssm.simulate(config), make_problem(config)
         X, signs = draw_inputs(config, problem), np.repeat([1, -1], [20, 5])
@@ -264,18 +267,7 @@ def test_two_classes_end_at_the_hard_margin(exponent):
     by an angle that falls as margin^(-1/2): what samples off the margin have taught early stays in A, while A grows
     as the root of the margin."""
     config = ssm.Config(
-        num_classes=2,
-        imbalance_ratio=4.0,
-        minority_count=5,
-        coupling=0.3,
-        noise_dim=30,
-        feature_dim=4,
-        weight_exponent=exponent,
-        clock="loss",
-        stop_margin=2e6,
-        save_state=True,
-        num_saves=10,
-        seed=1,
+        **TWO_CLASSES, weight_exponent=exponent, clock="loss", stop_margin=2e6, num_saves=10
     )
     X, signs = draw_inputs(config, make_problem(config)), np.repeat([1, -1], [20, 5])
     direction = hard_margin(X * signs)

@@ -113,7 +113,7 @@ class Columns(eqx.Module):
         return jax.lax.fori_loop(1, len(self.labels) // BLOCK, add, summed(*self.block(0, H)))
 
     @property
-    def class_kernel(self) -> Float[Any, " k"]:
+    def kernel_eigenvalues(self) -> Float[Any, " k"]:
         """kappa_c, the eigenvalue of D on the constant vector of each class, for coupled samples."""
         assert self.coupling is not None
         assert self.between_coupling is not None
@@ -125,7 +125,7 @@ class Columns(eqx.Module):
         if self.kernel is not None:
             return self.kernel
         if self.coupling is not None:
-            return self.class_kernel[self.labels]
+            return self.kernel_eigenvalues[self.labels]
         return self.multiplicity * 0 + 1
 
     @property

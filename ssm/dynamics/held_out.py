@@ -143,9 +143,8 @@ def make_held_out(
         drawn = DrawnNoise(class_inputs(config, problem), scale, (rows.start, rows.stop))
         return Mixture(drawn, loss)
     k, beta = len(problem.counts), problem.common_coupling
-    T = np.diag(problem.kernel_eigenvalues / problem.counts) + beta
     C = (problem.coupling - problem.between_coupling) * np.eye(k) + beta
-    onto = np.linalg.solve(T, C)
+    onto = np.linalg.solve(problem.class_kernel, C)
     rest, noise = np.zeros((config.feature_dim, k)), 0.0
     if start.class_part is not None:
         rest = start.class_part - columns.class_means(start.params.H) @ onto

@@ -109,5 +109,5 @@ def _term_within(H: Any, columns: Columns) -> tuple[Any, Any]:
     if columns.coupling is None:
         return 1.0, H @ H.T
     c, sums = columns.coupling, H @ columns.sum_columns
-    shares = (c - columns.between_coupling) * sums / columns.class_kernel[None]
+    shares = (c - columns.between_coupling) * sums / columns.kernel_eigenvalues[None]
     return 1 - c, H @ H.T - shares @ sums.T

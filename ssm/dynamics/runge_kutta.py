@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ssm.support import dormand_prince
+
 
 class Pair(NamedTuple):
     """An explicit Runge-Kutta pair of order 5 and 4 whose last stage is the next step's first."""
@@ -88,14 +90,7 @@ PAIRS = {
         ),
     ),
     "dopri5": _pair(
-        (
-            (1 / 5,),
-            (3 / 40, 9 / 40),
-            (44 / 45, -56 / 15, 32 / 9),
-            (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
-            (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
-            (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
-        ),
+        dormand_prince.STAGES,
         # the weights of order 5 less those of order 4
         (
             35 / 384 - 1951 / 21600,

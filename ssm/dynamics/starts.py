@@ -168,8 +168,7 @@ def _times_root(X: Float[np.ndarray, "r m"], columns: Columns) -> Float[np.ndarr
     """X R with R^T R = K = D + e e^T: R = (I + f f^T)^(1/2) D^(1/2) with f = D^(-1/2) e."""
     if columns.common is not None:
         f = columns.common / np.sqrt(columns.constant_eigenvalues)
-        square = f @ f
-        X = X + ((np.sqrt(1 + square) - 1) / square) * (X @ f)[:, None] * f[None]
+        X = X + (X @ f)[:, None] * f[None] / (1 + np.sqrt(1 + f @ f))
     return _times_root_within(X, columns)
 
 
@@ -183,4 +182,4 @@ def _times_root_within(X: Float[np.ndarray, "r m"], columns: Columns) -> Float[n
     means = columns.class_means(X)
     spread = columns.multiplicity * columns.spread(means)
     deviations = np.sqrt(1 - columns.coupling) * (X - spread)
-    return columns.spread(np.sqrt(columns.class_kernel) * means) + deviations
+    return columns.spread(np.sqrt(columns.kernel_eigenvalues) * means) + deviations

@@ -84,13 +84,15 @@ class Problem(NamedTuple):
 
     @property
     def class_kernel_root(self) -> Float[np.ndarray, "k k"]:
-        """L with L L^T = T: diag(sqrt(kappa_c / n_c)) (I + f f^T)^(1/2), f_c = sqrt(beta n_c / kappa_c)."""
-        root = np.sqrt(self.kernel_eigenvalues / self.counts)
-        f = np.sqrt(self.common_coupling) / root
-        square = f @ f
-        stretch = square / (1 + np.sqrt(1 + square))  # (1 + |f|^2)^(1/2) - 1
-        along = f / np.sqrt(square) if square > 0 else f
-        return root[:, None] * (np.eye(len(root)) + stretch * np.outer(along, along))
+        """L with L L^T = T: diag(sqrt(kappa_c / n_c)) (I + v v^T), v of `shared_direction`."""
+        root, v = np.sqrt(self.kernel_eigenvalues / self.counts), self.shared_direction
+        return root[:, None] * (np.eye(len(root)) + np.outer(v, v))
+
+    @property
+    def shared_direction(self) -> Float[np.ndarray, " k"]:
+        """v with I + v v^T = (I + f f^T)^(1/2), f_c = sqrt(beta n_c / kappa_c); 0 where samples share nothing."""
+        f = np.sqrt(self.common_coupling * self.counts / self.kernel_eigenvalues)
+        return f / np.sqrt(1 + np.sqrt(1 + f @ f))
 
 
 def make_problem(config: Config) -> Problem:

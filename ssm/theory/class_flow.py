@@ -248,9 +248,7 @@ def _flow(problem: Problem, noise: Float[np.ndarray, " k"] | None, smoothing: fl
     rates, roots = class_growth_rates(problem), np.sqrt(problem.counts / problem.kernel_eigenvalues)
     if noise is not None and not noise.sum() > 1e-9 * rates.min():
         noise = None
-    f = np.sqrt(problem.common_coupling) * roots
-    square = f @ f
-    shared = f * np.sqrt((np.sqrt(1 + square) - 1) / square) if square > 0 else None
+    shared = problem.shared_direction if problem.common_coupling > 0 else None
     return Flow(rates, roots, shared, noise, smoothing, problem.output_bias)
 
 

@@ -13,15 +13,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
-_STAGES = (
-    (1 / 5,),
-    (3 / 40, 9 / 40),
-    (44 / 45, -56 / 15, 32 / 9),
-    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
-    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
-    (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
-)
-STAGES = tuple(np.array(row) for row in _STAGES)  # the last is the step itself
+from ssm.support import dormand_prince
+
+STAGES = tuple(np.array(row) for row in dormand_prince.STAGES)
 ERROR = np.array([-71 / 57600, 0.0, 71 / 16695, -71 / 1920, 17253 / 339200, -22 / 525, 1 / 40])
 TOLERANCE = 1e-4  # of a step, by the flow's own measure
 MOST_STEPS = 1000
