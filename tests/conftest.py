@@ -59,6 +59,7 @@ with install_import_hook([f"ssm.{name}" for name in ARRAYS], "beartype.beartype"
     import ssm.sweeps.sweep
     import ssm.theory
     import ssm.tracking
+    from ssm.support import machine
 
 # Compiling a new shape takes seconds, so examples have no deadline; they are the same in every run.
 settings.register_profile("ssm", deadline=None, derandomize=True, print_blob=True)
@@ -109,6 +110,12 @@ def findings(record):
     from ssm.practice.study import evidence  # by the few tests that ask for it
 
     return evidence.find(record)
+
+
+@pytest.fixture(autouse=True)
+def has_room_for_programs():
+    """Many tests compile programs without a command or a run of `ssm`, which would see to it."""
+    machine.make_room_for_programs(machine.FULL / 2)
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 import zlib
+from pathlib import Path
 
 import pytest
 
@@ -136,3 +137,36 @@ def test_the_folder_is_tidied(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "_is_whole", lambda path: pytest.fail(f"{path} is read again"))
     machine._tidy(tmp_path)
     assert len(list(tmp_path.iterdir())) == len(left)
+
+
+# Runs of six shapes where most of the memory mappings are taken, so that they would be too many, and how
+# many mappings are taken in the end.
+SHAPES = """
+import ctypes
+import mmap
+from pathlib import Path
+import ssm
+from ssm.support import machine
+taken, page = {taken}, mmap.PAGESIZE
+pages = mmap.mmap(-1, 2 * page * taken)
+address = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+for i in range(taken):  # every second page is another mapping than its neighbours
+    ctypes.CDLL(None).mprotect(ctypes.c_void_p(address + 2 * page * i), page, mmap.PROT_READ)
+for dim in range(2, 8):
+    ssm.simulate(ssm.Config(num_classes=2, feature_dim=dim, num_saves=2, t1=1.0))
+print(Path("/proc/self/maps").read_bytes().count(b"\\n") - 2 * taken)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux limits mappings so")
+def test_runs_of_many_shapes_do_not_use_up_the_memory_mappings(environment):
+    """LLVM would end the process: a run of another shape brings some 400 mappings."""
+    limit = int(Path("/proc/sys/vm/max_map_count").read_text())
+    if limit > 1_000_000:
+        pytest.skip("as many mappings as that would take too long to take")
+    room = 2000
+    process = begin(environment, SHAPES.format(taken=(limit - room) // 2))
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert 0 < int(out) < room

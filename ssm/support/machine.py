@@ -17,6 +17,8 @@ SHORTEST = 0.02
 """Seconds of compiling from which on a program is kept; reading one takes a few milliseconds."""
 BEING_WRITTEN = 60.0
 """Seconds for which a file may be unfinished because another process is still writing it."""
+FULL = 0.5
+"""Share of the memory mappings that a process may have from which on it lets go of compiled programs."""
 _CANNOT = "Error (reading|writing) persistent compilation cache entry"
 
 
@@ -38,6 +40,8 @@ def use_compilation_cache() -> None:
     """
     import jax
 
+    make_room_for_programs()
+
     config: Any = jax.config  # whose fields are made at run time
     if not config.jax_enable_compilation_cache:
         return
@@ -49,6 +53,36 @@ def use_compilation_cache() -> None:
         config.update(threshold, SHORTEST)
     if own is not None and config.jax_compilation_cache_dir == own:
         _ignore_failures()
+
+
+def make_room_for_programs(share: float = FULL) -> bool:
+    """Let go of all compiled programs where this process has more than `share` of the memory mappings that
+    Linux lets it have, and tell whether it was so.
+
+    Each program takes some of them, those of one shape of runs about 400, and beyond the limit, as a rule
+    65,530, LLVM ends the process without an exception. What is needed again is read from the cache on disk.
+    """
+    import jax
+
+    limit = _most_mappings()
+    full = limit is not None and _mappings() > share * limit
+    if full:
+        jax.clear_caches()
+    return full
+
+
+def _mappings() -> int:
+    """Memory mappings that this process has."""
+    return Path("/proc/self/maps").read_bytes().count(b"\n")
+
+
+@functools.cache
+def _most_mappings() -> int | None:
+    """Memory mappings that a process may have; None where the system says nothing of it."""
+    try:
+        return int(Path("/proc/sys/vm/max_map_count").read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _ignore_failures() -> None:

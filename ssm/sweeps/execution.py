@@ -197,6 +197,8 @@ def _compile(ready: preparation.PreparedRun) -> None:
             lock = _compiling[program]
         with lock:
             if program not in _compiled:
+                if machine.make_room_for_programs():
+                    _compiled.clear()
                 simulation.compile_program(ready)
                 _compiled.add(program)
 
