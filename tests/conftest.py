@@ -1,8 +1,8 @@
 """Every test runs in float64, with implicit rank promotion an error and all array shapes checked."""
 
 import os
+import pathlib
 import signal
-import tempfile
 
 import jax
 import jaxtyping
@@ -12,11 +12,16 @@ import study_record
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+from ssm.support import machine
+
 jax.config.update("jax_enable_x64", True)
-# what is compiled is kept on disk for all workers of one test run, in a folder of their own
+# What is compiled is kept on disk for all workers of a test run and for the next run. JAX tells its programs
+# apart by their code, its own version and the processor.
 if "PYTEST_XDIST_WORKER" not in os.environ:
-    CACHE = tempfile.TemporaryDirectory(prefix="ssm-compiled-")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
+    CACHE = pathlib.Path(__file__).parents[1] / "build" / "compiled-programs"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    machine.tidy(CACHE)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -59,7 +64,6 @@ with install_import_hook([f"ssm.{name}" for name in ARRAYS], "beartype.beartype"
     import ssm.sweeps.sweep
     import ssm.theory
     import ssm.tracking
-    from ssm.support import machine
 
 # Compiling a new shape takes seconds, so examples have no deadline; they are the same in every run.
 settings.register_profile("ssm", deadline=None, derandomize=True, print_blob=True)

@@ -131,11 +131,11 @@ def test_the_folder_is_tidied(tmp_path, monkeypatch):
         age = {"being written": 0, "oldest": 1e6}.get(name, 1e3)
         os.utime(path, (now - age, now - age))
     monkeypatch.setattr(machine, "LARGEST", sum(map(len, contents.values())) - 100)
-    machine._tidy(tmp_path)
+    machine.tidy(tmp_path)
     left = {"whole", "packed otherwise", "being written"}
     assert {path.name for path in tmp_path.iterdir()} == {f"{name}-cache" for name in left}
     monkeypatch.setattr(machine, "_is_whole", lambda path: pytest.fail(f"{path} is read again"))
-    machine._tidy(tmp_path)
+    machine.tidy(tmp_path)
     assert len(list(tmp_path.iterdir())) == len(left)
 
 

@@ -105,15 +105,15 @@ def _own_folder() -> str | None:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             return None
-        _tidy(folder)
+        tidy(folder)
     except (OSError, RuntimeError):  # the latter where there is no home
         return None
     return str(folder)
 
 
-def _tidy(folder: Path) -> None:
-    """Remove programs that a full disk or a killed process left unfinished, since JAX would neither read
-    them nor write them anew, and the oldest of too many."""
+def tidy(folder: Path) -> None:
+    """Remove from a folder the compiled programs that a full disk or a killed process left unfinished, since
+    JAX would neither read them nor write them anew, and the oldest of too many."""
     room, files = LARGEST, []
     for path in folder.glob("*-cache"):
         with contextlib.suppress(FileNotFoundError):  # another process may tidy at the same time
