@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import ssm
-from ssm.support import files, interrupts
+from ssm.support import files, interrupts, locks
 
 ROOT = Path(__file__).parents[1]
 
@@ -188,6 +188,20 @@ def test_ctrl_c_is_heard_when_all_is_written(tmp_path):
         steps.append("written")
     assert steps == ["written"] and path.read_text() == "old" and names(tmp_path) == ["a"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_while_a_lock_is_taken_leaves_nothing(tmp_path, monkeypatch):
+    """It is heard when the lock is there, which is removed all the same."""
+    lock = locks.try_lock
+
+    def press_and_lock(file):
+        press()
+        lock(file)
+
+    monkeypatch.setattr(locks, "try_lock", press_and_lock)
+    with pytest.raises(KeyboardInterrupt), files.reserved(tmp_path / "a"):
+        pytest.fail("it was not heard")
+    assert names(tmp_path) == []
 
 
 def test_a_second_ctrl_c_is_heard_at_once(tmp_path):

@@ -69,15 +69,19 @@ def reserved(path: Path) -> Iterator[Path]:
     if target in mine:
         yield folder
         return
-    with interrupts.undivided():
-        lock = _take(folder)
-        if lock is None:
-            allowed = "a path that no other process is writing; wait for it, or take another name"
-            raise errors.invalid("out", str(path), allowed)
-        with contextlib.suppress(OSError):
-            _take_back(folder, target)
-            _clear(folder)
-    with interrupts.removing(lambda: _give_up(folder, lock)):
+    with contextlib.ExitStack() as at_the_end:
+        with interrupts.undivided():
+            lock = _take(folder)
+            if lock is None:
+                allowed = (
+                    "a path that no other process is writing; wait for it, or take another name"
+                )
+                raise errors.invalid("out", str(path), allowed)
+            # Here, since Ctrl-C that was pressed meanwhile is heard at the end of this part.
+            at_the_end.enter_context(interrupts.removing(lambda: _give_up(folder, lock)))
+            with contextlib.suppress(OSError):
+                _take_back(folder, target)
+                _clear(folder)
         token = _reserved.set(mine | {target})
         try:
             yield folder
