@@ -223,6 +223,7 @@ def test_what_is_learned_long_before_the_rest_is_seen_too(advice_on):
     assert 1 <= erm.learning_time[0] / erm.contrast_time[0] < 1.2
 
 
+@pytest.mark.slow
 def test_what_a_run_does_not_get_to_is_left_out_and_said(advice_on, monkeypatch):
     plain = advice_module.Config
     monkeypatch.setattr(advice_module, "Config", lambda **fields: plain(**fields, max_steps=40))
@@ -430,6 +431,7 @@ def test_the_verdict_recommends_only_what_its_own_table_calls_together(counts, l
     assert ("`weight_exponent` g" in verdict) == has_exponent
 
 
+@pytest.mark.slow
 def test_where_a_closed_form_does_not_balance_the_run_is_recommended():
     """At R = 2e5 the start of scale 1e-3 is not small: under 1 / n^g* free features learn the smallest
     classes first."""

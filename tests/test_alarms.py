@@ -360,6 +360,7 @@ def test_a_loss_that_is_not_finite():
     assert run.status == "not finite"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ssm.practice.alarms.TrainingWarning")
 def test_clean_runs_are_quiet():
     """Runs of every strategy on data that are easy, hard and few: less than 5 % with an alarm. An

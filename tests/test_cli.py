@@ -55,6 +55,7 @@ def test_run_show_plot(command, run, tmp_path):
     assert code == 0 and (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
 
 
+@pytest.mark.slow
 def test_a_terminal_run_from_the_shell(command, run, tmp_path):
     line = f"run {TINY_FLAGS} --clock loss --stop-margin 20 --geometry --solver rkl2"
     line += " --save-state --out end.zarr"  # kept as in other tests of the same shape

@@ -101,7 +101,7 @@ def test_a_sweep_over_depths_is_its_runs(tiny):
     assert np.isnan(swept["hidden"].sel(depth=2)).all()
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+@pytest.mark.parametrize("depth", [1, 2, 3, pytest.param(4, marks=pytest.mark.slow)])
 def test_deep_modes_of_spectral_runs(run, depth):
     """Every component against its scalar equation, and the learning times predicted from it."""
     changes = {"loss": "squared", "init": "spectral", "rtol": 1e-9, "atol": 1e-12}

@@ -334,6 +334,7 @@ def test_block_curves_are_exact_for_a_lone_block():
     assert measured[-1, 0] > 0.99 and np.isnan(curves[:, 1:]).all()
 
 
+@pytest.mark.slow
 def test_going_through_many_samples_in_blocks_changes_nothing(tiny, monkeypatch):
     config = tiny(minority_count=900, init_scale=0.1, save_state=True, weight_exponent=0.7)
     assert make_columns(config, make_problem(config)).many

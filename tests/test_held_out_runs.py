@@ -62,8 +62,8 @@ def strengths(means):
     [
         {"loss": "cross_entropy", "weight_exponent": 0.5},
         {"loss": "squared", "bias": "both", "weight_decay": 2e-3, "feature_decay": 1e-3},
-        {"loss": "squared", "init": "balanced"},
-        {"loss": "squared", "init": "spectral"},
+        pytest.param({"loss": "squared", "init": "balanced"}, marks=pytest.mark.slow),
+        pytest.param({"loss": "squared", "init": "spectral"}, marks=pytest.mark.slow),
     ],
 )
 def test_fresh_samples_move_by_the_kernel_to_those_that_are_seen(changes):

@@ -368,6 +368,7 @@ def test_what_is_saved_is_what_is_loaded(mixture, tmp_path):
     xr.testing.assert_identical(ssm.load(tmp_path / "own.zarr"), found)
 
 
+@pytest.mark.slow
 def test_a_sweep_of_inputs_is_its_runs(mixture):
     """Couplings and seeds share a compilation; each point is the run of its Config."""
     axes = {"coupling": [0.3, 0.5], "between_coupling": [0.1, 0.2], "seed": [3, 4]}

@@ -149,6 +149,7 @@ def test_the_flow_under_deferred_weights(tiny, ramp):
     np.testing.assert_allclose(found.weight.values, [weight(t) for t in times], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_one_compilation_serves_a_grid_of_numbers(tiny):
     """Over tau, g of VS, the focal power, the effective number's beta and the switch."""
     grid = {

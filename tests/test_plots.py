@@ -178,6 +178,7 @@ def test_held_out_accuracy_is_drawn_with_its_best_mean(run):
     assert hidden(plotting.figure(ds, "held_out")) == 0
 
 
+@pytest.mark.slow
 def test_a_terminal_run_is_drawn_over_its_margin(run, tmp_path):
     """Every kind draws a run that ended before its time, at a loss of 0."""
     changes = {"init": "collapsed", "save_state": True, "rtol": 1e-4}

@@ -144,8 +144,8 @@ def test_a_run_in_pieces_is_the_run_and_reports_up_to_the_end(run, tiny, monkeyp
     xr.testing.assert_equal(pieces, run(**changes))
 
 
-def test_a_second_run_of_one_shape_compiles_nothing(run, tiny, caplog):
-    run()
+def test_a_second_run_of_one_shape_compiles_nothing(tiny, caplog):
+    ssm.simulate(tiny())
     config = tiny(
         seed=7,
         weight_exponent=1.0,
@@ -163,6 +163,7 @@ def test_a_second_run_of_one_shape_compiles_nothing(run, tiny, caplog):
     assert [r.message for r in caplog.records if "ompil" in r.message]  # the log does hear of them
 
 
+@pytest.mark.slow
 def test_runs_of_about_one_size_share_a_compilation(tiny):
     """22 samples are padded to 24, which changes the order of sums alone: rounding, some 1e-16 of what is
     summed in each of some 100 steps."""
@@ -201,9 +202,9 @@ def test_another_listener_compiles_nothing(tiny, caplog):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"imbalance_ratio": 1000.0, "coupling": 1.0},
+        pytest.param({"imbalance_ratio": 1000.0, "coupling": 1.0}, marks=pytest.mark.slow),
         {"weight_exponent": -3.0, "coupling": 1.0},
-        {"weight_exponent": -3.0, "dtype": "float32"},
+        pytest.param({"weight_exponent": -3.0, "dtype": "float32"}, marks=pytest.mark.slow),
     ],
 )
 def test_learning_times_do_not_depend_on_the_saved_times(run, changes):

@@ -152,6 +152,7 @@ def test_squared_runs_of_any_size_share_one_compilation_and_are_single_runs(squa
     assert (swept.status == "finished").mean() > 0.5
 
 
+@pytest.mark.slow
 def test_shared_and_collapsed_runs_share_one_compilation_and_are_single_runs(tiny):
     """Cross-entropy, with columns that stand for classes."""
     before = trajectories.num_compilations()
@@ -201,7 +202,26 @@ def test_neither_chunks_nor_order_change_a_bit(squared):
     xr.testing.assert_equal(again.transpose(*whole.dims), whole.transpose(*whole.dims))
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(ssm.Config)])
+# Fields whose two values need programs of their own, of which most others share one.
+COMPILED_ANEW = (
+    "between_coupling",
+    "bias",
+    "clock",
+    "dtype",
+    "num_classes",
+    "solver",
+    "stop_margin",
+    "weight_start",
+)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        pytest.param(field.name, marks=pytest.mark.slow if field.name in COMPILED_ANEW else ())
+        for field in dataclasses.fields(ssm.Config)
+    ],
+)
 def test_any_field_is_an_axis(squared, tiny, field):
     base, values = squared(**BASES.get(field, {})), [OTHERS[field]]
     if field in ("clock", "stop_margin"):  # of cross-entropy alone

@@ -82,6 +82,7 @@ def test_a_margin_ends_a_run_by_time_too(run):
     np.testing.assert_allclose(end(ds)["log_loss"], np.log(end(ds)["loss"]), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_run_that_never_reaches_its_margin_goes_to_its_end(run):
     ds = run(clock="loss", stop_margin=1e6, t1=5.0, **KEPT)
     assert ds.status == "finished" and np.isfinite(ds["margin"]).all()
@@ -387,6 +388,7 @@ def test_default_runs_by_the_loss_clock_against_a_flow_written_anew(shape):
     assert trajectories.num_compilations() <= before + 1
 
 
+@pytest.mark.slow
 def test_a_stiff_run_takes_few_steps(tiny):
     """To a margin of 1e4 order 5 alone takes some 3,600 at this tolerance."""
     ds = ssm.simulate(tiny(clock="loss", stop_margin=1e4))
