@@ -28,7 +28,7 @@ from ssm.dynamics.recording import (
     save_passed,
     watch_passage,
 )
-from ssm.dynamics.runge_kutta import Step, crossing, first_step
+from ssm.dynamics.runge_kutta import TriedStep, crossing, first_step
 from ssm.dynamics.solvers import MOST_HELD_BACK, SOLVERS, Method, Solver
 from ssm.dynamics.statuses import Status
 from ssm.dynamics.trajectories import (
@@ -239,7 +239,7 @@ def _step(task: _Task, method: Method, loop: _Loop) -> _Loop:
     )
 
 
-def _attempt(task: _Task, method: Method, loop: _Loop) -> tuple[Step, Array]:
+def _attempt(task: _Task, method: Method, loop: _Loop) -> tuple[TriedStep, Array]:
     """A step that was tried, and the time that it must not pass: the end of the run, the next jump of
     the field, and for a method that knows no state inside its steps the next time to be saved."""
     flow, state = task.flow, loop.state
@@ -255,7 +255,9 @@ def _attempt(task: _Task, method: Method, loop: _Loop) -> tuple[Step, Array]:
     return tried, goal
 
 
-def _accept(task: _Task, method: Method, loop: _Loop, tried: Step) -> tuple[Array, Array, Array]:
+def _accept(
+    task: _Task, method: Method, loop: _Loop, tried: TriedStep
+) -> tuple[Array, Array, Array]:
     """Whether a step is within its tolerance, the length of the step that follows, and the error that
     the choice of the length after that looks back on.
 
@@ -280,7 +282,7 @@ def _accept(task: _Task, method: Method, loop: _Loop, tried: Step) -> tuple[Arra
     return accepted, following, jnp.where(accepted & ~cut, error, loop.last_error)
 
 
-def _arrive(field: Field, state: _State, tried: Step, time: Array) -> tuple[_State, Any]:
+def _arrive(field: Field, state: _State, tried: TriedStep, time: Array) -> tuple[_State, Any]:
     """The state that a step leads to, ready for the steps to come, and the logarithm of flow time as
     a function of the share of the step."""
     slope = tried.slopes[-1]

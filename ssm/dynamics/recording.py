@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ssm.dynamics.parameters import Params, classifier
-from ssm.dynamics.runge_kutta import Step
+from ssm.dynamics.runge_kutta import TriedStep
 from ssm.dynamics.trajectories import Observe
 from ssm.dynamics.vector_field import Field
 from ssm.measures.spectral import LEARNED
@@ -28,7 +28,7 @@ class Passage(NamedTuple):
     """The time at which it begins."""
     end: Array
     """The time at which it ends."""
-    tried: Step
+    tried: TriedStep
     log_time: Callable[[Array], Array]
     """log of flow time at a share of the step."""
 

@@ -115,7 +115,7 @@ PAIRS = {
 }
 
 
-class Step(NamedTuple):
+class TriedStep(NamedTuple):
     """One step that was tried."""
 
     length: Array
@@ -140,7 +140,7 @@ def pair_step(
     params: Any,
     slope: Any,
     length: Array,
-) -> Step:
+) -> TriedStep:
     """A step of a pair.
 
     Args:
@@ -163,7 +163,7 @@ def pair_step(
     # their slopes differ tells the spectral radius.
     bend = advance(zero, slopes[-2:], [-jnp.ones_like(length), jnp.ones_like(length)])
     stretch = length * _norm(bend) / _norm(jax.tree.map(jnp.subtract, end, before))
-    return Step(length, end, slopes, error, inside, (), stretch)
+    return TriedStep(length, end, slopes, error, inside, (), stretch)
 
 
 def _norm(x: Any) -> Array:
@@ -177,7 +177,7 @@ _POWER_ITERATIONS = 3
 
 def legendre_step(
     field: Callable[[Any], Any], params: Any, slope: Any, length: Array, direction: Any
-) -> Step:
+) -> TriedStep:
     """A step of RKL2: as many stages as the stiffest mode asks for, (s^2 + s - 2) / 2 > length x
     spectral radius of the field's Jacobian, which has to be real as that of a gradient flow is.
 
@@ -231,7 +231,7 @@ def legendre_step(
     )
 
     stretch = length * radius
-    return Step(length, end, (slope, end_slope), error, lambda _: end, direction, stretch)
+    return TriedStep(length, end, (slope, end_slope), error, lambda _: end, direction, stretch)
 
 
 def hermite(x: Any, length: Any, y0: Any, y1: Any, slope0: Any, slope1: Any) -> Any:

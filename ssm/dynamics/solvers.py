@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array
 
 from ssm.dynamics.parameters import Params
-from ssm.dynamics.runge_kutta import PAIRS, Step, legendre_step, pair_step, weighted_sum
+from ssm.dynamics.runge_kutta import PAIRS, TriedStep, legendre_step, pair_step, weighted_sum
 from ssm.dynamics.vector_field import FactoredSlope, Field
 
 
@@ -41,7 +41,7 @@ class Method(Protocol):
 
     def step(
         self, field: Field, time: Array, params: Params, slope: Any, length: Array, memory: Any
-    ) -> Step:
+    ) -> TriedStep:
         """One step from a state with a known slope; it may come out shorter than `length`."""
         ...
 
@@ -61,7 +61,7 @@ class EmbeddedPair:
 
     def step(
         self, field: Field, time: Array, params: Params, slope: Any, length: Array, memory: Any
-    ) -> Step:
+    ) -> TriedStep:
         """A step of the pair, which hands on the memory of the method that may come after it."""
         pair = jax.tree.map(lambda x: np.asarray(x, length.dtype), PAIRS[self.name])
 
@@ -85,7 +85,7 @@ class StabilisedLegendre:
 
     def step(
         self, field: Field, time: Array, params: Params, slope: Any, length: Array, memory: Any
-    ) -> Step:
+    ) -> TriedStep:
         """A step of the field as it is when the step begins."""
         return legendre_step(field.at(time, time), params, slope, length, memory)
 
@@ -119,7 +119,7 @@ class Solver:
         factor = self.hidden_tightening if has_hidden else self.tightening
         return error if factor == 1 else error / factor
 
-    def is_held_back(self, tried: Step) -> Array:
+    def is_held_back(self, tried: TriedStep) -> Array:
         """Whether stability bounds a step of the first method; never where there is no such
         method."""
         return jnp.zeros((), bool) if self.first is None else tried.stretch > _STRETCHED
