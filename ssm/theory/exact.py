@@ -50,6 +50,7 @@ __all__ = [
 
 Times = Float[np.ndarray, " t"]
 Row = Float[np.ndarray, " r"]
+Rows = Float[np.ndarray, "*_ r"]
 Classifier = Float[np.ndarray, "k d"]
 Features = Float[np.ndarray, "d n"]
 
@@ -297,8 +298,8 @@ def _spread(
 
 
 def deep_mode(
-    times: Times, rates: Row, start: Row, target: Row, depth: int, kernel: Row | float = 1.0
-) -> Float[np.ndarray, "t r"]:
+    times: Times, rates: Rows, start: Rows, target: Rows, depth: int, kernel: Rows | float = 1.0
+) -> Float[np.ndarray, "*grid t r"]:
     """Strengths a_j(t) under L = `depth` factors, features among them, from a balanced spectral
     start.
 
@@ -308,27 +309,37 @@ def deep_mode(
     and this is exact where that is. Factors that start at e, the features at sqrt(kappa) e, have
     a_0 = sqrt(kappa) e^L. Closed for L = 1 and 2, else integrated by DOP853 at rtol 1e-13.
 
-    `rates`, `start`, `target` are r_j, a_j(0) > 0, s_j, each of shape (r,); depth 1 is features
-    alone, the logits themselves; `kernel` is kappa of each component's classes, 1 for free ones.
+    `rates`, `start`, `target` are r_j, a_j(0) > 0, s_j, and `kernel` is kappa of each component's classes, 1
+    for free ones: each of shape (r,), or (..., r) for several problems at once, broadcast against each other.
+    Depth 1 is features alone, the logits themselves. Shape (..., t, r).
     Source: Saxe, McClelland, Ganguli 2014; weights and coupling derived here.
     """
-    speed, share = _deep(rates, start, target, depth, kernel)
+    speed, share, target = _deep(rates, start, target, depth, kernel)
     if depth <= 2:
-        left = (1 - share) * np.exp(-np.multiply.outer(_checked(times), speed))
+        gone = np.exp(-_checked(times)[:, None] * speed[..., None, :])
+        share, target = share[..., None, :], target[..., None, :]
+        left = (1 - share) * gone
         return target * (1 - left if depth == 1 else share / (share + left))
+    every = speed.ravel()
 
     def field(_: float, g: np.ndarray) -> np.ndarray:
         rest = 1 - g**depth
-        return speed / depth * g ** (depth - 1) * np.where(np.abs(rest) < 1e-12, 0, rest)
+        return every / depth * g ** (depth - 1) * np.where(np.abs(rest) < 1e-12, 0, rest)
 
-    return target * _integrate(field, share ** (1 / depth), _checked(times)) ** depth
+    found = _integrate(field, share.ravel() ** (1 / depth), _checked(times)) ** depth
+    return target[..., None, :] * np.moveaxis(found.reshape(-1, *share.shape), 0, -2)
 
 
 def deep_learning_time(
-    rates: Row, start: Row, target: Row, depth: int, kernel: Row | float = 1.0, level: float = 0.5
-) -> Row:
+    rates: Rows,
+    start: Rows,
+    target: Rows,
+    depth: int,
+    kernel: Rows | float = 1.0,
+    level: float = 0.5,
+) -> Rows:
     """When `deep_mode`, whose arguments and errors these are, reaches `level` in (0, 0.999] of
-    its target, in flow time, never below 0; shape (r,).
+    its target, in flow time, never below 0; shape (..., r).
 
     t = int da / a' is (L / R) int (g^(1 - L) + g / (1 - g^L)) dg over g = (a / s)^(1 / L), with R =
     L r (s / sqrt(kappa))^(1 - 2 / L): a power and a quadrature. From a small start e it takes a time that
@@ -337,19 +348,26 @@ def deep_learning_time(
     from scipy.integrate import quad
 
     end = checks.real("level", level, 0, 0.999, open_ends="(") ** (1 / depth)
-    speed, share = _deep(rates, start, target, depth, kernel)
+    speed, share, _ = _deep(rates, start, target, depth, kernel)
     first, p = np.minimum(share ** (1 / depth), end), 2 - depth
     power = np.log(end / first) if p == 0 else (end**p - first**p) / p
-    rest = [quad(lambda g: g / (1 - g**depth), g, end, epsabs=0, epsrel=1e-13)[0] for g in first]
-    return depth / speed * (power + np.array(rest))
+    rest = [
+        quad(lambda g: g / (1 - g**depth), g, end, epsabs=0, epsrel=1e-13)[0] for g in first.flat
+    ]
+    return depth / speed * (power + np.reshape(rest, first.shape))
 
 
-def _deep(rates: Row, start: Row, target: Row, depth: int, kernel: Any) -> tuple[Row, Row]:
-    """R in y' = R y^(2 - 2 / L) (1 - y), y the share of the target, and y at t = 0."""
+def _deep(
+    rates: Rows, start: Rows, target: Rows, depth: int, kernel: Any
+) -> tuple[Rows, Rows, Rows]:
+    """R in y' = R y^(2 - 2 / L) (1 - y), y the share of the target, and y at t = 0; the target. All of one
+    shape."""
     checks.integer("depth", depth, 1, 1000)
     if not (start > 0).all():
         raise errors.invalid("start", start, "positive")
-    return depth * rates * (target / np.sqrt(kernel)) ** (1 - 2 / depth), start / target
+    speed = depth * rates * (target / np.sqrt(kernel)) ** (1 - 2 / depth)
+    speed, share, target = np.broadcast_arrays(speed, start / target, target)
+    return speed, share, target
 
 
 def _checked(times: Float[np.ndarray, "*grid t"]) -> Float[np.ndarray, "*grid t"]:
