@@ -33,10 +33,9 @@ from experiments.readings import (
     part,
     ratio,
     shares,
-    start_of,
 )
 from experiments.settings import BALANCING, BASE, FEATURES, LAWS, LOSSES, WEIGHTINGS
-from ssm import Config, plotting, simulate, spectral, sweep, theory
+from ssm import plotting, simulate, spectral, sweep, sweep_plots, theory
 from ssm.config import Loss
 from ssm.problem import make_problem
 
@@ -44,6 +43,7 @@ EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SCALES = (1e-3, 1e-6, 1e-10)  # of the start: the laws of the ratio are its small limit
 SEEDS = 5
 AT_ONCE = 0.25  # of a ratio of learning times from a start of 1e-3, which is far from the limit
+FIRST = 40  # of the time that is drawn, the last over the first
 START = 0.05  # of the same from 1e-6: a draw shifts each time by about one of its 28 e-folds
 
 Curves = dict[tuple[str, str], xr.Dataset]
@@ -87,35 +87,25 @@ def _ratios(seeds: int, scales: tuple[float, ...], report: Report) -> dict[str, 
     return found
 
 
-def _theory(config: Config, run: xr.Dataset) -> np.ndarray:
-    """What theory makes of a run's start, (time, block), no farther than the figure reaches: under the squared loss
-    curves of blocks as if each were alone, the cross block as far as its linear phase holds."""
-    times, (problem, params, means) = run["time"].values, start_of(config)
-    curves, components = block_curves(config, times), spectral.components(problem)
-    if config.loss != "squared":
-        return np.where(curves < 1.25, curves, np.nan)
-    logits = theory.linear_phase(params.W, means, problem, times) * problem.counts
-    linear = spectral.block_means(spectral.strengths(logits, components), components.blocks)
-    cross = (linear / run["block_target"].values)[:, 1]
-    curves[:, 1] = np.where(cross < 0.3, cross, np.nan)
-    return np.where(curves < 1.25, curves, np.nan)
-
-
 def _draw_strengths(path: Path, loss: Loss, curves: Curves) -> None:
     name = "share of target learned" if loss == "squared" else "strength / singular value of $S$"
-    with pages.page(path, 3.8) as figure:
+    with pages.page(path, 3.4) as figure:
         axes = figure.subplots(len(FEATURES), len(WEIGHTINGS), sharey=True, sharex="row")
         for row, features in zip(axes, FEATURES, strict=True):
             for ax, (weighting, g) in zip(row, WEIGHTINGS.items(), strict=True):
                 run = curves[loss, features].sel(weight_exponent=g, seed=0)
                 changes = {"coupling": FEATURES[features], "weight_exponent": g}
-                wanted = _theory(dataclasses.replace(BASE, loss=loss, **changes), run)
-                progress = shares(run).values
+                own = dataclasses.replace(BASE, loss=loss, **changes)
+                times, progress = run["time"].values, shares(run).values
+                wanted = block_curves(own, times)
                 for b, (block, color) in enumerate(plotting.COLORS.items()):
-                    ax.plot(run["time"], progress[:, b], color=color, label=block, lw=WIDTHS[block])
-                    ax.plot(run["time"], wanted[:, b], **THEORY)
+                    ax.plot(times, progress[:, b], color=color, label=block, lw=WIDTHS[block])
+                for b in range(len(plotting.COLORS)):
+                    ax.plot(times, wanted[:, b], **THEORY)
                 ax.axhline(1, **pages.FAINT)
-                ax.set(ylim=(-0.05, 1.25), title=f"{features} features,\n{weighting}")
+                ax.set(ylim=(-0.05, 1.25), xscale="log", xlim=(times[-1] / FIRST, times[-1]))
+                ax.set_title(f"{features} features,\n{weighting}")
+                sweep_plots.ratio_ticks(ax.xaxis)
         figure.supxlabel(pages.FLOW_TIME)
         figure.supylabel(name)
         pages.key(axes[0, 0], "theory", **THEORY)
@@ -123,54 +113,72 @@ def _draw_strengths(path: Path, loss: Loss, curves: Curves) -> None:
 
 
 def _draw_accuracy(path: Path, curves: Curves) -> None:
-    with pages.page(path, 6.4) as figure:
+    with pages.page(path, 5.6) as figure:
         axes = figure.subplots(len(curves), len(WEIGHTINGS), sharey=True, sharex="row")
         for row, ((loss, features), own) in zip(axes, curves.items(), strict=True):
-            for ax, (weighting, g) in zip(row, WEIGHTINGS.items(), strict=True):
+            for ax, g in zip(row, WEIGHTINGS.values(), strict=True):
                 runs = own.sel(weight_exponent=g)
                 time, classes = runs["time"], runs["class_accuracy"].mean("seed")
                 for group, mine in classes.groupby("class_group"):
                     line = {"color": plotting.COLORS[str(group)]}
-                    ax.plot(time, mine.transpose("time", "class"), lw=0.5, alpha=0.35, **line)
+                    ax.plot(time, mine.transpose("time", "class"), lw=0.5, alpha=0.45, **line)
                     width = WIDTHS[str(group)]
-                    ax.plot(time, mine.mean("class"), label=group, lw=width, **line)
-                ax.set(
-                    ylim=(-0.04, 1.04), title=f"{loss.replace('_', '-')}, {features},\n{weighting}"
-                )
+                    ax.plot(time, mine.mean("class"), label=f"{group}, mean", lw=width, **line)
+                ax.set(ylim=(-0.04, 1.08), yticks=[0, 0.5, 1])
+            row[0].set_xlim(0, 1.1 * _all_right(own))
+            row[0].set_ylabel(f"{loss.replace('_', '-')},\n{features} features")
         figure.supxlabel(pages.FLOW_TIME)
+        for ax, weighting in zip(axes[0], WEIGHTINGS, strict=True):
+            ax.set_title(weighting)
         figure.supylabel("training accuracy")
-        pages.legend_above(figure, axes[0, 0], 2)
+        pages.key(axes[0, 0], "single classes", color="0.5", lw=0.5)
+        pages.legend_above(figure, axes[0, 0], 3)
+
+
+def _all_right(runs: xr.Dataset) -> float:
+    """When the last class is right in all seeds, whatever the weights."""
+    wrong = runs["class_accuracy"].min(["class", "seed", "weight_exponent"]).values < 1
+    return float(runs["time"][np.flatnonzero(wrong)[-1]])
 
 
 def _draw_ratios(path: Path, ratios: dict[str, xr.Dataset]) -> None:
     exponents = np.linspace(0, 1, 50)
     R, counts = BASE.imbalance_ratio, (max(BASE.class_counts), min(BASE.class_counts))
-    with pages.page(path, 3.0) as figure:
-        axes = figure.subplots(1, len(LOSSES), sharey=True)
-        for ax, loss in zip(axes, LOSSES, strict=True):
+    with pages.page(path, 3.9) as figure:
+        axes, offs = figure.subplots(
+            2, len(LOSSES), sharex=True, sharey="row", height_ratios=(1.6, 1)
+        )
+        for ax, off, loss in zip(axes, offs, LOSSES, strict=True):
+            means = ratios[loss].mean("seed", skipna=False)
             for features, coupling in FEATURES.items():
                 law = [theory.learning_time_ratio(R, g, coupling) for g in exponents]
                 ax.plot(exponents, law, **THEORY)
-                color = FEATURE_COLORS[features]
-                measured = (
-                    ratios[loss]["measured"].mean("seed", skipna=False).sel(coupling=coupling)
-                )
-                for scale, marker in zip(measured["init_scale"].values, "os^", strict=False):
-                    mark = {"color": color, "label": f"{features}, start {scale:.0e}"}
-                    ax.plot(
-                        EXPONENTS, measured.sel(init_scale=scale), marker, **pages.HOLLOW, **mark
-                    )
+                color, own = FEATURE_COLORS[features], means.sel(coupling=coupling)
+                limit = [theory.learning_time_ratio(R, g, coupling) for g in EXPONENTS]
+                for scale, marker in zip(own["init_scale"].values, "os^", strict=False):
+                    here = own.sel(init_scale=scale)
+                    label = f"{features}, start $10^{{{np.log10(scale):.0f}}}$"
+                    mark = {"color": color, "label": label, **pages.HOLLOW}
+                    ax.plot(EXPONENTS, here["measured"], marker, **mark)
+                    off.plot(EXPONENTS, here["measured"] / limit, marker, **mark)
+                    off.plot(EXPONENTS, here["predicted"] / limit, color=color, lw=0.8, ls=":")
                 balance = theory.balancing_exponent(*counts, coupling)
-                ax.axvline(balance, color=color, lw=0.8, ls=":", zorder=0)
+                ax.axvline(balance, color=color, lw=0.6, zorder=0)
+                place = (balance - 0.02, 0.27 if features == "free" else 9)
+                ax.text(*place, f"$g^* = {balance:g}$", ha="right", color=color)
             ax.axhline(1, **pages.FAINT)
-            ax.set(xlabel="weight exponent $g$\n(dotted: balancing exponent)", yscale="log")
-            ax.set_title(loss.replace("_", "-"))
+            off.axhline(1, **THEORY)
+            off.set(xlabel="weight exponent $g$", ylim=(0.85, 1.09))
+            ax.set(yscale="log", ylim=(0.25, 13), title=loss.replace("_", "-"))
         pages.plain_ticks(axes[0].yaxis, [0.3, 1, 3, 10])
         axes[0].set_ylabel(f"{pages.TIME_RATIO}, $R = {R:g}$")
-        axes[0].annotate("$R^{1/2-g}$", (0.02, 2.0), xytext=(0.0, 1.3))
-        axes[0].annotate("$R^{1-g}$", (0.02, 8.0), xytext=(0.14, 9.0))
+        offs[0].set_ylabel("measured /\nsmall-start law")
+        axes[0].text(0.0, 1.75, "$R^{1/2-g}$", va="top")
+        axes[0].text(0.16, 7.6, "$R^{1-g}$", va="bottom")
         axes[0].text(0.0, 0.94, "learned at once", va="top", color="0.4", fontsize=7)
-        pages.legend_above(figure, axes[0], 3, handletextpad=0.2)
+        pages.key(axes[0], "small-start law", **THEORY)
+        pages.key(axes[0], "from the start's size", color="0.4", lw=0.8, ls=":")
+        pages.legend_above(figure, axes[0], 4, handletextpad=0.4)
 
 
 def _curve_claims(curves: Curves) -> list[Claim]:

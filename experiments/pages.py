@@ -16,12 +16,12 @@ from matplotlib.figure import Figure
 from ssm import plotting
 from ssm.plots.style import SUFFIXES
 
-THEORY: dict[str, Any] = {"color": "black", "lw": 1, "ls": (0, (3, 2))}
+THEORY: dict[str, Any] = {"color": "black", "lw": 0.8, "ls": (0, (3, 2.5))}
 HOLLOW: dict[str, Any] = {"mfc": "none", "ms": 4, "mew": 0.8}
 FAINT: dict[str, Any] = {"color": "0.8", "lw": 0.6, "zorder": 0}
 FEATURE_COLORS = {"free": "#009E73", "shared": "#CC79A7"}  # so neither group's colour
-# Where lines of the two groups coincide, the wider one is seen beside the other.
-WIDTHS = {"majority": 2.2, "cross": 1.2, "minority": 1.2}
+# Where lines coincide, the wider ones are seen on both sides of those above them.
+WIDTHS = {"majority": 3.2, "cross": 2.3, "minority": 1.4}
 FLOW_TIME = "flow time (steps x learning rate)"
 LEAST_MARGIN = "least margin of a sample"
 TIME_RATIO = "minority / majority\nlearning time"

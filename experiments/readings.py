@@ -105,7 +105,23 @@ def block_curves(config: Config, times: np.ndarray) -> np.ndarray:
         start = exact.growing_start(params.W, means, problem)
         return exact.cross_entropy_step(times, problem, start).blocks
     components = spectral.components(problem)
-    return theory.block_curves(params.W, means, problem, components, times)
+    curves = theory.block_curves(params.W, means, problem, components, times)
+    cross = spectral.BLOCKS.index("cross")
+    start = _growing_cross(params.W, means, problem, components)
+    strength = exact.cross_mode(times, problem, start, growing=True)
+    curves[:, cross] = strength / components.singular_values[components.blocks == "cross"]
+    return curves
+
+
+def _growing_cross(
+    W: np.ndarray, means: np.ndarray, problem: Problem, components: spectral.LabelSpectrum
+) -> float:
+    """Product strength of the part of a start that grows in the cross component."""
+    (u,) = components.left.T[components.blocks == "cross"]
+    along = theory.class_growth_rates(problem) * u
+    root = np.sqrt(problem.counts / problem.kernel_eigenvalues)
+    growing = (u @ W + (along / np.linalg.norm(along) * root) @ means.T) / 2
+    return float(growing @ growing)
 
 
 def automatic_t1(config: Config) -> float:
