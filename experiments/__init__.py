@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 Name = Literal[
+    "overview",
     "label_spectrum",
     "early_training",
     "imbalance_sweep",

@@ -157,6 +157,7 @@ def test_label_spectrum(tmp_path):
 @pytest.mark.parametrize(
     ("name", "figures"),
     [
+        ("overview", 1),
         ("early_training", 4),
         ("imbalance_sweep", 4),
         ("early_stopping", 2),
