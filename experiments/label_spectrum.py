@@ -13,12 +13,13 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from experiments import pages
 from experiments.claims import Claim, Claims
 from experiments.readings import GROUPS, Report, each
 from experiments.settings import WEIGHTINGS
-from ssm import Config, plotting, spectral, weights
+from ssm import Config, plotting, spectral, sweep_plots, weights
 from ssm.problem import make_problem, simplex_labels
 
 PICTURE = Config(num_classes=6, imbalance_ratio=5, minority_count=4)
@@ -27,12 +28,13 @@ EXACT = 1e-12  # relative: rounding
 
 Values = dict[str, list[np.ndarray]]
 """Singular values under each weighting, by imbalance ratio."""
+Formulas = dict[str, list[dict[str, float]]]
+"""The same in closed form, by block."""
 
 
-def step_formulas(config: Config, exponent: float) -> dict[str, float]:
-    """The published and derived values for STEP imbalance, written out by block."""
+def step_formulas(config: Config, w: np.ndarray) -> dict[str, float]:
+    """The published and derived values of S diag(w) for STEP imbalance, written out by block."""
     n_maj, n_min = max(config.class_counts), min(config.class_counts)
-    w = weights.power_law(config.class_counts, exponent)
     w_maj, w_min, rho = w[0], w[-1], config.minority_fraction
     return {
         "majority": float(w_maj * np.sqrt(n_maj)),
@@ -69,24 +71,29 @@ def run(out: Path, quick: bool, report: Report) -> list[Claim]:
     """Draw `label_matrix.png` and `label_spectrum.png`; hold the k x k problem and the formulas
     against a dense SVD."""
     ratios = np.geomspace(1, 1000, 4 if quick else 13).round().astype(int)
-    formulas: dict[str, list[dict[str, float]]] = {name: [] for name in WEIGHTINGS}
+    formulas: Formulas = {name: [] for name in WEIGHTINGS}
     dense: Values = {name: [] for name in WEIGHTINGS}
+    root_formulas: Formulas = {name: [] for name in WEIGHTINGS}
+    root_dense: Values = {name: [] for name in WEIGHTINGS}
     formula_error, small_error = 0.0, 0.0
     for ratio in each(ratios, report):
         config = dataclasses.replace(SWEEP, imbalance_ratio=ratio)
         for name, exponent in WEIGHTINGS.items():
-            predicted = step_formulas(config, exponent)
             w = weights.power_law(config.class_counts, exponent)
+            predicted = step_formulas(config, w)
             groups = config.class_groups
             spectrum = spectral.label_spectrum(config.class_counts, w, class_groups=groups)
             in_order = np.sort([predicted[block] for block in spectrum.blocks])[::-1]
             measured = dense_values(config, w)
             formulas[name].append(predicted)
             dense[name].append(measured)
+            root_formulas[name].append(step_formulas(config, np.sqrt(w)))
+            root_dense[name].append(dense_values(config, np.sqrt(w)))
             formula_error = max(formula_error, np.max(np.abs(measured / in_order - 1)))
             small_error = max(small_error, np.max(np.abs(spectrum.singular_values / measured - 1)))
     _draw_matrix(out / "label_matrix.png")
-    _draw_values(out / "label_spectrum.png", ratios, formulas, dense)
+    rows = {r"$S\,\Omega$": (formulas, dense), r"$S\,\Omega^{1/2}$": (root_formulas, root_dense)}
+    _draw_values(out / "label_spectrum.png", ratios, rows)
 
     R, claims = float(ratios[-1]), Claims()
     config = dataclasses.replace(SWEEP, imbalance_ratio=R)
@@ -112,16 +119,31 @@ def run(out: Path, quick: bool, report: Report) -> list[Claim]:
     return claims
 
 
+def _readable_vectors(spectrum: spectral.LabelSpectrum) -> np.ndarray:
+    """Left vectors in a basis that reads well: within a group each class against those before it. Equal singular values
+    leave any rotation of their vectors, so the matrix is the same."""
+    left = spectrum.left.copy()
+    for group in GROUPS:
+        columns = np.flatnonzero(spectrum.blocks == group)
+        members = np.flatnonzero(np.abs(left[:, columns]).max(axis=1) > EXACT)
+        for j, column in enumerate(columns, start=1):
+            left[:, column] = 0
+            left[members[:j], column] = -1 / np.sqrt(j * (j + 1))
+            left[members[j], column] = j / np.sqrt(j * (j + 1))
+    return left
+
+
 def _draw_matrix(path: Path) -> None:
     problem = make_problem(PICTURE)
     k, n = len(problem.counts), len(problem.labels)
     spectrum = spectral.components(problem)
-    right = (spectrum.left / spectrum.singular_values)[problem.labels].T
-    with pages.page(path, 2.3) as figure:
+    left = _readable_vectors(spectrum)
+    right = (left / spectrum.singular_values)[problem.labels].T
+    with pages.page(path, 2.5) as figure:
         axes = figure.subplots(1, 4, width_ratios=[1.9, 1, 1, 1.9])
         for ax, matrix, title in (
             (axes[0], simplex_labels(problem.labels, k), r"$S = Y - 1/k$"),
-            (axes[1], spectrum.left, r"left vectors $u_j$"),
+            (axes[1], left, r"left vectors $u_j$"),
             (axes[3], right, r"right vectors $v_j$"),
         ):
             limit = np.abs(matrix).max()
@@ -141,23 +163,36 @@ def _draw_matrix(path: Path) -> None:
         axes[2].set(xlabel=component, ylabel=r"singular value $s_j$", xticks=range(k - 1))
         axes[2].set(title="spectrum", ylim=(0, 7.6))
         axes[2].legend(loc="upper right", borderaxespad=0, handlelength=1, labelspacing=0.2)
+        note = "vectors of one colour may be rotated among themselves; drawn: each class against those before it"
+        figure.supxlabel(note, fontsize=7, color="0.3")
 
 
-def _draw_values(
-    path: Path, ratios: np.ndarray, formulas: dict[str, list[dict[str, float]]], dense: Values
-) -> None:
-    with pages.page(path, 2.3) as figure:
-        axes = figure.subplots(1, len(WEIGHTINGS), sharey=True)
-        for ax, (name, exponent) in zip(axes, WEIGHTINGS.items(), strict=True):
-            for ratio, values in zip(ratios, dense[name], strict=True):
-                ax.plot(np.full(len(values), ratio), values, "o", color="0.75", ms=3.5, zorder=1)
-            for block, color in plotting.COLORS.items():
-                curve = [row[block] for row in formulas[name]]
-                ax.plot(ratios, curve, "--", color=color, label=block, zorder=2)
-            ax.set(xscale="log", yscale="log", xlabel=pages.RATIO)
+def _draw_values(path: Path, ratios: np.ndarray, rows: dict[str, tuple[Formulas, Values]]) -> None:
+    with pages.page(path, 3.6) as figure:
+        axes = figure.subplots(len(rows), len(WEIGHTINGS), sharey=True, sharex=True)
+        for own, (matrix, (formulas, dense)) in zip(axes, rows.items(), strict=True):
+            for ax, name in zip(own, WEIGHTINGS, strict=True):
+                _draw_one(ax, ratios, formulas[name], dense[name])
+            own[0].set_ylabel(f"singular value of {matrix}")
+        for ax, (name, exponent) in zip(axes[0], WEIGHTINGS.items(), strict=True):
             ax.set_title(f"{name}\n($g = {exponent:g}$)")
-            if exponent == 0.5:
-                ax.text(3, 100, "all three are equal", color="0.3", fontsize=7)
-        axes[0].set_ylabel(r"singular value of $S\,\Omega$")
-        pages.key(axes[0], "dense SVD", "o", color="0.75", ms=3.5)
-        axes[0].legend(title="closed form", loc="upper left")
+        for ax in axes[-1]:
+            ax.set_xlabel(pages.RATIO)
+        for ax in (axes[0, 1], axes[1, 2]):
+            ax.text(3, 100, "all three are equal", color="0.3", fontsize=7)
+        pages.key(axes[0, 0], "dense SVD", "o", color="0.75", ms=3.5)
+        pages.key(axes[0, 0], "closed form", "--", color="0.3")
+        pages.legend_above(figure, axes[0, 0], 5)
+
+
+def _draw_one(
+    ax: Axes, ratios: np.ndarray, formulas: list[dict[str, float]], dense: list[np.ndarray]
+) -> None:
+    for ratio, values in zip(ratios, dense, strict=True):
+        ax.plot(np.full(len(values), ratio), values, "o", color="0.75", ms=3.5, zorder=1)
+    for block, color in plotting.COLORS.items():
+        # where lines coincide, the wider ones are seen on both sides
+        line = {"color": color, "label": block, "lw": pages.WIDTHS[block] / 2 + 0.3}
+        ax.plot(ratios, [row[block] for row in formulas], "--", zorder=2, **line)
+    ax.set(xscale="log", yscale="log")
+    sweep_plots.ratio_ticks(ax.xaxis)
