@@ -20,7 +20,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -31,7 +31,7 @@ from experiments.claims import Claim, Claims, Estimate
 from experiments.pages import FEATURE_COLORS, HOLLOW, THEORY, WIDTHS
 from experiments.readings import GROUPS, Report, automatic_t1, each, part
 from experiments.settings import BALANCING, BASE, FEATURES, LOSSES
-from ssm import plotting, sweep, sweep_plots
+from ssm import plotting, sweep
 from ssm.config import Loss
 from ssm.problem import make_problem
 
@@ -44,6 +44,11 @@ LEVEL = 0.95  # of balanced accuracy, whose first time is compared
 
 # A draw shifts each learning time by about one of its 26 or more e-folds.
 TOLERANCE = 0.05
+
+# The two windows are shaded each in its own way.
+ACCURACY_WINDOW: dict[str, Any] = {"color": "0.87", "lw": 0}
+LEARNING_WINDOW: dict[str, Any] = {"color": "#F0E442", "alpha": 0.4, "lw": 0}
+DARK = "#7A6F00"
 
 
 class Pair(NamedTuple):
@@ -215,88 +220,113 @@ def _claims(scenario: str, features: str, pairs: dict[int, Pair]) -> list[Claim]
 
 def _draw_curves(path: Path, pairs: Pairs) -> None:
     columns = list(itertools.product(FEATURES, DRAWN))
-    with pages.page(path, 3.6) as figure:
-        axes = figure.subplots(2, len(columns), sharey="row", sharex="col")
+    with pages.page(path, 3.9) as figure:
+        axes = figure.subplots(2, len(columns), sharey="row")
         for (top, bottom), (features, R) in zip(axes.T, columns, strict=True):
             pair = pairs["squared", features][R]
             _draw_accuracy(top, pair)
             _draw_progress(bottom, pair)
             top.set_title(f"{features}, $R = {R}$,\n$g = {BALANCING[features]:g}$")
-            bottom.set(xscale="log", xlim=pair.erm["time"].values[[1, -1]])
         figure.supxlabel(pages.FLOW_TIME)
         axes[0, 0].set_ylabel("balanced\ntraining accuracy")
         keys = axes[1, 0]
         keys.set_ylabel("share of\ntarget learned")
         for style, label in ((":", "ERM"), ("-", "weighted")):
             pages.key(keys, label, style, color="0.3")
-        keys.fill_between([], [], [], color="0.88", label="reweighting helps")
-        pages.key(keys, "predicted", **THEORY)
-        pages.legend_above(figure, keys, 6)
+        keys.fill_between([], [], [], **ACCURACY_WINDOW, label="accuracy window")
+        keys.fill_between([], [], [], **LEARNING_WINDOW, label="learning window")
+        pages.key(keys, "its predicted borders", **THEORY)
+        pages.legend_above(figure, keys, 4)
 
 
 def _draw_accuracy(ax: Axes, pair: Pair) -> None:
-    ax.axvspan(*accuracy_window(pair), color="0.88", lw=0)
+    """Balanced accuracy, mean over seeds, and between the seeds' least and largest."""
+    ax.axvspan(*accuracy_window(pair), **ACCURACY_WINDOW)
     for runs, style in ((pair.erm, ":"), (pair.weighted, "-")):
+        own = runs["class_accuracy"].mean("class", skipna=False)
+        ax.fill_between(runs["time"], own.min("seed"), own.max("seed"), color="0.65", lw=0)
         ax.plot(runs["time"], balanced_accuracy(runs), style, color="black")
-    ax.set(ylim=(-0.04, 1.04))
+    ax.set(xscale="log", xlim=pair.erm["time"].values[[1, -1]], ylim=(-0.04, 1.04))
 
 
 def _draw_progress(ax: Axes, pair: Pair) -> None:
+    """Shares of both groups, likewise; its axis begins where something is learned."""
     measured, predicted = learning_window(pair)
-    ax.axvspan(*measured, color="0.88", lw=0)
+    ax.axvspan(*measured, **LEARNING_WINDOW)
     for border in predicted:
         ax.axvline(border, **THEORY)
     for group in GROUPS:
         for runs, style in ((pair.erm, ":"), (pair.weighted, "-")):
-            mean = readings.shares(runs).sel(block=group).mean("seed")
+            own, color = readings.shares(runs).sel(block=group), plotting.COLORS[group]
             solid = style == "-"
+            spread = {"color": color, "alpha": 0.3, "lw": 0}
+            ax.fill_between(runs["time"], own.min("seed"), own.max("seed"), **spread)
             line = {"lw": WIDTHS[group] if solid else 1.2, "label": group if solid else None}
-            ax.plot(runs["time"], mean, style, color=plotting.COLORS[group], **line)
-    ax.set(ylim=(-0.04, 1.04))
+            ax.plot(runs["time"], own.mean("seed"), style, color=color, **line)
+    last = pair.erm["time"].values[-1]
+    first = learned(pair.erm).min() / 2
+    ax.set(xscale="log", xlim=(first, last), ylim=(-0.04, 1.04))
+    inside = [x for x in (30, 100, 300, 1000, 3000, 10000) if first < x < last]
+    pages.plain_ticks(ax.xaxis, inside if len(inside) < 4 else inside[::2])
 
 
 def _draw_windows(path: Path, pairs: Pairs) -> None:
-    with pages.page(path, 3.2) as figure:
+    with pages.page(path, 2.9) as figure:
         axes = figure.subplots(1, 3)
         for ax, features in zip(axes, FEATURES, strict=False):
-            _draw_borders(ax, pairs["squared", features], FEATURE_COLORS[features])
+            _draw_borders(ax, pairs["squared", features])
             ax.set_title(f"{features} features,\n$g = {BALANCING[features]:g}$")
         axes[0].set_ylabel(pages.FLOW_TIME)
-        axes[0].legend(loc="upper left", labelspacing=0.25, borderaxespad=0)
         _draw_lengths(axes[2], pairs)
+        axes[2].set_title("length of the\nlearning window")
         for ax in axes:
             ax.set(xscale="log", xlabel=pages.RATIO)
-            sweep_plots.ratio_ticks(ax.xaxis)
+            pages.plain_ticks(ax.xaxis, [2, 10, 100])
+        pages.legend_above(figure, axes[0], 3)
 
 
-def _draw_borders(ax: Axes, pairs: dict[int, Pair], color: str) -> None:
-    """Start and end of both windows over the imbalance ratio."""
+def _draw_borders(ax: Axes, pairs: dict[int, Pair]) -> None:
+    """Start and end of both windows over the imbalance ratio, bars from the seeds' least to their largest."""
     ratios = list(pairs)
     windows = np.array([learning_window(pair) for pair in pairs.values()])  # (R, kind, border)
     accurate = np.array([accuracy_window(pair) for pair in pairs.values()])
-    filled = {"color": color, "alpha": 0.25, "lw": 0, "label": "learning window"}
-    ax.fill_between(ratios, *windows[:, 0].T, **filled)
-    ax.plot(ratios, windows[:, 0], "o", color=color, **HOLLOW)
-    ax.plot(ratios, windows[:, 1], **THEORY)
-    pages.key(ax, "predicted", **THEORY)
-    squares = {"color": "0.5", "mfc": "none", "ms": 3, "lw": 0.7}
-    ax.plot(ratios, accurate, "s-", **squares)
-    pages.key(ax, "accuracy window", "s-", **squares)
-    low, high = np.nanmin([windows[:, 0].min(), accurate.min()]), windows.max()
-    ax.set(yscale="log", ylim=(low / 2, high * (high / low) ** 0.35))  # room for the legend
+    ax.fill_between(ratios, *accurate.T, **ACCURACY_WINDOW, label="accuracy window")
+    ax.fill_between(ratios, *windows[:, 0].T, **LEARNING_WINDOW, label="learning window")
+    for found, of, mark in (
+        (accurate, accuracy_window, {"color": "0.4", "marker": "s", "lw": 0.7}),
+        (windows[:, 0], lambda pair: learning_window(pair)[0], {"color": DARK, "marker": "o"}),
+    ):
+        each = np.array([_by_seed(pair, of) for pair in pairs.values()])  # (R, seed, border)
+        for border in range(2):
+            low, high = each[..., border].min(axis=1), each[..., border].max(axis=1)
+            ax.vlines(ratios, low, high, color=mark["color"], lw=1)
+            label = "its borders, measured" if border else None
+            style = {"ls": "-" if "lw" in mark else ""}
+            ax.plot(ratios, found[:, border], **style, **mark, **HOLLOW, label=label)
+    ax.plot(ratios, windows[:, 1, 0], **THEORY, label="predicted")
+    ax.plot(ratios, windows[:, 1, 1], **THEORY)
+    ax.set(yscale="log")
+
+
+def _by_seed(pair: Pair, window: Callable[[Pair], Window]) -> list[Window]:
+    return [window(pair.of([seed])) for seed in range(pair.erm.sizes["seed"])]
 
 
 def _draw_lengths(ax: Axes, pairs: Pairs) -> None:
     """Length of the learning window over ERM's minority learning time."""
     for (loss, features), own in pairs.items():
         found = [learning_window(pair)[0].length for pair in own.values()]
-        marker, label = "ox"[loss != "squared"], f"{features}, {loss.replace('_', '-')}"
-        line = {"color": FEATURE_COLORS[features], "label": label}
-        ax.plot(list(own), found, marker, **line, **HOLLOW)
+        marker = "ox"[loss != "squared"]
+        ax.plot(list(own), found, marker, color=FEATURE_COLORS[features], **HOLLOW)
     fine = np.unique(np.geomspace(10, 500, 200).round()) / BASE.minority_count  # whole counts
     for exponent in BALANCING.values():
         ax.plot(fine, [limit_of_length(R, exponent) for R in fine], **THEORY)
-    pages.key(ax, "limit, $1 - 1/w_{min}$", **THEORY)
-    ax.set(ylim=(-0.55, 1.02), yticks=np.linspace(0, 1, 6))  # room for the legend
-    ax.set_ylabel("learning window /\nERM's minority learning time")
-    ax.legend(loc="lower right", handletextpad=0.4, labelspacing=0.25, borderaxespad=0)
+    for features, color in FEATURE_COLORS.items():
+        pages.key(ax, features, "s", color=color, ms=4)
+    for loss, marker in zip(LOSSES, "ox", strict=True):
+        pages.key(ax, loss.replace("_", "-"), marker, color="0.3", **HOLLOW)
+    pages.key(ax, "$1 - 1/w_{min}$", **THEORY)
+    ax.set(ylim=(0, 1.02), yticks=np.linspace(0, 1, 6))
+    ax.set_ylabel("share of ERM's\nminority learning time")
+    place = {"loc": "lower right", "borderaxespad": 0.2}
+    ax.legend(**place, handletextpad=0.4, labelspacing=0.2)
