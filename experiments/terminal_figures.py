@@ -1,9 +1,8 @@
-"""Figures of the terminal phase: weightings are told apart by the style of the line."""
+"""Figures of the terminal phase."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import AsinhNorm
 
 from experiments import pages, readings
-from experiments.pages import FEATURE_COLORS, THEORY
+from experiments.pages import THEORY
 from experiments.readings import GROUPS
 from experiments.settings import FEATURES, WEIGHTINGS
 from experiments.terminal_states import (
@@ -32,41 +31,47 @@ from ssm.config import profiles
 from ssm.problem import make_problem
 from ssm.results import reached
 
-STYLES: dict[str, Any] = {
-    "ERM": (0, (1, 1)),
-    "inverse square root": (0, (5, 1, 1, 1)),
-    "inverse frequency": "-",
-}
+SHADES = {"ERM": "#777777", "inverse square root": "#009E73", "inverse frequency": "#CC79A7"}
 # Where lines coincide the wider ones below are seen beside those above.
-WIDTHS = {"ERM": 1.6, "inverse square root": 1.6, "inverse frequency": 1.0}
+WIDE = {"ERM": 3.0, "inverse square root": 2.0, "inverse frequency": 1.0}
+AWAY: dict[str, Any] = {"color": "0.75", "lw": 0.7, "zorder": 0}
 MARKERS = dict(zip(geometry.PARTS, "os^", strict=True))
 
 
 def draw_phases(path: Path, free: xr.Dataset, shared: xr.Dataset) -> None:
-    """Block strengths over flow time, and distances to both limits over the margin."""
+    """Block strengths over flow time, a panel a weighting, and distances to both limits over the margin."""
     last = max(float(runs["margin"].max()) for runs in (free, shared))
-    with pages.page(path, 2.8) as figure:
-        early, *late = figure.subplots(1, 3)
-        late[1].sharey(late[0])
-        _draw_early(early, free)
-        for features, coupling in FEATURES.items():
-            for ax, name in zip(late, ("seli", "etf"), strict=True):
-                runs = free if features == "free" else shared
-                _draw_distances(ax, runs, f"{name}_distance", FEATURE_COLORS[features])
-            for g in WEIGHTINGS.values():
-                config = config_of(free, weight_exponent=g, coupling=coupling)
-                _draw_theory(late[features == "shared"], config, last)
-        for ax in late:
+    with pages.page(path, 2.7) as figure:
+        grid = figure.add_gridspec(len(WEIGHTINGS), 3)
+        early = figure.add_subplot(grid[0, 0])
+        rows = [early]
+        rows += [figure.add_subplot(grid[i, 0], sharex=early, sharey=early) for i in (1, 2)]
+        for ax, weighting in zip(rows, WEIGHTINGS, strict=True):
+            _draw_early(ax, free.sel(weight_exponent=WEIGHTINGS[weighting]), weighting)
+            ax.tick_params(labelbottom=ax is rows[-1])
+        early.set_title("early, free features:\nweights part")
+        rows[1].set_ylabel("strength / singular value of $S$")
+        rows[-1].set_xlabel("flow time")
+        late = [figure.add_subplot(grid[:, i]) for i in (1, 2)]
+        names = {"free": ("seli", "SELI"), "shared": ("etf", "simplex ETF")}
+        for ax, (features, (name, limit_name)) in zip(late, names.items(), strict=True):
+            own, other = (free, shared) if features == "free" else (shared, free)
+            for weighting, g in WEIGHTINGS.items():
+                color = SHADES[weighting]
+                line = {"color": color, "lw": WIDE[weighting], "label": weighting}
+                ax.plot(*_distances(own.sel(weight_exponent=g), f"{name}_distance"), **line)
+                ax.plot(*_distances(other.sel(weight_exponent=g), f"{name}_distance"), **AWAY)
+                config = config_of(free, weight_exponent=g, coupling=FEATURES[features])
+                _draw_theory(ax, config, last)
             _margin_axes(ax)
-        early.set_title("early:\nfree features")
-        late[0].set(ylabel="distance, largest of $W$, $H$, $Z$", title="the end:\ndistance to SELI")
-        late[1].set_title("distance to the\nsimplex ETF")
-        for features, color in FEATURE_COLORS.items():
-            pages.key(early, f"{features} features", color=color)
-        for name, style in STYLES.items():
-            pages.key(early, name, ls=style, lw=WIDTHS[name], color="0.3")
-        pages.key(early, "theory", **THEORY)
-        pages.legend_above(figure, early, 4)
+            ax.set_title(f"late, {features} features:\ndistance to {limit_name}")
+            others = "shared" if features == "free" else "free"
+            ax.text(last, 0.75, f"{others} features", ha="right", color="0.55", fontsize=7)
+            ax.set_ylim(1e-6, 2)
+        late[0].set_ylabel("largest of $W$, $H$, $Z$")
+        late[1].tick_params(labelleft=False)
+        pages.key(late[0], "theory", **THEORY)
+        pages.legend_above(figure, late[0], 4)
 
 
 def _margin_axes(ax: Axes) -> None:
@@ -82,24 +87,26 @@ def _draw_theory(ax: Axes, config: Config, last: float) -> None:
     ax.plot(margins, expected, **THEORY)
 
 
-def _draw_early(ax: Axes, runs: xr.Dataset) -> None:
+def _draw_early(ax: Axes, run: xr.Dataset, weighting: str) -> None:
+    """Strengths of both groups over flow time."""
+    own = early_part(run)
     for group in GROUPS:
-        for name, g in WEIGHTINGS.items():
-            own = early_part(runs.sel(weight_exponent=g))
-            share = readings.shares(own).sel(block=group)
-            label = group if name == "inverse frequency" else None
-            color, times = plotting.COLORS[group], np.exp(own["log_time"])
-            ax.plot(times, share, ls=STYLES[name], color=color, label=label)
-    ax.set(xlim=(0, 1000), ylim=(-0.04, 1.25), xlabel="flow time")
-    ax.set_ylabel("strength / singular value of $S$")
+        share = readings.shares(own).sel(block=group)
+        ax.plot(np.exp(own["log_time"]), share, color=plotting.COLORS[group])
+    ax.set(xlim=(0, 1000), ylim=(-0.04, 1.25), yticks=[0, 1])
+    name = {"transform": ax.transAxes, "ha": "right", "fontsize": 7, "color": SHADES[weighting]}
+    ax.text(1, 0.42, weighting.replace("inverse ", "inverse\n"), weight="bold", **name)
+    if weighting == "ERM":
+        words = {"fontsize": 7, "transform": ax.transAxes}
+        ax.text(0.29, 0.15, "majority", color=plotting.COLORS[GROUPS[0]], **words)
+        ax.text(0.78, 0.75, "minority", color=plotting.COLORS[GROUPS[1]], ha="right", **words)
 
 
-def _draw_distances(ax: Axes, runs: xr.Dataset, name: str, color: str) -> None:
-    for weighting, g in WEIGHTINGS.items():
-        own = reached(runs.sel(weight_exponent=g))
-        known = own["margin"].values > 1
-        distances, style = largest_part(own[name])[known], STYLES[weighting]
-        ax.plot(own["margin"][known], distances, ls=style, lw=WIDTHS[weighting], color=color)
+def _distances(run: xr.Dataset, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Margins from 1 on of a run, and there the largest distance of the three parts."""
+    own = reached(run)
+    known = own["margin"].values > 1
+    return own["margin"].values[known], largest_part(own[name]).values[known]
 
 
 def draw_grams(path: Path, collapsed: xr.Dataset, shared: xr.Dataset) -> None:
@@ -140,9 +147,7 @@ def draw_grams(path: Path, collapsed: xr.Dataset, shared: xr.Dataset) -> None:
         bar.ax.minorticks_off()
 
 
-def draw_cases(
-    path: Path, collapsed: xr.Dataset, gaussian: xr.Dataset, bounds: Sequence[float]
-) -> None:
+def draw_cases(path: Path, collapsed: xr.Dataset, gaussian: xr.Dataset) -> None:
     """Distance to SELI of every case over its margin, and the end against theory."""
     ratios = collapsed["imbalance_ratio"].values
     colors = dict(zip(ratios, pages.shades(len(ratios)), strict=True))
@@ -150,7 +155,7 @@ def draw_cases(
     with pages.page(path, 2.8) as figure:
         axes = figure.subplots(1, 3)
         axes[1].sharey(axes[0])
-        for ax, runs, bound in zip(axes, (collapsed, gaussian), bounds, strict=False):
+        for ax, runs in zip(axes, (collapsed, gaussian), strict=False):
             for own in map(reached, single_runs(runs)):
                 _draw_case(ax, own, colors[own["imbalance_ratio"].item()])
             for ratio in ratios:
@@ -158,18 +163,17 @@ def draw_cases(
                     runs.sel(shown | {"imbalance_ratio": ratio}), weight_exponent=0.0
                 )
                 _draw_theory(ax, config, float(runs["margin"].max()))
-            ax.axhline(bound, color="0.6", lw=0.8, zorder=0)
             _margin_axes(ax)
         axes[0].set(ylabel="distance to SELI", title="features of a class\nstart equal")
         axes[1].set_title("Gaussian start")
         _draw_ends(axes[2], collapsed, colors)
         for ratio, color in colors.items():
-            pages.key(axes[2], f"$R = {ratio:g}$", color=color)
-        pages.key(axes[2], "expected bound", color="0.6", lw=0.8)
-        pages.key(axes[2], "theory", **THEORY)
+            pages.key(axes[0], f"$R = {ratio:g}$", color=color)
+        pages.key(axes[0], "theory: ERM, ten classes, five of them minorities", **THEORY)
+        pages.legend_above(figure, axes[0], 4)
         for part, marker in MARKERS.items():
             pages.key(axes[2], f"${part}$", marker, color="0.4", mfc="none", ms=4)
-        pages.legend_above(figure, axes[2], 4)
+        axes[2].legend(loc="upper left", handletextpad=0.2, borderaxespad=0)
 
 
 def _draw_case(ax: Axes, run: xr.Dataset, color: Any) -> None:

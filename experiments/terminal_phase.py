@@ -79,12 +79,7 @@ def run(out: Path, quick: bool, report: Report) -> list[Claim]:
     free, collapsed = (whole.sel(runs.main) for whole in (runs.gaussian, runs.collapsed))
     terminal_figures.draw_phases(out / "terminal_distance.png", free, runs.shared)
     terminal_figures.draw_grams(out / "terminal_gram.png", collapsed, runs.shared)
-    terminal_figures.draw_cases(
-        out / "terminal_cases.png",
-        runs.collapsed,
-        runs.gaussian,
-        (COLLAPSED / runs.margins[0], GAUSSIAN / runs.margins[1]),
-    )
+    terminal_figures.draw_cases(out / "terminal_cases.png", runs.collapsed, runs.gaussian)
     report(1.0)
     return [
         *_early_claims(free),
