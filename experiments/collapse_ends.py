@@ -143,24 +143,31 @@ def _draw(path: Path, ends: xr.DataArray, small: xr.DataArray, num_fine: int) ->
     powers = dict(zip(("ERM", "$g = 1/2$", "$g = 2/3$"), POWERS, strict=False))
     pulls = ends["decay"].values * NUM_SAMPLES
     fine = np.geomspace(pulls[0], pulls[-1], num_fine)
-    with pages.page(path, 3.7) as figure:
+    # lam of the decays of W and H and, with three factors, of the layer between them, which has W's
+    names = {
+        2: r"$n\,(\lambda_W \lambda_H)^{1/2}$",
+        3: r"$n\,(\lambda_W^2 \lambda_H)^{1/3}$",
+    }
+    with pages.page(path, 4.1) as figure:
         axes = figure.subplots(2, len(powers), sharex=True, sharey=True)
-        for row, depth in zip(axes, (2, 3), strict=True):
+        for row, (depth, label) in zip(axes, names.items(), strict=True):
+            shift = UNEQUAL ** (1 - 2 / depth)  # lam of L factors over that of two
             for ax, (name, g) in zip(row, powers.items(), strict=True):
                 own = ends.sel(depth=depth, weight_exponent=g)
                 curves = np.array([expected_shares(x / NUM_SAMPLES, depth, g) for x in fine])
                 for (block, color), curve in zip(plotting.COLORS.items(), curves.T, strict=True):
                     # both groups are seen where they coincide
                     mark = {"color": color, "mfc": "none", "ms": 5.5 if block == GROUPS[1] else 3}
-                    ax.plot(pulls, own.sel(block=block), "o", **mark, label=block)
-                    ax.plot(fine, curve, "--", color=color, lw=1)
+                    ax.plot(shift * pulls, own.sel(block=block), "o", **mark, label=block)
+                    ax.plot(shift * fine, curve, "--", color=color, lw=1)
                 ax.set(xscale="log", ylim=(-0.05, 1.05), title=f"{depth} factors,\n{name}")
+                ax.set_xlabel(label)
+                ax.tick_params(labelbottom=True)
                 sweep_plots.ratio_ticks(ax.xaxis)
         mark = {"marker": "x", "ls": "", "color": "black", "ms": 3}
-        axes[1, 0].plot(pulls, small.sel(depth=3), **mark)
+        axes[1, 0].plot(shift * pulls, small.sel(depth=3), **mark)
         keys = axes[0, 0]
         pages.key(keys, "theory", "--", color="0.3", lw=1)
-        pages.key(keys, "small start", **mark)
+        pages.key(keys, "small start, any block", **mark)
         pages.legend_above(figure, keys, 5)
-        figure.supxlabel(r"regularisation $n \lambda_Z = n \sqrt{\lambda_W \lambda_H}$")
         figure.supylabel("share of target at the end")
