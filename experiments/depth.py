@@ -28,10 +28,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from experiments import pages
 from experiments.claims import Claim, Claims, Estimate
-from experiments.pages import HOLLOW, THEORY
+from experiments.pages import HOLLOW, THEORY, WIDTHS
 from experiments.readings import (
     GROUPS,
     Report,
@@ -116,7 +117,7 @@ def gaussian_ratios(report: Report) -> dict[tuple[int, int], np.ndarray]:
     return found
 
 
-def gaussian_limit(depth: int, imbalance_ratio: float) -> float:
+def gaussian_limit(depth: float, imbalance_ratio: float) -> float:
     """What small Gaussian starts should come to beyond two factors: minorities start in what the
     larger contrasts, as many as there are majority classes, leave of the d directions of each layer.
 
@@ -249,28 +250,37 @@ def _draw(
     over_ratios: xr.Dataset,
     random: dict[tuple[int, int], np.ndarray],
 ) -> None:
-    with pages.page(path, 4.6) as figure:
+    with pages.page(path, 4.4) as figure:
         figure.set_layout_engine("constrained", wspace=0.06)
-        rows = figure.add_gridspec(2, 1)
+        rows = figure.add_gridspec(2, 1, height_ratios=(1, 1.15))
         top, bottom = (figure.add_subfigure(rows[i]) for i in range(2))
         panels = top.subplots(1, len(runs), sharey=True)
         for ax, (depth, run) in zip(panels, runs.items(), strict=True):
             _draw_curves(ax, run, depth)
         panels[0].set_ylabel("share of target learned")
-        top.supxlabel(pages.FLOW_TIME)
+        top.supxlabel(f"{pages.FLOW_TIME}, start $e = {MIDDLE:g}$")
         pages.legend_above(top, panels[0], 4)
         left, middle, right = bottom.subplots(1, 3)
         _draw_over_depth(left, ratio, over_scales)
         found = [(L, value) for (L, R), own in random.items() if R == 10 for value in own]
         if found:
-            left.plot(*zip(*found, strict=True), "x", color="0.4", ms=3.5, label="Gaussian")
+            depths = np.linspace(2, DEPTHS[-1], 50)
+            laws = [gaussian_limit(L, SPECTRAL.imbalance_ratio) for L in depths]
+            left.plot(*zip(*found, strict=True), "x", color="0.4", ms=3.5, label="Gaussian, 0.03")
+            left.plot(depths, laws, color="0.4", lw=1, ls="-.")
+            law = r"$\sqrt{R}\,(\frac{d}{d - k_{maj}})^{L/2-1}$"
+            left.annotate(law, (depths[-1], laws[-1]), (3.3, 8.4), ha="right", fontsize=7)
         root = SPECTRAL.imbalance_ratio**0.5
         left.axhline(root, color="0.8", lw=0.8, zorder=0)
         left.text(0.9, root, r"$\sqrt{R}$", color="0.4", fontsize=7, va="bottom")
-        left.set_ylabel(pages.TIME_RATIO)
-        left.legend(title="start $e$", loc="upper left", labelspacing=0.25, handletextpad=0.2)
+        left.set(ylabel=pages.TIME_RATIO, ylim=(0, 17), yticks=(0, 5, 10))
+        left.legend(title="start $e$", loc="upper left", labelspacing=0.2, handletextpad=0.2)
         _draw_over_depth(middle, gap, over_scales)
-        middle.set(yscale="log", ylabel="minority - majority\nlearning time (flow time)")
+        middle.set_yscale("symlog", linthresh=100, linscale=0.6)
+        middle.set(ylabel="minority - majority\nlearning time (flow time)", ylim=(-80, None))
+        middle.axhline(0, **pages.FAINT)
+        words = "below 0 at $L = 1$:\nminorities first"
+        middle.text(4.1, 8, words, fontsize=7, color="0.3", ha="right", va="bottom")
         _draw_over_ratios(right, over_ratios)
 
 
@@ -279,10 +289,12 @@ def _draw_curves(ax: Axes, run: xr.Dataset, depth: int) -> None:
     found = shares(run)
     theirs = curves(times, depth, MIDDLE)
     for block, color in plotting.COLORS.items():
-        ax.plot(times, found.sel(block=block), color=color, label=block)
+        ax.plot(times, found.sel(block=block), color=color, label=block, lw=WIDTHS[block])
+    for block in plotting.COLORS:
         ax.plot(times, theirs[block], **THEORY)
-    pages.key(ax, "scalar equation", **THEORY)
-    ax.set(xlim=times[[0, -1]], title=f"$L = {depth}$,\n$e = {MIDDLE:g}$")
+    pages.key(ax, r"theory, $\dot a = L\, r\, a^{2 - 2/L} (1 - a/s)$", **THEORY)
+    ax.set(xlim=times[[0, -1]], title=f"$L = {depth}$")
+    ax.xaxis.set_major_locator(MaxNLocator(2))
 
 
 def _draw_over_depth(
@@ -294,8 +306,8 @@ def _draw_over_depth(
     for scale, color in zip(SCALES, pages.shades(len(SCALES)), strict=True):
         own, theirs = (x.sel(init_scale=scale) for x in (found, wanted))
         mark = {"color": color, "label": f"{scale:g}"}
-        ax.plot(own["depth"], own.where(own > 0), "o", **mark, **HOLLOW)
-        ax.plot(own["depth"], theirs.where(theirs > 0), "--", color=color, lw=1)
+        ax.plot(own["depth"], own, "o", **mark, **HOLLOW)
+        ax.plot(own["depth"], theirs, "--", color=color, lw=1)
     ax.set(xticks=own["depth"].values, xlabel="factors $L$")
 
 
