@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,6 +29,8 @@ from experiments.terminal_states import limit
 from ssm import geometry, plotting, spectral, terminal
 from ssm.problem import make_problem
 
+HALF: dict[str, Any] = {"color": "0.8", "lw": 0.6, "zorder": 0}
+WHEN: dict[str, Any] = {"color": "0.4", "lw": 0.8, "ls": ":"}
 SHOWN = ("ERM", "inverse square root", "logit adjustment", "CDT")
 
 
@@ -57,14 +60,22 @@ def draw_early(path: Path, early: Mapping[str, Early]) -> None:
         balance.set_xlabel(f"flow time to balanced\naccuracy {BALANCED:g}")
         for block in spectral.BLOCKS:
             pages.key(rates, block, "o", color=plotting.COLORS[block], ms=4)
+        pages.key(rates, "mean over classes and seeds", "o", color="0.35", ms=4)
         pages.key(rates, "predicted", "|", color="black", ms=8, mew=1.2)
-        pages.legend_above(top, rates, 4)
+        pages.key(rates, "predicted between these", color="0.8", lw=5)
+        pages.legend_above(top, rates, 3)
         axes = bottom.subplots(2, len(SHOWN), sharex=True, sharey="row")
         for (strength, accuracy), name in zip(axes.T, SHOWN, strict=True):
             _draw_curves(strength, accuracy, early[name])
             strength.set_title(name.replace("inverse ", "inverse\n").replace("logit ", "logit\n"))
         axes[0, 0].set_ylabel("strength /\nsingular value of $S$")
         axes[1, 0].set_ylabel("training accuracy")
+        for group in GROUPS:
+            pages.key(axes[1, 0], group, color=plotting.COLORS[group], lw=WIDTHS[group])
+        pages.key(axes[1, 0], "half learned", **HALF)
+        label = f"balanced accuracy {BALANCED:g}, mean over seeds"
+        pages.key(axes[1, 0], label, **WHEN)
+        pages.legend_above(bottom, axes[1, 0], 4)
         bottom.supxlabel(pages.FLOW_TIME)
 
 
@@ -86,11 +97,11 @@ def _draw_curves(strength: Axes, accuracy: Axes, own: Early) -> None:
     share = readings.shares(own.runs.isel(seed=0))
     for group in GROUPS:
         color, width = plotting.COLORS[group], WIDTHS[group]
-        strength.plot(time, share.sel(block=group), color=color, lw=width, label=group)
+        strength.plot(time, share.sel(block=group), color=color, lw=width)
         mean = readings.group_accuracy(own.runs, group).mean(axis=0)
         accuracy.plot(time, mean, color=color, lw=width)
-    accuracy.axvline(own.balances.mean(), color="0.6", lw=0.8, ls=":")
-    strength.axhline(0.5, color="0.85", lw=0.6, zorder=0)
+    accuracy.axvline(own.balances.mean(), **WHEN)
+    strength.axhline(0.5, **HALF)
     strength.set(ylim=(-0.05, 1.6), xlim=(0, time[-1]))
     accuracy.set(ylim=(-0.04, 1.04))
 
@@ -175,4 +186,5 @@ def _draw_exponents(axes: Sequence[Axes], small: Ends, late: Ends) -> None:
     gap.set(xscale="log", xlabel=pages.LEAST_MARGIN, ylim=(0.97, 2.6), xlim=(5, MARGIN))
     gap.minorticks_off()
     gap.set_ylabel("gap of two majorities /\nmargin")
+    pages.key(gap, "equation", **THEORY)
     gap.legend(title="$g$", loc="upper right", ncols=2, labelspacing=0.25)
