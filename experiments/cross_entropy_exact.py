@@ -215,8 +215,8 @@ def _draw(path: Path, panels: dict[str, Panels]) -> None:
         axes[0, 0].set_xlim(10, 2000)
         axes[1, 0].set(ylabel="logits", ylim=(0.1, None))
         axes[1, 0].set_xlim(450, None)  # before it the loss hardly falls
-        for label, color in (("least margin", "0.6"), (r"$-\log L$", "#009E73")):
-            pages.key(axes[0, 0], label, color=color)
+        for label, color, width in (("least margin", "0.6", 3.2), (r"$-\log L$", "#009E73", 1.6)):
+            pages.key(axes[0, 0], label, color=color, lw=width)
         pages.key(axes[0, 0], "five numbers", **THEORY)
         pages.legend_above(figure, axes[0, 0], 6)
 
@@ -231,7 +231,7 @@ def _draw_blocks(ax: Axes, own: Panels) -> None:
 
 def _draw_margins(ax: Axes, own: Panels) -> None:
     time = own.by_loss["time"]
-    ax.plot(time, own.by_loss["margin"], color="0.6", lw=2)
+    ax.plot(time, own.by_loss["margin"], color="0.6", lw=3.2)  # seen beside -log L, which joins it
     ax.plot(time, own.numbers.class_margins.min(axis=1), **THEORY)
-    ax.plot(time, -own.by_loss["log_loss"], color="#009E73", lw=2)
+    ax.plot(time, -own.by_loss["log_loss"], color="#009E73", lw=1.6)
     ax.plot(time, -own.numbers.log_loss, **THEORY)
