@@ -8,29 +8,43 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from experiments import pages
 from experiments.optimizers_runs import Arrivals
-from experiments.pages import THEORY
+from experiments.pages import THEORY, WIDTHS
 from experiments.readings import GROUPS, block_curves, shares
 from experiments.settings import BASE, WEIGHTINGS
-from ssm import Config, defaults, plotting, spectral, sweep_plots, theory
+from ssm import Config, plotting, spectral, sweep_plots, theory
+
+PANELS = {
+    "gradient descent": "gd",
+    "sign descent": "sign",
+    "Adam": "adam",
+    "spectral descent": "spectral_gd",
+}
+"""Those that are drawn. Momentum and normalised descent take gradient descent's path, and Muon is spectral descent's
+practical form: their times are in `draw_laws`."""
+BALANCING = {"gd": 0.5, "spectral_gd": 0.5}
+"""The weight exponent beside ERM, where it is not inverse frequency: what balances, or the nearest to it."""
 
 
 def draw_progress(path: Path, runs: dict[str, tuple[Config, xr.Dataset]]) -> None:
-    """Share of its target that each group has learned: a column an optimiser, a row a weighting."""
-    with pages.page(path, 3.7) as figure:
-        axes = figure.subplots(len(WEIGHTINGS), len(runs), sharey=True, sharex="col", squeeze=False)
-        for column, (name, (config, own)) in enumerate(runs.items()):
-            for row, g in enumerate(WEIGHTINGS.values()):
+    """Share of its target that each group has learned: a column an optimiser, ERM above, weights below."""
+    shown = {title: name for title, name in PANELS.items() if name in runs}
+    with pages.page(path, 3.1) as figure:
+        axes = figure.subplots(2, len(shown), sharey=True, sharex="col", squeeze=False)
+        for column, (title, name) in zip(axes.T, shown.items(), strict=True):
+            config, own = runs[name]
+            exponent = BALANCING.get(name, 1.0)
+            for ax, g in zip(column, (0.0, exponent), strict=True):
                 weighted = dataclasses.replace(config, weight_exponent=g)
-                _draw_one(axes[row, column], weighted, own.sel(weight_exponent=g))
-            axes[0, column].set_title(name.replace("_", "\n"))
-            end = int(own["time"].values[-1])
-            axes[-1, column].set(xlim=(0, end), xticks=[0, end // 2])
-        for row, weighting in enumerate(WEIGHTINGS):
-            axes[row, 0].set_ylabel(weighting.replace("inverse ", "inverse\n"))
+                _draw_one(ax, weighted, own.sel(weight_exponent=g))
+            column[0].set_title(f"{title},\nERM")
+            column[1].set_title(f"$g = {exponent:g}$")
+            done = own["time"].where((shares(own) < 0.99).any("block")).max()
+            column[1].set_xlim(0, 1.05 * float(done))
+            column[1].xaxis.set_major_locator(MaxNLocator(2))
         pages.key(axes[0, 0], "theory", **THEORY)
         figure.supylabel("share of target learned")
         figure.supxlabel("step")
@@ -41,26 +55,25 @@ def _draw_one(ax: Axes, config: Config, run: xr.Dataset) -> None:
     progress = shares(run)
     expected = curves(config, run)
     for group in GROUPS:
-        ax.plot(run["time"], progress.sel(block=group), color=plotting.COLORS[group], label=group)
-        if expected is not None:
+        line = {"color": plotting.COLORS[group], "label": group, "lw": WIDTHS[group]}
+        ax.plot(run["time"], progress.sel(block=group), **line)
+    if expected is not None:
+        for group in GROUPS:
             ax.plot(run["time"], expected[spectral.BLOCKS.index(group)], **THEORY)
     ax.axhline(1, **pages.FAINT)
-    ax.set(ylim=(-0.05, 1.25), yticks=[0, 1])
+    ax.set(ylim=(-0.05, 1.12), yticks=[0, 0.5, 1])
 
 
 def curves(config: Config, run: xr.Dataset) -> np.ndarray | None:
     """What theory makes of each block, (block, time); None where there is none.
 
-    Gradient descent and momentum: the flow at the rate h / (1 - m). `spectral_gd`, and `muon` as
-    its practical form: (e + t)^2 up to the target.
+    Gradient descent: the flow. `spectral_gd`: (e + t)^2 up to the target.
     """
-    times = run["cumulative_rate"].values / (1 - defaults.momentum(config))
-    if config.optimizer in ("spectral_gd", "muon"):
+    times = run["cumulative_rate"].values
+    if config.optimizer == "spectral_gd":
         strength = (config.init_scale + times) ** 2
         return np.minimum(strength[None] / run["block_target"].values[:, None], 1)
-    if config.optimizer not in ("gd", "momentum"):
-        return None
-    return block_curves(config, times).T
+    return block_curves(config, times).T if config.optimizer == "gd" else None
 
 
 def draw_laws(
