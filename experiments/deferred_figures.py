@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
 from experiments import pages, readings
-from experiments.pages import HOLLOW, THEORY
+from experiments.pages import HOLLOW, THEORY, WIDTHS
 from experiments.readings import GROUPS
 from experiments.settings import BASE
 from experiments.terminal_states import approach, early_part, limit, trajectory
@@ -22,6 +22,7 @@ from ssm.theory.deferral import deferred_learning_time, earliest_end, effective_
 
 COUNTS = np.array([max(BASE.class_counts), min(BASE.class_counts)])
 MARKERS = "o^s"
+SOONEST: dict[str, Any] = {"color": "0.6", "lw": 1.6, "zorder": 0}
 
 
 class Early(NamedTuple):
@@ -156,37 +157,43 @@ def descended_times(runs: xr.Dataset) -> np.ndarray:
 
 def draw_times(path: Path, early: Early, late: Late) -> None:
     """Curves for three starts, and learning times over the start and the ramp."""
-    with pages.page(path, 4.2) as figure:
-        top, bottom = figure.subplots(2, 3, sharex="row", sharey="row")
+    with pages.page(path, 4.9) as figure:
+        rows = figure.add_gridspec(2, 1, height_ratios=(1, 1.3))
+        upper, lower = (figure.add_subfigure(rows[i]) for i in range(2))
+        top = upper.subplots(1, 3, sharey=True)
+        bottom = lower.subplots(1, 3, sharey=True)
         starts = early.spectral["weight_start"].values
         later = starts[np.abs(starts - 0.6 * early.erm[1]).argmin()]
         for ax, start in zip(top, (0.0, early.balancing_start, float(later)), strict=True):
             _draw_curves(ax, early, start)
         top[0].set_ylabel("share of target learned")
+        top[1].set_xlabel("flow time / ERM's minority time")
         for ax, exponent in zip(bottom, (0.5, 1.0), strict=False):
             _draw_starts(ax, early, late, exponent)
         _draw_ramps(bottom[2], early)
         bottom[0].set_ylabel("learning time /\nERM's minority time")
-        place = {"loc": "lower left", "ncols": 2, "handletextpad": 0, "columnspacing": 0.5}
-        bottom[0].legend(**place, borderaxespad=0)
-        bottom[0].set_yticks(np.linspace(0, 1, 6))
+        for group in GROUPS:
+            pages.key(bottom[0], group, "s", color=plotting.COLORS[group], ms=4)
+        pages.key(bottom[0], "from ERM's times", **THEORY)
+        pages.key(bottom[0], "no schedule has both sooner", **SOONEST)
+        pages.legend_above(lower, bottom[0], 4)
         pages.key(top[0], "theory", **THEORY)
-        pages.legend_above(figure, top[0], 5)
+        pages.legend_above(upper, top[0], 5)
 
 
 def _draw_curves(ax: Axes, early: Early, start: float) -> None:
     """Blocks over time for inverse frequency from `start` on."""
     run = early.spectral.sel(weight_exponent=1.0, weight_start=start, weight_ramp=0.0)
     times, unit = run["time"].values, early.erm[1]
+    ax.axvspan(start / unit, 1.15, color="0.93", lw=0, label="weights act", zorder=-1)
     for block, color in plotting.COLORS.items():
         share = readings.shares(run).sel(block=block)
-        ax.plot(times / unit, share, color=color, label=block, lw=0.8 if block == "cross" else 2)
+        ax.plot(times / unit, share, color=color, label=block, lw=WIDTHS[block])
     rates = np.sqrt(COUNTS) / sum(BASE.class_counts)
     for rate, weight, erm in zip(rates, group_weights(1.0), early.erm, strict=True):
         growth = effective_time(times, weight, start) - erm
         ax.plot(times / unit, 1 / (1 + np.exp(-2 * rate * growth)), **THEORY)
-    ax.axvline(start / unit, color="0.6", lw=0.8, ls=":", label="weights start")
-    ax.set(xlabel="flow time /\nERM's minority time", xlim=(0, 1.15))
+    ax.set(xlim=(0, 1.15), xticks=(0, 0.5, 1))
     ax.set_title(f"$g = 1$ from {start / unit:.2g} on" if start else "$g = 1$ from the start")
 
 
@@ -209,8 +216,8 @@ def _draw_starts(ax: Axes, early: Early, late: Late, exponent: float) -> None:
         pages.key(ax, name, marker, color="0.3", **HOLLOW)
     fine = np.linspace(0, 1.2, 300)
     ax.plot(fine, by_start(early.erm / unit, early.spectral, fine)[i], **THEORY)
-    ax.axhline(earliest_end(early.erm, COUNTS) / unit, color="0.6", lw=0.8, ls=":", zorder=0)
-    ax.set(xlabel="weights' start /\nERM's minority time", ylim=(-0.45, 1.1), xlim=(-0.05, 1.25))
+    ax.axhline(earliest_end(early.erm, COUNTS) / unit, **SOONEST)
+    ax.set(xlabel="weights' start /\nERM's minority time", ylim=(0, 1.1), xlim=(-0.05, 1.25))
     ax.set_title(f"switch, $g = {exponent:g}$")
 
 
@@ -228,38 +235,46 @@ def _draw_ramps(ax: Axes, early: Early) -> None:
         name = f"length {ramp / unit:.1f}" if ramp else "switch"
         pages.key(ax, name, marker, color="0.3", **HOLLOW)
     ax.set(xlabel="ramp's middle /\nERM's minority time", title="ramps, $g = 1$")
-    ax.legend(loc="lower left", handletextpad=0, labelspacing=0.2, borderaxespad=0)
+    ax.legend(loc="upper left", handletextpad=0, labelspacing=0.2, borderaxespad=0)
 
 
 def draw_end(path: Path, late: Late) -> None:
     """Distance to SELI over the margin, inverse frequency from several times on, and ERM."""
-    with pages.page(path, 3.0) as figure:
-        axes = figure.subplots(1, 2)
+    with pages.page(path, 2.9) as figure:
+        left, right = figure.subplots(1, 2)
         runs = late.weighted.sel(weight_exponent=1.0)
-        colors = pages.shades(runs.sizes["weight_start"])
         starts = late_pair(late)[0] / flow_time(late.erm, measured(late.erm))[1]
-        early = [f"from {x:.1f} of ERM's minority time on" for x in starts[1:]]
-        terminal = [f"from margin $10^{np.log10(x):.0f}$ on" for x in late.margins]
-        names = ["ERM", "from the start", *early, *terminal]
-        own = [late.erm, *(runs.isel(weight_start=i) for i in range(len(colors)))]
-        for run, name, color in zip(own, names, ["black", *colors], strict=True):
-            margins, away = distances(run)
-            axes[0].plot(margins, away, color=color, lw=1.2, label=name)
-            axes[1].plot(margins, away * margins, color=color, lw=1.2)
+        names = ["from the start", *(f"from {x:.1f} of ERM's minority time" for x in starts[1:])]
+        names += [f"from margin $10^{np.log10(x):.0f}$" for x in late.margins]
+        own = [runs.isel(weight_start=i) for i in range(runs.sizes["weight_start"])]
+        # a weight that starts later leaves ERM's line later: the thicker ERM is seen where it is joined
+        margins, away = distances(late.erm)
+        for ax, y in ((left, away), (right, away * margins)):
+            ax.plot(margins, y, color="0.7", lw=3.6, label="ERM")
+        shown = [i for i in range(len(names)) if "margin" in names[i] or i in (0, 1, 3)]
+        for i, color in zip(shown, pages.shades(len(shown)), strict=True):
+            margins, away = distances(own[i])
+            for ax, y in ((left, away), (right, away * margins)):
+                ax.plot(margins, y, color=color, lw=1.2, label=names[i])
         margins = np.geomspace(30, float(late.erm["margin"].max()), 40)
         for exponent in (0.0, 1.0):
             config = dataclasses.replace(BASE, weight_exponent=exponent)
             away = np.array([approach(config, x).distances(limit(config)).max() for x in margins])
-            axes[0].plot(margins, away, **THEORY)
-            axes[1].plot(margins, away * margins, **THEORY)
-        pages.key(axes[0], "theory", **THEORY)
-        axes[0].set(ylabel="distance to SELI,\nlargest of $W$, $H$, $Z$", yscale="log")
-        for ax in axes:
+            left.plot(margins, away, **THEORY)
+            right.plot(margins, away * margins, **THEORY)
+            name = "weights" if exponent else "ERM"
+            place = {"va": "bottom", "fontsize": 7, "color": "0.3"}
+            right.text(
+                margins[-1], (away * margins)[-1] + 0.005, f"{name}, theory", ha="right", **place
+            )
+        pages.key(left, "theory", **THEORY)
+        left.set(ylabel="distance to SELI,\nlargest of $W$, $H$, $Z$", yscale="log")
+        for ax in (left, right):
             ax.set(xscale="log", xlabel=pages.LEAST_MARGIN)
             ax.minorticks_off()
         # what is left once all gaps are those of the limit
-        axes[1].set(ylabel="distance x margin", ylim=(1.4, 1.8), xlim=(margins[-1] / 500, None))
-        pages.legend_above(figure, axes[0], 2)
+        right.set(ylabel="distance x margin", ylim=(1.4, 1.8), xlim=(margins[-1] / 500, None))
+        pages.legend_above(figure, left, 3)
 
 
 def draw_steps(path: Path, steps: Steps) -> None:
@@ -271,14 +286,17 @@ def draw_steps(path: Path, steps: Steps) -> None:
     order = np.clip(steps.runs["weight_start"].values, first, None)
     with pages.page(path, 3.0) as figure:
         left, right = figure.subplots(1, 2)
-        for i, marker in enumerate(MARKERS):
+        # where lines coincide the wider and lighter ones are seen behind the others
+        lines = ({"lw": 0.7}, {"lw": 0.9, "ls": "--"}, {"lw": 3.0, "alpha": 0.35})
+        for i, (marker, line) in enumerate(zip(MARKERS, lines, strict=True)):
             for g, group in enumerate(GROUPS):
                 color = plotting.COLORS[group]
-                left.plot(order, in_steps[i, :, g], f"{marker}-", color=color, lw=0.7, **HOLLOW)
+                left.plot(order, in_steps[i, :, g], color=color, **line)
+                left.plot(order, in_steps[i, :, g], marker, color=color, **HOLLOW)
                 x = np.minimum(switches[i], end)
                 right.plot(x, found[i, :, g], marker, color=color, **HOLLOW)
             name = "never" if drops[i] == last else f"at step {drops[i]}"
-            pages.key(left, f"rate drops {name}", f"{marker}-", color="0.3", lw=0.7, **HOLLOW)
+            pages.key(left, f"rate drops {name}", marker=marker, color="0.3", **line, **HOLLOW)
         for group in GROUPS:
             pages.key(left, group, color=plotting.COLORS[group])
         fine = np.linspace(0, end, 300)
