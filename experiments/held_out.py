@@ -193,7 +193,7 @@ def _draw(path: Path, curves: dict[float, Curves], limit: Float[np.ndarray, " k"
         left.axhline(limit.mean(), label="common end", **THEORY)
         pages.key(left, "training samples", color="0.4", lw=0.7, ls=":")
         left.set_ylabel("balanced accuracy")
-        left.legend(loc="lower right", fontsize=6)
+        left.legend(loc="lower right", labelspacing=0.2)
         for group in profiles.GROUPS:
             color, member = plotting.COLORS[group], groups == group
             for name, width in (("ERM", 0.8), ("$g = 1$", 1.8)):
@@ -203,7 +203,7 @@ def _draw(path: Path, curves: dict[float, Curves], limit: Float[np.ndarray, " k"
                 right.plot(*line, color=color, lw=width, label=f"{group}, {name}")
             right.axhline(limit[member].mean(), **THEORY)
         right.set_ylabel("recall of fresh samples")
-        right.legend(loc="lower right", fontsize=6)
+        right.legend(loc="lower right", labelspacing=0.2)
         for axes in (left, right):
             _time_axis(axes)
 

@@ -243,7 +243,7 @@ def _draw(
             axes.set_xlim(1, LAST)
             axes.set_ylim(-0.02, 1.03)
             axes.set_xlabel(pages.FLOW_TIME)
-            axes.legend(loc="lower right", fontsize=6)
+            axes.legend(loc="lower right", labelspacing=0.2)
 
 
 def _draw_noise(

@@ -329,7 +329,7 @@ def _map(axes: Axes, values: Float[np.ndarray, "y x"], cmap: Any, vmin: float, v
             number,
             ha="center",
             va="center",
-            fontsize=6,
+            fontsize=7,
             color="black" if shade > 0.5 else "white",
         )
 
@@ -338,7 +338,7 @@ def _ticks(axes: Axes, noises: tuple[int, ...], rows: tuple[float, ...], label: 
     axes.set_xticks(np.arange(len(noises)) + 0.5, [f"{noise:g}" for noise in noises])
     axes.set_yticks(np.arange(len(rows)) + 0.5, [f"{row:g}" for row in rows])
     axes.tick_params(length=0)
-    axes.set_xlabel("noise dimensions a sample $q/n$")
+    axes.set_xlabel("noise dimensions $q/n$")
     axes.set_ylabel(label)
 
 
@@ -349,5 +349,9 @@ def _draw_exponents(axes: Axes, first: dict[str, np.ndarray]) -> None:
         balance = _balance(SETTINGS[name])
         axes.plot(np.full(len(own), balance), own, mark, color="0.7", ms=2.5)
         axes.plot(balance, own.mean(), mark, color="#009E73", ms=5)
+    pages.key(axes, "mean", "o", color="#009E73", ms=5)
+    pages.key(axes, "one seed", "o", color="0.7", ms=2.5)
+    pages.key(axes, "equal", **THEORY)
+    axes.legend(loc="lower right", handletextpad=0.4, labelspacing=0.2, borderaxespad=0.2)
     axes.set_xlabel("$g^*$ of contrasts")
     axes.set_ylabel("exponent that is first")

@@ -186,5 +186,6 @@ def _draw_exponents(axes: Sequence[Axes], small: Ends, late: Ends) -> None:
     gap.set(xscale="log", xlabel=pages.LEAST_MARGIN, ylim=(0.97, 2.6), xlim=(5, MARGIN))
     gap.minorticks_off()
     gap.set_ylabel("gap of two majorities /\nmargin")
-    pages.key(gap, "equation", **THEORY)
-    gap.legend(title="$g$", loc="upper right", ncols=2, labelspacing=0.25)
+    pages.key(gap, "theory", **THEORY)
+    narrow = {"handlelength": 1.0, "columnspacing": 0.8, "borderaxespad": 0}
+    gap.legend(title="$g$", loc="upper right", ncols=2, labelspacing=0.25, **narrow)

@@ -93,7 +93,7 @@ def draw_laws(
         else:
             _draw_convergence(axes[1], convergence)
         _draw_arrivals(axes[2], arrivals, start)
-        pages.legend_above(figure, axes[0], 3, handletextpad=0.2)
+        pages.legend_above(figure, axes[0], 4, handletextpad=0.4)
 
 
 def _draw_ratios(ax: Axes, ratios: dict[str, xr.DataArray]) -> None:
@@ -110,6 +110,7 @@ def _draw_ratios(ax: Axes, ratios: dict[str, xr.DataArray]) -> None:
         )
         ax.hlines(at, own.min(axis=1), own.max(axis=1), color=color, lw=1)
         ax.plot(centre, at, "os^"[i], color=color, ms=4.5, mfc="white", label=weighting)
+    pages.key(ax, "limit of the flow", **THEORY)
     ax.set(xscale="log", xlabel=f"{pages.TIME_RATIO}, $R = 10$")
     ax.set_yticks(rows, [name.replace("_", " ") for name in ratios])
     ax.tick_params(axis="y", length=0)
@@ -135,5 +136,8 @@ def _draw_arrivals(ax: Axes, arrivals: dict[int, list[Arrivals]], start: float) 
         ax.plot(roots, 0.5 ** (1 / depth) * roots - start, **THEORY)
         end = (roots[-1], 0.5 ** (1 / depth) * roots[-1])
         ax.annotate(f"$L = {depth}$", end, (-4, 5), textcoords="offset points", ha="right")
+    for name, marker in (("STEP 10:1", "s"), ("90 to 3", "o")):
+        pages.key(ax, name, marker, color="0.4", **pages.HOLLOW)
+    ax.legend(loc="lower right", handletextpad=0.1, borderaxespad=0, labelspacing=0.2)
     ax.set(xlabel="$s^{1/L}$ of a\ncomponent", ylabel="learning time\n(steps x learning rate)")
     ax.margins(y=0.1)
