@@ -34,3 +34,4 @@ CORE: tuple[Name, ...] = tuple(
     for name in NAMES
     if name not in ("held_out_maps", "held_out_data", "digits", "bridge", "practice")
 )
+ON_MNIST: tuple[Name, ...] = ()  # which are given the folder of its files

@@ -6,14 +6,15 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments import CORE, NAMES, Name
+from experiments import CORE, NAMES, ON_MNIST, Name
 from ssm import InputError
 from ssm.cli.commands import parse
 from ssm.support import interrupts, progress
@@ -33,35 +34,59 @@ class Options:
     """Experiments to run; left out, all of them."""
     core: bool = False
     """Run the core experiments, those of the small-scale model itself, and not those on networks that
-    are trained on real data (digits, bridge, practice) or the larger maps of held-out accuracy and its runs
-    on other data (held_out_maps, held_out_data)."""
+    are trained on real data (digits, mnist, bridge, practice) or the larger maps of held-out accuracy and
+    its runs on other data (held_out_maps, held_out_data)."""
     quick: bool = False
     """A smoke run: fewer points, seeds and steps. Its claims may fail or stay undecided."""
     out: Path | None = None
     """Folder for the figures and, of a full run, claims.md, where the tables of other experiments stay
     as they are; made if it is not there. Left out: `figures`, or `build/quick-figures` for a smoke run."""
-    dataset: Literal["digits", "mnist"] = "digits"
-    """Images for the `digits` experiment."""
     data_dir: Path | None = None
-    """Folder with MNIST's IDX files, gzipped or not, for --dataset mnist."""
+    """Folder with MNIST's IDX files, train-* and t10k-*, gzipped or not, for `mnist`.
+    Left out, they are fetched, once; where that fails what needs them is left out too, unless it was named."""
 
 
 def run_one(name: Name, options: Options, out: Path, report: progress.Report) -> list[Claim]:
     """Run one experiment, its figures into `out`, and return its claims."""
-    if name != "digits":
-        experiment = importlib.import_module(f"experiments.{name}")
-        return experiment.run(out, options.quick, report)
-    from experiments import digits
-
-    return digits.run(out, options.quick, report, options.dataset, options.data_dir)
+    experiment = importlib.import_module(f"experiments.{name}")
+    of_mnist = (options.data_dir,) if name in ON_MNIST else ()
+    return experiment.run(out, options.quick, report, *of_mnist)
 
 
-def check(options: Options) -> None:
-    """Refuse data that is not there, and a choice that is made twice, before anything runs."""
+def check(options: Options) -> tuple[Name, ...]:
+    """The experiments that were asked for. A folder that is not there, and a choice that is made twice or for
+    nothing, are refused before anything runs."""
     if options.core and options.names:
         raise invalid("core", True, "left out where experiments are named")
-    if options.dataset == "mnist" and (options.data_dir is None or not options.data_dir.is_dir()):
-        raise invalid("data_dir", options.data_dir, "the folder with MNIST's IDX files")
+    names = options.names or (CORE if options.core else NAMES)
+    if options.data_dir is not None:
+        folder = str(options.data_dir)
+        if not set(names) & set(ON_MNIST):
+            raise invalid("data_dir", folder, f"left out without {_listed(ON_MNIST)}")
+        if not options.data_dir.is_dir():
+            raise invalid("data_dir", folder, "a folder that exists")
+    return names
+
+
+def available(names: tuple[Name, ...], options: Options) -> tuple[Name, ...]:
+    """These experiments, but for those whose images cannot be fetched where they were not named."""
+    on_mnist = [name for name in names if name in ON_MNIST]
+    if not on_mnist:
+        return names
+    from experiments import mnist_data  # not before, so that help and refusals come at once
+
+    try:
+        mnist_data.load(options.data_dir)
+    except mnist_data.NotFetched as error:
+        if options.names:
+            raise
+        print(f"experiments: without {_listed(on_mnist)}: {error}", file=sys.stderr)
+        return tuple(name for name in names if name not in ON_MNIST)
+    return names
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(names)
 
 
 def main() -> None:
@@ -69,10 +94,10 @@ def main() -> None:
     not a failure."""
     try:
         options = parse(Options, "python -m experiments", Options.__doc__ or "", sys.argv[1:])
-        check(options)
+        names = check(options)
         out = options.out or Path("build/quick-figures" if options.quick else "figures")
         out.mkdir(parents=True, exist_ok=True)
-        names = options.names or (CORE if options.core else NAMES)
+        names = available(names, options)
         found = progress.each(names, lambda name, report: run_one(name, options, out, report))
     except (InputError, OSError) as error:
         print(f"experiments: {error}", file=sys.stderr)
@@ -94,7 +119,7 @@ def main() -> None:
     console.print(f"{claims.summary(every)}; figures in {out}/")
     if options.quick:
         console.print("claims are stated for the full run; in a quick one few seeds decide little")
-    if not options.quick and options.dataset == "digits":
+    if not options.quick:
         path = out / "claims.md"
         before = path.read_text() if path.is_file() else ""
         with replacing(path) as scratch:

@@ -9,6 +9,7 @@ its majority block at least twice as far under ERM as under weights. It takes 20
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,11 @@ import numpy as np
 from experiments import data
 from experiments import digits_figures as figures
 from experiments.claims import Claim, Claims, Estimate
-from experiments.digits_network import METHODS, Config, Outcome, outcomes, recall
+from experiments.digits_network import METHODS, Config, Outcome, drawn, outcomes, recall
 from experiments.readings import GROUPS, Report, part
-from ssm.support.checks import choice
-from ssm.support.errors import invalid
 
 ERM, WEIGHTED = METHODS
 QUICK = {"seeds": (0, 1), "num_steps": 100, "confusion_steps": (10, 20, 40, 100), "num_sparse": 5}
-MNIST = {"held_out_per_class": 500}
 
 
 def first_passing(steps: np.ndarray, level: float, *curves: np.ndarray) -> float:
@@ -93,27 +91,12 @@ def make_claims(config: Config, results: dict[str, Outcome]) -> list[Claim]:
     return claims
 
 
-def run(
-    out: Path,
-    quick: bool,
-    report: Report,
-    dataset: str = "digits",
-    data_dir: Path | None = None,
-) -> list[Claim]:
+def run(out: Path, quick: bool, report: Report) -> list[Claim]:
     """Train, draw recall, spectrum and confusion as figures and confusion as a film too; return the
     claims."""
-    choice("dataset", dataset, ("digits", "mnist"))
-    config = Config(**(MNIST if dataset == "mnist" else {}), **(QUICK if quick else {}))
-    if dataset == "digits":
-        images, labels = data.load_digits()
-    elif data_dir is None:
-        raise invalid("data_dir", data_dir, "the folder with MNIST's IDX files")
-    else:
-        images, labels = data.load_mnist(data_dir)
-    results = outcomes(config, images, labels, part(report, 0.0, 0.9))
-    figures.draw_recall(out / f"{dataset}_recall.png", config, results)
-    figures.draw_spectrum(out / f"{dataset}_spectrum.png", config, results)
-    figures.draw_confusion(out / f"{dataset}_confusion.png", config, results)
-    figures.film_confusion(out / f"{dataset}_confusion.gif", config, results)
+    config = Config(**(QUICK if quick else {}))
+    draw = functools.partial(drawn, config, *data.load_digits())
+    results = outcomes(dict.fromkeys(METHODS, config), draw, part(report, 0.0, 0.9))
+    figures.draw_all(out, "digits", config, results)
     report(1.0)
     return make_claims(config, results)

@@ -1,4 +1,4 @@
-"""Figures of the digits experiment: recall, spectrum, confusion matrices, and their film."""
+"""Figures of the networks on digits: recall, spectrum, confusion matrices, and their film."""
 
 from __future__ import annotations
 
@@ -37,6 +37,14 @@ def _step_axis(axes: Axes, config: Config) -> None:
 
 def _spread(config: Config) -> str:
     return f"(mean and range of {len(config.seeds)} seeds)"
+
+
+def draw_all(out: Path, name: str, config: Config, results: dict[str, Outcome]) -> None:
+    """The three figures and the film of one data set, whose name their files begin with."""
+    draw_recall(out / f"{name}_recall.png", config, results)
+    draw_spectrum(out / f"{name}_spectrum.png", config, results)
+    draw_confusion(out / f"{name}_confusion.png", config, results)
+    film_confusion(out / f"{name}_confusion.gif", config, results)
 
 
 def draw_recall(path: Path, config: Config, results: dict[str, Outcome]) -> None:

@@ -1,4 +1,4 @@
-"""A small convolutional network on STEP-imbalanced digits: its training and what is kept of it."""
+"""A small convolutional network on STEP-imbalanced images of digits: its training and what is kept of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import itertools
 import math
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -28,9 +29,9 @@ AT_ONCE = 32  # steps that one call of the trainer takes at most
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Every number of the experiment. A step is one update on one mini-batch.
+    """Every number of a run. A step is one update on one mini-batch.
 
-    The learning rate is the largest of 0.0125, 0.025, ..., 0.4 at which ERM's training loss never
+    The defaults are those of the experiment `digits`, whose learning rate is the largest of 0.0125, 0.025, ..., 0.4 at which ERM's training loss never
     rises by more than 0.05 above its lowest value so far, in any seed; held-out images had no say.
     """
 
@@ -110,14 +111,15 @@ def recall(confusion: np.ndarray, config: Config) -> dict[str, np.ndarray]:
 
 
 def outcomes(
-    config: Config, images: np.ndarray, labels: np.ndarray, report: Report
+    configs: Mapping[str, Config], draw: Callable[[int], data.Split], report: Report
 ) -> dict[str, Outcome]:
-    """Run every seed with every method; of one seed, both have the same split, first network and
-    batches."""
+    """Run every seed with every method, whose configs differ in the learning rate at most; of one seed,
+    both have the same split, which `draw` makes of it, and the same first network and batches."""
     # one run after another: measured, neither a vmap over seeds nor two threads are faster
     kept: dict[str, list[Outcome]] = {method: [] for method in METHODS}
-    for seed, method in each(itertools.product(config.seeds, METHODS), report):
-        split = drawn(config, images, labels, seed)
+    seeds = configs[next(iter(METHODS))].seeds
+    for seed, method in each(itertools.product(seeds, METHODS), report):
+        config, split = configs[method], draw(seed)
         logits, predictions, logged_labels = run_one(config, split, METHODS[method], seed)
         steps = config.evaluation_steps()
         tracked = ssm.track(without_offset(logits, logged_labels), logged_labels, steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import struct
+import functools
 from typing import Any
 
 import jax
@@ -16,7 +16,6 @@ from sklearn.metrics import recall_score
 
 import ssm
 from experiments import data, digits, digits_figures, digits_network, stepping
-from ssm import InputError
 from ssm.practice.network import networks, objective, training
 
 CONFIG = digits_network.Config(
@@ -37,7 +36,7 @@ def split(images_and_labels):
 @pytest.fixture(scope="module")
 def traced_and_results(images_and_labels):
     """How often the gradient was traced when each run had ended, and the outcomes."""
-    images, labels = images_and_labels
+    draw = functools.partial(digits_network.drawn, CONFIG, *images_and_labels)
     traced, counts, gradient = [], [], objective.parameter_gradient
 
     def counting(*args):
@@ -46,9 +45,8 @@ def traced_and_results(images_and_labels):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(objective, "parameter_gradient", counting)
-        found = digits_network.outcomes(
-            CONFIG, images, labels, lambda share: counts.append(len(traced))
-        )
+        configs = dict.fromkeys(digits_network.METHODS, CONFIG)
+        found = digits_network.outcomes(configs, draw, lambda share: counts.append(len(traced)))
     return counts, found
 
 
@@ -232,34 +230,17 @@ def test_film_has_a_frame_for_every_other_step_and_ends_at_the_last(tmp_path, re
 
 
 @pytest.mark.slow
-def test_mnist_run_writes_its_files_and_reports(tmp_path, monkeypatch, images_and_labels):
-    images, labels = images_and_labels
-    pixels = np.pad(np.kron(images, np.ones((3, 3))), ((0, 0), (2, 2), (2, 2)))
-    shape = struct.pack(">III", *pixels.shape)
-    (tmp_path / "train-images-idx3-ubyte").write_bytes(
-        bytes((0, 0, 8, 3)) + shape + (pixels * 255).astype(np.uint8).tobytes()
-    )
-    (tmp_path / "train-labels-idx1-ubyte").write_bytes(
-        bytes((0, 0, 8, 1)) + struct.pack(">I", len(labels)) + labels.astype(np.uint8).tobytes()
-    )
-    monkeypatch.setattr(digits, "MNIST", {"held_out_per_class": 50})
+def test_a_quick_run_writes_its_files_and_reports(tmp_path, monkeypatch):
     short = {"seeds": (0,), "num_steps": 4, "dense_steps": 2, "confusion_steps": (1, 4)}
     monkeypatch.setattr(digits, "QUICK", short)
-    out, shares = tmp_path / "out", []
-    out.mkdir()
-    claims = digits.run(out, True, shares.append, "mnist", tmp_path)
-    assert sorted(path.name for path in out.iterdir() if path.suffix in (".gif", ".png")) == [
-        "mnist_confusion.gif",
-        "mnist_confusion.png",
-        "mnist_recall.png",
-        "mnist_spectrum.png",
+    shares = []
+    claims = digits.run(tmp_path, True, shares.append)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix in (".gif", ".png")) == [
+        "digits_confusion.gif",
+        "digits_confusion.png",
+        "digits_recall.png",
+        "digits_spectrum.png",
     ]
     assert shares == sorted(shares)
     assert shares[-1] == 1
     assert len(claims) == 5
-
-
-@pytest.mark.parametrize("arguments", [("letters",), ("mnist",), ("mnist", None)])
-def test_bad_data_set_is_refused(tmp_path, arguments):
-    with pytest.raises(InputError, match=r"dataset|data_dir"):
-        digits.run(tmp_path, True, lambda share: None, *arguments)

@@ -272,8 +272,10 @@ def test_the_command_prints_its_table_and_leaves_the_committed_claims_alone(
     "flags",
     [
         ["--out", "taken"],
-        ["--dataset", "mnist", "--data-dir", "none"],
-        ["--dataset", "mnist"],
+        ["mnist", "--data-dir", "none"],
+        ["--data-dir", "none"],
+        ["depth", "--data-dir", "."],
+        ["--core", "--data-dir", "."],
         ["bogus"],
         ["depth", "--core"],
         ["--bogus"],
