@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Float64, Int32
 from sklearn.metrics import confusion_matrix
 
 import ssm
@@ -176,17 +176,21 @@ def run_one(
     """Train one network under weights of an exponent: logits of the logged training images (t, n, k),
     float64, predicted classes of the held-out images (t, m), and the labels of the logged ones."""
     labels = logged(split.train_labels, config)
+    seen = np.concatenate([logged(split.train_images, config), split.test_images])
     with jax.enable_x64(False):
         begun = start(config, split, exponent, seed)
-        seen = jnp.asarray(
-            rows(np.concatenate([logged(split.train_images, config), split.test_images]))
-        )
-        said = [
-            np.asarray(_said(params, seen, begun.task.image_shape), float)
-            for params in stepping.networks_at(begun, config.evaluation_steps().tolist())
-        ]
-    logits, held_out = np.split(np.stack(said), [len(labels)], axis=1)
+        said = logits_at(begun, seen, config.evaluation_steps())
+    logits, held_out = np.split(said, [len(labels)], axis=1)
     return logits, held_out.argmax(axis=-1), labels
+
+
+def logits_at(
+    begun: Prepared, images: np.ndarray, steps: Int32[np.ndarray, " t"]
+) -> Float64[np.ndarray, "t m k"]:
+    """What the network says of images (m, h, w) after each of the ascending `steps` of its training."""
+    seen, shape = jnp.asarray(rows(images)), begun.task.image_shape
+    networks_at = stepping.networks_at(begun, steps.tolist())
+    return np.stack([np.asarray(_said(params, seen, shape), float) for params in networks_at])
 
 
 _said = jax.jit(

@@ -8,6 +8,7 @@ import jax
 import jaxtyping
 import numpy as np
 import pytest
+import small_mnist
 import study_record
 from hypothesis import settings
 from jaxtyping import install_import_hook
@@ -141,3 +142,12 @@ def untyped():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def mnist_folder(tmp_path):
+    """A folder with files of MNIST's names and format, of scikit-learn's digits."""
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    small_mnist.write_digits(folder)
+    return folder

@@ -10,18 +10,13 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import sklearn.datasets
+from small_mnist import idx
 
 from experiments import mnist_data
 from ssm import InputError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 6, 5), dtype=np.uint8)
 LABELS = np.arange(20, dtype=np.uint8) % 10
-
-
-def idx(array: np.ndarray, kind: int = 8) -> bytes:
-    """An IDX file's bytes."""
-    header = bytes((0, 0, kind, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape)
-    return header + array.tobytes()
 
 
 @pytest.fixture
