@@ -76,7 +76,7 @@ def draw_spectrum(path: Path, config: Config, results: dict[str, Outcome]) -> No
     dotted with it, and solid without.
     """
     ticks = (-10, -3, -1, 0, 1, 3, 10, 30)
-    with pages.page(path, 2.6) as figure:
+    with pages.page(path, 2.8) as figure:
         axes = figure.subplots(1, len(results), sharey=True)
         for ax, (method, result) in zip(axes, results.items(), strict=True):
             for i, block in enumerate(spectral.BLOCKS):
@@ -94,7 +94,7 @@ def draw_spectrum(path: Path, config: Config, results: dict[str, Outcome]) -> No
         inside = {"transform": axes[1].get_yaxis_transform(), "ha": "right", "va": "top"}
         axes[1].text(0.98, 0.4, "half the target", color="0.4", fontsize=7, **inside)
         axes[0].set_ylabel(f"strength / target\n{_spread(config)}")
-        axes[0].legend(loc="lower left", title="block", labelspacing=0.2)
+        pages.legend_above(figure, axes[0], 4)
 
 
 def _matrix(axes: Axes, confusion: np.ndarray, config: Config) -> AxesImage:

@@ -4,7 +4,7 @@ A 3-layer convolutional network, five digits cut to a tenth of the images of the
 against inverse-frequency weights, tested on MNIST's test files. The paper's network, rates and minorities are
 not known; here it is the network of the experiment `digits`, 800 training images a majority class, and of either
 method the learning rate of a grid whose mean held-out balanced accuracy over the course is best. The rates are chosen on
-training images that are held out, of a seed that is none of the five. It takes three minutes of one core.
+training images that are held out, of a seed that is none of the five. It takes four minutes of one core.
 
 The README of the paper's code says that ERM's majorities are at 97 % when its minorities are at 50 %, that both are
 above 90 % together with weights, and that the advantage is within the first 20 to 30 steps. Read so that it can be decided,
@@ -17,6 +17,10 @@ Of the network's training logits, that ERM learns the blocks in the model's orde
 which on scikit-learn's digits is the last, is the second in the model and should be here. That the ratios of their learning
 times are the model's at the coupling of the network's own features is claimed to have the number, and expected to fail
 for ERM, since ratios have not carried over to networks before; for weights the model says that all are learned at once.
+
+The first run had the order, the lead in time, and at the end no lead; but its minorities had 0.65 when ERM's majorities passed, and
+neither method ever got both groups to 0.9. What is missing is images: the README's numbers come out when each is
+trained on beside its eight copies shifted by a pixel, nine times as many, and not with slower learning. These variants were added after the run.
 """
 
 from __future__ import annotations
@@ -60,7 +64,10 @@ QUICK = {
 MAJORITY, QUICK_MAJORITY = 800, 100  # training images of a majority class
 RATES = (0.0125, 0.025, 0.05, 0.1, 0.2, 0.4)
 TUNING_SEED = 100
+SLOWER = 0.25
 PASSED, HALF, REACHED, LEAD_BY = 0.97, 0.5, 0.9, 30  # of the README, recalls and a step
+PASSING = f"ERM's minority recall when its majority's first passes {PASSED:g} (test files, each seed at its own step)"
+TOGETHER = f"steps until both groups have {REACHED:g}, weighted CE over ERM (test files, each seed; all steps for an ERM that never does)"
 RATIO = 0.2  # relative tolerance of ratios of learning times
 
 
@@ -75,11 +82,12 @@ def run(out: Path, quick: bool, report: Report, data_dir: Path | None = None) ->
         name: dataclasses.replace(config, learning_rate=rate) for name, rate in chosen.items()
     }
     draw = functools.partial(drawn, config, mnist, majority)
-    results = digits_network.outcomes(configs, draw, part(report, 0.2, 0.95))
+    results = digits_network.outcomes(configs, draw, part(report, 0.2, 0.6))
+    afterwards = varied(configs, mnist, majority, part(report, 0.6, 0.95))
     couplings = [measured_coupling(config, draw(seed), seed) for seed in config.seeds]
     figures.draw_all(out, "mnist", config, results)
     report(1.0)
-    return make_claims(configs, results, couplings)
+    return make_claims(configs, results, couplings) + afterwards
 
 
 def drawn(config: Config, mnist: Mnist, majority: int, seed: int) -> data.Split:
@@ -120,6 +128,35 @@ def tuned(
     return {method: max(rates, key=lambda rate: score[method, rate]) for method in METHODS}
 
 
+def shifted(split: data.Split) -> data.Split:
+    """Each training image beside its eight copies shifted by a pixel along one axis or both: nine times as many."""
+    padded = np.pad(split.train_images, ((0, 0), (1, 1), (1, 1)))
+    height, width = split.train_images.shape[1:]
+    copies = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    labels = np.tile(split.train_labels, len(copies))
+    return split._replace(train_images=np.concatenate(copies), train_labels=labels)
+
+
+def varied(configs: dict[str, Config], mnist: Mnist, majority: int, report: Report) -> list[Claim]:
+    """The paper's claims again, in two variants of the experiment, by every fifth test image."""
+    fewer = mnist._replace(test_images=mnist.test_images[::5], test_labels=mnist.test_labels[::5])
+    draw = functools.partial(drawn, configs[ERM], fewer, majority)
+    variants = {
+        "each image beside its eight shifts by a pixel": (lambda seed: shifted(draw(seed)), 1.0),
+        f"learning rates times {SLOWER:g}": (draw, SLOWER),
+    }
+    found: list[Claim] = []
+    for i, (name, (own_draw, factor)) in enumerate(variants.items()):
+        slower = {
+            method: dataclasses.replace(own, learning_rate=factor * own.learning_rate)
+            for method, own in configs.items()
+        }
+        told = part(report, i / len(variants), (i + 1) / len(variants))
+        results = digits_network.outcomes(slower, own_draw, told)
+        found += paper_claims(slower, results, f"(after the run) {name}")[0]
+    return found
+
+
 def measured_coupling(config: Config, split: data.Split, seed: int) -> kernels.Coupling:
     """Of the features of the untrained network on the images that it is trained on."""
     begun = digits_network.start(config, split, 0.0, seed)
@@ -153,8 +190,14 @@ class Readings(NamedTuple):
     """Its minority recall there; NaN where they never do."""
     both: dict[str, np.ndarray]
     """Step at which both groups have 0.9 by each method; infinity where they never do."""
+    best: dict[str, np.ndarray]
+    """The most that both groups have at once."""
     lead: np.ndarray
     """Balanced accuracy of weighted CE over ERM's, (seed, t)."""
+
+    def shares(self, num_steps: int) -> np.ndarray:
+        """Steps until both groups have 0.9 with weights, over ERM's, or over all for an ERM that never has."""
+        return self.both[WEIGHTED] / np.minimum(self.both[ERM], num_steps)
 
 
 def readings(config: Config, results: dict[str, Outcome]) -> Readings:
@@ -164,44 +207,54 @@ def readings(config: Config, results: dict[str, Outcome]) -> Readings:
     majority, minority = (curves[ERM][group] for group in GROUPS)
     passing = np.array([first_passing(steps, PASSED, own) for own in majority])
     then = [own[steps == step] for own, step in zip(minority, passing, strict=True)]
-    both = {
-        method: np.array(
-            [
-                first_passing(steps, REACHED, *pair)
-                for pair in zip(*map(own.get, GROUPS), strict=True)
-            ]
-        )
-        for method, own in curves.items()
+    worse = {
+        method: np.minimum(*(own[group] for group in GROUPS)) for method, own in curves.items()
     }
+    both = {
+        method: np.array([first_passing(steps, REACHED, curve) for curve in own])
+        for method, own in worse.items()
+    }
+    best = {method: own.max(axis=1) for method, own in worse.items()}
     lead = curves[WEIGHTED]["balanced accuracy"] - curves[ERM]["balanced accuracy"]
     minority_then = np.array([own[0] if own.size else np.nan for own in then])
-    return Readings(passing, minority_then, both, lead)
+    return Readings(passing, minority_then, both, best, lead)
 
 
 def make_claims(
     configs: dict[str, Config], results: dict[str, Outcome], couplings: list[kernels.Coupling]
 ) -> list[Claim]:
     """The claims, those of the paper first."""
-    config, claims = configs[ERM], Claims()
+    claims, seen = paper_claims(configs, results)
+    claims.at_most(f"[P] {PASSING}, largest of the seeds", HALF, float(seen.minority_then.max()))
+    shares = seen.shares(configs[ERM].num_steps)
+    claims.at_most(f"[P] {TOGETHER}, largest of the seeds", 1 / 3, float(shares.max()))
+    statement = "[P] balanced accuracy, weighted CE minus ERM: last step over largest (test files, mean over seeds)"
+    ends = Estimate.jackknife(lambda some: _last_over_largest(seen.lead[some]), len(shares))
+    note = f"{seen.lead[:, -1].mean():.3f} at step {configs[ERM].num_steps}"
+    claims.at_most(statement, 0.25, ends, note)
+    return claims + block_claims(results, couplings)
+
+
+def paper_claims(
+    configs: dict[str, Config], results: dict[str, Outcome], scenario: str = ""
+) -> tuple[Claims, Readings]:
+    """What the README of the paper's code says, of means over seeds."""
+    config, claims = configs[ERM], Claims(scenario)
     steps, seen = config.evaluation_steps(), readings(config, results)
     rates = ", ".join(f"{name} {own.learning_rate:g}" for name, own in configs.items())
-    statement = f"[P] ERM's minority recall when its majority's first passes {PASSED:g} (test files, each seed at its own step)"
-    note = f"steps {_listed(seen.passing)}; tuned rates: {rates}"
-    claims.at_most(f"{statement}, mean", HALF, Estimate.over_seeds(seen.minority_then), note)
-    claims.at_most(f"{statement}, largest", HALF, float(seen.minority_then.max()))
-    statement = f"[P] steps until both groups have {REACHED:g}, weighted CE over ERM (test files, each seed; {config.num_steps} for an ERM that never does)"
-    shares = seen.both[WEIGHTED] / np.minimum(seen.both[ERM], config.num_steps)
-    note = f"{_listed(seen.both[WEIGHTED])} over {_listed(seen.both[ERM])}"
-    claims.at_most(f"{statement}, mean", 1 / 3, Estimate.over_seeds(shares), note)
-    claims.at_most(f"{statement}, largest", 1 / 3, float(shares.max()))
+    best = ", ".join(f"{name} {own.mean():.2f}" for name, own in seen.best.items())
+    note = f"steps {_listed(seen.passing)}; learning rates: {rates}"
+    claims.at_most(f"[P] {PASSING}", HALF, Estimate.over_seeds(seen.minority_then), note)
+    note = f"{_listed(seen.both[WEIGHTED])} over {_listed(seen.both[ERM])}; most that both have at once: {best}"
+    shares = Estimate.over_seeds(seen.shares(config.num_steps))
+    claims.at_most(f"[P] {TOGETHER}", 1 / 3, shares, note)
     at = steps[seen.lead.argmax(axis=1)]
-    statement = "[P] step at which weighted CE leads most in balanced accuracy (test files, each seed), mean"
+    statement = (
+        "[P] step at which weighted CE leads most in balanced accuracy (test files, each seed)"
+    )
     note = f"steps {_listed(at)}; leads {_listed(seen.lead.max(axis=1), '.2f')}"
     claims.at_most(statement, LEAD_BY, Estimate.over_seeds(at), note)
-    statement = "[P] balanced accuracy, weighted CE minus ERM: last step over largest (test files, mean over seeds)"
-    ends = Estimate.jackknife(lambda some: _last_over_largest(seen.lead[some]), len(config.seeds))
-    claims.at_most(statement, 0.25, ends, f"{seen.lead[:, -1].mean():.3f} at step {steps[-1]}")
-    return claims + block_claims(results, couplings)
+    return claims, seen
 
 
 def _last_over_largest(lead: np.ndarray) -> float:
