@@ -21,17 +21,15 @@ Name = Literal[
     "held_out_maps",
     "held_out_data",
     "digits",
+    "mnist",
     "bridge",
     "practice",
 ]
 
 
 NAMES: tuple[Name, ...] = get_args(Name)
+ON_MNIST: tuple[Name, ...] = ("mnist",)  # which are given the folder of its files
 # The core ones are on the small-scale model itself, the others on networks trained on real data, or on maps and
 # data that would take `make reproduce` beyond its five minutes.
-CORE: tuple[Name, ...] = tuple(
-    name
-    for name in NAMES
-    if name not in ("held_out_maps", "held_out_data", "digits", "bridge", "practice")
-)
-ON_MNIST: tuple[Name, ...] = ()  # which are given the folder of its files
+_OTHERS = ("held_out_maps", "held_out_data", "digits", *ON_MNIST, "bridge", "practice")
+CORE: tuple[Name, ...] = tuple(name for name in NAMES if name not in _OTHERS)

@@ -34,16 +34,16 @@ class Options:
     """Experiments to run; left out, all of them."""
     core: bool = False
     """Run the core experiments, those of the small-scale model itself, and not those on networks that
-    are trained on real data (digits, mnist, bridge, practice) or the larger maps of held-out accuracy and
-    its runs on other data (held_out_maps, held_out_data)."""
+    are trained on real data (digits, mnist, stop_or_train, bridge, practice) or the larger maps of held-out
+    accuracy and its runs on other data (held_out_maps, held_out_data)."""
     quick: bool = False
     """A smoke run: fewer points, seeds and steps. Its claims may fail or stay undecided."""
     out: Path | None = None
     """Folder for the figures and, of a full run, claims.md, where the tables of other experiments stay
     as they are; made if it is not there. Left out: `figures`, or `build/quick-figures` for a smoke run."""
     data_dir: Path | None = None
-    """Folder with MNIST's IDX files, train-* and t10k-*, gzipped or not, for `mnist`.
-    Left out, they are fetched, once; where that fails what needs them is left out too, unless it was named."""
+    """Folder with MNIST's IDX files, train-* and t10k-*, gzipped or not, for `mnist` and `stop_or_train`. Left
+    out, they are fetched, once; where that fails these two are left out, with one line, unless they were named."""
 
 
 def run_one(name: Name, options: Options, out: Path, report: progress.Report) -> list[Claim]:

@@ -19,8 +19,8 @@ times are the model's at the coupling of the network's own features is claimed t
 for ERM, since ratios have not carried over to networks before; for weights the model says that all are learned at once.
 
 The first run had the order, the lead in time, and at the end no lead; but its minorities had 0.65 when ERM's majorities passed, and
-neither method ever got both groups to 0.9. What is missing is images: the README's numbers come out when each is
-trained on beside its eight copies shifted by a pixel, nine times as many, and not with slower learning. These variants were added after the run.
+neither method ever got both groups to 0.9. What is missing is images: trained on each of them beside its eight copies shifted by a
+pixel, nine times as many, the means are in the range of the README, and with slower learning they are not. These variants were added after the run.
 """
 
 from __future__ import annotations
