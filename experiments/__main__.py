@@ -44,13 +44,17 @@ class Options:
     data_dir: Path | None = None
     """Folder with MNIST's IDX files, train-* and t10k-*, gzipped or not, for `mnist` and `stop_or_train`. Left
     out, they are fetched, once; where that fails these two are left out, with one line, unless they were named."""
+    tables: Path | None = None
+    """Folder of tables with a header row and a column `label`, .csv or .csv.gz, for `practice` in place of its own
+    data; claims.md stays as it is. Left out with it, the folder for figures is `build/own-figures`."""
 
 
 def run_one(name: Name, options: Options, out: Path, report: progress.Report) -> list[Claim]:
     """Run one experiment, its figures into `out`, and return its claims."""
     experiment = importlib.import_module(f"experiments.{name}")
-    of_mnist = (options.data_dir,) if name in ON_MNIST else ()
-    return experiment.run(out, options.quick, report, *of_mnist)
+    own_data = (options.data_dir,) if name in ON_MNIST else ()
+    own_data = (options.tables,) if name == "practice" else own_data
+    return experiment.run(out, options.quick, report, *own_data)
 
 
 def check(options: Options) -> tuple[Name, ...]:
@@ -65,6 +69,12 @@ def check(options: Options) -> tuple[Name, ...]:
             raise invalid("data_dir", folder, f"left out without {_listed(ON_MNIST)}")
         if not options.data_dir.is_dir():
             raise invalid("data_dir", folder, "a folder that exists")
+    if options.tables is not None:
+        folder = str(options.tables)
+        if names != ("practice",):
+            raise invalid("tables", folder, "left out unless `practice` alone is run")
+        if not options.tables.is_dir():
+            raise invalid("tables", folder, "a folder of .csv or .csv.gz files")
     return names
 
 
@@ -95,7 +105,8 @@ def main() -> None:
     try:
         options = parse(Options, "python -m experiments", Options.__doc__ or "", sys.argv[1:])
         names = check(options)
-        out = options.out or Path("build/quick-figures" if options.quick else "figures")
+        kept = "build/own-figures" if options.tables is not None else "figures"
+        out = options.out or Path("build/quick-figures" if options.quick else kept)
         out.mkdir(parents=True, exist_ok=True)
         names = available(names, options)
         found = progress.each(names, lambda name, report: run_one(name, options, out, report))
@@ -119,7 +130,7 @@ def main() -> None:
     console.print(f"{claims.summary(every)}; figures in {out}/")
     if options.quick:
         console.print("claims are stated for the full run; in a quick one few seeds decide little")
-    if not options.quick:
+    if not options.quick and options.tables is None:
         path = out / "claims.md"
         before = path.read_text() if path.is_file() else ""
         with replacing(path) as scratch:

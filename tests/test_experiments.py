@@ -170,7 +170,7 @@ def test_label_spectrum(tmp_path):
         ("deferred", 3),
         ("held_out_maps", 1),
         ("held_out_data", 1),
-        ("practice", 1),
+        ("practice", 2),
     ],
 )
 def test_a_quick_run_draws_its_figures_and_no_claim_fails(tmp_path, name, figures):
@@ -278,6 +278,8 @@ def test_the_command_prints_its_table_and_leaves_the_committed_claims_alone(
         ["--core", "--data-dir", "."],
         ["bogus"],
         ["depth", "--core"],
+        ["depth", "--tables", "."],
+        ["practice", "--tables", "none"],
         ["--bogus"],
     ],
 )

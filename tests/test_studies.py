@@ -186,6 +186,21 @@ def test_the_record_is_of_its_cells(whole, study):
     assert json.loads(record.attrs["strategies"]) == list(study.strategy_names)
 
 
+def test_a_shorter_study_that_is_evaluated_every_step_goes_the_same_way(study, whole, tmp_path):
+    """Splits, networks and mini-batches depend on seed and step alone, so that its evaluations are among
+    those of the longer study, which has one every second step. To rounding, since a scan of one step and
+    one of two are compiled apart."""
+    short = dataclasses.replace(study, strategies="erm,inverse", num_steps=4, evaluate_every=1)
+    record = studies.run_study(short, tmp_path / "short")
+    assert record["history_step"].values[0, 0, 0].tolist() == [0, 1, 2, 3, 4]
+    longer = whole[0].sel(variant=["erm", "inverse"])
+    assert longer["history_step"].values[0, 0, 0, :3].tolist() == [0, 2, 4]
+    for name in ("history_class_recall", "history_class_loss"):
+        mine = record[name].isel(evaluation=[0, 2, 4]).values
+        theirs = longer[name].isel(evaluation=[0, 1, 2]).values
+        np.testing.assert_allclose(mine, theirs, rtol=1e-12)
+
+
 def test_other_studies_and_other_data_are_refused(study, whole, csv, tmp_path):
     out = whole[1]
     for other in (
@@ -439,7 +454,7 @@ def test_strategies_that_cannot_be(names, allowed):
         strategies.strategies(StudyOptions("wine", names).strategy_names, 100)
 
 
-@pytest.mark.parametrize("field", ["folds", "seeds", "num_steps", "batch_size"])
+@pytest.mark.parametrize("field", ["folds", "seeds", "num_steps", "evaluate_every", "batch_size"])
 def test_numbers_that_cannot_be(field):
     with pytest.raises(ssm.InputError, match=f"^{field}=0: must be"):
         StudyOptions("wine", **dict[str, Any]({field: 0}))

@@ -68,6 +68,9 @@ class StudyOptions:
     num_steps: int | None = None
     """The largest number of training steps. Left out: 1000, or 20 passes over a training part if that
     is more."""
+    evaluate_every: int | None = None
+    """Steps between two evaluations on held-out samples, by which early stopping and schedules that follow
+    performance go. Left out: a twentieth of the steps."""
     hidden_layer_sizes: tuple[int, ...] = (64,)
     """Widths of the hidden layers."""
     learning_rate: float = 0.003
@@ -106,6 +109,9 @@ class StudyOptions:
         decimal_sign(self.decimal)
         if self.num_steps is not None:
             self._keep("num_steps", checks.integer("num_steps", self.num_steps, 1, 10**7))
+        if self.evaluate_every is not None:
+            every = checks.integer("evaluate_every", self.evaluate_every, 1, 10**6)
+            self._keep("evaluate_every", every)
         if not isinstance(self.hidden_layer_sizes, tuple | list):
             allowed = "integers, the width of each hidden layer"
             raise errors.invalid("hidden_layer_sizes", self.hidden_layer_sizes, allowed)

@@ -183,6 +183,7 @@ def _common_parameters(planned: StudyPlan) -> Parameters:
         "batch_size": study.batch_size,
         "weight_decay": study.weight_decay,
         "num_steps": planned.num_steps,
+        "evaluate_every": study.evaluate_every,
         "early_stopping": study.early_stopping if is_stopped else False,
         "alarm_action": study.alarm_action,
     }
