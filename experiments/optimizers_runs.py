@@ -150,7 +150,7 @@ def wide() -> Config:
 
 
 def _wide_runs() -> Runs:
-    return {"wide sign": sweep({"seed": range(SEEDS)}, wide())}
+    return {"wide sign": sweep({"seed": range(2 * SEEDS)}, wide())}
 
 
 def _sam_runs() -> Runs:

@@ -18,7 +18,7 @@ from ssm.measures.metrics import group_mean
 from ssm.practice.statistics import comparisons
 
 if TYPE_CHECKING:
-    from experiments.practice import Curves, Studied
+    from experiments.practice_runs import Curves, Studied
 
 LINES = {"erm": "-", "inverse": "--"}
 LABELS = {"erm": "ERM", "inverse": "inverse frequency", "sqrt": "inverse sqrt", "drw": "deferred"}
