@@ -130,8 +130,8 @@ def _course_claims(name: str, course: Curves) -> list[Claim]:
     if own.sizes["seed"] > 1:
         best, steps = best_of_others(own)
         fall = difference("balanced_accuracy", best, own.isel(step=-1))
-        listed = ", ".join(f"{course.steps[i]:.0f}" for i in steps)
-        note = f"{float(best.mean()):.3f} at steps {listed}; {float(own.isel(step=-1).mean()):.3f}"
+        listed = ", ".join(f"{course.steps[i]:.0f}" for i in sorted(set(steps)))
+        note = f"{float(best.mean()):.3f} at step {listed}; {float(own.isel(step=-1).mean()):.3f}"
         statement = "held-out balanced accuracy of weights at the step that is best on other seeds, less that at the end"
         if name.startswith(FALLS):
             found.at_least(statement, 0, fall, note)
