@@ -30,7 +30,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from experiments import pages
+from experiments import deep_start, pages
 from experiments.claims import Claim, Claims, Estimate
 from experiments.pages import HOLLOW, THEORY, WIDTHS
 from experiments.readings import (
@@ -66,12 +66,14 @@ RATIOS = (1, 3, 10, 30, 100)
 WEIGHTED = 0.5
 
 GAUSSIAN = dataclasses.replace(SPECTRAL, init="gaussian", init_scale=SMALL, rtol=1e-6)
-GAUSSIAN_RATIOS, SEEDS = (10, 30), 4
+GAUSSIAN_RATIOS, SEEDS = (10, 30), 16
+DRAWS = 32  # of contrasts alone, whose ratio is then known to 5 %
 
 EXACT = 1e-6  # of a target or of a learning time
 NEAR = 0.02  # of a small-start limit
 RANDOM = 0.2  # of a ratio, geometric mean over seeds
 LEADING = 0.35  # of the same: draws differ twofold, and the law is of leading order in k_maj / d
+ALONE = 0.2  # of the same, from groups that do not disturb each other
 
 
 def run(out: Path, quick: bool, report: Report) -> list[Claim]:
@@ -110,8 +112,8 @@ def gaussian_ratios(report: Report) -> dict[tuple[int, int], np.ndarray]:
     found = {}
     for depth, R in each(itertools.product(DEPTHS[1:], GAUSSIAN_RATIOS), report):
         config = dataclasses.replace(GAUSSIAN, depth=depth, imbalance_ratio=R)
-        # beside a spectral start a Gaussian one is the faster the deeper
-        config = dataclasses.replace(config, t1=4 / depth * last_learned(config))
+        # beside a spectral start a Gaussian one is the faster the deeper, and a run is stiff once all is learned
+        config = dataclasses.replace(config, t1=10 / depth**2 * last_learned(config))
         runs = sweep({"seed": range(SEEDS)}, config)
         found[depth, R] = ratio(learned(runs)).values
     return found
@@ -126,6 +128,32 @@ def gaussian_limit(depth: float, imbalance_ratio: float) -> float:
     """
     d, taken = GAUSSIAN.feature_dim, GAUSSIAN.class_groups.count(profiles.MAJORITY)
     return float(imbalance_ratio**0.5 * (d / (d - taken)) ** ((depth - 2) / 2))
+
+
+def ratio_alone(depth: int, imbalance_ratio: float) -> float:
+    """The ratio of learning times where each group is as if alone (`deep_start`), geometric means over draws:
+    majorities and the cross contrast in d dimensions, minorities in those that majorities leave."""
+    config = dataclasses.replace(GAUSSIAN, depth=depth, imbalance_ratio=imbalance_ratio)
+    problem, groups = make_problem(config), config.class_groups
+    components = spectral.components(problem)
+    sizes = {
+        block: components.singular_values[components.blocks == block] for block in spectral.BLOCKS
+    }
+    majority, cross, minority = (sizes[block] for block in spectral.BLOCKS)
+    left = config.feature_dim - groups.count(profiles.MAJORITY)
+    alone = (
+        (np.append(majority, cross), len(majority), config.feature_dim),
+        (minority, len(minority), left),
+    )
+    times = []
+    for targets, counted_ones, width in alone:
+        factors = deep_start.gaussian_factors(len(targets), width, depth, config.init_scale, DRAWS)
+        end = 4 * last_learned(config)
+        own = deep_start.learning_times(
+            factors, targets, sum(config.class_counts), counted_ones, end
+        )
+        times.append(np.exp(np.log(own).mean()))
+    return float(times[1] / times[0])
 
 
 def contrasts(config: Config) -> tuple[np.ndarray, np.ndarray]:
@@ -240,6 +268,8 @@ def _gaussian_claims(random: dict[tuple[int, int], np.ndarray]) -> list[Claim]:
         if depth > 2:
             law = "R^(1/2) (d / (d - k_maj))^(L/2 - 1)"
             claims.close(f"{name}, {law}", gaussian_limit(depth, R), mean, LEADING, note)
+        law = "each group as if alone, minorities in d - k_maj dimensions (derived after looking)"
+        claims.close(f"{name}, {law}", ratio_alone(depth, R), mean, ALONE, note)
     return claims
 
 
