@@ -140,6 +140,7 @@ def ratio_alone(depth: int, imbalance_ratio: float) -> float:
         block: components.singular_values[components.blocks == block] for block in spectral.BLOCKS
     }
     majority, cross, minority = (sizes[block] for block in spectral.BLOCKS)
+    total = sum(config.class_counts)
     left = config.feature_dim - groups.count(profiles.MAJORITY)
     alone = (
         (np.append(majority, cross), len(majority), config.feature_dim),
@@ -147,10 +148,12 @@ def ratio_alone(depth: int, imbalance_ratio: float) -> float:
     )
     times = []
     for targets, counted_ones, width in alone:
-        factors = deep_start.gaussian_factors(len(targets), width, depth, config.init_scale, DRAWS)
-        end = 4 * last_learned(config)
+        scattered = total - config.num_classes
+        factors = deep_start.gaussian_factors(
+            len(targets), width, depth, config.init_scale, DRAWS, scattered
+        )
         own = deep_start.learning_times(
-            factors, targets, sum(config.class_counts), counted_ones, end
+            factors, targets, total, counted_ones, 4 * last_learned(config)
         )
         times.append(np.exp(np.log(own).mean()))
     return float(times[1] / times[0])
@@ -268,7 +271,7 @@ def _gaussian_claims(random: dict[tuple[int, int], np.ndarray]) -> list[Claim]:
         if depth > 2:
             law = "R^(1/2) (d / (d - k_maj))^(L/2 - 1)"
             claims.close(f"{name}, {law}", gaussian_limit(depth, R), mean, LEADING, note)
-        law = "each group as if alone, minorities in d - k_maj dimensions (derived after looking)"
+        law = "each group as if alone beside the scatter of features, minorities in d - k_maj dimensions (derived after looking)"
         claims.close(f"{name}, {law}", ratio_alone(depth, R), mean, ALONE, note)
     return claims
 
