@@ -37,7 +37,7 @@ APPROACH = 0.01  # of a distance: the next order in 1 / margin is far smaller
 ANGLE = 100.0  # of margin x what cosines and ratios of norms are off: ten such distances
 GAP = 0.01  # of a gap over the margin: logarithms beside a margin of 1e3
 KEPT = 1e-4  # of a cosine: what the kept row of a start of 0.5 still adds at a margin of 1e8
-AFTER = "derived after trial runs"
+AFTER = "derived after looking"
 
 
 def run(out: Path, quick: bool, report: Report) -> list[Claim]:
