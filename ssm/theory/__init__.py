@@ -20,6 +20,7 @@ from ssm.theory.growth import (
     separable,
     sigmoid,
 )
+from ssm.theory.unbalanced import starting_exponent, unbalanced_learning_time
 
 __all__ = [
     "Learning",
@@ -39,4 +40,6 @@ __all__ = [
     "overlapping_learning_times",
     "separable",
     "sigmoid",
+    "starting_exponent",
+    "unbalanced_learning_time",
 ]
