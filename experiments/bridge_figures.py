@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from experiments import pages
-from experiments.bridge_network import EXPONENTS, MAJORITY, MINORITY, Outcome
+from experiments.bridge_network import EXPONENTS, Outcome
 from experiments.pages import HOLLOW, THEORY, shades
-from ssm import theory
 
 COLORS = {"small": "#009E73", "standard": "#CC79A7", "convolutional": "black"}
+MARKERS = {"small": "o", "standard": "s", "convolutional": "^"}
 
 
 def draw(path: Path, found: dict[str, dict[float, Outcome]], real: Outcome) -> None:
-    """Ratios of learning times over the exponent for both starts, balancing exponents over the
-    coupling, and early held-out accuracy over the exponent."""
+    """Ratios of learning times over the exponent for both starts, balancing exponents over those of
+    the starts, and early held-out accuracy over the exponent."""
     with pages.page(path, 4.8) as figure:
         (left, right), (balance, accuracy) = figure.subplots(2, 2)
         for ax, (name, outcomes) in zip((left, right), found.items(), strict=True):
@@ -26,16 +27,7 @@ def draw(path: Path, found: dict[str, dict[float, Outcome]], real: Outcome) -> N
         left.set_ylabel(pages.TIME_RATIO)
         left.legend(title="coupling $c$", loc="lower left", labelspacing=0.25)
         _draw_balance(balance, found, real)
-        for outcomes, style in zip(found.values(), ("--", "-"), strict=True):
-            for own, color in zip(outcomes.values(), shades(len(outcomes)), strict=True):
-                accuracy.plot(EXPONENTS, own.held_out.mean(axis=0), style, color=color)
-        for name, style in zip(found, ("--", "-"), strict=True):
-            pages.key(accuracy, f"{name} start", style, color="0.3")
-        accuracy.plot(EXPONENTS, real.held_out.mean(axis=0), color="black", label="convolutional")
-        accuracy.axvline(1, **pages.FAINT)
-        accuracy.set(xlabel="weight exponent $g$", xticks=EXPONENTS, ylim=(0.04, None))
-        accuracy.set_ylabel("held-out balanced accuracy,\nwhere ERM has half\nlearned majorities")
-        accuracy.legend(loc="lower left", labelspacing=0.25)
+        _draw_accuracy(accuracy, found, real)
 
 
 def _draw_ratios(ax: Axes, outcomes: dict[float, Outcome]) -> None:
@@ -51,18 +43,36 @@ def _draw_ratios(ax: Axes, outcomes: dict[float, Outcome]) -> None:
 
 
 def _draw_balance(ax: Axes, found: dict[str, dict[float, Outcome]], real: Outcome) -> None:
-    """Measured balancing exponents over the coupling, bars over seeds, beside both predictions."""
-    fine = np.geomspace(1e-3, 1, 100)
-    extremes = MAJORITY, MINORITY
-    small = np.array([theory.balancing_exponent(*extremes, c) for c in fine])
-    ax.plot(fine, small, **THEORY, label="predicted: small start")
-    ax.plot(fine, 2 * small - 1, **{**THEORY, "ls": ":"}, label="predicted: fixed kernel")
+    """Measured balancing exponents over those predicted from the start's kernel and size, each seed."""
+    ends = 0.15, 1.25
+    ax.plot(ends, ends, **THEORY)
     for name, outcomes in {**found, "convolutional": {0.0: real}}.items():
-        for i, own in enumerate(outcomes.values()):
-            low, high = np.min(own.each), np.max(own.each)
-            ax.plot([own.coupling] * 2, [low, high], color=COLORS[name], lw=1)
-            label = f"measured: {name}" if i == 0 else None
-            ax.plot(own.coupling, own.measured, "o", color=COLORS[name], label=label, **HOLLOW)
-    ax.set(xscale="log", xlabel="coupling $c$ of the features at the start")
-    ax.set(ylabel="balancing exponent $g^*$", ylim=(-0.03, 1.75), yticks=np.arange(0, 1.1, 0.25))
+        expected = np.concatenate([own.expected for own in outcomes.values()])
+        measured = np.concatenate([own.each for own in outcomes.values()])
+        label = name if name == "convolutional" else f"{name} start"
+        ax.plot(expected, measured, MARKERS[name], color=COLORS[name], label=label, **HOLLOW)
+    ax.set(xlabel="$g^*$ by the kernel and size of the start", xlim=ends, ylim=ends)
+    ax.set(ylabel="measured balancing exponent $g^*$")
     ax.legend(loc="upper left", labelspacing=0.25)
+
+
+def _draw_accuracy(ax: Axes, found: dict[str, dict[float, Outcome]], real: Outcome) -> None:
+    """Early balanced accuracy over the exponent, means over seeds with their standard errors."""
+    styles = zip(found.items(), ("--", "-"), (-0.012, 0.012), strict=True)
+    for (name, outcomes), style, aside in styles:
+        for own, color in zip(outcomes.values(), shades(len(outcomes)), strict=True):
+            _draw_mean(ax, own, aside, color, style)
+        pages.key(ax, f"{name} start", style, color="0.3")
+    _draw_mean(ax, real, 0.0, "black", "-")
+    pages.key(ax, "convolutional", "-", color="black")
+    ax.axvline(1, **pages.FAINT)
+    ax.set(xlabel="weight exponent $g$", xticks=EXPONENTS, ylim=(0.04, None))
+    ax.set_ylabel("held-out balanced accuracy,\nwhere ERM has half\nlearned majorities")
+    ax.legend(loc="lower left", labelspacing=0.25)
+
+
+def _draw_mean(ax: Axes, own: Outcome, aside: float, color: Any, style: str) -> None:
+    count = len(own.held_out)
+    error = own.held_out.std(axis=0, ddof=1) / np.sqrt(count) if count > 1 else None
+    where = np.array(EXPONENTS) + aside
+    ax.errorbar(where, own.held_out.mean(axis=0), error, ls=style, color=color, elinewidth=0.6)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 import ssm
 from experiments import stepping
 from experiments.data import NUM_CLASSES, draw
+from experiments.tangent_kernels import NUM_MAJORITY, ContrastStart
 from ssm import weights
 from ssm.measures.spectral import LEARNED
 from ssm.practice import kernels, networks
@@ -21,7 +22,6 @@ from ssm.practice.network.networks import Params
 from ssm.practice.network.parameters import Prepared
 
 MAJORITY, MINORITY = 60, 6  # training images of a class, which come first and last
-NUM_MAJORITY = NUM_CLASSES // 2
 HELD_OUT = 25  # images of each class
 WIDTH = 128
 SMALL = 0.02  # of the standard start
@@ -106,10 +106,11 @@ def start(drawn: Samples, scale: float, exponent: float, rate: float, seed: int)
 
 def features(params: Params, X: np.ndarray) -> Array:
     """What the last layer sees: shape (n, d)."""
-    return networks.last_features(params, _padded(X), None)
+    return networks.last_features(params, padded(X), None)
 
 
-def _padded(X: np.ndarray) -> Array:
+def padded(X: np.ndarray) -> Array:
+    """Samples as rows, as wide as the first layer is."""
     layers = networks.Architecture((WIDTH,))
     return jnp.asarray(networks.padded_features(X, len(X), layers, np.float32))
 
@@ -130,7 +131,7 @@ def contrasts(means: Any) -> Any:
 def train(begun: Prepared, drawn: Samples, max_steps: int = MAX_STEPS) -> Record:
     """Gradient descent on weighted cross-entropy until both groups' contrasts have gained half of
     their target, or for `max_steps`."""
-    X = _padded(np.vstack([drawn.X, drawn.held_out_X]))
+    X = padded(np.vstack([drawn.X, drawn.held_out_X]))
     of_class, held_out = (
         (labels[:, None] == np.arange(NUM_CLASSES)).astype(np.float32)
         for labels in (drawn.labels, drawn.held_out_labels)
@@ -172,11 +173,14 @@ class Outcome(NamedTuple):
     """The same where ERM has half learned its majorities; empty where that was not kept."""
     held_out: np.ndarray
     """Balanced accuracy at that step, (seed, exponent)."""
+    starts: list[ContrastStart]
+    """What contrasts start from, each seed."""
 
     def of(self, seeds: list[int]) -> Outcome:
         """Networks of these seeds alone."""
-        start, early = ([own[i] for i in seeds if own] for own in (self.at_start, self.early))
-        return Outcome(self.times[seeds], start, early, self.held_out[seeds])
+        own = (self.at_start, self.early, self.starts)
+        start, early, begun = ([mine[i] for i in seeds if mine] for mine in own)
+        return Outcome(self.times[seeds], start, early, self.held_out[seeds], begun)
 
     @property
     def coupling(self) -> float:
@@ -184,10 +188,14 @@ class Outcome(NamedTuple):
         return float(np.mean([c.equal_sampled for c in self.at_start]))
 
     @property
-    def predicted(self) -> tuple[float, float]:
-        """g* predicted for a fixed kernel and for small starts, means over seeds."""
-        fixed, small = zip(*((c.fixed_exponent, c.exponent) for c in self.at_start), strict=True)
-        return float(np.mean(fixed)), float(np.mean(small))
+    def predicted(self) -> float:
+        """g* of the model from small starts by the coupling c, mean over seeds."""
+        return float(np.mean([c.exponent for c in self.at_start]))
+
+    @property
+    def expected(self) -> list[float]:
+        """g* of each seed by the kernel and the size of its own start."""
+        return [start.exponent for start in self.starts]
 
     @property
     def powers(self) -> np.ndarray:

@@ -7,7 +7,8 @@ import pytest
 
 import ssm
 from experiments import bridge_network as networks
-from experiments import data
+from experiments import data, tangent_kernels
+from experiments.tangent_kernels import ContrastStart
 from ssm import weights
 from ssm.practice.network import kernels
 
@@ -100,11 +101,11 @@ def test_balance_is_where_the_ratio_of_times_passes_one():
     times = np.array([[[10, 40], [10, 20], [20, 10], [40, 10]]], dtype=float)
     counts = np.array([100, 100, 10, 10])
     one = kernels.coupling_of_moments(np.eye(4), np.full(4, 2.0), counts)
-    own = networks.Outcome(times, [one], [one], np.zeros((1, 4)))
+    begun = ContrastStart(np.array([100.0, 10.0]), np.array([5.0, 2.0]), np.array([1e-3, 1e-3]))
+    own = networks.Outcome(times, [one], [one], np.zeros((1, 4)), [begun])
     np.testing.assert_allclose(own.powers, [np.log10([4, 2, 0.5, 0.25])], rtol=1e-12)
     assert own.measured == own.each[0] == pytest.approx(0.75)
-    fixed, small = own.predicted
-    assert fixed == pytest.approx(2 * small - 1)
+    assert own.predicted == one.exponent and own.expected == [begun.exponent]
     assert own.slope == pytest.approx(np.polyfit(networks.EXPONENTS, own.powers[0], 1)[0])
 
 
@@ -112,7 +113,52 @@ def test_networks_of_some_seeds_alone():
     times = np.arange(1.0, 25.0).reshape(3, 4, 2)
     counts = np.array([100, 100, 10, 10])
     every = [kernels.coupling_of_moments(np.eye(4), np.full(4, x), counts) for x in (2.0, 3.0, 4.0)]
-    some = networks.Outcome(times, every, [], np.zeros((3, 4))).of([0, 2])
+    begun = [
+        ContrastStart(np.array([100.0, 10.0]), np.ones(2), np.full(2, x)) for x in (1.0, 2.0, 3.0)
+    ]
+    some = networks.Outcome(times, every, [], np.zeros((3, 4)), begun).of([0, 2])
     np.testing.assert_array_equal(some.times, times[[0, 2]])
     assert some.at_start == [every[0], every[2]] and some.early == []
-    assert some.held_out.shape == (2, 4)
+    assert some.held_out.shape == (2, 4) and some.starts == [begun[0], begun[2]]
+
+
+def test_what_contrasts_start_from(digits: Images):
+    """Of one hidden layer of rectified units the tangent kernel of the first is written out:
+    K_ij = (x_i x_j + 1) sum_m W_am^2 [both open], averaged over logits a; of open units it is X^T X."""
+    drawn = networks.samples(*digits, 0.7, 0)
+    begun = networks.start(drawn, 1.0, 0.0, 1.0, 0)
+    X, y = drawn.X.astype(float), drawn.labels
+    A, a, W, _ = (np.asarray(p, dtype=float) for layer in begun.params for p in layer)
+    A = A[: X.shape[1]]
+    W = W - W.mean(axis=1, keepdims=True)
+    gates = (X @ A + a > 0).astype(float)
+    own = (X @ X.T + 1) * ((gates * (W**2).sum(axis=1)) @ gates.T) / (W**2).sum()
+    padded = networks.padded(drawn.X)
+    K = tangent_kernels.tangent_kernel(begun.params, padded, tangent_kernels.rectified())
+    np.testing.assert_allclose(K, own, rtol=1e-3, atol=1e-3 * np.abs(own).mean())  # float32
+    left = tangent_kernels.contrasts()
+    np.testing.assert_allclose(left.T @ left, np.eye(8), atol=1e-14)
+    np.testing.assert_allclose([left[:5].sum(axis=0), left[5:].sum(axis=0)], 0, atol=1e-14)
+    for group in (0, 1):
+        u = left[:, 4 * group : 4 * group + 4]
+        v = u[y] / np.sqrt(networks.COUNTS[y])[:, None]
+        p = W @ u
+        for units, H, each in (
+            (tangent_kernels.opened, X @ A + a, None),
+            (tangent_kernels.rectified(), gates * (X @ A + a), gates),
+        ):
+            found = tangent_kernels.measured_start(begun.params, padded, y, units)
+            moved = [  # v^T (x_i x_j + 1) sum_m p_m^2 [both open] v of each contrast
+                sum(
+                    p[m, j] ** 2
+                    * ((X.T @ (v[:, j] * (1 if each is None else gates[:, m]))) ** 2).sum()
+                    + p[m, j] ** 2 * (v[:, j] * (1 if each is None else gates[:, m])).sum() ** 2
+                    for m in range(len(p))
+                )
+                for j in range(4)
+            ]
+            kappa = np.mean(moved) / (p**2).sum(axis=0).mean()
+            size = (np.mean(moved) + ((H.T @ v) ** 2).sum(axis=0).mean()) / kappa
+            assert found.kernel[group] == pytest.approx(kappa, rel=1e-3)  # float32
+            assert found.size[group] == pytest.approx(size, rel=1e-3)
+            assert found.counts[group] == (60, 6)[group]
