@@ -23,6 +23,7 @@ Name = Literal[
     "digits",
     "mnist",
     "bridge",
+    "network_gap",
     "practice",
 ]
 
@@ -31,5 +32,5 @@ NAMES: tuple[Name, ...] = get_args(Name)
 ON_MNIST: tuple[Name, ...] = ("mnist",)  # which are given the folder of its files
 # The core ones are on the small-scale model itself, the others on networks trained on real data, or on maps and
 # data that would take `make reproduce` beyond its five minutes.
-_OTHERS = ("held_out_maps", "held_out_data", "digits", *ON_MNIST, "bridge", "practice")
+_OTHERS = ("held_out_maps", "held_out_data", "digits", *ON_MNIST, "bridge", "network_gap", "practice")
 CORE: tuple[Name, ...] = tuple(name for name in NAMES if name not in _OTHERS)

@@ -178,8 +178,8 @@ class Outcome(NamedTuple):
 
     def of(self, seeds: list[int]) -> Outcome:
         """Networks of these seeds alone."""
-        own = (self.at_start, self.early, self.starts)
-        start, early, begun = ([mine[i] for i in seeds if mine] for mine in own)
+        start, early = ([own[i] for i in seeds if own] for own in (self.at_start, self.early))
+        begun = [self.starts[i] for i in seeds]
         return Outcome(self.times[seeds], start, early, self.held_out[seeds], begun)
 
     @property

@@ -69,7 +69,9 @@ def measured_start(params: Params, X: Any, labels: np.ndarray, features: Feature
     with jax.enable_x64(False):
         H = np.asarray(features(params, X), dtype=float)
         slopes = jax.tree.leaves(jax.jacrev(strengths)(below))
-    of_features = sum((np.asarray(x, float).reshape(len(x), -1) ** 2).sum(1) for x in slopes)
+    of_features = np.sum(
+        [(np.asarray(x, float).reshape(len(x), -1) ** 2).sum(1) for x in slopes], 0
+    )
     of_last = ((H.T @ right) ** 2).sum(0)
     squares = ((kernel @ left) ** 2).sum(0)
     below_, last_, p = (_by_group(x) for x in (of_features, of_last, squares))

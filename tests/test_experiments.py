@@ -170,6 +170,7 @@ def test_label_spectrum(tmp_path):
         ("deferred", 3),
         ("held_out_maps", 1),
         ("held_out_data", 1),
+        ("network_gap", 1),
         ("practice", 2),
     ],
 )

@@ -70,7 +70,8 @@ def test_the_flow_from_orthogonal_factors(size_p, size_q, rng):
         components = spectral.components(problem)
         kappa, counts = problem.kernel_eigenvalues[[0, 3]], problem.counts[[0, 3]]
         rates = theory.class_growth_rates(problem)[[0, 3]]
-        times = theory.unbalanced_learning_time(rates, size * np.sqrt(kappa / counts), "squared", 4)
+        imbalance = size * np.sqrt(kappa / counts)
+        times = np.asarray(theory.unbalanced_learning_time(rates, imbalance, "squared", 4))
 
         def field(_, state, *, S=S, w=w, K=K, shape=shape, n=n, W=W, H=H):
             V, F = state[:shape].reshape(W.shape), state[shape:].reshape(H.shape)
@@ -103,7 +104,8 @@ def test_runs_from_gaussian_factors_balance_at_the_exponent_of_their_start(size)
     config = ssm.Config(**base, init_scale=scale, weight_exponent=balance)
     problem = make_problem(config)
     rates = theory.class_growth_rates(problem)[[0, -1]]
-    times = theory.unbalanced_learning_time(rates, size * np.sqrt(kappa / counts), "squared", 6)
+    imbalance = size * np.sqrt(kappa / counts)
+    times = np.asarray(theory.unbalanced_learning_time(rates, imbalance, "squared", 6))
     np.testing.assert_allclose(times, times[0], rtol=1e-12)
     run = ssm.simulate(ssm.Config(**{**vars(config), "t1": 3 * float(times[0])}))
     shares = (run.block_strength / run.block_target).transpose("time", "block").values
@@ -120,7 +122,8 @@ def test_the_exponent_lies_between_a_small_starts_and_a_fixed_kernels():
         theory.margin_exponent(100, 10, coupling),
     )
     sizes = np.geomspace(1e-12, 1e6, 40)
-    found = theory.starting_exponent(counts, kappa[:, None], sizes[:, None], num_classes=4)
+    every = theory.starting_exponent(counts, kappa[:, None], sizes[:, None], num_classes=4)
+    found = np.asarray(every)
     assert found.shape == (3, 40)
     # shared features have 1 at both ends, and of every size
     assert (np.diff(found[:2], axis=1) < 0).all()

@@ -114,6 +114,6 @@ def starting_exponent(
     """
     n, kappa = np.asarray(counts, dtype=float), np.asarray(kernel_eigenvalues, dtype=float)
     imbalance = np.asarray(size) * np.sqrt(kappa / n)
-    times = unbalanced_learning_time(np.sqrt(n * kappa), imbalance, loss, num_classes)
+    times = np.asarray(unbalanced_learning_time(np.sqrt(n * kappa), imbalance, loss, num_classes))
     exponent = np.log(times[..., 1] / times[..., 0]) / np.log(n[0] / n[1])
     return exponent[()]
