@@ -27,7 +27,7 @@ BIASES = {
     "hidden": "hidden biases",
     "output": "logit biases",
 }
-INPUTS = {True: ("o", "#0072B2", "digits"), False: ("s", "#E69F00", "orthogonal classes")}
+INPUTS = {True: ("o", "#009E73", "digits"), False: ("s", "#CC79A7", "orthogonal classes")}
 LADDER = {
     "small coupling": "model: $c$,\nsmall start",
     "trained coupling": "its start,\noptimiser",
@@ -46,7 +46,7 @@ def draw(
     with pages.page(path, 5.2) as figure:
         halves: Any = figure.subfigures(2, 1, height_ratios=(1.1, 1))
         above, below = halves
-        left, right = above.subplots(1, 2, sharey=True)
+        left, right = above.subplots(1, 2, sharex=True, sharey=True)
         for ax, start in ((left, "small"), (right, "standard")):
             _draw_slopes(ax, slopes, start)
         pages.legend_above(above, left, 3)
@@ -81,11 +81,11 @@ def _draw_ratios(ax: Axes, every: list[Convolutional]) -> None:
         [[_ratio(own.model[name]) for name in LADDER] + [_ratio(own.trained)] for own in every]
     )
     where = np.arange(each.shape[1])
-    ax.plot(where, each.T, color="0.75", lw=0.5)
+    ax.plot(where, each.T, color="0.8", lw=0.5)
     mean = [Estimate.geometric(column) for column in each.T]
     middle = np.array([own.mean for own in mean])
     error = np.array([[own.mean - own.low, own.high - own.mean] for own in mean]).T
-    colors = ["black"] * len(LADDER) + ["#009E73"]
+    colors = ["0.45"] * len(LADDER) + ["black"]
     for x, y, low_high, color in zip(where, middle, error.T, colors, strict=True):
         bars = low_high[:, None] if np.isfinite(low_high).all() else None
         ax.errorbar(x, y, bars, fmt="o", color=color, capsize=2, ms=3, elinewidth=1)
@@ -108,7 +108,7 @@ def _draw_times(ax: Axes, real: Mapping[str, list[Convolutional]]) -> None:
             style: dict[str, Any] = {"color": plotting.COLORS[block], **HOLLOW}
             ax.plot(*found.T, MARKERS[half], label=block if half == "5 to 9" else None, **style)
     for half, marker in MARKERS.items():
-        pages.key(ax, f"minorities {half}", marker, color="0.4", **HOLLOW)
+        pages.key(ax, f"minorities {half}", marker, color="black", **HOLLOW)
     ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
     ax.set(xlabel="steps of the model with $K$", ylabel="steps of the network")
     ax.legend(loc="upper left", labelspacing=0.2)
