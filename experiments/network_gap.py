@@ -34,6 +34,11 @@ seeds 10 to 15 and 20:
 - the contrast between the groups is learned before minorities where minorities are 5 to 9, in the network and in the
   model with all of K: it is not the last. Where they are 0 to 4 it comes later in both (in trials before minorities
   or after them). K puts it closer to the network's than c does.
+
+What the first run added: start and optimiser explain three quarters of the gap, and of these the optimiser nearly all, since
+a start of the network's size under the flow has 9.1. Where majorities are learned the kernel has grown too little to explain
+what gradient descent has less; most of the growth comes after that, while minorities are still to be learned, as trials on
+seeds 10 to 12 and 20 then showed: by half at least.
 """
 
 from __future__ import annotations
@@ -191,9 +196,14 @@ def _ratio_claims(real: Networks) -> list[Claim]:
     statement = "gradient descent at a small rate: the model with start and K over the network, ratio of times"
     claims.at_least(statement, 1.25, more, note)
     grown = np.array([own.growth for own in every])
-    statement = "gradient descent at a small rate: kappa of contrasts among minorities where majorities are learned over that at the start"
-    note = f"among majorities {np.exp(np.log(grown[:, 0]).mean()):.2f}"
-    claims.at_least(statement, 1.1, Estimate.geometric(grown[:, 1]), note)
+    words = "gradient descent at a small rate: kappa of contrasts among minorities"
+    for where, i, bound in (
+        ("majorities are learned", 0, 1.1),
+        ("they are learned themselves (derived after looking)", 1, 1.5),
+    ):
+        note = f"among majorities {np.exp(np.log(grown[:, i, 0]).mean()):.2f}"
+        statement = f"{words} where {where}, over that at the start"
+        claims.at_least(statement, bound, Estimate.geometric(grown[:, i, 1]), note)
     return claims
 
 

@@ -140,7 +140,8 @@ class Convolutional(NamedTuple):
     descended: np.ndarray
     """Flow time of gradient descent at a small rate."""
     growth: np.ndarray
-    """kappa of contrasts where the latter has learned majorities over that at the start, (2,)."""
+    """kappa of contrasts where the latter has learned majorities, and where minorities, over that at the start,
+    (2, 2): [where, group]."""
     model: dict[str, np.ndarray]
     """The model's: see `model_times`."""
 
@@ -182,17 +183,20 @@ def _descended(
     kept, logits = [], []
     with jax.enable_x64(False):
         for params in stepping.networks_at(own, steps.tolist()):
-            kept.append(jax.device_get(params) if len(kept) < 60 else None)
+            kept.append(jax.device_get(params))
             logits.append(np.asarray(_said(params, X, shape), float))
     means = _class_means(np.stack(logits), y)
     times = block_times(means, y, steps * GENTLE)
     units = tangent_kernels.rectified(shape)
-    reached = kept[int(np.searchsorted(steps * GENTLE, times[0]))]
-    first, then = (
-        tangent_kernels.measured_start(params, X, y, units).kernel
-        for params in (begun.params, reached if reached is not None else begun.params)
-    )
-    return times, then / first if reached is not None else np.full(2, np.nan)
+
+    def kernel(time: float) -> np.ndarray:
+        place = np.searchsorted(steps * GENTLE, time)
+        if place == len(kept):  # not learned
+            return np.full(2, np.nan)
+        return tangent_kernels.measured_start(kept[place], X, y, units).kernel
+
+    grown = np.array([kernel(times[0]), kernel(times[2])])
+    return times, grown / kernel(0.0)
 
 
 def model_times(
