@@ -205,8 +205,8 @@ def model_times(
     """Learning times of the model, ever more of the network put in.
 
     `small`: one coupling c, a small start, the flow; `flow ...`: a start of the network's size; `trained ...`: that
-    and the network's optimiser, rate, momentum and batches, in steps. Of the kernel: one `coupling` c, kappa_c and
-    size of each of the `classes`, or all of the `kernel`.
+    and the network's optimiser, rate, momentum and batches, in steps; `momentum ...`: that without batches. Of the
+    kernel: one `coupling` c, kappa_c and size of each of the `classes`, or all of the `kernel`.
     """
     X, y, shape = (
         digits_network.rows(split.train_images),
@@ -235,10 +235,13 @@ def model_times(
         for kind, numbers in (("flow", flow), ("trained", training)):
             run = ssm.simulate(ssm.Config(**base, **numbers), inputs=inputs, labels=y)
             found[f"{kind} {name}"] = _times_of_run(run, inputs, y)
-    small = base | {"init_scale": SMALL * scale, "num_saves": 401}
     inputs = factor(coupling)
-    run = ssm.simulate(ssm.Config(**small), inputs=inputs, labels=y)
-    return found | {"small coupling": _times_of_run(run, inputs, y)}
+    whole = {name: number for name, number in training.items() if name != "batch_size"}
+    small = {"init_scale": SMALL * scale, "num_saves": 401}
+    for name, numbers in (("momentum coupling", whole), ("small coupling", small)):
+        run = ssm.simulate(ssm.Config(**{**base, **numbers}), inputs=inputs, labels=y)
+        found[name] = _times_of_run(run, inputs, y)
+    return found
 
 
 def factor(kernel: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
