@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -56,7 +57,7 @@ def opened(params: Params, X: Array) -> Array:
 
 def measured_start(params: Params, X: Any, labels: np.ndarray, features: Features) -> ContrastStart:
     """Of a network (params), its training samples as rows X and their labels, majorities first."""
-    counts = np.bincount(labels, minlength=NUM_CLASSES)
+    X, counts = jnp.asarray(X), np.bincount(labels, minlength=NUM_CLASSES)
     left = contrasts()
     right = left[labels] / np.sqrt(counts[labels])[:, None]
     *below, last = params
@@ -83,6 +84,7 @@ def measured_start(params: Params, X: Any, labels: np.ndarray, features: Feature
 def tangent_kernel(params: Params, X: Any, features: Features) -> Float[np.ndarray, "n n"]:
     """K of the layers below the last one: K_ij = sum_a <dz_ia, dz_ja> / sum_a |W_a|^2 over the logits a less their
     mean, dz their gradients in these layers; J_i J_j^T = K_ij I where all features behave alike."""
+    X = jnp.asarray(X)
     *below, last = params
     kernel = np.asarray(last.kernel)
     kernel = kernel - kernel.mean(axis=1, keepdims=True)
