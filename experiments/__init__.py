@@ -22,6 +22,7 @@ Name = Literal[
     "held_out_data",
     "digits",
     "mnist",
+    "stop_or_train",
     "bridge",
     "network_gap",
     "practice",
@@ -29,7 +30,7 @@ Name = Literal[
 
 
 NAMES: tuple[Name, ...] = get_args(Name)
-ON_MNIST: tuple[Name, ...] = ("mnist",)  # which are given the folder of its files
+ON_MNIST: tuple[Name, ...] = ("mnist", "stop_or_train")  # which are given the folder of its files
 # The core ones are on the small-scale model itself, the others on networks trained on real data, or on maps and
 # data that would take `make reproduce` beyond its five minutes.
 _OTHERS = ("held_out_maps", "held_out_data", "digits", *ON_MNIST, "bridge", "network_gap", "practice")

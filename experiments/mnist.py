@@ -13,8 +13,7 @@ before the test files were looked at: in each seed ERM's minority recall is 0.5 
 never does; and they lead most in balanced accuracy at step 30 or before. The rates had been tuned by then, on held-out
 images of one seed, on which ERM's minorities had 0.69 when its majorities passed 0.97, so that the first was expected to fail.
 
-Of the network's training logits, that ERM learns the blocks in the model's order, majority, cross, minority: the cross block,
-which on scikit-learn's digits is the last, is the second in the model and should be here. That the ratios of their learning
+Of the network's training logits, that ERM learns the blocks in the model's order, majority, cross, minority. That the ratios of their learning
 times are the model's at the coupling of the network's own features is claimed to have the number, and expected to fail
 for ERM, since ratios have not carried over to networks before; for weights the model says that all are learned at once.
 

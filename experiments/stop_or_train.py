@@ -4,7 +4,7 @@ The convolutional network of the experiment `digits` on MNIST (R = 2, 10 and 100
 every fifth image of the test files) and on scikit-learn's digits (R = 2 and 10, 100 images, 50 of a class held out), under ERM, inverse square root and
 inverse frequency, and the g* that the coupling of the features at the start predicts. Five seeds, one learning rate for all. A
 fifth as many images as are trained on, as imbalanced, are the validation part: training is stopped where the log loss
-there, of the worst class or the mean over classes, is least, with what accuracy the test images say. It takes five minutes of one core.
+there, of the worst class or the mean over classes, is least, with what accuracy the test images say. It takes nine minutes of one core.
 
 Claimed before the run. The model says what g = 1 gains by stopping early: its best at margins below 5 over its end at a
 margin of 100, as in `held_out_maps`. These images are less noisy than any setting there: their noise within classes has 19

@@ -15,6 +15,7 @@ from experiments.stop_or_train_runs import CRITERIA, WEIGHTINGS
 if TYPE_CHECKING:
     from experiments.stop_or_train import Case
 
+GAINS = (-0.3, -0.1, -0.03, -0.01, 0, 0.01, 0.03, 0.1)
 LINES: dict[str, dict[str, Any]] = {
     "ERM": {"color": "#999999"},
     "inverse square root": {"color": "#009E73"},
@@ -41,6 +42,9 @@ def draw(path: Path, cases: Sequence[Case]) -> None:
         gains = bottom.subplots(1, 2, sharey=True)
         for ax, criterion in zip(gains, CRITERIA, strict=True):
             _draw_gains(ax, cases, criterion)
+        # Thousandths and tenths at once; both panels share the axis.
+        gains[0].set_yscale("asinh", linear_width=0.01)
+        pages.plain_ticks(gains[0].yaxis, GAINS)
         gains[0].set_ylabel("stopped over the end,\nbalanced accuracy")
         pages.legend_above(bottom, gains[0], 5)
 

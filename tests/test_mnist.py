@@ -195,7 +195,7 @@ def test_of_all_experiments_what_cannot_be_fetched_is_left_out_with_its_claims_k
     command.main()
     said = capsys.readouterr().err.splitlines()
     assert [line for line in said if "mnist" in line] == [
-        "experiments: without mnist: mnist='URLError': must be fetched"
+        "experiments: without mnist and stop_or_train: mnist='URLError': must be fetched"
     ]
     assert ran == [name for name in command.NAMES if name not in command.ON_MNIST]
     assert "## mnist\n\nas they were\n" in (tmp_path / "claims.md").read_text()
