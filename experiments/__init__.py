@@ -33,5 +33,13 @@ NAMES: tuple[Name, ...] = get_args(Name)
 ON_MNIST: tuple[Name, ...] = ("mnist", "stop_or_train")  # which are given the folder of its files
 # The core ones are on the small-scale model itself, the others on networks trained on real data, or on maps and
 # data that would take `make reproduce` beyond its five minutes.
-_OTHERS = ("held_out_maps", "held_out_data", "digits", *ON_MNIST, "bridge", "network_gap", "practice")
+_OTHERS = (
+    "held_out_maps",
+    "held_out_data",
+    "digits",
+    *ON_MNIST,
+    "bridge",
+    "network_gap",
+    "practice",
+)
 CORE: tuple[Name, ...] = tuple(name for name in NAMES if name not in _OTHERS)
