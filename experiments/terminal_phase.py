@@ -3,7 +3,7 @@
 Under cross-entropy, runs go by the loss clock to a margin. Claimed before the run: all weightings end in
 one geometry, SELI for free features and the simplex ETF for shared ones, however far apart they were
 early, and the distance to it falls as 1 / margin. The limits are known from the literature; how runs
-approach them is `ssm.terminal`, derived after trial runs. It takes a
+approach them is `ssm.terminal`, derived after looking. It takes a
 minute: some 90 runs of 4 and 10 classes, imbalance ratios 1 to 100, two fractions of minorities, three
 weightings.
 """

@@ -1,6 +1,6 @@
 """Where runs by the loss clock end, as `ssm.terminal` has it: SELI of the effective counts n_c / kappa_c
 whatever the weights, approached as 1 / margin. The two things that keep a run from it there, its margins
-and its start, were derived after trial runs.
+and its start, were derived after looking.
 """
 
 from __future__ import annotations
