@@ -1,11 +1,12 @@
 # make reproduce: the core figures and their claims, in at most five minutes.   make reproduce-all: all of them.
 # make test: the tests.   make test-all: the slow ones too.
 # make coverage: both, and which lines of ssm/ none of them runs.   make check: linters and types.
+# make docs: the documentation, into build/docs/html.
 # Each sets up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce reproduce-all test test-all coverage check
+.PHONY: reproduce reproduce-all test test-all coverage check docs
 reproduce: .venv/installed
 	$(BIN)/python -m experiments --core
 
@@ -30,6 +31,11 @@ check: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# A warning is an error, of a link within the site too; nothing comes from the network. Notebooks are kept executed.
+docs: .venv/installed-docs
+	$(BIN)/python -m sphinx -W --keep-going -q -d build/docs/doctrees -b html docs build/docs/html
+	@echo "open build/docs/html/index.html"
+
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
@@ -37,4 +43,8 @@ check: .venv/installed-dev
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+.venv/installed-docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@
