@@ -1,0 +1,186 @@
+"""Every block of code in README.md and in the pages of docs/ runs, or says why it cannot."""
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from experiments.__main__ import Options
+from ssm.cli import commands
+from ssm.cli.parsing import parse
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    ROOT / "README.md",
+    *(p for p in sorted((ROOT / "docs").rglob("*.md")) if "generated" not in p.parts),
+]
+NOTEBOOKS = [path for path in PAGES if path.parent.name == "notebooks"]
+# Of what language a block is, and in the line before it why it cannot run.
+BLOCK = re.compile(
+    r"^(?:(?:% |<!-- )not run: (?P<reason>.*?)(?: -->)?\n)?```(?P<language>[^\n`]*)\n"
+    r"(?P<text>.*?)^```$",
+    re.M | re.S,
+)
+# What is no program: directives of the site, what a program prints, and sources to cite.
+NO_PROGRAM = re.compile(r"\{.*\}.*|text|bibtex")
+
+
+class Block(NamedTuple):
+    language: str
+    text: str
+    reason: str | None
+
+
+def blocks(path: Path) -> list[Block]:
+    found = [Block(m["language"], m["text"], m["reason"]) for m in BLOCK.finditer(path.read_text())]
+    return [block for block in found if not NO_PROGRAM.fullmatch(block.language)]
+
+
+def lines(path: Path) -> list[str]:
+    """The lines of the shell blocks of a page, without comments."""
+    shell = "".join(block.text for block in blocks(path) if block.language == "sh")
+    return [line for line in shell.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def label(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=label)
+def test_a_block_is_python_or_of_the_shell(path):
+    """Others would pass unseen; a notebook's cells are run by the build of the site."""
+    for block in blocks(path):
+        assert block.language in ("python", "sh"), block
+        assert block.reason is None or len(block.reason.split()) > 2
+        if block.language == "python":
+            compile(block.text, label(path), "exec")
+    if path in NOTEBOOKS:
+        cells = re.findall(r"^```\{code-cell\} python\n(.*?)^```$", path.read_text(), re.M | re.S)
+        assert len(cells) > 2
+        for cell in cells:
+            compile(cell, label(path), "exec")
+
+
+@pytest.mark.parametrize("path", [p for p in PAGES if lines(p)], ids=label)
+def test_a_line_of_the_shell_is_one_that_there_is(path):
+    """Its command and flags are known, its target is in the Makefile, its extra in pyproject.toml."""
+    targets = re.findall(r"^(\S+):", (ROOT / "Makefile").read_text(), re.M)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    for line in lines(path):
+        words = shlex.split(line, comments=True)
+        words[0] = words[0].removeprefix(".venv/bin/")
+        match words:
+            case ["ssm", *rest]:
+                parse(commands.Command, "ssm", "", rest)
+            case ["python", "-m", "experiments", *rest]:
+                parse(Options, "experiments", "", rest)
+            case ["make", target]:
+                assert target in targets
+            case ["python", "-m", "pip", "install", *rest]:
+                assert rest[:2] == ["-c", "constraints.txt"]
+                for extra in re.findall(r"\[(\w+)\]", line):
+                    assert extra in extras
+            case ["python3", "-m", "venv", ".venv"] | [".", ".venv/bin/activate"]:
+                pass
+            case ["python", "-m", "pytest" | "benchmarks", *_]:
+                pass
+            case _:
+                pytest.fail(f"{label(path)}: nobody knows how to check {line!r}")
+
+
+def printed_recalls(said: str) -> list[list[float]]:
+    return [
+        list(map(float, re.findall(r"[01]\.\d*", line.split("[")[1]))) for line in said.splitlines()
+    ]
+
+
+def check_start(said: str, names: dict) -> None:
+    assert "inverse square root {'majority'" in said
+    assert Path("erm.png").is_file() and Path("erm.zarr").is_dir() and Path("mine.png").is_file()
+
+
+def check_end_of_training(said: str, names: dict) -> None:
+    assert said.count("log t = 1") == 3  # of 10,000
+
+
+def check_losses(said: str, names: dict) -> None:
+    assert said.count("'minority': ") == 2
+    assert names["deferred"].weight.values.max() == pytest.approx(4)  # the bound
+
+
+def check_held_out(said: str, names: dict) -> None:
+    """Weights help the minorities."""
+    recalls = printed_recalls(said)
+    assert np.mean(recalls[1][2:]) > np.mean(recalls[0][2:]) + 0.2
+
+
+def check_recipes(said: str, names: dict) -> None:
+    scores = re.findall(r"balanced accuracy (0\.\d{3}), kept step \d+", said)
+    assert len(scores) == 5 and all(float(score) > 0.8 for score in scores)
+
+
+def check_sweep(said: str, names: dict) -> None:
+    assert said.startswith("weight_exponent") and said.endswith("(100, 100, 3)\n")
+
+
+def check_track(said: str, names: dict) -> None:
+    """The stand-in learns its classes at 20 and 60, and what is half learned is learned."""
+    times = names["tracked"].block_learning_time
+    assert times.sel(block="majority").item() == pytest.approx(20, abs=2)  # noise of 0.1
+    assert times.sel(block="minority").item() == pytest.approx(60, abs=4)  # of six samples a class
+    assert Path("log.npz").is_file()
+
+
+def check_weights(said: str, names: dict) -> None:
+    assert "Verdict: use `balanced` weights" in said
+    assert 0 < names["kernels"].measured_coupling(names["features"], names["y"]).coupling < 1
+
+
+EXPECTED = {
+    "docs/start.md": check_start,
+    "docs/how-to/end_of_training.md": check_end_of_training,
+    "docs/how-to/losses.md": check_losses,
+    "docs/how-to/held_out.md": check_held_out,
+    "docs/how-to/recipes.md": check_recipes,
+    "docs/how-to/sweep.md": check_sweep,
+    "docs/how-to/track.md": check_track,
+    "docs/how-to/weights.md": check_weights,
+}
+
+
+def test_every_expectation_is_of_a_page():
+    assert set(EXPECTED) <= {label(path) for path in PAGES}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ssm.practice.alarms.TrainingWarning")
+@pytest.mark.parametrize(
+    "path", [p for p in PAGES if blocks(p) and p.name != "README.md"], ids=label
+)
+def test_the_blocks_of_a_page_run(path, tmp_path, monkeypatch, capsys, untyped):
+    """In their order, Python in one namespace and the shell as processes, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    said = ""
+    for block in blocks(path):
+        if block.reason is not None:
+            continue
+        if block.language == "python":
+            exec(compile(block.text, label(path), "exec"), names)
+            said += capsys.readouterr().out
+            continue
+        for line in block.text.splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["ssm"]:
+                command = "from ssm.cli import main; main()"
+                done = subprocess.run([sys.executable, "-c", command, *words[1:]])
+                assert done.returncode == 0, line
+    EXPECTED.get(label(path), lambda said, names: None)(said, names)
