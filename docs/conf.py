@@ -66,6 +66,7 @@ html_css_files = ["ssm.css"]
 html_js_files = ["filter.js"]
 html_show_sourcelink = False
 html_copy_source = False
+html_sidebars = {"index": [], "model": []}  # pages with nothing below them
 html_theme_options = {
     "show_prev_next": True,
     "navigation_with_keys": False,

@@ -102,7 +102,8 @@ def _config_page() -> str:
         ".. autoclass:: ssm.Config(*, field=value, ...)\n   :no-members:",
         "Fields\n------",
         "Each field is an argument of ``ssm.Config``, a flag of ``ssm run`` (``coupling`` is ``--coupling``, "
-        "``weight_exponent`` is ``--weight-exponent``), an axis of ``ssm sweep``, and an attribute of the result. "
+        "``weight_exponent`` is ``--weight-exponent``) and an axis of ``ssm sweep``; the attribute ``config`` of a "
+        "result holds them all as JSON. "
         "What does not go together is refused in one line when the Config is made.",
         '.. raw:: html\n\n   <p><label>Filter the fields: <input type="search" id="field-filter"></label></p>',
     ]
