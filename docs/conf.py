@@ -70,7 +70,7 @@ html_sidebars = {"index": [], "model": []}  # pages with nothing below them
 html_theme_options = {
     "show_prev_next": True,
     "navigation_with_keys": False,
-    "secondary_sidebar_items": ["page-toc"],
+    "secondary_sidebar_items": {"**": ["page-toc"], "generated/reference/config": []},
     "header_links_before_dropdown": 7,
     "footer_start": ["copyright"],
     "footer_end": [],

@@ -26,7 +26,7 @@ def make_safe(app: Any, what: str, name: str, obj: Any, options: Any, lines: lis
     """Escape what is no markup, outside of examples, which end at an empty line, and of indented blocks of code."""
     safe, in_example = [], False
     text = "\n".join(lines)
-    if not callable(obj) and text.strip() == (inspect.getdoc(type(obj)) or "").strip():
+    if text.split() == (inspect.getdoc(type(obj)) or "").split():
         text = ""  # of the type, where the value itself has no words
     if name == "ssm.Config":  # whose fields stand in a table of their own, on the same page
         text = text.split("\nAttributes:\n")[0] + "\n"
@@ -49,7 +49,9 @@ def resolve(app: Any, env: Any, node: Any, contnode: Any) -> Any:
     objects = env.domains["py"].objects
     target = node["reftarget"].removesuffix("()")
     for prefix in ("ssm.", "ssm.practice."):
-        if (found := objects.get(prefix + target)) is not None:
+        found = objects.get(prefix + target)
+        # `step` is a word before it is a module.
+        if found is not None and (found.objtype != "module" or "." in target):
             from sphinx.util.nodes import make_refnode
 
             return make_refnode(

@@ -6,7 +6,7 @@ import ast
 import importlib
 import inspect
 from pathlib import Path
-from types import ModuleType
+from types import GenericAlias, ModuleType
 
 import ssm
 from ssm.addresses import ADDRESSES
@@ -51,7 +51,7 @@ def _directive(address: str, name: str) -> str:
         lines = [f".. autoclass:: {address}.{name}", "   :members:"]
         if issubclass(value, tuple):  # whose fields stand in order of their definition
             lines.append("   :member-order: bysource")
-    elif callable(value):
+    elif callable(value) and not isinstance(value, GenericAlias):
         lines = [f".. autofunction:: {address}.{name}"]
     else:
         lines = [f".. autodata:: {address}.{name}", "   :no-value:"]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from ssm.config import Config
 from ssm.config.bounds import Each, Within
-from ssm.config.documentation import _docstrings_of_fields, _kind
+from ssm.config.documentation import _docstrings_of_fields
 from ssm.dynamics.statuses import Status
 from ssm.results import schema
 from ssm_docs.docstrings import escaped
@@ -28,6 +28,8 @@ GROUPS = {
     "ObservationFields": "What is observed",
     "Config": "Seed and precision",
 }
+
+KINDS = {type(None): "None", tuple[int, ...]: "ints", tuple[float, ...]: "floats"}
 
 
 def _bound(within: Within | Each) -> str:
@@ -56,14 +58,14 @@ def _allowed(hint: Any) -> tuple[str, str]:
     """The type and the bounds of a field, from its annotation."""
     markers = hint.__metadata__ if get_origin(hint) is Annotated else ()
     bare = hint.__origin__ if markers else hint
-    if get_origin(bare) is Literal or any(get_origin(a) is Literal for a in get_args(bare)):
-        words = [a for a in get_args(bare) if isinstance(a, str)]
-        for inner in get_args(bare):
-            words += get_args(inner) if get_origin(inner) is Literal else ()
-        may_be_none = type(None) in get_args(bare)
-        return f"choice{' or None' if may_be_none else ''}", ", ".join(words)
-    kind = _kind(bare).replace(" | ", " or ")
-    return kind, "; ".join(map(_bound, markers))
+    alternatives = (bare,) if get_origin(bare) in (Literal, tuple) else get_args(bare) or (bare,)
+    kinds, words = [], []
+    for kind in alternatives:
+        is_choice = get_origin(kind) is Literal
+        kinds.append("choice" if is_choice else KINDS.get(kind) or kind.__name__)
+        words += map(str, get_args(kind)) if is_choice else ()
+    bounds = [*map(_bound, markers), *([", ".join(words)] if words else [])]
+    return " or ".join(kinds), "; ".join(bounds)
 
 
 def fields() -> dict[str, tuple[str, str, str, str, str]]:
@@ -77,6 +79,7 @@ def fields() -> dict[str, tuple[str, str, str, str, str]]:
         for name, words in _docstrings_of_fields(owners[owner]).items():
             kind, bounds = _allowed(hints[name])
             text = escaped(" ".join(inspect.cleandoc(words).split()))
+            text = re.sub(r"`([^`]+)`", r"``\1``", text)  # values, which are no links
             found[name] = (GROUPS[owner], kind, repr(defaults[name]), bounds, text)
     assert set(found) == set(defaults), "a field without words"
     return found
@@ -110,13 +113,11 @@ def _config_page() -> str:
     rows: dict[str, list[list[str]]] = {}
     for name, (group, kind, default, bounds, words) in fields().items():
         label = f".. py:attribute:: Config.{name}\n"
-        allowed = escaped(bounds)
-        rows.setdefault(group, []).append(
-            [label, f"{kind}\n\n``{default}``", allowed or "—", words]
-        )
+        allowed = f"{kind}: {escaped(bounds)}" if bounds else kind
+        rows.setdefault(group, []).append([label, f"{allowed}\n\ndefault ``{default}``", words])
     for group, cells in rows.items():
-        head = ["field", "type, default", "allowed", "what it is"]
-        parts += [f"{group}\n{'~' * len(group)}", _list_table(head, cells, "22 14 18 46", "fields")]
+        head = ["field", "allowed", "what it is"]
+        parts += [f"{group}\n{'~' * len(group)}", _list_table(head, cells, "28 24 48", "fields")]
     return "\n\n".join(parts) + "\n"
 
 
