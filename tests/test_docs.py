@@ -23,7 +23,7 @@ PAGES = [
 NOTEBOOKS = [path for path in PAGES if path.parent.name == "notebooks"]
 # Of what language a block is, and in the line before it why it cannot run.
 BLOCK = re.compile(
-    r"^(?:(?:% |<!-- )not run: (?P<reason>.*?)(?: -->)?\n)?```(?P<language>[^\n`]*)\n"
+    r"^(?:<!-- not run: (?P<reason>.*?) -->\n)?```(?P<language>[^\n`]*)\n"
     r"(?P<text>.*?)^```$",
     re.M | re.S,
 )
@@ -94,6 +94,16 @@ def test_a_line_of_the_shell_is_one_that_there_is(path):
                 pass
             case _:
                 pytest.fail(f"{label(path)}: nobody knows how to check {line!r}")
+
+
+def test_the_readme_begins_as_the_start_does():
+    """Word for word, so that it runs with that page; and it stays short enough to be read at once."""
+    python = [block.text for block in blocks(ROOT / "README.md") if block.language == "python"]
+    start = [block.text for block in blocks(ROOT / "docs" / "start.md")]
+    assert len(python) == 1 and python[0] in start and len(python[0].splitlines()) <= 15
+    for line in lines(ROOT / "README.md"):
+        if line.startswith("ssm "):
+            assert any(line in lines(page) for page in PAGES if page.name != "README.md")
 
 
 def printed_recalls(said: str) -> list[list[float]]:
@@ -178,9 +188,9 @@ def test_the_blocks_of_a_page_run(path, tmp_path, monkeypatch, capsys, untyped):
             said += capsys.readouterr().out
             continue
         for line in block.text.splitlines():
-            words = shlex.split(line, comments=True)
-            if words[:1] == ["ssm"]:
-                command = "from ssm.cli import main; main()"
-                done = subprocess.run([sys.executable, "-c", command, *words[1:]])
-                assert done.returncode == 0, line
+            program, *words = shlex.split(line, comments=True)
+            assert program == "ssm", f"{line!r} is not run: say why before its block"
+            command = "from ssm.cli import main; main()"
+            done = subprocess.run([sys.executable, "-c", command, *words])
+            assert done.returncode == 0, line
     EXPECTED.get(label(path), lambda said, names: None)(said, names)
