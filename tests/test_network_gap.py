@@ -17,7 +17,13 @@ from ssm.config.model import Bias
 
 
 @pytest.mark.parametrize("units", get_args(Units))
-@pytest.mark.parametrize("bias", get_args(Bias))
+@pytest.mark.parametrize(
+    "bias",
+    [
+        pytest.param(bias, marks=() if bias == "both" else pytest.mark.slow)
+        for bias in get_args(Bias)
+    ],
+)
 def test_what_is_left_out_of_a_network_stays_out(units: Units, bias: Bias, rng):
     counts = np.repeat([3, 2], 5)
     y = np.repeat(np.arange(10), counts)
@@ -45,6 +51,7 @@ def test_what_is_left_out_of_a_network_stays_out(units: Units, bias: Bias, rng):
             b = b - rate * G.sum(axis=0) * (bias in ("output", "both"))
 
 
+@pytest.mark.slow
 def test_a_whole_network_has_the_slope_that_bridge_measures():
     images, labels = data.load_digits()
     found = network_gap_runs.slope(Cell("rectified", "both", True, "standard"), images, labels, 0)
@@ -87,6 +94,7 @@ def test_block_times_are_those_of_tracked_logits(rng):
     np.testing.assert_allclose(found, tracked["block_learning_time"], rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_models_times_are_read_as_a_run_reads_them():
     """Contrasts in the groups feel no offset, and start 1e-5 of their target away from 0."""
     labels = np.repeat(np.arange(10), np.repeat([4, 2], 5))

@@ -92,7 +92,7 @@ def test_the_flow_from_orthogonal_factors(size_p, size_q, rng):
         assert times[1] / times[0] == pytest.approx(ratio, rel=1e-12)
 
 
-@pytest.mark.parametrize("size", [1e-6, 1.0])
+@pytest.mark.parametrize("size", [pytest.param(1e-6, marks=pytest.mark.slow), 1.0])
 def test_runs_from_gaussian_factors_balance_at_the_exponent_of_their_start(size):
     """Random rows of 400 numbers overlap by 0.05, and two factors each may be off by that."""
     base = {"num_classes": 6, "imbalance_ratio": 9.0, "minority_count": 4, "feature_dim": 400}
