@@ -1,12 +1,13 @@
 # make reproduce: the core figures and their claims, in at most five minutes.   make reproduce-all: all of them.
 # make test: the tests.   make test-all: the slow ones too.
+# make explorer: the page that `ssm explore` opens, which needs Node.js.
 # make coverage: both, and which lines of ssm/ none of them runs.   make check: linters and types.
 # make docs: the documentation, into build/docs/html.
-# Each sets up .venv first.
+# All but explorer set up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce reproduce-all test test-all coverage check docs
+.PHONY: reproduce reproduce-all test test-all explorer coverage check docs
 reproduce: .venv/installed
 	$(BIN)/python -m experiments --core
 
@@ -18,6 +19,9 @@ test: .venv/installed
 
 test-all: test
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow $(MEASURED)
+
+explorer:
+	cd explorer && npm ci --no-fund --no-audit && npm run build
 
 # The two add to one file, of which the report is made; it fails below the share of lines that pyproject.toml names.
 coverage: .venv/installed

@@ -18,7 +18,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import ssm
-from ssm.cli import commands, parsing
+from ssm.cli import commands, explorer, parsing
 from ssm.results import digests
 
 ROOT = Path(__file__).parents[1]
@@ -95,6 +95,19 @@ def test_an_optimisers_steps_from_the_shell(command, run, tmp_path):
     swept = ssm.load("swept.zarr").sel(additive_adjustment=1, learning_rate=0.05)
     assert np.array_equal(swept.strength, run(**own).strength)
     assert swept.time.attrs["description"] == "training step"
+
+
+def test_the_explorer_opens_where_it_is_built(command, monkeypatch, tmp_path):
+    opened = []
+    monkeypatch.setattr(explorer.webbrowser, "open", opened.append)
+    monkeypatch.setattr(explorer, "PAGE", tmp_path / "a page.html")
+    code, out, err = command("explore")
+    assert code == 2 and not out and not opened
+    assert "make explorer" in err and err.count("\n") == 1
+    (tmp_path / "a page.html").write_text("<!doctype html>")
+    code, out, err = command("explore")
+    address = f"file://{tmp_path}/a%20page.html"
+    assert (code, out, err, opened) == (0, f"{address}\n", "", [address])
 
 
 def test_sweep_show_plot(command, tiny, tmp_path):

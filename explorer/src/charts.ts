@@ -92,7 +92,12 @@ export class Chart {
         axes: [
           {
             ...axis,
-            size: 30,
+            size: 26,
+            label: "flow time t",
+            labelSize: 16,
+            labelFont: font,
+            labelGap: 0,
+            filter: (_, splits) => splits, // else only some of a logarithmic axis' labels are kept
             splits: (u) => ticks(...this.span(), u.width / 64),
             values: (_, splits) => splits.map((t) => shown(t, 1)),
           },

@@ -1,21 +1,23 @@
 /** The commands of the Python package that run what the page shows, and the table of its curves. */
 
-import { minorityClasses, type Settings } from "./problem";
+import { minorityClasses, rounded, type Settings } from "./problem";
 import type { Curves, View } from "./model";
 
 /** `ssm run` of one exponent, over the times of the view. */
 function run(settings: Settings, exponent: number, end: number, out: string): string {
+  const { classes, fraction } = settings;
+  const few = minorityClasses(settings);
   const flags: [string, string | number][] = [
     ["loss", settings.loss],
-    ["num-classes", settings.classes],
+    ["num-classes", classes],
     ["imbalance-ratio", settings.ratio],
-    ["minority-fraction", minorityClasses(settings) / settings.classes],
+    ["minority-fraction", rounded(fraction * classes) === few ? fraction : few / classes],
     ["minority-count", settings.smallest],
     ["weight-exponent", exponent],
     ["coupling", settings.coupling],
     ["init", "spectral"],
     ["init-scale", settings.scale],
-    ["feature-dim", Math.max(16, settings.classes)],
+    ["feature-dim", Math.max(16, classes)],
     ["t1", Number(end.toPrecision(6))],
     ["save-spacing", "log"],
     ["out", out],

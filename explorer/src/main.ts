@@ -160,7 +160,7 @@ function showNumbers(): void {
     aside: view.window ? `closes ${shown(closes / opens)} times later than it opens` : "weights are no sooner",
   });
   const [large, small] = view.weighted.problem.weights;
-  $("#weights").textContent = `g = ${settings.exponent}: each sample counts ${shown(large)} in a majority, ${shown(small)} in a minority`;
+  $("#weights").textContent = `g = ${settings.exponent}: samples count ${shown(large)} and ${shown(small)}`;
   const before = spectrum(problemOf(settings, 0));
   const after = spectrum(view.weighted.problem);
   $("#spectrum").innerHTML = spectrumPicture(before, after);
@@ -180,8 +180,16 @@ function describe(): void {
   if (said.textContent !== words) said.textContent = words;
   columns.forEach((column, i) => column.describe(i ? view.weighted : view.erm));
   $("#spectrum").setAttribute("aria-label", "Singular values before and after weights, as in the table.");
-  $("#commands").textContent = commands(view);
+  showCommands();
   remember();
+}
+
+/** The commands, each flag with its value on one line. */
+function showCommands(): void {
+  const lines = commands(view).split("\n");
+  $("#commands").innerHTML = lines
+    .map((line) => line.split(/ (?=--)/).map((part) => `<span>${part}</span>`).join(" "))
+    .join("\n");
 }
 
 function remember(): void {

@@ -38,7 +38,7 @@ export const SLIDERS: Slider[] = [
     low: 1, high: 1e9, from: 0, to: 9, step: 0.05, ...decades,
   },
   {
-    field: "exponent", key: "g", label: "Weights’ exponent g",
+    field: "exponent", key: "g", label: "Weight exponent g",
     help: "class weights go as 1 / (class size)^g; 0 is ERM, 1 inverse frequency",
     low: 0, high: 2, from: 0, to: 2, step: 0.01, ...linear,
   },
@@ -49,18 +49,18 @@ export const SLIDERS: Slider[] = [
     value: (x) => short(x ** 4), position: (c) => c ** 0.25, whole: false,
   },
   {
-    field: "classes", key: "k", label: "Number of classes k",
+    field: "classes", key: "k", label: "Classes k",
     help: "majorities and minorities together",
     low: 2, high: 20, from: 2, to: 20, step: 1, ...linear, whole: true,
   },
   {
-    field: "fraction", key: "rho", label: "Minorities’ fraction ρ",
+    field: "fraction", key: "rho", label: "Minority fraction ρ",
     help: "of the classes; at least one class, and not all",
     low: 0.05, high: 0.95, from: 0.05, to: 0.95, step: 0.05, ...linear,
   },
   {
-    field: "smallest", key: "n", label: "Samples per minority class",
-    help: "a majority class has R times as many",
+    field: "smallest", key: "n", label: "Minority class size",
+    help: "samples of a minority class; a majority class has R times as many",
     low: 1, high: 1000, from: 0, to: 3, step: 0.05,
     value: (x) => Math.round(10 ** x), position: Math.log10, whole: true,
   },

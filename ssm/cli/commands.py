@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from ssm.cli import practice, printing
+from ssm.cli import explorer, practice, printing
 from ssm.cli.parsing import parse
 from ssm.config import Config
 from ssm.support import files, interrupts, progress, versions
@@ -214,6 +214,7 @@ Command = (
     | Annotated[Track, tyro.conf.subcommand("track")]
     | Annotated[practice.StudyCommand, tyro.conf.subcommand("study")]
     | Annotated[practice.Advise, tyro.conf.subcommand("advise")]
+    | Annotated[explorer.Explore, tyro.conf.subcommand("explore")]
 )
 
 
@@ -274,7 +275,7 @@ def _check_platform(command: Any) -> None:
     """Raise ssm.InputError for a platform that the environment asks JAX to use (JAX_PLATFORMS) and that
     it does not find, before anything runs."""
     asked = os.environ.get("JAX_PLATFORMS")
-    if not asked or isinstance(command, Show | Plot | Track):
+    if not asked or isinstance(command, Show | Plot | Track | explorer.Explore):
         return
     import jax
 

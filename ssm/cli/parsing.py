@@ -15,7 +15,7 @@ from ssm.config import Config
 from ssm.practice.options import StudyOptions
 from ssm.support.errors import InputError, invalid
 
-NAMES = ("run", "sweep", "show", "plot", "track", "study", "advise")
+NAMES = ("run", "sweep", "show", "plot", "track", "study", "advise", "explore")
 LISTS = {
     f"--{field.name.replace('_', '-')}"
     for owner in (Config, StudyOptions)
