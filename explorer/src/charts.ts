@@ -21,9 +21,21 @@ export interface Drawing {
   guides: number[];
 }
 
+const COLORS = new Map<string, string>();
+
 /** A colour of the page's theme. */
 export function color(name: string): string {
-  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  let found = COLORS.get(name);
+  if (found === undefined) {
+    found = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+    COLORS.set(name, found);
+  }
+  return found;
+}
+
+/** Look all colours up again: the theme has changed. */
+export function forgetColors(): void {
+  COLORS.clear();
 }
 
 /** Powers of ten between two times, and numbers between them where there are few; not more than fit. */

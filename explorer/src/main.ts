@@ -2,7 +2,7 @@
 
 import "./style.css";
 
-import { Chart, type Drawing } from "./charts";
+import { Chart, forgetColors, type Drawing } from "./charts";
 import { commands, table } from "./command";
 import { drawMatrix } from "./matrix";
 import { viewOf, type Curves, type View } from "./model";
@@ -338,6 +338,7 @@ const theme = $<HTMLSelectElement>("#theme");
 function retheme(): void {
   if (theme.value === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme.value;
+  forgetColors();
   columns.forEach((column) => column.recolor());
   if (view) stand(position);
 }
