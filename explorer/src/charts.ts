@@ -141,7 +141,6 @@ export class Chart {
       Array.from(line.values, (value) => (Number.isNaN(value) ? null : value)),
     );
     this.plot.setData([Array.from(drawing.times), ...columns] as uPlot.AlignedData);
-    this.stand(this.time);
   }
 
   /** Put the line that says where the matrices stand. */
@@ -165,7 +164,6 @@ export class Chart {
     const width = this.place.clientWidth;
     if (width > 0 && width !== this.plot.width) {
       this.plot.setSize({ width, height: this.height });
-      this.stand(this.time);
     }
   }
 
@@ -210,6 +208,7 @@ export class Chart {
       ctx.stroke();
     }
     ctx.restore();
+    this.stand(this.time); // which the scales of this drawing put elsewhere
   }
 
   /** A press or a drag on the chart sets the time of the matrices. */

@@ -51,7 +51,7 @@ export function balanceInWords(settings: Settings): { value: string; aside: stri
 export function delayInWords(curves: Curves): { value: string; aside: string } {
   const ratio = delay(curves);
   const [majority, minority] = curves.groupTimes;
-  return { value: `${shown(ratio)} ×`, aside: `t = ${shown(majority)} and ${shown(minority)}` };
+  return { value: ratio < 1 ? `1 / ${shown(1 / ratio)} ×` : `${shown(ratio)} ×`, aside: `t = ${shown(majority)} and ${shown(minority)}` };
 }
 
 /** What a chart shows, for those who do not see it. */
