@@ -144,6 +144,8 @@ def test_curves_and_learning_times_are_those_of_the_exact_solutions(visit):
         page.wait_for_function("location.hash.includes('t=')")  # which it adds once it has drawn
         table, said = curves(page)
         assert said["settings"] == settings
+        last = table["time"][-1]
+        table = {name: values[::6] for name, values in table.items()}  # sixty times are as good
         times, start = table["time"], settings["scale"] ** 2
         for name, exponent in (("erm", 0.0), ("weighted", settings["exponent"])):
             problem, reached = problem_of(settings, exponent), said[f"{name} learned"]

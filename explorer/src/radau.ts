@@ -123,7 +123,7 @@ function inverted(matrix: Float64Array, size: number): Float64Array {
 }
 
 /** A^-1 of the method, and the matrix from values at a step's start and stages to Legendre coefficients. */
-function method(): { inverse: Float64Array; shape: Float64Array } {
+function method(): { nodes: number[]; inverse: Float64Array; shape: Float64Array } {
   const nodes = nodesOfRadau();
   const powers = new Float64Array(STAGES * STAGES);
   const integrals = new Float64Array(STAGES * STAGES);
@@ -149,7 +149,7 @@ function method(): { inverse: Float64Array; shape: Float64Array } {
       inverse[i * STAGES + j] = sum;
     }
   }
-  return { inverse, shape: inverted(at, NODES) };
+  return { nodes, inverse, shape: inverted(at, NODES) };
 }
 
 const METHOD = method();
@@ -265,7 +265,7 @@ export class Solution {
       }
     }
     factorise(matrix, whole, this.pivots);
-    Z.fill(0);
+    this.guess();
     let before = Infinity;
     for (let iteration = 0; iteration < NEWTON; iteration++) {
       for (let a = 0; a < STAGES; a++) {
@@ -289,6 +289,24 @@ export class Solution {
       before = moved;
     }
     return false;
+  }
+
+  /** Where Newton's method begins: on the last step's polynomial, if this one is not much longer. */
+  private guess(): void {
+    const { h, Z } = this;
+    const m = this.flow.size;
+    const piece = this.pieces[this.steps - 1];
+    const ratio = piece ? h / (this.end - this.ends[this.steps - 1]!) : Infinity;
+    Z.fill(0);
+    if (!piece || ratio > 1.5) return;
+    for (let a = 0; a < STAGES; a++) {
+      legendre(1 + 2 * ratio * METHOD.nodes[a]!, this.basis);
+      for (let i = 0; i < m; i++) {
+        let sum = piece[NODES * m + i]! - this.state[i]!;
+        for (let n = 0; n < NODES; n++) sum += this.basis[n]! * piece[n * m + i]!;
+        Z[a * m + i] = sum;
+      }
+    }
   }
 
   /** Legendre coefficients of how far the numbers have moved, then the numbers at the start of the step. */
