@@ -69,7 +69,7 @@ class RunColumn {
     [0, 1].forEach((g) => {
       const values = [predicted.own[g]!, several[g] ? predicted.same[g]! : NaN, predicted.other[g]!];
       values.forEach((value, i) => {
-        numbers[3 * g + i]!.textContent = Number.isNaN(value) ? "–" : Math.abs(value).toFixed(3);
+        numbers[3 * g + i]!.textContent = Number.isNaN(value) ? "–" : (Math.abs(value) < 5e-4 ? 0 : value).toFixed(3);
       });
     });
     this.canvas.setAttribute(
