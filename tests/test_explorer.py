@@ -349,6 +349,7 @@ def test_times_are_told(visit):
     """The first frame, and an update at the heaviest place found, in milliseconds: told, not held to."""
     heavy = {"R": 2.5e7, "rho": 0.83, "k": 13, "n": 704, "g": 1.33, "c": 0.36, "s": 1.3e-5}
     page = visit(f"#{urllib.parse.urlencode(heavy)}")
+    page.wait_for_function("performance.getEntriesByType('paint').length")
     first = page.evaluate("performance.getEntriesByType('paint')[0].startTime")
     print(f"first frame {first:.0f} ms")
     page.focus("#slider-ratio")
