@@ -79,6 +79,7 @@ export class Chart {
     const series: uPlot.Series[] = groups.map((group) => ({
       stroke: () => color(group),
       width: group === "cross" ? 1.5 : 2.25,
+      pxAlign: 0, // so that curves are smooth
       points: { show: false },
       spanGaps: false,
     }));
