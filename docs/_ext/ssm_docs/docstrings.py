@@ -31,13 +31,14 @@ def make_safe(app: Any, what: str, name: str, obj: Any, options: Any, lines: lis
     if name == "ssm.Config":  # whose fields stand in a table of their own, on the same page
         text = text.split("\nAttributes:\n")[0] + "\n"
     text = text.replace("ssm.InputError (a ValueError):", "ssm.InputError:")
-    if what in ("data", "attribute"):  # napoleon would take what stands before a colon for the type
-        text = "\n" + text
     # A formula in code may go on in the next line, where reStructuredText would lose it.
     text = re.sub(r"`([^`]+)`", lambda match: "`" + " ".join(match[1].split()) + "`", text)
     for line in text.split("\n"):
         in_example = line.lstrip().startswith(">>> ") or (in_example and bool(line.strip()))
         safe.append(line if in_example else escaped(line))
+    if what in ("data", "attribute", "property") and safe:
+        # Napoleon would take what stands before a colon of the first line for the type; this line is read as nothing.
+        safe.insert(0, "\\ ")
     lines[:] = safe
 
 
