@@ -239,7 +239,7 @@ def _draw_curves(path: Path, pairs: Pairs) -> None:
             pages.key(keys, label, style, color="0.3")
         keys.fill_between([], [], [], **ACCURACY_WINDOW, label="accuracy window")
         keys.fill_between([], [], [], **LEARNING_WINDOW, label="learning window")
-        pages.key(keys, "its predicted borders", **THEORY)
+        pages.key(keys, "the latter's, predicted", **THEORY)
         pages.legend_above(figure, keys, 4)
 
 
@@ -296,18 +296,23 @@ def _draw_borders(ax: Axes, pairs: dict[int, Pair]) -> None:
     accurate = np.array([accuracy_window(pair) for pair in pairs.values()])
     ax.fill_between(ratios, *accurate.T, **ACCURACY_WINDOW, label="accuracy window")
     ax.fill_between(ratios, *windows[:, 0].T, **LEARNING_WINDOW, label="learning window")
-    for found, of, mark in (
-        (accurate, accuracy_window, {"color": "0.4", "marker": "s", "lw": 0.7}),
-        (windows[:, 0], lambda pair: learning_window(pair)[0], {"color": DARK, "marker": "o"}),
+    for name, found, of, mark in (
+        ("accuracy", accurate, accuracy_window, {"color": "0.4", "marker": "s", "lw": 0.7}),
+        (
+            "learning",
+            windows[:, 0],
+            lambda pair: learning_window(pair)[0],
+            {"color": DARK, "marker": "o"},
+        ),
     ):
-        each = np.array([_by_seed(pair, of) for pair in pairs.values()])  # (R, seed, border)
+        each = [np.array(_by_seed(pair, of)) for pair in pairs.values()]  # of each R (seed, border)
         for border in range(2):
-            low, high = each[..., border].min(axis=1), each[..., border].max(axis=1)
+            low, high = ([end(own[:, border]) for own in each] for end in (np.min, np.max))
             ax.vlines(ratios, low, high, color=mark["color"], lw=1)
-            label = "its borders, measured" if border else None
+            label = f"{name} window's borders" if border else None
             style = {"ls": "-" if "lw" in mark else ""}
             ax.plot(ratios, found[:, border], **style, **mark, **HOLLOW, label=label)
-    ax.plot(ratios, windows[:, 1, 0], **THEORY, label="predicted")
+    ax.plot(ratios, windows[:, 1, 0], **THEORY, label="the latter, predicted")
     ax.plot(ratios, windows[:, 1, 1], **THEORY)
     ax.set(yscale="log")
 
