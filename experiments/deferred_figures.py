@@ -175,7 +175,7 @@ def draw_times(path: Path, early: Early, late: Late) -> None:
         for group in GROUPS:
             pages.key(bottom[0], group, "s", color=plotting.COLORS[group], ms=4)
         pages.key(bottom[0], "from ERM's times", **THEORY)
-        pages.key(bottom[0], "no schedule has both sooner", **SOONEST)
+        pages.key(bottom[0], "none has both sooner, spectral start", **SOONEST)
         pages.legend_above(lower, bottom[0], 4)
         pages.key(top[0], "theory", **THEORY)
         pages.legend_above(upper, top[0], 5)
@@ -217,7 +217,7 @@ def _draw_starts(ax: Axes, early: Early, late: Late, exponent: float) -> None:
     fine = np.linspace(0, 1.2, 300)
     ax.plot(fine, by_start(early.erm / unit, early.spectral, fine)[i], **THEORY)
     ax.axhline(earliest_end(early.erm, COUNTS) / unit, **SOONEST)
-    ax.set(xlabel="weights' start /\nERM's minority time", ylim=(0, 1.1), xlim=(-0.05, 1.25))
+    ax.set(xlabel="onset of weights /\nERM's minority time", ylim=(0, 1.1), xlim=(-0.05, 1.25))
     ax.set_title(f"switch, $g = {exponent:g}$")
 
 
@@ -287,7 +287,7 @@ def draw_steps(path: Path, steps: Steps) -> None:
     with pages.page(path, 3.0) as figure:
         left, right = figure.subplots(1, 2)
         # where lines coincide the wider and lighter ones are seen behind the others
-        lines = ({"lw": 0.7}, {"lw": 0.9, "ls": "--"}, {"lw": 3.0, "alpha": 0.35})
+        lines = ({"lw": 0.7}, {"lw": 0.9, "ls": ":"}, {"lw": 3.0, "alpha": 0.35})
         for i, (marker, line) in enumerate(zip(MARKERS, lines, strict=True)):
             for g, group in enumerate(GROUPS):
                 color = plotting.COLORS[group]

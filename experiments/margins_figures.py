@@ -138,10 +138,10 @@ def _draw_way(ax: Axes, ends: Ends) -> None:
         own = ends[name]
         targets = {"-": geometry.seli(make_problem(own.config).counts)}
         if name in FACTORS:
-            targets["--"] = limit(own.config)
+            targets[":"] = limit(own.config)
         for style, target in targets.items():
             distances = [state.distances(target).max() for state in own.states]
-            label = name + (" to its own limit" if style == "--" else " to SELI")
+            label = name + (" to its own limit" if style == ":" else " to SELI")
             ax.plot(own.margins, distances, style, color=color, label=label)
     ax.set(xscale="log", yscale="log", xlabel=pages.LEAST_MARGIN, ylim=(1e-9, 2))
     ax.set_ylabel("distance, largest of\n$W$, $H$, $Z$")

@@ -110,7 +110,7 @@ def _draw_ratios(ax: Axes, ratios: dict[str, xr.DataArray]) -> None:
         )
         ax.hlines(at, own.min(axis=1), own.max(axis=1), color=color, lw=1)
         ax.plot(centre, at, "os^"[i], color=color, ms=4.5, mfc="white", label=weighting)
-    pages.key(ax, "limit of the flow", **THEORY)
+    pages.key(ax, "law of gd, small starts", **THEORY)
     ax.set(xscale="log", xlabel=f"{pages.TIME_RATIO}, $R = 10$")
     ax.set_yticks(rows, [name.replace("_", " ") for name in ratios])
     ax.tick_params(axis="y", length=0)
