@@ -26,7 +26,15 @@ extensions = [
 ]
 exclude_patterns = ["_ext", "_static"]
 
-myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "attrs_inline"]
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "attrs_inline", "substitution"]
+# The explorer is a file of its own, where `make explorer` has built it.
+_explorer = ROOT / "ssm" / "explorer.html"
+html_extra_path = [str(_explorer)] if _explorer.is_file() else []
+myst_substitutions = {
+    "explorer": '<a href="explorer.html">Open the explorer.</a>'
+    if _explorer.is_file()
+    else "It is not part of this build of the site, which `make explorer` before `make docs` changes."
+}
 myst_heading_anchors = 3
 bibtex_bibfiles = ["bibliography.bib"]
 bibtex_reference_style = "author_year"
@@ -66,7 +74,7 @@ html_css_files = ["ssm.css"]
 html_js_files = ["filter.js"]
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {"index": [], "model": []}  # pages with nothing below them
+html_sidebars = {"index": [], "model": [], "explore": []}  # pages with nothing below them
 html_theme_options = {
     "show_prev_next": True,
     "navigation_with_keys": False,
