@@ -525,23 +525,27 @@ def test_what_is_said_of_networks_is_what_the_experiments_found():
             assert f"up to {float(worst.split('|')[3].split()[0]):.2f}" in words
     assert sorted({round(c, 2) for c in couplings}) == [0.01, 0.04, 0.11, 0.38, 0.41]
     assert "accuracy at couplings of 0.11 and 0.38" in words and "at 0.01 and 0.04" in words
-    lead = claimed("practice", "digits: early lead of weights")
-    assert "lead 0.667 at step 30" in lead and "by 0.67 of held-out minority recall" in words
-    assert "lead at the end 0.007" in claimed("practice", "digits: early lead less")
+    lead = claimed("practice", "digits: early lead of weights in minority recall")
+    assert "| 0.6233 (" in lead and "; step 13)" in lead
+    assert "by 0.62 of held-out minority recall at step 13" in words
+    assert "lead at the end 0.003" in claimed(
+        "practice", "digits: early lead in minority recall less"
+    )
     assert claimed("practice", "digits: balanced accuracy at the end, weights").endswith(
         "| holds |"
     )
-    corrected = claimed("practice", "digits: balanced accuracy at the end, ERM")
-    mean, low, high = re.findall(r"-?\d+\.\d+", corrected)
-    assert corrected.endswith("| **undecided** |") and (
+    corrected = claimed("practice", "digits: balanced accuracy at the end, ERM corrected")
+    mean, low, high = re.findall(r"-?\d+\.\d+", corrected.split("|")[3])
+    assert corrected.endswith("| holds |") and corrected.split("|")[2].strip() == ">= -0.02"
+    assert (
         f"({float(mean):.2f} higher, 95 % interval {float(low):.2f} to {float(high):.2f})" in words
     )
-    lead = claimed("practice", "breast cancer: early lead of weights")
-    assert (
-        "lead 0.083" in lead
-        and lead.endswith("| **undecided** |")
-        and "a lead of 0.08, which" in words
-    )
+    drawn = "breast cancer, 50 draws, all others held out: "
+    lead = claimed("practice", f"{drawn}early lead of weights in minority recall")
+    assert "| 0.28 (" in lead and "; step 7)" in lead and "a lead of 0.28 at step 7" in words
+    fall = claimed("practice", f"{drawn}held-out balanced accuracy of weights")
+    assert "| 0.01794 (" in fall and "fell by 0.02 to the end" in words
+    assert lead.endswith("| holds |") and fall.endswith("| holds |")
     rows = [row for row in CLAIMS.splitlines() if "accuracy window's end over learning" in row]
     assert len(rows) == 4 and all(float(row.split("|")[3].split()[0]) < 1 for row in rows)
     assert "3.38 over 0.96" in claimed("digits", "minority block over the majority's")

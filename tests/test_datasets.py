@@ -716,6 +716,7 @@ WRONG = {
     "sep": [3, "ab", ["a"], "9"],
     "decimal": [3, None, ";", ["."]],
     "num_steps": ["10", 1.0, 0],
+    "evaluate_every": ["10", 1.0, 0],
     "hidden_layer_sizes": [5, "64", None, (0,), (2.5,), ("64",), {64}, (True,)],
     "learning_rate": ["0.1", None, 0, math.inf, True],
     "batch_size": ["10", 1.0, None, 0],

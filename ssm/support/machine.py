@@ -17,7 +17,7 @@ SHORTEST = 0.02
 """Seconds of compiling from which on a program is kept; reading one takes a few milliseconds."""
 BEING_WRITTEN = 60.0
 """Seconds for which a file may be unfinished because another process is still writing it."""
-FULL = 0.5
+FULL = 0.8
 """Share of the memory mappings that a process may have from which on it lets go of compiled programs."""
 _CANNOT = "Error (reading|writing) persistent compilation cache entry"
 
