@@ -120,7 +120,7 @@ def findings(record):
 @pytest.fixture(autouse=True)
 def has_room_for_programs():
     """Many tests compile programs without a command or a run of `ssm`, which would see to it."""
-    machine.make_room_for_programs(0.9 * machine.FULL)
+    machine.keep_room_for_programs(0.9 * machine.FULL)
 
 
 @pytest.fixture(autouse=True)

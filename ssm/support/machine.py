@@ -19,6 +19,8 @@ BEING_WRITTEN = 60.0
 """Seconds for which a file may be unfinished because another process is still writing it."""
 FULL = 0.8
 """Share of the memory mappings that a process may have from which on it lets go of compiled programs."""
+BETWEEN_LOOKS = 1.0
+"""Seconds between two looks at the mappings, which cost some milliseconds. A few thousand come in a second at most."""
 _CANNOT = "Error (reading|writing) persistent compilation cache entry"
 
 
@@ -40,7 +42,7 @@ def use_compilation_cache() -> None:
     """
     import jax
 
-    make_room_for_programs()
+    keep_room_for_programs()
 
     config: Any = jax.config  # whose fields are made at run time
     if not config.jax_enable_compilation_cache:
@@ -69,6 +71,17 @@ def make_room_for_programs(share: float = FULL) -> bool:
     if full:
         jax.clear_caches()
     return full
+
+
+def keep_room_for_programs(share: float = FULL) -> None:
+    """The same for what is called again and again, at most once in `BETWEEN_LOOKS`."""
+    global _last_look
+    if time.monotonic() - _last_look > BETWEEN_LOOKS:
+        _last_look = time.monotonic()
+        make_room_for_programs(share)
+
+
+_last_look = -BETWEEN_LOOKS
 
 
 def _mappings() -> int:
