@@ -28,6 +28,7 @@ def _linked(text: str) -> str:
     """Pictures from where they are, drawn as curves where they do not move, and links to pages."""
     text = re.sub(r"\]\((\w+)\.png\)", r"](../../../figures/\1.svg)", text)
     text = re.sub(r"\]\((\w+\.gif)\)", r"](../../../figures/\1)", text)
+    text = text.replace("](../paper_notes.md)", "](../../paper_notes.md)")
     return text.replace("](claims.md)", "](index.md)")
 
 
