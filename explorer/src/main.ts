@@ -335,9 +335,10 @@ on("#sh", () => (settle(), save("small-scale-model.sh", new Blob([`${commands(vi
 
 /** The theme that was chosen before, on a browser that keeps what pages of files store. */
 const theme = $<HTMLSelectElement>("#theme");
+const systemIsDark = matchMedia("(prefers-color-scheme: dark)");
 function retheme(): void {
-  if (theme.value === "auto") delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = theme.value;
+  const ofSystem = systemIsDark.matches ? "dark" : "light";
+  document.documentElement.dataset.theme = theme.value === "auto" ? ofSystem : theme.value;
   forgetColors();
   columns.forEach((column) => column.recolor());
   if (view) stand(position);
@@ -355,7 +356,7 @@ theme.addEventListener("change", () => {
   }
   retheme();
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", retheme);
+systemIsDark.addEventListener("change", retheme);
 window.addEventListener("hashchange", restore);
 window.addEventListener("resize", () => stand(position));
 
