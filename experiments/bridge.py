@@ -54,7 +54,6 @@ from experiments.readings import Report, each, part, spread
 from experiments.tangent_kernels import ContrastStart
 from ssm import spectral
 from ssm.practice import kernels
-from ssm.problem import membership
 
 NOISES = (0.0, 0.7, 0.9, 0.97)  # share of an image's squared length
 STARTS = {"small": networks.SMALL, "standard": 1.0}
@@ -183,8 +182,7 @@ def convolutional(images: np.ndarray, labels: np.ndarray, seeds: int, report: Re
 
 
 def _gain_times(steps: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    members = membership(labels, data.NUM_CLASSES)
-    means = np.einsum("tnk,nc->tck", logits, members / members.sum(axis=0))
+    means = digits_network.mean_logits(logits, labels)
     now = np.array([networks.contrasts(each) for each in means])
     return spectral.learning_times(steps.astype(float), now - now[:1])
 

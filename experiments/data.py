@@ -70,6 +70,14 @@ def check_enough(labels: np.ndarray, counts: np.ndarray, held_out_per_class: int
             raise invalid(f"images of class {c}", int(found), f"at least {needed}")
 
 
+def step_counts(
+    majority: int, imbalance_ratio: float, minority_classes: Sequence[int]
+) -> np.ndarray:
+    """Training images of each class, so many of a majority class."""
+    is_minority = np.isin(np.arange(NUM_CLASSES), minority_classes)
+    return np.where(is_minority, round(majority / imbalance_ratio), majority)
+
+
 def draw(
     labels: np.ndarray, held_out_per_class: int, counts: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:

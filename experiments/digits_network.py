@@ -90,6 +90,14 @@ def without_offset(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return logits - np.einsum("tnk,n->tk", logits, shares)[:, None]
 
 
+def mean_logits(
+    logits: Float64[np.ndarray, "t n k"], labels: np.ndarray
+) -> Float64[np.ndarray, "t k k"]:
+    """Of each class, [class, logit]."""
+    members = membership(labels, data.NUM_CLASSES)
+    return np.einsum("tnk,nc->tck", logits, members / members.sum(axis=0))
+
+
 def confusions(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     """Confusion matrices [true, predicted] over time, rows summing to 1: (m,), (t, m) -> (t, k,
     k)."""
@@ -190,9 +198,11 @@ def logits_at(
     """What the network says of images (m, h, w) after each of the ascending `steps` of its training."""
     seen, shape = jnp.asarray(rows(images)), begun.task.image_shape
     networks_at = stepping.networks_at(begun, steps.tolist())
-    return np.stack([np.asarray(_said(params, seen, shape), float) for params in networks_at])
+    return np.stack(
+        [np.asarray(network_logits(params, seen, shape), float) for params in networks_at]
+    )
 
 
-_said = jax.jit(
+network_logits = jax.jit(
     functools.partial(networks.in_blocks, networks.logits), static_argnames="image_shape"
 )

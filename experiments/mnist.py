@@ -107,8 +107,7 @@ def _indices(
     config: Config, labels: np.ndarray, majority: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of the images to train on, and of those held out beside them."""
-    minority = np.isin(np.arange(data.NUM_CLASSES), config.minority_classes)
-    counts = np.where(minority, round(majority / config.imbalance_ratio), majority)
+    counts = data.step_counts(majority, config.imbalance_ratio, config.minority_classes)
     data.check_enough(labels, counts, config.held_out_per_class)
     return data.draw(labels, config.held_out_per_class, counts, np.random.default_rng(seed))
 

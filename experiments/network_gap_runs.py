@@ -20,7 +20,6 @@ from experiments.tangent_kernels import NUM_MAJORITY
 from ssm import spectral, weights
 from ssm.config.model import Bias
 from ssm.practice import kernels
-from ssm.practice.network import networks as layers
 from ssm.practice.network.parameters import Prepared
 from ssm.problem import membership
 
@@ -31,9 +30,6 @@ GENTLE, GENTLE_STEPS = 0.05, 400  # rate and steps of gradient descent, near the
 MODEL_STEPS = 200
 FEATURES = 64  # of the model, half of the network's
 SMALL = 0.01  # of the scale of the network's start
-
-
-_said = jax.jit(functools.partial(layers.in_blocks, layers.logits), static_argnames="image_shape")
 
 
 class Cell(NamedTuple):
@@ -152,7 +148,7 @@ def convolutional(images: np.ndarray, labels: np.ndarray, renamed: int, seed: in
     split = digits_network.drawn(config, images, networks.renamed(labels, renamed), seed)
     steps = config.evaluation_steps()
     logits, _, logged = digits_network.run_one(config, split, 0.0, seed)
-    trained = block_times(_class_means(logits, logged), logged, steps.astype(float))
+    trained = block_times(digits_network.mean_logits(logits, logged), logged, steps.astype(float))
     begun = digits_network.start(config, split, 0.0, seed)
     descended, growth = _descended(config, split, begun, seed)
     return Convolutional(trained, descended, growth, model_times(config, split, begun, seed))
@@ -184,8 +180,8 @@ def _descended(
     with jax.enable_x64(False):
         for params in stepping.networks_at(own, steps.tolist()):
             kept.append(jax.device_get(params))
-            logits.append(np.asarray(_said(params, X, shape), float))
-    means = _class_means(np.stack(logits), y)
+            logits.append(np.asarray(digits_network.network_logits(params, X, shape), float))
+    means = digits_network.mean_logits(np.stack(logits), y)
     times = block_times(means, y, steps * GENTLE)
     units = tangent_kernels.rectified(shape)
 
@@ -286,11 +282,6 @@ def block_times(
     blocks = [shares[:, components.blocks == block].mean(axis=1) for block in spectral.BLOCKS]
     gained = np.stack(blocks, axis=1)
     return spectral.learning_times(times, gained - gained[:1])
-
-
-def _class_means(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    members = membership(labels, NUM_CLASSES)
-    return np.einsum("tnk,nc->tck", logits, members / members.sum(axis=0))
 
 
 def _times_of_run(run: xr.Dataset, inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:

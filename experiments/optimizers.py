@@ -163,7 +163,7 @@ def _row_claims(runs: Runs) -> list[Claim]:
     for group, x, y in zip(GROUPS, wanted.tolist(), each.T, strict=True):
         statement = f"{name}, {group}, when majorities have {EARLY:g}: share over d (steps x h)^2, how often rows and features of two classes go apart, by single coordinates {looked}: a third by coin tosses for minorities)"
         claims.close(statement, x, Estimate.over_seeds(y), APART)
-    early, late = sign_descent.learning_time(limit.T).tolist()
+    early, late = sign_descent.learning_times(limit).tolist()
     measured = Estimate.geometric(ratio(learned(runs["wide sign"])))
     statement = f"{name}: {TIMES}, by single coordinates {looked})"
     claims.close(statement, late / early, measured, 0.06)

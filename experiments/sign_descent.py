@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.readings import GROUPS
-from ssm import Config
+from ssm import Config, spectral
 from ssm.problem import make_problem
 
 
@@ -73,13 +73,9 @@ def _contrasts(logits: np.ndarray) -> np.ndarray:
     return (own - logits.sum((-2, -1)) / classes) / (classes - 1)
 
 
-def learning_time(shares: np.ndarray, level: float = 0.5) -> np.ndarray:
-    """Steps until a share first reaches a level, over its last axis; NaN where it never does."""
-    reached = shares >= level
-    after = np.maximum(reached.argmax(-1), 1)[..., None]
-    high, low = (np.take_along_axis(shares, i, -1)[..., 0] for i in (after, after - 1))
-    times = after[..., 0] - 1 + (level - low) / (high - low)
-    return np.where(reached.any(-1), times, np.nan)
+def learning_times(shares: np.ndarray, level: float = spectral.LEARNED) -> np.ndarray:
+    """Steps until shares at every step, (step, ...), first reach a level; NaN where they never do."""
+    return spectral.learning_times(np.arange(len(shares), dtype=float), shares, level)
 
 
 def wide_course(config: Config, coordinates: int) -> np.ndarray:
@@ -91,12 +87,12 @@ def growth_at(course: np.ndarray, config: Config, level: float) -> np.ndarray:
     """q of `GROUPS`, (group,): share over d (steps x rate)^2 when majorities are at that level, of the shares
     at every step, (step, group)."""
     assert config.learning_rate is not None
-    step = round(float(learning_time(course[:, 0], level)))
+    step = round(float(learning_times(course[:, 0], level)))
     return course[step] / (config.feature_dim * (step * config.learning_rate) ** 2)
 
 
 def time_ratios(config: Config, draws: int) -> np.ndarray:
     """Minority over majority learning time of draws of the config's own width."""
     start = gaussian_start(config, draws, config.feature_dim)
-    times = learning_time(shares(config, start).swapaxes(-1, -2))
+    times = learning_times(shares(config, start).swapaxes(0, 1))
     return times[:, 1] / times[:, 0]

@@ -15,7 +15,7 @@ from scipy import special
 from experiments import data, digits_network
 from experiments.digits_network import Config
 from experiments.held_out_maps import compared
-from experiments.held_out_setting import follow, setting
+from experiments.held_out_setting import NEAR, follow, setting
 from experiments.readings import Report, each
 from ssm.practice import kernels
 
@@ -53,8 +53,7 @@ class Parts(NamedTuple):
 
 def parts(source: Source, ratio: float, config: Config, seed: int) -> Parts:
     """The validation part is as imbalanced as the training images."""
-    minority = np.isin(np.arange(data.NUM_CLASSES), config.minority_classes)
-    counts = np.where(minority, round(source.majority / ratio), source.majority)
+    counts = data.step_counts(source.majority, ratio, config.minority_classes)
     validation = np.maximum(np.rint(counts / 5).astype(int), 1)
     held_out = 0 if source.test is not None else source.test_per_class
     data.check_enough(source.labels, counts + validation, held_out)
@@ -98,9 +97,9 @@ class Course(NamedTuple):
 
     @property
     def nearly_best(self) -> Int[np.ndarray, " seeds"]:
-        """Where each seed's accuracy first is within 0.01 of its best."""
+        """Where each seed's accuracy first is within `NEAR` of its best."""
         best = self.balanced_accuracy.max(axis=1, keepdims=True)
-        return (self.balanced_accuracy >= best - 0.01).argmax(axis=1)
+        return (self.balanced_accuracy >= best - NEAR).argmax(axis=1)
 
     def at(self, places: Int[np.ndarray, " seeds"]) -> Float[np.ndarray, " seeds"]:
         """Balanced accuracy at one evaluation of each seed."""
