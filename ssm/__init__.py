@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ssm.cli import summaries
     from ssm.config import profiles
     from ssm.dynamics import coordinates as reduction
+    from ssm.dynamics.parameters import Params
     from ssm.measures import geometry, held_out, metrics, spectral, states
     from ssm.plots import runs as plotting
     from ssm.plots import sweeps as sweep_plots
@@ -41,6 +42,7 @@ addresses.install()
 __all__ = [
     "Config",
     "InputError",
+    "Params",
     "ReweightedClassifier",
     "adjusted_growth",
     "advice",
@@ -79,6 +81,7 @@ __all__ = [
 # What needs JAX or xarray is imported on first use: `ssm --help` should not wait for it.
 _HOMES = {
     "simulate": "ssm.simulation",
+    "Params": "ssm.dynamics.parameters",
     "mixture_inputs": "ssm.problem.inputs",
     "track": "ssm.tracking",
     "sweep": "ssm.sweeps.sweep",

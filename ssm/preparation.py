@@ -10,15 +10,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from ssm import additions
+from ssm.additions import Additions
 from ssm.config import Config
+from ssm.continuation import Reached
 from ssm.dynamics import descent
 from ssm.dynamics.columns import MANY, Columns, make_columns
 from ssm.dynamics.coordinates import Reduced
 from ssm.dynamics.descent import Descent
 from ssm.dynamics.flow import Flow
 from ssm.dynamics.held_out import make_held_out
+from ssm.dynamics.observables import check_observables
 from ssm.dynamics.observer import Observer, make_observer
 from ssm.dynamics.optimizers import Settings
+from ssm.dynamics.parameters import padded
 from ssm.dynamics.solvers import SOLVERS
 from ssm.dynamics.starts import Start, make_start
 from ssm.dynamics.vector_field import Deferral, Field
@@ -32,7 +37,7 @@ from ssm.theory.defaults import Resolved, resolve
 def can_be_padded(config: Config) -> bool:
     """Whether a run may get feature columns of no weight: where columns stand for classes their number
     does not vary with the counts, and `muon` scales its steps by the shapes of the layers."""
-    return config.column_kind == "samples" and config.optimizer != "muon"
+    return config.column_kind == "samples" and config.optimizer not in ("muon", "own")
 
 
 def common_size(config: Config, inputs: Inputs | None = None) -> int | None:
@@ -58,6 +63,9 @@ class PreparedRun(NamedTuple):
     facts: dict[str, Any]
     """What is known of it before."""
     predicted_learning_time: Float[np.ndarray, " r"]
+    given: Additions = additions.NONE
+    reached: Reached | None = None
+    """What the run goes on from; None where it begins."""
 
 
 class _Setting(NamedTuple):
@@ -83,7 +91,9 @@ def _setting(config: Config, size: int | None) -> _Setting:
     return _new_setting(config, problem, columns)
 
 
-def _new_setting(config: Config, problem: Problem, columns: Columns | None) -> _Setting:
+def _new_setting(
+    config: Config, problem: Problem, columns: Columns | None, reached: Reached | None = None
+) -> _Setting:
     components = spectral.components(problem)
     facts: dict[str, Any] = {"can_interpolate": int(config.feature_dim >= len(problem.counts) - 1)}
     resolved = resolve(config, problem)
@@ -93,13 +103,19 @@ def _new_setting(config: Config, problem: Problem, columns: Columns | None) -> _
         every = np.arange(len(times))
         saved_at = np.maximum.accumulate(np.round(times) - every).astype(int)
         saved_at = saved_at + every  # no step is saved twice
-        num_steps = int(saved_at[-1])
-        each, sums = descent.padded_rates(step_rates(config, resolved.learning_rate, num_steps))
+        num_steps, first = int(saved_at[-1]), 0 if reached is None else round(reached.time)
+        each, sums = descent.padded_rates(
+            step_rates(config, resolved.learning_rate, num_steps, first),
+            0.0 if reached is None else reached.cumulative_rate,
+        )
         rates = each, sums[saved_at]
+        saved_at = saved_at + first
         facts["learning_rate"] = float(each[0])
     else:
         assert resolved.t1 is not None  # a flow has a length, the steps of an optimiser a number
         saved_at = save_times(config, resolved.t1)
+        if reached is not None:
+            saved_at = saved_at + reached.time
     return _Setting(
         problem,
         components,
@@ -111,38 +127,57 @@ def _new_setting(config: Config, problem: Problem, columns: Columns | None) -> _
     )
 
 
-def prepare(config: Config, size: int | None = None, inputs: Inputs | None = None) -> PreparedRun:
+def prepare(
+    config: Config,
+    size: int | None = None,
+    inputs: Inputs | None = None,
+    given: Additions = additions.NONE,
+    reached: Reached | None = None,
+) -> PreparedRun:
     """All of a run but its solving. Columns that are samples are padded up to `size`, so that runs
     of different sizes can share a compilation. `inputs` are one's own, if there are any, and then the
-    Config is that of `own_data.own_inputs`."""
-    return prepare_alike([config], size, inputs)[0]
+    Config is that of `own_data.own_inputs`; with what is `given` beside it, it is that of
+    `additions.additions`, and with what another run has `reached` that of `continuation.going_on`."""
+    return prepare_alike([config], size, inputs, given, reached)[0]
 
 
 def prepare_alike(
-    configs: Sequence[Config], size: int | None = None, inputs: Inputs | None = None
+    configs: Sequence[Config],
+    size: int | None = None,
+    inputs: Inputs | None = None,
+    given: Additions = additions.NONE,
+    reached: Reached | None = None,
 ) -> list[PreparedRun]:
     """The same for runs that differ in their seed only."""
     config = configs[0]
-    if inputs is None:
-        setting = _setting(dataclasses.replace(config, seed=0), size)
-    else:
-        setting = _new_setting(
-            config, own_data.measured(config, make_problem(config), inputs), None
-        )
+    setting = _setting_of(config, size, inputs, given, reached)
     problem, components = setting.problem, setting.components
     drawn, laws = [], []
     for each in configs:
         columns, own = setting.columns, inputs
         if columns is None:
             own = Inputs(draw_inputs(each, problem)) if own is None else own
-            columns = make_columns(each, problem, size, own.training)
-        field, start = make_field(each, columns), make_start(each, problem, columns)
+            columns = make_columns(each, problem, size, own.training, given.loss)
+        field = make_field(each, columns)
+        start = make_start(each, problem, columns, given.start)
+        if reached is not None:
+            start = start._replace(params=padded(reached.params, columns))
         held_out = make_held_out(each, problem, columns, start, own)
-        observe = make_observer(each, field, start, components, held_out)
+        observe = make_observer(
+            each,
+            field,
+            start,
+            components,
+            held_out,
+            given.observables,
+            0.0 if reached is None else reached.clock(each),
+            given.schedule is not None,
+        )
         drawn.append((start, columns.class_means(start.params.H)))
-        laws.append(_law_of_motion(each, setting, field, start, observe))
+        laws.append(_law_of_motion(each, setting, field, start, observe, given, reached))
+    check_observables(config, given.observables, laws[0].params, laws[0].field.columns)
     predicted = np.full(len(components.singular_values), np.nan)
-    if inputs is None:
+    if inputs is None and reached is None:
         starts = predictions.Start(
             np.stack([start.params.W for start, _ in drawn]),
             np.stack([class_means for _, class_means in drawn]),
@@ -158,13 +193,39 @@ def prepare_alike(
             law,
             setting.facts,
             times,
+            given,
+            reached,
         )
         for each, (start, _), law, times in zip(configs, drawn, laws, predicted, strict=True)
     ]
 
 
+def _setting_of(
+    config: Config,
+    size: int | None,
+    inputs: Inputs | None,
+    given: Additions,
+    reached: Reached | None,
+) -> _Setting:
+    """That of a run, which is kept where nothing but the Config decides it."""
+    if inputs is None and given.loss is None and reached is None:
+        return _setting(dataclasses.replace(config, seed=0), size)
+    problem, columns = make_problem(config), None
+    if inputs is not None:
+        problem = own_data.measured(config, problem, inputs)
+    elif not config.has_inputs:
+        columns = make_columns(config, problem, size, loss=given.loss)
+    return _new_setting(config, problem, columns, reached)
+
+
 def _law_of_motion(
-    config: Config, setting: _Setting, field: Field, start: Start, observe: Observer
+    config: Config,
+    setting: _Setting,
+    field: Field,
+    start: Start,
+    observe: Observer,
+    given: Additions,
+    reached: Reached | None,
 ) -> Flow | Descent:
     """What is followed from a start: a flow, or the steps of an optimiser."""
     resolved, params = setting.resolved, start.params
@@ -185,6 +246,10 @@ def _law_of_motion(
             learning_rates=learning_rates,
             settings=Settings(*(np.asarray(number, dtype=float) for number in numbers)),
             seed=np.asarray(config.seed),
+            schedule=given.schedule,
+            own_optimizer=given.optimizer,
+            memory=None if reached is None else reached.memory,
+            weighting=None if reached is None else reached.weighting,
             optimizer=config.optimizer,
             batch_size=config.batch_size,
         )
@@ -198,18 +263,21 @@ def _law_of_motion(
         atol=np.asarray(resolved.absolute_tolerance),
         max_steps=np.asarray(config.max_steps),
         stop_margin=None if resolved.end_margin is None else np.asarray(resolved.end_margin),
+        log_time=None if reached is None else np.asarray(reached.log_time),
         solver=SOLVERS[resolved.solver],
     )
 
 
-def step_rates(config: Config, rate: float, num_steps: int) -> Float[np.ndarray, " n"]:
-    """The learning rate of each step of a Config, from its first one: constant, rate (1 + cos(pi i / n)) / 2
-    at step i of n, or times a factor from one step on."""
+def step_rates(
+    config: Config, rate: float, num_steps: int, first: int = 0
+) -> Float[np.ndarray, " n"]:
+    """The learning rate of each step of a Config, from its `first` one on: constant, rate (1 + cos(pi i / n)) / 2
+    at its i-th step of n, or times a factor from the step of one number on."""
     steps = np.arange(num_steps)
     if config.learning_rate_schedule == "cosine":
         return rate * (1 + np.cos(np.pi * steps / num_steps)) / 2
     if config.drop_step is not None:
-        return np.where(steps < config.drop_step, rate, rate * config.drop_factor)
+        return np.where(first + steps < config.drop_step, rate, rate * config.drop_factor)
     return np.full(num_steps, rate)
 
 

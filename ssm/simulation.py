@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from ssm import additions, continuation
 from ssm.config import Config, check_config
+from ssm.continuation import LEARNED_TIMES, last_entries
 from ssm.dynamics import coordinates
-from ssm.dynamics.descent import Descent
+from ssm.dynamics.observables import Observable
+from ssm.dynamics.parameters import Params
 from ssm.dynamics.statuses import Status
 from ssm.dynamics.trajectories import Trajectory, follow_in_one_batch, trajectories
 from ssm.preparation import PreparedRun, common_size, prepare
-from ssm.problem import Problem, make_problem, own_data, weights
+from ssm.problem import Problem, own_data, weights
 from ssm.problem.inputs import Inputs
 from ssm.problem.schedules import Transformation
 from ssm.results import datasets, digests
@@ -73,11 +74,19 @@ def run_arrays(
         rng = np.random.default_rng([config.seed, 1])  # apart from the draw of the start
         bases = coordinates.full_basis(run.reduced, problem.counts, rng)
         observed["H"] = coordinates.restore_features(observed["H"], bases)
+    for name, own in run.given.observables.items():
+        if "sample" in own.dims:
+            samples = np.arange(problem.counts.sum())
+            observed[name] = observed[name].take(samples, axis=1 + own.dims.index("sample"))
     k, class_weights = len(problem.counts), problem.class_weights
     if "weight" in observed:  # which change: those of the end
         finite = observed["weight"][np.isfinite(observed["weight"]).all(axis=1)]
         class_weights = finite[-1].astype(float) if len(finite) else np.full(k, np.nan)
-    component, by_class, block = np.split(trajectory.crossings, [k - 1, 2 * k - 1])
+    crossings = trajectory.crossings
+    if run.reached is not None:  # what was learned before keeps its time
+        before = np.concatenate([run.reached.learned[name] for name in LEARNED_TIMES])
+        crossings = np.where(np.isnan(before), crossings, before)
+    component, by_class, block = np.split(crossings, [k - 1, 2 * k - 1])
     arrays = datasets.spectral_arrays(
         trajectory.times, observed, components, problem.counts, problem.class_groups
     ) | {
@@ -87,6 +96,7 @@ def run_arrays(
         "block_learning_time": block,
         "predicted_learning_time": run.predicted_learning_time,
     }
+    arrays |= _last(run, trajectory)
     return arrays, {
         "status": _status(run, trajectory, component).value,
         "num_steps": trajectory.num_steps,
@@ -94,6 +104,20 @@ def run_arrays(
         **_exposure(problem, class_weights),
         **run.facts,
     }
+
+
+def _last(run: PreparedRun, trajectory: Trajectory) -> dict[str, np.ndarray]:
+    """The end of a run that keeps its states, from which another can go on."""
+    if trajectory.last is None:
+        return {}
+    params, memory, weighting = trajectory.last
+    if run.flow.field.columns.inputs is None and run.config.column_kind == "samples":
+        params = params._replace(H=params.H[:, : run.problem.counts.sum()])  # without padding
+    found = {"last_parameters": last_entries(params)}
+    for name, state in (("last_optimizer_memory", memory), ("last_schedule_state", weighting)):
+        if leaves := jax.tree.leaves(state):
+            found[name] = np.concatenate([np.ravel(leaf).astype(float) for leaf in leaves])
+    return found
 
 
 def _status(run: PreparedRun, trajectory: Trajectory, learned: Float[np.ndarray, " r"]) -> Status:
@@ -123,6 +147,11 @@ def simulate(
     progress: Callable[[float], None] | None = None,
     *,
     schedule: Transformation | None = None,
+    loss: Any = None,
+    optimizer: Any = None,
+    observables: Mapping[str, Observable] | None = None,
+    start: Params | None = None,
+    continue_from: xr.Dataset | None = None,
     inputs: Any = None,
     labels: Any = None,
     held_out_data: Any = None,
@@ -140,6 +169,15 @@ def simulate(
         progress: called now and then with the share of the run done, in [0, 1].
         schedule: class weights of an optimiser's steps, instead of those of `config`, from each
             step's number and the classes' accuracies then.
+        loss: a pytree of numbers with `value(logits, labels)`, as `ssm.problem.own_loss.own_loss` takes it.
+        optimizer: a transformation of optax, or a pytree of numbers with `transformation()`, which makes one;
+            its updates are times the Config's learning rate.
+        observables: by the name of its variable, a pytree of numbers with `dims`, `units` and `words` that is
+            called with (params, columns, time) at every saved time.
+        start: `ssm.Params(W, H)`, as `ssm.dynamics.own_start.own_start` takes it.
+        continue_from: a run with save_state, from whose end this one goes on, time too. A length counts from
+            there; left out it is that of the run. The same optimiser remembers what it did, and what was
+            learned before keeps its time.
         inputs, labels: samples of one's own that features are made of, H = A X: a row each, shape (n, p),
             in any order and taken as they are scaled, with an integer 0 ... k - 1. The Config that is kept
             has the counts of the labels.
@@ -149,23 +187,18 @@ def simulate(
         A Dataset. Over `time` (flow time, or steps): `loss`, `residual`, `drift`; by class
         `class_loss`, `gradient_share`, `class_accuracy` (under the squared loss of 100 samples of a
         class of more than 100 + feature_dim + 1), `class_strength`, and `weight` where it changes; by
-        component `strength`; by block `block_strength`; by mode `singular_value`; `W` and `H` when
-        asked for. `learning_time`, `class_learning_time`, `block_learning_time` (when half of the
-        target is reached, NaN where it is not) and `predicted_learning_time`. By the loss clock, with
-        `stop_margin` or `geometry`, cross-entropy has `log_loss` and `margin` too, by the loss clock
-        `log_time`, the logarithm of flow time; an optimiser has `cumulative_rate`; with `geometry`
-        there are `seli_distance`, `etf_distance`, `nc1`, `nc2_norms`, `nc2_angles`, `nc2_distance`,
-        `nc3` and `nc4`; with decay `objective`; with data held out, by class `held_out_accuracy`,
-        `held_out_loss` and `held_out_strength`. Where features are made of inputs the state that is kept is
-        `W` and `A`, and with a bias of the logits `bias`. Coordinates hold each class's count, weight and
-        group, and each component's and block's target. The attributes hold the Config as JSON, the
-        `status`, what the weights at the end do, and the origin. Each variable's own attributes say
-        what it is. Components are contrasts between classes, k - 1 of them; per class see
-        `class_strength`. A group of one class has no contrasts within it: its block is NaN, and
-        `class_strength` and `class_learning_time` say what is learned of that class.
+        component, a contrast between classes, `strength`; by block `block_strength`; by mode
+        `singular_value`; `W` and `H` (of inputs `A`) when asked for. `learning_time`,
+        `class_learning_time`, `block_learning_time` (when half of the target is reached, NaN where it is
+        not) and `predicted_learning_time`. What the loss clock, a margin, `geometry`, decay, an optimiser and
+        held-out data add, `ssm.results.schema` lists; each variable's own attributes say what it is.
+        Coordinates hold each class's count, weight and group, and each component's and block's target. The
+        attributes hold the Config as JSON, the `status`, what the weights at the end do, and the origin. A
+        group of one class has no contrasts within it: its block is NaN, and `class_strength` and
+        `class_learning_time` say what is learned of that class.
 
     Raises:
-        ssm.InputError: something else than a Config, or a schedule or data that it cannot have.
+        ssm.InputError: something else than a Config, or something given beside it that it cannot have.
 
     Example:
         >>> import ssm
@@ -181,16 +214,28 @@ def simulate(
     if progress is not None and not callable(progress):
         raise errors.invalid("progress", progress, "a function of the share of the run done")
     config, data = own_data.own_inputs(config, inputs, labels, held_out_data)
-    if schedule is not None:
-        _check_schedule(config, schedule, data)
-    machine.use_compilation_cache()
-    run = prepare(config, common_size(config, data), data)
-    attributes = {"device": jax.devices()[0].device_kind, **_named(data)}
-    if schedule is not None:
-        run = _scheduled(run, schedule)
-        attributes["schedule"] = eqx.tree_pformat(schedule, short_arrays=False)
+    own = {"loss": loss, "optimizer": optimizer, "observables": observables, "schedule": schedule}
+    run, origin = _prepared(config, data, continue_from, start, own)
     arrays, facts = run_arrays(run, follow(run, progress))
-    return datasets.dataset(config, arrays, facts | attributes)
+    attributes = {"device": jax.devices()[0].device_kind, **_named(data), **origin}
+    return datasets.dataset(run.config, arrays, facts | attributes, run.given.variables())
+
+
+def _prepared(
+    config: Config, data: Inputs | None, before: Any, start: Any, own: dict[str, Any]
+) -> tuple[PreparedRun, dict[str, str]]:
+    """A run with what is given beside its Config, and the attributes by which that is known."""
+    reached = None
+    if before is not None:
+        if start is not None:
+            raise errors.invalid("start", "given", "left out with continue_from")
+        config, reached, start = continuation.going_on(config, before, data)
+    config, given = additions.additions(config, data, start=start, **own)
+    origin = given.attributes()
+    if reached is not None:
+        origin["continue_from"] = f"time {reached.time:g} of a run, {reached.origin}"
+    machine.use_compilation_cache()
+    return prepare(config, common_size(config, data), data, given, reached), origin
 
 
 def _named(data: Inputs | None) -> dict[str, str]:
@@ -209,27 +254,3 @@ def _shape_and_digest(inputs: np.ndarray, others: dict[str, np.ndarray]) -> str:
     width, number = inputs.shape
     digest = digests.of_values({"inputs": inputs} | others)
     return f"{number} samples of {width} numbers, sha256 {digest}"
-
-
-def _check_schedule(config: Config, schedule: Transformation, data: Inputs | None) -> None:
-    """Refuse what is no schedule, and one that the run of a Config cannot follow."""
-    if not isinstance(schedule, Transformation):
-        raise errors.invalid("schedule", schedule, "a transformation of ssm.schedules")
-    if not config.is_descent:
-        allowed = "left out for a flow, which has weight_start and weight_ramp"
-        raise errors.invalid("schedule", schedule, allowed)
-    if (make_problem(config).class_weights != 1).any() or config.weight_start is not None:
-        raise errors.invalid("schedule", schedule, "left out where the config has weights")
-    in_coordinates = data is None and config.column_kind == "coordinates"
-    if schedule.needs_performance and in_coordinates:
-        allowed = "one that needs no accuracies, under the squared loss without mini-batches"
-        raise errors.invalid("schedule", schedule, allowed)
-    schedule.init(np.array(config.class_counts))  # refuses weights of another number of classes
-
-
-def _scheduled(run: PreparedRun, schedule: Transformation) -> PreparedRun:
-    """A run whose class weights follow a schedule."""
-    assert isinstance(run.flow, Descent)
-    observe = dataclasses.replace(run.flow.observe, keep_weights=True)
-    flow = dataclasses.replace(run.flow, schedule=schedule, observe=observe)
-    return run._replace(flow=flow)

@@ -24,6 +24,7 @@ FLOORS = [
     ("measures",),
     ("dynamics", "theory"),
     ("results",),
+    ("additions", "continuation"),
     ("preparation",),
     ("simulation", "tracking"),
     ("sweeps", "advice"),

@@ -127,7 +127,7 @@ class Config(
         if self.optimizer in LINEAR and self.batch_size is None:
             if self.init in ("spectral", "collapsed"):
                 return "classes"
-            if self.loss == "squared":
+            if self.loss == "squared" and self.init != "own":
                 return "coordinates"
         return "samples"
 

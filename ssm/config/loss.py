@@ -9,6 +9,7 @@ from ssm.config.bounds import Within
 from ssm.support import errors
 
 Loss = Literal["cross_entropy", "squared", "logit_adjustment", "cdt", "vs", "ldam", "focal"]
+LossOrOwn = Literal[Loss, "own"]
 
 # The value of each number of an adjusted loss with which it changes nothing.
 NEUTRAL = {
@@ -34,12 +35,13 @@ MARGIN_LOSSES: dict[str, dict[str, float]] = {
 class LossFields:
     """The loss of one sample, and what adjusts it."""
 
-    loss: Loss = "cross_entropy"
+    loss: LossOrOwn = "cross_entropy"
     """Loss of one sample: `cross_entropy`; `squared`, half the squared distance to the
     simplex-encoded label; or cross-entropy of adjusted logits, `logit_adjustment`, `cdt`, `vs`,
     `ldam` and `focal`, which name published values of the next fields. Those may be set for any loss
     but `squared`, together too: with p = softmax of s (n_c / n_max)^g z_c + tau log(n_c / n) - [c =
-    y] s D_c, l = (1 - p_y)^gamma times cross-entropy."""
+    y] s D_c, l = (1 - p_y)^gamma times cross-entropy. `own` stands for a loss that is given beside the
+    Config, to `ssm.simulate` or `ssm.sweep`."""
     additive_adjustment: Annotated[float | None, Within(-100, 100)] = None
     """tau, of the logarithm of the class's share of the samples that is added to its logit, in
     [-100, 100]. Left out: 1 for `logit_adjustment` (balanced softmax) and `vs`, else 0."""
@@ -80,10 +82,11 @@ class LossFields:
         return NEUTRAL | MARGIN_LOSSES.get(self.loss, {}) | given
 
     def check_loss(self) -> None:
-        """Refuse, by InputError, numbers that adjust cross-entropy under the squared loss."""
-        if self.loss != "squared":
+        """Refuse, by InputError, numbers that adjust cross-entropy under another loss."""
+        if self.loss not in ("squared", "own"):
             return
+        which = "the squared loss" if self.loss == "squared" else "a loss of one's own"
         for name, neutral in NEUTRAL.items():
             value = getattr(self, name)
             if value not in (None, neutral):
-                raise errors.invalid(name, value, "left out under the squared loss")
+                raise errors.invalid(name, value, f"left out under {which}")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from ssm.config.bounds import Within
 from ssm.support import errors
 
-Init = Literal["gaussian", "balanced", "spectral", "collapsed"]
+Init = Literal["gaussian", "balanced", "spectral", "collapsed", "own"]
 Bias = Literal["none", "hidden", "output", "both"]
 LARGEST_STATE = 2**31  # numbers in W and H together: 16 GiB in float64
 
@@ -35,7 +35,8 @@ class ModelFields:
     1 the features are the logits, Z = H, and feature_dim is num_classes."""
     init: Init = "gaussian"
     """Start: `gaussian` entries, `balanced` (the conserved matrix is zero), `spectral` (every
-    component alike), or `collapsed` (Gaussian, all features of a class equal)."""
+    component alike), or `collapsed` (Gaussian, all features of a class equal). `own` stands for a start
+    that is given beside the Config, to `ssm.simulate` or `ssm.sweep`."""
     init_scale: Annotated[
         float, Within(1e-70, 1e70), Within(1e-18, 1e18, where=("dtype", "float32"))
     ] = 1e-3

@@ -21,6 +21,7 @@ Optimizer = Literal[
     "muon",
     "spectral_gd",
 ]
+OptimizerOrOwn = Literal[Optimizer, "own"]
 RateSchedule = Literal["constant", "cosine", "step"]
 
 # Optimisers whose steps are linear in the gradients so far: they conserve what gradient flow does.
@@ -34,11 +35,12 @@ MOST_STEPS = 10_000_000  # the learning rate of each is kept
 class OptimizerFields:
     """The optimiser, its learning rate, and the number and size of its steps."""
 
-    optimizer: Optimizer = "flow"
+    optimizer: OptimizerOrOwn = "flow"
     """Gradient `flow`, or steps, the run's time: `gd`, with `momentum` or `nesterov`'s,
     `normalised_gd` (of unit norm), `sign`, `adam`, `adamw` (decay apart from the gradient), `sam`,
     `muon` (optax's, whose momentum is corrected for its start, unlike the published one's), or
-    `spectral_gd`, along U V^T of each layer's gradient."""
+    `spectral_gd`, along U V^T of each layer's gradient. `own` stands for a transformation of optax that
+    is given beside the Config, to `ssm.simulate` or `ssm.sweep`."""
     learning_rate: Annotated[float | None, Within(0, 1e50, open_ends="(")] = None
     """Of an optimiser, > 0. Left out: a tenth of an e-fold of the fastest contrast a step for `gd`
     and `sam`, the same in the long run with momentum, else 0.01."""

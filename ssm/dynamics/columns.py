@@ -345,13 +345,14 @@ def make_columns(
     problem: Problem,
     size: int | None = None,
     inputs: Float[np.ndarray, "p n"] | None = None,
+    loss: losses.Loss | None = None,
 ) -> Columns:
     """The fewest columns in which a Config can be run exactly; samples are padded up to `size`. `inputs`
-    are those of its samples, sorted by class, where it has any."""
+    are those of its samples, sorted by class, where it has any, and `loss` is one's own, if it asks for one."""
     options: dict[str, Any] = {"weighted_mean": config.reduction == "weighted_mean"}
     if inputs is None and config.column_kind == "coordinates":
         return coordinate_columns(problem, config.num_columns // config.num_classes, **options)
-    loss = losses.configured_loss(config, problem.counts)
+    loss = losses.configured_loss(config, problem.counts) if loss is None else loss
     if inputs is None and config.column_kind == "classes":
         return class_columns(problem, loss, **options)
     size = _whole_blocks(size or int(problem.counts.sum()))

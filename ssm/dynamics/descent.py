@@ -26,6 +26,7 @@ from ssm.dynamics.statuses import Status
 from ssm.dynamics.trajectories import (
     ALMOST_ALL,
     Dynamics,
+    Last,
     Observed,
     Trajectory,
     count_compilation,
@@ -35,6 +36,7 @@ from ssm.dynamics.vector_field import Field
 from ssm.measures.metrics import class_accuracy
 from ssm.measures.spectral import LEARNED
 from ssm.problem.schedules import Statistics, step_weights
+from ssm.support import errors
 
 SHORTEST = 1024
 """The least number that learning rates are padded to; longer ones are padded to a power of 2."""
@@ -58,6 +60,12 @@ class Descent(Dynamics):
     """Seed of the mini-batches."""
     schedule: Any = None
     """Class weights over time, a transformation of `ssm.schedules`; None for those of the field."""
+    own_optimizer: Any = None
+    """An object whose `transformation()` is the optimiser, for the name `own`; else None."""
+    memory: Float[Any, " entries"] | None = None
+    """What the optimiser remembers of a run that this one goes on from; None where it begins anew."""
+    weighting: Float[Any, " entries"] | None = None
+    """The same of the schedule."""
     optimizer: str = eqx.field(static=True, kw_only=True)
     """A name of `ssm.dynamics.optimizers`."""
     batch_size: int | None = eqx.field(static=True, kw_only=True, default=None)
@@ -66,17 +74,16 @@ class Descent(Dynamics):
     def begin(self) -> _Course:
         """The run before its first step."""
         count_compilation(self.optimizer)
-        loop = _begin(self, make_optimizer(self.optimizer, self.settings))
+        loop = _begin(self, self._transform)
         observed = nothing_observed(self.observe, self.params, self.cumulative_rate)
         return _Course(loop, jnp.zeros((), int), observed)
 
     def advance(self, course: _Course, until: Any) -> _Course:
         """Observed steps one after the other, with a loop over the steps in between."""
-        transform = make_optimizer(self.optimizer, self.settings)
-        step = functools.partial(_step, self, transform, jax.random.key(self.seed))
+        step = functools.partial(_step, self, self._transform, jax.random.key(self.seed))
 
         def goes_on(course: _Course) -> Array:
-            behind = self.steps[jnp.maximum(course.number - 1, 0)]
+            behind = self.steps[jnp.maximum(course.number - 1, 0)] - self.steps[0]
             return (course.number < len(self.steps)) & (behind < until)
 
         def save(course: _Course) -> _Course:
@@ -93,21 +100,25 @@ class Descent(Dynamics):
 
     def share(self, course: _Course) -> Array:
         """The share of the steps that are behind, the observation of the last one included."""
-        share = self.steps[jnp.maximum(course.number - 1, 0)] / self.steps[-1]
+        behind = self.steps[jnp.maximum(course.number - 1, 0)] - self.steps[0]
+        share = behind / (self.steps[-1] - self.steps[0])
         goes_on = course.number < len(self.steps)
         return jnp.where(goes_on, jnp.minimum(share, ALMOST_ALL), 1)
 
     def crossings(self, course: _Course) -> Array:
         """When each watched series was learned, linear between steps."""
-        return _crossed(course.loop, _watched(self, course.loop.params), self.steps[-1])
+        watched = _watched(self, course.loop.params)
+        return _crossed(course.loop, watched, self.steps[-1], self.steps[0])
 
-    def kept(self, course: _Course) -> dict[str, Array]:
-        """The observations."""
-        return course.observed
+    def kept(self, course: _Course) -> tuple[dict[str, Array], Last | None]:
+        """The observations, and the end of the run."""
+        params, memory, weighting, *_ = course.loop
+        last = Last(params, memory, weighting) if self.observe.keep_state else None
+        return course.observed, last
 
     def observed(self, kept: Any) -> Observed:
         """The observations, of which none is missing."""
-        return Observed(kept, len(self.steps))
+        return Observed(kept[0], len(self.steps))
 
     def trajectory(self, kept: Any, crossings: Any, variables: Observed) -> Trajectory:
         """What a run came to, with its status."""
@@ -118,18 +129,27 @@ class Descent(Dynamics):
             observations=variables.values,
             crossings=up_to(crossings, times[: variables.number]),
             status=Status.FINISHED if variables.number == len(times) else Status.NOT_FINITE,
-            num_steps=int(self.steps[-1]),
+            num_steps=int(self.steps[-1] - self.steps[0]),
+            last=kept[1],
         )
+
+    @property
+    def _transform(self) -> optax.GradientTransformationExtraArgs:
+        """The optimiser, with learning rate 1."""
+        if self.own_optimizer is None:
+            return make_optimizer(self.optimizer, self.settings)
+        return optax.with_extra_args_support(self.own_optimizer.transformation())
 
 
 def padded_rates(
     rates: Float[np.ndarray, " n"],
+    before: float = 0.0,
 ) -> tuple[Float[np.ndarray, " s"], Float[np.ndarray, " t"]]:
     """The rate of every step, padded so that runs of about as many steps share a compilation, and how
-    far it adds up after each number of steps, from 0 on."""
+    far it adds up after each number of steps, from 0 on, to what it has added up to `before`."""
     num_steps = len(rates)
     length = max(SHORTEST, 2 ** int(num_steps - 1).bit_length())
-    return np.pad(rates, (0, length - num_steps)), np.concatenate([[0.0], np.cumsum(rates)])
+    return np.pad(rates, (0, length - num_steps)), np.cumsum(np.concatenate([[before], rates]))
 
 
 class _Loop(NamedTuple):
@@ -159,13 +179,31 @@ def _begin(descent: Descent, transform: optax.GradientTransformationExtraArgs) -
     """The run before its first step."""
     counts = descent.field.columns.counts
     series = jax.eval_shape(functools.partial(_watched, descent), descent.params)
+    weighting: Any = () if descent.schedule is None else descent.schedule.init(counts)
     return _Loop(
         descent.params,
-        transform.init(descent.params),
-        () if descent.schedule is None else descent.schedule.init(counts),
+        _gone_on("memory", transform.init(descent.params), descent.memory),
+        _gone_on("weighting", weighting, descent.weighting),
         jnp.full(series.shape, -jnp.inf, series.dtype),
         jnp.full(series.shape, jnp.nan, series.dtype),
     )
+
+
+def _gone_on(name: str, anew: Any, entries: Array | None) -> Any:
+    """A state as another run has left it, its numbers in one row, or that of a beginning."""
+    if entries is None:
+        return anew
+    leaves, structure = jax.tree.flatten(anew)
+    ends = np.cumsum([jnp.size(leaf) for leaf in leaves])
+    if len(entries) != (ends[-1] if len(ends) else 0):
+        allowed = f"a run whose {name} has as many numbers as this one's"
+        raise errors.invalid("continue_from", f"{len(entries)} numbers", allowed)
+    parts = jnp.split(entries, ends[:-1])
+    restored = [
+        part.reshape(jnp.shape(leaf)).astype(jnp.result_type(leaf))
+        for part, leaf in zip(parts, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, restored)
 
 
 def _step(
@@ -183,11 +221,12 @@ def _step(
     updates, memory = transform.update(
         gradient(loop.params), loop.memory, loop.params, grad_fn=gradient
     )
-    updates = optax.tree.scale(descent.learning_rates[i], updates)
+    updates = optax.tree.scale(descent.learning_rates[i - descent.steps[0]], updates)
     params: Any = optax.apply_updates(loop.params, updates)
     # The series are those of the state before the step.
     watched = _watched(descent, loop.params)
-    return _Loop(params, memory, weighting, watched, _crossed(loop, watched, i))
+    crossed = _crossed(loop, watched, i, descent.steps[0])
+    return _Loop(params, memory, weighting, watched, crossed)
 
 
 def _watched(descent: Descent, params: Params) -> Array:
@@ -221,10 +260,11 @@ def _gradient(field: Field, optimizer: str) -> Callable[..., Params]:
     return lambda params, _=0: jax.tree.map(jnp.negative, field(params))
 
 
-def _crossed(loop: _Loop, watched: Array, step: Array) -> Array:
-    """When each series first reached `LEARNED`, given its values after so many steps."""
+def _crossed(loop: _Loop, watched: Array, step: Array, first: Array) -> Array:
+    """When each series first reached `LEARNED`, given its values after so many steps, of which the run has
+    begun with the `first`."""
     share = (LEARNED - loop.watched) / (watched - loop.watched)
-    when = jnp.where(step > 0, step - 1 + share, 0)
+    when = jnp.where(step > first, step - 1 + share, first)
     now = (watched >= LEARNED) & jnp.isnan(loop.crossings)
     return jnp.where(now, when, loop.crossings)
 

@@ -34,6 +34,7 @@ from ssm.dynamics.statuses import Status
 from ssm.dynamics.trajectories import (
     ALMOST_ALL,
     Dynamics,
+    Last,
     Observed,
     Trajectory,
     count_compilation,
@@ -59,6 +60,8 @@ class Flow(Dynamics):
     max_steps: Any
     stop_margin: Any = None
     """Margin at which the run ends; None for a run without."""
+    log_time: Any = None
+    """The logarithm of flow time at the start, where the loss drives the clock; None where it is 0 there."""
     solver: Solver = eqx.field(static=True, default=SOLVERS["tsit5"])
 
     def begin(self) -> _Loop:
@@ -99,18 +102,19 @@ class Flow(Dynamics):
         """When each watched series was learned, inside the steps in which they were."""
         return crossing(loop.watch.bracket, LEARNED)
 
-    def kept(self, loop: _Loop) -> tuple[Recording, Array, Array]:
-        """What was recorded, the number of steps, and whether the margin has ended the run."""
-        return loop.recording, loop.num_steps, loop.stopped
+    def kept(self, loop: _Loop) -> tuple[Recording, Array, Array, Last | None]:
+        """What was recorded, the number of steps, whether the margin has ended the run, and its end."""
+        last = Last(loop.state.params) if self.observe.keep_state else None
+        return loop.recording, loop.num_steps, loop.stopped, last
 
     def observed(self, kept: Any) -> Observed:
         """The observations, and how many there are."""
-        recording, _, _ = kept
+        recording, *_ = kept
         return Observed(recording.observed, int(recording.number))
 
     def trajectory(self, kept: Any, crossings: Any, variables: Observed) -> Trajectory:
         """What a run came to, with its status."""
-        recording, num_steps, stopped = kept
+        recording, num_steps, stopped, last = kept
         num_reached = int(recording.number)
         if variables.number < num_reached:
             crossings = up_to(crossings, self.times[: variables.number])
@@ -127,7 +131,7 @@ class Flow(Dynamics):
         # A time that the solve did not move keeps the precision in which it was asked for.
         times = np.where(saved != self.times.astype(saved.dtype), saved, self.times)
         clocks = {"log_time": log_times} if self.field.loss_clock else {}
-        return Trajectory(times, clocks, variables.values, crossings, status, int(num_steps))
+        return Trajectory(times, clocks, variables.values, crossings, status, int(num_steps), last)
 
 
 class _Task(NamedTuple):
@@ -177,7 +181,7 @@ def _task(flow: Flow) -> _Task:
     times = flow.times
     real = flow.field.columns.followed.astype(times.dtype)
     start, end = times[0], times[-1]
-    return _Task(flow, real, start, end, (end - start) * jnp.finfo(times.dtype).eps / 16)
+    return _Task(flow, real, start, end, end * jnp.finfo(times.dtype).eps / 16)
 
 
 def _begin(task: _Task) -> _Loop:
@@ -187,6 +191,7 @@ def _begin(task: _Task) -> _Loop:
     slope = begun.slope(params)
     whole = flow.field.whole(slope)
     log_time = jnp.full_like(start, -jnp.inf if flow.field.loss_clock else jnp.nan)
+    log_time = log_time if flow.log_time is None else flow.log_time.astype(start.dtype)
     size, scale = functools.partial(_size, task.real), _tolerance(flow, params)
     return _Loop(
         state=_State(start, log_time, _log_risk(begun, params, whole), params, slope),

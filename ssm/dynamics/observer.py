@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from ssm.config import Config
 from ssm.dynamics import parameters
 from ssm.dynamics.columns import Columns
 from ssm.dynamics.held_out import Mixture, Samples
+from ssm.dynamics.observables import OWN
 from ssm.dynamics.parameters import Params
 from ssm.dynamics.starts import Start
 from ssm.dynamics.vector_field import Field
@@ -40,6 +42,10 @@ class Observer(eqx.Module):
     """1 where a class has such a sample."""
     held_out: Mixture | Samples | None
     """What is asked of data that is held out; None where nothing is."""
+    own: dict[str, Any]
+    """Observables of one's own by name."""
+    begun: Float[Any, ""]
+    """The time, or of an optimiser the sum of the rates, at which the run begins."""
     width: int = eqx.field(static=True)
     """d."""
     keep_state: bool = eqx.field(static=True)
@@ -95,6 +101,10 @@ class Observer(eqx.Module):
             observed["class_accuracy"] = _coordinate_accuracy(logits, self.basis, self.drawn)
         if self.held_out is not None:
             observed |= self.held_out(params, columns, time)
+        # The barrier keeps what is asked beside from being merged with the rest, whose rounding stays.
+        apart = jax.lax.optimization_barrier(params) if self.own else params
+        for name, own in self.own.items():
+            observed[OWN + name] = jnp.asarray(own(apart, columns, time), H.dtype)
         if self.keep_weights:
             observed["weight"] = columns.class_weights
         if self.keep_state:
@@ -113,7 +123,7 @@ class Observer(eqx.Module):
             left, right = (params.W.T @ params.W)[None], scatter[None]
         kept: Any = self.conserved
         if self.field.weight_decay is not None:
-            kept = kept * jnp.exp(-2 * self.field.weight_decay * time)
+            kept = kept * jnp.exp(-2 * self.field.weight_decay * (time - self.begun))
         scale = jnp.linalg.norm(left) + jnp.linalg.norm(right)
         return jnp.linalg.norm(left - right - kept) / (scale + (scale == 0))
 
@@ -182,6 +192,7 @@ class Observer(eqx.Module):
 
     def summarise(self, observed: dict[str, Any]) -> dict[str, Any]:
         """Every time-dependent variable of the Dataset but the block means, on the host."""
+        observed |= {name: observed.pop(OWN + name) for name in self.own}
         sums, gram, unit = (observed.pop(name) for name in ("class_sums", "gram", "unit"))
         norms = np.sqrt(observed.pop("squared_gradients"))
         total = norms.sum(axis=1, keepdims=True)
@@ -245,8 +256,12 @@ def make_observer(
     start: Start,
     components: spectral.LabelSpectrum,
     held_out: Mixture | Samples | None = None,
+    own: dict[str, Any] | None = None,
+    begun: float = 0.0,
+    keep_weights: bool = False,
 ) -> Observer:
-    """The observer of one run, which remembers the conserved matrices of its start."""
+    """The observer of one run, which remembers the conserved matrices of its start, and when it has `begun`.
+    Class weights are kept where deferral or a schedule changes them."""
     params, reduced, _ = start
     k = len(field.columns.counts)
     conserved, frame = None, None
@@ -271,9 +286,11 @@ def make_observer(
         basis=None if reduced is None else reduced.basis,
         drawn=drawn,
         held_out=held_out,
+        own=own or {},
+        begun=np.asarray(begun),
         width=config.feature_dim,
         keep_state=config.save_state,
         keep_margin=config.observes_margin,
         keep_geometry=config.geometry,
-        keep_weights=field.deferral is not None,
+        keep_weights=field.deferral is not None or keep_weights,
     )

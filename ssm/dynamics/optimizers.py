@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
@@ -16,6 +17,8 @@ import optax.contrib
 from jaxtyping import Array, Float
 
 from ssm.dynamics import parameters
+from ssm.problem import own_objects
+from ssm.support import errors
 
 
 class Settings(NamedTuple):
@@ -101,3 +104,45 @@ _MAKERS: dict[str, Callable[[Settings], optax.GradientTransformation]] = {
         lambda updates, _: jax.tree.map(lambda x: -polar_factor(x), updates)
     ),
 }
+
+
+class PlainTransformation(eqx.Module):
+    """A transformation of optax, as an optimiser of one's own without numbers. Each compiles anew."""
+
+    plain: Any = eqx.field(static=True)
+
+    def transformation(self) -> optax.GradientTransformation:
+        """The transformation itself."""
+        return self.plain
+
+
+def _is_transformation(value: Any) -> bool:
+    return callable(getattr(value, "init", None)) and callable(getattr(value, "update", None))
+
+
+def own_optimizer(value: Any) -> Any:
+    """An optimiser of one's own, as an object that makes a transformation of optax of its numbers, of learning
+    rate 1.
+
+    Args:
+        value: a transformation of optax, or a pytree of numbers with a method `transformation()` that makes one.
+
+    Raises:
+        ssm.InputError: anything else, or a method that fails.
+    """
+    if _is_transformation(value):
+        return PlainTransformation(value)
+    allowed = (
+        "a transformation of optax, or a pytree of numbers with transformation(), which makes one"
+    )
+    if not callable(getattr(value, "transformation", None)) or isinstance(value, type):
+        raise errors.invalid("optimizer", value, allowed)
+    value = own_objects.as_arrays("optimizer", value)
+    try:
+        made = value.transformation()
+    except Exception as error:
+        said = " ".join(str(error).split())[:200]
+        raise errors.invalid("optimizer", type(value).__name__, f"{allowed}; {said}") from None
+    if not _is_transformation(made):
+        raise errors.invalid("optimizer", type(value).__name__, allowed)
+    return value

@@ -25,6 +25,12 @@ class Params(NamedTuple):
     """Of the logits, (k, 1); None where they have none."""
 
 
+def padded(params: Params, columns: Columns) -> Params:
+    """Host arrays with as many columns of features as are followed, of which those of padding are 0."""
+    missing = 0 if columns.inputs is not None else len(columns.labels) - params.H.shape[1]
+    return params._replace(H=np.pad(params.H, ((0, 0), (0, missing))))
+
+
 def classifier(params: Params) -> Float[Any, "k d"]:
     """W A_1 ... A_p, the linear map from features to logits."""
     head = params.W

@@ -12,7 +12,7 @@ from ssm.config import Config
 from ssm.dynamics import coordinates
 from ssm.dynamics.columns import Columns
 from ssm.dynamics.coordinates import Reduced
-from ssm.dynamics.parameters import Params
+from ssm.dynamics.parameters import Params, padded
 from ssm.measures import spectral
 from ssm.problem import Problem
 from ssm.problem.inputs import noise_rows
@@ -30,7 +30,9 @@ class Start(NamedTuple):
     features start from inputs of which only the couplings are known; else None."""
 
 
-def make_start(config: Config, problem: Problem, columns: Columns) -> Start:
+def make_start(
+    config: Config, problem: Problem, columns: Columns, own: Params | None = None
+) -> Start:
     """The start that a Config asks for.
 
     - `gaussian`: all entries N(0, init_scale^2).
@@ -43,6 +45,7 @@ def make_start(config: Config, problem: Problem, columns: Columns) -> Start:
       d largest components are there.
     - `collapsed`: all layers and one feature a class N(0, init_scale^2), all features of a class
       equal.
+    - `own`: the one that is given.
 
     For shared features K = I: a column stands for its whole class. At depth 1 W is the identity. Where
     samples have inputs X, A starts in the place of H, with K = I and singular vectors of S X^T; a collapsed start
@@ -50,6 +53,8 @@ def make_start(config: Config, problem: Problem, columns: Columns) -> Start:
     of the inputs that the couplings stand for. A bias starts at 0; that of the features, which is one more
     input, only where the start is not balanced.
     """
+    if own is not None:
+        return Start(padded(own, columns))
     rng = np.random.default_rng(config.seed)
     k, d, scale = len(problem.counts), config.feature_dim, config.init_scale
     bias = np.zeros((k, 1)) if problem.output_bias else None

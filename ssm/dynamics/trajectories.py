@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from ssm.dynamics.observables import OWN
 from ssm.dynamics.parameters import Params
 from ssm.dynamics.statuses import Status
 from ssm.dynamics.vector_field import Field
@@ -50,6 +51,17 @@ class Observe(Protocol):
         ...
 
 
+class Last(NamedTuple):
+    """Where a run has come to, from which another can go on."""
+
+    params: Params
+    """As they are followed, padding included."""
+    memory: Any = ()
+    """What an optimiser remembers, a pytree."""
+    weighting: Any = ()
+    """The state of a schedule of class weights, a pytree."""
+
+
 class Trajectory(NamedTuple):
     """A run: what was observed at each time, and how the run ended. Unreached times hold NaN."""
 
@@ -64,6 +76,8 @@ class Trajectory(NamedTuple):
     status: Status
     """How the run ended. Whether all was learned that was predicted to be is not seen here."""
     num_steps: int
+    last: Last | None = None
+    """Its end; None where states are not kept."""
 
 
 class Observed(NamedTuple):
@@ -252,7 +266,9 @@ def _finite_parts(observe: Observe, observed: Sequence[Observed]) -> Iterator[Ob
 def _num_finite(observed: dict[str, np.ndarray], num_reached: int) -> int:
     """How many of the times that were reached come before the first that is not finite."""
     finite = [
-        np.isfinite(x[:num_reached]).reshape(num_reached, -1).all(axis=1) for x in observed.values()
+        np.isfinite(x[:num_reached]).reshape(num_reached, -1).all(axis=1)
+        for name, x in observed.items()
+        if not name.startswith(OWN)  # which may be undefined somewhere
     ]
     return int(np.logical_and.accumulate(np.logical_and.reduce(finite)).sum())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,17 +48,21 @@ def spectral_arrays(
     }
 
 
-def assemble(arrays: dict[str, np.ndarray]) -> xr.Dataset:
-    """A Dataset of arrays by name, each with its dimensions, description and units."""
+def assemble(
+    arrays: dict[str, np.ndarray], own: Mapping[str, schema.Variable] | None = None
+) -> xr.Dataset:
+    """A Dataset of arrays by name, each with its dimensions, description and units: variables of the table,
+    and `own` ones."""
 
-    def described(names: Iterable[str]) -> dict[str, Any]:
+    def described(variables: Mapping[str, schema.Variable]) -> dict[str, Any]:
         return {
-            name: (schema.VARIABLES[name].dims, arrays[name], schema.describe(name))
-            for name in names
+            name: (variable.dims, arrays[name], variable.attributes)
+            for name, variable in variables.items()
             if name in arrays
         }
 
-    dataset = xr.Dataset(described(schema.DATA), coords=described(schema.COORDINATES))
+    data = schema.DATA | dict(own or {}) | schema.LAST
+    dataset = xr.Dataset(described(data), coords=described(schema.COORDINATES))
     return dataset.assign_coords(indices({str(dim): size for dim, size in dataset.sizes.items()}))
 
 
@@ -187,11 +191,16 @@ def _where_it_varies(variable: xr.Variable, axes: Sequence[str]) -> xr.Variable:
     return variable
 
 
-def dataset(config: Config, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> xr.Dataset:
+def dataset(
+    config: Config,
+    arrays: dict[str, np.ndarray],
+    facts: dict[str, Any],
+    own: Mapping[str, schema.Variable] | None = None,
+) -> xr.Dataset:
     """A run as a Dataset of its arrays. The attributes hold the Config as JSON, the `facts` of the
-    run, its dtype and its origin."""
+    run, its dtype and its origin; `own` are variables that are not in the table."""
     clock = "steps" if config.is_descent else config.clock
-    dataset = _with_one_name(assemble(arrays))
+    dataset = _with_one_name(assemble(arrays, own))
     return _with_described_times(dataset, clock, config.save_spacing).assign_attrs(
         config=config.to_json(),
         **facts,

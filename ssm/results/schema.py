@@ -30,6 +30,12 @@ class Variable(NamedTuple):
     when: Callable[[Config], bool] | None = None
     """Whether the run of a Config has it; None where every run does."""
 
+    @property
+    def attributes(self) -> dict[str, str]:
+        """The attributes `description` and `units` of it in a Dataset."""
+        units = {"units": self.units} if self.units else {}
+        return {"description": self.words} | units
+
 
 def _has_geometry(config: Config) -> bool:
     return config.geometry
@@ -237,10 +243,23 @@ FACTS = {
 SWEEP_ONLY = {"flow_time": COORDINATES["time"]}
 """The times of a sweep's runs where they differ. Where all runs share them they are `time`."""
 
+LAST = {
+    "last_parameters": Variable(
+        ("parameter",), "W, features, hidden layers and bias at the end, as the run followed them"
+    ),
+    "last_optimizer_memory": Variable(
+        ("memory_entry",), "what the optimiser remembers at the end, from which its run can go on"
+    ),
+    "last_schedule_state": Variable(
+        ("schedule_entry",), "the state of the schedule of class weights at the end"
+    ),
+}
+"""The end of a run that keeps its states, from which another can go on: of single runs only."""
+
 SWEPT = {name: v for name, v in (DATA | COORDINATES | FACTS | SWEEP_ONLY).items() if name != "time"}
 """What the store of a sweep holds beside its axes, in the order in which it is written."""
 
-VARIABLES = DATA | COORDINATES | FACTS | SWEEP_ONLY
+VARIABLES = DATA | COORDINATES | FACTS | SWEEP_ONLY | LAST
 """All of them by name."""
 
 INDICES = ("class", "component", "block", "part", "factor")
@@ -249,6 +268,9 @@ INDICES = ("class", "component", "block", "part", "factor")
 STORED = frozenset({*VARIABLES, *INDICES, *(field.name for field in dataclasses.fields(Config))})
 """Names of all arrays that the stores of runs and sweeps can have: an axis of a sweep has the name of
 a field of Config."""
+
+DIMENSIONS = frozenset(dim for variable in VARIABLES.values() for dim in variable.dims)
+"""Names of all dimensions of a run."""
 
 CLOCK_WORDS = {
     "loss": "tau, loss-normalised time (d tau = L dt)",
@@ -271,6 +293,4 @@ def has_variable(name: str, config: Config) -> bool:
 
 def describe(name: str) -> dict[str, str]:
     """The attributes `description` and `units` of a variable or coordinate."""
-    variable = VARIABLES[name]
-    units = {"units": variable.units} if variable.units else {}
-    return {"description": variable.words} | units
+    return VARIABLES[name].attributes

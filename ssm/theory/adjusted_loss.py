@@ -46,9 +46,9 @@ def at_logits(
     probabilities, as that of `losses.adjusted_cross_entropy_gradient`, whose sources hold here too.
 
     Raises:
-        ssm.InputError: the squared loss.
+        ssm.InputError: the squared loss, or one of one's own.
     """
-    if config.loss == "squared":
+    if config.loss in ("squared", "own"):
         raise errors.invalid("loss", config.loss, "cross-entropy or a loss made of it")
     numbers, k = config.adjustments, len(counts)
     focusing, even = numbers.pop("focusing"), numbers.pop("label_smoothing")

@@ -60,9 +60,11 @@ def resolve(config: Config, problem: Problem) -> Resolved:
 
     Raises:
         ssm.InputError: the number of an optimiser's steps is left out, and theory asks for more than a
-            run may have.
+            run may have; or something is left out with a loss of one's own, of which theory knows no rates.
     """
     length = rate = steps = None
+    if config.loss == "own":
+        _check_nothing_is_chosen(config)
     if config.is_descent:
         rate, steps = automatic_rate(config, problem), automatic_steps(config, problem)
     else:
@@ -77,6 +79,16 @@ def resolve(config: Config, problem: Problem) -> Resolved:
         momentum=momentum(config),
         sam_radius=config.init_scale if config.sam_radius is None else config.sam_radius,
     )
+
+
+def _check_nothing_is_chosen(config: Config) -> None:
+    """Refuse a Config that leaves the length of its run, or of a descent its learning rate, to theory."""
+    by_gradient = config.is_descent and config.optimizer in GRADIENT_SIZED
+    asked = () if config.is_descent else ("t1",)
+    for name in ("learning_rate", "num_steps") if by_gradient else asked:
+        if getattr(config, name) is None:
+            allowed = "given with a loss of one's own, of which theory knows no rates"
+            raise errors.invalid(name, None, allowed)
 
 
 def end_margin(config: Config) -> float | None:

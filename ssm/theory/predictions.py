@@ -50,7 +50,7 @@ def noise_damping(config: Config, problem: Problem) -> Float[np.ndarray, " k"]:
 def _noise(config: Config, problem: Problem) -> Float[np.ndarray, " k"]:
     """How much the noise of each class adds to the damping at the start."""
     p, k = problem, len(problem.counts)
-    if config.init != "gaussian" or p.shared or config.depth != 2:
+    if config.init not in ("gaussian", "own") or p.shared or config.depth != 2:
         return np.zeros(k)
     each = config.init_scale**2 * p.class_weights * (p.counts - 1) / p.counts.sum()
     if config.starts_from_inputs:
@@ -68,7 +68,7 @@ def expected_start_strength(config: Config, problem: Problem) -> Float[np.ndarra
     for a Gaussian start, d s^2 (1 + k / n) / 4 for a balanced and d s^2 (1 + n_c / kappa) / 4 for a
     collapsed one; s^2 for a spectral one. Where features start from inputs, 1 stands for 1 / kappa of a
     Gaussian, (c - c_b) n_c / kappa for n_c / kappa of a collapsed one, and k over the number of inputs for
-    k / n of a balanced one. For shared features, whose columns are classes, the two of a Gaussian and of a
+    k / n of a balanced one. A start of one's own counts as a Gaussian one of its size. For shared features, whose columns are classes, the two of a Gaussian and of a
     collapsed start are n_c / kappa, or 1 from inputs, and 1 stands for k / n. What all samples share is no
     part of these contrasts. Shape (k,).
     """
@@ -79,14 +79,16 @@ def expected_start_strength(config: Config, problem: Problem) -> Float[np.ndarra
     if problem.shared and (problem.between_coupling == 0 or config.init == "balanced"):
         return np.full(k, scale * width / 2)
     by_class = problem.counts / problem.kernel_eigenvalues
+    of_gaussian = by_class if problem.shared else 1 / problem.kernel_eigenvalues
     other = {
-        "gaussian": by_class if problem.shared else 1 / problem.kernel_eigenvalues,
+        "gaussian": of_gaussian,
+        "own": of_gaussian,
         "balanced": np.full(k, k / (config.num_inputs or problem.counts.sum())),
         "collapsed": by_class,
     }[config.init]
     if config.starts_from_inputs and config.init != "balanced":
         by_class = by_class * (problem.coupling - problem.between_coupling)
-        other = np.ones(k) if config.init == "gaussian" else by_class
+        other = by_class if config.init == "collapsed" else np.ones(k)
     rates = growth.class_growth_rates(problem)
     first, second = growth.growing_half(rates, noise_damping(config, problem))
     return scale * width * first * second * (first**2 + second**2 * other)
@@ -132,7 +134,7 @@ def predicted_learning_times(
       `FEWEST_OF_A_START`, unless the start is spectral;
     - everywhere where the noise of inputs has few dimensions for their number (`_noise_is_endless`);
     - everywhere when feature_dim < k - 1, since the label matrix then cannot be interpolated;
-    - everywhere with decay, by the loss clock, for adjusted logits, deferred weights and the steps of an
+    - everywhere with a start, a loss or an optimiser of one's own, with decay, by the loss clock, for adjusted logits, deferred weights and the steps of an
       optimiser, and at other depths than 2 unless the loss is squared and the start spectral.
 
     Args:
@@ -145,6 +147,7 @@ def predicted_learning_times(
     k, depth = len(problem.counts), config.depth
     unknown = depth != 2 and (config.loss != "squared" or config.init != "spectral")
     unknown |= config.clock == "loss" or config.has_deferral
+    unknown |= config.loss == "own" or config.init == "own"
     unknown |= config.has_adjustment and not config.has_only_smoothing
     unknown |= not _noise_is_endless(config, problem)
     if config.feature_dim < k - 1 or config.has_decay or config.is_descent or unknown:

@@ -194,7 +194,7 @@ def _majority_power(
 
 def _adjustments(config: Config, problem: Problem) -> ClassAdjustments:
     """Factors, offsets and margins of the logits."""
-    if config.loss == "squared":
+    if config.loss in ("squared", "own"):
         raise errors.invalid("loss", config.loss, "cross-entropy or a loss made of it")
     numbers = config.adjustments
     del numbers["focusing"], numbers["label_smoothing"]

@@ -1,0 +1,67 @@
+"""Objects of one's own that a run is given beside its Config: pytrees of numbers, known by their name, their
+numbers and their version."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jax
+import numpy as np
+
+from ssm.support import checks, errors
+
+VERSION = "1, 2, ... or a word, a new one after each change of what it computes"
+
+
+def as_arrays(name: str, value: Any) -> Any:
+    """A pytree with its numbers as arrays, so that objects that differ in them only share a compilation.
+
+    Raises ssm.InputError, which names the argument `name`, for what is in it and no number.
+    """
+    try:
+        leaves, structure = jax.tree.flatten(value)
+        hash(structure)
+    except Exception as error:
+        allowed = f"a pytree of numbers, as a NamedTuple is ({type(error).__name__})"
+        raise errors.invalid(name, type(value).__name__, allowed) from None
+    allowed = "a pytree of numbers: a NamedTuple, an equinox.Module or a dataclass that JAX knows"
+    if any(leaf is value for leaf in leaves):  # what JAX does not know the parts of
+        raise errors.invalid(name, value, allowed)
+    arrays = []
+    for leaf in leaves:
+        array = checks.array(name, leaf, allowed)
+        arrays.append(array if np.asarray(leaf).dtype.kind == "f" else np.asarray(leaf))
+    return jax.tree.unflatten(structure, arrays)
+
+
+def identity(value: Any) -> dict[str, Any]:
+    """What an object is known by, as JSON types: the name of its class, its version, and its numbers by their
+    place in it."""
+    kind = type(value)
+    leaves, _ = jax.tree_util.tree_flatten_with_path(value)
+    return {
+        "name": f"{kind.__module__}.{kind.__qualname__}",
+        "version": _version(value),
+        "numbers": {
+            jax.tree_util.keystr(path).lstrip("."): np.asarray(leaf).tolist()
+            for path, leaf in leaves
+        },
+    }
+
+
+def _version(value: Any) -> str | None:
+    version = getattr(value, "version", None)
+    return None if version is None else str(version)
+
+
+def as_text(known: Any) -> str:
+    """JSON types as text."""
+    return json.dumps(known)
+
+
+def check_version(name: str, value: Any) -> None:
+    """Refuse an object without a version, which a store that goes on later has to know it by."""
+    if _version(value) is None:
+        allowed = f"of a class with an attribute version = {VERSION}, so that a store can go on"
+        raise errors.invalid(name, type(value).__name__, allowed)
