@@ -21,14 +21,23 @@ RATE = 0.3
 STEPS = {"learning_rate": RATE, "num_steps": 3, "num_saves": 4, "save_state": True}
 
 
-def gradients(params, config):
-    """dL/dW and dL/dH of weighted cross-entropy, by NumPy alone."""
+def gradients(params, config, of_class=None):
+    """dL/dW and dL/dH of weighted cross-entropy, by NumPy alone; of the samples of one class only."""
     W, H = params
     counts = np.array(config.class_counts)
     labels = np.repeat(np.arange(len(counts)), counts)
     w = weights.power_law(counts, config.weight_exponent)[labels]
     G = (softmax(W @ H, axis=0) - np.eye(len(counts))[labels].T) * w / counts.sum()
+    if of_class is not None:
+        G = G * (labels == of_class)
     return G @ H.T, W.T @ G
+
+
+def class_normalised(params, config):
+    """The sum of the classes' gradients, each over its norm (Francazi, Baity-Jesi, Lucchi 2023)."""
+    each = [gradients(params, config, c) for c in range(config.num_classes)]
+    norms = [np.sqrt(sum((x**2).sum() for x in g)) for g in each]
+    return [sum(g[i] / norm for g, norm in zip(each, norms, strict=True)) for i in (0, 1)]
 
 
 def polar(X):
@@ -56,6 +65,8 @@ def steps_of(name, start, config):
         norm = np.sqrt(sum((x**2).sum() for x in g))
         if name == "sam":
             g = gradients([p + 0.05 * x / norm for p, x in zip(params, g, strict=True)], config)
+        if name == "class_normalised_gd":
+            g = class_normalised(params, config)
         if name in ("momentum", "nesterov"):
             first = [0.9 * m + x for m, x in zip(first, g, strict=True)]
         if name in ("adam", "adamw"):
@@ -71,6 +82,8 @@ def steps_of(name, start, config):
                 directions.append(m)
             elif name == "nesterov":
                 directions.append(x + 0.9 * m)
+            elif name == "class_normalised_gd":
+                directions.append(x + lam * p)
             elif name == "normalised_gd":
                 directions.append(x / norm)
             elif name == "sign":
@@ -95,6 +108,7 @@ def test_every_name_takes_its_own_steps(tiny, name):
     Newton and Schulz (not contracting) raise to 1e-11."""
     own = {
         "adamw": {"weight_decay": 0.2, "feature_decay": 0.1},
+        "class_normalised_gd": {"weight_decay": 0.2, "feature_decay": 0.1},
         "sam": {"sam_radius": 0.05},
     }.get(name, {})
     config = tiny(optimizer=name, init_scale=0.5, weight_exponent=0.5, **STEPS, **own)
@@ -114,6 +128,62 @@ def test_no_two_names_take_the_same_steps(tiny, rng):
     ends = np.array([steps_of(name, start, config)[-1][1].ravel() for name in NAMES])
     apart = np.linalg.norm(ends[:, None] - ends[None], axis=2) + np.eye(len(ends))
     assert apart.min() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"coupling": 1.0, "bias": "output"},
+        {"coupling": 0.3, "between_coupling": 0.1, "noise_dim": 5, "bias": "output"},
+    ],
+    ids=["classes", "inputs"],
+)
+def test_per_class_normalised_steps_on_other_columns_than_samples(tiny, changes):
+    """The first step of class means, and of a layer A on inputs, by automatic differentiation of each class's
+    risk; class weights cancel. 1e-12: rounding of numbers of order 1."""
+    rate = 0.1
+    config = tiny(
+        optimizer="class_normalised_gd",
+        weight_exponent=1.0,
+        init_scale=0.5,
+        learning_rate=rate,
+        num_steps=1,
+        num_saves=2,
+        save_state=True,
+        **changes,
+    )
+    with jax.enable_x64(True):
+        prepared = preparation.prepare(config)
+        params, columns = prepared.flow.params, prepared.flow.field.columns
+        X = np.eye(4) if columns.inputs is None else columns.inputs
+        n = columns.multiplicity
+
+        def risk(params, c):  # without class weights
+            W, A, _, bias = params
+            logits = W @ A @ X + bias
+            own = jax.nn.logsumexp(logits, axis=0) - logits[columns.labels, np.arange(len(n))]
+            return ((columns.labels == c) * n * own).sum() / 20
+
+        moved = [np.zeros_like(x) for x in jax.tree.leaves(params)]
+        for c in range(4):
+            each = [np.asarray(x) for x in jax.tree.leaves(jax.grad(risk)(params, c))]
+            norm = np.sqrt(sum((x**2).sum() for x in each))
+            moved = [m + x / norm for m, x in zip(moved, each, strict=True)]
+    found = ssm.simulate(config)
+    features = "H" if columns.inputs is None else "A"
+    for name, x, m in zip(("W", features, "bias"), jax.tree.leaves(params), moved, strict=True):
+        step = found[name].values[1].reshape(x.shape) - found[name].values[0].reshape(x.shape)
+        np.testing.assert_allclose(step, -rate * m, atol=1e-12)
+
+
+def test_a_class_that_a_mini_batch_has_not_drawn_adds_nothing(tiny):
+    """A step of one sample is of unit norm; one of all classes may be as long as k."""
+    steps = {"init_scale": 0.5, "learning_rate": 1.0, "num_steps": 1, "num_saves": 2}
+    found = ssm.simulate(
+        tiny(optimizer="class_normalised_gd", batch_size=1, save_state=True, **steps)
+    )
+    step = [found[name].values[1] - found[name].values[0] for name in ("W", "H")]
+    assert sum((x**2).sum() for x in step) == pytest.approx(1, rel=1e-12)
 
 
 def test_the_direction_of_spectral_descent_leaves_out_what_is_only_rounding(rng):

@@ -14,6 +14,7 @@ Optimizer = Literal[
     "momentum",
     "nesterov",
     "normalised_gd",
+    "class_normalised_gd",
     "sign",
     "adam",
     "adamw",
@@ -37,7 +38,8 @@ class OptimizerFields:
 
     optimizer: OptimizerOrOwn = "flow"
     """Gradient `flow`, or steps, the run's time: `gd`, with `momentum` or `nesterov`'s,
-    `normalised_gd` (of unit norm), `sign`, `adam`, `adamw` (decay apart from the gradient), `sam`,
+    `normalised_gd` (of unit norm), `class_normalised_gd` (PCNGD: the gradient of each class of unit norm, in
+    which class weights cancel; decay apart from it), `sign`, `adam`, `adamw` (decay apart from the gradient), `sam`,
     `muon` (optax's, whose momentum is corrected for its start, unlike the published one's), or
     `spectral_gd`, along U V^T of each layer's gradient. `own` stands for a transformation of optax that
     is given beside the Config, to `ssm.simulate` or `ssm.sweep`."""

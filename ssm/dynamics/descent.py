@@ -19,6 +19,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from ssm.dynamics.class_gradients import normalised_sum
 from ssm.dynamics.optimizers import Settings, make_optimizer
 from ssm.dynamics.parameters import Params, classifier
 from ssm.dynamics.recording import nothing_observed, put
@@ -254,9 +255,12 @@ def _weighed(descent: Descent, loop: _Loop, step: Array) -> tuple[Field, Any]:
 
 
 def _gradient(field: Field, optimizer: str) -> Callable[..., Params]:
-    """The gradient of a step's risk; with penalties, but for `adamw`, which decays apart from it."""
-    if optimizer == "adamw":
+    """The gradient of a step's risk, normalised class by class for `class_normalised_gd`; with penalties, but
+    for that one and `adamw`, which decay apart from it."""
+    if optimizer in ("adamw", "class_normalised_gd"):
         field = dataclasses.replace(field, weight_decay=None, feature_decay=None)
+    if optimizer == "class_normalised_gd":
+        return lambda params, _=0: normalised_sum(field, params)
     return lambda params, _=0: jax.tree.map(jnp.negative, field(params))
 
 

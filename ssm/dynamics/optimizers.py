@@ -28,7 +28,7 @@ class Settings(NamedTuple):
     sam_radius: Any
     weight_decay: Any
     feature_decay: Any
-    """Both decays are used by `adamw`, which applies them apart from the gradient."""
+    """Both decays are used by those optimisers that apply them apart from the gradient."""
 
 
 def polar_factor(X: Float[Array, "rows columns"]) -> Float[Array, "rows columns"]:
@@ -50,6 +50,9 @@ def make_optimizer(name: str, settings: Settings) -> optax.GradientTransformatio
     - `gd`: the gradient; `momentum`, `nesterov`: with a trace m of past ones (Polyak 1964, Nesterov
       1983).
     - `normalised_gd`: the gradient over its norm, of all parameters together.
+    - `class_normalised_gd`: the sum of the classes' gradients, each over its norm, which is what it is
+      given as a gradient (`class_gradients.normalised_sum`); decay apart from it (PCNGD: Francazi,
+      Baity-Jesi, Lucchi 2023, who have no decay).
     - `sign`: the sign of each entry.
     - `adam`: Kingma, Ba 2015; `adamw`: decay apart from it (Loshchilov, Hutter 2019).
     - `sam`: the gradient at a point climbed to along it, `sam_radius` away (Foret et al. 2021).
@@ -65,12 +68,14 @@ def make_optimizer(name: str, settings: Settings) -> optax.GradientTransformatio
     return optax.with_extra_args_support(_MAKERS[name](settings))
 
 
-def _adamw(settings: Settings) -> optax.GradientTransformation:
+def _decayed_apart(
+    settings: Settings, direction: optax.GradientTransformation
+) -> optax.GradientTransformation:
     def decay(updates: Any, params: Any) -> Any:
         decays = parameters.decays(settings.weight_decay, settings.feature_decay, params)
         return jax.tree.map(lambda u, p, each: u + each * p, updates, params, decays)
 
-    return optax.chain(optax.scale_by_adam(), optax.stateless(decay), optax.scale(-1.0))
+    return optax.chain(direction, optax.stateless(decay), optax.scale(-1.0))
 
 
 def _sam(settings: Settings) -> optax.GradientTransformation:
@@ -95,9 +100,10 @@ _MAKERS: dict[str, Callable[[Settings], optax.GradientTransformation]] = {
     "momentum": lambda settings: optax.sgd(1.0, settings.momentum),
     "nesterov": lambda settings: optax.sgd(1.0, settings.momentum, nesterov=True),
     "normalised_gd": lambda _: optax.chain(_normalise(), optax.scale(-1.0)),
+    "class_normalised_gd": lambda settings: _decayed_apart(settings, optax.identity()),
     "sign": lambda _: optax.sign_sgd(1.0),
     "adam": lambda _: optax.adam(1.0),
-    "adamw": _adamw,
+    "adamw": lambda settings: _decayed_apart(settings, optax.scale_by_adam()),
     "sam": _sam,
     "muon": _muon,
     "spectral_gd": lambda _: optax.stateless(
