@@ -117,7 +117,7 @@ def filling(dtype: Any) -> Any:
 def sweep_dataset(
     arrays: Mapping[str, Any],
     sweep: Mapping[str, Any],
-    axes: Mapping[str, np.ndarray],
+    coordinates: Mapping[str, np.ndarray],
     origins: Sequence[Mapping[str, Any]],
 ) -> xr.Dataset:
     """A sweep as a Dataset.
@@ -128,9 +128,11 @@ def sweep_dataset(
     Args:
         arrays: arrays or variables by name, the axes first.
         sweep: the base Config and the axes as JSON types, for the attributes.
-        axes: coordinate of each axis.
+        coordinates: values of each coordinate of the axes (`schema.axis_coordinates`).
         origins: where each chunk of runs comes from.
     """
+    dimensions = schema.axis_coordinates(sweep["axes"])
+    axes = list(dict.fromkeys(dimensions.values()))
     variables = {
         name: values
         if isinstance(values, xr.Variable)
@@ -138,12 +140,13 @@ def sweep_dataset(
         for name, values in arrays.items()
     }
     for name in filter(schema.is_coordinate, variables):
-        variables[name] = _where_it_varies(variables[name], list(axes))
+        variables[name] = _where_it_varies(variables[name], axes)
     if variables["flow_time"].dims == ("time",):
         variables["time"] = variables.pop("flow_time")
     sizes = {str(dim): size for v in variables.values() for dim, size in v.sizes.items()}
     dataset = xr.Dataset(variables).set_coords(list(filter(schema.is_coordinate, variables)))
-    dataset = _with_one_name(dataset).assign_coords({**axes, **indices(sizes)})
+    along = {name: (dimensions[name], values) for name, values in coordinates.items()}
+    dataset = _with_one_name(dataset).assign_coords(along | indices(sizes))
     return _with_described_times(dataset, *_clock_and_spacing(sweep)).assign_attrs(
         format=schema.SWEEP_FORMAT, sweep=json.dumps(sweep), **_common_origin(origins)
     )
@@ -152,14 +155,23 @@ def sweep_dataset(
 def _clock_and_spacing(sweep: Mapping[str, Any]) -> tuple[str, str | None]:
     """What the times of a sweep's runs count, and how they are spaced; None where runs differ in
     that."""
-    base = sweep["base"]
-    optimizers = sweep["axes"].get("optimizer", [base.get("optimizer", "flow")])
-    spacings = {*sweep["axes"].get("save_spacing", [base.get("save_spacing", "linear")])}
-    clock = base.get("clock", "time")
+    optimizers = _values_of(sweep, "optimizer", "flow")
+    spacings = {*_values_of(sweep, "save_spacing", "linear")}
+    clock = sweep["base"].get("clock", "time")
     are_steps = {name != "flow" for name in optimizers}
     if True in are_steps:
         clock = "mixed" if False in are_steps else "steps"
     return clock, spacings.pop() if len(spacings) == 1 else None
+
+
+def _values_of(sweep: Mapping[str, Any], field: str, default: Any) -> list[Any]:
+    """The values that a field has in a sweep; `default` where a sweep of an earlier version lacks it."""
+    for axis, values in sweep["axes"].items():
+        fields = schema.fields_of(axis)
+        if field in fields:
+            i = fields.index(field)
+            return values if len(fields) == 1 else [value[i] for value in values]
+    return [sweep["base"].get(field, default)]
 
 
 def _common_origin(origins: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ runs have it."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ssm.config import Config
@@ -265,9 +265,18 @@ VARIABLES = DATA | COORDINATES | FACTS | SWEEP_ONLY | LAST
 INDICES = ("class", "component", "block", "part", "factor")
 """Dimensions whose entries have a number or a name, kept as a coordinate of the same name."""
 
-STORED = frozenset({*VARIABLES, *INDICES, *(field.name for field in dataclasses.fields(Config))})
-"""Names of all arrays that the stores of runs and sweeps can have: an axis of a sweep has the name of
-a field of Config."""
+POINT = "point"
+"""The dimension of a sweep along which several fields move together."""
+
+# The field `loss` shares its name with a variable of every Dataset.
+_NAMES_OF_FIELDS = {"loss": "loss_name"}
+
+STORED = frozenset(
+    {*VARIABLES, *INDICES, POINT, *_NAMES_OF_FIELDS.values()}
+    | {field.name for field in dataclasses.fields(Config)}
+)
+"""Names of all arrays that the stores of runs and sweeps can have, the coordinates of a sweep's axes
+among them."""
 
 DIMENSIONS = frozenset(dim for variable in VARIABLES.values() for dim in variable.dims)
 """Names of all dimensions of a run."""
@@ -278,6 +287,27 @@ CLOCK_WORDS = {
     "mixed": "flow time, or training step of an optimiser",
 }
 """What times are where the clock is not flow time."""
+
+
+def fields_of(axis: str) -> list[str]:
+    """The fields that an axis of a sweep is of: several, with commas between, where they move together."""
+    return axis.split(", ")
+
+
+def axis_coordinates(axes: Iterable[str]) -> dict[str, str]:
+    """The coordinates of a sweep's axes, each with its dimension.
+
+    A field has a dimension of its own, of its name (`loss_name` for `loss`). Fields that move together
+    lie along `point`, which numbers their values.
+    """
+    dimensions = {}
+    for axis in axes:
+        names = [_NAMES_OF_FIELDS.get(field, field) for field in fields_of(axis)]
+        if len(names) > 1:
+            dimensions |= {POINT: POINT} | dict.fromkeys(names, POINT)
+        else:
+            dimensions[names[0]] = names[0]
+    return dimensions
 
 
 def is_coordinate(name: str) -> bool:

@@ -70,6 +70,7 @@ class SweepStore:
         try:
             self.sweep: dict[str, Any] = json.loads(attributes["sweep"])
             self.axes: list[str] = list(json.loads(attributes["dimensions"]))
+            self.coordinates = schema.axis_coordinates(self.sweep["axes"])
             self.blocks = tuple(
                 tuple(slice(*ends) for ends in block) for block in json.loads(attributes["blocks"])
             )
@@ -85,7 +86,7 @@ class SweepStore:
         cls,
         path: Path,
         sweep: Mapping[str, Any],
-        axes: Mapping[str, np.ndarray],
+        coordinates: Mapping[str, np.ndarray],
         variables: Mapping[str, tuple[tuple[int, ...], str]],
         blocks: Sequence[tuple[slice, ...]],
     ) -> SweepStore:
@@ -94,16 +95,18 @@ class SweepStore:
         Args:
             path: the folder to write.
             sweep: the base Config and the axes, kept as JSON.
-            axes: coordinate of each axis.
+            coordinates: values of each coordinate of the axes (`schema.axis_coordinates`).
             variables: shape (axes first) and type of each variable, by name.
             blocks: the part of the grid in each chunk. The first chunk is as large as any.
         """
         files.check_output(path, overwrite=False)
         chunk = tuple(block.stop - block.start for block in blocks[0])
+        dimensions = schema.axis_coordinates(sweep["axes"])
+        axes = list(dict.fromkeys(dimensions.values()))
         with files.replacing(path) as scratch:
             group = zarr.open_group(scratch, mode="w-", zarr_format=2)
-            for name, values in axes.items():
-                dims: dict[str, Any] = {"_ARRAY_DIMENSIONS": [name]}
+            for name, values in coordinates.items():
+                dims: dict[str, Any] = {"_ARRAY_DIMENSIONS": [dimensions[name]]}
                 group.create_array(
                     name, data=values, compressors=COMPRESSOR, fill_value=None, attributes=dims
                 )
@@ -123,13 +126,13 @@ class SweepStore:
                 )
             layout = {
                 "sweep": json.dumps(sweep),
-                "dimensions": json.dumps(list(axes)),
+                "dimensions": json.dumps(axes),
                 "blocks": json.dumps([[[s.start, s.stop] for s in block] for block in blocks]),
             }
             group.attrs.update(format=SWEEP_FORMAT, **layout)
             zarr.consolidate_metadata(group.store, zarr_format=2)
             (scratch / MARKS).mkdir()
-            digests.seal(scratch, digests.of_values(axes))
+            digests.seal(scratch, digests.of_values(coordinates))
         return cls(path)
 
     @property
@@ -139,7 +142,7 @@ class SweepStore:
         return {
             name: (tuple(array["shape"]), array["dtype"])
             for name, (array, _) in arrays
-            if name not in self.axes
+            if name not in self.coordinates
         }
 
     def _is_laid_out(self) -> bool:
@@ -148,12 +151,15 @@ class SweepStore:
         sizes = dict(zip(self.axes, lengths, strict=True))
         first = [block.stop - block.start for block in self.blocks[0]]
         arrays = self.metadata.arrays()
-        if not set(self.axes) <= set(arrays):
+        if self.axes != list(dict.fromkeys(self.coordinates.values())):
+            return False
+        if not set(self.coordinates) <= set(arrays):
             return False
         for name, (array, attributes) in arrays.items():
             dims, dtype = attributes["_ARRAY_DIMENSIONS"], np.dtype(array["dtype"])
-            if name in self.axes:
-                expected, chunks, known = [name], array["chunks"], dtype.kind in "biufU"
+            if name in self.coordinates:
+                expected, chunks = [self.coordinates[name]], array["chunks"]
+                known = dtype.kind in "biufU"
                 described: dict[str, Any] = {}
             else:
                 expected = [*self.axes, *schema.VARIABLES[name].dims]
@@ -165,7 +171,7 @@ class SweepStore:
                 return False
             if any(sizes.setdefault(d, n) != n for d, n in zip(dims, array["shape"], strict=True)):
                 return False
-            empty = "NaN" if dtype.kind == "f" and name not in self.axes else None
+            empty = "NaN" if dtype.kind == "f" and name not in self.coordinates else None
             if array["fill_value"] != empty or array["filters"] or array["order"] != "C":
                 return False
             # The words of a description may be those of an earlier version.
@@ -205,15 +211,15 @@ class SweepStore:
 
     def _are_axes_intact(self) -> bool:
         try:
-            axes = {dim: np.asarray(self._array(dim)) for dim in self.axes}
+            coordinates = {name: np.asarray(self._array(name)) for name in self.coordinates}
         except Exception:  # zarr and its codecs raise errors of many kinds
             return False
         if self.metadata.is_covered:
-            return self.metadata.values == digests.of_values(axes)
+            return self.metadata.values == digests.of_values(coordinates)
         layout = {name: self.metadata.attributes[name] for name in LAYOUT}
-        return self.metadata.values == digests.of_values_before(axes, layout)
+        return self.metadata.values == digests.of_values_before(coordinates, layout)
 
-    def repair(self, axes: Mapping[str, np.ndarray]) -> None:
+    def repair(self, coordinates: Mapping[str, np.ndarray]) -> None:
         """Remove the files that a killed process has left, and write damaged axes and the metadata of
         single arrays again; raises ssm.InputError where the store is still damaged after that."""
         for name in (*self.metadata.arrays(), MARKS):
@@ -226,7 +232,7 @@ class SweepStore:
             return
         self.metadata.restore()
         if not self._are_axes_intact():
-            for name, values in axes.items():
+            for name, values in coordinates.items():
                 self._array(name)[:] = values
         if not self.is_intact():
             raise digests.changed(self.path)
@@ -258,8 +264,8 @@ class SweepStore:
             return
         for chunk in range(len(self.blocks)):
             self._write_mark(chunk, self._arrays(chunk), self._origins[chunk])
-        axes = {dim: np.asarray(self._array(dim)) for dim in self.axes}
-        digests.seal(self.path, digests.of_values(axes))
+        coordinates = {name: np.asarray(self._array(name)) for name in self.coordinates}
+        digests.seal(self.path, digests.of_values(coordinates))
         self.metadata = Metadata(self.path)
 
     def origins(self) -> list[dict[str, Any]]:
@@ -270,9 +276,11 @@ class SweepStore:
     def dataset(self) -> xr.Dataset:
         """The sweep as a Dataset, which reads variables over time when they are asked for."""
         stored = open_dataset(self.path)
-        axes = {dim: stored[dim].values for dim in self.axes}
-        variables = {str(name): v for name, v in stored.variables.items() if name not in axes}
-        return datasets.sweep_dataset(variables, self.sweep, axes, self.origins())
+        coordinates = {name: stored[name].values for name in self.coordinates}
+        variables = {
+            str(name): v for name, v in stored.variables.items() if name not in coordinates
+        }
+        return datasets.sweep_dataset(variables, self.sweep, coordinates, self.origins())
 
     @functools.cached_property
     def _group(self) -> zarr.Group:

@@ -8,22 +8,20 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 
 from ssm.config import Config, field_names
+from ssm.results import schema
 from ssm.support import checks, errors
 
-FORMS = "FIELD=A,B,C, FIELD=A..B, FIELD=A:B:N or FIELD=A:B:N:log"
+FORMS = "FIELD=A,B,C, FIELD=A..B, FIELD=A:B:N, FIELD=A:B:N:log or FIELD,FIELD=A,B;C,D"
 LONGEST_AXIS = 1_000_000  # values
 MOST_SIZES = 3  # that runs of one kind are padded to
 LARGEST_GRID = 10_000_000  # runs
 COMPILATION = 90_000  # its cost, in feature columns of runs that are followed to their end by time
 TERMINAL = 10  # the least cost of a run by the loss clock over that of one by time
-
-# The field `loss` shares its name with a variable of every Dataset.
-_DIMENSIONS = {"loss": "loss_name"}
 
 
 class Grid(NamedTuple):
@@ -31,7 +29,8 @@ class Grid(NamedTuple):
 
     base: Config
     axes: dict[str, tuple[Any, ...]]
-    """Values by field."""
+    """Values by field, or by several fields that move together, with commas between them: then each
+    value is a tuple, an entry for each field."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -40,35 +39,41 @@ class Grid(NamedTuple):
 
     @property
     def dimensions(self) -> tuple[str, ...]:
-        """Name of each axis in a Dataset: its field, `loss_name` for `loss`."""
-        return tuple(_DIMENSIONS.get(field, field) for field in self.axes)
+        """Name of each axis in a Dataset: its field, `loss_name` for `loss`, `point` for several fields."""
+        return tuple(dict.fromkeys(schema.axis_coordinates(self.axes).values()))
 
     @property
     def coordinates(self) -> dict[str, np.ndarray]:
-        """Values of each axis as a coordinate; what is no plain number or word is written out."""
-        return {
-            name: _coordinate(values)
-            for name, values in zip(self.dimensions, self.axes.values(), strict=True)
-        }
+        """Values of each field as a coordinate, and the numbers of points; what is no plain number or word
+        is written out."""
+        values: list[np.ndarray] = []
+        for axis, options in self.axes.items():
+            if len(schema.fields_of(axis)) == 1:
+                values.append(_coordinate(options))
+            else:
+                values += [np.arange(len(options)), *map(_coordinate, zip(*options, strict=True))]
+        return dict(zip(schema.axis_coordinates(self.axes), values, strict=True))
 
     def config(self, run: int) -> Config:
         """The Config of one run of the flattened grid; raises InputError that names the point."""
         index = np.unravel_index(run, self.shape)
-        values = {
-            field: options[i] for (field, options), i in zip(self.axes.items(), index, strict=True)
-        }
+        values: dict[str, Any] = {}
+        for (axis, options), i in zip(self.axes.items(), index, strict=True):
+            fields = schema.fields_of(axis)
+            values |= zip(fields, options[i] if len(fields) > 1 else [options[i]], strict=True)
         if values.get("counts") is not None:  # their number is the number of classes
             values.setdefault("num_classes", Config.num_classes)
         try:
             return dataclasses.replace(self.base, **values)
         except errors.InputError as error:
-            point = ", ".join(f"{field}={_written(values[field])}" for field in self.axes)
+            point = ", ".join(f"{field}={_written(value)}" for field, value in values.items())
             point = errors.one_line(point, errors.LONGEST_ALLOWED)
             raise errors.InputError(f"{error} (at {point})") from None
 
     def to_json(self) -> dict[str, Any]:
         """Base and axes as JSON types: what two sweeps must agree on to be the same."""
-        base = {k: v for k, v in dataclasses.asdict(self.base).items() if k not in self.axes}
+        fields = {field for axis in self.axes for field in schema.fields_of(axis)}
+        base = {k: v for k, v in dataclasses.asdict(self.base).items() if k not in fields}
         return json.loads(json.dumps({"base": base, "axes": self.axes}))
 
 
@@ -76,32 +81,53 @@ def make_grid(axes: Mapping[str, Iterable[Any]], base: Config) -> Grid:
     """A checked grid.
 
     Args:
-        axes: values by Config field; anything that can be iterated, a range or an array too.
+        axes: values by Config field; anything that can be iterated, a range or an array too. One key may
+            name several fields, with commas between them, whose values are then tuples.
         base: what the runs have in common.
 
     Raises:
-        ssm.InputError: no axis, an unknown field, an axis that is empty or has a value twice.
-            Whether each combination is valid is seen when its Config is made.
+        ssm.InputError: no axis, an unknown field, an axis that is empty or has a value twice, a field on
+            two axes, a second axis of several fields, a tuple of another length. Whether each combination is valid is seen when its Config is made.
     """
     if not isinstance(axes, Mapping) or not axes:
         raise errors.invalid("grid", axes, "a mapping from Config fields to values, at least one")
-    checked = {}
-    for field, values in axes.items():
-        _check_field(field, "see help(ssm.Config)")
-        what = "one or more different values"
-        if isinstance(values, Mapping | set | frozenset):  # which have no order to keep
-            raise errors.invalid(f"grid[{field}]", values, what)
-        options = tuple(_plain(value) for value in checks.items(f"grid[{field}]", values, what))
-        try:
-            different = len(set(options))
-        except TypeError:  # values that cannot be hashed, and so cannot be a field's
-            different = 0
-        if not options or different < len(options):
-            raise errors.invalid(f"grid[{field}]", list(options), what)
-        checked[field] = options
+    checked, used = {}, set()
+    for key, values in axes.items():
+        fields = _fields(key, "see help(ssm.Config)")
+        axis = ", ".join(fields)
+        if twice := [field for field in fields if field in used or fields.count(field) > 1]:
+            raise errors.invalid(
+                "grid", key, f"an axis of fields of its own: {twice[0]} is there twice"
+            )
+        if len(fields) > 1 and any("," in other for other in checked):
+            raise errors.invalid("grid", key, "one axis of several fields; the grid has two")
+        used |= {*fields}
+        checked[axis] = _options(axis, len(fields), values)
     if (runs := math.prod(map(len, checked.values()))) > LARGEST_GRID:
         raise errors.invalid("grid", f"{runs} runs", f"at most {LARGEST_GRID} runs")
     return Grid(base, checked)
+
+
+def _options(axis: str, num_fields: int, values: Iterable[Any]) -> tuple[Any, ...]:
+    """The checked values of an axis, tuples where it is of several fields."""
+    name, what = f"grid[{axis}]", "one or more different values"
+    if isinstance(values, Mapping | set | frozenset):  # which have no order to keep
+        raise errors.invalid(name, values, what)
+    options = [_plain(value) for value in checks.items(name, values, what)]
+    if num_fields > 1:
+        for i, option in enumerate(options):
+            if not isinstance(option, tuple) or len(option) != num_fields:
+                raise errors.invalid(
+                    f"{name}[{i}]", option, f"{num_fields} values, one for each field"
+                )
+        options = [tuple(map(_plain, option)) for option in options]
+    try:
+        different = len(set(options))
+    except TypeError:  # values that cannot be hashed, and so cannot be a field's
+        different = 0
+    if not options or different < len(options):
+        raise errors.invalid(name, options, what)
+    return tuple(options)
 
 
 def parse_axis(text: str) -> tuple[str, list[Any]]:
@@ -109,15 +135,19 @@ def parse_axis(text: str) -> tuple[str, list[Any]]:
 
     `FIELD=A,B,C` values; `FIELD=A..B` all integers from A to B; `FIELD=A:B:N` N numbers evenly
     from A to B, `FIELD=A:B:N:log` by equal factors. Values that are themselves lists (`counts`,
-    `class_weights`) stand between semicolons: `counts=50,5;500,50`. `none` is None.
+    `class_weights`) stand between semicolons: `counts=50,5;500,50`, and so do those of fields that
+    move together: `FIELD,FIELD=A,B;C,D`. `none` is None.
 
     Raises ssm.InputError for anything else.
     """
-    field, values = _field_and_values(text)
-    hints = get_type_hints(Config)
-    whole = hints[field] in (int, int | None)
-    if "tuple" in str(hints[field]):
-        parts = [tuple(map(_number, part.split(","))) for part in values.split(";")]
+    fields, values = _fields_and_values(text)
+    parts = [tuple(map(_number, part.split(","))) for part in values.removesuffix(";").split(";")]
+    if len(fields) > 1:
+        return ", ".join(fields), list(parts)
+    (field,) = fields
+    hint = get_type_hints(Config)[field]
+    whole = int in (get_args(hint) or (hint,))
+    if "tuple" in str(hint) and (not whole or ";" in values):
         # A word that stands alone is the name of weights, or None.
         return field, [
             part[0] if len(part) == 1 and not isinstance(part[0], int | float) else part
@@ -146,10 +176,10 @@ def parse_axis(text: str) -> tuple[str, list[Any]]:
     return field, [_number(part) for part in values.split(",")]
 
 
-def _field_and_values(text: str) -> tuple[str, str]:
+def _fields_and_values(text: str) -> tuple[list[str], str]:
     """The two sides of an axis; raises InputError that says how to write what is not one."""
-    field, equals, values = text.partition("=")
-    field = field.strip().replace("-", "_")
+    fields, equals, values = text.partition("=")
+    fields = fields.strip().replace("-", "_")
     if "=" in values:
         raise errors.invalid("grid", text, "one axis: give one --grid for each axis")
     if not equals:
@@ -159,17 +189,20 @@ def _field_and_values(text: str) -> tuple[str, str]:
             numeric = get_type_hints(Config)[name] in (int, int | None, float, float | None)
             example = ",".join(words[1:]) or ("1,10" if numeric else "A,B")
             raise errors.invalid("grid", text, f"{FORMS}; write {name}={example}")
-    if not equals or not field or not values:
+    if not equals or not fields or not values:
         raise errors.invalid("grid", text, FORMS)
-    _check_field(field, "see ssm run --help")
-    return field, values
+    return _fields(fields, "see ssm run --help"), values
 
 
-def _check_field(field: object, otherwise: str) -> None:
-    """Refuse what is no field of Config, with a hint."""
-    if field not in field_names():
-        hint = errors.nearest(field, field_names(), otherwise)
-        raise errors.invalid("grid", field, f"one of the fields of Config; {hint}")
+def _fields(key: object, otherwise: str) -> list[str]:
+    """The fields that an axis is of, which are written with commas between them; raises InputError, with a
+    hint, where one is no field of Config."""
+    fields = [part.strip() for part in key.split(",")] if isinstance(key, str) else [key]
+    for field in fields:
+        if field not in field_names():
+            hint = errors.nearest(field, field_names(), otherwise)
+            raise errors.invalid("grid", field, f"one of the fields of Config; {hint}")
+    return list(map(str, fields))
 
 
 def _number(text: str) -> Any:

@@ -143,7 +143,7 @@ def make_layout(grid: Grid, chunk_size: int | None = None) -> SweepLayout:
         name: floats if variable.dtype == schema.OBSERVED else variable.dtype
         for name, variable in schema.SWEPT.items()
         # A field that is an axis, as t1, is a coordinate of that name.
-        if name in kept and name not in grid.dimensions
+        if name in kept and name not in grid.coordinates
     }
     padded = {
         kind: grids.padded_sizes(runs, terminal=kind.clock == "loss")
