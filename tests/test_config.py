@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import json
 import math
 import pydoc
 from typing import Annotated, Any
@@ -33,7 +34,10 @@ BAD = [
     ("counts[1]", {"profile": "custom", "counts": (3, 0)}),
     ("counts[0]", {"profile": "custom", "counts": (-3, 2)}),
     ("counts[0]", {"profile": "custom", "counts": (math.nan, 2)}),
-    ("counts", {"counts": (3, 2)}),
+    ("counts", {"profile": "step", "counts": (3, 2)}),
+    ("counts", {"profile": "long_tailed", "counts": (3, 2)}),
+    ("counts", {"counts": (3,)}),
+    ("num_classes", {"counts": (3, 2), "num_classes": 3}),
     ("imbalance_ratio", {"imbalance_ratio": 0.5}),
     ("imbalance_ratio", {"imbalance_ratio": math.nan}),
     ("imbalance_ratio", {"imbalance_ratio": math.inf}),
@@ -263,6 +267,30 @@ def test_even_a_huge_integer_or_a_positional_value_is_one_line():
         Config(seed=10**5000)
     with pytest.raises(ssm.InputError, match="Config=3: must be given by the names"):
         Config(3)  # pyright: ignore[reportCallIssue] # wrong on purpose
+
+
+def test_counts_are_a_profile_of_their_own():
+    config = Config(counts=(500, 50, 5))
+    assert (config.profile, config.num_classes) == ("custom", 3)
+    assert config == Config(profile="custom", counts=(500, 50, 5), num_classes=3)
+    assert Config.from_json(config.to_json()) == config
+    assert dataclasses.replace(config, seed=1).class_counts == (500, 50, 5)
+    assert (Config().profile, Config().num_classes) == ("step", 10)
+    said = (
+        r"^counts=\(500, 50, 5\): must be left out with profile=step: counts are a custom profile$"
+    )
+    with pytest.raises(ssm.InputError, match=said):
+        dataclasses.replace(config, profile="step")
+    back = dataclasses.replace(config, profile=None, counts=None)
+    assert back == Config(num_classes=3)
+
+
+def test_the_json_of_an_earlier_version_is_read():
+    """In which the profile is always written."""
+    earlier = json.loads(Config(num_classes=3).to_json())
+    assert earlier["profile"] == "step" and Config.from_json(json.dumps(earlier)).profile == "step"
+    custom = {**earlier, "profile": "custom", "counts": [9, 2, 1]}
+    assert Config.from_json(json.dumps(custom)) == Config(counts=(9, 2, 1))
 
 
 def test_a_custom_profile_replaces_another():

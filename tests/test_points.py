@@ -62,7 +62,7 @@ def test_neither_the_order_of_points_nor_chunks_change_a_bit(base, whole):
 def test_any_fields_move_together(tiny):
     """Words, lists of numbers, `loss`, whose name a variable has, and `t1`, whose name a fact has."""
     points = [("squared", (5, 2), 3.0, 0), ("cross_entropy", (3, 9), 4.0, 1)]
-    base = ssm.Config(profile="custom", counts=(1, 1), feature_dim=6, num_saves=4)
+    base = ssm.Config(feature_dim=6, num_saves=4)
     swept = ssm.sweep({"loss, counts, t1, seed": points}, base)
     assert swept.loss.dims == ("point", "time") and swept.t1.values.tolist() == [3.0, 4.0]
     assert swept.loss_name.values.tolist() == ["squared", "cross_entropy"]

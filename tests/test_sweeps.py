@@ -317,6 +317,13 @@ def test_a_sweep_of_counts_has_their_number_of_classes(squared):
     swept = ssm.sweep({"counts": [(5, 2), (9, 3, 1)]}, base)
     assert swept.counts.values.tolist() == ["5,2", "9,3,1"]
     np.testing.assert_array_equal(swept.class_count, [[5, 2, 0], [9, 3, 1]])
+    left_out = ssm.Config(loss="squared", feature_dim=6, num_saves=50)
+    again = ssm.sweep({"counts": [(5, 2), None, (9, 3, 1)]}, left_out)
+    assert again.sizes["class"] == 10
+    xr.testing.assert_equal(again.isel(counts=[0, 2]).block_strength, swept.block_strength)
+    long_tailed = dataclasses.replace(left_out, profile="long_tailed")
+    with pytest.raises(ssm.InputError, match="left out with profile=long_tailed"):
+        ssm.sweep({"counts": [(5, 2)]}, long_tailed)
     kept = ssm.sweep({"counts": [None], "seed": [0]}, squared())
     assert kept.sizes["class"] == 4
 

@@ -101,11 +101,9 @@ def _settings(fields: Mapping[str, Any]) -> str:
     """The settings that differ from their defaults. The number of classes, which is always filled in,
     is left to the line on the classes."""
     changed = {
-        field.name: fields[field.name]
-        for field in dataclasses.fields(Config)
-        if field.name in fields
-        and field.name != "num_classes"
-        and fields[field.name] != field.default
+        name: fields[name]
+        for name, default in dataclasses.asdict(Config()).items()
+        if name in fields and name != "num_classes" and fields[name] != default
     }
     return ", ".join(f"{name}={value}" for name, value in changed.items()) or "defaults"
 

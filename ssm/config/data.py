@@ -20,9 +20,9 @@ COUNTS = Each(1, LARGEST_COUNT)
 class DataFields:
     """How samples are spread over classes."""
 
-    profile: Profile = "step"
+    profile: Profile | None = None
     """How samples are spread over classes: `step` (two sizes of class), `long_tailed`
-    (exponential), `custom` (`counts`)."""
+    (exponential), `custom` (`counts`). Left out: `custom` where there are counts, else `step`."""
     num_classes: Annotated[int, NUM_CLASSES] = 10
     """Number of classes k, at least 2. With `counts` it is their number; left at its default, it
     becomes that."""
@@ -36,7 +36,7 @@ class DataFields:
     """Samples of the smallest class (`step` and `long_tailed`); the largest has round(R *
     minority_count)."""
     counts: Annotated[tuple[int, ...] | None, COUNTS] = None
-    """Samples of each class, for `custom` only."""
+    """Samples of each class, of a `custom` profile."""
 
     @property
     def class_counts(self) -> tuple[int, ...]:
@@ -65,15 +65,19 @@ class DataFields:
         ) * num_minority
 
     def check_data(self) -> None:
-        """Put checked `counts`, and their number as `num_classes`, in the place of what was given.
+        """Put the profile that is meant, checked `counts`, and their number as `num_classes`, in the place of
+        what was given.
 
         Raises InputError where the fields do not describe classes of at least one sample each.
         """
+        if self.profile is None:
+            object.__setattr__(self, "profile", "step" if self.counts is None else "custom")
         if self.profile == "custom":
             self._check_counts()
             return
         if self.counts is not None:
-            raise errors.invalid("counts", self.counts, "left out unless profile='custom'")
+            allowed = f"left out with profile={self.profile}: counts are a custom profile"
+            raise errors.invalid("counts", self.counts, allowed)
         if self.profile == "step":
             k = self.num_classes
             num_minority = profiles.num_minority_classes(k, self.minority_fraction)

@@ -126,7 +126,8 @@ def _of_labels(config: Config, counts: tuple[int, ...]) -> Config:
         if (value := getattr(config, name)) != getattr(Config, name):
             allowed = "left out with inputs of one's own, which have it in their values"
             raise errors.invalid(name, value, allowed)
-    fields = {field.name: field.default for field in dataclasses.fields(DataFields)}
+    left_out = Config()
+    fields = {field.name: getattr(left_out, field.name) for field in dataclasses.fields(DataFields)}
     of_labels = fields | {"profile": "custom", "num_classes": len(counts), "counts": counts}
     if config.class_counts != counts:
         for name, default in fields.items():

@@ -61,8 +61,10 @@ class Grid(NamedTuple):
         for (axis, options), i in zip(self.axes.items(), index, strict=True):
             fields = schema.fields_of(axis)
             values |= zip(fields, options[i] if len(fields) > 1 else [options[i]], strict=True)
-        if values.get("counts") is not None:  # their number is the number of classes
+        if values.get("counts") is not None:  # which say themselves how many classes there are
             values.setdefault("num_classes", Config.num_classes)
+            if self.base.profile == "step":  # as where it was left out
+                values.setdefault("profile", None)
         try:
             return dataclasses.replace(self.base, **values)
         except errors.InputError as error:
