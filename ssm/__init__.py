@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ssm.practice.network.estimator import ReweightedClassifier
     from ssm.problem import losses, posthoc, schedules, weights
     from ssm.problem.inputs import mixture_inputs
-    from ssm.results import stores
+    from ssm.results import balance, fits, stores
     from ssm.results.stores import load, save
     from ssm.simulation import simulate
     from ssm.sweeps.sweep import sweep
@@ -46,8 +46,10 @@ __all__ = [
     "ReweightedClassifier",
     "adjusted_growth",
     "advice",
+    "balance",
     "defaults",
     "exact",
+    "fits",
     "geometry",
     "held_out",
     "load",

@@ -16,8 +16,10 @@ from types import ModuleType
 
 ADDRESSES = {
     "ssm.adjusted_growth": "ssm.theory.adjusted_growth",
+    "ssm.balance": "ssm.results.balance",
     "ssm.defaults": "ssm.theory.defaults",
     "ssm.exact": "ssm.theory.exact",
+    "ssm.fits": "ssm.results.fits",
     "ssm.geometry": "ssm.measures.geometry",
     "ssm.held_out": "ssm.measures.held_out",
     "ssm.losses": "ssm.problem.losses",

@@ -18,6 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from ssm.config import profiles
 from ssm.plots.style import COLORS
 from ssm.results import datasets
+from ssm.results.fits import ratio_of_learning_times
 from ssm.support import errors
 
 
@@ -49,18 +50,6 @@ def balance_norm(ratios: np.ndarray) -> LogNorm:
     finite = ratios[np.isfinite(ratios)]
     largest = np.exp(np.abs(np.log(finite)).max(initial=np.log(1.1)))
     return LogNorm(1 / largest, largest)
-
-
-def ratio_of_learning_times(dataset: xr.Dataset) -> xr.DataArray:
-    """Minority over majority block learning time of each run, NaN where either is not reached, or
-    not there: a group of one class has no block."""
-    times = dataset["block_learning_time"]
-    majority, minority = (
-        times.sel(block=group, drop=True).where(lambda t: t > 0) for group in profiles.GROUPS
-    )
-    ratio = (minority / majority).rename("ratio_of_learning_times")
-    ratio.attrs = {"long_name": "minority / majority learning time", "units": "1"}
-    return ratio
 
 
 def plot_heatmap(
