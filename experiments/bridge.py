@@ -52,7 +52,7 @@ from experiments.bridge_network import EXPONENTS, Outcome
 from experiments.claims import Claim, Claims, Estimate
 from experiments.readings import Report, each, part, spread
 from experiments.tangent_kernels import ContrastStart
-from ssm import spectral
+from ssm import fits, spectral
 from ssm.practice import kernels
 
 NOISES = (0.0, 0.7, 0.9, 0.97)  # share of an image's squared length
@@ -135,8 +135,8 @@ def orthogonal(images: np.ndarray, labels: np.ndarray, seeds: int) -> list[float
         like = networks.samples(images, labels, 0.0, seed)
         _, records = trained(networks.orthogonal_samples(APART, like, seed), networks.SMALL, seed)
         times = np.array([gain_times(record) for record in records])
-        powers = np.log(times[:, 1] / times[:, 0]) / np.log(networks.MAJORITY / networks.MINORITY)
-        slopes.append(float(np.polyfit(EXPONENTS, powers, 1)[0]))
+        weights = (networks.MAJORITY / networks.MINORITY) ** np.array(EXPONENTS)
+        slopes.append(float(fits.power_law(weights, times[:, 1] / times[:, 0])["exponent"]))
     return slopes
 
 

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 from jaxtyping import Array, Float, Int
 
 import ssm
 from experiments import stepping
 from experiments.data import NUM_CLASSES, draw
 from experiments.tangent_kernels import NUM_MAJORITY, ContrastStart
-from ssm import weights
+from ssm import fits, weights
 from ssm.measures.spectral import LEARNED
 from ssm.practice import kernels, networks
 from ssm.practice.network.networks import Params
@@ -200,31 +201,33 @@ class Outcome(NamedTuple):
     @property
     def powers(self) -> np.ndarray:
         """log of minority over majority learning time over log R, (seed, exponent)."""
-        n = self.at_start[0].counts
-        return np.log(self.times[..., 1] / self.times[..., 0]) / np.log(n.max() / n.min())
+        return np.log(self.ratios.values) / np.log(self._imbalance)
+
+    @property
+    def ratios(self) -> xr.DataArray:
+        """Minority over majority learning time, (seed, weight_exponent)."""
+        ratios = self.times[..., 1] / self.times[..., 0]
+        return xr.DataArray(
+            ratios, {"weight_exponent": list(EXPONENTS)}, ["seed", "weight_exponent"]
+        )
+
+    @property
+    def _imbalance(self) -> float:
+        counts = self.at_start[0].counts
+        return float(counts.max() / counts.min())
 
     @property
     def slope(self) -> float:
         """Power of R by which an exponent's unit moves the mean over seeds of these times."""
-        return float(np.polyfit(EXPONENTS, self.powers.mean(axis=0), 1)[0])
+        weights = self._imbalance ** self.ratios["weight_exponent"]
+        return float(fits.power_law(weights, self.ratios)["exponent"])
 
     @property
     def measured(self) -> float:
         """g* by interpolation of the mean over seeds."""
-        return crossing(self.powers.mean(axis=0))
+        return float(fits.crossing(self.ratios)["crossing"])
 
     @property
     def each(self) -> list[float]:
         """The same of each seed."""
-        return [crossing(powers) for powers in self.powers]
-
-
-def crossing(powers: np.ndarray) -> float:
-    """The exponent at which falling `powers` (exponent,) first pass 0, linearly between two; NaN
-    where none is passed."""
-    falls = (powers[:-1] > 0) & (powers[1:] <= 0)
-    if not falls.any():
-        return float("nan")
-    i = int(falls.argmax())
-    share = powers[i] / (powers[i] - powers[i + 1])
-    return float(EXPONENTS[i] + share * (EXPONENTS[i + 1] - EXPONENTS[i]))
+        return fits.crossing(self.ratios)["each"].values.tolist()

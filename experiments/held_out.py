@@ -20,6 +20,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
@@ -29,7 +30,7 @@ from experiments.claims import Claims, Estimate
 from experiments.held_out_setting import Curves, follow, mean_over_log_time, recall, setting
 from experiments.pages import THEORY
 from experiments.readings import Report
-from ssm import plotting, theory
+from ssm import fits, plotting, theory
 from ssm.config import profiles
 from ssm.problem import make_problem
 from ssm.problem.inputs import draw_inputs
@@ -95,8 +96,10 @@ def _apart(depth: int, seeds: int) -> Float[np.ndarray, "pairs seeds margins"]:
 
 
 def _slopes(values: Float[np.ndarray, "seeds margins"], margins: tuple[float, ...]) -> np.ndarray:
-    """Of the logarithm of values over log margin, for each seed."""
-    return np.polyfit(np.log(margins), np.log(values).T, 1)[0]
+    """Of the logarithm of values over log margin, for each seed; NaN where a value is not positive."""
+    array = xr.DataArray(values, {"margin": list(margins)}, ["seed", "margin"])
+    found = fits.power_law(array["margin"], array.where(array > 0))
+    return found["each_exponent"].values
 
 
 def _claims(curves: dict[float, Curves], limit: float, apart: dict[int, np.ndarray]) -> Claims:

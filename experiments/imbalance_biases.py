@@ -34,7 +34,7 @@ from experiments.claims import Claim, Claims
 from experiments.pages import HOLLOW, THEORY
 from experiments.readings import GROUPS, Report, counted, expected, farthest, learned, part, ratio
 from experiments.settings import BASE, LOSSES
-from ssm import sweep, sweep_plots, theory
+from ssm import fits, sweep, sweep_plots, theory
 from ssm.config.model import Bias
 
 COUPLING = 0.3
@@ -83,26 +83,14 @@ def class_ratio(runs: xr.Dataset) -> xr.DataArray:
 
 
 def slope(ratios: xr.DataArray) -> xr.DataArray:
-    """Of log ratio / log R over the weight exponent, by least squares."""
-    powers = np.log(ratios) / np.log(BASE.imbalance_ratio)
-    fitted = powers.polyfit("weight_exponent", 1)
-    return fitted["polyfit_coefficients"].sel(degree=1, drop=True)
+    """Of log ratio / log R over the weight exponent, for each seed: the power of R^g."""
+    weights = BASE.imbalance_ratio ** ratios["weight_exponent"]
+    return fits.power_law(weights, ratios)["each_exponent"]
 
 
 def zero(ratios: xr.DataArray) -> xr.DataArray:
-    """The exponent at which both are learned at once: where the straight line through the two ratios next to
-    1 passes it; NaN where none does."""
-
-    def between(logs: np.ndarray) -> float:
-        below = np.flatnonzero((logs[:-1] >= 0) & (logs[1:] < 0))
-        if len(below) != 1:
-            return np.nan
-        i = int(below[0])
-        share = logs[i] / (logs[i] - logs[i + 1])
-        return EXPONENTS[i] + float(share) * (EXPONENTS[i + 1] - EXPONENTS[i])
-
-    core = [["weight_exponent"]]
-    return xr.apply_ufunc(between, np.log(ratios), input_core_dims=core, vectorize=True)
+    """The exponent at which both are learned at once, for each seed; NaN where none is."""
+    return fits.crossing(ratios)["each"]
 
 
 def balance(between: float) -> float:

@@ -31,7 +31,7 @@ from experiments.claims import Claim, Claims
 from experiments.pages import HOLLOW, THEORY
 from experiments.readings import Report, counted, expected, farthest, learned, part, ratio
 from experiments.settings import BASE, FEATURES, LAWS, LOSSES
-from ssm import plotting, sweep, sweep_plots, theory
+from ssm import fits, plotting, sweep, sweep_plots, theory
 from ssm.config import Loss
 
 RATIOS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -145,16 +145,11 @@ def predicted_balance(ratio: float, coupling: float) -> float:
 
 
 def balance(ratios: xr.DataArray) -> xr.DataArray:
-    """The weight exponent at which the logarithm of a ratio of learning times passes through 0, by
-    linear interpolation; NaN where it does not."""
-
-    def zero(logs: np.ndarray, exponents: np.ndarray) -> float:
-        if not (np.diff(logs) < 0).all() or not logs[-1] <= 0 <= logs[0]:
-            return np.nan
-        return float(np.interp(0, -logs, exponents))
-
-    pair = np.log(ratios), ratios["weight_exponent"]
-    return xr.apply_ufunc(zero, *pair, input_core_dims=[["weight_exponent"]] * 2, vectorize=True)
+    """The weight exponent at which a ratio of learning times passes 1, for each seed where there are
+    several; NaN where it does not, or where a group was not learned."""
+    found = fits.crossing(ratios)
+    places = found["each"] if "seed" in ratios.dims else found["crossing"]
+    return places.where(ratios.notnull().all("weight_exponent"))
 
 
 def laws(ratios: xr.DataArray) -> xr.DataArray:

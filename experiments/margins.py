@@ -19,6 +19,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Float
 
 from experiments import margins_figures
@@ -26,7 +27,7 @@ from experiments import margins_runs as runs
 from experiments.claims import Claim, Claims, Estimate
 from experiments.margins_runs import END, LATE, LATE_MARGIN, MARGIN, Early, Ends
 from experiments.readings import Report, part, start_of
-from ssm import Config, adjusted_growth, geometry, spectral, terminal, theory
+from ssm import Config, adjusted_growth, balance, geometry, spectral, terminal, theory
 from ssm.problem import make_problem, membership
 
 RATE = 0.01  # of a growth rate
@@ -98,7 +99,8 @@ def _time_claims(early: dict[str, Early], quick: bool) -> list[Claim]:
     for seed in own.runs["seed"].values.tolist():
         config = dataclasses.replace(runs.EARLY, **runs.LOSSES[name], seed=seed)
         until = times[times < 400]  # where contrasts are still small
-        wanted.append(runs.time_to_balance(until, linear_accuracy(config, until)))
+        accuracy = xr.DataArray(linear_accuracy(config, until), {"time": until}, ["time"])
+        wanted.append(float(balance.settling_time(accuracy, runs.BALANCED)))
     statement = f"{name}, {where}: {what}, over that of the linear phase of each draw ({AFTER})"
     claims.close(statement, 1.0, Estimate.over_seeds(own.balances / wanted), RATE)
     return claims

@@ -14,7 +14,17 @@ from experiments import readings
 from experiments.readings import GROUPS, Report, each
 from experiments.settings import BASE
 from experiments.terminal_states import approach, limit, trajectory
-from ssm import Config, adjusted_growth, predictions, simulate, spectral, states, sweep, terminal
+from ssm import (
+    Config,
+    adjusted_growth,
+    balance,
+    predictions,
+    simulate,
+    spectral,
+    states,
+    sweep,
+    terminal,
+)
 from ssm.config import profiles
 from ssm.problem import make_problem
 from ssm.results import reached
@@ -127,8 +137,8 @@ def follow_early(seeds: int, report: Report) -> dict[str, Early]:
     found: dict[str, Early] = {}
     for name, config in each(configs.items(), report):
         runs = sweep({"seed": range(seeds)}, dataclasses.replace(config, t1=longest))
-        accuracy = runs["class_accuracy"].transpose("seed", "time", "class").values.mean(axis=-1)
-        balances = np.array([time_to_balance(runs["time"].values, own) for own in accuracy])
+        accuracy = runs["class_accuracy"].mean("class", skipna=False)
+        balances = balance.settling_time(accuracy, BALANCED).values
         # the slower group decides, so that ERM's time is scaled by its learning time
         reference = found["ERM"].balances if found else balances
         scale, own = reference.mean() / expected["ERM"].earliest.max(), expected[name]
@@ -165,15 +175,6 @@ def measured_rates(config: Config) -> dict[str, float]:
     )
     slopes = np.polyfit(late["time"].values, logs, 1)[0]
     return dict(zip(spectral.BLOCKS, (slopes / 2).tolist(), strict=True))
-
-
-def time_to_balance(times: np.ndarray, accuracy: np.ndarray) -> float:
-    """When balanced training accuracy comes to `BALANCED` to stay, by interpolation; NaN if never."""
-    last = int(np.flatnonzero(accuracy < BALANCED).max(initial=0))
-    if last + 1 == len(times):
-        return np.nan
-    share = (BALANCED - accuracy[last]) / (accuracy[last + 1] - accuracy[last])
-    return float(times[last] + share * (times[last + 1] - times[last]))
 
 
 def follow_ends(base: Config, losses: Mapping[str, dict[str, Any]], report: Report) -> Ends:

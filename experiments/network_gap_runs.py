@@ -17,7 +17,7 @@ from experiments import bridge, digits_network, stepping, tangent_kernels
 from experiments import bridge_network as networks
 from experiments.data import NUM_CLASSES, Split
 from experiments.tangent_kernels import NUM_MAJORITY
-from ssm import spectral, weights
+from ssm import fits, spectral, weights
 from ssm.config.model import Bias
 from ssm.practice import kernels
 from ssm.practice.network.parameters import Prepared
@@ -76,8 +76,8 @@ def slope(cell: Cell, images: np.ndarray, labels: np.ndarray, seed: int) -> floa
             for own in np.moveaxis(gains, 1, 0)
         ]
     )
-    powers = np.log(times[:, 1] / times[:, 0]) / np.log(networks.MAJORITY / networks.MINORITY)
-    return float(np.polyfit(networks.EXPONENTS, powers, 1)[0])
+    inverse = (networks.MAJORITY / networks.MINORITY) ** np.array(networks.EXPONENTS)
+    return float(fits.power_law(inverse, times[:, 1] / times[:, 0])["exponent"])
 
 
 @functools.partial(jax.jit, static_argnames=("units", "bias"))

@@ -49,7 +49,7 @@ from experiments.readings import (
     times_of_start,
 )
 from experiments.settings import WEIGHTINGS
-from ssm import spectral
+from ssm import fits, spectral
 from ssm.config import Optimizer
 
 ARRIVED = 0.99  # of the target: beyond it steps go to and fro
@@ -196,7 +196,7 @@ def _spectral_claims(runs: Runs, ratios: Ratios) -> list[Claim]:
 def _step_claims(runs: xr.Dataset) -> list[Claim]:
     """Gradient descent tends to the flow, to first order in its step."""
     found = read.convergence(runs)
-    slopes = np.diff(np.log(found["found"])) / np.diff(np.log(found["step"]))
+    slopes = fits.power_law(found["step"], found["found"])["local_exponent"].values
     name = f"gd, spectral start, ERM, h = {found['step'].min():.2g}..{found['step'].max():.2g}: largest distance from the flow's sigmoids"
     claims, worst = Claims(), float(np.abs(slopes - 1).max())
     note = "slopes " + ", ".join(f"{x:.4f}" for x in slopes)

@@ -34,7 +34,7 @@ from experiments.terminal_states import (
     single_runs,
     without_kept_row,
 )
-from ssm import Config, spectral, sweep, terminal
+from ssm import Config, fits, spectral, sweep, terminal
 from ssm.problem import make_problem
 from ssm.results import reached
 
@@ -247,7 +247,7 @@ def _slope_claims(runs: Runs) -> list[Claim]:
         less = [without_kept_row(state) for state in whole]
         for name, states in zip(slopes, (whole, less), strict=True):
             distances = [state.distances(target).max() for state in states]
-            slopes[name].append(np.polyfit(np.log(margins), np.log(distances), 1)[0])
+            slopes[name].append(float(fits.power_law(margins, distances)["exponent"]))
     last, case = runs.margins[0], _name(runs.gaussian.sel(runs.main))
     claims = Claims(f"collapsed start, {case}, all weights, margins {last / 100:g} to {last:g}")
     for name, found in slopes.items():

@@ -94,10 +94,6 @@ def test_training_is_gradient_descent_on_the_weighted_risk(digits: Images, scale
 
 
 def test_balance_is_where_the_ratio_of_times_passes_one():
-    assert networks.crossing(np.array([0.5, 0.1, -0.3, -0.9])) == pytest.approx(0.625)
-    assert networks.crossing(np.array([0.5, 0.0, -0.3, -0.9])) == pytest.approx(0.5)
-    assert np.isnan(networks.crossing(np.array([0.5, 0.4, 0.3, 0.2])))
-    assert np.isnan(networks.crossing(np.array([np.nan, 0.4, 0.3, 0.2])))
     times = np.array([[[10, 40], [10, 20], [20, 10], [40, 10]]], dtype=float)
     counts = np.array([100, 100, 10, 10])
     one = kernels.coupling_of_moments(np.eye(4), np.full(4, 2.0), counts)
