@@ -7,6 +7,7 @@ says that it goes with one that is given, and only such a Config does.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -14,7 +15,7 @@ import numpy as np
 
 from ssm.config import Config
 from ssm.dynamics.observables import Names, own_observables
-from ssm.dynamics.optimizers import own_optimizer
+from ssm.dynamics.optimizers import PlainTransformation, own_optimizer
 from ssm.dynamics.own_start import own_start, size_of
 from ssm.dynamics.parameters import Params
 from ssm.problem import own_objects
@@ -28,6 +29,8 @@ from ssm.support import errors
 
 START_SIZES = {"float64": (1e-70, 1e70), "float32": (1e-18, 1e18)}
 """What `init_scale` can be."""
+ARGUMENTS = {"loss": "loss", "optimizer": "optimizer", "init": "start"}
+"""By the field of a Config that says `own`, the argument that goes with it."""
 NAMES = Names(schema.STORED, schema.DIMENSIONS)
 
 
@@ -72,10 +75,66 @@ class Additions(NamedTuple):
 
     def variables(self) -> dict[str, Variable]:
         """The variables that the observables add to a Dataset."""
-        return {
-            name: Variable(("time", *each.dims), each.words, each.units)
-            for name, each in self.observables.items()
-        }
+        return schema.own_variables(self.to_json())
+
+    def numbers(self) -> tuple[str, ...]:
+        """The numbers of the loss and the optimiser by the names under which a sweep can vary them:
+        `loss.NUMBER`, `optimizer.NUMBER`."""
+        return tuple(
+            f"{part}.{name}"
+            for part, value in (("loss", self._bare_loss), ("optimizer", self.optimizer))
+            for name in own_objects.number_names(value)
+        )
+
+    def with_numbers(self, numbers: Mapping[str, float]) -> Additions:
+        """The same with other numbers, by the names of `numbers`."""
+        made = self
+        for name, value in numbers.items():
+            part, number = name.split(".")
+            if part == "loss":
+                assert made.loss is not None
+                changed: Any = OwnLoss(own_objects.with_number(made.loss.loss, number, value))
+            else:
+                changed = own_objects.with_number(made.optimizer, number, value)
+            made = made._replace(**{part: changed})
+        return made
+
+    def of(self, config: Config, data: Inputs | None = None) -> Additions:
+        """What of it the run of a Config uses: the loss and the optimiser where it says `own`.
+
+        Raises:
+            ssm.InputError: a Config that says `own` of what is not given, or that cannot have what is.
+        """
+        for field, argument in ARGUMENTS.items():
+            if getattr(config, field) == "own" and getattr(self, argument) is None:
+                allowed = f"another word unless {argument} is given, to ssm.simulate or ssm.sweep"
+                raise errors.invalid(field, "own", allowed)
+        loss = self.loss if config.loss == "own" else None
+        if loss is not None and config.clock == "loss" and not loss.knows_its_logarithm:
+            allowed = "time with a loss of one's own that has no log_value"
+            raise errors.invalid("clock", config.clock, allowed)
+        if self.schedule is not None:
+            check_schedule(config, self.schedule, data)
+        start = None if self.start is None else own_start(config, self.start, data)
+        optimizer = self.optimizer if config.optimizer == "own" else None
+        return self._replace(loss=loss, optimizer=optimizer, start=start)
+
+    def check_versions(self) -> None:
+        """Refuse what a store could not know again: objects without a version, and bare transformations."""
+        if isinstance(self.optimizer, PlainTransformation):
+            allowed = (
+                "a pytree of numbers with transformation() and a version, so that a store can go on"
+            )
+            raise errors.invalid("optimizer", "a transformation of optax", allowed)
+        named = {"loss": self._bare_loss, "optimizer": self.optimizer}
+        named |= {f"observables[{name}]": each for name, each in self.observables.items()}
+        for name, value in named.items():
+            if value is not None:
+                own_objects.check_version(name, value)
+
+    @property
+    def _bare_loss(self) -> Any:
+        return None if self.loss is None else self.loss.loss
 
 
 NONE = Additions()
@@ -94,6 +153,7 @@ def _named_layers(start: Params) -> dict[str, np.ndarray]:
 def additions(
     config: Config,
     data: Inputs | None = None,
+    swept: Collection[str] = (),
     *,
     loss: Any = None,
     optimizer: Any = None,
@@ -101,39 +161,41 @@ def additions(
     schedule: Any = None,
     start: Any = None,
 ) -> tuple[Config, Additions]:
-    """What is given beside a Config, checked, and the Config that says so.
+    """What is given beside a Config, checked by itself, and the Config that says so. `Additions.of` checks it
+    against the Config of each run.
+
+    Args:
+        config: of a run, or what the runs of a sweep have in common.
+        data: inputs of one's own, if there are any.
+        swept: fields that vary; these say themselves where they are `own`.
+        loss, optimizer, observables, schedule, start: as `ssm.simulate` takes them.
 
     Raises:
-        ssm.InputError: something that cannot be used, in one line that names the argument; a Config that names
-            another loss, start or optimiser than the one given, or none where one is missing.
+        ssm.InputError: something that cannot be used, in one line that names the argument, or a Config that
+            names another loss, start or optimiser than the one given.
     """
-    for name, value in (("loss", loss), ("optimizer", optimizer), ("init", start)):
-        config = _said_to_be_own(config, name, value)
     given = Additions(
         loss=None if loss is None else own_loss(loss, config.num_classes),
         optimizer=None if optimizer is None else own_optimizer(optimizer),
         observables=own_observables(observables, NAMES),
-        start=None if start is None else own_start(config, start, data),
+        schedule=schedule,
     )
-    if given.loss is not None and config.clock == "loss" and not given.loss.knows_its_logarithm:
-        allowed = "time with a loss of one's own that has no log_value"
-        raise errors.invalid("clock", config.clock, allowed)
-    if given.start is not None:
-        size = float(np.clip(size_of(given.start), *START_SIZES[config.dtype]))
-        config = dataclasses.replace(config, init_scale=size)
-    if schedule is not None:
-        check_schedule(config, schedule, data)
-    return config, given._replace(schedule=schedule)
+    for name, value in (("loss", loss), ("optimizer", optimizer), ("init", start)):
+        if value is not None and name not in swept:
+            config = _said_to_be_own(config, name)
+    if start is None:
+        return config, given
+    for name in ("init", "init_scale"):
+        if name in swept:
+            raise errors.invalid(f"grid[{name}]", "given", "left out where start is given")
+    start = own_start(config, start, data)
+    size = float(np.clip(size_of(start), *START_SIZES[config.dtype]))
+    return dataclasses.replace(config, init_scale=size), given._replace(start=start)
 
 
-def _said_to_be_own(config: Config, field: str, value: Any) -> Config:
+def _said_to_be_own(config: Config, field: str) -> Config:
     """The Config that says `own` of a field whose object is given."""
-    said, argument = getattr(config, field), {"init": "start"}.get(field, field)
-    if value is None:
-        if said == "own":
-            allowed = f"another word unless {argument} is given, to ssm.simulate or ssm.sweep"
-            raise errors.invalid(field, said, allowed)
-        return config
+    said, argument = getattr(config, field), ARGUMENTS[field]
     if said not in ("own", getattr(Config, field)):
         raise errors.invalid(field, said, f"left out where {argument} is given")
     if field == "init" and said != "own" and config.init_scale != Config.init_scale:

@@ -66,6 +66,8 @@ class PreparedRun(NamedTuple):
     given: Additions = additions.NONE
     reached: Reached | None = None
     """What the run goes on from; None where it begins."""
+    own_shapes: dict[str, tuple[int, ...]] = {}  # noqa: RUF012 that is never changed
+    """Shapes of the observables of one's own, padding included."""
 
 
 class _Setting(NamedTuple):
@@ -175,7 +177,7 @@ def prepare_alike(
         )
         drawn.append((start, columns.class_means(start.params.H)))
         laws.append(_law_of_motion(each, setting, field, start, observe, given, reached))
-    check_observables(config, given.observables, laws[0].params, laws[0].field.columns)
+    shapes = check_observables(config, given.observables, laws[0].params, laws[0].field.columns)
     predicted = np.full(len(components.singular_values), np.nan)
     if inputs is None and reached is None:
         starts = predictions.Start(
@@ -195,6 +197,7 @@ def prepare_alike(
             times,
             given,
             reached,
+            shapes,
         )
         for each, (start, _), law, times in zip(configs, drawn, laws, predicted, strict=True)
     ]

@@ -231,6 +231,7 @@ def _prepared(
             raise errors.invalid("start", "given", "left out with continue_from")
         config, reached, start = continuation.going_on(config, before, data)
     config, given = additions.additions(config, data, start=start, **own)
+    given = given.of(config, data)
     origin = given.attributes()
     if reached is not None:
         origin["continue_from"] = f"time {reached.time:g} of a run, {reached.origin}"

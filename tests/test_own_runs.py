@@ -1,7 +1,7 @@
 """What is given beside a Config: a loss, an optimiser, observables and a start of one's own."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,12 @@ from ssm import additions, preparation
 from ssm.dynamics import trajectories
 from ssm.dynamics.parameters import Params, classifier
 
-SMALL = {"num_classes": 4, "imbalance_ratio": 4.0, "minority_count": 2, "feature_dim": 6}
+SMALL: dict[str, Any] = {
+    "num_classes": 4,
+    "imbalance_ratio": 4.0,
+    "minority_count": 2,
+    "feature_dim": 6,
+}
 
 
 class OwnCrossEntropy(NamedTuple):
@@ -455,5 +460,5 @@ class Complex(NamedTuple):
 def test_what_cannot_be_given_is_refused_in_one_line(fields, given, line):
     with pytest.raises(ssm.InputError) as caught:
         config, beside = additions.additions(ssm.Config(**SMALL, **fields), **given)
-        preparation.prepare(config, given=beside)
+        preparation.prepare(config, given=beside.of(config))
     assert line in str(caught.value) and "\n" not in str(caught.value)

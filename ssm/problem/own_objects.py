@@ -3,6 +3,7 @@ numbers and their version."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -33,6 +34,26 @@ def as_arrays(name: str, value: Any) -> Any:
         array = checks.array(name, leaf, allowed)
         arrays.append(array if np.asarray(leaf).dtype.kind == "f" else np.asarray(leaf))
     return jax.tree.unflatten(structure, arrays)
+
+
+def number_names(value: Any) -> tuple[str, ...]:
+    """The names of the single numbers of an object, as fields of a NamedTuple or a dataclass."""
+    if hasattr(value, "_fields"):
+        names = value._fields
+    else:
+        names = [field.name for field in dataclasses.fields(value)] if _is_dataclass(value) else []
+    return tuple(name for name in names if np.ndim(getattr(value, name)) == 0)
+
+
+def with_number(value: Any, name: str, number: float) -> Any:
+    """The object with another number of that name."""
+    if hasattr(value, "_fields"):
+        return value._replace(**{name: np.asarray(number)})
+    return dataclasses.replace(value, **{name: np.asarray(number)})
+
+
+def _is_dataclass(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
 def identity(value: Any) -> dict[str, Any]:

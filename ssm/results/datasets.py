@@ -133,10 +133,11 @@ def sweep_dataset(
     """
     dimensions = schema.axis_coordinates(sweep["axes"])
     axes = list(dict.fromkeys(dimensions.values()))
+    known = schema.VARIABLES | schema.own_variables(sweep.get("given", {}))
     variables = {
         name: values
         if isinstance(values, xr.Variable)
-        else xr.Variable((*axes, *schema.VARIABLES[name].dims), values, schema.describe(name))
+        else xr.Variable((*axes, *known[name].dims), values, known[name].attributes)
         for name, values in arrays.items()
     }
     for name in filter(schema.is_coordinate, variables):

@@ -4,8 +4,8 @@ runs have it."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from ssm.config import Config
 
@@ -319,6 +319,14 @@ def has_variable(name: str, config: Config) -> bool:
     """Whether the run of a Config has a variable of the table."""
     when = VARIABLES[name].when
     return when is None or when(config)
+
+
+def own_variables(given: Mapping[str, Any]) -> dict[str, Variable]:
+    """The variables that observables of one's own add, from what is known of them (`Additions.to_json`)."""
+    return {
+        name: Variable(("time", *known["dims"]), known["words"], known["units"])
+        for name, known in given.get("observables", {}).items()
+    }
 
 
 def describe(name: str) -> dict[str, str]:

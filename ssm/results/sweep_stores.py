@@ -103,6 +103,7 @@ class SweepStore:
         chunk = tuple(block.stop - block.start for block in blocks[0])
         dimensions = schema.axis_coordinates(sweep["axes"])
         axes = list(dict.fromkeys(dimensions.values()))
+        known = schema.SWEPT | schema.own_variables(sweep.get("given", {}))
         with files.replacing(path) as scratch:
             group = zarr.open_group(scratch, mode="w-", zarr_format=2)
             for name, values in coordinates.items():
@@ -120,8 +121,8 @@ class SweepStore:
                     # xarray would read a fill value of integers or words as missing, as NaN.
                     fill_value=np.nan if np.dtype(dtype).kind == "f" else None,
                     attributes={
-                        **schema.describe(name),
-                        "_ARRAY_DIMENSIONS": [*axes, *schema.VARIABLES[name].dims],
+                        **known[name].attributes,
+                        "_ARRAY_DIMENSIONS": [*axes, *known[name].dims],
                     },
                 )
             layout = {
@@ -155,6 +156,7 @@ class SweepStore:
             return False
         if not set(self.coordinates) <= set(arrays):
             return False
+        variables = schema.SWEPT | schema.own_variables(self.sweep.get("given", {}))
         for name, (array, attributes) in arrays.items():
             dims, dtype = attributes["_ARRAY_DIMENSIONS"], np.dtype(array["dtype"])
             if name in self.coordinates:
@@ -162,9 +164,9 @@ class SweepStore:
                 known = dtype.kind in "biufU"
                 described: dict[str, Any] = {}
             else:
-                expected = [*self.axes, *schema.VARIABLES[name].dims]
+                expected = [*self.axes, *variables[name].dims]
                 chunks = first + array["shape"][len(first) :]
-                described, declared = schema.describe(name), schema.SWEPT[name].dtype
+                described, declared = variables[name].attributes, variables[name].dtype
                 floats = ("float32", "float64") if declared == schema.OBSERVED else (declared,)
                 known = dtype in [np.dtype(each) for each in floats]
             if not known or dims != expected or array["chunks"] != chunks:

@@ -182,8 +182,9 @@ def _follow(
 ) -> list[Arrays]:
     """Runs of the grid that differ in their seed only, as their arrays; fewer where `stopped` is set
     meanwhile."""
-    configs = [layout.grid.config(run) for run in runs]
-    ready = preparation.prepare_alike(configs, layout.padded_columns(configs[0]))
+    first, given = layout.grid.run(runs[0])
+    configs = [first, *(layout.grid.config(run) for run in runs[1:])]
+    ready = preparation.prepare_alike(configs, layout.padded_columns(first), given=given)
     _compile(ready[0])
     going_on = itertools.takewhile(lambda _: stopped is None or not stopped.is_set(), ready)
     return list(map(_run_arrays, ready, simulation.follow_alike(going_on)))
@@ -224,8 +225,8 @@ def _follow_batched(layout: SweepLayout, runs: Sequence[int]) -> dict[int, Array
 
 def _prepared(layout: SweepLayout, run: int) -> preparation.PreparedRun:
     """One run of the grid, made ready to be followed in the number of columns laid out for it."""
-    config = layout.grid.config(run)
-    return preparation.prepare(config, layout.padded_columns(config))
+    config, given = layout.grid.run(run)
+    return preparation.prepare(config, layout.padded_columns(config), given=given)
 
 
 def _program(ready: preparation.PreparedRun) -> Hashable:

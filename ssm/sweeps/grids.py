@@ -7,11 +7,13 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 
+from ssm import additions
+from ssm.additions import Additions
 from ssm.config import Config, field_names
 from ssm.results import schema
 from ssm.support import checks, errors
@@ -30,7 +32,10 @@ class Grid(NamedTuple):
     base: Config
     axes: dict[str, tuple[Any, ...]]
     """Values by field, or by several fields that move together, with commas between them: then each
-    value is a tuple, an entry for each field."""
+    value is a tuple, an entry for each field. A number of a loss or an optimiser of one's own is a field too,
+    `loss.NUMBER` or `optimizer.NUMBER`."""
+    given: Additions = additions.NONE
+    """What the runs are given beside their Configs."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -54,13 +59,30 @@ class Grid(NamedTuple):
                 values += [np.arange(len(options)), *map(_coordinate, zip(*options, strict=True))]
         return dict(zip(schema.axis_coordinates(self.axes), values, strict=True))
 
-    def config(self, run: int) -> Config:
-        """The Config of one run of the flattened grid; raises InputError that names the point."""
-        index = np.unravel_index(run, self.shape)
+    def run(self, number: int) -> tuple[Config, Additions]:
+        """The Config of one run of the flattened grid, and what it is given beside; raises InputError that
+        names the point."""
+        values = self._values(number)
+        numbers = {field: value for field, value in values.items() if "." in field}
+        config = self.config(number)
+        try:
+            return config, self.given.with_numbers(numbers).of(config)
+        except errors.InputError as error:
+            raise _at(error, values) from None
+
+    def _values(self, number: int) -> dict[str, Any]:
+        """The value of each field in a run."""
+        index = np.unravel_index(number, self.shape)
         values: dict[str, Any] = {}
         for (axis, options), i in zip(self.axes.items(), index, strict=True):
             fields = schema.fields_of(axis)
             values |= zip(fields, options[i] if len(fields) > 1 else [options[i]], strict=True)
+        return values
+
+    def config(self, number: int) -> Config:
+        """The Config of one run of the flattened grid; raises InputError that names the point."""
+        point = self._values(number)
+        values = {field: value for field, value in point.items() if "." not in field}
         if values.get("counts") is not None:  # which say themselves how many classes there are
             values.setdefault("num_classes", Config.num_classes)
             if self.base.profile == "step":  # as where it was left out
@@ -68,24 +90,33 @@ class Grid(NamedTuple):
         try:
             return dataclasses.replace(self.base, **values)
         except errors.InputError as error:
-            point = ", ".join(f"{field}={_written(value)}" for field, value in values.items())
-            point = errors.one_line(point, errors.LONGEST_ALLOWED)
-            raise errors.InputError(f"{error} (at {point})") from None
+            raise _at(error, point) from None
 
     def to_json(self) -> dict[str, Any]:
         """Base and axes as JSON types: what two sweeps must agree on to be the same."""
         fields = {field for axis in self.axes for field in schema.fields_of(axis)}
         base = {k: v for k, v in dataclasses.asdict(self.base).items() if k not in fields}
-        return json.loads(json.dumps({"base": base, "axes": self.axes}))
+        known = {"base": base, "axes": self.axes}
+        known |= {"given": given} if (given := self.given.to_json()) else {}
+        return json.loads(json.dumps(known))
 
 
-def make_grid(axes: Mapping[str, Iterable[Any]], base: Config) -> Grid:
+def _at(error: errors.InputError, point: Mapping[str, Any]) -> errors.InputError:
+    """The error with the point of the grid at which it is."""
+    shown = ", ".join(f"{field}={_written(value)}" for field, value in point.items())
+    return errors.InputError(f"{error} (at {errors.one_line(shown, errors.LONGEST_ALLOWED)})")
+
+
+def make_grid(
+    axes: Mapping[str, Iterable[Any]], base: Config, given: Additions = additions.NONE
+) -> Grid:
     """A checked grid.
 
     Args:
         axes: values by Config field; anything that can be iterated, a range or an array too. One key may
             name several fields, with commas between them, whose values are then tuples.
         base: what the runs have in common.
+        given: what they have beside their Configs.
 
     Raises:
         ssm.InputError: no axis, an unknown field, an axis that is empty or has a value twice, a field on
@@ -95,7 +126,7 @@ def make_grid(axes: Mapping[str, Iterable[Any]], base: Config) -> Grid:
         raise errors.invalid("grid", axes, "a mapping from Config fields to values, at least one")
     checked, used = {}, set()
     for key, values in axes.items():
-        fields = _fields(key, "see help(ssm.Config)")
+        fields = _fields(key, "see help(ssm.Config)", given.numbers())
         axis = ", ".join(fields)
         if twice := [field for field in fields if field in used or fields.count(field) > 1]:
             raise errors.invalid(
@@ -107,7 +138,7 @@ def make_grid(axes: Mapping[str, Iterable[Any]], base: Config) -> Grid:
         checked[axis] = _options(axis, len(fields), values)
     if (runs := math.prod(map(len, checked.values()))) > LARGEST_GRID:
         raise errors.invalid("grid", f"{runs} runs", f"at most {LARGEST_GRID} runs")
-    return Grid(base, checked)
+    return Grid(base, checked, given)
 
 
 def _options(axis: str, num_fields: int, values: Iterable[Any]) -> tuple[Any, ...]:
@@ -196,13 +227,14 @@ def _fields_and_values(text: str) -> tuple[list[str], str]:
     return _fields(fields, "see ssm run --help"), values
 
 
-def _fields(key: object, otherwise: str) -> list[str]:
+def _fields(key: object, otherwise: str, numbers: Sequence[str] = ()) -> list[str]:
     """The fields that an axis is of, which are written with commas between them; raises InputError, with a
-    hint, where one is no field of Config."""
+    hint, where one is no field of Config and none of the `numbers` of what is given beside it."""
     fields = [part.strip() for part in key.split(",")] if isinstance(key, str) else [key]
+    known = (*field_names(), *numbers)
     for field in fields:
-        if field not in field_names():
-            hint = errors.nearest(field, field_names(), otherwise)
+        if field not in known:
+            hint = errors.nearest(field, known, otherwise)
             raise errors.invalid("grid", field, f"one of the fields of Config; {hint}")
     return list(map(str, fields))
 

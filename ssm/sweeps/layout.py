@@ -12,7 +12,7 @@ from jaxtyping import Int
 
 from ssm.config import Config
 from ssm.measures import geometry, spectral
-from ssm.preparation import can_be_padded
+from ssm.preparation import can_be_padded, prepare
 from ssm.results import schema
 from ssm.support import checks
 from ssm.sweeps import grids
@@ -93,7 +93,8 @@ class SweepLayout(NamedTuple):
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a variable of one run."""
-        return tuple(self.padded_sizes[dim] for dim in schema.VARIABLES[name].dims)
+        dims = (schema.VARIABLES | self.grid.given.variables())[name].dims
+        return tuple(self.padded_sizes[dim] for dim in dims)
 
     def padded_columns(self, config: Config) -> int:
         """Number of feature columns in which a run is followed."""
@@ -114,14 +115,17 @@ def make_layout(grid: Grid, chunk_size: int | None = None) -> SweepLayout:
     columns: dict[_PaddedTogether, collections.Counter[int]] = {}
     sized: dict[tuple[_PaddedTogether, int], list[int]] = collections.defaultdict(list)
     kept, precisions, most_columns = set(), set(), 0
+    own = grid.given.variables()
+    own_dims = {dim for variable in own.values() for dim in variable.dims}
     for run in range(math.prod(grid.shape)):
-        config = grid.config(run)
+        config, given = grid.run(run)
         k, d = config.num_classes, config.feature_dim
         lengths = {"time": config.num_saves, "class": k, "component": k - 1, "feature": d}
         lengths["mode"] = min(k, d)
         names = {name for name in schema.SWEPT if schema.has_variable(name, config)}
+        names |= {"weight"} if given.schedule is not None else set()
         kept |= names
-        if "H" in names:
+        if "H" in names or "sample" in own_dims:
             lengths["sample"] = sum(config.class_counts)
         if "A" in names:
             lengths["input"] = config.num_inputs
@@ -138,13 +142,13 @@ def make_layout(grid: Grid, chunk_size: int | None = None) -> SweepLayout:
         sized[together, config.num_columns].append(run)
         if can_be_padded(config):
             columns.setdefault(together, collections.Counter())[config.num_columns] += 1
-    floats = max(precisions)  # float64 where there are both
+    floats: str = max(precisions)  # float64 where there are both
     dtypes = {
         name: floats if variable.dtype == schema.OBSERVED else variable.dtype
         for name, variable in schema.SWEPT.items()
         # A field that is an axis, as t1, is a coordinate of that name.
         if name in kept and name not in grid.coordinates
-    }
+    } | dict.fromkeys(own, floats)
     padded = {
         kind: grids.padded_sizes(runs, terminal=kind.clock == "loss")
         for kind, runs in columns.items()
@@ -154,10 +158,26 @@ def make_layout(grid: Grid, chunk_size: int | None = None) -> SweepLayout:
         program = kind, padded.get(kind, {}).get(size, size)
         programs[runs] = numbers.setdefault(program, len(numbers))
     layout = SweepLayout(grid, padded_sizes, dtypes, padded, programs, ())
+    if own:
+        layout = layout._replace(padded_sizes=_with_own_dims(layout))
     size_of_run = sum(8 * math.prod(layout.shape(name)) for name in dtypes)
     most = min(CHUNK_RUNS, CHUNK_BYTES // size_of_run, CHUNK_COLUMNS // most_columns)
     chunk = grids.chunk_shape(grid.shape, chunk_size or max(most, 1))
     return layout._replace(blocks=tuple(grids.blocks(grid.shape, chunk)))
+
+
+def _with_own_dims(layout: SweepLayout) -> dict[str, int]:
+    """The length of each dimension of a run, those of own observables too: the largest of a run of each
+    program."""
+    variables, sizes = layout.grid.given.variables(), dict(layout.padded_sizes)
+    for first in np.unique(layout.programs, return_index=True)[1].tolist():
+        config, given = layout.grid.run(first)
+        ready = prepare(config, layout.padded_columns(config), given=given)
+        for name, shape in ready.own_shapes.items():
+            for dim, size in zip(variables[name].dims[1:], shape, strict=True):
+                if dim != "sample":  # which is without padding
+                    sizes[dim] = max(size, sizes.get(dim, 0))
+    return sizes
 
 
 class _PaddedTogether(NamedTuple):
@@ -173,6 +193,7 @@ class _PaddedTogether(NamedTuple):
     feature_dim: int
     depth: int
     is_squared: bool
+    is_own: bool
     has_adjustment: bool
     reduction: str
     has_weight_start: bool
@@ -202,6 +223,7 @@ def _padded_together(config: Config) -> _PaddedTogether:
         config.feature_dim,
         config.depth,
         config.loss == "squared",
+        config.loss == "own",
         config.has_adjustment,
         config.reduction,
         config.weight_start is not None,

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from ssm import additions
 from ssm.config import Config, check_config
+from ssm.dynamics.observables import Observable
+from ssm.dynamics.parameters import Params
+from ssm.problem.schedules import Transformation
 from ssm.results import datasets, digests
 from ssm.results.stores import SweepStore, checked_path
 from ssm.support import errors, files, machine
@@ -29,6 +33,11 @@ def sweep(
     store: str | Path | None = None,
     client: distributed.Client | None = None,
     *,
+    loss: Any = None,
+    optimizer: Any = None,
+    observables: Mapping[str, Observable] | None = None,
+    schedule: Transformation | None = None,
+    start: Params | None = None,
     chunk_size: int | None = None,
     progress: Progress | None = None,
 ) -> xr.Dataset:
@@ -45,6 +54,10 @@ def sweep(
         store: zarr store to write as chunks of runs finish. One that exists goes on where it was
             left, if it is of the same grid and base.
         client: a Dask client whose workers compute the chunks; this machine's cores when left out.
+        loss, optimizer, observables, schedule, start: what all runs are given beside their Configs, as
+            `ssm.simulate` takes it; a loss or an optimiser counts where the Config says `own`, which it does
+            unless that is an axis. Their numbers can be axes: `loss.NUMBER`, `optimizer.NUMBER`. A store knows
+            them by their class, numbers and `version`.
         chunk_size: most runs of a chunk, the most that an interrupted sweep does again; chosen by
             memory and work when left out.
         progress: called with the number of runs done, and of all.
@@ -75,22 +88,42 @@ def sweep(
     if progress is not None and not callable(progress):
         raise errors.invalid("progress", progress, "a function of the runs done and of all")
     path = None if store is None else checked_path(store)
-    layout = make_layout(grids.make_grid(grid, base), chunk_size)
+    keys = list(grid) if isinstance(grid, Mapping) else []
+    swept = {field.strip() for key in keys for field in str(key).split(",")}
+    own = {"loss": loss, "optimizer": optimizer, "observables": observables}
+    base, given = additions.additions(base, swept=swept, schedule=schedule, start=start, **own)
+    if path is not None:
+        given.check_versions()
+    layout = make_layout(grids.make_grid(grid, base, given), chunk_size)
     machine.use_compilation_cache()
     if path is None:
-        arrays = {
-            name: np.full(layout.grid.shape + layout.shape(name), datasets.filling(dtype), dtype)
-            for name, dtype in layout.dtypes.items()
-        }
-        origins = []
-        numbers = range(len(layout.blocks))
-        for chunk, computed, origin in compute(layout, numbers, client, progress):
-            origins.append(origin)
-            for name, values in computed.items():
-                arrays[name][chunk.block] = values
-        return datasets.sweep_dataset(
-            arrays, layout.grid.to_json(), layout.grid.coordinates, origins
-        )
+        return _in_memory(layout, client, progress)
+    return _in_store(path, layout, client, progress)
+
+
+def _in_memory(
+    layout: SweepLayout, client: distributed.Client | None, progress: Progress | None
+) -> xr.Dataset:
+    """A whole sweep, computed into memory."""
+    arrays = {
+        name: np.full(layout.grid.shape + layout.shape(name), datasets.filling(dtype), dtype)
+        for name, dtype in layout.dtypes.items()
+    }
+    origins, numbers = [], range(len(layout.blocks))
+    for chunk, computed, origin in compute(layout, numbers, client, progress):
+        origins.append(origin)
+        for name, values in computed.items():
+            arrays[name][chunk.block] = values
+    return datasets.sweep_dataset(arrays, layout.grid.to_json(), layout.grid.coordinates, origins)
+
+
+def _in_store(
+    path: Path,
+    layout: SweepLayout,
+    client: distributed.Client | None,
+    progress: Progress | None,
+) -> xr.Dataset:
+    """A sweep whose store is written as its chunks are computed."""
     with _kept_for_us(path) as writable:
         stored = open_store(path, layout, writable)
         layout = layout._replace(blocks=stored.blocks)
@@ -153,11 +186,12 @@ def open_store(path: Path, layout: SweepLayout, writable: bool = True) -> SweepS
 
 def _differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """Where two sweeps differ, a phrase for each difference."""
-    phrases, missing = [], "no axis"
-    for part in ("base", "axes"):
-        for field in sorted({*stored[part], *asked[part]}):
-            there, here = stored[part].get(field, missing), asked[part].get(field, missing)
-            if there != here and (part == "axes" or missing not in (there, here)):
+    phrases = []
+    for part, missing in (("base", "no axis"), ("axes", "no axis"), ("given", "not given")):
+        of_store, of_call = stored.get(part, {}), asked.get(part, {})
+        for field in sorted({*of_store, *of_call}):
+            there, here = of_store.get(field, missing), of_call.get(field, missing)
+            if there != here and (part != "base" or missing not in (there, here)):
                 phrases.append(f"{field} is {_shown(there)} there, {_shown(here)} here")
     if not phrases and list(stored["axes"]) != list(asked["axes"]):
         phrases.append(f"its axes are in the order {', '.join(stored['axes'])}")
@@ -168,4 +202,4 @@ def _shown(value: Any) -> str:
     """A value as it is shown in a message: of a long axis only its ends."""
     if isinstance(value, list) and len(value) > 6:
         return f"{json.dumps(value[:2])[:-1]}, ... {json.dumps(value[-1])}] ({len(value)} values)"
-    return "no axis" if value == "no axis" else json.dumps(value)
+    return value if value in ("no axis", "not given") else json.dumps(value)
