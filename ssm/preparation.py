@@ -275,13 +275,14 @@ def step_rates(
     config: Config, rate: float, num_steps: int, first: int = 0
 ) -> Float[np.ndarray, " n"]:
     """The learning rate of each step of a Config, from its `first` one on: constant, rate (1 + cos(pi i / n)) / 2
-    at its i-th step of n, or times a factor from the step of one number on."""
+    at its i-th step of n, or times a factor from the steps of some numbers on."""
     steps = np.arange(num_steps)
     if config.learning_rate_schedule == "cosine":
         return rate * (1 + np.cos(np.pi * steps / num_steps)) / 2
-    if config.drop_step is not None:
-        return np.where(first + steps < config.drop_step, rate, rate * config.drop_factor)
-    return np.full(num_steps, rate)
+    rates = np.full(num_steps, rate)
+    for drop in config.drop_steps:
+        rates[max(drop - first, 0) :] *= config.drop_factor
+    return rates
 
 
 def make_field(config: Config, columns: Columns) -> Field:

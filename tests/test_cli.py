@@ -204,7 +204,11 @@ def test_too_narrow_features_are_reported(command, run):
 BAD = [
     ("run --num-classes 1", "num_classes=1: must be an integer in [2"),
     ("run --num-classes ten", "--num-classes"),
-    ("run --profile custom --counts 5 0", "counts[1]=0: must be"),
+    (
+        "run --drop-step 20 10 --learning-rate-schedule step --optimizer gd",
+        "drop_step=(20, 10): must",
+    ),
+    ("run --counts 5 0", "counts[1]=0: must be"),
     ("run --imbalance-ratio 0.5", "imbalance_ratio=0.5: must be a finite number in [1"),
     ("run --imbalance-ratio nan", "imbalance_ratio=nan: must be"),
     ("run --minority-fraction 0.01", "minority_fraction=0.01: must be"),

@@ -380,7 +380,9 @@ def test_automatic_steps_go_as_far_as_the_flow(tiny):
     constant = tiny(optimizer="gd", num_saves=3)
     length = defaults.automatic_t1(constant, problem)
     drop = {"learning_rate_schedule": "step", "drop_step": 20}
-    for changes in ({}, {"learning_rate_schedule": "cosine"}, drop, {"optimizer": "momentum"}):
+    drops = {**drop, "drop_step": (20, 40), "drop_factor": 0.5}
+    cosine = {"learning_rate_schedule": "cosine"}
+    for changes in ({}, cosine, drop, drops, {"optimizer": "momentum"}):
         config = dataclasses.replace(constant, **changes)
         run = preparation.prepare(config)
         assert isinstance(run.flow, descent.Descent)
@@ -436,12 +438,29 @@ def test_learning_rates_are_those_of_the_schedule(tiny):
         ({}, np.full(8, 0.4)),
         ({"learning_rate_schedule": "cosine"}, 0.2 * (1 + np.cos(np.pi * np.arange(8) / 8))),
         ({"learning_rate_schedule": "step", "drop_step": 5}, [0.4] * 5 + [0.04] * 3),
+        (
+            {"learning_rate_schedule": "step", "drop_step": (2, 5, 9), "drop_factor": 0.5},
+            [0.4] * 2 + [0.2] * 3 + [0.1] * 3,
+        ),
     ):
         config = tiny(optimizer="gd", learning_rate=0.4, num_steps=8, num_saves=9, **changes)
         rates, sums = descent.padded_rates(preparation.step_rates(config, 0.4, 8))
         np.testing.assert_allclose(rates[:8], expected, rtol=1e-14)
         np.testing.assert_allclose(sums, np.concatenate([[0], np.cumsum(expected)]), rtol=1e-14)
         assert len(rates) == descent.SHORTEST and not rates[8:].any()
+
+
+def test_one_drop_among_several_is_a_single_one_to_the_bit(tiny):
+    """Given alone in a list, or before one that the run does not reach."""
+    drops = {"learning_rate_schedule": "step", "optimizer": "gd", "drop_factor": 0.3}
+    base = tiny(num_steps=8, num_saves=9, drop_step=5, **drops)
+    assert dataclasses.replace(base, drop_step=[5]) == base
+    assert ssm.Config.from_json(base.to_json()).drop_step == 5
+    expected = np.where(np.arange(8) < 5, 0.4, 0.4 * 0.3)
+    for drop_step in (5, (5, 8), (5, 2**53)):
+        config = dataclasses.replace(base, drop_step=drop_step)
+        assert ssm.Config.from_json(config.to_json()) == config
+        np.testing.assert_array_equal(preparation.step_rates(config, 0.4, 8), expected)
 
 
 def test_adams_ratio_hardly_knows_the_scale_of_weights_and_gradient_descents_times_do(run):

@@ -227,6 +227,18 @@ def test_labels_can_be_smoothed(tiny):
         ("sam_radius", {"optimizer": "gd", "sam_radius": 0.5}),
         ("drop_step", {"optimizer": "gd", "drop_step": 5}),
         ("drop_step", {"optimizer": "gd", "learning_rate_schedule": "step"}),
+        *(
+            (name, {"optimizer": "gd", "learning_rate_schedule": "step", "drop_step": drop_step})
+            for name, drop_step in (
+                ("drop_step", -1),
+                ("drop_step", 1.5),
+                ("drop_step", "20"),
+                ("drop_step", ()),
+                ("drop_step", (20, 10)),
+                ("drop_step", (20, 20)),
+                (r"drop_step\[1\]", (20, 30.5)),
+            )
+        ),
         ("drop_factor", {"optimizer": "gd", "drop_factor": 0.5}),
         ("num_steps", {"optimizer": "gd", "num_steps": 48}),
         ("coupling", {"optimizer": "adam", "coupling": 0.5}),

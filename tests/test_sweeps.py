@@ -63,7 +63,7 @@ OTHERS = {
     "optimizer": "gd",
     "learning_rate": 0.2,
     "learning_rate_schedule": "cosine",
-    "drop_step": 20,
+    "drop_step": (20, 40),
     "drop_factor": 0.5,
     "num_steps": 60,
     "batch_size": 5,

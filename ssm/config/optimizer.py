@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal
+import itertools
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
 
-from ssm.config.bounds import Within
-from ssm.support import errors
+from ssm.config.bounds import Each, Within
+from ssm.support import checks, errors
 
 Optimizer = Literal[
     "flow",
@@ -30,6 +32,7 @@ LINEAR = ("flow", "gd", "momentum", "nesterov")
 # Optimisers whose steps shrink as the gradient does.
 GRADIENT_SIZED = (*LINEAR, "sam")
 MOST_STEPS = 10_000_000  # the learning rate of each is kept
+DROP_STEPS = Each(0, 2**53)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,12 +50,12 @@ class OptimizerFields:
     """Of an optimiser, > 0. Left out: a tenth of an e-fold of the fastest contrast a step for `gd`
     and `sam`, the same in the long run with momentum, else 0.01."""
     learning_rate_schedule: RateSchedule = "constant"
-    """`constant`; `cosine`, falling to 0 at the last step; or `step`, times `drop_factor` from
+    """`constant`; `cosine`, falling to 0 at the last step; or `step`, times `drop_factor` from each
     `drop_step` on."""
-    drop_step: Annotated[int | None, Within(0, 2**53)] = None
-    """Step at which the learning rate drops, for `step`."""
+    drop_step: Annotated[int | tuple[int, ...] | None, DROP_STEPS] = None
+    """Step at which the learning rate drops, for `step`; or several, in ascending order."""
     drop_factor: Annotated[float, Within(0, 1)] = 0.1
-    """What it drops by, in [0, 1]."""
+    """What it drops by each time, in [0, 1]."""
     num_steps: Annotated[int | None, Within(1, MOST_STEPS)] = None
     """Steps of an optimiser, at least num_saves - 1, at most ten million. Left out: as many as
     gradient descent takes in the length chosen from theory, its schedule counted in, and 1000 for an
@@ -71,9 +74,19 @@ class OptimizerFields:
         """Whether the run is one of an optimiser's steps, not a flow."""
         return self.optimizer != "flow"
 
+    @property
+    def drop_steps(self) -> tuple[int, ...]:
+        """The steps at which the learning rate drops, in ascending order; none for another schedule."""
+        if self.drop_step is None:
+            return ()
+        return self.drop_step if isinstance(self.drop_step, tuple) else (self.drop_step,)
+
     def check_optimizer(self, num_saves: int) -> None:
-        """Refuse, by InputError, numbers of another optimiser or schedule than the one asked for, and
-        fewer steps than there are observations."""
+        """Put checked drop steps in the place of those given, one alone as an integer.
+
+        Raises InputError for numbers of another optimiser or schedule than the one asked for, and for
+        fewer steps than there are observations.
+        """
         if self.momentum is not None and self.optimizer not in ("momentum", "nesterov"):
             allowed = "left out unless optimizer is momentum or nesterov"
             raise errors.invalid("momentum", self.momentum, allowed)
@@ -83,6 +96,8 @@ class OptimizerFields:
         if (self.drop_step is None) == (self.learning_rate_schedule == "step"):
             allowed = "given with learning_rate_schedule=step, and only with it"
             raise errors.invalid("drop_step", self.drop_step, allowed)
+        if self.drop_step is not None:
+            object.__setattr__(self, "drop_step", _checked_drops(self.drop_step))
         if self.drop_factor != OptimizerFields.drop_factor and self.drop_step is None:
             allowed = "0.1 unless learning_rate_schedule is step"
             raise errors.invalid("drop_factor", self.drop_factor, allowed)
@@ -90,3 +105,16 @@ class OptimizerFields:
             raise errors.invalid(
                 "num_steps", self.num_steps, f"at least num_saves - 1, {num_saves - 1}"
             )
+
+
+def _checked_drops(given: Any) -> int | tuple[int, ...]:
+    """Checked drop steps: one as an integer, several as a tuple."""
+    if not isinstance(given, Iterable):
+        return Within(*DROP_STEPS).integer("drop_step", given)
+    what = "an integer, or several in ascending order"
+    steps = DROP_STEPS.integers("drop_step", checks.items("drop_step", given, what))
+    if len(steps) == 1:
+        return steps[0]
+    if not steps or any(first >= second for first, second in itertools.pairwise(steps)):
+        raise errors.invalid("drop_step", given, what)
+    return steps

@@ -159,8 +159,8 @@ def automatic_steps(config: Config, problem: Problem) -> int:
     steps = automatic_t1(config, problem) / rate
     if config.learning_rate_schedule == "cosine":
         steps *= 2  # the mean rate is half the first
-    if config.drop_step is not None and config.drop_factor > 0:
-        steps += max(steps - config.drop_step, 0) * (1 / config.drop_factor - 1)
+    for drop in config.drop_steps if config.drop_factor > 0 else ():
+        steps += max(steps - drop, 0) * (1 / config.drop_factor - 1)
     if steps > MOST_STEPS:
         allowed = f"given, at most {MOST_STEPS}: at learning rate {rate:.3g} theory asks for {steps:.3g} steps"
         raise errors.invalid("num_steps", None, allowed)
