@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ssm.results import balance, fits, stores
     from ssm.results.stores import load, save
     from ssm.simulation import simulate
+    from ssm.sweeps.points import points
     from ssm.sweeps.sweep import sweep
     from ssm.theory import (
         adjusted_growth,
@@ -57,6 +58,7 @@ __all__ = [
     "metrics",
     "mixture_inputs",
     "plotting",
+    "points",
     "posthoc",
     "practice",
     "predictions",
@@ -86,6 +88,7 @@ _HOMES = {
     "Params": "ssm.dynamics.parameters",
     "mixture_inputs": "ssm.problem.inputs",
     "track": "ssm.tracking",
+    "points": "ssm.sweeps.points",
     "sweep": "ssm.sweeps.sweep",
     "load": "ssm.results.stores",
     "save": "ssm.results.stores",

@@ -63,7 +63,8 @@ class Sweep:
     grid: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """An axis, once for each: `FIELD=A,B,C`; `FIELD=A..B` (all integers); `FIELD=A:B:N` (N numbers
     evenly spaced), `FIELD=A:B:N:log` (by equal factors). Values that are lists stand between
-    semicolons: `--grid profile=custom --grid 'counts=50,5;500,50'`."""
+    semicolons: `--grid 'counts=50,5;500,50'`, and so do those of fields that move together:
+    `--grid 'imbalance_ratio,minority_count=10,50;100,5'`."""
     out: Path = Path("sweep.zarr")
     """The zarr store to write. One that exists goes on, if it is of the same grid and flags."""
     chunk_size: int | None = None

@@ -86,6 +86,16 @@ def interval(group: type, name: str) -> Within:
     return within
 
 
+def number(group: type, name: str) -> tuple[type, Within] | None:
+    """Whether a field is an int or a float, and the interval in which it always lies; None where it is no
+    number, or may be several."""
+    annotation = _annotations(group).get(name)
+    if annotation is None or annotation.kind not in (int, float):
+        return None
+    assert isinstance(annotation.kind, type)
+    return annotation.kind, annotation.intervals[0]
+
+
 def _checked(name: str, fields: Mapping[str, Any], annotation: _Annotation) -> Any:
     """The value of one field as its own type."""
     value, kind = fields[name], annotation.kind

@@ -49,7 +49,8 @@ def sweep(
     start that is equal on each class. Under cross-entropy samples are padded to at most three sizes.
 
     Args:
-        grid: values by Config field, the axes of the result in this order.
+        grid: values by Config field, the axes of the result in this order. A key of several fields with
+            commas between has tuples, through which they move together (`ssm.points`).
         base: what the runs have in common; Config() when left out.
         store: zarr store to write as chunks of runs finish. One that exists goes on where it was
             left, if it is of the same grid and base.
@@ -64,10 +65,9 @@ def sweep(
 
     Returns:
         The Dataset of a single run with one dimension for each axis, named as the field
-        (`loss_name` for `loss`), and `status`, `num_steps`, `t1`, `mean_sample_weight` and
-        `can_interpolate` of each run. Where runs differ in length their times are `flow_time`
-        instead of `time`; where they differ in number of classes or saves, missing entries are
-        NaN, 0 or empty. With a store it is read as it is asked for.
+        (`loss_name` for `loss`, `point` for several), and `status` and other facts of each run. Where runs
+        differ in length their times are `flow_time` instead of `time`; where they differ in number of
+        classes or saves, missing entries are NaN, 0 or empty. With a store it is read as it is asked for.
 
     Raises:
         ssm.InputError: a bad grid, a combination that is not allowed (named), a store of another
