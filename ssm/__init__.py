@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ssm.config import profiles
     from ssm.dynamics import coordinates as reduction
     from ssm.dynamics.parameters import Params
-    from ssm.measures import geometry, held_out, metrics, spectral, states
+    from ssm.measures import collapse, geometry, held_out, metrics, spectral, states
     from ssm.plots import runs as plotting
     from ssm.plots import sweeps as sweep_plots
     from ssm.practice.network.estimator import ReweightedClassifier
@@ -48,6 +48,7 @@ __all__ = [
     "adjusted_growth",
     "advice",
     "balance",
+    "collapse",
     "defaults",
     "exact",
     "fits",

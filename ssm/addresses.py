@@ -17,6 +17,7 @@ from types import ModuleType
 ADDRESSES = {
     "ssm.adjusted_growth": "ssm.theory.adjusted_growth",
     "ssm.balance": "ssm.results.balance",
+    "ssm.collapse": "ssm.measures.collapse",
     "ssm.defaults": "ssm.theory.defaults",
     "ssm.exact": "ssm.theory.exact",
     "ssm.fits": "ssm.results.fits",

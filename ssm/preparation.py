@@ -36,8 +36,10 @@ from ssm.theory.defaults import Resolved, resolve
 
 def can_be_padded(config: Config) -> bool:
     """Whether a run may get feature columns of no weight: where columns stand for classes their number
-    does not vary with the counts, and `muon` scales its steps by the shapes of the layers."""
-    return config.column_kind == "samples" and config.optimizer not in ("muon", "own")
+    does not vary with the counts. `muon`, corrected or not, scales its steps by the shapes of the layers, and an
+    optimiser of one's own may."""
+    by_shapes = ("muon", "muon_uncorrected", "own")
+    return config.column_kind == "samples" and config.optimizer not in by_shapes
 
 
 def common_size(config: Config, inputs: Inputs | None = None) -> int | None:

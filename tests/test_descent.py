@@ -46,9 +46,9 @@ def polar(X):
     return U[:, s > 1e-12 * s[0]] @ V[s > 1e-12 * s[0]]
 
 
-def newton_schulz(X):
+def newton_schulz(X, eps):
     """Five quintic iterations with Jordan's coefficients."""
-    X = X / (np.linalg.norm(X) + 1e-8)
+    X = X / (np.linalg.norm(X) + eps)
     flat = X.T if X.shape[0] > X.shape[1] else X
     for _ in range(5):
         A = flat @ flat.T
@@ -72,7 +72,7 @@ def steps_of(name, start, config):
         if name in ("adam", "adamw"):
             first = [0.9 * m + 0.1 * x for m, x in zip(first, g, strict=True)]
             second = [0.999 * v + 0.001 * x**2 for v, x in zip(second, g, strict=True)]
-        if name == "muon":
+        if name in ("muon", "muon_uncorrected"):
             first = [0.95 * m + 0.05 * x for m, x in zip(first, g, strict=True)]
         directions = []
         for p, x, m, v, lam in zip(params, g, first, second, (0.2, 0.1), strict=True):
@@ -96,7 +96,11 @@ def steps_of(name, start, config):
                 directions.append(polar(x))
             elif name == "muon":
                 ahead = 0.95 * m / (1 - 0.95 ** (t + 1)) + 0.05 * x / (1 - 0.95**t)
-                directions.append(newton_schulz(ahead) * max(1, x.shape[0] / x.shape[1]) ** 0.5)
+                shape = max(1, x.shape[0] / x.shape[1]) ** 0.5
+                directions.append(newton_schulz(ahead, 1e-8) * shape)
+            elif name == "muon_uncorrected":  # m is 0.05 of the published buffer
+                shape = max(1, x.shape[0] / x.shape[1]) ** 0.5
+                directions.append(newton_schulz((0.95 * m + 0.05 * x) / 0.05, 1e-7) * shape)
         params = [p - RATE * x for p, x in zip(params, directions, strict=True)]
         states.append(params)
     return states

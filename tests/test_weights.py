@@ -12,6 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 import ssm
 from ssm import weights
+from ssm.problem import make_problem
 
 COUNTS = st.lists(st.integers(1, 10**9), min_size=2, max_size=30)
 
@@ -272,3 +273,17 @@ def test_the_effective_sample_share_counts_samples():
 def test_weights_that_are_none_are_not_measured(measure, given, untyped):
     with pytest.raises(ssm.InputError, match=r"^class_weights=.*: must be 2 finite numbers"):
         measure([30, 10], np.array(given))
+
+
+def test_unit_mean_over_classes_is_the_published_scale(counts=(500, 30, 4), beta=0.99):
+    """Cui et al. 2019: (1 - b) / (1 - b^n), divided by their sum and times k; other laws, like theirs,
+    keep their ratios. 1e-12: rounding."""
+    published = (1 - beta) / (1 - beta ** np.array(counts))
+    published = published / published.sum() * len(counts)
+    w = weights.of_unit_class_mean(weights.effective_number(counts, beta))
+    np.testing.assert_allclose(w, published, rtol=1e-12)
+    np.testing.assert_allclose(weights.of_unit_class_mean(7 * w), w, rtol=1e-12)
+    config = ssm.Config(profile="custom", num_classes=3, counts=counts, class_weights=tuple(w))
+    np.testing.assert_array_equal(make_problem(config).class_weights, w)  # they are used as given
+    with pytest.raises(ssm.InputError, match="class_weights="):
+        weights.of_unit_class_mean(np.array([1.0, 0.0]))

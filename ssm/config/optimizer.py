@@ -22,6 +22,7 @@ Optimizer = Literal[
     "adamw",
     "sam",
     "muon",
+    "muon_uncorrected",
     "spectral_gd",
 ]
 OptimizerOrOwn = Literal[Optimizer, "own"]
@@ -43,9 +44,9 @@ class OptimizerFields:
     """Gradient `flow`, or steps, the run's time: `gd`, with `momentum` or `nesterov`'s,
     `normalised_gd` (of unit norm), `class_normalised_gd` (PCNGD: the gradient of each class of unit norm, in
     which class weights cancel; decay apart from it), `sign`, `adam`, `adamw` (decay apart from the gradient), `sam`,
-    `muon` (optax's, whose momentum is corrected for its start, unlike the published one's), or
-    `spectral_gd`, along U V^T of each layer's gradient. `own` stands for a transformation of optax that
-    is given beside the Config, to `ssm.simulate` or `ssm.sweep`."""
+    `muon` (optax's, whose momentum is corrected for its start), `muon_uncorrected` (the published one,
+    whose momentum is not), or `spectral_gd`, along U V^T of each layer's gradient. `own` stands for a
+    transformation of optax that is given beside the Config, to `ssm.simulate` or `ssm.sweep`."""
     learning_rate: Annotated[float | None, Within(0, 1e50, open_ends="(")] = None
     """Of an optimiser, > 0. Left out: a tenth of an e-fold of the fastest contrast a step for `gd`
     and `sam`, the same in the long run with momentum, else 0.01."""

@@ -57,10 +57,10 @@ def make_optimizer(name: str, settings: Settings) -> optax.GradientTransformatio
     - `adam`: Kingma, Ba 2015; `adamw`: decay apart from it (Loshchilov, Hutter 2019).
     - `sam`: the gradient at a point climbed to along it, `sam_radius` away (Foret et al. 2021).
     - `muon`: momentum, orthogonalised by Newton-Schulz iterations (Jordan 2024), as optax has it:
-      its momentum is corrected for its start at 0, which the published one is not. Orthogonalised
-      steps do not know the size of the momentum, but with Nesterov's look ahead the correction
-      changes its direction: early steps differ the more, the more the gradient has turned (the
-      second by 9e-4 in a run of the model).
+      its momentum is corrected for its start at 0. `muon_uncorrected`: as published, without that, in
+      full precision. Orthogonalised steps do not know the size of the momentum, but with Nesterov's
+      look ahead the correction changes its direction: early steps differ the more, the more the
+      gradient has turned (the second by 9e-4 in a run of the model).
     - `spectral_gd`: U V^T of each layer's gradient, exactly.
 
     Raises KeyError for another name.
@@ -87,12 +87,19 @@ def _normalise() -> optax.GradientTransformation:
     return optax.normalize_by_update_norm(eps=1e-30)  # which keeps a gradient of 0 at 0
 
 
-def _muon(_: Settings) -> optax.GradientTransformation:
+def _muon(**numbers: Any) -> optax.GradientTransformation:
     def rows_are_outputs(params: Any) -> Any:
         return jax.tree.map(lambda _: optax.contrib.MuonDimensionNumbers(1, 0), params)
 
-    numbers: Any = rows_are_outputs
-    return optax.contrib.muon(1.0, muon_weight_dimension_numbers=numbers)
+    shapes: Any = rows_are_outputs
+    return optax.contrib.muon(1.0, muon_weight_dimension_numbers=shapes, **numbers)
+
+
+def _muon_uncorrected(_: Settings) -> optax.GradientTransformation:
+    """The published momentum, which optax's `muon` then orthogonalises as it comes: without momentum of
+    its own it has nothing to correct."""
+    momentum = optax.trace(decay=0.95, nesterov=True)
+    return optax.chain(momentum, _muon(beta=0.0, nesterov=False, eps=1e-7))
 
 
 _MAKERS: dict[str, Callable[[Settings], optax.GradientTransformation]] = {
@@ -105,7 +112,8 @@ _MAKERS: dict[str, Callable[[Settings], optax.GradientTransformation]] = {
     "adam": lambda _: optax.adam(1.0),
     "adamw": lambda settings: _decayed_apart(settings, optax.scale_by_adam()),
     "sam": _sam,
-    "muon": _muon,
+    "muon": lambda _: _muon(),
+    "muon_uncorrected": _muon_uncorrected,
     "spectral_gd": lambda _: optax.stateless(
         lambda updates, _: jax.tree.map(lambda x: -polar_factor(x), updates)
     ),

@@ -60,6 +60,24 @@ def effective_number(counts: Counts, beta: float | None = None) -> Float[np.ndar
     return _of_unit_mean(counts, -1 / np.expm1(counts * log_beta))
 
 
+def of_unit_class_mean(class_weights: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
+    """Weights of any law scaled to unit mean over classes, so that they sum to k: k w_c / sum_j w_j,
+    shape (k,).
+
+    It is how class-balanced weights are published (Cui et al. 2019), and what much code does. The laws of
+    this module have unit mean over samples instead. The two differ by one factor for all classes, which
+    is one of the learning rate, and which `mean_sample_weight` tells.
+
+    Raises ssm.InputError for weights that are not positive and finite.
+
+    Example:
+        >>> of_unit_class_mean(effective_number([100, 10], beta=0.99)).round(3).tolist()
+        [0.262, 1.738]
+    """
+    given = checks.positive("class_weights", class_weights)
+    return len(given) * given / given.sum()
+
+
 def _of_unit_mean(
     counts: Float[np.ndarray, " k"], relative: Float[np.ndarray, " k"]
 ) -> Float[np.ndarray, " k"]:

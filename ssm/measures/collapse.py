@@ -1,0 +1,199 @@
+"""Measures of neural collapse of one state, in each of the definitions that papers and code use for them
+where classes differ in size.
+
+`geometry` has those that results hold; here all are functions of the classifier W (k x d), the features H
+(d x n), one column a sample, and the labels. At equal counts what is chosen by `classes` or `samples` is
+the same.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ssm.measures import geometry
+from ssm.support import checks, errors
+
+BY = ("classes", "samples")
+FORMS = ("pseudoinverse", "traces")
+GRAMS = ("samples", "means", "centred_means")
+
+
+class _Moments(NamedTuple):
+    means: Float[np.ndarray, "d k"]
+    deviations: Float[np.ndarray, "d n"]
+    counts: Float[np.ndarray, " k"]
+    members: Float[np.ndarray, "n k"]
+
+
+def _moments(H: Float[np.ndarray, "d n"], labels: Int[np.ndarray, " n"]) -> _Moments:
+    if labels.min(initial=0) < 0 or not labels.size:
+        raise errors.invalid("labels", labels.tolist(), "integers from 0 on, one a column of H")
+    members = (labels[:, None] == np.arange(labels.max() + 1)).astype(np.float64)
+    counts = members.sum(axis=0)
+    if len(counts) < 2 or not counts.all():
+        raise errors.invalid(
+            "labels", labels.tolist(), "of two classes at least, each with a sample"
+        )
+    means = H @ (members / counts)
+    return _Moments(means, H - means[:, labels], counts, members)
+
+
+def _shares(by: str, counts: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
+    """What a class counts in an average over classes, or over samples."""
+    classes = checks.choice("by", by, BY) == "classes"
+    return np.full(len(counts), 1 / len(counts)) if classes else counts / counts.sum()
+
+
+def within_covariance(
+    H: Float[np.ndarray, "d n"], labels: Int[np.ndarray, " n"], by: str = "classes"
+) -> Float[np.ndarray, "d d"]:
+    """Sigma_W = sum_c q_c cov_c of the covariances within classes, (1 / n_c) sum_i (h_i - mu_c)(h_i -
+    mu_c)^T, shape (d, d).
+
+    Args:
+        by: `classes` counts each alike, q_c = 1 / k, as results do; `samples` pools them, q_c = n_c / n.
+
+    Raises ssm.InputError for another word, and labels that leave out a class.
+
+    Source: Papyan, Han, Donoho 2020 and Zhu et al. 2021 write an average over i and c of equal counts;
+    with other counts code has either.
+    """
+    m = _moments(H, labels)
+    weights = (_shares(by, m.counts) / m.counts)[labels]
+    return (m.deviations * weights) @ m.deviations.T
+
+
+def between_covariance(
+    H: Float[np.ndarray, "d n"],
+    labels: Int[np.ndarray, " n"],
+    by: str = "classes",
+    centre: str = "classes",
+) -> Float[np.ndarray, "d d"]:
+    """Sigma_B = sum_c q_c (mu_c - mu)(mu_c - mu)^T, shape (d, d).
+
+    Args:
+        by: q_c, as in `within_covariance`.
+        centre: mu is the mean of the class means (`classes`, as in results) or that of all features
+            (`samples`, as Papyan, Han, Donoho 2020 write it).
+
+    With both by samples it is Fisher's, which with the pooled Sigma_W adds up to the covariance of all
+    features. Raises ssm.InputError as `within_covariance` does.
+    """
+    m = _moments(H, labels)
+    apart = m.means - (m.means @ _shares(centre, m.counts))[:, None]
+    return (apart * _shares(by, m.counts)) @ apart.T
+
+
+def nc1(
+    H: Float[np.ndarray, "d n"],
+    labels: Int[np.ndarray, " n"],
+    *,
+    within: str = "classes",
+    between: str = "classes",
+    centre: str = "classes",
+    form: str = "pseudoinverse",
+) -> float:
+    """NC1, variability within classes over that between them: tr(Sigma_W Sigma_B^+) / k, or tr Sigma_W /
+    tr Sigma_B.
+
+    Of Sigma_B the largest k - 1 eigenvalues are kept that are above rounding, since mu is a mean of the
+    mu_c; NaN where there are none.
+
+    Args:
+        within, between, centre: of the two covariances, which see.
+        form: `pseudoinverse`, which weighs every direction by how little classes differ in it, or
+            `traces`, which does not.
+
+    Raises ssm.InputError for another word, and labels that leave out a class.
+
+    Source: Papyan, Han, Donoho 2020 and Zhu et al. 2021 for the first form; Tirer, Huang, Niles-Weed 2023
+    for the second.
+    """
+    checks.choice("form", form, FORMS)
+    m = _moments(H, labels)
+    k, covariance = len(m.counts), within_covariance(H, labels, within)
+    shares = _shares(between, m.counts)
+    apart = (m.means - (m.means @ _shares(centre, m.counts))[:, None]) * np.sqrt(shares)
+    left, values, _ = np.linalg.svd(apart, full_matrices=False)
+    left, values = left[:, : k - 1], values[: k - 1]
+    kept = values > max(apart.shape) * np.finfo(np.float64).eps * np.linalg.norm(m.means)
+    if not kept.any():
+        return float("nan")
+    if form == "traces":
+        return float(covariance.trace() / (values**2).sum())
+    whitened = left[:, kept] / values[kept]
+    return float(((covariance @ whitened) * whitened).sum() / k)
+
+
+def cdnv(H: Float[np.ndarray, "d n"], labels: Int[np.ndarray, " n"]) -> float:
+    """Class-distance normalised variance: the mean over pairs of classes of (V_c + V_c') / (2 |mu_c -
+    mu_c'|^2), with V_c the mean of |h - mu_c|^2 over the samples of a class.
+
+    Every class counts alike in it whatever its size; infinite where two class means are the same.
+
+    Raises ssm.InputError for labels that leave out a class.
+
+    Source: Galanti, Gyorgy, Hutter 2022.
+    """
+    m = _moments(H, labels)
+    variances = (m.deviations**2).sum(axis=0) @ m.members / m.counts
+    first, second = np.triu_indices(len(m.counts), 1)
+    distances = ((m.means[:, first] - m.means[:, second]) ** 2).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(((variances[first] + variances[second]) / (2 * distances)).mean())
+
+
+def nc4(
+    W: Float[np.ndarray, "k d"],
+    H: Float[np.ndarray, "d n"],
+    labels: Int[np.ndarray, " n"],
+    by: str = "classes",
+    bias: Float[np.ndarray, " k"] | None = None,
+) -> float:
+    """NC4, the share of samples whose largest logit is not of the class with the nearest mean.
+
+    Args:
+        by: `classes`, the mean of each class's own share, as in results; or `samples`, the share of all.
+        bias: of the logits.
+
+    Raises ssm.InputError for another word, and labels that leave out a class.
+
+    Source: Papyan, Han, Donoho 2020.
+    """
+    m = _moments(H, labels)
+    logits = W @ H if bias is None else W @ H + bias[:, None]
+    every = checks.choice("by", by, BY) == "samples"
+    columns = np.ones((H.shape[1], 1)) if every else m.members
+    return float(geometry.nearest_mean_mismatch(logits, H, m.means, columns))
+
+
+def etf_distances(
+    W: Float[np.ndarray, "k d"],
+    H: Float[np.ndarray, "d n"],
+    labels: Int[np.ndarray, " n"],
+    of: str = "samples",
+) -> Float[np.ndarray, " 3"]:
+    """Frobenius distances to the simplex ETF of three matrices, each and its target scaled to unit norm,
+    in the order of `geometry.PARTS`. The first is W W^T, to I - 11^T / k.
+
+    Args:
+        of: `samples`, H^T H (n x n) and W H (k x n), where a class counts by its samples, as in results
+            (`etf_distance`); `means`, M^T M and W M with the class means as columns; or `centred_means`,
+            the same with the mean of the class means taken off.
+
+    Raises ssm.InputError for another word, and labels that leave out a class.
+
+    Source: Zhu et al. 2021, whose NC2 is that of W W^T and whose NC3 is that of W and centred means;
+    Thrampoulidis, Kini, Vakilian, Behnia 2022 for matrices over samples.
+    """
+    m = _moments(H, labels)
+    k, scatter = len(m.counts), np.zeros((len(H), len(H)))
+    means, counts = m.means, np.ones(k)
+    if checks.choice("of", of, GRAMS) == "samples":
+        counts, scatter = m.counts, m.deviations @ m.deviations.T
+    elif of == "centred_means":
+        means = means - means.mean(axis=1, keepdims=True)
+    return geometry.distances(W, means, scatter, counts, geometry.etf(k))
