@@ -37,7 +37,9 @@ def class_normalised(params, config):
     """The sum of the classes' gradients, each over its norm (Francazi, Baity-Jesi, Lucchi 2023)."""
     each = [gradients(params, config, c) for c in range(config.num_classes)]
     norms = [np.sqrt(sum((x**2).sum() for x in g)) for g in each]
-    return [sum(g[i] / norm for g, norm in zip(each, norms, strict=True)) for i in (0, 1)]
+    return [
+        np.sum([g[i] / norm for g, norm in zip(each, norms, strict=True)], axis=0) for i in (0, 1)
+    ]
 
 
 def polar(X):
