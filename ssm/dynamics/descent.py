@@ -109,29 +109,31 @@ class Descent(Dynamics):
     def crossings(self, course: _Course) -> Array:
         """When each watched series was learned, linear between steps."""
         watched = _watched(self, course.loop.params)
-        return _crossed(course.loop, watched, self.steps[-1], self.steps[0])
+        behind = self.steps[jnp.maximum(course.number - 1, 0)]
+        return _crossed(course.loop, watched, behind, self.steps[0])
 
-    def kept(self, course: _Course) -> tuple[dict[str, Array], Last | None]:
-        """The observations, and the end of the run."""
+    def kept(self, course: _Course) -> tuple[dict[str, Array], Array, Last | None]:
+        """The observations, how many there are, and the end of the run."""
         params, memory, weighting, *_ = course.loop
         last = Last(params, memory, weighting) if self.observe.keep_state else None
-        return course.observed, last
+        return course.observed, course.number, last
 
     def observed(self, kept: Any) -> Observed:
-        """The observations, of which none is missing."""
-        return Observed(kept[0], len(self.steps))
+        """The observations, and how many there are."""
+        return Observed(kept[0], int(kept[1]))
 
     def trajectory(self, kept: Any, crossings: Any, variables: Observed) -> Trajectory:
         """What a run came to, with its status."""
-        times = np.asarray(self.steps, dtype=float)
+        times, number = np.asarray(self.steps, dtype=float), int(kept[1])
+        status = Status.FINISHED if number == len(times) else Status.INTERRUPTED
         return Trajectory(
             times=times,
             clocks={"cumulative_rate": self.cumulative_rate},
             observations=variables.values,
             crossings=up_to(crossings, times[: variables.number]),
-            status=Status.FINISHED if variables.number == len(times) else Status.NOT_FINITE,
-            num_steps=int(self.steps[-1] - self.steps[0]),
-            last=kept[1],
+            status=status if variables.number == number else Status.NOT_FINITE,
+            num_steps=int(self.steps[number - 1] - self.steps[0]),
+            last=kept[2],
         )
 
     @property

@@ -102,10 +102,12 @@ class Flow(Dynamics):
         """When each watched series was learned, inside the steps in which they were."""
         return crossing(loop.watch.bracket, LEARNED)
 
-    def kept(self, loop: _Loop) -> tuple[Recording, Array, Array, Last | None]:
-        """What was recorded, the number of steps, whether the margin has ended the run, and its end."""
+    def kept(self, loop: _Loop) -> tuple[Recording, Array, Array, Array, Last | None]:
+        """What was recorded, the number of steps, whether the margin has ended the run, whether it would go
+        on, and its end."""
         last = Last(loop.state.params) if self.observe.keep_state else None
-        return loop.recording, loop.num_steps, loop.stopped, last
+        goes_on = _goes_on(_task(self), loop)
+        return loop.recording, loop.num_steps, loop.stopped, goes_on, last
 
     def observed(self, kept: Any) -> Observed:
         """The observations, and how many there are."""
@@ -114,11 +116,13 @@ class Flow(Dynamics):
 
     def trajectory(self, kept: Any, crossings: Any, variables: Observed) -> Trajectory:
         """What a run came to, with its status."""
-        recording, num_steps, stopped, last = kept
+        recording, num_steps, stopped, goes_on, last = kept
         num_reached = int(recording.number)
         if variables.number < num_reached:
             crossings = up_to(crossings, self.times[: variables.number])
             status = Status.NOT_FINITE
+        elif goes_on:
+            status = Status.INTERRUPTED
         elif stopped:
             status = Status.MARGIN_REACHED
         elif num_reached == len(self.times):

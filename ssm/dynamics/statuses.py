@@ -16,6 +16,8 @@ class Status(enum.StrEnum):
     """Its solver had taken `max_steps` steps before the last time."""
     STEP_TOO_SMALL = "step too small"
     """Its solver needed a step so short that time in floating point did not move on."""
+    INTERRUPTED = "interrupted"
+    """Ctrl-C ended it before its last time."""
     NOT_FINITE = "not finite"
     """Something that is observed was not finite any more."""
     NOT_LEARNED = "not learned"
@@ -41,6 +43,7 @@ class Status(enum.StrEnum):
 _REMEDIES = {
     Status.OUT_OF_STEPS: "raise max_steps, or ask for less accuracy by a larger rtol",
     Status.STEP_TOO_SMALL: "it moves faster than its clock can tell: try a smaller init_scale",
+    Status.INTERRUPTED: "run it again to its end, or take a time that it reached as a start",
     Status.NOT_FINITE: (
         "its numbers grew too large: try a smaller init_scale or learning_rate, or dtype float64"
     ),

@@ -19,6 +19,7 @@ from ssm.dynamics.observables import OWN
 from ssm.dynamics.parameters import Params
 from ssm.dynamics.statuses import Status
 from ssm.dynamics.vector_field import Field
+from ssm.support import interrupts
 
 # On a CPU small products are not worth spreading over cores, which other runs can use.
 OPTIONS = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
@@ -135,43 +136,55 @@ class Dynamics(eqx.Module):
         """
 
     def follow(self, progress: Callable[[float], None] | None = None) -> Trajectory:
-        """The run to its end, in the default JAX float type.
+        """The run to its end, or to where Ctrl-C ends it, in the default JAX float type.
 
         Args:
             progress: called now and then with the share of the run that is done.
         """
-        return trajectories([self], [self.found(progress)])[0]
+        with interrupts.noticed() as pressed:
+            found = self.found(progress, pressed)
+        return trajectories([self], [found])[0]
 
     def compile_program(self) -> None:
         """Have the program of the run compiled, by a run of no step."""
         with np.errstate(over="ignore"):
             _solve(self, 0)
 
-    def found(self, progress: Callable[[float], None] | None = None) -> tuple[Any, np.ndarray]:
+    def found(
+        self,
+        progress: Callable[[float], None] | None = None,
+        stopped: Callable[[], bool] | None = None,
+    ) -> tuple[Any, np.ndarray]:
         """What is kept of the run at its end, and its crossings, as host arrays, in the default JAX
-        float type."""
+        float type. Where `stopped` says so between two pieces it ends there."""
         # What float32 cannot hold makes a run that is not finite, which its status says.
         with np.errstate(over="ignore"):
-            loop, crossings = self._end(progress)
+            loop, crossings = self._end(progress, stopped)
             return jax.device_get((self.kept(loop), crossings))
 
-    def _end(self, progress: Callable[[float], None] | None) -> tuple[Any, Any]:
+    def _end(
+        self, progress: Callable[[float], None] | None, stopped: Callable[[], bool] | None
+    ) -> tuple[Any, Any]:
         """The run at its end, and its crossings; reported on between pieces of about `PIECE` seconds.
 
         A report from within a compiled loop would keep it from being stored on disk.
         """
-        if progress is None:
+        if progress is None and stopped is None:
             return _solve(self, ALL)[:2]
         k, size = len(self.params.W), self.params.W.size + self.params.H.size
         behind = number = int(np.clip(FIRST_PIECE // (k * size), 1, MOST_AT_ONCE))
         loop, crossings, share = _solve(self, behind)
         while (done := float(share)) < 1:
-            progress(done)
+            if stopped is not None and stopped():
+                return loop, crossings
+            if progress is not None:
+                progress(done)
             begun = time.perf_counter()
             behind += number
             loop, crossings, share = jax.block_until_ready(_resume(self, loop, behind))
             number = max(int(number * min(PIECE / (time.perf_counter() - begun), 4)), 1)
-        progress(1.0)
+        if progress is not None:
+            progress(1.0)
         return loop, crossings
 
 

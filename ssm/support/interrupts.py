@@ -84,6 +84,24 @@ def undivided() -> Iterator[Callable[[], None]]:
 
 
 @contextlib.contextmanager
+def noticed() -> Iterator[Callable[[], bool] | None]:
+    """A context that takes note of a first Ctrl-C, and yields a function that says whether it was pressed; a
+    second one interrupts at once. None is yielded where Ctrl-C is not heard, outside the main thread, and
+    where somebody else takes care of it."""
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT) if in_main else None
+    if before is not signal.default_int_handler:
+        yield None
+        return
+    later = _Later()
+    signal.signal(signal.SIGINT, later)
+    try:
+        yield lambda: later.pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
 def _counted() -> Iterator[None]:
     """Count the work of the context among that which must not be broken off."""
     global _undivided
