@@ -343,8 +343,8 @@ def test_other_axes_of_curves_stand_at_their_first_value(sweep):
 @pytest.mark.parametrize(
     ("kind", "axes", "message"),
     [
-        ("blocks", (), "kind='blocks': must be one of heatmap, curves: this is a sweep"),
-        ("pie", (), "kind='pie': must be one of blocks, .* heatmap, curves"),
+        ("blocks", (), "kind='blocks': must be one of heatmap, curves, scatter: this is a sweep"),
+        ("pie", (), "kind='pie': must be one of blocks, .* heatmap, curves, scatter"),
         ("heatmap", ("seed",), "must be 2 of the sweep's numeric axes, here imbalance_ratio"),
         ("heatmap", ("seed", "seed"), "axes=.'seed', 'seed'.: must be 2 of"),
         ("heatmap", ("seed", "width"), "axes=.'seed', 'width'.: must be 2 of"),
@@ -355,6 +355,59 @@ def test_other_axes_of_curves_stand_at_their_first_value(sweep):
 def test_what_a_sweep_cannot_be_drawn_as(sweep, kind, axes, message):
     with pytest.raises(ssm.InputError, match=message):
         plotting.figure(sweep, kind, axes)
+
+
+@pytest.fixture(scope="module")
+def points(tiny):
+    """The third of them is not learned by its minority."""
+    pairs = [(4.0, 0.0), (8.0, 1.0), (400.0, 0.0)]
+    grid = {"imbalance_ratio, weight_exponent": pairs, "seed": [0, 1]}
+    return ssm.sweep(grid, tiny(loss="squared", t1=200.0))
+
+
+def test_points_are_drawn_as_dots_in_the_colour_of_their_ratio(points):
+    assert sweep_plots.default_kind(points) == "scatter"
+    cells, bar = plotting.figure(points, "scatter").axes
+    dots: Any = cells.collections[0]
+    times = points["block_learning_time"].sel(block=["minority", "majority"]).values
+    ratio = np.sqrt(np.prod(times[..., 0] / times[..., 1], axis=1))
+    assert np.isfinite(ratio[:2]).all() and np.isnan(ratio[2])
+    np.testing.assert_allclose(dots.get_offsets(), [(4, 0), (8, 1)], rtol=1e-15)
+    np.testing.assert_allclose(dots.get_array(), ratio[:2], rtol=1e-12)
+    (crosses,) = cells.lines
+    np.testing.assert_array_equal(crosses.get_xydata(), [(400, 0)])
+    assert (cells.get_xlabel(), cells.get_ylabel()) == ("imbalance ratio", "weight exponent")
+    assert (cells.get_xscale(), cells.get_yscale()) == ("log", "linear")
+    assert "minority / majority" in bar.get_ylabel()
+
+    (axes,) = plotting.figure(points, "scatter", ["weight_exponent"]).axes
+    dots = axes.collections[0]
+    np.testing.assert_allclose(dots.get_offsets(), [(0, ratio[0]), (1, ratio[1])], rtol=1e-12)
+    np.testing.assert_array_equal(axes.lines[0].get_xdata(), [0])
+    dots = plotting.figure(points, "scatter", ["imbalance_ratio", "seed"]).axes[0].collections[0]
+    assert len(dots.get_offsets()) == 4  # a dot for each seed of two points
+
+
+def test_a_scale_is_that_of_the_range_that_points_were_drawn_from(rng):
+    """Numbers in (0, 1) may lie as close to 0 as they like without a logarithmic scale."""
+    unit = rng.random(64)
+    assert unit.max() > 10 * unit.min()
+    assert not sweep_plots._are_spread_by_factors(unit)
+    assert sweep_plots._are_spread_by_factors(1000**unit)
+    assert not sweep_plots._are_spread_by_factors(1000**unit - 1.5)
+    assert not sweep_plots._are_spread_by_factors(2**unit)
+
+
+@pytest.mark.parametrize("kind", ["heatmap", "curves"])
+def test_of_points_alone_it_is_said_which_kind_draws_them(points, kind):
+    one = points.isel(seed=0, drop=True)
+    said = rf"numeric axes, here none \(kind={kind}; points are drawn by kind=scatter\)$"
+    with pytest.raises(ssm.InputError, match=said):
+        plotting.figure(one, kind)
+    with pytest.raises(
+        ssm.InputError, match=r"must be 1 or 2 of .* here imbalance_ratio, weight_ex"
+    ):
+        plotting.figure(one, "scatter", ["point"])
 
 
 def test_what_a_run_and_words_cannot_be_drawn_as(run, tiny):

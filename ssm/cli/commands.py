@@ -149,14 +149,16 @@ class Plot:
             "held_out",
             "heatmap",
             "curves",
+            "scatter",
         ]
         | None
     ) = None
     """What to draw: over time (`geometry`: distances over the margin; `held_out`: accuracy on
     held-out beside training data), and for a sweep a `heatmap` over two axes of the ratio of learning
-    times, or `curves` for each value of one axis. Left out: `blocks`, for a sweep `curves`."""
+    times, a `scatter` of it over one or two fields that move together, or `curves` for each value of one
+    axis. Left out: `blocks`, for a sweep `curves`, of points `scatter`."""
     axes: tuple[str, ...] = ()
-    """Axes of a sweep, two for `heatmap`, one for `curves`. Left out: the first that will do."""
+    """Axes of a sweep, two for `heatmap`, one for `curves`, one or two for `scatter`. Left out: the first that will do."""
     at: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """FIELD=VALUE, once for each axis of a sweep to be held at one of its values."""
     out: Path | None = None
@@ -165,7 +167,7 @@ class Plot:
     """Replace the picture if it exists."""
 
     def __call__(self) -> None:
-        from ssm.plots import runs
+        from ssm.plots import runs, sweeps
         from ssm.results import schema
 
         if self.out is not None:
@@ -174,7 +176,7 @@ class Plot:
         swept = dataset.attrs["format"] == schema.SWEEP_FORMAT
         for held in self.at:
             dataset = _held(dataset, held)
-        kind = self.kind or ("curves" if swept else "blocks")
+        kind = self.kind or (sweeps.default_kind(dataset) if swept else "blocks")
         out = Path(f"{self.store.stem}-{kind}.png") if self.out is None else self.out
         runs.check_picture(out, self.overwrite)
         with _last_part(out):

@@ -297,7 +297,8 @@ def figure(dataset: xr.Dataset, kind: str, axes: Sequence[str] = ()) -> Figure:
         dataset: a run, tracked logits or a sweep.
         kind: what to draw.
         axes: of a sweep, the numeric axes to draw over: two for a `heatmap` (along x, along y), one
-            for `curves`. Left out: its first ones, `seed` last.
+            for `curves`, one or two for a `scatter`, fields that move together too. Left out: its first ones,
+            `seed` last.
 
     Raises:
         ssm.InputError: an unknown kind, one whose variables the Dataset lacks or that is not for
@@ -306,9 +307,8 @@ def figure(dataset: xr.Dataset, kind: str, axes: Sequence[str] = ()) -> Figure:
     if not isinstance(dataset, xr.Dataset):
         raise errors.invalid("dataset", dataset, "a Dataset: ssm.load reads one from a store")
     checks.choice("kind", kind, [*KINDS, *sweeps.KINDS])
-    varied = sweeps.sweep_axes(dataset)
-    if varied:
-        return _sweep_figure(dataset, kind, _chosen_axes(dataset, kind, varied, axes))
+    if sweeps.sweep_axes(dataset):
+        return _sweep_figure(dataset, kind, _chosen_axes(dataset, kind, axes))
     if kind not in KINDS:
         raise errors.invalid("kind", kind, "one of " + ", ".join(KINDS) + ": this is a single run")
     if axes:
@@ -324,23 +324,27 @@ def figure(dataset: xr.Dataset, kind: str, axes: Sequence[str] = ()) -> Figure:
 
 def _sweep_figure(dataset: xr.Dataset, kind: str, names: tuple[str, ...]) -> Figure:
     with style():
-        drawing = Figure(figsize=(COLUMN_WIDTH if kind == "heatmap" else PAGE_WIDTH, 2.6))
+        drawing = Figure(figsize=(PAGE_WIDTH if kind == "curves" else COLUMN_WIDTH, 2.6))
         sweeps.KINDS[kind](dataset, drawing, names)
     return drawing
 
 
-def _chosen_axes(
-    dataset: xr.Dataset, kind: str, varied: tuple[str, ...], asked: Sequence[str]
-) -> tuple[str, ...]:
+def _chosen_axes(dataset: xr.Dataset, kind: str, asked: Sequence[str]) -> tuple[str, ...]:
     """The axes a sweep is drawn over, checked."""
     if kind not in sweeps.KINDS:
         raise errors.invalid(
             "kind", kind, "one of " + ", ".join(sweeps.KINDS) + ": this is a sweep"
         )
-    numeric = [name for name in varied if dataset[name].dtype.kind in "iuf"]
-    count = sweeps.NUM_AXES[kind]
-    what = f"{count} of the sweep's numeric axes, here {', '.join(numeric) or 'none'}"
-    names = checks.items("axes", asked, what) or sorted(numeric, key="seed".__eq__)[:count]
-    if len(names) != count or len(set(names)) != count or not set(names) <= set(numeric):
-        raise errors.invalid("axes", tuple(names), f"{what} (kind={kind})")
+    numeric, counts = sweeps.numeric_axes(dataset, kind), sweeps.NUM_AXES[kind]
+    number = " or ".join(map(str, sorted(counts)))
+    what = f"{number} of the sweep's numeric axes, here {', '.join(numeric) or 'none'}"
+    names = checks.items("axes", asked, what) or sorted(numeric, key="seed".__eq__)[: counts[0]]
+    distinct = len(set(names))
+    if distinct not in counts or len(names) != distinct or not set(names) <= set(numeric):
+        instead = (
+            ""
+            if sweeps.default_kind(dataset) != "scatter"
+            else "; points are drawn by kind=scatter"
+        )
+        raise errors.invalid("axes", tuple(names), f"{what} (kind={kind}{instead})")
     return tuple(names)

@@ -1,4 +1,4 @@
-"""Figures of sweeps: heat maps of learning-time ratios over two axes, curves over one."""
+"""Figures of sweeps: heat maps of learning-time ratios over two axes, curves over one, dots over points."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 from ssm.config import profiles
 from ssm.plots.style import COLORS
-from ssm.results import datasets
+from ssm.results import datasets, schema
 from ssm.results.fits import ratio_of_learning_times
 from ssm.support import errors
 
@@ -25,6 +25,22 @@ from ssm.support import errors
 def sweep_axes(dataset: xr.Dataset) -> tuple[str, ...]:
     """Axes of a sweep's Dataset, in its order; none for that of a single run."""
     return tuple(map(str, dataset["status"].dims)) if "status" in dataset else ()
+
+
+def default_kind(dataset: xr.Dataset) -> str:
+    """The kind of figure that a sweep is drawn as where none is asked for."""
+    return "scatter" if schema.POINT in sweep_axes(dataset) else "curves"
+
+
+def numeric_axes(dataset: xr.Dataset, kind: str) -> list[str]:
+    """What a sweep can be drawn over: its axes of numbers, but of points, for `scatter`, the fields that
+    move together, whose places along their axis say nothing."""
+    axes = [name for name in sweep_axes(dataset) if name != schema.POINT]
+    if kind == "scatter":
+        along = {str(n): coordinate.dims for n, coordinate in dataset.coords.items()}
+        axes = [n for n, dims in along.items() if n in axes or dims == (schema.POINT,)]
+        axes = [n for n in axes if n != schema.POINT]
+    return [name for name in axes if dataset[name].dtype.kind in "iuf"]
 
 
 def passes_targets(dataset: xr.Dataset) -> bool:
@@ -88,6 +104,55 @@ def plot_heatmap(
         axis.set_label_text(_title(name))
     bar = drawing.colorbar(image, ax=axes, label=ratio.attrs["long_name"])
     ratio_ticks(bar.ax.yaxis)
+
+
+def plot_scatter(dataset: xr.Dataset, drawing: Figure, names: tuple[str, ...]) -> None:
+    """Minority over majority learning time of a sweep, a dot for each point: over two fields of numbers in
+    colour, the first of `names` along x; over one field along y. The geometric mean over other axes.
+
+    Runs in which either block was not learned are left out of the mean; a point without any other is
+    a grey cross.
+    """
+    ratio = ratio_of_learning_times(dataset)
+    kept = {dim for name in names for dim in dataset[name].dims}
+    logs = ratio.copy(data=np.log(ratio.values)).mean(
+        [dim for dim in ratio.dims if dim not in kept]
+    )
+    places = [
+        array.values.ravel() for array in xr.broadcast(*(dataset[name] for name in names), logs)
+    ]
+    ratios, known = np.exp(places[-1]), np.isfinite(places[-1])
+    axes = drawing.subplots()
+    x, y = places[0], places[1] if len(names) == 2 else ratios
+    look: dict[str, Any] = {"s": 16, "edgecolors": "0.35", "linewidths": 0.4}
+    if len(names) == 2:
+        colored = {"c": ratios[known], "cmap": balance_colors(), "norm": balance_norm(ratios)}
+        dots = axes.scatter(x[known], y[known], **look, **colored)
+        axes.plot(x[~known], y[~known], "x", color="0.5", ms=3)
+        bar = drawing.colorbar(dots, ax=axes, label=ratio.attrs["long_name"])
+        ratio_ticks(bar.ax.yaxis)
+    else:
+        axes.scatter(x[known], y[known], **look, color="0.2")
+        below = axes.get_xaxis_transform()  # crosses stand at the foot of the figure
+        axes.plot(x[~known], np.full((~known).sum(), 0.03), "x", color="0.5", ms=3, transform=below)
+        axes.axhline(1, color="0.8", lw=0.6, zorder=0)
+        axes.margins(y=0.12)
+        axes.set(yscale="log", ylabel=ratio.attrs["long_name"])
+        ratio_ticks(axes.yaxis)
+    for letter, name in zip("xy", names, strict=False):
+        spaced = "log" if _are_spread_by_factors(dataset[name].values) else "linear"
+        axes.set(**{f"{letter}scale": spaced, f"{letter}label": _title(name)})
+    if not known.any():
+        _say(axes, _why_empty(dataset))
+
+
+def _are_spread_by_factors(values: np.ndarray) -> bool:
+    """Whether numbers are spread over a logarithmic scale rather than a linear one, by which of their
+    extremes' geometric and arithmetic means their median is nearer to."""
+    low, high = float(values.min()), float(values.max())
+    if low <= 0 or high < 10 * low:
+        return False
+    return float(np.median(values)) ** 2 < np.sqrt(low * high) * (low + high) / 2
 
 
 def ratio_ticks(axis: Any) -> None:
@@ -238,5 +303,7 @@ def _title(name: str) -> str:
 KINDS: dict[str, Callable[[xr.Dataset, Figure, tuple[str, ...]], None]] = {
     "heatmap": plot_heatmap,
     "curves": plot_curves,
+    "scatter": plot_scatter,
 }
-NUM_AXES = {"heatmap": 2, "curves": 1}
+NUM_AXES = {"heatmap": (2,), "curves": (1,), "scatter": (2, 1)}
+"""How many axes each kind can be drawn over, first that of a figure for which none are asked for."""
