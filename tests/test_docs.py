@@ -149,6 +149,17 @@ def check_track(said: str, names: dict) -> None:
     assert Path("log.npz").is_file()
 
 
+def check_ratios(said: str, names: dict) -> None:
+    """Free features balance at 1/2 in the limit of small starts, and the ratio falls as R^-g: 0.1, since
+    the start is not infinitely small."""
+    found = names["found"]
+    np.testing.assert_allclose(found.crossing, 0.5, atol=0.1)
+    assert (found.low < found.crossing).all() and (found.number == 1).all()
+    slopes = names["fits"].power_law(names["weights"], names["ratio"], along="weight_exponent")
+    np.testing.assert_allclose(slopes.exponent, -1, atol=0.1)
+    assert np.isfinite(names["when"]).all()
+
+
 def check_weights(said: str, names: dict) -> None:
     assert "Verdict: use `balanced` weights" in said
     assert 0 < names["kernels"].measured_coupling(names["features"], names["y"]).coupling < 1
@@ -159,6 +170,7 @@ EXPECTED = {
     "docs/how-to/end_of_training.md": check_end_of_training,
     "docs/how-to/losses.md": check_losses,
     "docs/how-to/held_out.md": check_held_out,
+    "docs/how-to/ratios.md": check_ratios,
     "docs/how-to/recipes.md": check_recipes,
     "docs/how-to/sweep.md": check_sweep,
     "docs/how-to/track.md": check_track,

@@ -109,8 +109,8 @@ def nc1(
 
     Raises ssm.InputError for another word, and labels that leave out a class.
 
-    Source: Papyan, Han, Donoho 2020 and Zhu et al. 2021 for the first form; Tirer, Huang, Niles-Weed 2023
-    for the second.
+    Source: Papyan, Han, Donoho 2020 and Zhu et al. 2021 for the first form; the second is common in later
+    code.
     """
     checks.choice("form", form, FORMS)
     m = _moments(H, labels)
