@@ -12,6 +12,7 @@ Name = Literal[
     "early_stopping",
     "terminal_phase",
     "cross_entropy_exact",
+    "polynomial_tail",
     "collapse",
     "depth",
     "margins",
@@ -31,9 +32,10 @@ Name = Literal[
 
 NAMES: tuple[Name, ...] = get_args(Name)
 ON_MNIST: tuple[Name, ...] = ("mnist", "stop_or_train")  # which are given the folder of its files
-# The core ones are on the small-scale model itself, the others on networks trained on real data, or on maps and
-# data that would take `make reproduce` beyond its five minutes.
+# The core ones are on the small-scale model itself, the others on networks trained on real data, on a loss of one's own,
+# or on maps and data that would take `make reproduce` beyond its five minutes.
 _OTHERS = (
+    "polynomial_tail",
     "held_out_maps",
     "held_out_data",
     "digits",
