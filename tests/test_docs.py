@@ -139,6 +139,12 @@ def check_recipes(said: str, names: dict) -> None:
 
 def check_sweep(said: str, names: dict) -> None:
     assert said.startswith("weight_exponent") and said.endswith("(100, 100, 3)\n")
+    assert "\n100 2\n" in said  # points: the ratio of the second, and how many have more than 50
+    assert names["spread"].sizes["point"] == 64 and Path("points.png").is_file()
+    assert "[[500, 5, 0], [500, 50, 5]]\n" in said
+    # of the same first rate, in the last hundred steps a tenth of the one before and a tenth of that
+    single, double = names["rates"].values[:, -1]
+    assert double / single == pytest.approx(0.1, rel=1e-9)
 
 
 def check_track(said: str, names: dict) -> None:
