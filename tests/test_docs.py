@@ -139,7 +139,7 @@ def check_recipes(said: str, names: dict) -> None:
 
 def check_sweep(said: str, names: dict) -> None:
     assert said.startswith("weight_exponent") and said.endswith("(100, 100, 3)\n")
-    assert "\n100 2\n" in said  # points: the ratio of the second, and how many have more than 50
+    assert "\n('point',) [500  54   5]\n" in said
     assert names["spread"].sizes["point"] == 64 and Path("points.png").is_file()
     assert "[[500, 5, 0], [500, 50, 5]]\n" in said
     # of the same first rate, in the last hundred steps a tenth of the one before and a tenth of that
