@@ -103,7 +103,18 @@ def end_ratio(config: Config, alpha: float) -> float:
         minority = (k2 - 1) * np.sqrt(n2) + n2 * k1 * r / cross
         return float(np.log(majority / minority / weighted) - (alpha + 1) * log_ratio)
 
-    return float(np.exp(optimize.brentq(excess, -20, 20)))
+    root: Any = optimize.brentq(excess, -20, 20)
+    return float(np.exp(root))
+
+
+def balancing_exponent(config: Config) -> float:
+    """The exponent of weights at which both groups end with equal margins: the equation at r = 1."""
+
+    def excess(exponent: float) -> float:
+        return end_ratio(dataclasses.replace(config, weight_exponent=exponent), ALPHAS[0]) - 1
+
+    root: Any = optimize.brentq(excess, 0, 1)
+    return float(root)
 
 
 class Runs(NamedTuple):
@@ -121,22 +132,21 @@ def follow(quick: bool, report: Report) -> Runs:
     """The runs: two seeds and the ends of each range where it is quick."""
     seeds, few = (2, slice(None, None, 2)) if quick else (5, slice(None))
     observables = {"class_margin": ClassMargin()}
-    own = {"loss": PolynomialTail(), "observables": observables}
-    axes = {"loss.alpha": ALPHAS[few], "seed": range(seeds)}
-    exponents = {"weight_exponent": EXPONENTS[few]}
+    own: dict[str, Any] = {"loss": PolynomialTail(), "observables": observables}
+    axes: dict[str, Any] = {"loss.alpha": ALPHAS[few], "seed": range(seeds)}
+    exponents: dict[str, Any] = {"weight_exponent": EXPONENTS[few]}
 
     def told(first: float, last: float) -> Any:
         reported = part(report, first, last)
         return lambda done, total: reported(done / total)
 
     inverse = dataclasses.replace(BASE, weight_exponent=1.0)
-    exponential = dataclasses.replace(BASE, t1=None)
     return Runs(
         sweep(axes | exponents, BASE, progress=told(0, 0.5), **own),
         sweep(axes | {"imbalance_ratio": RATIOS[few]}, inverse, progress=told(0.5, 0.8), **own),
         sweep(
             exponents | {"seed": range(seeds)},
-            exponential,
+            dataclasses.replace(BASE, t1=None),  # to a margin of 1000
             observables=observables,
             progress=told(0.8, 1),
         ),
@@ -150,6 +160,13 @@ def margin_ratio(runs: xr.Dataset) -> xr.DataArray:
     return means[0] / means[1]
 
 
+def end(runs: xr.Dataset) -> xr.DataArray:
+    """That ratio at the last time that each run has reached."""
+    ratio = margin_ratio(runs)
+    last = ratio.notnull().sum("time") - 1
+    return ratio.isel(time=last)
+
+
 def run(out: Path, quick: bool, report: Report) -> list[Claim]:
     """Draw how the margins of groups end under tails and weights, and hold their ratio against the equation."""
     runs = follow(quick, part(report, 0.0, 0.95))
@@ -159,27 +176,27 @@ def run(out: Path, quick: bool, report: Report) -> list[Claim]:
 
 
 def _end_claims(runs: Runs) -> Claims:
-    claims = Claims("STEP R = 10, free features: ")
-    exponential = margin_ratio(runs.cross_entropy).isel(time=-1)
-    worst = abs(np.log(exponential)).max("weight_exponent").values
+    claims = Claims("STEP R = 10, free features")
+    exponential = end(runs.cross_entropy)
+    worst = abs(np.log(exponential.values)).max(axis=exponential.get_axis_num("weight_exponent"))
     claims.at_most(
         "under cross-entropy margins of both groups end equal whatever the weights; largest |log ratio|",
         EVEN,
         Estimate.over_seeds(worst),
     )
-    ends = margin_ratio(runs.weights).isel(time=-1)
+    ends = end(runs.weights)
     for alpha in ends["loss.alpha"].values.tolist():
-        end = ends.sel({"loss.alpha": alpha})
+        own = ends.sel({"loss.alpha": alpha})
         predicted = _predicted(runs.weights, alpha)
-        worst = abs(end / xr.DataArray(predicted, dims="weight_exponent") - 1)
+        errors = abs(own / xr.DataArray(predicted, dims="weight_exponent") - 1)
         claims.at_most(
             f"tail m^-{alpha:g}: minority / majority margin at the end is the equation's at every exponent; largest "
             "relative error",
             ENDS,
-            Estimate.over_seeds(worst.max("weight_exponent").values),
+            Estimate.over_seeds(errors.transpose("seed", "weight_exponent").values.max(axis=1)),
             f"predicted {predicted[0]:.3f} under ERM to {predicted[-1]:.3f}",
         )
-        spread = end.sel(weight_exponent=1.0) / end.sel(weight_exponent=0.0)
+        spread = own.sel(weight_exponent=1.0) / own.sel(weight_exponent=0.0)
         claims.at_least(
             f"tail m^-{alpha:g}: inverse frequency's ratio at the end over ERM's",
             APART,
@@ -189,17 +206,25 @@ def _end_claims(runs: Runs) -> Claims:
 
 
 def _law_claims(runs: Runs) -> Claims:
-    claims = Claims("Free features: ")
-    balanced = margin_ratio(runs.weights).isel(time=-1)
+    claims = Claims("Free features")
+    balanced = end(runs.weights)
     for alpha in balanced["loss.alpha"].values.tolist():
         found = fits.crossing(balanced.sel({"loss.alpha": alpha}), along="weight_exponent")
         claims.between(
             f"tail m^-{alpha:g}: the exponent at which both groups end with equal margins is about the early one, 1/2",
             (0.5, 0.5),
-            Estimate(*(float(found[name]) for name in ("crossing", "low", "high"))),
+            balance := Estimate(*(float(found[name]) for name in ("crossing", "low", "high"))),
             LAW,
+            f"which is of many classes: the equation has {balancing_exponent(BASE):.3f} for six, and for a thousand "
+            f"{balancing_exponent(dataclasses.replace(BASE, num_classes=1000)):.3f}",
         )
-        ratio = margin_ratio(runs.ratios).isel(time=-1).sel({"loss.alpha": alpha})
+        claims.close(
+            f"tail m^-{alpha:g}, derived after looking: that exponent is the equation's for six classes, the same for any tail",
+            balancing_exponent(BASE),
+            balance,
+            ENDS,
+        )
+        ratio = end(runs.ratios).sel({"loss.alpha": alpha})
         law = fits.power_law(ratio["imbalance_ratio"], ratio)
         claims.close(
             f"tail m^-{alpha:g}, inverse frequency: exponent of R in the ratio of margins at the end, 1 / (2 (alpha + 1))",
@@ -224,15 +249,15 @@ def draw(path: Path, runs: Runs) -> None:
     colors = dict(zip([*alphas, None], shades(len(alphas) + 1), strict=True))
     named = {alpha: f"tail $m^{{-{alpha:g}}}$" for alpha in alphas} | {None: "cross-entropy"}
     with page(path, 2.3) as figure:
-        first, second, third = figure.subplots(1, 3)
+        first, second, third = figure.subplots(1, 3, sharey=True)
         for alpha, color in colors.items():
             own = runs.cross_entropy if alpha is None else runs.weights.sel({"loss.alpha": alpha})
             for exponent, line in ((0.0, "-"), (1.0, "-.")):
                 one = own.sel(weight_exponent=exponent).isel(seed=0)
                 times = one["flow_time"] if "flow_time" in one.coords else one["time"]
-                late = (one["class_margin"] > 1).all("class").values
+                late = (one["class_margin"].transpose("time", "class").values > 1).all(axis=1)
                 first.plot(times.values[late], margin_ratio(one).values[late], line, color=color)
-            ends = margin_ratio(own).isel(time=-1).mean("seed")
+            ends = end(own).mean("seed")
             second.plot(
                 ends["weight_exponent"], ends, "o", color=color, label=named[alpha], **HOLLOW
             )
@@ -242,9 +267,9 @@ def draw(path: Path, runs: Runs) -> None:
             grid = np.linspace(0, 1, 50)
             configs = [dataclasses.replace(BASE, weight_exponent=g) for g in grid.tolist()]
             second.plot(grid, [end_ratio(config, alpha) for config in configs], **THEORY)
-            ends = margin_ratio(runs.ratios).isel(time=-1).sel({"loss.alpha": alpha}).mean("seed")
+            ends = end(runs.ratios).sel({"loss.alpha": alpha}).mean("seed")
             third.plot(ends["imbalance_ratio"], ends, "o", color=color, **HOLLOW)
-            grid = np.geomspace(2, 150, 50)
+            grid = np.unique(np.round(3 * np.geomspace(2, 150, 50))) / 3  # whole samples
             configs = [
                 dataclasses.replace(BASE, weight_exponent=1.0, imbalance_ratio=ratio)
                 for ratio in grid.tolist()
@@ -263,6 +288,5 @@ def draw(path: Path, runs: Runs) -> None:
         third.set(xscale="log", yscale="log", xlabel=RATIO)
         third.set_title("inverse frequency")
         plain_ticks(third.xaxis, RATIOS)
-        for axes in (first, second, third):
-            plain_ticks(axes.yaxis, (0.5, 0.7, 1, 1.5, 2, 3))
+        plain_ticks(first.yaxis, (0.5, 0.7, 1, 1.5, 2, 3))
         legend_above(figure, second, 4)
