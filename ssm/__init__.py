@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssm import addresses
 from ssm.config import Config
-from ssm.support.errors import InputError
+from ssm.support.errors import InputError, no_attribute
 
 if TYPE_CHECKING:
     from ssm import advice, practice, results, theory
@@ -106,4 +106,4 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(_HOMES[name]), name)
     if name in __all__:
         return importlib.import_module(f"ssm.{name}")
-    raise AttributeError(f"module 'ssm' has no attribute {name!r}")
+    raise no_attribute("ssm", name, __all__)

@@ -11,6 +11,7 @@ import time
 import tomllib
 import venv
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import ssm
-from ssm.cli import commands, explorer, parsing
+from ssm.cli import commands, explorer, parsing, showing
 from ssm.results import digests
 
 ROOT = Path(__file__).parents[1]
@@ -271,7 +272,18 @@ BAD = [
     ("sweep --grid imbalance_ratio=1, 10 --loss squared", "write --grid imbalance_ratio=1,10"),
     ("sweep --gird seed=1", "did you mean --grid?; see ssm sweep --help"),
     ("plot", "PATH"),
-    ("frobnicate", "frobnicate"),
+    ("frobnicate", "command='frobnicate': must be one of run, sweep"),
+    ("swep --grid seed=1", "; did you mean sweep?"),
+    ("run --loss Squard", "loss='Squard': must be one of cross_entropy, squared"),
+    ("run --loss Squard", "; did you mean squared?"),
+    ("run --optimizer adm", "; did you mean adam?"),
+    ("run --class-weights balancd", "; did you mean balanced?"),
+    ("run --momentum x", "momentum='x': must be FLOAT"),
+    ("plot taken --kind heat-map", "; did you mean heatmap?"),
+    ("sweep --grid see=1", "; did you mean seed?"),
+    ("sweep --grid loss=squard", "; did you mean squared?"),
+    ("study digit", "or a file that exists; did you mean digits?"),
+    ("study digits --strategies erm,invers", "; did you mean inverse?"),
     ("", "run"),
 ]
 
@@ -341,6 +353,20 @@ def test_help(command, line):
         assert "inverse frequency reverse the order" in said and "0.01 to 0.4, and" in said
     if line == "run --help":
         assert "(default: 10.0)" in out and "half the squared" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("name", ["", *parsing.command_names(commands.Command)])
+def test_help_fits_a_terminal_and_keeps_its_examples_apart(command, monkeypatch, name):
+    """Of 80 columns; each example, as it would be typed, begins a line."""
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = command(f"{name} --help")
+    lines = [line.strip(" │") for line in out.splitlines()]
+    assert max(map(len, out.splitlines())) <= 80
+    assert all(line.find("$ ssm") in (-1, 0) for line in lines)
+    if name:
+        described = out.split("╭")[0].split("\n\n")[1].replace("\n", " ")
+        cls = next(c for c in get_args(commands.Command) if c.__metadata__[0].name == name)
+        assert described == " ".join(cls.__doc__.split("\n\n")[0].split())
 
 
 def begin(line, cwd, **environment):
@@ -537,7 +563,7 @@ def test_ctrl_c_after_a_picture_does_not_deny_it(command, tmp_path, monkeypatch,
     for name, what in (("savefig", "nothing was"), ("print", "log-blocks.png is")):
         with monkeypatch.context() as patch:
             if name == "print":
-                patch.setattr(commands, "print", interrupt, raising=False)
+                patch.setattr(showing, "print", interrupt, raising=False)
             else:
                 patch.setattr(Figure, name, interrupt)
             with pytest.raises(Left, match=rf"^ssm: interrupted, {what} written$"):

@@ -196,6 +196,26 @@ def test_an_unknown_field_is_told_with_the_nearest(field, hint):
     assert str(caught.value) == f"{field}=10: must be a field of Config; {hint}"
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("ERM", "erm"), ("held out", "held_out"), ("inver", "inverse"), ("xyz", None), (3, None)],
+)
+def test_the_nearest_of_some_names(word, meant):
+    names = ["erm", "held_out", "inverse", "inverse_root"]
+    assert errors.nearest(word, names) == meant
+    hint = "" if meant is None else f"; did you mean {meant}?"
+    assert errors.one_of(word, names) == f"one of erm, held_out, inverse, inverse_root{hint}"
+
+
+@pytest.mark.parametrize("module", [ssm, ssm.practice])
+def test_an_unknown_attribute_is_told_with_the_nearest(module):
+    """Once: Python's own traceback would say it again if the error had its object."""
+    for name in module.__all__:
+        with pytest.raises(AttributeError, match=rf"; did you mean {name}\?$") as caught:
+            getattr(module, f"{name}_")
+        assert caught.value.obj is None
+
+
 def test_help_describes_every_field():
     text = pydoc.plain(pydoc.render_doc(Config))
     words = " ".join(line.strip(" |") for line in text.splitlines())

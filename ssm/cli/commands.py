@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import re
 import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from ssm.cli import explorer, practice, printing
+from ssm.cli import explorer, practice, printing, showing
+from ssm.cli.outputs import new_store
 from ssm.cli.parsing import parse
 from ssm.config import Config
-from ssm.support import files, interrupts, progress, versions
+from ssm.support import interrupts, progress, versions
 from ssm.support.checks import integer
 from ssm.support.errors import InputError, invalid
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class RunCommand:
     """Simulate the small-scale model once, write the result and print a summary.
 
-    Example: ssm run --imbalance-ratio 100 --weight-exponent 0.5 --out balanced.zarr
+    $ ssm run --imbalance-ratio 100 --weight-exponent 0.5 --out balanced.zarr
     """
 
     config: tyro.conf.OmitArgPrefixes[Config]
@@ -45,18 +45,18 @@ class RunCommand:
 
             return simulate(self.config, report)
 
-        with _new_store(self.out, self.overwrite):
+        with new_store(self.out, self.overwrite):
             dataset = progress.with_bar("simulating", work)
             _save(dataset, self.out, self.overwrite)
 
 
 @dataclasses.dataclass
 class Sweep:
-    """Run every combination of some fields' values, on this machine or many, into a store that
+    r"""Run every combination of some fields' values, on this machine or many, into a store that
     goes on where it was left.
 
-    Example: ssm sweep --grid imbalance_ratio=1:1000:7:log --grid weight_exponent=0,0.5,1
-    --grid seed=0..9 --loss squared --out sweep.zarr
+    $ ssm sweep --grid imbalance_ratio=1:1000:7:log --grid weight_exponent=0,0.5,1 \
+        --grid seed=0..9 --loss squared --out sweep.zarr
     """
 
     config: tyro.conf.OmitArgPrefixes[Config]
@@ -112,79 +112,6 @@ class Sweep:
 
 
 @dataclasses.dataclass
-class Show:
-    """Print what a store holds: how it was made, how it ended, and when each block was learned."""
-
-    store: tyro.conf.Positional[Path]
-    """A store written by `ssm run`, `ssm sweep` or `ssm track`."""
-
-    def __call__(self) -> None:
-        from ssm.results import schema
-
-        dataset = _load(self.store)
-        if dataset.attrs["format"] == schema.SWEEP_FORMAT:
-            printing.print_sweep(dataset, self.store)
-        else:
-            printing.print_run(dataset, self.store)
-
-
-@dataclasses.dataclass
-class Plot:
-    """Draw one picture of a store.
-
-    Example: ssm plot balanced.zarr --kind accuracy --out accuracy.png
-    Example: ssm plot sweep.zarr --kind heatmap --axes imbalance_ratio weight_exponent
-    """
-
-    store: tyro.conf.Positional[Path]
-    """A store written by `ssm run`, `ssm sweep` or `ssm track`."""
-    kind: (
-        Literal[
-            "blocks",
-            "classes",
-            "accuracy",
-            "loss",
-            "singular_values",
-            "geometry",
-            "held_out",
-            "heatmap",
-            "curves",
-            "scatter",
-        ]
-        | None
-    ) = None
-    """What to draw: over time (`geometry`: distances over the margin; `held_out`: accuracy on
-    held-out beside training data), and for a sweep a `heatmap` over two axes of the ratio of learning
-    times, a `scatter` of it over one or two fields that move together, or `curves` for each value of one
-    axis. Left out: `blocks`, for a sweep `curves`, of points `scatter`."""
-    axes: tuple[str, ...] = ()
-    """Axes of a sweep, two for `heatmap`, one for `curves`, one or two for `scatter`. Left out: the first that will do."""
-    at: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """FIELD=VALUE, once for each axis of a sweep to be held at one of its values."""
-    out: Path | None = None
-    """The picture to write, .png, .pdf or .svg. Left out: STORE-KIND.png in this folder."""
-    overwrite: bool = False
-    """Replace the picture if it exists."""
-
-    def __call__(self) -> None:
-        from ssm.plots import runs, sweeps
-        from ssm.results import schema
-
-        if self.out is not None:
-            runs.check_picture(self.out, self.overwrite)
-        dataset = _load(self.store)
-        swept = dataset.attrs["format"] == schema.SWEEP_FORMAT
-        for held in self.at:
-            dataset = _held(dataset, held)
-        kind = self.kind or (sweeps.default_kind(dataset) if swept else "blocks")
-        out = Path(f"{self.store.stem}-{kind}.png") if self.out is None else self.out
-        runs.check_picture(out, self.overwrite)
-        with _last_part(out):
-            runs.save_figure(runs.figure(dataset, kind, axes=self.axes), out)
-            print(out)
-
-
-@dataclasses.dataclass
 class Track:
     """Follow the spectral components of logits logged from any network, write the result and print
     a summary."""
@@ -205,15 +132,15 @@ class Track:
 
             return track(**load_logits(self.file), progress=report)
 
-        with _new_store(out, self.overwrite):
+        with new_store(out, self.overwrite):
             _save(progress.with_bar("tracking", work), out, self.overwrite)
 
 
 Command = (
     Annotated[RunCommand, tyro.conf.subcommand("run")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
-    | Annotated[Show, tyro.conf.subcommand("show")]
-    | Annotated[Plot, tyro.conf.subcommand("plot")]
+    | Annotated[showing.Show, tyro.conf.subcommand("show")]
+    | Annotated[showing.Plot, tyro.conf.subcommand("plot")]
     | Annotated[Track, tyro.conf.subcommand("track")]
     | Annotated[practice.StudyCommand, tyro.conf.subcommand("study")]
     | Annotated[practice.Advise, tyro.conf.subcommand("advise")]
@@ -278,7 +205,7 @@ def _check_platform(command: Any) -> None:
     """Raise ssm.InputError for a platform that the environment asks JAX to use (JAX_PLATFORMS) and that
     it does not find, before anything runs."""
     asked = os.environ.get("JAX_PLATFORMS")
-    if not asked or isinstance(command, Show | Plot | Track | explorer.Explore):
+    if not asked or isinstance(command, showing.Show | showing.Plot | Track | explorer.Explore):
         return
     import jax
 
@@ -287,38 +214,6 @@ def _check_platform(command: Any) -> None:
     except Exception:  # JAX raises errors of several kinds
         allowed = "left out, or platforms that JAX finds on this machine, such as cpu"
         raise invalid("JAX_PLATFORMS", asked, allowed) from None
-
-
-def _load(store: Path) -> xr.Dataset:
-    """Read a run or a sweep; raises ssm.InputError for a study, with what to open instead."""
-    from ssm.results import schema, stores
-
-    if (store / "study.json").is_file():
-        report = store / "report.html"
-        unfinished = "the same `ssm study` goes on and writes its report"
-        instead = f"open {report}" if report.is_file() else unfinished
-        raise invalid("store", str(store), f"a run or a sweep; this is a study's folder: {instead}")
-    dataset = stores.load(store)
-    if dataset.attrs["format"] == schema.STUDY_FORMAT:
-        allowed = f"a run or a sweep; this is a study's record: open {store.parent / 'report.html'}"
-        raise invalid("store", str(store), allowed)
-    return dataset
-
-
-def _held(dataset: xr.Dataset, held: str) -> xr.Dataset:
-    """The part of a sweep at one value of one axis, written FIELD=VALUE."""
-    from ssm.plots import sweeps
-
-    name, _, value = held.partition("=")
-    axes = sweeps.sweep_axes(dataset)
-    if name not in axes:
-        raise invalid("at", held, f"FIELD=VALUE with an axis of the sweep ({', '.join(axes)})")
-    values = dataset[name].values
-    number = values.dtype.kind in "if" and re.fullmatch(r"[-+.\deE]+", value)
-    matching = [i for i, v in enumerate(values) if v == (float(value) if number else value)]
-    if not matching:
-        raise invalid("at", held, f"one of {name}'s values {values.tolist()[:10]}")
-    return dataset.isel({name: matching[0]})
 
 
 @contextlib.contextmanager
@@ -348,40 +243,6 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[distributed.
         raise invalid(name, value, allowed) from None
     with client:
         yield client
-
-
-@contextlib.contextmanager
-def _new_store(out: Path, overwrite: bool) -> Iterator[None]:
-    """The rest of a command that writes a store: a store that cannot be written is refused, and one
-    that can is kept for this process until it is written."""
-    from ssm.results import stores
-
-    stores.check_store(out, overwrite)
-    with files.reserved(out), _last_part(out):
-        yield
-
-
-@contextlib.contextmanager
-def _last_part(out: Path) -> Iterator[None]:
-    """The rest of a command, after which Ctrl-C is ignored. Where Ctrl-C breaks it off, a message
-    says whether the output has been written by then."""
-    before = _identity(out)
-
-    def interrupted() -> str:
-        what = "nothing was" if _identity(out) == before else f"{out} is"
-        return f"ssm: interrupted, {what} written"
-
-    with interrupts.last_part(interrupted):
-        yield
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a file or folder from another that takes its place; None where there is nothing."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _save(dataset: xr.Dataset, out: Path, overwrite: bool) -> None:

@@ -7,15 +7,15 @@ import dataclasses
 import io
 import itertools
 import re
-from typing import Any
+from typing import Any, get_args
 
 import tyro
 
+from ssm.cli import descriptions
 from ssm.config import Config
 from ssm.practice.options import StudyOptions
-from ssm.support.errors import InputError, invalid
+from ssm.support.errors import InputError, did_you_mean, invalid, one_of
 
-NAMES = ("run", "sweep", "show", "plot", "track", "study", "advise", "explore")
 LISTS = {
     f"--{field.name.replace('_', '-')}"
     for owner in (Config, StudyOptions)
@@ -31,13 +31,22 @@ def parse(command: Any, prog: str, description: str, arguments: list[str]) -> An
     Raises:
         ssm.InputError: bad arguments, with the message that tyro prints in a box on one line.
     """
-    complaint = io.StringIO()
+    names = command_names(command)
+    if names and arguments and not arguments[0].startswith("-") and arguments[0] not in names:
+        raise invalid("command", arguments[0], one_of(arguments[0], names))
+    complaint, asked = io.StringIO(), descriptions.Wrapped()
     try:
-        with contextlib.redirect_stderr(complaint):
-            words = _lists_in_words(arguments)
-            return tyro.cli(command, prog=prog, args=words, description=description)
+        with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(asked):
+            return tyro.cli(
+                command,
+                prog=prog,
+                args=_lists_in_words(arguments),
+                description=description,
+                registry=descriptions.REGISTRY,
+            )
     except SystemExit as stop:
         if stop.code in (0, None):
+            print(asked.lines(), end="")
             raise
         cause: BaseException | None = stop
         while cause is not None:
@@ -45,12 +54,47 @@ def parse(command: Any, prog: str, description: str, arguments: list[str]) -> An
                 raise cause from None
             cause = cause.__context__
         message = _one_line(complaint.getvalue())
+        if choice := _choice(message):
+            raise choice from None
         if message.startswith("Unrecognized") and (written := _grid_in_words(arguments)):
             raise invalid("grid", " ".join(written), _as_axis(written)) from None
-        name = " ".join([prog, *(a for a in arguments[:1] if a in NAMES)])
+        name = " ".join([prog, *(a for a in arguments[:1] if a in names)])
         if close := _suggested(complaint.getvalue(), name):
             message += f"; did you mean {' or '.join(close)}?"
         raise InputError(f"{message}; see {name} --help") from None
+
+
+def command_names(command: Any) -> tuple[str, ...]:
+    """The names of the commands of a union, in its order; none of a single dataclass."""
+    return tuple(member.__metadata__[0].name for member in get_args(command))
+
+
+def _choice(message: str) -> InputError | None:
+    """The error on a word that is none of those that a flag takes, as other values are refused; None where the message
+    is of something else."""
+    one = re.match(
+        r"invalid choice '(.*)' for argument '-*(.*)'. Expected one of \((.*)\)", message
+    )
+    if one:
+        word, flag, listed = one.groups()
+        known = re.findall(r"'([^']*)'", listed)
+        known = (
+            sorted(known) if "None" in known else known
+        )  # tyro keeps no order where there is a None
+        known = [name for name in known if name != "None"]
+        return invalid(_field(flag), word, one_of(word, known))
+    some = re.match(
+        r"Error parsing --(\S+): no type matching (.*?) could be .*? from \[(.*?)\]\.", message
+    )
+    if some:
+        flag, kinds, listed = some.groups()
+        word, kinds = " ".join(re.findall("'(.*?)'", listed)), kinds.removeprefix("{None}|")
+        return invalid(_field(flag), word, kinds + did_you_mean(word, re.split("[{},|]", kinds)))
+    return None
+
+
+def _field(flag: str) -> str:
+    return flag.replace("-", "_")
 
 
 def _lists_in_words(arguments: list[str]) -> list[str]:

@@ -27,8 +27,8 @@ class Advise:
     first under ERM and under weights, what each choice costs, and what was measured in networks. The
     model speaks for itself; it does not predict the steps of a real network.
 
-    Example: ssm advise --counts 5000,500,50
-    Example: ssm advise --counts 5000,500,50 --coupling 0.1
+    $ ssm advise --counts 5000,500,50
+    $ ssm advise --counts 5000,500,50 --coupling 0.1
     """
 
     counts: tuple[str, ...]
@@ -76,8 +76,8 @@ class StudyCommand:
     report: figures, tables, statistics, and what it all means. The same command continues a study
     that was stopped.
 
-    Example: ssm study digits --imbalance-ratio 10 --strategies erm,inverse,drw,la
-    Example: ssm study patients.csv --label diagnosis --folds 10 --out patients/
+    $ ssm study digits --imbalance-ratio 10 --strategies erm,inverse,drw,la
+    $ ssm study patients.csv --label diagnosis --folds 10 --out patients/
     """
 
     study: tyro.conf.OmitArgPrefixes[options.StudyOptions]

@@ -47,8 +47,8 @@ def _made_by_name(cls: type[Fields]) -> type[Fields]:
             raise errors.invalid(cls.__name__, args[0], "given by the names of its fields")
         if not known.issuperset(values):
             name = min(values.keys() - known)
-            hint = errors.nearest(name, names, f"see help(ssm.{cls.__name__})")
-            allowed = f"a field of {cls.__name__}; {hint}"
+            hint = errors.did_you_mean(name, names) or f"; see help(ssm.{cls.__name__})"
+            allowed = f"a field of {cls.__name__}{hint}"
             raise errors.invalid(name, values[name], allowed)
         make(self, **values)
 

@@ -26,11 +26,8 @@ class DocstringOfFields:
 
 @functools.cache
 def _whole(summary: str, owner: Any) -> str:
-    words: dict[str, str] = {}
-    try:
-        for group in owner.__mro__[:-1]:  # the last is object
-            words |= _docstrings_of_fields(group)
-    except (OSError, SyntaxError):  # there is no source
+    words = words_of_fields(owner)
+    if not words:
         return summary
     kinds = get_type_hints(owner)
     rows = [
@@ -41,7 +38,19 @@ def _whole(summary: str, owner: Any) -> str:
     return "\n".join([summary, "\nAttributes:", *rows])
 
 
-def _docstrings_of_fields(group: type) -> dict[str, str]:
+def words_of_fields(owner: type) -> dict[str, str]:
+    """What stands below each field of a dataclass in its source and in that of the classes it inherits from; nothing
+    where there is no source."""
+    words: dict[str, str] = {}
+    try:
+        for group in owner.__mro__[:-1]:  # the last is object
+            words |= docstrings_of_fields(group)
+    except (OSError, SyntaxError):
+        return {}
+    return words
+
+
+def docstrings_of_fields(group: type) -> dict[str, str]:
     """What stands below each field in the source of one class."""
     (tree,) = ast.parse(inspect.getsource(group)).body
     assert isinstance(tree, ast.ClassDef)

@@ -83,7 +83,9 @@ def plot_heatmap(
     `balance_colors`, which the colour-blind can tell apart.
     """
     if isinstance(cmap, str) and cmap not in colormaps:
-        raise errors.invalid("cmap", cmap, "a colour map, or the name of one of Matplotlib's")
+        hint = errors.did_you_mean(cmap, list(colormaps))
+        allowed = f"a colour map, or the name of one of Matplotlib's{hint}"
+        raise errors.invalid("cmap", cmap, allowed)
     x, y = names
     ratio = ratio_of_learning_times(dataset)
     others = [dim for dim in ratio.dims if dim not in names]

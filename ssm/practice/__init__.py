@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ssm.support.errors import no_attribute
+
 if TYPE_CHECKING:
     from ssm.practice import options
     from ssm.practice.data import datasets
@@ -48,5 +50,5 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     # A module is imported on first use, so that `import ssm` is enough to reach it and costs nothing.
     if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise no_attribute(__name__, name, __all__)
     return importlib.import_module(f"{__name__}.{name}")

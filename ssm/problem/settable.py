@@ -48,9 +48,9 @@ class Settable(eqx.Module):
                     for each, value in deep.items()
                     if not (isinstance(value, Settable) and value.get_params())
                 ]
-                what = (
-                    f"a parameter of {type(self).__name__}, which has {', '.join(names) or 'none'}"
-                )
+                hint = errors.did_you_mean(name, names)
+                of = type(self).__name__
+                what = f"a parameter of {of}, which has {', '.join(names) or 'none'}{hint}"
                 raise errors.invalid(name, value, what)
             if nested:
                 inside.setdefault(first, {})[rest] = value

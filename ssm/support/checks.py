@@ -8,7 +8,7 @@ import operator
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ssm.support.errors import invalid
+from ssm.support.errors import invalid, one_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +56,7 @@ def real(
 def choice(name: str, value: Any, allowed: Sequence[str]) -> str:
     """`value` if it is one of the `allowed` strings; raises ssm.InputError for anything else."""
     if not isinstance(value, str) or value not in allowed:
-        raise invalid(name, value, "one of " + ", ".join(allowed))
+        raise invalid(name, value, one_of(value, allowed))
     return value
 
 

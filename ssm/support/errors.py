@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 LONGEST_NAME, LONGEST_VALUE, LONGEST_ALLOWED = 80, 200, 600
 """Most characters that are shown of a field's name, of its value (most paths fit), and of what is
@@ -32,12 +32,42 @@ def one_line(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
-def nearest(word: object, known: Sequence[str], otherwise: str) -> str:
-    """A hint for a name that is not `known`: the one that was probably meant, or `otherwise`."""
-    import difflib
+def one_of(value: object, known: Sequence[str], why: str = "") -> str:
+    """What is allowed where a name has to be one of those `known`, for `invalid`, `why` no others are, and the one that
+    was probably meant."""
+    names = one_line(", ".join(known), LONGEST_ALLOWED - 200)  # so that there is room for the rest
+    return f"one of {names}{why}{did_you_mean(value, known)}"
 
-    close = []
-    if isinstance(word, str):
-        begun = [name for name in known if len(word) > 2 and name.startswith(word)]
-        close = begun[:1] or difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]}?" if close else otherwise
+
+def did_you_mean(word: object, known: Sequence[str], shown: Callable[[str], str] = str) -> str:
+    """The end of a message on a name that is not `known`: the one that was probably meant, as it is to be `shown`, if
+    any comes near."""
+    close = nearest(word, known)
+    return "" if close is None else f"; did you mean {shown(close)}?"
+
+
+def no_attribute(module: str, name: str, known: Sequence[str]) -> AttributeError:
+    """The error, for the caller to raise, that a module has no attribute of this name, with the one that was probably
+    meant. Python's own suggestion, which only a traceback on a terminal has, is left out, as the error has no `obj`."""
+    text = f"module {module!r} has no attribute {name!r}{did_you_mean(name, known)}"
+    return AttributeError(text, name=name)
+
+
+def nearest(word: object, known: Sequence[str]) -> str | None:
+    """The name of those `known` that was probably meant by a word: one that differs in capitals, blanks and hyphens
+    only, else one that it begins, else one of which most letters stand in it in the same order."""
+    import difflib  # here, since what is right does not need it
+
+    if not isinstance(word, str):
+        return None
+    by_letters = {_letters(name): name for name in reversed(known)}  # of equals the first
+    sought = _letters(word)
+    close = [sought] if sought in by_letters else []
+    if not close and len(sought) > 2:
+        close = [letters for letters in by_letters if letters.startswith(sought)][-1:]
+    close = close or difflib.get_close_matches(sought, by_letters, n=1)
+    return by_letters[close[0]] if close else None
+
+
+def _letters(name: str) -> str:
+    return "".join(name.casefold().split()).replace("-", "_")

@@ -234,8 +234,8 @@ def _fields(key: object, otherwise: str, numbers: Sequence[str] = ()) -> list[st
     known = (*field_names(), *numbers)
     for field in fields:
         if field not in known:
-            hint = errors.nearest(field, known, otherwise)
-            raise errors.invalid("grid", field, f"one of the fields of Config; {hint}")
+            hint = errors.did_you_mean(field, known) or f"; {otherwise}"
+            raise errors.invalid("grid", field, f"one of the fields of Config{hint}")
     return list(map(str, fields))
 
 

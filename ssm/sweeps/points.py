@@ -86,8 +86,8 @@ def _design(design: str, number: int, dimension: int, seed: int) -> Float[np.nda
 def _values_of(field: str, given: Any) -> Callable[[Float[np.ndarray, " n"]], list[Any]]:
     """The values of a field as a function of numbers in [0, 1); raises InputError for what is no range."""
     if field not in field_names():
-        hint = errors.nearest(field, field_names(), "see help(ssm.Config)")
-        raise errors.invalid("ranges", field, f"one of the fields of Config; {hint}")
+        hint = errors.did_you_mean(field, field_names()) or "; see help(ssm.Config)"
+        raise errors.invalid("ranges", field, f"one of the fields of Config{hint}")
     name = f"ranges[{field}]"
     if not isinstance(given, tuple):
         options = [] if isinstance(given, Mapping) else checks.items(name, given, RANGE)

@@ -293,8 +293,7 @@ def _prepared(
 ) -> tuple[tuple[int, ...], Flow | shared_cross_entropy_flow.Flow, np.ndarray]:
     """The common shape, with that of times; the flow of each of its points; its logarithms at the start."""
     step = problem if isinstance(problem, Step) else step_of(problem)
-    if clock not in ("time", "loss"):
-        raise errors.invalid("clock", clock, "time or loss")
+    checks.choice("clock", clock, ("time", "loss"))
     if not (step.weights > 0).all():
         raise errors.invalid("weights", step.weights, "positive")
     at = start if isinstance(start, SymmetricStart) else symmetric_start(step, start)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from ssm.config import profiles
 from ssm.config.model import Bias
 from ssm.measures import spectral
-from ssm.support import errors
+from ssm.support import checks, errors
 from ssm.theory import exact, growth
 from ssm.theory.groups import Step, step_of
 from ssm.theory.growth import Values
@@ -56,8 +56,7 @@ def grid(
         raise errors.invalid(
             "minority_fraction", minority_fraction, "such that both groups have a class"
         )
-    if bias not in get_args(Bias):
-        raise errors.invalid("bias", bias, f"one of {', '.join(get_args(Bias))}")
+    checks.choice("bias", bias, get_args(Bias))
     R, g, c, b, smallest = np.broadcast_arrays(
         *(
             np.asarray(x, dtype=float)

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from ssm.cli.parsing import NAMES
+from ssm.cli.commands import Command
+from ssm.cli.parsing import command_names
 
 WIDTH = "80"  # characters, which a page of text has room for
 
@@ -32,7 +33,7 @@ def _help(words: tuple[str, ...]) -> str:
 
 def pages() -> dict[str, str]:
     """The text of the page by its path."""
-    commands = [(), *((name,) for name in NAMES), ("experiments",)]
+    commands = [(), *((name,) for name in command_names(Command)), ("experiments",)]
     with ThreadPoolExecutor(2) as pool:
         printed = list(pool.map(_help, commands))
     rows = [

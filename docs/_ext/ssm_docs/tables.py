@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from ssm.config import Config
 from ssm.config.bounds import Each, Within
-from ssm.config.documentation import _docstrings_of_fields
+from ssm.config.documentation import docstrings_of_fields
 from ssm.dynamics.statuses import Status
 from ssm.results import schema
 from ssm_docs.docstrings import escaped
@@ -76,7 +76,7 @@ def fields() -> dict[str, tuple[str, str, str, str, str]]:
     owners = {cls.__name__: cls for cls in Config.__mro__[:-1]}
     assert set(owners) == set(GROUPS), "a group of fields that has no title here"
     for owner in GROUPS:
-        for name, words in _docstrings_of_fields(owners[owner]).items():
+        for name, words in docstrings_of_fields(owners[owner]).items():
             kind, bounds = _allowed(hints[name])
             text = escaped(" ".join(inspect.cleandoc(words).split()))
             text = re.sub(r"`([^`]+)`", r"``\1``", text)  # values, which are no links

@@ -18,7 +18,7 @@ from ssm.practice import options
 from ssm.practice.data import encoding, tables
 from ssm.practice.data.tables import shown, some
 from ssm.support import checks
-from ssm.support.errors import invalid
+from ssm.support.errors import did_you_mean, invalid, one_of
 
 BUILT_IN = ("digits", "breast_cancer", "wine")
 DEFAULT_LABEL = "label"
@@ -230,7 +230,7 @@ def _checked_path(data: str | Path) -> Path:
         reason = type(error).__name__
         raise invalid("data", str(data), f"a path that can be followed ({reason})") from None
     if not exists:
-        raise invalid("data", str(data), f"one of {', '.join(BUILT_IN)}, or a file that exists")
+        raise invalid("data", str(data), one_of(str(data), BUILT_IN, ", or a file that exists"))
     if not is_file or not (tables.is_table(path) or path.suffix.lower() == ".npz"):
         raise invalid("data", str(data), f"a file that ends in {ENDINGS}")
     if path.stat().st_size == 0:
@@ -266,8 +266,7 @@ def _excluded(exclude: str, names: list[str]) -> set[str]:
     entries = next(csv.reader([exclude], skipinitialspace=True), [])
     wanted = {name.strip() for name in entries} - {""}
     for name in sorted(wanted - set(names)):
-        close = tables.close_name(name, names)
-        hint = "" if close is None else f"; did you mean {shown(close)}?"
+        hint = did_you_mean(name, names, shown)
         allowed = f"columns of features, of those in the header row: {some(names)}{hint}"
         raise invalid("exclude", name, allowed)
     return wanted

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ssm.practice import options
-from ssm.support.errors import InputError, invalid
+from ssm.support.errors import InputError, did_you_mean, invalid
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 """Endings of files of text, each of which may have .gz after it."""
@@ -263,13 +263,10 @@ def _where(content: bytes, label: str) -> list[str]:
 
 def _no_label(label: str, header: list[str], hints: list[str]) -> InputError:
     """The error that there is no such column, with a hint where the labels may be."""
-    close = close_name(label, header)
-    hint = ""
-    if close is not None:
-        hint = f"; did you mean {shown(close)}?"
-    elif hints:
+    hint = did_you_mean(label, header, shown)
+    if hints and close_name(label, header) is None:
         hint = f"; {hints[0]}"
-    elif len(header) == 1:
+    elif not hint and len(header) == 1:
         hint = "; --sep says what separates entries"
     return invalid("label", label, f"a column, of those in the header row: {some(header)}{hint}")
 

@@ -20,7 +20,7 @@ from ssm.practice import options
 from ssm.practice.network import alarms, networks, objective, runs, tasks
 from ssm.problem import losses, schedules, weights
 from ssm.support import checks
-from ssm.support.errors import InputError, invalid
+from ssm.support.errors import InputError, invalid, one_of
 
 Shares = str | Mapping[Any, float]
 """Class shares: a name, or a dict {label: share}."""
@@ -179,7 +179,7 @@ def score_name(classifier: GivenParameters) -> options.Score | None:
     if isinstance(name, bool):
         return options.SCORES[0] if name else None
     if name not in options.SCORES:
-        allowed = f"False, True or one of {', '.join(options.SCORES)}"
+        allowed = f"False, True or {one_of(name, options.SCORES)}"
         raise invalid("early_stopping", name, allowed)
     return cast(options.Score, name)
 

@@ -1,0 +1,43 @@
+"""Outputs of commands that are written whole or not at all, and what Ctrl-C says of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from ssm.support import files, interrupts
+
+
+@contextlib.contextmanager
+def new_store(out: Path, overwrite: bool) -> Iterator[None]:
+    """The rest of a command that writes a store: a store that cannot be written is refused, and one
+    that can is kept for this process until it is written."""
+    from ssm.results import stores
+
+    stores.check_store(out, overwrite)
+    with files.reserved(out), last_part(out):
+        yield
+
+
+@contextlib.contextmanager
+def last_part(out: Path) -> Iterator[None]:
+    """The rest of a command, after which Ctrl-C is ignored. Where Ctrl-C breaks it off, a message
+    says whether the output has been written by then."""
+    before = _identity(out)
+
+    def interrupted() -> str:
+        what = "nothing was" if _identity(out) == before else f"{out} is"
+        return f"ssm: interrupted, {what} written"
+
+    with interrupts.last_part(interrupted):
+        yield
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file or folder from another that takes its place; None where there is nothing."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
