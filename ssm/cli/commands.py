@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from ssm.cli import explorer, practice, printing, showing
+from ssm.cli import completion, doctor, explorer, practice, printing, showing
 from ssm.cli.outputs import new_store
 from ssm.cli.parsing import parse
 from ssm.config import Config
@@ -145,6 +145,8 @@ Command = (
     | Annotated[practice.StudyCommand, tyro.conf.subcommand("study")]
     | Annotated[practice.Advise, tyro.conf.subcommand("advise")]
     | Annotated[explorer.Explore, tyro.conf.subcommand("explore")]
+    | Annotated[doctor.Doctor, tyro.conf.subcommand("doctor")]
+    | Annotated[completion.Completion, tyro.conf.subcommand("completion")]
 )
 
 
@@ -205,7 +207,9 @@ def _check_platform(command: Any) -> None:
     """Raise ssm.InputError for a platform that the environment asks JAX to use (JAX_PLATFORMS) and that
     it does not find, before anything runs."""
     asked = os.environ.get("JAX_PLATFORMS")
-    if not asked or isinstance(command, showing.Show | showing.Plot | Track | explorer.Explore):
+    if not asked or not isinstance(
+        command, RunCommand | Sweep | practice.StudyCommand | practice.Advise
+    ):
         return
     import jax
 

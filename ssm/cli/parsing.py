@@ -46,7 +46,8 @@ def parse(command: Any, prog: str, description: str, arguments: list[str]) -> An
             )
     except SystemExit as stop:
         if stop.code in (0, None):
-            print(asked.lines(), end="")
+            is_help = not {"-h", "--help"}.isdisjoint(arguments)  # or else a script of a shell
+            print(asked.lines() if is_help else asked.getvalue(), end="")
             raise
         cause: BaseException | None = stop
         while cause is not None:

@@ -11,7 +11,7 @@ import tyro
 
 from ssm.cli import printing
 from ssm.cli.outputs import last_part
-from ssm.support.errors import invalid
+from ssm.support.errors import did_you_mean, invalid
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -62,7 +62,7 @@ class Plot:
     """What to draw: over time (`geometry`: distances over the margin; `held_out`: accuracy on
     held-out beside training data), and for a sweep a `heatmap` over two axes of the ratio of learning
     times, a `scatter` of it over one or two fields that move together, or `curves` for each value of one
-    axis. Left out: `blocks`, for a sweep `curves`, of points `scatter`."""
+    axis. Left out: what suits the store, which is said."""
     axes: tuple[str, ...] = ()
     """Axes of a sweep, two for `heatmap`, one for `curves`, one or two for `scatter`. Left out: the first that will do."""
     at: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -73,21 +73,22 @@ class Plot:
     """Replace the picture if it exists."""
 
     def __call__(self) -> None:
-        from ssm.plots import runs, sweeps
-        from ssm.results import schema
+        from ssm.plots import runs
 
         if self.out is not None:
             runs.check_picture(self.out, self.overwrite)
         dataset = _load(self.store)
-        swept = dataset.attrs["format"] == schema.SWEEP_FORMAT
         for held in self.at:
             dataset = _held(dataset, held)
-        kind = self.kind or (sweeps.default_kind(dataset) if swept else "blocks")
+        kind, *others = (self.kind,) if self.kind else runs.kinds(dataset) or ("curves",)
         out = Path(f"{self.store.stem}-{kind}.png") if self.out is None else self.out
         runs.check_picture(out, self.overwrite)
         with last_part(out):
             runs.save_figure(runs.figure(dataset, kind, axes=self.axes), out)
             print(out)
+            if self.kind is None:
+                rest = f"; --kind can also be {', '.join(others)}" if others else ""
+                print(f"kind {kind}, which suits this store best{rest}")
 
 
 def _load(store: Path) -> xr.Dataset:
@@ -113,10 +114,13 @@ def _held(dataset: xr.Dataset, held: str) -> xr.Dataset:
     name, _, value = held.partition("=")
     axes = sweeps.sweep_axes(dataset)
     if name not in axes:
-        raise invalid("at", held, f"FIELD=VALUE with an axis of the sweep ({', '.join(axes)})")
+        hint = did_you_mean(name, axes)
+        allowed = f"FIELD=VALUE with an axis of the sweep ({', '.join(axes)}){hint}"
+        raise invalid("at", held, allowed)
     values = dataset[name].values
     number = values.dtype.kind in "if" and re.fullmatch(r"[-+.\deE]+", value)
     matching = [i for i, v in enumerate(values) if v == (float(value) if number else value)]
     if not matching:
-        raise invalid("at", held, f"one of {name}'s values {values.tolist()[:10]}")
+        hint = did_you_mean(value, [str(known) for known in values]) if not number else ""
+        raise invalid("at", held, f"one of {name}'s values {values.tolist()[:10]}{hint}")
     return dataset.isel({name: matching[0]})

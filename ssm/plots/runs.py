@@ -290,12 +290,24 @@ NEEDS = {
 """A variable that a kind needs, and why a run does not have it."""
 
 
-def figure(dataset: xr.Dataset, kind: str, axes: Sequence[str] = ()) -> Figure:
+def kinds(dataset: xr.Dataset) -> tuple[str, ...]:
+    """The kinds of figure that a run, tracked logits or a sweep allows, the one that suits it best first.
+
+    Of a run that is what it was made for: `held_out` where data were held out, `geometry` where that was observed, else
+    `blocks`. Of a sweep `sweeps.kinds` says it.
+    """
+    if sweeps.sweep_axes(dataset):
+        return sweeps.kinds(dataset)
+    allowed = [kind for kind in KINDS if NEEDS.get(kind, ("time", ""))[0] in dataset.variables]
+    return tuple(sorted(allowed, key=("held_out", "geometry", *KINDS).index))
+
+
+def figure(dataset: xr.Dataset, kind: str | None = None, axes: Sequence[str] = ()) -> Figure:
     """One figure of the given kind: a key of `KINDS` for a run, of `sweep_plots.KINDS` for a sweep.
 
     Args:
         dataset: a run, tracked logits or a sweep.
-        kind: what to draw.
+        kind: what to draw. Left out: the first of `kinds(dataset)`.
         axes: of a sweep, the numeric axes to draw over: two for a `heatmap` (along x, along y), one
             for `curves`, one or two for a `scatter`, fields that move together too. Left out: its first ones,
             `seed` last.
@@ -306,11 +318,14 @@ def figure(dataset: xr.Dataset, kind: str, axes: Sequence[str] = ()) -> Figure:
     """
     if not isinstance(dataset, xr.Dataset):
         raise errors.invalid("dataset", dataset, "a Dataset: ssm.load reads one from a store")
+    if kind is None:
+        kind = next(iter(kinds(dataset)), "curves")  # which says why a sweep over names is refused
     checks.choice("kind", kind, [*KINDS, *sweeps.KINDS])
     if sweeps.sweep_axes(dataset):
         return _sweep_figure(dataset, kind, _chosen_axes(dataset, kind, axes))
     if kind not in KINDS:
-        raise errors.invalid("kind", kind, "one of " + ", ".join(KINDS) + ": this is a single run")
+        why = ": this is a single run"
+        raise errors.invalid("kind", kind, errors.one_of(kind, list(KINDS), why))
     if axes:
         raise errors.invalid("axes", tuple(axes), "left out: this is a single run")
     needed, why = NEEDS.get(kind, ("time", ""))
@@ -332,19 +347,17 @@ def _sweep_figure(dataset: xr.Dataset, kind: str, names: tuple[str, ...]) -> Fig
 def _chosen_axes(dataset: xr.Dataset, kind: str, asked: Sequence[str]) -> tuple[str, ...]:
     """The axes a sweep is drawn over, checked."""
     if kind not in sweeps.KINDS:
-        raise errors.invalid(
-            "kind", kind, "one of " + ", ".join(sweeps.KINDS) + ": this is a sweep"
-        )
+        why = ": this is a sweep"
+        raise errors.invalid("kind", kind, errors.one_of(kind, list(sweeps.KINDS), why))
     numeric, counts = sweeps.numeric_axes(dataset, kind), sweeps.NUM_AXES[kind]
     number = " or ".join(map(str, sorted(counts)))
     what = f"{number} of the sweep's numeric axes, here {', '.join(numeric) or 'none'}"
     names = checks.items("axes", asked, what) or sorted(numeric, key="seed".__eq__)[: counts[0]]
     distinct = len(set(names))
     if distinct not in counts or len(names) != distinct or not set(names) <= set(numeric):
-        instead = (
-            ""
-            if sweeps.default_kind(dataset) != "scatter"
-            else "; points are drawn by kind=scatter"
-        )
-        raise errors.invalid("axes", tuple(names), f"{what} (kind={kind}{instead})")
+        of_points = "scatter" in sweeps.kinds(dataset) and kind != "scatter"
+        instead = "; points are drawn by kind=scatter" if of_points else ""
+        unknown = next((name for name in names if name not in numeric), None)
+        hint = errors.did_you_mean(unknown, numeric)
+        raise errors.invalid("axes", tuple(names), f"{what} (kind={kind}{instead}){hint}")
     return tuple(names)

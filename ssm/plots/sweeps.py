@@ -27,9 +27,18 @@ def sweep_axes(dataset: xr.Dataset) -> tuple[str, ...]:
     return tuple(map(str, dataset["status"].dims)) if "status" in dataset else ()
 
 
-def default_kind(dataset: xr.Dataset) -> str:
-    """The kind of figure that a sweep is drawn as where none is asked for."""
-    return "scatter" if schema.POINT in sweep_axes(dataset) else "curves"
+def kinds(dataset: xr.Dataset) -> tuple[str, ...]:
+    """The kinds of figure that a sweep allows, the one that suits it best first: a `scatter` of points, else a
+    `heatmap` over two numeric axes besides the seed, else `curves` over one; none of a sweep over names alone."""
+    points = schema.POINT in sweep_axes(dataset)
+    two = len([name for name in numeric_axes(dataset, "heatmap") if name != "seed"]) > 1
+    best = "scatter" if points else "heatmap" if two else "curves"
+    allowed = [
+        kind
+        for kind in KINDS
+        if min(NUM_AXES[kind]) <= len(numeric_axes(dataset, kind)) and (kind != "scatter" or points)
+    ]
+    return tuple(sorted(allowed, key=lambda kind: kind != best))
 
 
 def numeric_axes(dataset: xr.Dataset, kind: str) -> list[str]:

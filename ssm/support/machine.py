@@ -107,14 +107,19 @@ def _ignore_failures() -> None:
         warnings.filterwarnings("ignore", _CANNOT)
 
 
+def cache_folder() -> Path:
+    """Where compiled programs are kept unless the user says otherwise; raises RuntimeError where there is no home."""
+    home = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not home.is_absolute():
+        home = Path.home() / ".cache"
+    return home / "ssm" / "compiled"
+
+
 @functools.cache
 def _own_folder() -> str | None:
     """The folder of this project, made and tidied once a process; None where it cannot be used."""
     try:
-        home = Path(os.environ.get("XDG_CACHE_HOME", ""))
-        if not home.is_absolute():
-            home = Path.home() / ".cache"
-        folder = home / "ssm" / "compiled"
+        folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             return None
