@@ -366,7 +366,7 @@ def points(tiny):
 
 
 def test_points_are_drawn_as_dots_in_the_colour_of_their_ratio(points):
-    assert sweep_plots.default_kind(points) == "scatter"
+    assert sweep_plots.kinds(points)[0] == "scatter"
     cells, bar = plotting.figure(points, "scatter").axes
     dots: Any = cells.collections[0]
     times = points["block_learning_time"].sel(block=["minority", "majority"]).values

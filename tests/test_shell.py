@@ -139,7 +139,7 @@ def test_bash_completes_commands_flags_and_choices(monkeypatch, capsys, tmp_path
     fields = {f"--{name.replace('_', '-')}" for name in ssm.Config.__dataclass_fields__}
     flags = completions(script, "run", "--")
     assert fields <= flags and all(flag.startswith("--") for flag in flags)
-    losses = {"cross_entropy", "squared", "logit_adjustment", "cdt", "vs", "ldam", "focal"}
+    losses = {"cross_entropy", "squared", "logit_adjustment", "cdt", "vs", "ldam", "focal", "own"}
     assert completions(script, "run", "--loss", "") == losses
     assert completions(script, "plot", "x.zarr", "--kind", "he") == {"heatmap", "held_out"}
     assert completions(script, "show", "my") == set()  # left to the names of files

@@ -136,6 +136,20 @@ class Track:
             _save(progress.with_bar("tracking", work), out, self.overwrite)
 
 
+@dataclasses.dataclass
+class Completion:
+    """Print the script by which a shell completes commands, flags and their choices at the Tab key.
+
+    $ ssm completion bash > ~/.local/share/bash-completion/completions/ssm
+    """
+
+    shell: tyro.conf.Positional[Literal[bash, zsh, fish]]
+    """Which shell."""
+
+    def __call__(self) -> None:
+        completion.print_script(Command, self.shell)
+
+
 Command = (
     Annotated[RunCommand, tyro.conf.subcommand("run")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
@@ -146,7 +160,7 @@ Command = (
     | Annotated[practice.Advise, tyro.conf.subcommand("advise")]
     | Annotated[explorer.Explore, tyro.conf.subcommand("explore")]
     | Annotated[doctor.Doctor, tyro.conf.subcommand("doctor")]
-    | Annotated[completion.Completion, tyro.conf.subcommand("completion")]
+    | Annotated[Completion, tyro.conf.subcommand("completion")]
 )
 
 

@@ -1,11 +1,10 @@
-"""The command that tells a shell what it can complete."""
+"""What tells a shell what it can complete."""
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Literal
+from typing import Any
 
-import tyro
+from ssm.cli.parsing import parse
 
 AT_HAND = """
 # What tyro has nothing for, such as a store, is completed from the files at hand.
@@ -19,22 +18,10 @@ complete -o default -F _ssm ssm
 typed."""
 
 
-@dataclasses.dataclass
-class Completion:
-    """Print the script by which a shell completes commands, flags and their choices at the Tab key.
-
-    $ ssm completion bash > ~/.local/share/bash-completion/completions/ssm
-    """
-
-    shell: tyro.conf.Positional[Literal["bash", "zsh", "fish"]]
-    """Which shell."""
-
-    def __call__(self) -> None:
-        from ssm.cli.commands import Command
-        from ssm.cli.parsing import parse
-
-        try:
-            parse(Command, "ssm", "", ["--tyro-print-completion", self.shell])
-        except SystemExit:  # which is how tyro ends
-            if self.shell == "bash":
-                print(AT_HAND)
+def print_script(command: Any, shell: str) -> None:
+    """Print the script by which a shell completes `ssm`, whose commands are those of the union `command`."""
+    try:
+        parse(command, "ssm", "", ["--tyro-print-completion", shell])
+    except SystemExit:  # which is how tyro ends
+        if shell == "bash":
+            print(AT_HAND)
