@@ -9,11 +9,11 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from ssm.cli import completion, doctor, explorer, practice, printing, showing
+from ssm.cli import doctor, explorer, practice, printing, showing
 from ssm.cli.outputs import new_store
 from ssm.cli.parsing import parse
 from ssm.config import Config
@@ -136,6 +136,18 @@ class Track:
             _save(progress.with_bar("tracking", work), out, self.overwrite)
 
 
+AT_HAND = """
+# What tyro has nothing for, such as a store, is completed from the files at hand.
+_ssm() {
+  _tyro_ssm "$@"
+  [ -n "${COMPREPLY[*]}" ] || COMPREPLY=()
+}
+complete -o default -F _ssm ssm
+"""
+"""What bash needs beside tyro's script, which offers one empty word where it has none, and so takes away what was
+typed."""
+
+
 @dataclasses.dataclass
 class Completion:
     """Print the script by which a shell completes commands, flags and their choices at the Tab key.
@@ -143,11 +155,15 @@ class Completion:
     $ ssm completion bash > ~/.local/share/bash-completion/completions/ssm
     """
 
-    shell: tyro.conf.Positional[Literal[bash, zsh, fish]]
+    shell: tyro.conf.Positional[Literal["bash", "zsh", "fish"]]
     """Which shell."""
 
     def __call__(self) -> None:
-        completion.print_script(Command, self.shell)
+        try:
+            parse(Command, "ssm", "", ["--tyro-print-completion", self.shell])
+        except SystemExit:  # which is how tyro ends
+            if self.shell == "bash":
+                print(AT_HAND)
 
 
 Command = (
@@ -165,7 +181,8 @@ Command = (
 
 
 DESCRIPTION = (
-    "The small-scale model of learning from imbalanced data. `ssm --version`: which version."
+    "The small-scale model of learning from imbalanced data. `ssm --version`: which version. "
+    "`ssm doctor`: what is amiss here. `ssm completion bash`: names at the Tab key."
 )
 
 
