@@ -190,6 +190,12 @@ def test_the_kind_of_picture_that_suits_a_store(dataset, first, allowed):
     assert next(iter(kinds), None) == first and set(kinds) == allowed
 
 
+def test_the_number_of_axes_decides_between_the_pictures_of_a_sweep():
+    dataset = stored(axes=[("coupling", [0.0, 1.0]), ("depth", [2, 3]), ("seed", [0, 1])])
+    assert runs.kinds(dataset, ["depth"])[0] == "curves"
+    assert runs.kinds(dataset, ["depth", "seed"])[0] == "heatmap"
+
+
 def test_plot_says_what_it_picked(monkeypatch, capsys, tmp_path, rng):
     monkeypatch.chdir(tmp_path)
     ssm.save(ssm.track(rng.normal(size=(2, 4, 2)), [0, 0, 0, 1]), tmp_path / "log.zarr")

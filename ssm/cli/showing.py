@@ -80,7 +80,7 @@ class Plot:
         dataset = _load(self.store)
         for held in self.at:
             dataset = _held(dataset, held)
-        kind, *others = (self.kind,) if self.kind else runs.kinds(dataset) or ("curves",)
+        kind, *others = (self.kind,) if self.kind else runs.kinds(dataset, self.axes) or ("curves",)
         out = Path(f"{self.store.stem}-{kind}.png") if self.out is None else self.out
         runs.check_picture(out, self.overwrite)
         with last_part(out):

@@ -290,14 +290,14 @@ NEEDS = {
 """A variable that a kind needs, and why a run does not have it."""
 
 
-def kinds(dataset: xr.Dataset) -> tuple[str, ...]:
+def kinds(dataset: xr.Dataset, axes: Sequence[str] = ()) -> tuple[str, ...]:
     """The kinds of figure that a run, tracked logits or a sweep allows, the one that suits it best first.
 
     Of a run that is what it was made for: `held_out` where data were held out, `geometry` where that was observed, else
-    `blocks`. Of a sweep `sweeps.kinds` says it.
+    `blocks`. Of a sweep `sweeps.kinds` says it. Where `axes` to draw over are given, their number decides.
     """
     if sweeps.sweep_axes(dataset):
-        return sweeps.kinds(dataset)
+        return sweeps.kinds(dataset, axes)
     allowed = [kind for kind in KINDS if NEEDS.get(kind, ("time", ""))[0] in dataset.variables]
     return tuple(sorted(allowed, key=("held_out", "geometry", *KINDS).index))
 
@@ -307,7 +307,7 @@ def figure(dataset: xr.Dataset, kind: str | None = None, axes: Sequence[str] = (
 
     Args:
         dataset: a run, tracked logits or a sweep.
-        kind: what to draw. Left out: the first of `kinds(dataset)`.
+        kind: what to draw. Left out: the first of `kinds(dataset, axes)`.
         axes: of a sweep, the numeric axes to draw over: two for a `heatmap` (along x, along y), one
             for `curves`, one or two for a `scatter`, fields that move together too. Left out: its first ones,
             `seed` last.
@@ -319,7 +319,9 @@ def figure(dataset: xr.Dataset, kind: str | None = None, axes: Sequence[str] = (
     if not isinstance(dataset, xr.Dataset):
         raise errors.invalid("dataset", dataset, "a Dataset: ssm.load reads one from a store")
     if kind is None:
-        kind = next(iter(kinds(dataset)), "curves")  # which says why a sweep over names is refused
+        kind = next(
+            iter(kinds(dataset, axes)), "curves"
+        )  # which says why a sweep over names is refused
     checks.choice("kind", kind, [*KINDS, *sweeps.KINDS])
     if sweeps.sweep_axes(dataset):
         return _sweep_figure(dataset, kind, _chosen_axes(dataset, kind, axes))

@@ -27,11 +27,12 @@ def sweep_axes(dataset: xr.Dataset) -> tuple[str, ...]:
     return tuple(map(str, dataset["status"].dims)) if "status" in dataset else ()
 
 
-def kinds(dataset: xr.Dataset) -> tuple[str, ...]:
+def kinds(dataset: xr.Dataset, axes: Sequence[str] = ()) -> tuple[str, ...]:
     """The kinds of figure that a sweep allows, the one that suits it best first: a `scatter` of points, else a
-    `heatmap` over two numeric axes besides the seed, else `curves` over one; none of a sweep over names alone."""
+    `heatmap` over two numeric axes besides the seed, else `curves` over one; none of a sweep over names alone. Of
+    axes that are asked for, the number decides."""
     points = schema.POINT in sweep_axes(dataset)
-    two = len([name for name in numeric_axes(dataset, "heatmap") if name != "seed"]) > 1
+    two = len(axes or [name for name in numeric_axes(dataset, "heatmap") if name != "seed"]) > 1
     best = "scatter" if points else "heatmap" if two else "curves"
     allowed = [
         kind
