@@ -212,7 +212,7 @@ def test_an_unknown_attribute_is_told_with_the_nearest(module):
     """Once: Python's own traceback would say it again if the error had its object."""
     for name in module.__all__:
         with pytest.raises(AttributeError, match=rf"; did you mean {name}\?$") as caught:
-            getattr(module, f"{name}_")
+            getattr(module, f"{name}z")
         assert caught.value.obj is None
 
 

@@ -264,10 +264,8 @@ def _where(content: bytes, label: str) -> list[str]:
 def _no_label(label: str, header: list[str], hints: list[str]) -> InputError:
     """The error that there is no such column, with a hint where the labels may be."""
     hint = did_you_mean(label, header, shown)
-    if hints and close_name(label, header) is None:
-        hint = f"; {hints[0]}"
-    elif not hint and len(header) == 1:
-        hint = "; --sep says what separates entries"
+    if close_name(label, header) is None and (hints or len(header) == 1):
+        hint = f"; {hints[0] if hints else '--sep says what separates entries'}"
     return invalid("label", label, f"a column, of those in the header row: {some(header)}{hint}")
 
 
