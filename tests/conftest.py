@@ -1,5 +1,6 @@
 """Every test runs in float64, with implicit rank promotion an error and all array shapes checked."""
 
+import gc
 import os
 import pathlib
 import signal
@@ -26,6 +27,15 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# What is imported and collected stays until the end, and going through it for garbage is a third of collection.
+gc.disable()
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
+
 
 # Rooms and modules whose arrays have their shapes checked.
 ARRAYS = [
