@@ -17,7 +17,7 @@ from ssm.cli import doctor, explorer, practice, printing, showing
 from ssm.cli.outputs import new_store
 from ssm.cli.parsing import parse
 from ssm.config import Config
-from ssm.support import interrupts, progress, versions
+from ssm.support import interrupts, machine, progress, versions
 from ssm.support.checks import integer
 from ssm.support.errors import InputError, invalid
 
@@ -190,6 +190,7 @@ def main() -> None:
     """Entry point of a process that ends with it. The exit code is 0, 2 for bad input with one line
     on standard error, 130 on Ctrl-C, and 1 where nobody reads any more what is printed. Ctrl-C is
     ignored once the command has done its work, so that the process then ends in order."""
+    machine.collect_rarely()
     try:
         try:
             _run_command()
