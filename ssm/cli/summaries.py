@@ -64,6 +64,8 @@ def facts(dataset: xr.Dataset) -> dict[str, str]:
 
 def _end(dataset: xr.Dataset) -> dict[str, str]:
     """The margin and the geometry at the end of a run, a line each, where they were observed."""
+    if {"margin", "seli_distance", "etf_distance", "held_out_accuracy"}.isdisjoint(dataset):
+        return {}
     last = datasets.reached(dataset).isel(time=-1)
     described = {}
     if "margin" in last:
@@ -173,21 +175,23 @@ def block_table(dataset: xr.Dataset) -> list[list[str]]:
         Of each row the name, the number of components, the target, the share of it that was reached
         at the end, when half of it was reached, and when that was predicted.
     """
-    last = datasets.reached(dataset).isel(time=-1)
+    last = datasets.reached(dataset).sizes["time"] - 1
+    # Numbers are taken from arrays of NumPy's, since xarray's own would import Dask where it is installed.
+    reached = dataset["block_strength"].transpose("time", "block").values[last]
+    of_blocks = [dataset[name].values for name in ("block_target", "block_learning_time")]
+    predicted = dataset.get("predicted_learning_time")
     rows = []
-    for block in dataset["block"].values:
+    for i, block in enumerate(dataset["block"].values):
         is_in_block = dataset["component_block"].values == block
         if not is_in_block.any():
+            strengths = dataset["class_strength"].transpose("time", "class").values[last]
             for c in np.flatnonzero(alone(dataset, str(block))):
-                numbers = last["class_strength"].values[c], dataset["class_learning_time"].values[c]
+                numbers = strengths[c], dataset["class_learning_time"].values[c]
                 shown = ["-" if np.isnan(x) else f"{x:.4g}" for x in numbers]
                 rows.append([f"{block}, class {c}", "none: one class", "-", *shown, "-"])
             continue
-        of_block = dataset.sel(block=block)
-        target = float(of_block["block_target"])
-        share = float(last["block_strength"].sel(block=block)) / target
-        learned = float(of_block["block_learning_time"])
-        predicted = dataset.get("predicted_learning_time")
+        target, learned = (float(values[i]) for values in of_blocks)
+        share = float(reached[i]) / target
         mean = np.nan if predicted is None else predicted.values[is_in_block].mean()
         numbers = ["-" if np.isnan(x) else f"{x:.4g}" for x in (target, share, learned, mean)]
         rows.append([str(block), str(is_in_block.sum()), *numbers])

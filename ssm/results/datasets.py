@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ def assemble(
 
     def described(variables: Mapping[str, schema.Variable]) -> dict[str, Any]:
         return {
-            name: (variable.dims, arrays[name], variable.attributes)
+            name: _variable(variable.dims, arrays[name], variable.attributes)
             for name, variable in variables.items()
             if name in arrays
         }
@@ -64,6 +64,14 @@ def assemble(
     data = schema.DATA | dict(own or {}) | schema.LAST
     dataset = xr.Dataset(described(data), coords=described(schema.COORDINATES))
     return dataset.assign_coords(indices({str(dim): size for dim, size in dataset.sizes.items()}))
+
+
+def _variable(
+    dims: str | Sequence[Hashable], values: np.ndarray, attributes: Mapping[str, Any] | None = None
+) -> xr.Variable:
+    """A variable of an array of NumPy's, which xarray takes as it is. It would look otherwise whether the array
+    is one of Dask's, and import Dask for that where it is installed, which takes a sixth of a second."""
+    return xr.Variable(dims, values, attributes, fastpath=True)
 
 
 def reached(dataset: xr.Dataset) -> xr.Dataset:
@@ -104,9 +112,9 @@ def indices(sizes: dict[str, int]) -> dict[str, Any]:
         sizes: length of each dimension of a Dataset.
     """
     named = {"block": spectral.BLOCKS, "part": geometry.PARTS, "factor": geometry.FACTORS}
-    return {dim: np.arange(sizes[dim]) for dim in ("class", "component")} | {
-        dim: list(names) for dim, names in named.items() if dim in sizes
-    }
+    numbers = {dim: np.arange(sizes[dim]) for dim in ("class", "component")}
+    words = {dim: np.array(names) for dim, names in named.items() if dim in sizes}
+    return {dim: _variable(dim, values) for dim, values in (numbers | words).items()}
 
 
 def filling(dtype: Any) -> Any:
@@ -137,7 +145,7 @@ def sweep_dataset(
     variables = {
         name: values
         if isinstance(values, xr.Variable)
-        else xr.Variable((*axes, *known[name].dims), values, known[name].attributes)
+        else _variable((*axes, *known[name].dims), values, known[name].attributes)
         for name, values in arrays.items()
     }
     for name in filter(schema.is_coordinate, variables):
@@ -236,8 +244,10 @@ def alone(dataset: xr.Dataset, group: str) -> xr.DataArray:
     Returns:
         Booleans over `class`, and over those axes of a sweep along which they vary.
     """
-    is_in_group = dataset["class_group"] == group
-    return is_in_group & (is_in_group.sum("class") == 1)
+    groups = dataset["class_group"]
+    is_in_group = groups.values == group
+    is_alone = is_in_group & (is_in_group.sum(groups.get_axis_num("class"), keepdims=True) == 1)
+    return xr.DataArray(_variable(groups.dims, is_alone), groups.coords, name=groups.name)
 
 
 def _with_described_times(dataset: xr.Dataset, clock: str, spacing: str | None) -> xr.Dataset:
