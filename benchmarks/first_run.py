@@ -18,7 +18,7 @@ NOTE = """The default run, R = 10, in a new process each time. In every round a 
 compiled, so that only the first process of the round compiles; R = 11 has other samples, padded to the same
 number. Commands are timed from the shell, imports included; the first `ssm.simulate` and `cross_val_score`
 (two folds of 300 samples of three classes, in two processes) after their imports in the process that calls
-them. Where dask is installed, xarray imports it for its first array, which takes a third of a second."""
+them. Where dask is installed, xarray imports its base, though none of its arrays, for the first Dataset."""
 
 
 def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
