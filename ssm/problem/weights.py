@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Real
@@ -13,6 +14,8 @@ from jaxtyping import Float, Real
 from ssm.support import checks, errors
 
 Counts = Real[np.ndarray, " k"] | Sequence[int] | Sequence[float]
+LARGEST_BATCH = 2**53  # integers that a float64 holds
+SPACING = 0.2  # of the nodes in log u of `_mean_weights`
 
 
 def power_law(counts: Counts, exponent: float) -> Float[np.ndarray, " k"]:
@@ -164,8 +167,122 @@ def effective_sample_share(counts: Counts, class_weights: Float[np.ndarray, " k"
     return float(min(share, 1.0))  # rounding may lift it above
 
 
+def effective_class_weights(
+    counts: Counts, class_weights: Counts, batch_size: int
+) -> Float[np.ndarray, " k"]:
+    """The class weights that a weighted mean over mini-batches trains with, of unit mean over samples.
+
+    Dividing the losses of a batch of B by the sum of their own weights, as PyTorch's
+    `CrossEntropyLoss(weight=...)` does, gives class c on average v_c in place of w_c: with the numbers m_c
+    of its samples in a batch multinomial, of shares pi_c = n_c / n,
+
+        v_c = E[m_c w_c / sum_j m_j w_j] / pi_c = B w_c int_0^inf e^(-w_c u) (sum_j pi_j e^(-w_j u))^(B - 1) du
+
+    A batch of one ignores the weights, v = 1; large batches have v_c = w_c / sum_j pi_j w_j. The scale of
+    the weights does not matter. In batches drawn without replacement, of which an epoch consists, v
+    is nearer to what was asked, the more the larger a share of all samples they are.
+
+    Args:
+        counts: samples n_c > 0 of each class, shape (k,); weighted samples need not count whole.
+        class_weights: the weights w_c > 0 that were asked for, shape (k,).
+        batch_size: B, the samples of a batch.
+
+    Raises ssm.InputError for anything else.
+
+    Source: the integral derived for this project; accurate to some 1e-14 of each weight.
+
+    Example:
+        >>> effective_class_weights([1000, 10], [1, 100], batch_size=32).round(2).tolist()
+        [0.8, 21.47]
+    """
+    counts, given = _exposed(counts, class_weights)
+    if not given.min() / given.max() > 0:
+        allowed = f"{len(counts)} positive numbers, their ratios finite"
+        raise errors.invalid("class_weights", class_weights, allowed)
+    size = checks.integer("batch_size", batch_size, 1, LARGEST_BATCH)
+    return _mean_weights(counts / counts.sum(), given, np.asarray(size))
+
+
+def effective_ratio(weight_ratio: Any, minority_share: Any, batch_size: Any) -> Any:
+    """The ratio of two classes' weights that a weighted mean over mini-batches trains with, in place of
+    the one that was asked for.
+
+    With m ~ Bin(B, pi) samples of the class of share pi in a batch of B, whose weight is w times the other's,
+
+        {E[m w / (m w + B - m)] / pi} / {E[(B - m) / (m w + B - m)] / (1 - pi)}
+
+    It is 1 at B = 1 and tends to w for large B; where the class is rare it is w B / (w + B - 1), half of w
+    at about B = w. `effective_class_weights` is the same for any number of classes.
+
+    Args:
+        weight_ratio: w > 0.
+        minority_share: pi in (0, 1).
+        batch_size: B, integers; the three arrays broadcast.
+
+    Returns:
+        An array of the shape that they broadcast to, or a float.
+
+    Raises ssm.InputError for anything else, and for shapes that do not broadcast.
+
+    Source: the law derived for this project.
+
+    Example:
+        >>> effective_ratio(100.0, 1 / 101, [1, 8, 32, 128]).round(1).tolist()
+        [1.0, 7.7, 27.0, 65.3]
+    """
+    ratio = checks.array("weight_ratio", weight_ratio, allowed := "positive finite numbers")
+    if not ((ratio > 0) & (ratio < math.inf)).all():
+        raise errors.invalid("weight_ratio", weight_ratio, allowed)
+    share = checks.array("minority_share", minority_share, allowed := "numbers in (0, 1)")
+    if not ((share > 0) & (share < 1)).all():
+        raise errors.invalid("minority_share", minority_share, allowed)
+    size = checks.array("batch_size", batch_size, allowed := f"integers in [1, {LARGEST_BATCH}]")
+    is_whole = np.asarray(batch_size).dtype.kind in "iu"
+    if not (is_whole and ((size >= 1) & (size <= LARGEST_BATCH)).all()):
+        raise errors.invalid("batch_size", batch_size, allowed)
+    try:
+        ratio, share, size = np.broadcast_arrays(ratio, share, size)
+    except ValueError:
+        shapes = [np.shape(x) for x in (weight_ratio, minority_share, batch_size)]
+        allowed = "arrays that broadcast"
+        raise errors.invalid("weight_ratio, minority_share, batch_size", shapes, allowed) from None
+    both = np.stack([1 - share, share], -1), np.stack([np.ones_like(ratio), ratio], -1)
+    means = _mean_weights(*both, size)
+    found = means[..., 1] / means[..., 0]
+    return found if found.ndim else float(found)
+
+
+def _mean_weights(
+    shares: Float[np.ndarray, "*grid k"],
+    class_weights: Float[np.ndarray, "*grid k"],
+    size: Real[np.ndarray, "*grid"],
+) -> Float[np.ndarray, "*grid k"]:
+    """v_c = B w_c int_0^inf e^(-w_c u) phi(u)^(B - 1) du with phi = sum_j pi_j e^(-w_j u).
+
+    It is the expectation of B w_c / (w_c + what B - 1 draws weigh), with 1 / x = int_0^inf e^(-x u) du. In
+    x = log u the integrand is analytic up to an imaginary part of pi / 2, and along a line of imaginary
+    part y its modulus integrates to at most v_c / cos y. So the trapezoidal rule of spacing h is right to
+    2 e (2 pi / h) e^(-pi^2 / h) of v_c, 1e-19 at h = 0.2, whatever weights, shares and size; u below the
+    first node and above the last add 1e-18 of it at most.
+    """
+    w = class_weights / class_weights.max(-1, keepdims=True)
+    least = w.min(-1, keepdims=True)
+    first, last = math.log(1e-18) - np.log(size.max()), math.log(40.0) - np.log(w.min())
+    total = np.zeros(np.shape(w))
+    for x in first + SPACING * np.arange(math.ceil((last - first) / SPACING) + 1):
+        u = np.exp(x)
+        fall = (shares * np.expm1(-w * u)).sum(-1)
+        # Each form of log phi keeps its digits where the other loses them.
+        rest = (shares * np.exp(-(w - least) * u)).sum(-1)
+        log_phi = np.where(
+            fall > -0.5, np.log1p(np.maximum(fall, -0.5)), np.log(rest) - least[..., 0] * u
+        )
+        total += np.exp(x - w * u + ((size - 1) * log_phi)[..., None])
+    return SPACING * size[..., None] * w * total
+
+
 def _exposed(
-    counts: Counts, class_weights: Float[np.ndarray, " k"]
+    counts: Counts, class_weights: Counts
 ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
     """Counts and weights in float64, once they are known to be ones; a weight of 0 leaves a class
     out."""
