@@ -729,3 +729,24 @@ def test_bad_input_is_one_line(changes, message):
     with pytest.raises(InputError, match=message) as error:
         advise(**{"counts": (5, 3), **changes})
     assert "\n" not in str(error.value)
+
+
+def test_notes_say_what_a_weighted_mean_over_mini_batches_makes_of_weights():
+    """The effective ratio, and the least batch that keeps 90 % of the one asked for; none where batches do."""
+    from ssm.advice import batches
+
+    counts, coupling = (40, 40, 4, 4), 0.1
+    (case,) = advise(counts, coupling, "squared").cases
+    w = case.recommended.class_weights
+
+    def ratio(size):
+        found = weights.effective_class_weights(counts, w, size)
+        return found[2] / found[0]
+
+    (note,) = batches.notes(counts, [case], 4)
+    enough = int(re.search(r"batches of (\d+) or more", note)[1])
+    assert f" {ratio(4):.4g}, on average" in note
+    assert ratio(enough - 1) < 0.9 * w[2] / w[0] <= ratio(enough)
+    (note,) = batches.notes(counts, [case], 10**6)
+    assert "or more" not in note
+    assert batches.notes((8, 8), advise((8, 8), 0.0, "squared").cases, 4) == []

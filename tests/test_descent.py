@@ -343,6 +343,28 @@ def test_mini_batches_have_the_right_mean(tiny):
     assert (each[:, 20:] == 0).all()
 
 
+def test_the_weights_of_mini_batches_follow_the_batch_law(tiny):
+    """The classes' mean risk weights over 2000 steps' own batches of 6, within four standard errors of the
+    law; weights of 20 : 1."""
+    config = tiny(optimizer="gd", batch_size=6, class_weights=(1.0, 1.0, 20.0, 20.0))
+    config = dataclasses.replace(config, reduction="weighted_mean")
+    with jax.enable_x64(True):
+        field = jax.tree.map(jax.numpy.asarray, preparation.prepare(config).flow.field)
+
+        def of_step(step):
+            drawn = descent._drawn(field, jax.random.key(0), step, 6)
+            return drawn.risk_weights @ field.columns.member_columns
+
+        each = np.asarray(jax.vmap(of_step)(jax.numpy.arange(2000)))
+    counts = np.array(config.class_counts)
+    found = each / (counts / 20)
+    law = weights.effective_class_weights(counts, config.class_weights, 6)
+    assert (np.abs(found.mean(0) - law) <= 4 * found.std(0) / np.sqrt(2000)).all()
+    w = np.array(config.class_weights)
+    asked = w / weights.mean_sample_weight(counts, w)
+    assert law[2] < 0.8 * asked[2]  # so that the law is told from what was asked
+
+
 def test_mini_batches_draw_samples_evenly_whatever_a_column_stands_for(tiny):
     """10^9 samples a minority class, in single precision: shares of 4000 draws, within 5 standard
     errors."""

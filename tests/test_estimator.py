@@ -189,6 +189,25 @@ def test_one_reduction_is_the_other_for_unit_weights():
     )
 
 
+def test_a_weighted_mean_that_halves_the_ratio_of_weights_warns(rng):
+    """Weights of 1 and 100, of 190 and 10 samples, in batches of 8, whose law is that of `test_batch_law`."""
+    X, y = rng.normal(size=(200, 2)), np.repeat([0, 1], [190, 10])
+    settings = {"class_weight": {0: 1.0, 1: 100.0}, "num_steps": 60, "random_state": 0}
+    sentence = "class weights of ratio 100 act as "
+
+    def told(**changes):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            ReweightedClassifier(**(settings | changes)).fit(X, y)
+        return [str(w.message) for w in caught if sentence in str(w.message)]
+
+    (line,) = told(reduction="weighted_mean", batch_size=8)
+    law = ssm.weights.effective_ratio(100.0, 0.05, 8)
+    assert line.startswith(f"{sentence}{law:.3g} in the weighted mean over batches of 8: ")
+    assert told(reduction="mean", batch_size=8) == []
+    assert told(reduction="weighted_mean", batch_size=200) == []
+
+
 @pytest.mark.parametrize("reduction", ["mean", "weighted_mean"])
 @pytest.mark.parametrize(
     "parameters",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ssm.advice import runs, words
+from ssm.advice import batches, runs, words
 from ssm.advice.runs import UNKNOWN, Case, Floats
 from ssm.config import Config
 from ssm.support import checks, errors
@@ -45,6 +45,7 @@ def advise(
     coupling: float | None = None,
     loss: Literal["cross_entropy", "squared"] = "cross_entropy",
     progress: Callable[[float], None] | None = None,
+    batch_size: int | None = None,
 ) -> Advice:
     """What the model says of a data set with `counts` samples a class.
 
@@ -62,6 +63,8 @@ def advise(
             Left out: 0, 0.1 and 0.4, side by side.
         loss: the loss of one sample.
         progress: called with the share of the work that is done.
+        batch_size: samples of a mini-batch, where notes are to say what a weighted mean over mini-batches
+            makes of the recommended weights.
 
     Raises ssm.InputError for anything else.
 
@@ -76,6 +79,8 @@ def advise(
     allowed = "samples of at least two classes, positive integers, as 5000, 500, 50"
     if len(checks.items("counts", counts, allowed)) < 2:
         raise errors.invalid("counts", counts, allowed)
+    if batch_size is not None:
+        checks.integer("batch_size", batch_size, 1, batches.LARGEST)
     couplings = COUPLINGS if coupling is None else (coupling,)
     cases, incomplete, most = [], [], runs.MOST_CLASSES // len(couplings)
     for i, each in enumerate(couplings):
@@ -89,6 +94,7 @@ def advise(
         cases.append(case)
         incomplete += missing
     counts = base.class_counts
+    in_batches = [] if batch_size is None else batches.notes(counts, cases, batch_size)
     return Advice(
         counts=counts,
         loss=loss,
@@ -96,7 +102,7 @@ def advise(
         no_contrasts=runs.no_contrasts(counts),
         cases=tuple(cases),
         verdict=words.verdict(counts, cases, loss),
-        notes=(*words.notes(counts, cases, base.init_scale, most), *incomplete),
+        notes=(*words.notes(counts, cases, base.init_scale, most), *in_batches, *incomplete),
     )
 
 

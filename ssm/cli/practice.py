@@ -41,6 +41,8 @@ class Advise:
     learned first."""
     loss: Literal["cross_entropy", "squared"] = "cross_entropy"
     """The loss of a sample."""
+    batch_size: int | None = None
+    """Samples of a mini-batch: also say what a weighted mean over each makes of the recommended weights."""
 
     def __call__(self) -> None:
         from rich.console import Console
@@ -50,7 +52,7 @@ class Advise:
         def work(report: progress.Report):
             from ssm.advice.advice import advise
 
-            return advise(counts, self.coupling, self.loss, report)
+            return advise(counts, self.coupling, self.loss, report, self.batch_size)
 
         advice = progress.with_bar("running the model", work)
         from ssm.advice.advice import render

@@ -69,7 +69,8 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         schedule: a transformation of `ssm.schedules` that changes these weights from step to step;
             one that asks for performance is given each class's recall at the last evaluation.
         reduction: `mean` (a_i = s_i w_{y_i} / sum_j s_j) or `weighted_mean` (... / sum_j s_j w_{y_j}),
-            over each mini-batch.
+            over each mini-batch. The latter weakens class weights in small batches
+            (`ssm.weights.effective_class_weights`), and a fit warns where it halves their ratio.
         hidden_layer_sizes: widths of the hidden layers.
         channels: output channels of 3 x 3 convolutions of stride 2 that precede the hidden layers, for
             images of (height, width) `image_shape`.
@@ -263,6 +264,8 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         machine.use_compilation_cache()
         with self._precision():
             task, options, params = parameters.prepared(self, train, evaluated, seed, len(labels))
+            if remark := parameters.why_weights_are_weaker(self, train.labels, task.class_counts):
+                warnings.warn(remark, alarms.TrainingWarning, stacklevel=2)
             run = self._train(task, options, params)
         self._keep(run, task, options)
         self.temperature_ = self.own_temperature_ = 1.0

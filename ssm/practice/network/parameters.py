@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
 import optax
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from ssm.config import DType, Loss
 from ssm.config.bounds import interval
@@ -163,6 +163,35 @@ def why_no_posterior(
     if classifier.reduction == "weighted_mean" and has_batches and has_weights:
         return "weighted_mean over mini-batches trains with other ratios than the weights'"
     return ""
+
+
+def why_weights_are_weaker(
+    classifier: GivenParameters, labels: Int[np.ndarray, " n"], counts: Float[np.ndarray, " k"]
+) -> str:
+    """The sentence that warns where a weighted mean over mini-batches makes less than half of the ratio of
+    fixed class weights; an empty string elsewhere. The batches of a pass are of `batch_size` samples, but
+    for the last, and samples weigh what those of their class do on average.
+
+    Args:
+        labels: class of each training sample.
+        counts: sums of the sample weights of each class.
+    """
+    size, n = classifier.batch_size, len(labels)
+    if classifier.reduction != "weighted_mean" or classifier.schedule is not None or size >= n:
+        return ""
+    number = np.bincount(labels, minlength=len(counts))
+    asked, each = class_weights(classifier, counts), counts / number
+    sizes = [size] * (n // size) + [n % size] * (n % size > 0)
+    laws = {b: weights.effective_class_weights(number, asked * each, b) for b in set(sizes)}
+    effective = np.mean([laws[b] for b in sizes], axis=0) / each
+    high, low = asked.argmax(), asked.argmin()
+    ratio, found = asked[high] / asked[low], effective[high] / effective[low]
+    if found >= ratio / 2:
+        return ""
+    return (
+        f"class weights of ratio {ratio:.3g} act as {found:.3g} in the weighted mean over batches of {size}: "
+        "take reduction='mean', which keeps the ratio, or larger batches"
+    )
 
 
 def holds_out(classifier: GivenParameters) -> bool:
