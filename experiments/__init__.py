@@ -17,6 +17,7 @@ Name = Literal[
     "depth",
     "margins",
     "optimizers",
+    "batch_law",
     "deferred",
     "held_out",
     "held_out_maps",
@@ -36,6 +37,7 @@ ON_MNIST: tuple[Name, ...] = ("mnist", "stop_or_train")  # which are given the f
 # or on maps and data that would take `make reproduce` beyond its five minutes.
 _OTHERS = (
     "polynomial_tail",
+    "batch_law",
     "held_out_maps",
     "held_out_data",
     "digits",

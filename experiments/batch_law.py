@@ -34,7 +34,7 @@ BATCHES = 4000
 TIMES = 0.15  # of a ratio of learning times: at first order, and a draw of batches shifts it
 RISE, FLAT = 1.1, 1.02  # of the minority's loss over that of the start
 DROP = dataclasses.replace(BASE, bias="output", init_scale=0.3, num_saves=201)
-OPTIMIZERS = {"gd": "gradient descent", "class_normalised_gd": "per-class normalised"}
+OPTIMIZERS = {"gd": "gradient descent", "class_normalised_gd": "per-class\nnormalised"}
 
 
 def run(out: Path, quick: bool, report: Report) -> list[Claim]:
@@ -64,7 +64,9 @@ def run(out: Path, quick: bool, report: Report) -> list[Claim]:
         claims.close(statement, expected_delay(size), Estimate.over_seeds(later), TIMES)
     for name, bound in (("gd", RISE), ("class_normalised_gd", FLAT)):
         peak = (losses[name] / losses[name][:, :1]).max(1)
-        statement = f"bias, start {DROP.init_scale:g}, {OPTIMIZERS[name]}: the minority's largest loss over its first"
+        statement = (
+            f"bias, start {DROP.init_scale:g}, {name}: the minority's largest loss over its first"
+        )
         judge = claims.at_least if name == "gd" else claims.at_most
         judge(statement, bound, Estimate.over_seeds(peak))
     return claims
@@ -147,7 +149,12 @@ def draw(
         )
         law.legend()
         each = np.array(list(times.values()))
-        delay.plot(list(times), each.mean(1), "o-", color=plotting.COLORS["minority"], ms=3)
+        bars = np.array(
+            [(own.mean - own.low, own.high - own.mean) for own in map(Estimate.over_seeds, each)]
+        )
+        delay.errorbar(
+            list(times), each.mean(1), bars.T, fmt="o-", color=plotting.COLORS["minority"], ms=3
+        )
         delay.plot(list(times), [expected_delay(size) for size in times], **pages.THEORY)
         delay.set(
             xscale="log",
@@ -160,4 +167,4 @@ def draw(
             drop.plot(share, (own / own[:, :1]).mean(0), color=color, label=OPTIMIZERS[name])
         drop.axhline(1, **pages.FAINT)
         drop.set(xlabel="share of the run's steps", ylabel="minority loss over its first")
-        drop.legend()
+        drop.legend(loc="center right")

@@ -168,6 +168,7 @@ def test_label_spectrum(tmp_path):
         ("depth", 1),
         ("margins", 2),
         ("optimizers", 2),
+        ("batch_law", 1),
         ("deferred", 3),
         ("held_out_maps", 1),
         ("held_out_data", 1),
