@@ -34,8 +34,8 @@ class Options:
     """Experiments to run; left out, all of them."""
     core: bool = False
     """Run the core experiments, those of the small-scale model itself, and not those on networks that
-    are trained on real data (digits, mnist, stop_or_train, bridge, practice) or the larger maps of held-out
-    accuracy and its runs on other data (held_out_maps, held_out_data)."""
+    are trained on real data (digits, mnist, stop_or_train, bridge, practice), mini-batches (batch_law) or the
+    larger maps of held-out accuracy and its runs on other data (held_out_maps, held_out_data)."""
     quick: bool = False
     """A smoke run: fewer points, seeds and steps. Its claims may fail or stay undecided."""
     out: Path | None = None

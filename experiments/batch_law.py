@@ -34,7 +34,7 @@ BATCHES = 4000
 TIMES = 0.15  # of a ratio of learning times: at first order, and a draw of batches shifts it
 RISE, FLAT = 1.1, 1.02  # of the minority's loss over that of the start
 DROP = dataclasses.replace(BASE, bias="output", init_scale=0.3, num_saves=201)
-OPTIMIZERS = {"gd": "gradient descent", "class_normalised_gd": "per-class\nnormalised"}
+OPTIMIZERS = {"gd": "gd", "class_normalised_gd": "PCNGD"}
 
 
 def run(out: Path, quick: bool, report: Report) -> list[Claim]:
@@ -167,4 +167,4 @@ def draw(
             drop.plot(share, (own / own[:, :1]).mean(0), color=color, label=OPTIMIZERS[name])
         drop.axhline(1, **pages.FAINT)
         drop.set(xlabel="share of the run's steps", ylabel="minority loss over its first")
-        drop.legend(loc="center right")
+        drop.legend(loc="upper right", handlelength=1)
