@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
+from ssm.config import showing
 from ssm.config.bounds import Within, checked_fields
 from ssm.config.data import DataFields
 from ssm.config.documentation import DocstringOfFields
@@ -115,6 +116,15 @@ class Config(
         self.check_optimizer(self.num_saves)
         self._check_coupling()
         self._check_sizes()
+
+    def __repr__(self) -> str:
+        return showing.call(self)
+
+    def __rich_repr__(self) -> Iterator[tuple[str, Any]]:
+        yield from showing.differing(self).items()
+
+    def _repr_html_(self) -> str:
+        return showing.table(self)
 
     @property
     def column_kind(self) -> Literal["samples", "classes", "coordinates"]:

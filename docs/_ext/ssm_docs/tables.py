@@ -11,23 +11,10 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from ssm.config import Config
 from ssm.config.bounds import Each, Within
 from ssm.config.documentation import docstrings_of_fields
+from ssm.config.showing import GROUPS
 from ssm.dynamics.statuses import Status
 from ssm.results import schema
 from ssm_docs.docstrings import escaped
-
-GROUPS = {
-    "DataFields": "Data",
-    "LossFields": "Loss",
-    "WeightFields": "Weights",
-    "ModelFields": "Model",
-    "InputFields": "Inputs and held-out data",
-    "FlowClockFields": "Clock",
-    "FlowEndFields": "End of a flow",
-    "FlowSolverFields": "Solver of a flow",
-    "OptimizerFields": "Optimiser",
-    "ObservationFields": "What is observed",
-    "Config": "Seed and precision",
-}
 
 KINDS = {type(None): "None", tuple[int, ...]: "ints", tuple[float, ...]: "floats"}
 
