@@ -23,7 +23,7 @@ from ssm.problem import Problem, own_data, weights
 from ssm.problem.inputs import Inputs
 from ssm.problem.schedules import Transformation
 from ssm.results import datasets, digests
-from ssm.support import errors, machine
+from ssm.support import errors, machine, notebooks
 from ssm.theory import growth
 
 
@@ -144,7 +144,7 @@ def _exposure(problem: Problem, class_weights: Float[np.ndarray, " k"]) -> dict[
 
 def simulate(
     config: Config,
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[float], None] | bool | None = None,
     *,
     schedule: Transformation | None = None,
     loss: Any = None,
@@ -166,7 +166,8 @@ def simulate(
 
     Args:
         config: every number of the run.
-        progress: called now and then with the share of the run done, in [0, 1].
+        progress: called now and then with the share of the run done, in [0, 1]; or True for a bar, False for none.
+            Left out: a bar in notebooks, once the run has taken two seconds.
         schedule: class weights of an optimiser's steps, instead of those of `config`, from each
             step's number and the classes' accuracies then.
         loss: a pytree of numbers with `value(logits, labels)`, as `ssm.problem.own_loss.own_loss` takes it.
@@ -211,12 +212,13 @@ def simulate(
         True
     """
     check_config("config", config)
-    if progress is not None and not callable(progress):
-        raise errors.invalid("progress", progress, "a function of the share of the run done")
+    progress = notebooks.checked(progress, "a function of the share of the run done")
     config, data = own_data.own_inputs(config, inputs, labels, held_out_data)
     own = {"loss": loss, "optimizer": optimizer, "observables": observables, "schedule": schedule}
     run, origin = _prepared(config, data, continue_from, start, own)
-    arrays, facts = run_arrays(run, follow(run, progress))
+    with notebooks.shown("simulating", progress) as report:
+        followed = follow(run, report)
+    arrays, facts = run_arrays(run, followed)
     attributes = {"device": jax.devices()[0].device_kind, **_named(data), **origin}
     return datasets.dataset(run.config, arrays, facts | attributes, run.given.variables())
 

@@ -36,6 +36,27 @@ def with_bar(what: str, work: Callable[[Report], T]) -> T:
         )
 
 
+class Share:
+    """A progress bar over the share of one piece of work that is done."""
+
+    def __init__(self, what: str) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        console = Console(stderr=True)
+        self.bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+        self.task = self.bar.add_task(what, total=1.0)
+        self.done = 0.0
+
+    def count(self, done: float) -> None:
+        """Take note of the share that is done."""
+        self.done = done
+
+    def update(self) -> None:
+        """Show the share that is done."""
+        self.bar.update(self.task, completed=self.done)
+
+
 class Runs:
     """A progress bar over the runs of a sweep or study, with their rate and the time left."""
 

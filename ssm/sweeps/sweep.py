@@ -18,7 +18,7 @@ from ssm.dynamics.parameters import Params
 from ssm.problem.schedules import Transformation
 from ssm.results import datasets, digests
 from ssm.results.stores import SweepStore, checked_path
-from ssm.support import errors, files, machine
+from ssm.support import errors, files, machine, notebooks
 from ssm.sweeps import grids
 from ssm.sweeps.execution import Progress, compute
 from ssm.sweeps.layout import SweepLayout, make_layout
@@ -39,7 +39,7 @@ def sweep(
     schedule: Transformation | None = None,
     start: Params | None = None,
     chunk_size: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> xr.Dataset:
     """Run every combination of some fields' values.
 
@@ -61,7 +61,8 @@ def sweep(
             them by their class, numbers and `version`.
         chunk_size: most runs of a chunk, the most that an interrupted sweep does again; chosen by
             memory and work when left out.
-        progress: called with the number of runs done, and of all.
+        progress: called with the number of runs done, and of all; or True for a bar, False for none. Left out: a
+            bar in notebooks, once the sweep has taken two seconds.
 
     Returns:
         The Dataset of a single run with one dimension for each axis, named as the field
@@ -85,8 +86,7 @@ def sweep(
     base = Config() if base is None else check_config("base", base)
     if client is not None and not hasattr(client, "submit"):
         raise errors.invalid("client", client, "a Dask client, distributed.Client(address)")
-    if progress is not None and not callable(progress):
-        raise errors.invalid("progress", progress, "a function of the runs done and of all")
+    progress = notebooks.checked(progress, "a function of the runs done and of all")
     path = None if store is None else checked_path(store)
     keys = list(grid) if isinstance(grid, Mapping) else []
     swept = {field.strip() for key in keys for field in str(key).split(",")}
@@ -96,9 +96,10 @@ def sweep(
         given.check_versions()
     layout = make_layout(grids.make_grid(grid, base, given), chunk_size)
     machine.use_compilation_cache()
-    if path is None:
-        return _in_memory(layout, client, progress)
-    return _in_store(path, layout, client, progress)
+    with notebooks.shown("sweeping", progress, runs=True) as report:
+        if path is None:
+            return _in_memory(layout, client, report)
+        return _in_store(path, layout, client, report)
 
 
 def _in_memory(
