@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ssm.measures import collapse, geometry, held_out, metrics, spectral, states
     from ssm.plots import runs as plotting
     from ssm.plots import sweeps as sweep_plots
+    from ssm.plots.compare import compare
     from ssm.practice.network.estimator import ReweightedClassifier
     from ssm.problem import losses, posthoc, schedules, weights
     from ssm.problem.inputs import mixture_inputs
@@ -49,6 +50,7 @@ __all__ = [
     "advice",
     "balance",
     "collapse",
+    "compare",
     "defaults",
     "exact",
     "fits",
@@ -89,6 +91,7 @@ _HOMES = {
     "Params": "ssm.dynamics.parameters",
     "mixture_inputs": "ssm.problem.inputs",
     "track": "ssm.tracking",
+    "compare": "ssm.plots.compare",
     "points": "ssm.sweeps.points",
     "sweep": "ssm.sweeps.sweep",
     "load": "ssm.results.stores",

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import rich.pretty
 
-import ssm
 from ssm import Config
 from ssm.config import showing
 from ssm.problem import make_problem
+from ssm.results import schema
 
 CONFIGS = {
     "standard": Config(),
     "step": Config(num_classes=7, imbalance_ratio=33.3, minority_fraction=0.3, weight_exponent=0.5),
     "negative": Config(profile="long_tailed", imbalance_ratio=1e6, weight_exponent=-10),
     "counts": Config(counts=(9, 9, 4, 2), class_weights="balanced", seed=3),
-    "sqrt": Config(counts=range(1, 40), class_weights="sqrt", loss="squared"),
+    "sqrt": Config(counts=tuple(range(1, 40)), class_weights="sqrt", loss="squared"),
     "given": Config(num_classes=2, class_weights=(0.5, 3.0)),
     "of unit mean": Config(num_classes=2, class_weights=(0.5, 3.0), reduction="weighted_mean"),
     "effective": Config(profile="long_tailed", class_weights="effective"),
@@ -102,7 +102,7 @@ def test_classes_that_are_alike_share_a_row():
 
 
 def test_many_classes_and_long_tuples_stay_short():
-    config = Config(counts=range(1, 1001))
+    config = Config(counts=tuple(range(1, 1001)))
     assert len(config._repr_html_()) < 20_000
     assert fields(parsed(config))["counts"] == "(1, 2, 3, 4, …, 999, 1000), 1000 values"
     assert eval(repr(config), {"Config": Config}) == config
@@ -138,4 +138,4 @@ def test_variables_of_a_result_say_what_they_are(run):
 
 def schema_coordinates(dataset):
     """Coordinates but the indices, which only number or name what they are of."""
-    return [name for name in dataset.coords if name not in ssm.results.schema.INDICES]
+    return [name for name in dataset.coords if name not in schema.INDICES]

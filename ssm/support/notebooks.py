@@ -20,9 +20,8 @@ PATIENCE, PAUSE = 2.0, 0.3
 
 def in_kernel() -> bool:
     """Whether this process is the kernel of a notebook. IPython is not imported to find that out."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if hasattr(ipython, "get_ipython") else None
-    return getattr(shell, "kernel", None) is not None
+    get_shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    return get_shell is not None and getattr(get_shell(), "kernel", None) is not None
 
 
 def checked(given: Any, function: str) -> Any:
