@@ -88,8 +88,8 @@ def compare(*runs: xr.Dataset, labels: Sequence[str] | None = None) -> Figure:
             Line2D([], [], color="0.25", label=name, **look)
             for name, look in zip(names, LOOKS, strict=False)
         ]
-        for where, handles in (("left", keys), ("right", groups)):
-            figure.legend(handles=handles, loc=f"outside upper {where}", handlelength=2.6)
+        figure.legend(handles=keys, loc="outside upper left", handlelength=2.6)
+        figure.legend(handles=groups, loc="outside upper right", handlelength=2.6)
     return figure
 
 
