@@ -1,14 +1,14 @@
-"""A Config as it is shown: in Python as the call that makes it, in a notebook as a table."""
+"""A Config as it is shown: in Python as the call that makes it, in a notebook as a table.
+
+It is `Any` here, since the module of `Config` imports this one.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import math
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from ssm.config.config import Config
+from typing import Any
 
 GROUPS = {
     "DataFields": "Data",
@@ -31,7 +31,7 @@ MOST_VALUES, MOST_ROWS = 12, 16
 CELL = 'style="text-align:left"'
 
 
-def differing(config: Config) -> dict[str, Any]:
+def differing(config: Any) -> dict[str, Any]:
     """The fields that are not as `Config()` has them, in the order of the fields."""
     standard = type(config)()
     fields = [field.name for field in dataclasses.fields(config)]
@@ -39,13 +39,13 @@ def differing(config: Config) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != getattr(standard, name)}
 
 
-def call(config: Config) -> str:
+def call(config: Any) -> str:
     """The shortest call that makes the Config."""
     fields = ", ".join(f"{name}={value!r}" for name, value in differing(config).items())
     return f"{type(config).__name__}({fields})"
 
 
-def class_weights(config: Config) -> list[float]:
+def class_weights(config: Any) -> list[float]:
     """What the Config weights each class by, once its weights act, without NumPy: the laws are those of
     `ssm.problem.weights`, and a test holds them against it."""
     counts, named, beta = config.class_counts, config.class_weights, config.effective_number_beta
@@ -66,7 +66,7 @@ def class_weights(config: Config) -> list[float]:
     return [n * weight / total for weight in weights]
 
 
-def table(config: Config) -> str:
+def table(config: Any) -> str:
     """The Config in HTML: the fields that differ from their defaults by group, the classes that follow from
     them, and the other fields folded away."""
     changed = differing(config)
@@ -80,7 +80,7 @@ def table(config: Config) -> str:
     )
 
 
-def _fields_by_group(config: Config) -> dict[str, list[str]]:
+def _fields_by_group(config: Any) -> dict[str, list[str]]:
     """The names of the fields by the class that has them, in the order of `GROUPS`."""
     found = {
         base.__name__: [field.name for field in dataclasses.fields(base)]
@@ -93,7 +93,7 @@ def _fields_by_group(config: Config) -> dict[str, list[str]]:
 
 
 def _grouped(
-    config: Config, groups: dict[str, list[str]], changed: dict[str, Any], *, wanted: bool
+    config: Any, groups: dict[str, list[str]], changed: dict[str, Any], *, wanted: bool
 ) -> str:
     """A table of the fields that differ from their defaults, in bold, or else of those that do not."""
     opened, closed = ("<strong>", "</strong>") if wanted else ("", "")
@@ -107,7 +107,7 @@ def _grouped(
     return _rows(rows)
 
 
-def _classes(config: Config) -> str:
+def _classes(config: Any) -> str:
     """The classes, those that follow on each other and are alike in one row, and the feature columns."""
     alike = [
         (key, [c for c, _ in classes])
