@@ -66,7 +66,8 @@ class Sweep:
     semicolons: `--grid 'counts=50,5;500,50'`, and so do those of fields that move together:
     `--grid 'imbalance_ratio,minority_count=10,50;100,5'`."""
     out: Path = Path("sweep.zarr")
-    """The zarr store to write. One that exists goes on, if it is of the same grid and flags."""
+    """The zarr store to write. One that exists goes on, if it is of the same grid and flags, and grows
+    if that grid is a part of this one."""
     chunk_size: int | None = None
     """Most runs of a chunk, all that an interrupted sweep does again. Left out: chosen by memory
     and work."""

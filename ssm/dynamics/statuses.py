@@ -22,6 +22,8 @@ class Status(enum.StrEnum):
     """Something that is observed was not finite any more."""
     NOT_LEARNED = "not learned"
     """It reached its last time, but something that was predicted to be learned by then was not."""
+    NOT_COMPUTED = "not computed"
+    """There is no such run yet, in a sweep whose store is not finished."""
     TRACKED = "tracked"
     """There was no run: logits that come from elsewhere were followed."""
 
@@ -35,7 +37,7 @@ class Status(enum.StrEnum):
         """A line that says what is amiss and what to do about it; empty where nothing is."""
         if not self.remedy:
             return ""
-        if self is Status.NOT_LEARNED:
+        if self in (Status.NOT_LEARNED, Status.NOT_COMPUTED):
             return f"{self}: {self.remedy}"
         return f"the run ended early: {self}; {self.remedy}"
 
@@ -47,5 +49,6 @@ _REMEDIES = {
     Status.NOT_FINITE: (
         "its numbers grew too large: try a smaller init_scale or learning_rate, or dtype float64"
     ),
+    Status.NOT_COMPUTED: "the same command or call goes on with its sweep",
     Status.NOT_LEARNED: "something was predicted to be, a longer t1 may be enough",
 }

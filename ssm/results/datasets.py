@@ -127,6 +127,7 @@ def sweep_dataset(
     sweep: Mapping[str, Any],
     coordinates: Mapping[str, np.ndarray],
     origins: Sequence[Mapping[str, Any]],
+    done: np.ndarray | None = None,
 ) -> xr.Dataset:
     """A sweep as a Dataset.
 
@@ -138,6 +139,8 @@ def sweep_dataset(
         sweep: the base Config and the axes as JSON types, for the attributes.
         coordinates: values of each coordinate of the axes (`schema.axis_coordinates`).
         origins: where each chunk of runs comes from.
+        done: which runs of the grid are there; all of them when left out. Coordinates are judged and read
+            by these.
     """
     dimensions = schema.axis_coordinates(sweep["axes"])
     axes = list(dict.fromkeys(dimensions.values()))
@@ -149,7 +152,7 @@ def sweep_dataset(
         for name, values in arrays.items()
     }
     for name in filter(schema.is_coordinate, variables):
-        variables[name] = _where_it_varies(variables[name], axes)
+        variables[name] = _where_it_varies(variables[name], axes, done)
     if variables["flow_time"].dims == ("time",):
         variables["time"] = variables.pop("flow_time")
     sizes = {str(dim): size for v in variables.values() for dim, size in v.sizes.items()}
@@ -199,16 +202,20 @@ def _common_origin(origins: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _where_it_varies(variable: xr.Variable, axes: Sequence[str]) -> xr.Variable:
-    """A variable without the axes along which it is constant."""
+def _where_it_varies(
+    variable: xr.Variable, axes: Sequence[str], done: np.ndarray | None = None
+) -> xr.Variable:
+    """A variable without the axes along which it is constant, in the runs that are done."""
     variable = variable.load()
+    shape = tuple(variable.sizes[dim] for dim in axes)
+    known = xr.Variable(axes, np.ones(shape, bool) if done is None else done)
     for dim in axes:
-        first = variable.isel({dim: slice(0, 1)})
-        same = variable.values == first.values
+        first = variable.isel({dim: known.argmax(dim)})  # the first that is known
+        same = variable == first
         if variable.dtype.kind == "f":
-            same |= np.isnan(variable.values) & np.isnan(first.values)
-        if same.all():
-            variable = variable.isel({dim: 0})
+            same |= variable.isnull() & first.isnull()
+        if (same | ~known).all():
+            variable, known = first, known.any(dim)
     return variable
 
 

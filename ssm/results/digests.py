@@ -20,7 +20,7 @@ COVERING = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{64}")  # digests of the layout an
 
 
 class StoreWarning(UserWarning):
-    """A store was opened although its digest does not cover all of it."""
+    """A store was opened although its digest does not cover all of it, or its sweep is not finished."""
 
 
 class Metadata:
@@ -162,3 +162,8 @@ def unreadable(path: Path, error: Exception) -> errors.InputError:
 def changed(path: Path) -> errors.InputError:
     """The error for a store that has changed since it was written."""
     return errors.invalid("store", str(path), "an undamaged store; its contents have changed")
+
+
+def replaced(path: Path) -> errors.InputError:
+    """The error for a store that is not the one any more that was opened."""
+    return errors.invalid("store", str(path), "opened again: it has grown or been replaced since")

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from ssm.results import digests, schema
+from ssm.dynamics.statuses import Status
+from ssm.results import datasets, digests, schema
 from ssm.results.belongings import MARKS, foreign_entries
 from ssm.results.digests import Metadata
 from ssm.results.schema import FORMAT, FORMATS, STUDY_FORMAT, SWEEP_FORMAT
@@ -108,6 +109,9 @@ def _can_be_loaded(path: Path) -> bool:
 def load(path: str | Path) -> xr.Dataset:
     """Read what `save` or `ssm.sweep` wrote: a run into memory, a sweep as its values are asked for.
 
+    Of a sweep that is not finished, or that another process is writing, what is there is read into memory,
+    with a StoreWarning: runs that are not done have the status `not computed`, and NaN, 0 or empty words.
+
     The store is checked against the digests that were written with it, that of a sweep chunk after
     chunk. The digest of an earlier version covers values but not all metadata: such a store is
     checked against the layout that it must have, and a StoreWarning is given. Saved again, it gets
@@ -117,8 +121,8 @@ def load(path: str | Path) -> xr.Dataset:
         path: the folder of a store.
 
     Raises:
-        ssm.InputError: there is nothing at `path`, or no store; the store is damaged, or that of a
-            sweep that is not finished; `path` is no path.
+        ssm.InputError: there is nothing at `path`, or no store; the store is damaged; `path` is no
+            path.
     """
     path = checked_path(path)
     if not path.exists():
@@ -156,19 +160,60 @@ def load(path: str | Path) -> xr.Dataset:
 
 
 def _load_sweep(path: Path) -> xr.Dataset:
-    """Open a finished sweep that was written chunk by chunk."""
+    """Open a sweep that was written chunk by chunk; with a warning where it is not finished."""
     store = SweepStore(path)
     if not store.is_intact():
         raise digests.changed(path)
-    missing = sum(not store.is_done(chunk) for chunk in range(len(store.blocks)))
-    if missing:
-        raise errors.invalid(
-            "store",
-            str(path),
-            f"a finished sweep: {missing} of its {len(store.blocks)} chunks are missing or "
-            "damaged; the command that wrote it goes on",
+    missing = [chunk for chunk in range(len(store.blocks)) if not store.is_done(chunk)]
+    if not missing:
+        return store.dataset()
+    if not (path / MARKS).is_dir():
+        raise _unfinished(store, len(missing))
+    part, done = _part(store)
+    if done < part["status"].size:
+        message = (
+            f"store={str(path)!r} is not finished: {done} of its {part['status'].size} runs are there, and "
+            "`status` says which; the command that wrote it goes on"
         )
-    return store.dataset()
+        warnings.warn(message, digests.StoreWarning, stacklevel=3)
+    return part
+
+
+def _part(store: SweepStore) -> tuple[xr.Dataset, int]:
+    """What is there of a sweep that is not finished, in memory, and how many of its runs.
+
+    Raises ssm.InputError where a chunk that is marked as done has changed since. One that is marked later
+    than it is looked for is not there yet.
+    """
+    belongs, _ = store.parts()
+    done, damaged = np.zeros(belongs.shape, bool), 0
+    arrays = {
+        name: np.full(whole, datasets.filling(dtype), dtype)
+        for name, (whole, dtype) in store.variables.items()
+    }
+    arrays["status"][...] = Status.NOT_COMPUTED.value
+    for chunk, block in enumerate(store.blocks):
+        if not store.is_marked(chunk):
+            continue
+        places, found = store.read(chunk)
+        damaged += not places
+        inside = np.isin(np.arange(store.num_runs(chunk)), places).reshape(done[block].shape)
+        done[block] = inside
+        for name, values in found.items():
+            arrays[name][block][inside] = values[inside]
+    if damaged:
+        raise _unfinished(store, damaged)
+    axes, origins = store.coordinate_values(), store.origins()
+    return datasets.sweep_dataset(arrays, store.sweep, axes, origins, done), int(done.sum())
+
+
+def _unfinished(store: SweepStore, number: int) -> errors.InputError:
+    """The error for a store some of whose chunks are damaged or lost."""
+    allowed = (
+        f"a finished sweep: {number} of its {len(store.blocks)} chunks are missing or damaged; the command "
+        "that wrote it goes on"
+    )
+    return errors.invalid("store", str(store.path), allowed)
 
 
 def _is_laid_out(dataset: xr.Dataset) -> bool:

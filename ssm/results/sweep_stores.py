@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from numcodecs import Zstd
 from ssm.results import datasets, digests, schema
 from ssm.results.belongings import MARKS
 from ssm.results.digests import Metadata
+from ssm.results.opened import OpenedStore
 from ssm.results.schema import FORMAT, SWEEP_FORMAT
 from ssm.support import errors, files
 
@@ -44,7 +46,7 @@ def open_dataset(path: Path) -> xr.Dataset:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about stores that were not written here
-            return xr.open_zarr(path, chunks=None, consolidated=True)
+            return xr.open_zarr(OpenedStore(path, read_only=True), chunks=None, consolidated=True)
     except Exception as error:  # zarr and its codecs raise errors of many kinds
         raise digests.unreadable(path, error) from None
 
@@ -53,7 +55,8 @@ class SweepStore:
     """A zarr store of a sweep that is written chunk by chunk.
 
     It holds an array for each variable over the whole grid, with a zarr chunk for each chunk of runs.
-    A file for each chunk of runs, its mark, says that the chunk is complete.
+    A file for each chunk of runs, its mark, says which of them are done and where each part of them
+    comes from: all in one piece as a rule, in several where the store has grown.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,7 +82,7 @@ class SweepStore:
             raise digests.unreadable(path, error) from None
         if not laid_out:
             raise digests.changed(path)
-        self._origins: dict[int, dict[str, Any]] = {}
+        self._parts: dict[int, list[dict[str, Any]]] = {}
 
     @classmethod
     def create(
@@ -100,41 +103,52 @@ class SweepStore:
             blocks: the part of the grid in each chunk. The first chunk is as large as any.
         """
         files.check_output(path, overwrite=False)
+        with files.replacing(path) as scratch:
+            cls.lay_out(scratch, sweep, coordinates, variables, blocks)
+        return cls(path)
+
+    @staticmethod
+    def lay_out(
+        path: Path,
+        sweep: Mapping[str, Any],
+        coordinates: Mapping[str, np.ndarray],
+        variables: Mapping[str, tuple[tuple[int, ...], str]],
+        blocks: Sequence[tuple[slice, ...]],
+    ) -> None:
+        """Write the layout of a store as `create` does, where nobody looks yet."""
         chunk = tuple(block.stop - block.start for block in blocks[0])
         dimensions = schema.axis_coordinates(sweep["axes"])
         axes = list(dict.fromkeys(dimensions.values()))
         known = schema.SWEPT | schema.own_variables(sweep.get("given", {}))
-        with files.replacing(path) as scratch:
-            group = zarr.open_group(scratch, mode="w-", zarr_format=2)
-            for name, values in coordinates.items():
-                dims: dict[str, Any] = {"_ARRAY_DIMENSIONS": [dimensions[name]]}
-                group.create_array(
-                    name, data=values, compressors=COMPRESSOR, fill_value=None, attributes=dims
-                )
-            for name, (shape, dtype) in variables.items():
-                group.create_array(
-                    name,
-                    shape=shape,
-                    dtype=dtype,
-                    chunks=chunk + shape[len(chunk) :],
-                    compressors=COMPRESSOR,
-                    # xarray would read a fill value of integers or words as missing, as NaN.
-                    fill_value=np.nan if np.dtype(dtype).kind == "f" else None,
-                    attributes={
-                        **known[name].attributes,
-                        "_ARRAY_DIMENSIONS": [*axes, *known[name].dims],
-                    },
-                )
-            layout = {
-                "sweep": json.dumps(sweep),
-                "dimensions": json.dumps(axes),
-                "blocks": json.dumps([[[s.start, s.stop] for s in block] for block in blocks]),
-            }
-            group.attrs.update(format=SWEEP_FORMAT, **layout)
-            zarr.consolidate_metadata(group.store, zarr_format=2)
-            (scratch / MARKS).mkdir()
-            digests.seal(scratch, digests.of_values(coordinates))
-        return cls(path)
+        group = zarr.open_group(path, mode="w-", zarr_format=2)
+        for name, values in coordinates.items():
+            dims: dict[str, Any] = {"_ARRAY_DIMENSIONS": [dimensions[name]]}
+            group.create_array(
+                name, data=values, compressors=COMPRESSOR, fill_value=None, attributes=dims
+            )
+        for name, (shape, dtype) in variables.items():
+            group.create_array(
+                name,
+                shape=shape,
+                dtype=dtype,
+                chunks=chunk + shape[len(chunk) :],
+                compressors=COMPRESSOR,
+                # xarray would read a fill value of integers or words as missing, as NaN.
+                fill_value=np.nan if np.dtype(dtype).kind == "f" else None,
+                attributes={
+                    **known[name].attributes,
+                    "_ARRAY_DIMENSIONS": [*axes, *known[name].dims],
+                },
+            )
+        layout = {
+            "sweep": json.dumps(sweep),
+            "dimensions": json.dumps(axes),
+            "blocks": json.dumps([[[s.start, s.stop] for s in block] for block in blocks]),
+        }
+        group.attrs.update(format=SWEEP_FORMAT, **layout)
+        zarr.consolidate_metadata(group.store, zarr_format=2)
+        (path / MARKS).mkdir()
+        digests.seal(path, digests.of_values(coordinates))
 
     @property
     def variables(self) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -183,29 +197,64 @@ class SweepStore:
         return True
 
     def write(
-        self, chunk: int, arrays: Mapping[str, np.ndarray], origin: Mapping[str, Any]
+        self,
+        chunk: int,
+        arrays: Mapping[str, np.ndarray],
+        parts: Sequence[Mapping[str, Any]],
+        places: Sequence[int] | None = None,
     ) -> None:
-        """Fill one chunk with its arrays, and after that mark it as done, with its origin: where its
-        runs come from and what they took."""
+        """Write runs of one chunk, and after that mark them as done. What else of the chunk is known to
+        be done stays as it is.
+
+        Args:
+            chunk: its number.
+            arrays: the runs' values by name, runs first.
+            parts: where they come from and what they took: one origin for all, or several, each with the
+                `places` in the chunk of its runs.
+            places: those of all these runs in the chunk; all of it when left out.
+        """
+        block, known = self.blocks[chunk], self._parts.get(chunk, [])
+        shape = tuple(part.stop - part.start for part in block)
+        size = math.prod(shape)
+        places = list(range(size)) if places is None else list(places)
+        whole = {}
         for name, values in arrays.items():
-            self._array(name)[self.blocks[chunk]] = values
-        self._write_mark(chunk, arrays, json.loads(json.dumps(origin)))
+            array = self._array(name)
+            if known:
+                filled = np.asarray(array[block]).reshape(size, *values.shape[1:])
+            else:
+                filling = datasets.filling(values.dtype)
+                filled = np.full((size, *values.shape[1:]), filling, values.dtype)
+            filled[places] = values
+            whole[name] = filled.reshape(shape + values.shape[1:])
+            array[block] = whole[name]
+        if "places" not in parts[0] and (known or len(places) < size):
+            parts = [{**parts[0], "places": places}]
+        self._write_mark(chunk, whole, json.loads(json.dumps([*known, *parts])))
 
     def _write_mark(
-        self, chunk: int, arrays: Mapping[str, np.ndarray], origin: dict[str, Any]
+        self, chunk: int, arrays: Mapping[str, np.ndarray], parts: list[dict[str, Any]]
     ) -> None:
-        """Write the file that says that a chunk is complete."""
+        """Write the file that says which runs of a chunk are done."""
         mark = self._mark(chunk)
         mark.parent.mkdir(exist_ok=True)
+        content = parts[0] if "places" not in parts[0] else {"parts": parts}
         with files.replacing(mark) as scratch:
-            digest = self._digest(chunk, arrays, origin)
-            scratch.write_text(json.dumps({"digest": digest, **origin}))
-        self._origins[chunk] = origin
+            digest = self._digest(chunk, arrays, content)
+            scratch.write_text(json.dumps({"digest": digest, **content}))
+        self._parts[chunk] = parts
 
-    def _digest(self, chunk: int, arrays: Mapping[str, np.ndarray], origin: Any) -> str:
-        """The digest of a chunk: of its values and its origin, of which chunk it is, and of which
-        store."""
-        return digests.of_values(arrays, [chunk, self.metadata.layout, origin])
+    def _digest(self, chunk: int, arrays: Mapping[str, np.ndarray], content: Any) -> str:
+        """The digest of a chunk: of the values of its runs that are done and their origin, of which chunk
+        it is, and of which store."""
+        if "parts" in content:
+            places = [place for part in content["parts"] for place in part["places"]]
+            axes = len(self.axes)
+            arrays = {
+                name: values.reshape(-1, *values.shape[axes:])[places]
+                for name, values in arrays.items()
+            }
+        return digests.of_values(arrays, [chunk, self.metadata.layout, content])
 
     def is_intact(self) -> bool:
         """Whether the axes and the metadata are as they were laid out."""
@@ -213,7 +262,7 @@ class SweepStore:
 
     def _are_axes_intact(self) -> bool:
         try:
-            coordinates = {name: np.asarray(self._array(name)) for name in self.coordinates}
+            coordinates = self.coordinate_values()
         except Exception:  # zarr and its codecs raise errors of many kinds
             return False
         if self.metadata.is_covered:
@@ -239,41 +288,81 @@ class SweepStore:
         if not self.is_intact():
             raise digests.changed(self.path)
 
+    def num_runs(self, chunk: int) -> int:
+        """Number of runs of a chunk."""
+        return math.prod(part.stop - part.start for part in self.blocks[chunk])
+
     def is_done(self, chunk: int) -> bool:
-        """Whether a chunk is marked as done and still holds what was written."""
+        """Whether all of a chunk is marked as done and still holds what was written."""
+        return len(self.done_runs(chunk)) == self.num_runs(chunk)
+
+    def is_marked(self, chunk: int) -> bool:
+        """Whether a mark says of any run of a chunk that it is done."""
+        return self._mark(chunk).exists()
+
+    def done_runs(self, chunk: int) -> list[int]:
+        """The places in a chunk of its runs that are marked as done and still are what was written."""
+        return self.read(chunk)[0]
+
+    def read(self, chunk: int) -> tuple[list[int], dict[str, np.ndarray]]:
+        """The places of the done runs of a chunk, and all of its arrays as they were read to be sure of
+        that; nothing where it is not marked or not as it was written."""
+        self._parts.pop(chunk, None)
         try:
-            origin = json.loads(self._mark(chunk).read_bytes())
-            digest = origin.pop("digest")
+            content = json.loads(self._mark(chunk).read_bytes())
+            digest = content.pop("digest")
             arrays = self._arrays(chunk)
-            intact = digest == self._digest(chunk, arrays, origin)
+            intact = digest == self._digest(chunk, arrays, content)
             if not intact and not self.metadata.is_covered:
-                runs = int(np.prod([block.stop - block.start for block in self.blocks[chunk]]))
                 intact = (
                     digest == digests.of_values_before(arrays)
-                    and {name: type(value) for name, value in origin.items()} == ORIGIN
-                    and set(origin["variables"]) == set(arrays)
-                    and origin["runs"] == runs
+                    and {name: type(value) for name, value in content.items()} == ORIGIN
+                    and set(content["variables"]) == set(arrays)
+                    and content["runs"] == self.num_runs(chunk)
                 )
         except Exception:  # whatever is wrong with the chunk, it has to be run again
-            return False
-        if intact:
-            self._origins[chunk] = origin
-        return intact
+            return [], {}
+        if not intact:
+            return [], {}
+        self._parts[chunk] = content.get("parts", [content])
+        if "parts" not in content:
+            return list(range(self.num_runs(chunk))), arrays
+        return sorted(place for part in content["parts"] for place in part["places"]), arrays
 
     def complete(self) -> None:
         """Give a finished store of an earlier version the digests of this one."""
         if self.metadata.is_covered:
             return
         for chunk in range(len(self.blocks)):
-            self._write_mark(chunk, self._arrays(chunk), self._origins[chunk])
-        coordinates = {name: np.asarray(self._array(name)) for name in self.coordinates}
+            self._write_mark(chunk, self._arrays(chunk), self._parts[chunk])
+        coordinates = self.coordinate_values()
         digests.seal(self.path, digests.of_values(coordinates))
         self.metadata = Metadata(self.path)
 
     def origins(self) -> list[dict[str, Any]]:
-        """The origin of each chunk that has been written, or seen to be done: when, where and by
-        which versions its runs were computed, and at what cost."""
-        return [origin for _, origin in sorted(self._origins.items())]
+        """The origin of each part that has been written, or seen to be done: when, where and by which
+        versions its runs were computed, and at what cost."""
+        return [part for _, parts in sorted(self._parts.items()) for part in parts]
+
+    def parts(self) -> tuple[np.ndarray, list[dict[str, Any]]]:
+        """Which part each run of the grid belongs to, -1 where it is not known to be done, and the parts,
+        of all chunks that have been seen to be done in whole or in part."""
+        shape = tuple(max(block[i].stop for block in self.blocks) for i in range(len(self.axes)))
+        belongs, parts = np.full(shape, -1), []
+        for chunk, of_chunk in self._parts.items():
+            block = self.blocks[chunk]
+            numbers = np.full(self.num_runs(chunk), -1)
+            for part in of_chunk:
+                numbers[part.get("places", slice(None))] = len(parts)
+                parts.append(part)
+            belongs[block] = numbers.reshape(belongs[block].shape)
+        return belongs, parts
+
+    def values(self, name: str, places: Sequence[np.ndarray]) -> np.ndarray:
+        """A variable at some places along each axis."""
+        array = self._array(name)
+        selection = (*places, *(slice(None) for _ in array.shape[len(places) :]))
+        return np.asarray(array.oindex[selection])
 
     def dataset(self) -> xr.Dataset:
         """The sweep as a Dataset, which reads variables over time when they are asked for."""
@@ -283,6 +372,10 @@ class SweepStore:
             str(name): v for name, v in stored.variables.items() if name not in coordinates
         }
         return datasets.sweep_dataset(variables, self.sweep, coordinates, self.origins())
+
+    def coordinate_values(self) -> dict[str, np.ndarray]:
+        """Values of each coordinate of the axes."""
+        return {name: np.asarray(self._array(name)) for name in self.coordinates}
 
     @functools.cached_property
     def _group(self) -> zarr.Group:

@@ -34,15 +34,14 @@ the end."""
 
 def compute(
     layout: SweepLayout,
-    numbers: Sequence[int],
+    chunks: Sequence[Chunk],
     client: distributed.Client | None,
     progress: Progress | None,
 ) -> Iterator[tuple[Chunk, Arrays, dict[str, Any]]]:
-    """The chunks of these numbers, computed on this machine's cores or a cluster's, as each is finished,
-    with its arrays and where they come from."""
+    """The runs of these chunks, computed on this machine's cores or a cluster's, as each chunk is finished,
+    with their arrays, runs first, and where they come from."""
     total = math.prod(layout.grid.shape)
-    done = total - sum(map(layout.num_runs, numbers))
-    chunks = map(layout.chunk, numbers)  # each made when its turn has come
+    done = total - sum(len(chunk.runs) for chunk in chunks)
 
     def count(runs: int) -> None:
         nonlocal done
@@ -52,11 +51,11 @@ def compute(
 
     count(0)
     if client is not None:
-        for chunk, (arrays, origin) in _on_cluster(layout, chunks, client):
+        for chunk, (arrays, origin) in _on_cluster(layout, iter(chunks), client):
             count(len(chunk.runs))
             yield chunk, arrays, origin
     elif jax.default_backend() == "cpu":
-        yield from _on_cores(layout, numbers, count)
+        yield from _on_cores(layout, chunks, count)
     else:
         for chunk in chunks:
             arrays, origin = compute_chunk(layout, chunk)
@@ -65,14 +64,14 @@ def compute(
 
 
 def _on_cores(
-    layout: SweepLayout, numbers: Sequence[int], count: Callable[[int], None]
+    layout: SweepLayout, chunks: Sequence[Chunk], count: Callable[[int], None]
 ) -> Iterator[tuple[Chunk, Arrays, dict[str, Any]]]:
     """Chunks computed with one run on each core at a time, the next chunk begun while one is written."""
     ahead: collections.deque[tuple[Chunk, dict[Future[list[Arrays]], list[int]]]] = (
         collections.deque()
     )
     clock, stopped, cores = _Clock(), threading.Event(), machine.num_cores()
-    programs = collections.deque(layout.programs_by_need(numbers))
+    programs = collections.deque(layout.programs_by_need(chunks))
     compiling: list[Future[None]] = []
     with ThreadPoolExecutor(cores) as pool:
 
@@ -89,7 +88,7 @@ def _on_cores(
             return chunk, _stack(layout, chunk, runs), origin
 
         try:
-            for place, chunk in enumerate(map(layout.chunk, numbers)):
+            for place, chunk in enumerate(chunks):
                 # A program is compiled one chunk ahead of its first run, and at first as many as there
                 # are cores, so that none of them has to wait for another's.
                 while programs and (len(compiling) < cores or programs[0][0] <= place + 1):
@@ -245,8 +244,7 @@ def _run_arrays(ready: preparation.PreparedRun, trajectory: trajectories.Traject
 
 
 def _stack(layout: SweepLayout, chunk: Chunk, runs: Mapping[int, Arrays]) -> Arrays:
-    """The runs of a chunk, by their numbers, as one block of the grid; entries that a run lacks are
-    filled up."""
+    """The runs of a chunk, by their numbers, stacked; entries that a run lacks are filled up."""
     stacked = {}
     for name, dtype in layout.dtypes.items():
         shape = layout.shape(name)
@@ -254,5 +252,5 @@ def _stack(layout: SweepLayout, chunk: Chunk, runs: Mapping[int, Arrays]) -> Arr
         for i, number in enumerate(chunk.runs):
             if (found := runs[number].get(name)) is not None:
                 values[(i, *map(slice, found.shape))] = found
-        stacked[name] = values.reshape(chunk.shape + shape)
+        stacked[name] = values
     return stacked

@@ -31,7 +31,7 @@ class Chunk(NamedTuple):
     block: tuple[slice, ...]
     """Its part of the grid, a slice of each axis."""
     runs: list[int]
-    """Numbers of its runs in the flattened grid."""
+    """Numbers in the flattened grid of its runs that are to be computed, all of them at first."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -55,10 +55,6 @@ class SweepLayout(NamedTuple):
     blocks: tuple[tuple[slice, ...], ...]
     """The part of the grid that each chunk is, in order."""
 
-    def num_runs(self, number: int) -> int:
-        """Number of runs of a chunk."""
-        return math.prod(part.stop - part.start for part in self.blocks[number])
-
     def chunk(self, number: int) -> Chunk:
         """The chunk of that number, with the numbers of its runs."""
         block = self.blocks[number]
@@ -81,12 +77,12 @@ class SweepLayout(NamedTuple):
             group[i : i + most] for group in groups.values() for i in range(0, len(group), most)
         ]
 
-    def programs_by_need(self, numbers: Iterable[int]) -> list[tuple[int, int]]:
-        """The place of the first of the chunks of these numbers that probably needs a program, and its
+    def programs_by_need(self, chunks: Iterable[Chunk]) -> list[tuple[int, int]]:
+        """The place of the first of these chunks that probably needs a program, and its
         first run that does, for each program in order."""
         firsts: dict[int, tuple[int, int]] = {}
-        for place, number in enumerate(numbers):
-            runs = self.chunk(number).runs
+        for place, chunk in enumerate(chunks):
+            runs = chunk.runs
             for program, i in zip(*np.unique(self.programs[runs], return_index=True), strict=True):
                 firsts.setdefault(int(program), (place, runs[i]))
         return list(firsts.values())

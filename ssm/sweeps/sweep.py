@@ -19,9 +19,9 @@ from ssm.problem.schedules import Transformation
 from ssm.results import datasets, digests
 from ssm.results.stores import SweepStore, checked_path
 from ssm.support import errors, files, machine, notebooks
-from ssm.sweeps import grids
+from ssm.sweeps import grids, growing
 from ssm.sweeps.execution import Progress, compute
-from ssm.sweeps.layout import SweepLayout, make_layout
+from ssm.sweeps.layout import Chunk, SweepLayout, make_layout
 
 if TYPE_CHECKING:
     import distributed
@@ -53,7 +53,7 @@ def sweep(
             commas between has tuples, through which they move together (`ssm.points`).
         base: what the runs have in common; Config() when left out.
         store: zarr store to write as chunks of runs finish. One that exists goes on where it was
-            left, if it is of the same grid and base.
+            left, if it is of the same grid and base, and grows if that grid is a part of this one.
         client: a Dask client whose workers compute the chunks; this machine's cores when left out.
         loss, optimizer, observables, schedule, start: what all runs are given beside their Configs, as
             `ssm.simulate` takes it; a loss or an optimiser counts where the Config says `own`, which it does
@@ -110,11 +110,11 @@ def _in_memory(
         name: np.full(layout.grid.shape + layout.shape(name), datasets.filling(dtype), dtype)
         for name, dtype in layout.dtypes.items()
     }
-    origins, numbers = [], range(len(layout.blocks))
-    for chunk, computed, origin in compute(layout, numbers, client, progress):
+    origins, chunks = [], [layout.chunk(number) for number in range(len(layout.blocks))]
+    for chunk, computed, origin in compute(layout, chunks, client, progress):
         origins.append(origin)
         for name, values in computed.items():
-            arrays[name][chunk.block] = values
+            arrays[name][chunk.block] = values.reshape(chunk.shape + values.shape[1:])
     return datasets.sweep_dataset(arrays, layout.grid.to_json(), layout.grid.coordinates, origins)
 
 
@@ -128,15 +128,27 @@ def _in_store(
     with _kept_for_us(path) as writable:
         stored = open_store(path, layout, writable)
         layout = layout._replace(blocks=stored.blocks)
-        pending = [chunk for chunk in range(len(layout.blocks)) if not stored.is_done(chunk)]
+        pending = _pending(stored, layout)
         if pending and not writable:
             allowed = "in a folder that can be written to, as its sweep is not finished"
             raise errors.invalid("store", str(path), allowed)
         for chunk, computed, origin in compute(layout, pending, client, progress):
-            stored.write(chunk.number, computed, origin)
+            places = np.flatnonzero(np.isin(layout.chunk(chunk.number).runs, chunk.runs))
+            stored.write(chunk.number, computed, [origin], places.tolist())
         if writable:
             stored.complete()
         return stored.dataset()
+
+
+def _pending(stored: SweepStore, layout: SweepLayout) -> list[Chunk]:
+    """The chunks that are not done, each with those of its runs that are not."""
+    pending = []
+    for number in range(len(layout.blocks)):
+        chunk, done = layout.chunk(number), set(stored.done_runs(number))
+        left = [run for place, run in enumerate(chunk.runs) if place not in done]
+        if left:
+            pending.append(chunk._replace(runs=left))
+    return pending
 
 
 @contextlib.contextmanager
@@ -168,7 +180,16 @@ def open_store(path: Path, layout: SweepLayout, writable: bool = True) -> SweepS
     if not path.exists():
         return SweepStore.create(path, asked, layout.grid.coordinates, laid_out, layout.blocks)
     store = SweepStore(path)
-    if differences := _differences(store.sweep, asked):
+    differences = _differences(store.sweep, asked)
+    if differences and (growth := growing.growth(store.sweep, asked)) is not None:
+        if not writable:
+            allowed = "in a folder that can be written to, as its sweep has to grow"
+            raise errors.invalid("store", str(path), allowed)
+        return growing.grow(store, growth, layout, laid_out)
+    if differences:
+        if growing.growth(asked, store.sweep) is not None:
+            hint = "this grid is a part of it: take it by ssm.load(store).sel(...)"
+            differences.append(hint)
         raise errors.invalid(
             "store",
             str(path),
