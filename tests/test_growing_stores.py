@@ -48,10 +48,10 @@ def ran(monkeypatch):
     return seen
 
 
-def assert_fresh(store, grid, base, tmp_path):
+def assert_fresh(store, grid, base, tmp_path, chunk_size=None):
     """A store holds what a fresh one of the same grid does, to the bit, in the same layout."""
     fresh = tmp_path / "fresh.zarr"
-    ssm.sweep(grid, base, fresh)
+    ssm.sweep(grid, base, fresh, chunk_size=chunk_size)
     xr.testing.assert_equal(ssm.load(store).load(), ssm.load(fresh).load())
     one, other = stores.SweepStore(store), stores.SweepStore(fresh)
     assert one.metadata.layout == other.metadata.layout
@@ -110,9 +110,12 @@ def test_a_store_survives_being_killed_while_it_grows(base, store, tmp_path):
         assert process.exitcode in (0, -signal.SIGKILL)
         with contextlib.suppress(ssm.InputError):
             assert stores.SweepStore(store).sweep["axes"]["seed"] in ([0, 1], grid["seed"])
-    assert_fresh_after(store, grid, base, tmp_path)
+    ssm.sweep(grid, base, store, chunk_size=1)
+    assert_fresh(store, grid, base, tmp_path, chunk_size=1)
 
 
-def assert_fresh_after(store, grid, base, tmp_path):
-    ssm.sweep(grid, base, store)
-    assert_fresh(store, grid, base, tmp_path)
+def test_what_was_opened_before_its_store_grew_is_not_read_from_the_new_one(base, store):
+    opened = ssm.load(store)
+    ssm.sweep(GRID | {"seed": [5, 0, 1]}, base, store)
+    with pytest.raises(ssm.InputError, match="opened again: it has grown"):
+        opened.loss.load()
