@@ -737,7 +737,9 @@ def test_notes_say_what_a_weighted_mean_over_mini_batches_makes_of_weights():
 
     counts, coupling = (40, 40, 4, 4), 0.1
     (case,) = advise(counts, coupling, "squared").cases
+    assert case.recommended is not None
     w = case.recommended.class_weights
+    assert w is not None
 
     def ratio(size):
         found = weights.effective_class_weights(counts, w, size)
