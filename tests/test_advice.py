@@ -738,15 +738,15 @@ def test_notes_say_what_a_weighted_mean_over_mini_batches_makes_of_weights():
     counts, coupling = (40, 40, 4, 4), 0.1
     (case,) = advise(counts, coupling, "squared").cases
     assert case.recommended is not None
+    assert case.recommended.class_weights is not None
     w = case.recommended.class_weights
-    assert w is not None
 
     def ratio(size):
         found = weights.effective_class_weights(counts, w, size)
         return found[2] / found[0]
 
     (note,) = batches.notes(counts, [case], 4)
-    enough = int(re.search(r"batches of (\d+) or more", note)[1])
+    (enough,) = map(int, re.findall(r"batches of (\d+) or more", note))
     assert f" {ratio(4):.4g}, on average" in note
     assert ratio(enough - 1) < 0.9 * w[2] / w[0] <= ratio(enough)
     (note,) = batches.notes(counts, [case], 10**6)

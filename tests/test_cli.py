@@ -512,7 +512,7 @@ def test_ctrl_c_after_saving_does_not_deny_it(command, tmp_path, monkeypatch, rn
 
 PRESSED_AT_THE_END = """
 import atexit, os, signal, sys, threading, time
-def press():
+def press(os=os, signal=signal, time=time):  # at the end their names are gone
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(0.01)
 class Last:

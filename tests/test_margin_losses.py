@@ -250,7 +250,9 @@ def test_what_does_not_fit_is_refused(tiny, named, changes):
 
 
 def test_an_unknown_optimiser_is_told_what_exists(tiny):
-    with pytest.raises(InputError, match=r"must be one of flow, gd, momentum, .*, spectral_gd$"):
+    with pytest.raises(
+        InputError, match=r"must be one of flow, gd, momentum, .*, spectral_gd, own$"
+    ):
         tiny(optimizer="rmsprop")
 
 

@@ -251,6 +251,7 @@ def test_the_table_names_what_runs_have(run):
         config = ssm.Config.from_json(dataset.attrs["config"])
         named = {name for name in schema.SWEPT if schema.has_variable(name, config)}
         found = {*map(str, dataset.variables), *dataset.attrs} & {*schema.VARIABLES}
+        named |= {"last_parameters"} if config.save_state else set()
         if config.column_kind == "classes" and config.save_state:
             found = (found - {"H"}) | {"class_H"}
         assert found == (named - {"flow_time"}) | {"time"}

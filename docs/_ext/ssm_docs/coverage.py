@@ -14,7 +14,8 @@ from typing import Any
 import experiments
 import ssm
 from ssm.addresses import ADDRESSES
-from ssm.cli.parsing import NAMES
+from ssm.cli.commands import Command
+from ssm.cli.parsing import command_names
 from ssm.dynamics.statuses import Status
 from ssm.results import schema
 
@@ -48,7 +49,7 @@ def public() -> set[str]:
 def on_pages() -> dict[str, list[str]]:
     """By the path of a page the lines, or the cells of its table, that have to stand there: a heading for each
     command, a row for each status and variable, a page for each experiment."""
-    commands = [f"## `{name}`" for name in ("ssm", *(f"ssm {x}" for x in NAMES))]
+    commands = [f"## `{name}`" for name in ("ssm", *(f"ssm {x}" for x in command_names(Command)))]
     return {
         "reference/commands.md": [*commands, "## `python -m experiments`"],
         "reference/statuses.rst": [f"``{status.value}``" for status in Status],
