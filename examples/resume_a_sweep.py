@@ -26,8 +26,8 @@ print(f"went on from {done[0]} to {done[-1]}")
 assert (swept.status == "finished").all()
 assert swept.load().block_learning_time.equals(ssm.sweep(grid, base).block_learning_time)
 
-# A store is of one grid and base; another is refused, with the difference.
+# A store is of one base; another is refused, with the difference. More values of an axis make it grow.
 try:
-    ssm.sweep(grid | {"seed": range(5)}, base, store="resumed.zarr")
+    ssm.sweep(grid, ssm.Config(num_classes=4, num_saves=10), store="resumed.zarr")
 except ssm.InputError as error:
     print(error)
