@@ -7,6 +7,7 @@ says that it goes with one that is given, and only such a Config does.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -68,14 +69,17 @@ class Additions(NamedTuple):
 
     def attributes(self) -> dict[str, str]:
         """The same as attributes of the Dataset of a run."""
-        return {
-            name if name in ("schedule", "start") else f"own_{name}": _as_attribute(value)
-            for name, value in self.to_json().items()
-        }
+        known = self.to_json()
+        objects = {name: value for name, value in known.items() if not isinstance(value, str)}
+        words = {name: value for name, value in known.items() if isinstance(value, str)}
+        return {f"own_{name}": json.dumps(value) for name, value in objects.items()} | words
 
     def variables(self) -> dict[str, Variable]:
         """The variables that the observables add to a Dataset."""
-        return schema.own_variables(self.to_json())
+        return {
+            name: Variable(("time", *each.dims), each.words, each.units)
+            for name, each in self.observables.items()
+        }
 
     def numbers(self) -> tuple[str, ...]:
         """The numbers of the loss and the optimiser by the names under which a sweep can vary them:
@@ -138,10 +142,6 @@ class Additions(NamedTuple):
 
 
 NONE = Additions()
-
-
-def _as_attribute(value: Any) -> str:
-    return value if isinstance(value, str) else own_objects.as_text(value)
 
 
 def _named_layers(start: Params) -> dict[str, np.ndarray]:

@@ -29,7 +29,6 @@ SAME = (
 )
 """Fields that a run and the one it goes on from have to agree in, beside the counts of the classes."""
 LEARNED_TIMES = ("learning_time", "class_learning_time", "block_learning_time")
-LENGTHS = ("t1", "num_steps", "learning_rate")
 
 
 class Reached(NamedTuple):

@@ -4,7 +4,6 @@ numbers and their version."""
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 import jax
@@ -74,11 +73,6 @@ def identity(value: Any) -> dict[str, Any]:
 def _version(value: Any) -> str | None:
     version = getattr(value, "version", None)
     return None if version is None else str(version)
-
-
-def as_text(known: Any) -> str:
-    """JSON types as text."""
-    return json.dumps(known)
 
 
 def check_version(name: str, value: Any) -> None:

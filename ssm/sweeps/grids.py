@@ -62,13 +62,13 @@ class Grid(NamedTuple):
     def run(self, number: int) -> tuple[Config, Additions]:
         """The Config of one run of the flattened grid, and what it is given beside; raises InputError that
         names the point."""
-        values = self._values(number)
-        numbers = {field: value for field, value in values.items() if "." in field}
-        config = self.config(number)
+        point = self._values(number)
+        numbers = {field: value for field, value in point.items() if "." in field}
+        config = self._config(point)
         try:
             return config, self.given.with_numbers(numbers).of(config)
         except errors.InputError as error:
-            raise _at(error, values) from None
+            raise _at(error, point) from None
 
     def _values(self, number: int) -> dict[str, Any]:
         """The value of each field in a run."""
@@ -81,7 +81,10 @@ class Grid(NamedTuple):
 
     def config(self, number: int) -> Config:
         """The Config of one run of the flattened grid; raises InputError that names the point."""
-        point = self._values(number)
+        return self._config(self._values(number))
+
+    def _config(self, point: Mapping[str, Any]) -> Config:
+        """The Config of a run, given the value of each field in it."""
         values = {field: value for field, value in point.items() if "." not in field}
         if values.get("counts") is not None:  # which say themselves how many classes there are
             values.setdefault("num_classes", Config.num_classes)
