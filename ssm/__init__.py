@@ -37,7 +37,9 @@ if TYPE_CHECKING:
         step,
         terminal,
     )
-    from ssm.tracking import track
+    from ssm.tracking.logs import track
+    from ssm.tracking.probe_sets import probe_set
+    from ssm.tracking.tracker import Tracker
 
 addresses.install()
 
@@ -46,6 +48,7 @@ __all__ = [
     "InputError",
     "Params",
     "ReweightedClassifier",
+    "Tracker",
     "adjusted_growth",
     "advice",
     "balance",
@@ -65,6 +68,7 @@ __all__ = [
     "posthoc",
     "practice",
     "predictions",
+    "probe_set",
     "profiles",
     "reduction",
     "regularised",
@@ -90,7 +94,9 @@ _HOMES = {
     "simulate": "ssm.simulation",
     "Params": "ssm.dynamics.parameters",
     "mixture_inputs": "ssm.problem.inputs",
-    "track": "ssm.tracking",
+    "track": "ssm.tracking.logs",
+    "Tracker": "ssm.tracking.tracker",
+    "probe_set": "ssm.tracking.probe_sets",
     "compare": "ssm.plots.compare",
     "points": "ssm.sweeps.points",
     "sweep": "ssm.sweeps.sweep",

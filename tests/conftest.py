@@ -60,7 +60,10 @@ ARRAYS = [
     "problem.weights",
     "simulation",
     "theory",
-    "tracking",
+    "tracking.batches",
+    "tracking.features",
+    "tracking.logs",
+    "tracking.observing",
 ]
 with install_import_hook([f"ssm.{name}" for name in ARRAYS], "beartype.beartype"):
     import ssm
@@ -74,7 +77,7 @@ with install_import_hook([f"ssm.{name}" for name in ARRAYS], "beartype.beartype"
     import ssm.simulation
     import ssm.sweeps.sweep
     import ssm.theory
-    import ssm.tracking
+    import ssm.tracking.tracker
 
 # Compiling a new shape takes seconds, so examples have no deadline; they are the same in every run.
 settings.register_profile("ssm", deadline=None, derandomize=True, print_blob=True)

@@ -106,7 +106,7 @@ def test_what_the_user_has_set_stays(environment, tmp_path):
 
 
 def test_imports_set_nothing(environment):
-    imports = "import jax; before = dict(jax.config.values); import ssm, ssm.tracking\n"
+    imports = "import jax; before = dict(jax.config.values); import ssm, ssm.tracking.tracker\n"
     imports += "import ssm.sweeps.sweep, ssm.practice.network.estimator\n"
     same = "assert {name: x for name, x in jax.config.values.items() if name in before} == before"
     process = begin(environment, imports + same)

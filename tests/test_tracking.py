@@ -17,10 +17,11 @@ from hypothesis.extra import numpy as hnp
 
 import ssm
 from benchmarks import timing
-from ssm import spectral, tracking
+from ssm import spectral
 from ssm.cli import summaries
 from ssm.measures.sample_sums import ROWS
 from ssm.problem import make_problem
+from ssm.tracking import logs as tracking
 
 
 @pytest.mark.parametrize("counts", [(8, 8, 2, 2), (12, 7, 4, 1), (3, 3), (6, 5, 5, 1, 1, 1)])
@@ -389,7 +390,7 @@ import sys
 import numpy as np
 import ssm
 from benchmarks.timing import peak_memory
-from ssm import tracking
+from ssm.tracking import logs as tracking
 path = sys.argv[1]
 logits = np.load(path, mmap_mode="r") if path.endswith("npy") else tracking.load_logits(path)["logits"]
 labels = np.arange(logits.shape[1]) % 100

@@ -129,7 +129,7 @@ class Track:
         out = Path(f"{self.file.stem}.zarr") if self.out is None else self.out
 
         def work(report: progress.Report) -> xr.Dataset:
-            from ssm.tracking import load_logits, track
+            from ssm.tracking.logs import load_logits, track
 
             return track(**load_logits(self.file), progress=report)
 

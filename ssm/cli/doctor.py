@@ -240,7 +240,7 @@ def _store() -> Iterator[Finding]:
     import numpy as np
 
     from ssm.results import stores
-    from ssm.tracking import track
+    from ssm.tracking.logs import track
 
     small = track(np.linspace(0, 1, 12).reshape(2, 3, 2), [0, 0, 1])
     folder = Path(tempfile.gettempdir())

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 
 from ssm.measures import geometry
 from ssm.support import checks, errors
@@ -41,7 +41,7 @@ def _moments(H: Float[np.ndarray, "d n"], labels: Int[np.ndarray, " n"]) -> _Mom
     return _Moments(means, H - means[:, labels], counts, members)
 
 
-def _shares(by: str, counts: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
+def _shares(by: str, counts: Real[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
     """What a class counts in an average over classes, or over samples."""
     classes = checks.choice("by", by, BY) == "classes"
     return np.full(len(counts), 1 / len(counts)) if classes else counts / counts.sum()
@@ -114,18 +114,36 @@ def nc1(
     """
     checks.choice("form", form, FORMS)
     m = _moments(H, labels)
-    k, covariance = len(m.counts), within_covariance(H, labels, within)
-    shares = _shares(between, m.counts)
-    apart = (m.means - (m.means @ _shares(centre, m.counts))[:, None]) * np.sqrt(shares)
-    left, values, _ = np.linalg.svd(apart, full_matrices=False)
-    left, values = left[:, : k - 1], values[: k - 1]
-    kept = values > max(apart.shape) * np.finfo(np.float64).eps * np.linalg.norm(m.means)
-    if not kept.any():
+    covariance = within_covariance(H, labels, within)
+    whitened, spread = whitening(m.means, m.counts, between, centre)
+    if not whitened.size:
         return float("nan")
     if form == "traces":
-        return float(covariance.trace() / (values**2).sum())
-    whitened = left[:, kept] / values[kept]
-    return float(((covariance @ whitened) * whitened).sum() / k)
+        return float(covariance.trace() / spread)
+    return float(((covariance @ whitened) * whitened).sum() / len(m.counts))
+
+
+def whitening(
+    means: Float[np.ndarray, "d k"],
+    counts: Real[np.ndarray, " k"],
+    between: str = "classes",
+    centre: str = "classes",
+) -> tuple[Float[np.ndarray, "d r"], float]:
+    """A root B of the pseudo-inverse of Sigma_B, B B^T = Sigma_B^+, and tr Sigma_B, from the class means.
+
+    Of Sigma_B the largest k - 1 eigenvalues are kept that are above rounding, r of them, which may be none.
+
+    Args:
+        means: mu_c, one a column, shape (d, k).
+        counts: n_c, shape (k,).
+        between, centre: as in `nc1`.
+    """
+    k = len(counts)
+    apart = means - (means @ _shares(centre, counts))[:, None]
+    left, values, _ = np.linalg.svd(apart * np.sqrt(_shares(between, counts)), full_matrices=False)
+    left, values = left[:, : k - 1], values[: k - 1]
+    kept = values > max(apart.shape) * np.finfo(np.float64).eps * np.linalg.norm(means)
+    return left[:, kept] / values[kept], float((values**2).sum())
 
 
 def cdnv(H: Float[np.ndarray, "d n"], labels: Int[np.ndarray, " n"]) -> float:

@@ -294,19 +294,13 @@ def neural_collapse(
     """The measures NC1 to NC3 of neural collapse, averaged over classes; all are 0 at a collapsed
     simplex ETF.
 
-    With mu_G the mean of the class means, Mdot = [mu_c - mu_G], Sigma_B = Mdot Mdot^T / k and
-    standard deviations over all k classes or all k (k - 1) ordered pairs (divided by their number):
+    With mu_G the mean of the class means, Mdot = [mu_c - mu_G] and Sigma_B = Mdot Mdot^T / k:
 
     - nc1 = tr(within Sigma_B^+) / k, shape (...)
-    - nc2_norms = std_c |v_c| / mean_c |v_c|, v_c = w_c and mu_c - mu_G in the order of `FACTORS`,
-      shape (..., 2)
-    - nc2_angles = std over pairs of cos(v_c, v_c'), shape (..., 2)
-    - nc2_distance = mean over pairs of |cos(v_c, v_c') + 1/(k - 1)|, shape (..., 2)
-    - nc3 = |W^T / |W| - Mdot / |Mdot||^2, Frobenius, shape (...)
+    - the others as `duality` gives them
 
     Sigma_B^+ comes from the SVD of Mdot, whose singular values are exact to the rounding of the
-    means: of the largest k - 1, those above max(k, d) eps |M| are kept. A mu_c - mu_G below that
-    bound counts as zero. What would divide by zero is NaN, as are the cosines of a zero vector.
+    means: of the largest k - 1, those above max(k, d) eps |M| are kept. Where none is, nc1 is NaN.
 
     Args:
         W: shape (..., k, d), k at least 2.
@@ -316,16 +310,36 @@ def neural_collapse(
 
     Source: Papyan, Han, Donoho 2020.
     """
-    d, k = means.shape[-2:]
-    rounding = max(k, d) * np.finfo(np.float64).eps * np.sqrt(_square(means))[..., 0]
+    k = means.shape[-1]
     centred = means - means.mean(axis=-1, keepdims=True)
-
     left, values, _ = np.linalg.svd(np.nan_to_num(centred), full_matrices=False)
     left, values = left[..., : k - 1], values[..., : k - 1]
-    kept = values > rounding
+    kept = values > _rounding(means)
     whitened = left * (kept / np.where(kept, values, 1))[..., None, :]
     nc1 = _energy(np.swapaxes(whitened, -1, -2), within)[..., 0, 0]  # the k of Sigma_B^+ cancels
+    return {"nc1": np.where(kept.any(axis=-1), nc1, np.nan)} | duality(W, means)
 
+
+def duality(
+    W: Float[np.ndarray, "*batch k d"], means: Float[np.ndarray, "*batch d k"]
+) -> dict[str, Float[np.ndarray, "*batch_or_factors"]]:
+    """The measures NC2 and NC3 of neural collapse: how near classifier and class means are to a simplex ETF each,
+    and to each other.
+
+    With mu_G the mean of the class means, Mdot = [mu_c - mu_G] and standard deviations over all k classes or all
+    k (k - 1) ordered pairs (divided by their number):
+
+    - nc2_norms = std_c |v_c| / mean_c |v_c|, v_c = w_c and mu_c - mu_G in the order of `FACTORS`,
+      shape (..., 2)
+    - nc2_angles = std over pairs of cos(v_c, v_c'), shape (..., 2)
+    - nc2_distance = mean over pairs of |cos(v_c, v_c') + 1/(k - 1)|, shape (..., 2)
+    - nc3 = |W^T / |W| - Mdot / |Mdot||^2, Frobenius, shape (...)
+
+    A mu_c - mu_G below max(k, d) eps |M| counts as zero. What would divide by zero is NaN, as are the cosines of
+    a zero vector. Arguments and source as of `neural_collapse`.
+    """
+    k, rounding = means.shape[-1], _rounding(means)
+    centred = means - means.mean(axis=-1, keepdims=True)
     vectors = np.stack([W, np.swapaxes(centred, -1, -2)], axis=-3)
     norms = np.linalg.norm(vectors, axis=-1)
     smallest = np.stack([np.zeros_like(rounding), rounding], axis=-2)
@@ -334,12 +348,16 @@ def neural_collapse(
     cosines = (units @ np.swapaxes(units, -1, -2))[..., ~np.eye(k, dtype=bool)]
     scaled = vectors / _nonzero(np.linalg.norm(norms, axis=-1))[..., None, None]
     return {
-        "nc1": np.where(kept.any(axis=-1), nc1, np.nan),
         "nc2_norms": norms.std(axis=-1) / _nonzero(norms.mean(axis=-1)),
         "nc2_angles": cosines.std(axis=-1),
         "nc2_distance": np.abs(cosines + 1 / (k - 1)).mean(axis=-1),
         "nc3": _square(scaled[..., 0, :, :] - scaled[..., 1, :, :])[..., 0, 0],
     }
+
+
+def _rounding(means: Float[np.ndarray, "*batch d k"]) -> Float[np.ndarray, "*batch 1"]:
+    """The length below which a vector that is a difference of class means is rounding."""
+    return max(means.shape[-2:]) * np.finfo(np.float64).eps * np.sqrt(_square(means))[..., 0]
 
 
 def nearest_mean_mismatch(logits: Any, features: Any, means: Any, class_columns: Any) -> Any:

@@ -81,7 +81,8 @@ def reached(dataset: xr.Dataset) -> xr.Dataset:
     reached.
     """
     has_numbers = np.isfinite(dataset["block_strength"].transpose("time", "block").values)
-    return dataset.isel(time=slice(int(has_numbers.any(axis=1).sum())))
+    times = np.flatnonzero(has_numbers.any(axis=1))  # a log may have gaps
+    return dataset.isel(time=slice(int(times[-1]) + 1 if times.size else 0))
 
 
 def best_held_out(dataset: xr.Dataset) -> int:

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from ssm.config import Config
 
 FORMAT, SWEEP_FORMAT, STUDY_FORMAT = "ssm-1", "ssm-sweep-1", "ssm-study-1"
+LOG_FORMAT = "ssm-log-1"
+"""The format of the log of a network that is being watched; a finished one is stored as a run is."""
 FORMATS = (FORMAT, SWEEP_FORMAT, STUDY_FORMAT)
 
 OBSERVED = "observed"
@@ -59,6 +61,11 @@ def _keeps_classes(config: Config) -> bool:
 
 def _is_held_out(config: Config) -> bool:
     return config.held_out
+
+
+def _only_of_networks(config: Config) -> bool:
+    """No run has it: a log of a network has, as far as it was told."""
+    return False
 
 
 DATA = {
@@ -163,6 +170,56 @@ DATA = {
         "mean logits of held-out samples on the simplex-encoded target",
         when=_is_held_out,
     ),
+    "nc1_pooled": Variable(
+        ("time",),
+        "NC1 of covariances within and between classes in which every sample counts alike",
+        when=_only_of_networks,
+    ),
+    "nc1_traces": Variable(
+        ("time",),
+        "trace of the covariance within classes over that between them, every class alike",
+        when=_only_of_networks,
+    ),
+    "nc1_pooled_traces": Variable(
+        ("time",), "the same with every sample alike", when=_only_of_networks
+    ),
+    "cdnv": Variable(
+        ("time",),
+        "class-distance normalised variance, the mean over pairs of classes",
+        when=_only_of_networks,
+    ),
+    "coupling": Variable(
+        ("time",),
+        "how far training a sample moves the features of its classmates, as features show it",
+        when=_only_of_networks,
+    ),
+    "balancing_exponent": Variable(
+        ("time",),
+        "exponent g of class weights n_c^-g at which contrasts among majority and among minority classes "
+        "grow alike from small starts, at that coupling",
+        when=_only_of_networks,
+    ),
+    "minority_cosine": Variable(
+        ("time", "factor"),
+        "mean cosine of two minority classes, 1 where they have collapsed onto one another",
+        when=_only_of_networks,
+    ),
+    "classifier_gradient_share": Variable(
+        ("time", "class"),
+        "share of the classifier's squared gradient that is in the row of a class",
+        when=_only_of_networks,
+    ),
+    "effective_weight": Variable(
+        ("time", "class"),
+        "weight that a class has in the mean loss of mini-batches that is divided by their weights",
+        when=_only_of_networks,
+    ),
+    "not_finite": Variable(
+        ("time",),
+        "watched samples whose logits or features are not finite; where there are any, what follows from "
+        "them is NaN",
+        when=_only_of_networks,
+    ),
     "W": Variable(
         ("time", "class", "feature"), "classifier", when=lambda config: config.save_state
     ),
@@ -203,7 +260,14 @@ DATA = {
 
 COORDINATES = {
     "time": Variable(("time",), "flow time (steps x learning rate)", dtype=REAL),
+    "class_name": Variable(("class",), "name of the class", "", WORD, when=_only_of_networks),
     "class_count": Variable(("class",), "samples of the class", dtype=COUNT),
+    "training_count": Variable(
+        ("class",),
+        "samples of the class that the network is trained on",
+        dtype=COUNT,
+        when=_only_of_networks,
+    ),
     "class_group": Variable(("class",), "majority or minority", "", WORD),
     "class_weight": Variable(
         ("class",), "weight of the class in the loss, at the end of the run", dtype=REAL

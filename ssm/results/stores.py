@@ -12,13 +12,13 @@ import numpy as np
 import xarray as xr
 
 from ssm.dynamics.statuses import Status
-from ssm.results import datasets, digests, schema
+from ssm.results import datasets, digests, journals, logs, schema, writing
 from ssm.results.belongings import MARKS, foreign_entries
 from ssm.results.digests import Metadata
 from ssm.results.schema import FORMAT, FORMATS, STUDY_FORMAT, SWEEP_FORMAT
-from ssm.results.sweep_stores import COMPRESSOR, SweepStore, open_dataset
+from ssm.results.sweep_stores import SweepStore, open_dataset
 from ssm.support import checks, errors
-from ssm.support.files import check_output, replacing
+from ssm.support.files import check_output
 
 __all__ = ["MARKS", "SweepStore", "check_store", "checked_path", "load", "save"]
 
@@ -45,19 +45,7 @@ def save(dataset: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> N
     path = checked_path(path)
     checks.flag("overwrite", overwrite)
     check_store(path, overwrite)
-    bare = dataset.drop_encoding()
-    compressed = {name: {"compressors": (COMPRESSOR,)} for name in bare.variables}
-    allowed = "a Dataset of numbers and words, which come back from a store as they are"
-    no_dataset = errors.invalid("dataset", type(dataset).__name__, allowed)
-    with replacing(path) as scratch:
-        try:
-            bare.to_zarr(scratch, mode="w-", zarr_format=2, consolidated=True, encoding=compressed)
-        except (TypeError, ValueError):  # what neither arrays nor JSON can hold
-            raise no_dataset from None
-        digest = digests.of_dataset(bare)
-        digests.seal(scratch, digest)
-        if digests.of_dataset(open_dataset(scratch)) != digest:
-            raise no_dataset
+    writing.write(dataset, path)
 
 
 def check_store(path: Path, overwrite: bool) -> None:
@@ -107,7 +95,7 @@ def _can_be_loaded(path: Path) -> bool:
 
 
 def load(path: str | Path) -> xr.Dataset:
-    """Read what `save` or `ssm.sweep` wrote: a run into memory, a sweep as its values are asked for.
+    """Read what `save`, `ssm.sweep` or a `Tracker` wrote: a run or a log into memory, a sweep as its values are asked for.
 
     Of a sweep that is not finished, or that another process is writing, what is there is read into memory,
     with a StoreWarning: runs that are not done have the status `not computed`, and NaN, 0 or empty words.
@@ -127,6 +115,8 @@ def load(path: str | Path) -> xr.Dataset:
     path = checked_path(path)
     if not path.exists():
         raise errors.invalid("store", str(path), "a store that exists")
+    if journals.is_journal(path):
+        return logs.of_rows(*journals.read(path))
     metadata = Metadata(path)
     if metadata.attributes.get("format") == SWEEP_FORMAT and "blocks" in metadata.attributes:
         dataset = _load_sweep(path)

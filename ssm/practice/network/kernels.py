@@ -180,7 +180,9 @@ def _common(gram: Float[np.ndarray, "k k"]) -> Float[np.ndarray, " k"]:
     by least squares, by the smallest solution where there are several."""
     k = len(gram)
     across = gram.sum(axis=1) - np.diagonal(gram)
-    return np.linalg.pinv((k - 2) * np.eye(k) + 1) @ across
+    if k == 2:  # the two only enter by their sum
+        return np.full(2, across.sum() / 4)
+    return (across - across.sum() / (2 * k - 2)) / (k - 2)  # the inverse of (k - 2) I + 1 1^T
 
 
 def _class_exponent(counts: Int[np.ndarray, " k"], kappa: Float[np.ndarray, " k"]) -> float:

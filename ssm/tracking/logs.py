@@ -11,16 +11,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ssm.config import profiles
-from ssm.dynamics.statuses import Status
-from ssm.measures import spectral
+from ssm.measures.probes import Probe
 from ssm.measures.sample_sums import ROWS, SampleSums
-from ssm.results import datasets
-from ssm.results.provenance import provenance
+from ssm.results import logs as log_datasets
 from ssm.support import archives, errors
+from ssm.tracking.observing import LARGEST_LOGIT, spectrum
 
 LOGITS = "real numbers of shape (time, n, k)"
-LARGEST_LOGIT = 1e100  # sums of squares of larger ones may not be finite
 BLOCK = 2**24  # bytes of logits, as float64, that are read at once
 
 
@@ -60,52 +57,28 @@ def track(
     logits, labels, times = _checked(logits, labels, times)
     num_times, _, k = logits.shape
     counts = np.bincount(labels, minlength=k)
-    groups = np.array(profiles.class_groups(counts.tolist()))
-    components = spectral.label_spectrum(counts, class_groups=groups)
+    probe = Probe(counts, counts)
     observed = []
     for i, blocks in enumerate(_by_time(logits)):
-        observed.append(_observe(i, blocks, labels, counts, components))
+        observed.append(_observe(i, blocks, labels, probe))
         if progress:
             progress((i + 1) / num_times)
-    observations = {name: np.stack([o[name] for o in observed]) for name in observed[0]}
-    arrays = datasets.spectral_arrays(times, observations, components, counts, groups)
-    target = components.singular_values
-    progress_of = {
-        "learning_time": observations["strength"] / target,
-        "class_learning_time": observations["class_strength"],
-        "block_learning_time": arrays["block_strength"] / arrays["block_target"],
-    }
-    learned = {name: spectral.learning_times(times, x) for name, x in progress_of.items()}
-    tracked = datasets.assemble(arrays | learned)
-    tracked["time"].attrs = {"description": "time of the logits"}
-    return tracked.assign_attrs(
-        status=Status.TRACKED.value, dtype="float64", num_samples=len(labels), **provenance()
+    return log_datasets.dataset(
+        probe, times, {name: np.stack([o[name] for o in observed]) for name in observed[0]}
     )
 
 
 def _observe(
-    index: int,
-    blocks: Iterable[np.ndarray],
-    labels: np.ndarray,
-    counts: np.ndarray,
-    components: spectral.LabelSpectrum,
+    index: int, blocks: Iterable[np.ndarray], labels: np.ndarray, probe: Probe
 ) -> dict[str, Any]:
     """What is observed at the time of one index, from its logits in blocks of samples in order;
     raises ssm.InputError for logits that are not finite or too large."""
-    sums, first = SampleSums(len(counts)), 0
+    sums, first = SampleSums(len(probe.counts)), 0
     for block in blocks:
         _check_values(index, block)
         sums.add(block, labels[first : first + len(block)])
         first += len(block)
-    strength = spectral.strengths(sums.class_sums, components)
-    unit = float(np.abs(sums.triangle).max()) or 1.0
-    return {
-        "class_accuracy": sums.correct / counts,
-        "strength": strength,
-        "class_strength": spectral.class_strengths(sums.class_sums, counts),
-        "singular_value": sums.singular_values(),
-        "residual": spectral.residual(strength / unit, np.asarray(sums.energy(unit))),
-    }
+    return spectrum(sums, probe)
 
 
 def _by_time(logits: Any) -> Iterator[Iterable[np.ndarray]]:

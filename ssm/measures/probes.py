@@ -1,0 +1,58 @@
+"""The classes of the samples at which a network is watched."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from ssm.config import profiles
+from ssm.measures import geometry, spectral
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How many samples each class has among those that are watched, and among those that a network is trained on.
+
+    The spectral components are those of the label matrix of the watched samples, among the classes that they have.
+    Which classes are the majority, and the geometry that training ends in, are matters of the training samples.
+    """
+
+    counts: Int[np.ndarray, " k"]
+    """Samples of the probe, 0 where it lacks a class."""
+    training_counts: Int[np.ndarray, " k"]
+    """Samples that the network is trained on."""
+
+    @functools.cached_property
+    def present(self) -> Int[np.ndarray, " p"]:
+        """The classes that the probe has."""
+        return np.flatnonzero(self.counts)
+
+    @functools.cached_property
+    def groups(self) -> Shaped[np.ndarray, " k"]:
+        """`majority` or `minority` for each class."""
+        return np.array(profiles.class_groups(self.training_counts.tolist()))
+
+    @functools.cached_property
+    def components(self) -> spectral.LabelSpectrum:
+        """The fixed basis in which logits are followed: contrasts among the classes that are present."""
+        return spectral.label_spectrum(
+            self.counts[self.present], class_groups=self.groups[self.present]
+        )
+
+    @functools.cached_property
+    def seli(self) -> geometry.Geometry:
+        """SELI of the training samples, of the classes that are present."""
+        return self._of_present(geometry.seli(self.training_counts))
+
+    @functools.cached_property
+    def etf(self) -> geometry.Geometry:
+        """The simplex ETF of all classes, of those that are present."""
+        return self._of_present(geometry.etf(len(self.counts)))
+
+    def _of_present(self, whole: geometry.Geometry) -> geometry.Geometry:
+        if len(self.present) == len(self.counts):
+            return whole
+        return geometry.Geometry(*(part[np.ix_(self.present, self.present)] for part in whole))

@@ -1,0 +1,71 @@
+"""Logs of networks as labelled Datasets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ssm.dynamics.statuses import Status
+from ssm.measures import spectral
+from ssm.measures.probes import Probe
+from ssm.results import datasets
+from ssm.results.provenance import provenance
+
+
+def dataset(
+    probe: Probe,
+    times: np.ndarray,
+    observations: Mapping[str, np.ndarray],
+    origin: Mapping[str, str] | None = None,
+    names: list[str] | None = None,
+) -> xr.Dataset:
+    """What was observed of a network over time, with learning times, as a Dataset whose variables are called as those of a
+    run.
+
+    Args:
+        probe: the classes of the samples that were watched.
+        times: ascending, shape (t,).
+        observations: arrays by variable name, time first.
+        origin: attributes that say where and when it was made; here and now when left out.
+        names: of the classes, where they have any but their numbers.
+    """
+    components, counts = probe.components, probe.counts
+    arrays = datasets.spectral_arrays(times, dict(observations), components, counts, probe.groups)
+    shares = {
+        "learning_time": observations["strength"] / components.singular_values,
+        "class_learning_time": observations["class_strength"],
+        "block_learning_time": arrays["block_strength"] / arrays["block_target"],
+    }
+    arrays |= {name: spectral.learning_times(times, share) for name, share in shares.items()}
+    if not np.array_equal(probe.training_counts, counts):
+        arrays["training_count"] = probe.training_counts
+    if names is not None:
+        arrays["class_name"] = np.array(names)
+    tracked = datasets.assemble(arrays)
+    tracked["time"].attrs = {"description": "time of the logits"}
+    attributes = {
+        "status": Status.TRACKED.value,
+        "dtype": "float64",
+        "num_samples": int(counts.sum()),
+    }
+    return tracked.assign_attrs(attributes | dict(provenance() if origin is None else origin))
+
+
+def of_rows(header: Mapping[str, Any], rows: np.ndarray) -> xr.Dataset:
+    """The Dataset of a log from its header and its rows, one a time (`journals.Journal`).
+
+    The attribute `log` of it has the header as JSON, by which its log can go on.
+    """
+    counts = np.array(header["counts"]), np.array(header["training_counts"])
+    observations, first = {}, 0
+    for name, shape in header["layout"].items():
+        size = int(np.prod(shape, dtype=int))
+        observations[name] = rows[:, first : first + size].reshape(len(rows), *shape)
+        first += size
+    times = observations.pop("time")
+    found = dataset(Probe(*counts), times, observations, header["origin"], header["names"])
+    return found.assign_attrs(log=json.dumps(header))

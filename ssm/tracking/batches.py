@@ -1,0 +1,170 @@
+"""What is collected of a probe at one step, batch after batch."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ssm.measures.probes import Probe
+from ssm.measures.sample_sums import SampleSums
+from ssm.support import arrays, checks, errors
+from ssm.tracking import features as of_features
+from ssm.tracking import observing
+from ssm.tracking.alarms import Alarm
+
+
+class Layer(NamedTuple):
+    """The last layer at one step and the weights of the classes."""
+
+    classifier: np.ndarray | None
+    gradient: np.ndarray | None
+    weights: np.ndarray
+    are_given: bool
+
+    @classmethod
+    def of(cls, k: int, classifier: Any, gradient: Any, weights: Any) -> Layer:
+        """What is given of it, checked; weights of one where there are none."""
+        W, G = (
+            None if value is None else _matrix(name, value, k, rows=True).astype(np.float64)
+            for name, value in (("classifier", classifier), ("gradient", gradient))
+        )
+        if weights is None:
+            return cls(W, G, np.ones(k), False)
+        what = f"{k} positive finite numbers, one a class"
+        found = checks.positive("weights", arrays.as_numpy("weights", weights, what), what)
+        if len(found) != k:
+            raise errors.invalid("weights", found.tolist(), what)
+        return cls(W, G, found, True)
+
+
+class Batches:
+    """What is collected of a probe at one step, batch after batch."""
+
+    def __init__(self, labels: np.ndarray, held_out: np.ndarray | None, num_classes: int):
+        self._labels, self._held_out, self._k = labels, held_out, num_classes
+        self._sums, self._losses = SampleSums(num_classes), observing.CrossEntropy(num_classes)
+        self._predictions, self._features = [], []
+        self._num_bad, self._num_added, self._num_held_out = 0, 0, 0
+        if held_out is not None:
+            self._held_sums = SampleSums(num_classes)
+            self._held_losses = observing.CrossEntropy(num_classes)
+        self.raised: list[Alarm] = []
+        """The alarms that the step has raised, once it is recorded."""
+
+    def add(self, logits: Any, features: Any = None) -> None:
+        """The logits of the next samples of the probe, shape (m, k), and their features, shape (m, d)."""
+        logits = _matrix("logits", logits, self._k)
+        labels = self._next("logits", logits, self._labels, self._num_added)
+        self._num_added += len(logits)
+        bad = ~_usable_rows(logits)
+        if features is not None:
+            features = _matrix("features", features)
+            if len(features) != len(logits):
+                allowed = f"{len(logits)} rows, as many as logits has"
+                raise errors.invalid("features", arrays.shape_of(features), allowed)
+            if self._features and features.shape[1] != self._features[0].shape[1]:
+                allowed = f"{self._features[0].shape[1]} columns, as in the batch before"
+                raise errors.invalid("features", arrays.shape_of(features), allowed)
+            bad |= ~_usable_rows(features)
+        if (features is None) != (not self._features) and self._predictions:
+            raise errors.invalid(
+                "features", "left out of some batches", "given for all of them, or none"
+            )
+        self._num_bad += int(bad.sum())
+        if features is not None:
+            # A copy unless it is all of them, as loops use their buffers again.
+            whole = len(features) == len(self._labels)
+            self._features.append(features if whole else np.array(features))
+        self._predictions.append(logits.argmax(axis=1))
+        if not self._num_bad:
+            self._sums.add(logits, labels)
+            self._losses.add(np.asarray(logits, np.float64), labels)
+
+    def add_held_out(self, logits: Any) -> None:
+        """The logits of the next held-out samples, shape (m, k)."""
+        logits = _matrix("held_out_logits", logits, self._k)
+        if self._held_out is None:
+            allowed = "left out: the tracker was made without held_out_labels"
+            raise errors.invalid("held_out_logits", arrays.shape_of(logits), allowed)
+        labels = self._next("held_out_logits", logits, self._held_out, self._num_held_out)
+        self._num_held_out += len(logits)
+        self._num_bad += int((~_usable_rows(logits)).sum())
+        if not self._num_bad:
+            self._held_sums.add(logits, labels)
+            self._held_losses.add(np.asarray(logits, np.float64), labels)
+
+    def _next(self, field: str, logits: np.ndarray, labels: np.ndarray, first: int) -> np.ndarray:
+        if first + len(logits) > len(labels):
+            allowed = f"{len(labels)} rows in all, one a label"
+            raise errors.invalid(field, f"{first + len(logits)} rows", allowed)
+        return labels[first : first + len(logits)]
+
+    def observed(self, probe: Probe, layer: Layer) -> dict[str, Any]:
+        """The variables of the step by name."""
+        if self._num_added < len(self._labels):
+            allowed = f"{len(self._labels)} rows in all, one a label"
+            raise errors.invalid("logits", f"{self._num_added} rows", allowed)
+        found = observing.spectrum(self._sums, probe) | self._losses.observed(probe, layer.weights)
+        if self._held_out is not None:
+            if self._num_held_out < len(self._held_out):
+                allowed = f"{len(self._held_out)} rows, one a label"
+                raise errors.invalid("held_out_logits", f"{self._num_held_out} rows", allowed)
+            counts = np.bincount(self._held_out, minlength=self._k)
+            found |= observing.held_out(self._held_sums, self._held_losses, counts)
+        found |= self._of_layer(probe, layer)
+        if self._num_bad:
+            found = {
+                name: np.full_like(value, np.nan, dtype=float) for name, value in found.items()
+            }
+        if layer.are_given:
+            found["weight"] = layer.weights
+        return found | {"not_finite": np.array(self._num_bad)}
+
+    def _of_layer(self, probe: Probe, layer: Layer) -> dict[str, Any]:
+        """The variables of features, classifier and gradient, as far as these were given."""
+        parts = self._features
+        features = np.concatenate(parts) if len(parts) > 1 else parts[0] if parts else None
+        classifier, gradient = layer.classifier, layer.gradient
+        found: dict[str, Any] = {}
+        if (
+            features is not None
+            and classifier is not None
+            and features.shape[1] != classifier.shape[1]
+        ):
+            allowed = f"{features.shape[1]} columns, as many as features has"
+            raise errors.invalid("classifier", arrays.shape_of(classifier), allowed)
+        if features is not None or classifier is not None:
+            if self._num_bad and features is not None:
+                features = np.zeros_like(features)
+            predictions = np.concatenate(self._predictions)
+            found |= of_features.observe(features, classifier, self._labels, predictions, probe)
+        if gradient is not None:
+            squares = (gradient**2).sum(axis=1)
+            total = squares.sum()
+            found["classifier_gradient_share"] = squares / (total if total > 0 else np.nan)
+        return found
+
+
+def _matrix(name: str, value: Any, size: int | None = None, rows: bool = False) -> np.ndarray:
+    """An array of real numbers with two axes, one of them of a given size: columns, or rows."""
+    axis = (
+        "(samples, features)"
+        if size is None
+        else f"({size}, features)"
+        if rows
+        else f"(samples, {size})"
+    )
+    allowed = f"real numbers of shape {axis}, with no axis empty"
+    array = arrays.as_numpy(name, value, allowed)
+    fits = array.ndim == 2 and array.size > 0 and array.dtype.kind in "fiu"
+    if not fits or (size is not None and array.shape[0 if rows else 1] != size):
+        raise errors.invalid(name, arrays.shape_of(array), allowed)
+    return array
+
+
+def _usable_rows(values: np.ndarray) -> np.ndarray:
+    if observing.is_usable(values):
+        return np.ones(len(values), bool)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((np.abs(values) <= observing.LARGEST_LOGIT).all(axis=1))

@@ -1,0 +1,94 @@
+"""What is observed of a network at one time from the logits of the samples of a probe, which may come in batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from ssm.measures import spectral
+from ssm.measures.probes import Probe
+from ssm.measures.sample_sums import SampleSums
+
+LARGEST_LOGIT = 1e100  # sums of squares of larger ones may not be finite
+
+
+def is_usable(values: Shaped[np.ndarray, ...]) -> bool:
+    """Whether all numbers are finite and their squares can be summed."""
+    low, high = (
+        float(values.min(initial=0)),
+        float(values.max(initial=0)),
+    )  # of which a NaN makes NaN
+    return bool(low >= -LARGEST_LOGIT and high <= LARGEST_LOGIT)
+
+
+def spectrum(sums: SampleSums, probe: Probe) -> dict[str, Any]:
+    """The spectral variables of logits whose sums these are. Of classes that the probe lacks they are NaN."""
+    k, present = len(probe.counts), probe.present
+    class_sums, counts = sums.class_sums[:, present], probe.counts[present]
+    unit = float(np.abs(sums.triangle).max()) or 1.0
+    strength = spectral.strengths(class_sums[present], probe.components)
+    of_present = {
+        "class_accuracy": sums.correct[present] / counts,
+        "class_strength": spectral.class_strengths(sums.class_sums, probe.counts.clip(1))[present],
+    }
+    return {name: over_classes(values, present, k) for name, values in of_present.items()} | {
+        "strength": strength,
+        "singular_value": sums.singular_values(),
+        "residual": spectral.residual(strength / unit, np.asarray(sums.energy(unit))),
+    }
+
+
+def over_classes(
+    values: Float[np.ndarray, "p ..."], present: Int[np.ndarray, " p"], k: int
+) -> Float[np.ndarray, "k ..."]:
+    """What is known of the classes that are present over all k of them, NaN for the others."""
+    if len(present) == k:
+        return values
+    whole = np.full((k, *values.shape[1:]), np.nan)
+    whole[present] = values
+    return whole
+
+
+class CrossEntropy:
+    """Sums over samples of the cross-entropy of their logits and of its gradient in them, by class."""
+
+    def __init__(self, num_classes: int):
+        self.losses = np.zeros(num_classes)
+        self.squared_gradients = np.zeros(num_classes)
+
+    def add(self, logits: Float[np.ndarray, "m k"], labels: Int[np.ndarray, " m"]) -> None:
+        """Add samples, of finite logits."""
+        k, own = len(self.losses), (np.arange(len(labels)), labels)
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        chances = np.exp(shifted)
+        total = chances.sum(axis=1)
+        losses = np.log(total) - shifted[own]
+        chances /= total[:, None]
+        chances[own] = -np.expm1(-losses)  # 1 - p_y, which keeps its digits where p_y is near 1
+        self.losses += np.bincount(labels, losses, k)
+        self.squared_gradients += np.bincount(labels, (chances**2).sum(axis=1), k)
+
+    def observed(self, probe: Probe, weights: Float[np.ndarray, " k"]) -> dict[str, Any]:
+        """Mean loss of each class, and the share of it in the gradient of the weighted loss over the training samples."""
+        with np.errstate(invalid="ignore"):  # 0 / 0 where a class is absent
+            loss = self.losses / probe.counts
+            squares = self.squared_gradients / probe.counts
+        pulls = weights * np.sqrt(probe.training_counts * squares)
+        total = np.nansum(pulls)
+        return {"class_loss": loss, "gradient_share": pulls / (total if total > 0 else np.nan)}
+
+
+def held_out(
+    logits_sums: SampleSums, losses: CrossEntropy, counts: Int[np.ndarray, " k"]
+) -> dict[str, Any]:
+    """The variables of samples that a network is not trained on, by class; NaN for classes that are absent."""
+    with np.errstate(invalid="ignore"):
+        accuracy, loss = logits_sums.correct / counts, losses.losses / counts
+    strength = spectral.class_strengths(logits_sums.class_sums, counts.clip(1))
+    return {
+        "held_out_accuracy": accuracy,
+        "held_out_loss": loss,
+        "held_out_strength": np.where(counts > 0, strength, np.nan),
+    }
