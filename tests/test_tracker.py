@@ -16,7 +16,7 @@ import ssm
 from ssm import collapse, spectral, weights
 from ssm.practice import kernels
 from ssm.problem import make_problem
-from ssm.results import journals
+from ssm.results import datasets, journals
 from ssm.theory import growth
 from ssm.tracking.alarms import Alarm, TrackerWarning
 
@@ -282,7 +282,7 @@ def test_gaps_are_kept_and_flagged(rng):
     assert np.isnan(found.strength[1]).all() and np.isnan(found.nc1[1])
     assert np.isfinite(found.strength[[0, 2, 3]]).all() and np.isfinite(found.nc1[[0, 2, 3]]).all()
     assert "not_finite" in [alarm.alarm for alarm in raised]
-    assert ssm.results.datasets.reached(found).sizes["time"] == 4
+    assert datasets.reached(found).sizes["time"] == 4
 
 
 def test_a_store_is_the_log_at_any_time(tmp_path, rng):
