@@ -96,6 +96,29 @@ def test_the_documentation_says_what_components_are():
     assert "contrasts between classes, k - 1 of them; per class see `class_strength`" in said
 
 
+def test_an_iterator_gives_the_same(rng):
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    logits = rng.normal(size=(4, 6, 3))
+    whole = ssm.track(logits, labels, [0, 1, 5, 9])
+    shares: list[float] = []
+    streamed = ssm.track((now.tolist() for now in logits), labels, [0, 1, 5, 9], shares.append)
+    xr.testing.assert_equal(streamed, whole)
+    assert shares == [0.25, 0.5, 0.75, 1.0]
+    xr.testing.assert_equal(ssm.track(iter(logits), labels), ssm.track(logits, labels))
+    bad: dict[str, tuple] = {
+        "logits": (iter([logits[0], logits[1][:5]]), labels, None),
+        "logits='0 times'": (iter([]), labels, None),
+        "logits='4 times'": (iter(logits), labels, [0, 1, 2, 3, 4]),
+        "times='2 of them'": (iter(logits), labels, [0, 1]),
+        "times": (iter(logits), labels, [0, 2, 1, 3]),
+        "labels": (iter(logits), labels[:4], None),
+        "logits='float64 of": (iter(logits[0]), labels, None),
+    }
+    for said, arguments in bad.items():
+        with pytest.raises(ssm.InputError, match=rf"^{said}"):
+            ssm.track(*arguments)
+
+
 GOOD = (np.zeros((2, 4, 3)) + 0.5, np.array([0, 1, 2, 0]))
 BAD = {
     "two axes": ("logits", GOOD[0][0], GOOD[1], None),

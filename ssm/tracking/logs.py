@@ -14,10 +14,11 @@ import xarray as xr
 from ssm.measures.probes import Probe
 from ssm.measures.sample_sums import ROWS, SampleSums
 from ssm.results import logs as log_datasets
-from ssm.support import archives, errors
+from ssm.support import archives, arrays, errors
 from ssm.tracking.observing import LARGEST_LOGIT, spectrum
 
 LOGITS = "real numbers of shape (time, n, k)"
+LOGITS_NOW = "real numbers of shape (n, k) at each time"
 BLOCK = 2**24  # bytes of logits, as float64, that are read at once
 
 
@@ -43,7 +44,8 @@ def track(
     tensors and arrays of JAX are made into a NumPy array first.
 
     Args:
-        logits: shape (time, n, k), real and finite.
+        logits: shape (time, n, k), real and finite; or an iterator, such as a generator, over the logits of one time
+            after another, shape (n, k), which may be of any library and are let go of in turn.
         labels: shape (n,), integers 0 .. k - 1; every class must occur, k at least 2.
         times: shape (time,), ascending, in any unit such as steps; 0, 1, 2, ... when left out.
         progress: called with the share of the times done, in [0, 1].
@@ -54,6 +56,8 @@ def track(
     Raises:
         ssm.InputError (a ValueError): anything else, in one line.
     """
+    if isinstance(logits, Iterator):
+        return _of_stream(logits, labels, times, progress)
     logits, labels, times = _checked(logits, labels, times)
     num_times, _, k = logits.shape
     counts = np.bincount(labels, minlength=k)
@@ -63,9 +67,46 @@ def track(
         observed.append(_observe(i, blocks, labels, probe))
         if progress:
             progress((i + 1) / num_times)
-    return log_datasets.dataset(
-        probe, times, {name: np.stack([o[name] for o in observed]) for name in observed[0]}
-    )
+    return log_datasets.dataset(probe, times, _stacked(observed))
+
+
+def _of_stream(
+    logits: Iterator[Any], labels: Any, times: Any, progress: Callable[[float], None] | None
+) -> xr.Dataset:
+    """`track` of logits of which those of one time are there at once."""
+    observed, known = [], []
+    probe: Probe | None = None
+    shape: tuple[int, ...] = ()
+    when = None if times is None else list(np.asarray(times))
+    for i, now in enumerate(logits):
+        block = arrays.as_numpy("logits", now, LOGITS_NOW)
+        if block.ndim != 2:
+            raise errors.invalid("logits", arrays.shape_of(block), LOGITS_NOW)
+        if probe is not None and block.shape != shape:
+            raise errors.invalid("logits", arrays.shape_of(block), f"of shape {shape} at each time")
+        shape = block.shape
+        if when is not None and i >= len(when):
+            raise errors.invalid("times", f"{len(when)} of them", "as many as logits has times")
+        known.append(i if when is None else when[i])
+        _, numbers, _ = _checked(block[None], labels, known[-1:])
+        if probe is None:
+            counts = np.bincount(numbers, minlength=shape[1])
+            probe = Probe(counts, counts)
+        observed.append(_observe(i, [block], numbers, probe))
+        if progress and when is not None:
+            progress((i + 1) / len(when))
+    if probe is None or (when is not None and len(observed) < len(when)):
+        allowed = (
+            "at least one time" if when is None else f"{len(when)} times, as many as times has"
+        )
+        raise errors.invalid("logits", f"{len(observed)} times", allowed)
+    checked = _ascending(np.array(known), len(observed))
+    return log_datasets.dataset(probe, checked, _stacked(observed))
+
+
+def _stacked(observed: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """What was observed at each time, with time as the first axis."""
+    return {name: np.stack([now[name] for now in observed]) for name in observed[0]}
 
 
 def _observe(
@@ -159,11 +200,13 @@ def _checked(logits: Any, labels: Any, times: Any) -> tuple[Any, np.ndarray, np.
     """The arguments of `track` as arrays, with times for those that have none; raises
     ssm.InputError. The values of logits are not read."""
     if not (_is_sliced(logits) or isinstance(logits, np.memmap)):
-        logits = _array("logits", logits, LOGITS)
+        logits = arrays.as_numpy("logits", logits, LOGITS)
     _check_layout(logits)
     num_times, n, k = logits.shape
-    labels = _array("labels", labels, f"{n} integers in [0, {k - 1}]")
-    times = _array("times", np.arange(num_times) if times is None else times, _times(num_times))
+    labels = arrays.as_numpy("labels", labels, f"{n} integers in [0, {k - 1}]")
+    times = arrays.as_numpy(
+        "times", np.arange(num_times) if times is None else times, _times(num_times)
+    )
     _check_layout(logits, labels, times)
     if labels.min() < 0 or labels.max() >= k:
         worst = labels.min() if labels.min() < 0 else labels.max()
@@ -174,10 +217,15 @@ def _checked(logits: Any, labels: Any, times: Any) -> tuple[Any, np.ndarray, np.
             "labels", f"no sample of class {int(counts.argmin())}", f"of all {k} classes"
         )
 
+    return logits, labels.astype(np.int64), _ascending(times, num_times)
+
+
+def _ascending(times: np.ndarray, number: int) -> np.ndarray:
+    """Times as float64; raises ssm.InputError where they are not finite and ascending."""
     times = times.astype(np.float64)
     if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
-        raise errors.invalid("times", times.tolist(), _times(num_times))
-    return logits, labels.astype(np.int64), times
+        raise errors.invalid("times", times.tolist(), _times(number))
+    return times
 
 
 def _check_values(index: int, block: np.ndarray) -> None:
@@ -197,15 +245,17 @@ def _check_layout(
     """Raise ssm.InputError for types and shapes of arrays, or of their headers, that do not go
     together."""
     if logits.dtype.kind not in "fiu" or len(logits.shape) != 3 or not all(logits.shape):
-        raise errors.invalid("logits", _shape(logits), f"{LOGITS}, with no axis empty")
+        raise errors.invalid("logits", arrays.shape_of(logits), f"{LOGITS}, with no axis empty")
     num_times, n, k = logits.shape
     if k < 2:
-        raise errors.invalid("logits", _shape(logits), "of at least 2 classes (the last axis)")
+        raise errors.invalid(
+            "logits", arrays.shape_of(logits), "of at least 2 classes (the last axis)"
+        )
     if labels is not None and (labels.shape != (n,) or labels.dtype.kind not in "iu"):
         allowed = f"{n} integers, as many as logits has samples"
-        raise errors.invalid("labels", _shape(labels), allowed)
+        raise errors.invalid("labels", arrays.shape_of(labels), allowed)
     if times is not None and (times.shape != (num_times,) or times.dtype.kind not in "fiu"):
-        raise errors.invalid("times", _shape(times), _times(num_times))
+        raise errors.invalid("times", arrays.shape_of(times), _times(num_times))
 
 
 def _times(number: int) -> str:
@@ -223,16 +273,3 @@ def _is_sliced(logits: Any) -> bool:
         and hasattr(logits, "__getitem__")
         and not hasattr(logits, "__dlpack__")
     )
-
-
-def _array(name: str, value: Any, allowed: str) -> np.ndarray:
-    if np.ma.isMaskedArray(value):
-        raise errors.invalid(name, "a masked array", "without masked values")
-    try:
-        return np.asarray(value)
-    except Exception:  # ragged lists, arrays of other libraries
-        raise errors.invalid(name, type(value).__name__, allowed) from None
-
-
-def _shape(array: Any) -> str:
-    return f"{array.dtype} of shape {array.shape}"
