@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from ssm.problem import losses, posthoc, schedules, weights
     from ssm.problem.inputs import mixture_inputs
     from ssm.results import balance, fits, stores
+    from ssm.results.exports import export
     from ssm.results.stores import load, save
     from ssm.simulation import simulate
+    from ssm.sweeps.merging import merge
     from ssm.sweeps.points import points
     from ssm.sweeps.sweep import sweep
     from ssm.theory import (
@@ -56,11 +58,13 @@ __all__ = [
     "compare",
     "defaults",
     "exact",
+    "export",
     "fits",
     "geometry",
     "held_out",
     "load",
     "losses",
+    "merge",
     "metrics",
     "mixture_inputs",
     "plotting",
@@ -100,6 +104,8 @@ _HOMES = {
     "compare": "ssm.plots.compare",
     "points": "ssm.sweeps.points",
     "sweep": "ssm.sweeps.sweep",
+    "merge": "ssm.sweeps.merging",
+    "export": "ssm.results.exports",
     "load": "ssm.results.stores",
     "save": "ssm.results.stores",
     "ReweightedClassifier": "ssm.practice.network.estimator",

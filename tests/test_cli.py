@@ -57,6 +57,22 @@ def test_run_show_plot(command, run, tmp_path):
     assert code == 0 and (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_merge_and_export(command, tmp_path):
+    for seed in (0, 1):
+        grid = f"--grid seed={seed} --loss squared --out {seed}.zarr"
+        assert command(f"sweep {TINY_FLAGS} {grid}")[0] == 0
+    code, shown, err = command("merge 0.zarr 1.zarr -o all.zarr")
+    assert code == 0 and not err and "2: 2 finished" in shown and "all.zarr" in shown
+    code, out, _ = command("export all.zarr -o all.csv --variables block_learning_time,status")
+    assert code == 0 and out == "all.csv\n"
+    lines = (tmp_path / "all.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2 * 3 and lines[0].startswith("seed,block,")
+    code, _, err = command("merge 0.zarr 1.zarr -o all.zarr")
+    assert code == 2 and "--overwrite" in err and err.count("\n") == 1
+    code, _, err = command("export all.zarr -o more.csv --variables los")
+    assert code == 2 and "did you mean loss?" in err and err.count("\n") == 1
+
+
 @pytest.mark.slow
 def test_a_terminal_run_from_the_shell(command, run, tmp_path):
     line = f"run {TINY_FLAGS} --clock loss --stop-margin 20 --geometry --solver rkl2"
@@ -264,6 +280,14 @@ BAD = [
         "sweep --grid seed=1 --workers 2 --scheduler tcp://a:1",
         "scheduler='tcp://a:1': must be left",
     ),
+    ("merge -o all.zarr", "stores=(): must be given: ssm merge A.zarr B.zarr -o all.zarr"),
+    ("merge taken -o all.zarr", "store='taken': must be a readable ssm store"),
+    ("merge none.zarr -o all.zarr", "store='none.zarr': must be a store that exists"),
+    ("merge none.zarr -o taken", "out='taken': must be a new path, or a store to overwrite"),
+    ("merge none.zarr", "--out"),
+    ("export taken -o x.txt", "out='x.txt': must be a path ending in .nc or .csv"),
+    ("export taken -o x.csv", "store='taken': must be a readable ssm store"),
+    ("export none.zarr -o no/x.csv", "out='no/x.csv': must be in a folder that exists"),
     ("track taken", "file='taken': must be a readable NPZ file"),
     ("track nothing.npz", "file='nothing.npz': must be an NPZ file that exists"),
     ("run --imbalance-rato 5", "--imbalance-rato, 5; did you mean --imbalance-ratio?; see ssm run"),

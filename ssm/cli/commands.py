@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from ssm.cli import doctor, explorer, practice, printing, showing
+from ssm.cli import doctor, explorer, moving, practice, printing, showing
 from ssm.cli.outputs import new_store
 from ssm.cli.parsing import parse
 from ssm.config import Config
@@ -172,6 +172,8 @@ Command = (
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[showing.Show, tyro.conf.subcommand("show")]
     | Annotated[showing.Plot, tyro.conf.subcommand("plot")]
+    | Annotated[moving.Merge, tyro.conf.subcommand("merge")]
+    | Annotated[moving.Export, tyro.conf.subcommand("export")]
     | Annotated[Track, tyro.conf.subcommand("track")]
     | Annotated[practice.StudyCommand, tyro.conf.subcommand("study")]
     | Annotated[practice.Advise, tyro.conf.subcommand("advise")]

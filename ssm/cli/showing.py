@@ -27,7 +27,7 @@ class Show:
     def __call__(self) -> None:
         from ssm.results import schema
 
-        dataset = _load(self.store)
+        dataset = load_runs(self.store)
         if dataset.attrs["format"] == schema.SWEEP_FORMAT:
             printing.print_sweep(dataset, self.store)
         else:
@@ -77,7 +77,7 @@ class Plot:
 
         if self.out is not None:
             runs.check_picture(self.out, self.overwrite)
-        dataset = _load(self.store)
+        dataset = load_runs(self.store)
         for held in self.at:
             dataset = _held(dataset, held)
         kind, *others = (self.kind,) if self.kind else runs.kinds(dataset, self.axes) or ("curves",)
@@ -91,7 +91,7 @@ class Plot:
                 print(f"kind {kind}, which suits this store best{rest}")
 
 
-def _load(store: Path) -> xr.Dataset:
+def load_runs(store: Path) -> xr.Dataset:
     """Read a run or a sweep; raises ssm.InputError for a study, with what to open instead."""
     from ssm.results import schema, stores
 

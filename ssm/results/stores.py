@@ -152,13 +152,8 @@ def load(path: str | Path) -> xr.Dataset:
 def _load_sweep(path: Path) -> xr.Dataset:
     """Open a sweep that was written chunk by chunk; with a warning where it is not finished."""
     store = SweepStore(path)
-    if not store.is_intact():
-        raise digests.changed(path)
-    missing = [chunk for chunk in range(len(store.blocks)) if not store.is_done(chunk)]
-    if not missing:
+    if not store.look_through():
         return store.dataset()
-    if not (path / MARKS).is_dir():
-        raise _unfinished(store, len(missing))
     part, done = _part(store)
     if done < part["status"].size:
         message = (
@@ -170,40 +165,22 @@ def _load_sweep(path: Path) -> xr.Dataset:
 
 
 def _part(store: SweepStore) -> tuple[xr.Dataset, int]:
-    """What is there of a sweep that is not finished, in memory, and how many of its runs.
-
-    Raises ssm.InputError where a chunk that is marked as done has changed since. One that is marked later
-    than it is looked for is not there yet.
-    """
+    """What is there of a sweep that is not finished, in memory, and how many of its runs."""
     belongs, _ = store.parts()
-    done, damaged = np.zeros(belongs.shape, bool), 0
+    done = np.zeros(belongs.shape, bool)
     arrays = {
         name: np.full(whole, datasets.filling(dtype), dtype)
         for name, (whole, dtype) in store.variables.items()
     }
     arrays["status"][...] = Status.NOT_COMPUTED.value
     for chunk, block in enumerate(store.blocks):
-        if not store.is_marked(chunk):
-            continue
         places, found = store.read(chunk)
-        damaged += not places
         inside = np.isin(np.arange(store.num_runs(chunk)), places).reshape(done[block].shape)
         done[block] = inside
         for name, values in found.items():
             arrays[name][block][inside] = values[inside]
-    if damaged:
-        raise _unfinished(store, damaged)
     axes, origins = store.coordinate_values(), store.origins()
     return datasets.sweep_dataset(arrays, store.sweep, axes, origins, done), int(done.sum())
-
-
-def _unfinished(store: SweepStore, number: int) -> errors.InputError:
-    """The error for a store some of whose chunks are damaged or lost."""
-    allowed = (
-        f"a finished sweep: {number} of its {len(store.blocks)} chunks are missing or damaged; the command "
-        "that wrote it goes on"
-    )
-    return errors.invalid("store", str(store.path), allowed)
 
 
 def _is_laid_out(dataset: xr.Dataset) -> bool:

@@ -14,17 +14,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 import zarr
-from numcodecs import Zstd
 
-from ssm.results import datasets, digests, schema
+from ssm.results import datasets, digests, schema, sweep_layouts
 from ssm.results.belongings import MARKS
 from ssm.results.digests import Metadata
 from ssm.results.opened import OpenedStore
 from ssm.results.schema import FORMAT, SWEEP_FORMAT
 from ssm.support import errors, files
 
-# Zstd refuses a file that was cut off. Blosc, the usual compressor, would read beyond its end.
-COMPRESSOR = Zstd()
 LAYOUT = ("sweep", "dimensions", "blocks")
 """Attributes of a store that say what its sweep is."""
 ORIGIN = {
@@ -77,7 +74,9 @@ class SweepStore:
             self.blocks = tuple(
                 tuple(slice(*ends) for ends in block) for block in json.loads(attributes["blocks"])
             )
-            laid_out = self._is_laid_out()
+            laid_out = sweep_layouts.is_laid_out(
+                self.metadata.arrays(), self.sweep, self.axes, self.coordinates, self.blocks
+            )
         except Exception as error:  # what is no JSON, or JSON of another kind
             raise digests.unreadable(path, error) from None
         if not laid_out:
@@ -104,51 +103,8 @@ class SweepStore:
         """
         files.check_output(path, overwrite=False)
         with files.replacing(path) as scratch:
-            cls.lay_out(scratch, sweep, coordinates, variables, blocks)
+            sweep_layouts.lay_out(scratch, sweep, coordinates, variables, blocks)
         return cls(path)
-
-    @staticmethod
-    def lay_out(
-        path: Path,
-        sweep: Mapping[str, Any],
-        coordinates: Mapping[str, np.ndarray],
-        variables: Mapping[str, tuple[tuple[int, ...], str]],
-        blocks: Sequence[tuple[slice, ...]],
-    ) -> None:
-        """Write the layout of a store as `create` does, where nobody looks yet."""
-        chunk = tuple(block.stop - block.start for block in blocks[0])
-        dimensions = schema.axis_coordinates(sweep["axes"])
-        axes = list(dict.fromkeys(dimensions.values()))
-        known = schema.SWEPT | schema.own_variables(sweep.get("given", {}))
-        group = zarr.open_group(path, mode="w-", zarr_format=2)
-        for name, values in coordinates.items():
-            dims: dict[str, Any] = {"_ARRAY_DIMENSIONS": [dimensions[name]]}
-            group.create_array(
-                name, data=values, compressors=COMPRESSOR, fill_value=None, attributes=dims
-            )
-        for name, (shape, dtype) in variables.items():
-            group.create_array(
-                name,
-                shape=shape,
-                dtype=dtype,
-                chunks=chunk + shape[len(chunk) :],
-                compressors=COMPRESSOR,
-                # xarray would read a fill value of integers or words as missing, as NaN.
-                fill_value=np.nan if np.dtype(dtype).kind == "f" else None,
-                attributes={
-                    **known[name].attributes,
-                    "_ARRAY_DIMENSIONS": [*axes, *known[name].dims],
-                },
-            )
-        layout = {
-            "sweep": json.dumps(sweep),
-            "dimensions": json.dumps(axes),
-            "blocks": json.dumps([[[s.start, s.stop] for s in block] for block in blocks]),
-        }
-        group.attrs.update(format=SWEEP_FORMAT, **layout)
-        zarr.consolidate_metadata(group.store, zarr_format=2)
-        (path / MARKS).mkdir()
-        digests.seal(path, digests.of_values(coordinates))
 
     @property
     def variables(self) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -159,42 +115,6 @@ class SweepStore:
             for name, (array, _) in arrays
             if name not in self.coordinates
         }
-
-    def _is_laid_out(self) -> bool:
-        """Whether the arrays are laid out as the table of results says."""
-        lengths = [len(values) for values in self.sweep["axes"].values()]
-        sizes = dict(zip(self.axes, lengths, strict=True))
-        first = [block.stop - block.start for block in self.blocks[0]]
-        arrays = self.metadata.arrays()
-        if self.axes != list(dict.fromkeys(self.coordinates.values())):
-            return False
-        if not set(self.coordinates) <= set(arrays):
-            return False
-        variables = schema.SWEPT | schema.own_variables(self.sweep.get("given", {}))
-        for name, (array, attributes) in arrays.items():
-            dims, dtype = attributes["_ARRAY_DIMENSIONS"], np.dtype(array["dtype"])
-            if name in self.coordinates:
-                expected, chunks = [self.coordinates[name]], array["chunks"]
-                known = dtype.kind in "biufU"
-                described: dict[str, Any] = {}
-            else:
-                expected = [*self.axes, *variables[name].dims]
-                chunks = first + array["shape"][len(first) :]
-                described, declared = variables[name].attributes, variables[name].dtype
-                floats = ("float32", "float64") if declared == schema.OBSERVED else (declared,)
-                known = dtype in [np.dtype(each) for each in floats]
-            if not known or dims != expected or array["chunks"] != chunks:
-                return False
-            if any(sizes.setdefault(d, n) != n for d, n in zip(dims, array["shape"], strict=True)):
-                return False
-            empty = "NaN" if dtype.kind == "f" and name not in self.coordinates else None
-            if array["fill_value"] != empty or array["filters"] or array["order"] != "C":
-                return False
-            # The words of a description may be those of an earlier version.
-            others = set(attributes) - {*described, "_ARRAY_DIMENSIONS"}
-            if attributes.get("units") != described.get("units") or others:
-                return False
-        return True
 
     def write(
         self,
@@ -300,6 +220,31 @@ class SweepStore:
         """Whether a mark says of any run of a chunk that it is done."""
         return self._mark(chunk).exists()
 
+    def look_through(self) -> list[int]:
+        """The numbers of the chunks that are not done, or in part only, after all have been read.
+
+        Raises ssm.InputError where the axes or the metadata are not as they were laid out, or a chunk that
+        is marked as done is not what was written. One that is marked later than it is looked for is not
+        there yet.
+        """
+        if not self.is_intact():
+            raise digests.changed(self.path)
+        missing, damaged = [], 0
+        for chunk in range(len(self.blocks)):
+            marked, done = self.is_marked(chunk), len(self.done_runs(chunk))
+            damaged += marked and not done
+            if done < self.num_runs(chunk):
+                missing.append(chunk)
+        if missing and not (self.path / MARKS).is_dir():
+            damaged = len(missing)
+        if damaged:
+            allowed = (
+                f"a finished sweep: {damaged} of its {len(self.blocks)} chunks are missing or damaged; the "
+                "command that wrote it goes on"
+            )
+            raise errors.invalid("store", str(self.path), allowed)
+        return missing
+
     def done_runs(self, chunk: int) -> list[int]:
         """The places in a chunk of its runs that are marked as done and still are what was written."""
         return self.read(chunk)[0]
@@ -338,6 +283,7 @@ class SweepStore:
         coordinates = self.coordinate_values()
         digests.seal(self.path, digests.of_values(coordinates))
         self.metadata = Metadata(self.path)
+        del self._group  # opened as another store than this is now
 
     def origins(self) -> list[dict[str, Any]]:
         """The origin of each part that has been written, or seen to be done: when, where and by which
@@ -379,7 +325,9 @@ class SweepStore:
 
     @functools.cached_property
     def _group(self) -> zarr.Group:
-        return zarr.open_group(self.path, mode="r+", zarr_format=2, use_consolidated=True)
+        return zarr.open_group(
+            OpenedStore(self.path), mode="r+", zarr_format=2, use_consolidated=True
+        )
 
     def _array(self, name: str) -> zarr.Array[Any]:
         array = self._group[name]

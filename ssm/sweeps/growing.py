@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ssm.results import datasets, schema
+from ssm.results import datasets, schema, sweep_layouts
 from ssm.results.sweep_stores import SweepStore
-from ssm.support import errors, files
+from ssm.support import errors, files, interrupts
 from ssm.sweeps.layout import SweepLayout, make_layout
 
 
@@ -32,31 +32,42 @@ def growth(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> Growth | None
         stored: a sweep as JSON types.
         asked: the same of the larger one.
     """
-    order, into, axes = [], [], list(stored["axes"])
-    for axis, values in asked["axes"].items():
-        known = stored["axes"].get(axis, [_of_base(stored["base"], axis)])
-        if any(value not in values for value in known):
-            return None
-        order.append(axes.index(axis) if axis in axes else None)
-        into.append([values.index(value) for value in known])
+    if not set(stored["axes"]) <= set(asked["axes"]):
+        return None
+    larger = part_of(stored, asked)
     fields = {field for axis in asked["axes"] for field in schema.fields_of(axis)}
     base = {field: value for field, value in stored["base"].items() if field not in fields}
     # A field that an earlier version did not know is as it was without it.
     same = all(asked["base"].get(field) == value for field, value in base.items())
-    lost = not set(axes) <= set(asked["axes"])
-    more = math.prod(map(len, asked["axes"].values())) > math.prod(map(len, into))
-    if lost or not same or not more or stored.get("given", {}) != asked.get("given", {}):
+    if larger is None or not same or stored.get("given", {}) != asked.get("given", {}):
         return None
+    more = math.prod(map(len, asked["axes"].values())) > math.prod(map(len, larger.into))
+    return larger if more else None
+
+
+def part_of(sweep: Mapping[str, Any], larger: Mapping[str, Any]) -> Growth | None:
+    """Where the cells of a sweep lie in one that has all of its axes; None where a value of an axis is
+    not there."""
+    order, into, axes = [], [], list(sweep["axes"])
+    for axis, values in larger["axes"].items():
+        known = values_of(sweep, axis)
+        if not known or any(value not in values for value in known):
+            return None
+        order.append(axes.index(axis) if axis in axes else None)
+        into.append([values.index(value) for value in known])
     return Growth(order, into)
 
 
-def _of_base(base: Mapping[str, Any], axis: str) -> Any:
-    """The value that the base of a sweep has on an axis; one that is nowhere else where it has none."""
-    fields = schema.fields_of(axis)
+def values_of(sweep: Mapping[str, Any], axis: str) -> list[Any]:
+    """The values that a sweep has on an axis: the only one of its base where that is no axis of it, and none
+    where its base has none either."""
+    fields, base = schema.fields_of(axis), sweep["base"]
+    if axis in sweep["axes"]:
+        return sweep["axes"][axis]
     if not set(fields) <= set(base):
-        return object()
+        return []
     values = [base[field] for field in fields]
-    return values if len(values) > 1 else values[0]
+    return [values] if len(values) > 1 else values
 
 
 def grow(
@@ -82,7 +93,7 @@ def grow(
         store.done_runs(chunk)
     with files.replacing(store.path) as scratch:
         sweep, coordinates = layout.grid.to_json(), layout.grid.coordinates
-        SweepStore.lay_out(scratch, sweep, coordinates, variables, layout.blocks)
+        sweep_layouts.lay_out(scratch, sweep, coordinates, variables, layout.blocks)
         fill(SweepStore(scratch), [(store, larger)])
     return SweepStore(store.path)
 
@@ -101,47 +112,64 @@ def check_variables(store: SweepStore, larger: Growth, layout: SweepLayout) -> N
         for name, (shape, dtype) in store.variables.items()
         if name not in layout.grid.coordinates
     }
-    if ours != theirs:
-        allowed = "a store of the same variables; this one is of another version of ssm"
+    if different := dict(ours.items() ^ theirs.items()):
+        names = ", ".join(sorted(different))
+        allowed = f"a store of the same variables; this one is of another version of ssm ({names})"
         raise errors.invalid("store", str(store.path), allowed)
 
 
-def fill(new: SweepStore, sources: Sequence[tuple[SweepStore, Growth]]) -> None:
+class _Source(NamedTuple):
+    """A store whose runs go into another one."""
+
+    store: SweepStore
+    larger: Growth
+    belongs: np.ndarray
+    """The part that each of its runs belongs to, with the axes of the larger sweep; -1 where it is not done."""
+    costs: list[dict[str, Any]]
+    """The origin of each part, with what is left of its cost."""
+
+    def within(self, block: tuple[slice, ...]) -> np.ndarray:
+        """The part that each run of a block of the larger sweep belongs to, -1 where it is not there."""
+        here, places, _ = _within(block, self.larger)
+        inside = np.full([part.stop - part.start for part in block], -1)
+        inside[np.ix_(*here)] = self.belongs[np.ix_(*places)]
+        return inside.ravel()
+
+
+def fill(new: SweepStore, stores: Sequence[tuple[SweepStore, Growth]]) -> None:
     """Write into a new store all runs of others that have been seen to be done, with their origins.
 
     Raises ssm.InputError where two of the others differ in a run.
     """
-    parts = [(store, larger, *_placed(store, larger)) for store, larger in sources]
-    costs = [[dict(part) for part in of_store] for *_, of_store in parts]
-    for chunk, block in enumerate(new.blocks):
-        size = new.num_runs(chunk)
-        belongs = np.full((len(sources), size), -1)
-        for i, (_, larger, numbers, _) in enumerate(parts):
-            here, places, _ = _within(block, larger)
-            inside = np.full([part.stop - part.start for part in block], -1)
-            inside[np.ix_(*here)] = numbers[np.ix_(*places)]
-            belongs[i] = inside.ravel()
-        done = (belongs >= 0).any(axis=0)
-        if not done.any():
-            continue
-        arrays = _gathered(new, block, sources, belongs)
-        first = np.where(done, (belongs >= 0).argmax(axis=0), -1)
-        origins = []
-        for i, number in sorted(
-            {(int(i), int(belongs[i, run])) for run, i in enumerate(first) if i >= 0}
-        ):
-            of_part = np.flatnonzero((first == i) & (belongs[i] == number)).tolist()
-            origins.append(_share(costs[i][number], of_part))
-        if len(origins) == 1 and done.all():
-            del origins[0]["places"]
-        places = np.flatnonzero(done).tolist()
-        new.write(chunk, {name: values[places] for name, values in arrays.items()}, origins, places)
+    sources = []
+    for store, larger in stores:
+        belongs, parts = store.parts()
+        costs = [dict(part) for part in parts]
+        sources.append(_Source(store, larger, _as_in(belongs, larger), costs))
+    with interrupts.undivided() as hear:
+        for chunk in range(len(new.blocks)):
+            hear()  # since all is removed that is not whole, Ctrl-C need not wait for it
+            _fill_chunk(new, chunk, sources)
 
 
-def _placed(store: SweepStore, larger: Growth) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """The part that each run of a store belongs to, its axes as those of the larger sweep; and the parts."""
-    belongs, parts = store.parts()
-    return _as_in(belongs, larger), parts
+def _fill_chunk(new: SweepStore, chunk: int, sources: Sequence[_Source]) -> None:
+    """Write one chunk of a new store, as far as the sources have it."""
+    block = new.blocks[chunk]
+    belongs = np.stack([source.within(block) for source in sources])
+    done = (belongs >= 0).any(axis=0)
+    if not done.any():
+        return
+    arrays = _gathered(new, block, sources, belongs)
+    first = np.where(done, (belongs >= 0).argmax(axis=0), -1)
+    known = {(int(i), int(belongs[i, run])) for run, i in enumerate(first) if i >= 0}
+    origins = []
+    for i, number in sorted(known):
+        of_part = np.flatnonzero((first == i) & (belongs[i] == number)).tolist()
+        origins.append(_share(sources[i].costs[number], of_part))
+    if len(origins) == 1 and done.all():
+        del origins[0]["places"]
+    places = np.flatnonzero(done).tolist()
+    new.write(chunk, {name: values[places] for name, values in arrays.items()}, origins, places)
 
 
 def _as_in(values: np.ndarray, larger: Growth) -> np.ndarray:
@@ -172,7 +200,7 @@ def _within(
 def _gathered(
     new: SweepStore,
     block: tuple[slice, ...],
-    sources: Sequence[tuple[SweepStore, Growth]],
+    sources: Sequence[_Source],
     belongs: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """The values of all runs of a block that a source has, runs first; the rest is filled up."""
@@ -182,7 +210,7 @@ def _gathered(
         filling = datasets.filling(dtype)
         values = np.full((math.prod(shape), *whole[axes:]), filling, dtype)
         seen = np.zeros(len(values), bool)
-        for (store, larger), numbers in zip(sources, belongs, strict=True):
+        for (store, larger, *_), numbers in zip(sources, belongs, strict=True):
             runs = np.flatnonzero(numbers >= 0)
             if not runs.size:
                 continue
@@ -193,22 +221,22 @@ def _gathered(
                 places = np.ix_(*here, *map(np.arange, found.shape[axes:]))
                 theirs[places] = found
             theirs = theirs.reshape(values.shape)
-            twice = runs[seen[runs]]
-            for run in twice:
-                if theirs[run].tobytes() != values[run].tobytes() and not _same(
-                    theirs[run], values[run]
-                ):
-                    raise errors.invalid(
-                        "stores", str(store.path), _conflict(new, name, block, run)
-                    )
+            for run in runs[seen[runs]]:
+                if not _same(theirs[run], values[run]):
+                    allowed = _conflict(new, name, block, run)
+                    raise errors.invalid("stores", str(store.path), allowed)
+            runs = runs[~seen[runs]]
             values[runs], seen[runs] = theirs[runs], True
         arrays[name] = values
     return arrays
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two arrays are equal, where all NaNs are."""
-    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+    """Whether two arrays are equal to the bit, where all NaNs are."""
+    equal = one == other
+    if one.dtype.kind == "f":
+        equal = (equal & (np.signbit(one) == np.signbit(other))) | (np.isnan(one) & np.isnan(other))
+    return bool(np.all(equal))
 
 
 def _conflict(new: SweepStore, name: str, block: tuple[slice, ...], run: int) -> str:

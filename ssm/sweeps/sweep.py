@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from ssm.results import datasets, digests
 from ssm.results.stores import SweepStore, checked_path
 from ssm.support import errors, files, machine, notebooks
 from ssm.sweeps import grids, growing
+from ssm.sweeps.differences import differences_of
 from ssm.sweeps.execution import Progress, compute
 from ssm.sweeps.layout import Chunk, SweepLayout, make_layout
 
@@ -180,7 +180,7 @@ def open_store(path: Path, layout: SweepLayout, writable: bool = True) -> SweepS
     if not path.exists():
         return SweepStore.create(path, asked, layout.grid.coordinates, laid_out, layout.blocks)
     store = SweepStore(path)
-    differences = _differences(store.sweep, asked)
+    differences = differences_of(store.sweep, asked)
     if differences and (growth := growing.growth(store.sweep, asked)) is not None:
         if not writable:
             allowed = "in a folder that can be written to, as its sweep has to grow"
@@ -204,24 +204,3 @@ def open_store(path: Path, layout: SweepLayout, writable: bool = True) -> SweepS
     elif not store.is_intact():
         raise digests.changed(path)
     return store
-
-
-def _differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """Where two sweeps differ, a phrase for each difference."""
-    phrases = []
-    for part, missing in (("base", "no axis"), ("axes", "no axis"), ("given", "not given")):
-        of_store, of_call = stored.get(part, {}), asked.get(part, {})
-        for field in sorted({*of_store, *of_call}):
-            there, here = of_store.get(field, missing), of_call.get(field, missing)
-            if there != here and (part != "base" or missing not in (there, here)):
-                phrases.append(f"{field} is {_shown(there)} there, {_shown(here)} here")
-    if not phrases and list(stored["axes"]) != list(asked["axes"]):
-        phrases.append(f"its axes are in the order {', '.join(stored['axes'])}")
-    return phrases
-
-
-def _shown(value: Any) -> str:
-    """A value as it is shown in a message: of a long axis only its ends."""
-    if isinstance(value, list) and len(value) > 6:
-        return f"{json.dumps(value[:2])[:-1]}, ... {json.dumps(value[-1])}] ({len(value)} values)"
-    return value if value in ("no axis", "not given") else json.dumps(value)
