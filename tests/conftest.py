@@ -16,6 +16,14 @@ from jaxtyping import install_import_hook
 
 from ssm.support import machine
 
+# Tests compile for longer than they run, so XLA leaves most of its optimisation out, in the processes that tests
+# start too. `compiled_as_for_users` puts it back.
+HASTE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+AS_FOR_USERS = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
+FLAGS = " ".join(f"--{name}={str(value).lower()}" for name, value in HASTE.items())
+if FLAGS not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
+
 jax.config.update("jax_enable_x64", True)
 # What is compiled is kept on disk for all workers of a test run and for the next run. JAX tells its programs
 # apart by their code, its own version and the processor.
@@ -78,6 +86,7 @@ with install_import_hook([f"ssm.{name}" for name in ARRAYS], "beartype.beartype"
     import ssm.sweeps.sweep
     import ssm.theory
     import ssm.tracking.tracker
+    from ssm.dynamics import trajectories
 
 # Compiling a new shape takes seconds, so examples have no deadline; they are the same in every run.
 settings.register_profile("ssm", deadline=None, derandomize=True, print_blob=True)
@@ -142,6 +151,16 @@ def hears_ctrl_c():
     the process of the tests must not change that for those after it."""
     yield
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def compiled_as_for_users(monkeypatch):
+    """What `ssm.simulate` runs, with all of XLA's optimisation: for laws to the bit that two programs end alike,
+    which hold of those that users have and not of those in haste."""
+    options = {**trajectories.OPTIONS, **AS_FOR_USERS}
+    for name in ("_solve", "_resume"):
+        program = getattr(trajectories, name).__wrapped__
+        monkeypatch.setattr(trajectories, name, jax.jit(program, compiler_options=options))
 
 
 @pytest.fixture

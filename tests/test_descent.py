@@ -261,7 +261,12 @@ LATER = [
 
 
 @pytest.mark.parametrize("changes", LATER)
-def test_a_switch_at_0_is_reweighting_and_one_beyond_the_end_is_erm_to_the_bit(run, changes):
+def test_a_switch_at_0_is_reweighting_and_one_beyond_the_end_is_erm_to_the_bit(
+    compiled_as_for_users, tiny, changes
+):
+    def run(**changes):
+        return ssm.simulate(tiny(**changes))
+
     weighted, erm = run(weight_exponent=1.0, **changes), run(**changes)
     assert same(weighted, run(weight_exponent=1.0, weight_start=0.0, **changes))
     length = {} if "num_steps" in changes else {"t1": erm.attrs["t1"]}

@@ -165,8 +165,9 @@ def test_an_optimiser_steps_in_the_layer_of_the_inputs(mixture):
         np.testing.assert_allclose(found["A"][i], theta[1], atol=1e-10)
 
 
-def test_own_data_that_is_the_mixture_is_its_run(mixture):
-    config, found = mixture(held_out=True)
+def test_own_data_that_is_the_mixture_is_its_run(compiled_as_for_users):
+    config = own_config(**COUPLINGS, noise_dim=NOISE, held_out=True)
+    found = ssm.simulate(config)
     inputs, labels = ssm.mixture_inputs(config)
     own = ssm.simulate(own_config(), inputs=inputs, labels=labels, held_out_data=(inputs, labels))
     for name in ("W", "A", "loss", "class_accuracy", "singular_value", "drift"):

@@ -23,7 +23,9 @@ SMALL = {"num_classes": 4, "imbalance_ratio": 4.0, "minority_count": 2, "feature
     ],
     ids=["flow", "adam"],
 )
-def test_an_interrupted_run_is_the_beginning_of_the_whole(config, monkeypatch):
+def test_an_interrupted_run_is_the_beginning_of_the_whole(
+    compiled_as_for_users, config, monkeypatch
+):
     whole = ssm.simulate(config)
     monkeypatch.setattr(trajectories, "MOST_AT_ONCE", 7)
     shares = []

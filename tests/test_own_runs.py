@@ -156,7 +156,9 @@ def test_an_own_observable_that_equals_a_builtin_one_is_it_to_the_bit():
         {"optimizer": "adam", "num_steps": 50},
     ],
 )
-def test_an_own_observable_is_asked_in_every_kind_of_run_and_changes_nothing(fields):
+def test_an_own_observable_is_asked_in_every_kind_of_run_and_changes_nothing(
+    compiled_as_for_users, fields
+):
     config = ssm.Config(**SMALL, num_saves=20, **fields)
     run = ssm.simulate(config, observables={"risk": Risk(), "twice": Risk(2.0)})
     np.testing.assert_allclose(run["risk"], run["loss"], rtol=1e-14)  # sums in another order
