@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 
 import ssm
 from ssm import schedules
+from ssm.problem import array_modules, capped_mean
 from ssm.problem.schedules import (
     CappedUnitMean,
     Chain,
@@ -356,6 +357,94 @@ def test_beta_near_one_in_single_precision():
     """Where b itself rounds to one."""
     w = weights_of(EffectiveNumber(1 - 1e-12), counts=COUNTS.astype(np.float32))
     np.testing.assert_allclose(w, 1 / COUNTS, rtol=1e-6)  # a few roundings of 6e-8
+
+
+# With NumPy alone
+
+
+class Refusing:
+    """Stands for a module of which nothing may be used."""
+
+    def __getattr__(self, name):
+        raise AssertionError(f"jax.numpy.{name} was used")
+
+
+ALONE = {
+    "power": PrevalencePower(0.7),
+    "effective number": EffectiveNumber(0.999),
+    "effective number of no memory": EffectiveNumber(0.0),
+    "costs": Costs(MATRIX),
+    "fixed": Fixed(np.arange(1.0, K + 1)),
+    "trend": Trend(1.5, 0.9),
+    "trend of no memory": Trend(1.5, 0.0),
+    "ramp": Ramp(LinearRamp(1.0, 2.0), PrevalencePower(1.0)),
+    "deferred": Ramp(LinearRamp(2.0, 0.0), EffectiveNumber(0.99)),
+    "a function": Ramp(lambda step: 1 / (1 + step), PrevalencePower(1.0)),
+    "clip": Chain(PrevalencePower(1.0), Clip(0.1, 0.5)),
+    "unit mean": Chain(PrevalencePower(1.0), UnitMean()),
+    "capped": Chain(PrevalencePower(1.0), CappedUnitMean(0.5, 2.0)),
+    "all at the bound": Chain(PrevalencePower(1.0), CappedUnitMean(0.0, 1.0)),
+    "empty chain": Chain(),
+    "everything": everything(),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize("name", ALONE)
+def test_numpy_alone_has_the_numbers_of_jax(monkeypatch, rng, name, dtype):
+    """And nothing of JAX is used for them, so that nothing is compiled or put on a device."""
+    part, seen, counts = ALONE[name], rng.random((5, K)), COUNTS.astype(dtype)
+    on_device = jnp.asarray(counts)
+    state, expected = part.init(on_device), []
+    for step, recalls in enumerate(seen):
+        stats = Statistics(on_device, jnp.asarray(recalls))
+        weights, state = schedules.step_weights(part, state, stats, step)
+        assert isinstance(weights, jax.Array)
+        expected.append(np.asarray(weights))
+    for module in (schedules, array_modules, capped_mean):
+        monkeypatch.setattr(module, "jnp", Refusing())
+    state = part.init(counts)
+    # tens of roundings in each of eight parts, of numbers that cancel nowhere
+    near = 100 * np.finfo(expected[0].dtype).eps
+    for step, recalls in enumerate(seen):
+        weights, state = schedules.step_weights(part, state, Statistics(counts, recalls), step)
+        assert type(weights) is np.ndarray and weights.dtype == expected[step].dtype
+        assert not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state))
+        np.testing.assert_allclose(weights, expected[step], rtol=near)
+
+
+def test_lists_are_numbers_too(untyped):
+    chain, stats = everything(), Statistics(COUNTS.tolist(), np.linspace(0, 1, K).tolist())
+    weights, _ = schedules.step_weights(chain, chain.init(stats.counts), stats, 4)
+    assert type(weights) is np.ndarray
+    np.testing.assert_array_equal(weights, weights_of(chain, COUNTS, 4, np.linspace(0, 1, K)))
+    doubled, _ = Costs([0.5, 2.5]).update([1, 2], (), Statistics([3, 1]), 0)
+    assert doubled.tolist() == [0.5, 5.0]
+
+
+def test_a_schedule_of_optax_stays_outside_of_the_weights():
+    """It computes with JAX; what is made of it does not."""
+    ramp = Ramp(optax.linear_schedule(0.0, 1.0, 8), Fixed(np.full(K, 3.0)))
+    weights, _ = schedules.step_weights(ramp, (), Statistics(COUNTS), 2)
+    assert type(weights) is np.ndarray
+    np.testing.assert_allclose(weights, 0.75 + 0.25 * 3, rtol=1e-15)
+
+
+@pytest.mark.parametrize("traced", ["weights", "transformation", "counts", "step"])
+def test_anything_of_jax_is_computed_with_jax(traced):
+    """Also where the others are NumPy's, as constants of what is compiled."""
+    given = {"weights": np.ones(K), "transformation": everything(), "counts": COUNTS, "step": 4}
+    own = given.pop(traced)
+
+    @jax.jit
+    def compiled(own):
+        now = given | {traced: own}
+        stats = Statistics(now["counts"], np.linspace(0, 1, K))
+        part = now["transformation"]
+        return part.update(now["weights"], everything().init(COUNTS), stats, now["step"])[0]
+
+    expected = weights_of(everything(), COUNTS, 4, np.linspace(0, 1, K))
+    np.testing.assert_allclose(compiled(own), expected, rtol=1e-13)  # tens of roundings
 
 
 # What is refused

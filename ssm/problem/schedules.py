@@ -1,6 +1,9 @@
 """Class weights that change as training goes on, in the manner of optax: a weighting is a chain of small
 transformations, each of which changes the weights so far. Each is a pytree of its numbers, so runs that differ only in them share
-a compilation, and each has scikit-learn's `get_params` and a `set_params` that returns a new one."""
+a compilation, and each has scikit-learn's `get_params` and a `set_params` that returns a new one.
+
+They compute with NumPy where all that they are given is NumPy's or plain Python's, as in a training loop of another framework,
+and with JAX where anything is an array of JAX, traced ones included."""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Float, PyTree, Real
 
+from ssm.problem.array_modules import arrays, like
+from ssm.problem.capped_mean import capped_unit_mean
 from ssm.problem.settable import Settable, array, number, positive
 from ssm.support import checks, errors
 
@@ -36,7 +41,15 @@ class Statistics(NamedTuple):
 
 
 class Transformation(Settable):
-    """A map from the weights so far to new ones of the same shape and type. A chain of them begins with ones."""
+    """A map from the weights so far to new ones of the same shape and type. A chain of them begins with ones.
+
+    Example:
+        >>> chain = Chain(PrevalencePower(0.5), UnitMean())
+        >>> stats = Statistics(counts=[90, 10])
+        >>> weights, state = step_weights(chain, chain.init(stats.counts), stats, step=0)
+        >>> type(weights).__name__, weights.round(2).tolist()
+        ('ndarray', [0.83, 2.5])
+    """
 
     @property
     def needs_performance(self) -> bool:
@@ -95,8 +108,9 @@ class PrevalencePower(Transformation):
     def update(
         self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
     ) -> tuple[Weights, PyTree]:
+        _, weights = arrays(weights, self, stats)
         counts = _counts(weights, stats)
-        return weights * (counts / counts.min()) ** -_like(weights, self.exponent), state
+        return weights * (counts / counts.min()) ** -like(weights, self.exponent), state
 
 
 class EffectiveNumber(Transformation):
@@ -117,9 +131,10 @@ class EffectiveNumber(Transformation):
     def update(
         self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
     ) -> tuple[Weights, PyTree]:
-        log_beta = _like(weights, self.log_beta)
+        xp, weights = arrays(weights, self, stats)
+        log_beta = like(weights, self.log_beta)
         powers = _counts(weights, stats) * log_beta
-        return weights * (jnp.expm1(log_beta) / jnp.expm1(powers)), state
+        return weights * (xp.expm1(log_beta) / xp.expm1(powers)), state
 
 
 def _class_costs(costs: Any) -> Any:
@@ -145,7 +160,8 @@ class Costs(Transformation):
     def update(
         self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
     ) -> tuple[Weights, PyTree]:
-        return weights * _like(weights, self.costs), state
+        _, weights = arrays(weights, self)
+        return weights * like(weights, self.costs), state
 
 
 class Fixed(Transformation):
@@ -160,7 +176,8 @@ class Fixed(Transformation):
     def update(
         self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
     ) -> tuple[Weights, PyTree]:
-        return _like(weights, self.weights), state
+        _, weights = arrays(weights, self)
+        return like(weights, self.weights), state
 
 
 class Trend(Transformation):
@@ -180,17 +197,25 @@ class Trend(Transformation):
         return True
 
     def init(self, counts: Counts) -> PyTree:
-        return optax.ema(self.memory).init(_ones(counts))
+        xp, ones = arrays(_ones(counts))
+        return optax.EmaState(xp.zeros((), xp.int32), xp.zeros_like(ones))
 
     def update(
         self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
     ) -> tuple[Weights, PyTree]:
         if stats.performance is None:
             raise errors.invalid("performance", None, "known where weights follow it (Trend)")
-        average: Any = optax.ema(_like(weights, self.memory))
-        recent, state = average.update(_like(weights, stats.performance), state)
+        xp, weights = arrays(weights, self, stats, state)
+        memory, performance = like(weights, self.memory), like(weights, stats.performance)
+        if xp is jnp:
+            average: Any = optax.ema(memory)
+            recent, state = average.update(performance, state)
+        else:  # the same, since optax computes with JAX whatever it is given
+            count, value = state.count + 1, (1 - memory) * performance + memory * state.ema
+            recent = like(weights, value / (1 - memory**count))
+            state = optax.EmaState(count, value)
         behind = recent.mean() - recent
-        return weights * jnp.exp(_like(weights, self.strength) * behind), state
+        return weights * xp.exp(like(weights, self.strength) * behind), state
 
 
 class LinearRamp(Settable):
@@ -207,9 +232,9 @@ class LinearRamp(Settable):
 def linear_ramp(time: Any, start: Any, length: Any) -> Any:
     """A number that is 0 before `start`, exactly 1 from `start` + `length` on, and linear between; where `length`
     is 0 it jumps."""
-    since = time - start
-    share = jnp.clip(since / jnp.where(length > 0, length, 1), 0, 1)
-    return jnp.where(since >= length, 1.0, share)  # compiled, x / x need not be 1
+    xp, since = arrays(time - start, length)
+    share = xp.clip(since / xp.where(length > 0, length, 1), 0, 1)
+    return xp.where(since >= length, 1.0, share)  # compiled, x / x need not be 1
 
 
 def _schedule(schedule: Any) -> Any:
@@ -225,7 +250,7 @@ class Ramp(Transformation):
     """Mixes the weights so far with those of `inner`, (1 - s) w + s inner(w) with s = schedule(step): exactly w
     at s = 0, exactly the inner weights at s = 1. A jump from 0 to 1 is deferred re-weighting, DRW (Cao et al. 2019).
 
-    `schedule` is any of optax, a `LinearRamp`, or another function of the step.
+    `schedule` is any of optax, a `LinearRamp`, or another function of the step. One of optax computes with JAX.
 
     Example:
         >>> ramp = Ramp(LinearRamp(start=100, length=50), PrevalencePower(1.0))
@@ -249,7 +274,11 @@ class Ramp(Transformation):
         self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
     ) -> tuple[Weights, PyTree]:
         new, state = self.inner.update(weights, state, stats, step)
-        share = _like(weights, self.schedule(step))
+        share = self.schedule(step)
+        if not isinstance(share, Tracer):
+            share = np.asarray(share)  # what optax makes of a plain number is an array of JAX
+        _, weights = arrays(weights, self, share, new)
+        share = like(weights, share)
         return (1 - share) * weights + share * new, state
 
 
@@ -271,7 +300,8 @@ class Clip(Transformation):
     def update(
         self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
     ) -> tuple[Weights, PyTree]:
-        return jnp.clip(weights, _like(weights, self.low), _like(weights, self.high)), state
+        xp, weights = arrays(weights, self)
+        return xp.clip(weights, like(weights, self.low), like(weights, self.high)), state
 
 
 class UnitMean(Transformation):
@@ -280,6 +310,7 @@ class UnitMean(Transformation):
     def update(
         self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
     ) -> tuple[Weights, PyTree]:
+        _, weights = arrays(weights, stats)
         return weights / (_shares(weights, stats) * weights).sum(), state
 
 
@@ -287,9 +318,8 @@ class CappedUnitMean(Transformation):
     """Scales and clips the weights to clip(lam w_c, low, high), with the lam > 0 that makes their mean over
     samples 1; low in [0, 1], high >= 1.
 
-    Both are done at once, since clipping after `UnitMean` breaks the mean, and the other way round the bounds. The
-    mean rises with lam in straight lines between the 2k places low / w_c and high / w_c, so it is
-    solved on the line that crosses 1, found by halving the sorted places: exact, in O(k log k).
+    Both are done at once, since clipping after `UnitMean` breaks the mean, and the other way round the bounds;
+    lam is exact, in O(k log k).
     """
 
     low: Float[Any, ""] = eqx.field(converter=number("low", 0.0, 1.0))
@@ -302,26 +332,9 @@ class CappedUnitMean(Transformation):
     def update(
         self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
     ) -> tuple[Weights, PyTree]:
-        low, high = _like(weights, self.low), _like(weights, self.high)
-        # A weight of zero is raised to next to nothing of the largest, since its places would be at infinity.
-        least = jnp.finfo(weights.dtype).tiny ** 0.5
-        relative = jnp.maximum(weights / weights.max(), least)
-        shares = _shares(weights, stats)
-        places = jnp.sort(jnp.concatenate([low / relative, high / relative]))
-
-        def mean(factor: Any) -> Any:
-            return (shares * jnp.clip(factor * relative, low, high)).sum()
-
-        def halve(_: Any, ends: tuple[Any, Any]) -> tuple[Any, Any]:
-            middle = (ends[0] + ends[1]) // 2
-            below = mean(places[middle]) < 1
-            return jnp.where(below, middle, ends[0]), jnp.where(below, ends[1], middle)
-
-        count = len(places)
-        ends = jax.lax.fori_loop(0, count.bit_length(), halve, (jnp.array(0), jnp.array(count - 1)))
-        line = places[jnp.stack(ends)]
-        factor = jnp.interp(1.0, jax.vmap(mean)(line), line)
-        return jnp.clip(factor * relative, low, high), state
+        _, weights = arrays(weights, self, stats)
+        low, high = like(weights, self.low), like(weights, self.high)
+        return capped_unit_mean(weights, _shares(weights, stats), low, high), state
 
 
 class Chain(Transformation):
@@ -372,18 +385,13 @@ class Chain(Transformation):
 
 
 def _ones(counts: Counts) -> Weights:
-    counts = _checked(counts)
-    return jnp.ones_like(counts, dtype=jnp.result_type(counts, 1.0))  # integers may be counts
-
-
-def _like(weights: Weights, value: Any) -> Any:
-    """`value` in the precision of the weights, which must stay as it is from step to step."""
-    return jnp.asarray(value, weights.dtype)
+    xp, counts = arrays(_checked(counts))
+    return xp.ones_like(counts, dtype=xp.result_type(counts, 1.0))  # integers may be counts
 
 
 def _counts(weights: Weights, stats: Statistics) -> Weights:
     """n_c in the precision of the weights."""
-    return _like(weights, _checked(stats.counts))
+    return like(weights, _checked(stats.counts))
 
 
 def _shares(weights: Weights, stats: Statistics) -> Weights:
