@@ -51,6 +51,7 @@ ADDRESSES = {
                 "kernels",
                 "monitors",
                 "networks",
+                "observing",
                 "tasks",
             ),
             "statistics": ("calibration", "comparisons", "evaluation"),

@@ -58,7 +58,7 @@ def raised_last(rows, since=0, samples=SAMPLES, bounds=(0.2, 5.0), thresholds=No
     """What the last evaluation raises; the first after the untrained network's is the best."""
     chosen = thresholds or Thresholds()
     since = since + 1 if since else 0
-    return alarms.raised(rows, rows[1], since, SHARES, samples, bounds, chosen)
+    return alarms.raised(rows, rows[1], since, rows, SHARES, samples, bounds, chosen)
 
 
 def followed(rows, **options):
@@ -183,7 +183,14 @@ def test_an_untrained_network_is_no_reference():
     for best in (0, 1):
         for last in range(1, 5):
             raised = alarms.raised(
-                rows[: last + 1], rows[best], 0, SHARES, SAMPLES, (0.2, 5.0), Thresholds()
+                rows[: last + 1],
+                rows[best],
+                0,
+                rows[: last + 1],
+                SHARES,
+                SAMPLES,
+                (0.2, 5.0),
+                Thresholds(),
             )
             assert not raised
 

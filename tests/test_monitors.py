@@ -14,7 +14,7 @@ from small_networks import DENSE, equal_samples, gaussians
 import ssm
 from ssm import losses
 from ssm.config.loss import MARGIN_LOSSES
-from ssm.practice.network import monitors, networks, tasks
+from ssm.practice.network import monitors, networks, observing, tasks
 from ssm.practice.network.tasks import Samples
 
 COUNTS = np.array([32, 16, 8])  # divisors of the samples watched: each counts as often
@@ -28,11 +28,11 @@ def samples(rng, counts):
 
 def observed(task, params, loss=LOSS, step=7):
     watched = task.watched
-    measured_values = monitors.observe(
+    measured_values = observing.observe(
         params, task.X, task.labels, watched.X, watched.labels, watched.members, loss, None
     )
     counts, weights = task.class_counts, task.class_weights
-    probabilities = monitors.probabilities(measured_values, watched, weights * counts, loss)
+    probabilities = observing.probabilities(measured_values, watched, weights * counts, loss)
     return monitors.row(measured_values, watched, counts, weights, probabilities, step)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         kernels,
         monitors,
         networks,
+        observing,
         tasks,
     )
     from ssm.practice.reporting import report
@@ -34,6 +35,7 @@ __all__ = [
     "kernels",
     "monitors",
     "networks",
+    "observing",
     "options",
     "records",
     "report",

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ssm.practice.network.monitors import Evaluation
+from ssm.practice.network.monitors import Gradients, Judged
 from ssm.practice.options import Action
 from ssm.practice.statistics import standard_errors
 from ssm.support import checks
@@ -133,10 +133,11 @@ class Thresholds:
 
 
 def raised(
-    rows: Sequence[Evaluation],
-    best: Evaluation,
+    rows: Sequence[Judged],
+    best: Judged,
     since: int,
-    class_shares: Float[np.ndarray, " k"],
+    gradients: Sequence[Gradients],
+    class_shares: Float[np.ndarray, " g"],
     evaluated: np.ndarray,
     bounds: tuple[float, float],
     thresholds: Thresholds,
@@ -144,10 +145,12 @@ def raised(
     """The alarms that the last of `rows` raises. A condition that lasts raises its alarm only once.
 
     Args:
-        rows: the evaluations so far (`monitors.row`).
+        rows: the evaluations so far (`monitors.judged`).
         best: the best of them.
         since: the index of the first evaluation after the last roll-back, where counting starts anew.
-        class_shares: each class's share of the training samples, shape (k,).
+        gradients: the gradients of each of these evaluations by class, or as of a single class where only
+            that of all is known.
+        class_shares: the share of the training samples of each class that `gradients` tells apart.
         evaluated: how many samples of each class are evaluated, shape (k,).
         bounds: the lowest and the highest weight that the schedule allows.
     """
@@ -155,7 +158,7 @@ def raised(
     if not math.isfinite(now["loss"]) or not math.isfinite(now["gradient_norm"]):
         reason = "the loss or its gradient is no finite number"
         return [Alarm(step, "not_finite", None, now["loss"], math.inf, reason)]
-    newly_raised = _gradient_jump(rows, class_shares, since, thresholds)
+    newly_raised = _gradient_jump(step, gradients, class_shares, since, thresholds)
     for c in range(len(evaluated)):
         newly_raised += _weight_at_bound(rows[since:], c, bounds, thresholds)
     if best["step"] == 0:  # There is no trained network yet whose performance could get worse.
@@ -176,8 +179,8 @@ def _first_time(marks: list[bool], evaluations: int) -> bool:
 
 
 def _class_drop(
-    rows: Sequence[Evaluation],
-    best: Evaluation,
+    rows: Sequence[Judged],
+    best: Judged,
     c: int,
     samples: float,
     thresholds: Thresholds,
@@ -197,8 +200,9 @@ def _class_drop(
 
 
 def _gradient_jump(
-    rows: Sequence[Evaluation],
-    class_shares: Float[np.ndarray, " k"],
+    step: int,
+    rows: Sequence[Gradients],
+    class_shares: Float[np.ndarray, " g"],
     since: int,
     thresholds: Thresholds,
 ) -> list[Alarm]:
@@ -213,11 +217,11 @@ def _gradient_jump(
         if before > thresholds.gradient_jump * usual_before:
             return []
     reason = f"gradient norm {value:.3g} where the median so far is {usual:.3g}"
-    return [Alarm(rows[-1]["step"], "gradient_jump", None, value, limit, reason)]
+    return [Alarm(step, "gradient_jump", None, value, limit, reason)]
 
 
 def _gradient_norms(
-    rows: Sequence[Evaluation], class_shares: Float[np.ndarray, " k"]
+    rows: Sequence[Gradients], class_shares: Float[np.ndarray, " g"]
 ) -> tuple[float, float]:
     """The norm of the risk's gradient at the last of `rows`, |sum_c pi_c w_c g_c|, and its median over
     the earlier ones. The weights w are those of the last row throughout, so that a jump of the weights
@@ -233,7 +237,7 @@ def _gradient_norms(
 
 
 def _weight_at_bound(
-    rows: Sequence[Evaluation], c: int, bounds: tuple[float, float], thresholds: Thresholds
+    rows: Sequence[Judged], c: int, bounds: tuple[float, float], thresholds: Thresholds
 ) -> list[Alarm]:
     """The alarm that the weight of class c stays at a bound, if it is raised now."""
     weights = np.array([row["class_weight"][c] for row in rows])
@@ -249,7 +253,7 @@ def _weight_at_bound(
 
 
 def _calibration_drop(
-    rows: Sequence[Evaluation], best: Evaluation, samples: float, thresholds: Thresholds
+    rows: Sequence[Judged], best: Judged, samples: float, thresholds: Thresholds
 ) -> list[Alarm]:
     """The alarm that calibration has got worse, if it is raised now."""
     reference = best["calibration_error"]

@@ -19,7 +19,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from ssm.practice.network import alarms, monitors, networks, parameters, tasks, training
+from ssm.practice.network import alarms, decisions, monitors, networks, parameters, tasks, training
 from ssm.practice.network.parameters import Shares
 from ssm.practice.network.prediction import Predictor
 from ssm.problem import schedules
@@ -370,7 +370,7 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         # Where an alarm has ended the run, the best evaluation is kept; with early stopping the latest
         # one within noise of the best; without either the network of the last step.
         row, state = len(run.rows) - 1, run.state
-        if run.status in ("stopped by an alarm", "not finite"):
+        if run.status in decisions.ENDED_BY_ALARM:
             row, state = run.best_row, run.best
         elif parameters.score_name(self):
             row, state = run.kept_row, run.kept

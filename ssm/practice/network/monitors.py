@@ -1,29 +1,34 @@
 """What is measured at each evaluation while a network trains: losses, recalls, gradients and spectral
-strengths, class by class."""
+strengths, class by class. Nothing here needs JAX."""
 
 from __future__ import annotations
 
 import functools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Bool, Float, Int
-from scipy import special
+from jaxtyping import Bool, Float, Int
 
 from ssm.measures import spectral
-from ssm.practice.network import networks, objective
-from ssm.practice.network.networks import AnyArray, Params
 from ssm.practice.options import Score
 from ssm.practice.statistics import calibration
 
+if TYPE_CHECKING:
+    from ssm.practice.network.networks import AnyArray
+
 PER_CLASS = 32  # so many training samples of each class have their gradients watched
-LARGEST = 1e100  # logits from this size on are not turned into probabilities
 LEAST = 1e-12  # smaller probabilities count as this one in a log loss, so that it stays finite
+
+
+class Evaluated(NamedTuple):
+    """The labels of the samples that are evaluated, and how often each counts."""
+
+    labels: Int[np.ndarray, " e"]
+    sample_weights: Float[np.ndarray, " e"]
+    """More than 1 where a sample stands for others; 0 marks rows of padding."""
 
 
 class Watched(NamedTuple):
@@ -32,12 +37,16 @@ class Watched(NamedTuple):
     X: Float[AnyArray, "e n"]
     """Features of the samples that are evaluated: the held-out ones where there are any, else those
     of training, or some 10,000 of them that stand for all."""
-    labels: Int[AnyArray, " e"]
-    sample_weights: Float[AnyArray, " e"]
-    """How often each of them counts, more than once where it stands for others; 0 marks rows of
-    padding."""
+    labels: Int[np.ndarray, " e"]
+    sample_weights: Float[np.ndarray, " e"]
+    """As in `Evaluated`."""
     members: Int[AnyArray, "k p"]
     """Indices of `PER_CLASS` training samples of each class, repeated where a class has fewer."""
+
+    @property
+    def evaluated(self) -> Evaluated:
+        """What is known of the evaluated samples beside their features."""
+        return Evaluated(self.labels, self.sample_weights)
 
 
 class Observed(NamedTuple):
@@ -55,23 +64,36 @@ class Observed(NamedTuple):
     """The Euclidean norm of all parameters together."""
 
 
-class Evaluation(TypedDict):
-    """One evaluation of a run as plain numbers and lists, fit for JSON; `row` defines each number."""
+class Gradients(TypedDict):
+    """The gradient of the risk at one evaluation, by class."""
+
+    class_weight: list[float]
+    class_gradient_norm: list[float]
+    cosine: list[list[float]]
+
+
+class Judged(TypedDict):
+    """The numbers by which alarms and early stopping go; `judged` defines each number."""
 
     step: int
     loss: float
     class_loss: list[float]
     class_recall: list[float]
     gradient_norm: float
-    class_gradient_norm: list[float]
-    gradient_share: list[float]
-    cosine: list[list[float]]
     class_weight: list[float]
-    weight_norm: float
-    block_strength: list[float]
     calibration_error: float
     balanced_log_loss: float
     macro_average_precision: float
+
+
+class Evaluation(Judged):
+    """One evaluation of a run as plain numbers and lists, fit for JSON; `row` defines each number."""
+
+    class_gradient_norm: list[float]
+    gradient_share: list[float]
+    cosine: list[list[float]]
+    weight_norm: float
+    block_strength: list[float]
 
 
 class Probabilities(NamedTuple):
@@ -92,53 +114,59 @@ class ProbabilityScores(NamedTuple):
     macro_average_precision: float
 
 
-@functools.partial(jax.jit, static_argnames="image_shape")
-def observe(
-    params: Params,
-    X: Float[Array, "n f"],
-    labels: Int[Array, " n"],
-    watched_X: Float[Array, "e f"],
-    watched_labels: Int[Array, " e"],
-    members: Int[Array, "k p"],
-    loss: objective.Loss,
-    image_shape: tuple[int, int] | None,
-) -> Observed:
-    """Evaluate the network on the watched samples, and compute the gradient of each class's mean loss
-    on that class's watched training samples."""
-    logits = networks.in_blocks(networks.logits, params, watched_X, image_shape)
-    shares = jnp.full(members.shape[1], 1 / members.shape[1], X.dtype)
-
-    def of_class(indices: Int[Array, " p"]) -> tuple[Array, Array]:
-        gradient, logits = objective.parameter_gradient(
-            params, X[indices], labels[indices], shares, loss, image_shape
-        )
-        flat = jnp.concatenate([x.ravel() for x in jax.tree.leaves(gradient)])
-        return flat, logits.mean(0)
-
-    gradients, class_logits = jax.vmap(of_class)(members)
-    sample_losses = objective.sample_losses(logits, watched_labels, loss)
-    return Observed(
-        logits, sample_losses, class_logits.T, gradients @ gradients.T, networks.norm(params)
-    )
-
-
 @np.errstate(over="ignore", invalid="ignore")  # An alarm reports numbers that are not finite.
-def probabilities(
-    observed: Observed, watched: Watched, pull: Float[np.ndarray, " k"], loss: objective.Loss
-) -> Probabilities:
-    """The probabilities that the logits of the evaluated samples stand for.
+def judged(
+    logits: Float[np.ndarray, "e k"],
+    sample_losses: Float[np.ndarray, " e"],
+    evaluated: Evaluated,
+    class_counts: Float[np.ndarray, " k"],
+    class_weights: Float[np.ndarray, " k"],
+    probabilities: Probabilities,
+    gradient_norm: float,
+    step: int,
+) -> Judged:
+    """What alarms and early stopping go by.
 
-    Args:
-        pull: the weight of each class times its size, shape (k,).
+    `class_loss` and `class_recall` are means over the evaluated samples of a class, `loss` is
+    sum_c pi_c w_c of the class losses, with pi_c the class's share of the training samples.
+
+    `balanced_log_loss` is the mean over classes of the mean -log P(y | x), and
+    `macro_average_precision` the mean over classes of the average precision of P(c | x) against the
+    rest. Both use the posterior of equally frequent classes that the logits stand for, whatever the
+    weights were, so that neither depends on a threshold. Where the loss has no inverse they use the
+    network's own probabilities.
     """
-    logits = np.asarray(observed.logits, float)[watched.sample_weights > 0]
-    as_trained = objective.probabilities(logits, loss)
-    if not (np.isfinite(as_trained).all() and (np.abs(logits) < LARGEST).all()):
-        return Probabilities(as_trained, np.full_like(logits, np.nan))
-    if not objective.has_posterior(loss):
-        return Probabilities(as_trained, as_trained)
-    balanced = special.softmax(objective.log_posterior(logits, loss, pull), axis=1)
-    return Probabilities(as_trained, balanced)
+    k = len(class_counts)
+    members = (evaluated.labels[None] == np.arange(k)[:, None]) * evaluated.sample_weights
+    totals = members.sum(1)
+    correct = logits.argmax(1) == evaluated.labels
+    class_losses = members @ sample_losses / totals
+    scores = _probability_scores(probabilities, evaluated)
+    pull = class_weights * class_counts / class_counts.sum()
+    return {
+        "step": step,
+        "loss": float(pull @ class_losses),
+        "class_loss": class_losses.tolist(),
+        "class_recall": (members @ correct / totals).tolist(),
+        "gradient_norm": gradient_norm,
+        "class_weight": class_weights.tolist(),
+        "calibration_error": scores.calibration_error,
+        "balanced_log_loss": scores.balanced_log_loss,
+        "macro_average_precision": scores.macro_average_precision,
+    }
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def gradients(gram: Float[np.ndarray, "k k"], class_weights: Float[np.ndarray, " k"]) -> Gradients:
+    """Lengths of the gradients g_c of each class's mean loss, and cosines of the angles between them, of
+    their inner products <g_c, g_d>."""
+    norms = np.sqrt(np.diagonal(gram))
+    lengths = np.where(norms > 0, norms, 1)
+    return {
+        "class_weight": class_weights.tolist(),
+        "class_gradient_norm": norms.tolist(),
+        "cosine": (gram / (lengths[:, None] * lengths[None])).tolist(),
+    }
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -150,59 +178,36 @@ def row(
     probabilities: Probabilities,
     step: int,
 ) -> Evaluation:
-    """One evaluation as plain numbers and lists, fit for JSON.
+    """One evaluation as plain numbers and lists, fit for JSON: those of `judged` and `gradients`, and more.
 
-    `class_loss` and `class_recall` are means over the evaluated samples of a class. The gradient of
-    the risk is sum_c pi_c w_c g_c, with g_c the gradient of the class's mean loss and pi_c the class's
-    share of the training samples. `gradient_norm` is the norm of that sum, `class_gradient_norm` the
-    norm of g_c, `gradient_share` is pi_c w_c |g_c| divided by its sum over classes, and `cosine` is the
-    cosine of the angle between g_c and g_d.
+    The gradient of the risk is sum_c pi_c w_c g_c, with g_c the gradient of the class's mean loss and pi_c
+    the class's share of the training samples. `gradient_norm` is the norm of that sum and
+    `gradient_share` is pi_c w_c |g_c| divided by its sum over classes.
 
     `block_strength` is, for each block of spectral components (`spectral.BLOCKS`), the mean ratio of
     a component's strength to its target in the label matrix; strengths are those of the classes' mean
     logits, less what is common to all classes.
-
-    `balanced_log_loss` is the mean over classes of the mean -log P(y | x), and
-    `macro_average_precision` the mean over classes of the average precision of P(c | x) against the
-    rest. Both use the posterior of equally frequent classes that the logits stand for, whatever the
-    weights were, so that neither depends on a threshold. Where the loss has no inverse they use the
-    network's own probabilities.
     """
-    k = len(class_counts)
     logits, gram = np.asarray(observed.logits, float), np.asarray(observed.gram, float)
-    weights = watched.sample_weights
-    members = (watched.labels[None] == np.arange(k)[:, None]) * weights
-    totals = members.sum(1)
-    correct = logits.argmax(1) == watched.labels
-    norms = np.sqrt(np.diagonal(gram))
     pull = class_weights * class_counts / class_counts.sum()
-    pulls = pull * norms
-    lengths = np.where(norms > 0, norms, 1)
-    class_losses = members @ np.asarray(observed.sample_losses, float) / totals
-    scores = _probability_scores(probabilities, watched)
+    by_class = gradients(gram, class_weights)
+    pulls = pull * np.array(by_class["class_gradient_norm"])
+    gradient_norm = float(np.sqrt(max(pull @ gram @ pull, 0.0)))
+    losses, given = np.asarray(observed.sample_losses, float), (class_counts, class_weights)
     return {
-        "step": step,
-        "loss": float(pull @ class_losses),
-        "class_loss": class_losses.tolist(),
-        "class_recall": (members @ correct / totals).tolist(),
-        "gradient_norm": float(np.sqrt(max(pull @ gram @ pull, 0.0))),
-        "class_gradient_norm": norms.tolist(),
+        **judged(logits, losses, watched.evaluated, *given, probabilities, gradient_norm, step),
+        **by_class,
         "gradient_share": (pulls / (pulls.sum() or 1.0)).tolist(),
-        "cosine": (gram / (lengths[:, None] * lengths[None])).tolist(),
-        "class_weight": class_weights.tolist(),
         "weight_norm": float(observed.weight_norm),
         "block_strength": _block_strengths(np.asarray(observed.class_logits, float), class_counts),
-        "calibration_error": scores.calibration_error,
-        "balanced_log_loss": scores.balanced_log_loss,
-        "macro_average_precision": scores.macro_average_precision,
     }
 
 
-def _probability_scores(probabilities: Probabilities, watched: Watched) -> ProbabilityScores:
+def _probability_scores(probabilities: Probabilities, evaluated: Evaluated) -> ProbabilityScores:
     """The calibration error of the network's own probabilities, of the predicted class, and the two
     scores of the balanced posterior; all NaN where probabilities are not finite."""
-    counted = watched.sample_weights > 0
-    labels, weights = np.asarray(watched.labels[counted]), watched.sample_weights[counted]
+    counted = evaluated.sample_weights > 0
+    labels, weights = evaluated.labels[counted], evaluated.sample_weights[counted]
     as_trained, balanced = probabilities
     if not np.isfinite(balanced).all():
         return ProbabilityScores(math.nan, math.nan, math.nan)
@@ -219,7 +224,7 @@ def _probability_scores(probabilities: Probabilities, watched: Watched) -> Proba
 def _average_precision(
     is_class: Bool[np.ndarray, " c"],
     scores: Float[np.ndarray, " c"],
-    weights: Float[AnyArray, " c"],
+    weights: Float[np.ndarray, " c"],
 ) -> float:
     """The mean precision over the recall that each distinct score adds, as scikit-learn defines it; its
     function takes several times as long over samples this few, for checks."""
@@ -241,30 +246,31 @@ def _log_losses(
 
 @np.errstate(over="ignore", invalid="ignore")
 def sample_values(
-    observed: Observed, watched: Watched, probabilities: Probabilities, score: Score
+    logits: Float[np.ndarray, "e k"],
+    evaluated: Evaluated,
+    probabilities: Probabilities,
+    score: Score,
 ) -> Float[np.ndarray, " e"]:
     """What each evaluated sample contributes to a score, which is a mean over classes of the means of
     these numbers: the logarithm of the probability of its class, or 1 where the sample is classified
     correctly and 0 where not. They are all 0 for the average precision, which is no mean over samples.
     """
-    logits = np.asarray(observed.logits, float)
     values = np.zeros(len(logits))
     if score == "macro_average_precision":
         return values
     if score == "balanced_log_loss":
-        counted = watched.sample_weights > 0
-        labels = np.asarray(watched.labels[counted])
-        values[counted] = -_log_losses(probabilities.balanced, labels)
+        counted = evaluated.sample_weights > 0
+        values[counted] = -_log_losses(probabilities.balanced, evaluated.labels[counted])
         return values
-    return (logits.argmax(1) == watched.labels).astype(float)
+    return (logits.argmax(1) == evaluated.labels).astype(float)
 
 
-def balanced_accuracy(row: Evaluation) -> float:
+def balanced_accuracy(row: Judged) -> float:
     """The mean recall over classes."""
     return float(np.mean(row["class_recall"]))
 
 
-def merit(row: Evaluation, score: Score) -> float:
+def merit(row: Judged, score: Score) -> float:
     """An evaluation's performance by one of `options.SCORES`, for which larger is better: the mean
     recall over classes, the least recall of any class, the negative balanced log loss, or the macro
     average precision."""

@@ -93,18 +93,11 @@ class TrainingRun(NamedTuple):
     rate_scale: float
     """A factor on the learning rate, halved by each roll-back."""
     rows: tuple[monitors.Evaluation, ...]
-    """The evaluations so far, the untrained network's first."""
+    """The evaluations so far, the untrained network's first. From here on: as in `decisions.Course`."""
     best_row: int
-    """The index of the best evaluation."""
     best_values: Float[AnyArray, " e"]
-    """What each evaluated sample contributes to the best score (`monitors.sample_values`)."""
     kept_row: int
-    """The index of the evaluation of `kept`."""
     since: int
-    """The index of the first evaluation after the last roll-back."""
     alarms: tuple[tuple[alarms.Alarm, Action], ...]
-    """The alarms so far, each with the action that followed."""
     rollbacks: int
-    """How many roll-backs there were."""
     status: str
-    """`running`, `finished`, `stopped early`, `stopped by an alarm` or `not finite`."""

@@ -13,11 +13,10 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from ssm.dynamics import optimizers
-from ssm.practice.network import alarms, monitors, objective
+from ssm.practice.network import decisions, monitors, objective, observing
 from ssm.practice.network.monitors import Evaluation
 from ssm.practice.network.networks import AnyArray, Params
 from ssm.practice.network.runs import State, Task, TrainingOptions, TrainingRun
-from ssm.practice.statistics import standard_errors
 from ssm.problem import losses, schedules
 
 UNKNOWN = 0.5  # what a schedule is told of each class's recall while the network is untrained
@@ -44,21 +43,8 @@ def begin(task: Task, options: TrainingOptions, params: Params) -> TrainingRun:
         weights = np.asarray(weights_of_steps[0], float)
         state = state._replace(schedule_state=schedule_state, class_weights=weights)
     row, values = _evaluate(task, options, state, 0)
-    return TrainingRun(
-        state=state,
-        best=state,
-        kept=state,
-        step=0,
-        rate_scale=1.0,
-        rows=(row,),
-        best_row=0,
-        best_values=values,
-        kept_row=0,
-        since=0,
-        alarms=(),
-        rollbacks=0,
-        status="running",
-    )
+    course = decisions.begun(row, values)._asdict()
+    return TrainingRun(state=state, best=state, kept=state, step=0, rate_scale=1.0, **course)
 
 
 def train(
@@ -88,46 +74,35 @@ def _advance_interval(task: Task, options: TrainingOptions, run: TrainingRun) ->
     step = run.step + count
     state = State(params, optimizer_state, schedule_state, weights[count - 1])
     row, values = _evaluate(task, options, state, step)
-    rows = (*run.rows, row)
-    run = run._replace(state=state, step=step, rows=rows)
-    raised = _raised(task, options, run)
-    # An evaluation that triggers a stop or a roll-back never becomes the best one.
-    acting = [alarm for alarm in raised if alarm.alarm not in alarms.WARNS_ONLY]
-    if not acting or options.action == "warn":
-        run = _compared(task, options, run, values)
-    run = _act(options, run, raised)
-    none_is_best = run.status == "stopped by an alarm" and run.best_row == 0
-    if none_is_best and np.isfinite(_score(options, row)[0]):
-        # The untrained network would be no result, so the one that the alarm stopped is kept.
-        last = len(rows) - 1
-        run = run._replace(best=state, best_row=last, kept=state, kept_row=last)
-    if run.status == "running":
-        waited = step - rows[max(run.best_row, run.since - 1)]["step"]
-        if step >= options.num_steps:
-            run = run._replace(status="finished")
-        elif options.patience is not None and waited >= options.patience:
-            run = run._replace(status="stopped early")
-    return run
+    course = decisions.Course(*(getattr(run, name) for name in decisions.Course._fields))
+    rows, shares = (*run.rows, row), task.class_counts / task.class_counts.sum()
+    course = decisions.judge(_rules(task, options), course, row, values, rows, shares)
+    return _followed(run._replace(state=state, step=step), course)
 
 
-def _compared(
-    task: Task, options: TrainingOptions, run: TrainingRun, values: Float[np.ndarray, " e"]
-) -> TrainingRun:
-    """Keep the newest evaluation where it has the best score, or where it is worse than the best by at
-    most one standard error of the difference over the samples that both were measured on."""
-    newest, row = len(run.rows) - 1, run.rows[-1]
-    score, best = _score(options, row), _score(options, run.rows[run.best_row])
-    if score > best:
-        run = run._replace(best=run.state, best_row=newest, best_values=values)
-        return run._replace(kept=run.state, kept_row=newest)
-    recalls = [run.rows[i]["class_recall"] for i in (run.best_row, newest)]
-    watched = task.watched
-    noise = standard_errors.of_difference(
-        values - run.best_values, watched.labels, watched.sample_weights, recalls, options.score
+def _rules(task: Task, options: TrainingOptions) -> decisions.Rules:
+    """What decisions about a run depend on beside its evaluations."""
+    return decisions.Rules(
+        evaluated=task.watched.evaluated,
+        score=options.score,
+        num_steps=options.num_steps,
+        patience=options.patience,
+        thresholds=options.thresholds,
+        action=options.action,
+        max_rollbacks=options.max_rollbacks,
+        bounds=(0.0, np.inf) if options.schedule is None else options.schedule.bounds,
     )
-    if np.isfinite(score[0]) and best[0] - score[0] <= noise:
-        return run._replace(kept=run.state, kept_row=newest)
-    return run
+
+
+def _followed(run: TrainingRun, course: decisions.Course) -> TrainingRun:
+    """A run that has just been evaluated, with the networks that a decision keeps, or returned to the best."""
+    newest, is_rolled_back = len(course.rows) - 1, course.rollbacks > run.rollbacks
+    run = run._replace(**course._asdict())
+    if is_rolled_back:
+        return run._replace(state=run.best, kept=run.best, rate_scale=run.rate_scale / 2)
+    if course.best_row == newest:
+        run = run._replace(best=run.state)
+    return run._replace(kept=run.state) if course.kept_row == newest else run
 
 
 def advance(
@@ -167,52 +142,6 @@ def weights_of_run(
         intervals.append(np.asarray(weights[:count], float))
         last_weights = weights[count - 1]
     return np.concatenate(intervals)
-
-
-def _raised(task: Task, options: TrainingOptions, run: TrainingRun) -> list[alarms.Alarm]:
-    """The alarms that the newest evaluation raises."""
-    evaluated = np.bincount(
-        task.watched.labels, task.watched.sample_weights > 0, len(task.class_counts)
-    )
-    bounds = (0.0, np.inf) if options.schedule is None else options.schedule.bounds
-    best = run.rows[run.best_row]
-    shares = task.class_counts / task.class_counts.sum()
-    return alarms.raised(run.rows, best, run.since, shares, evaluated, bounds, options.thresholds)
-
-
-def _act(options: TrainingOptions, run: TrainingRun, raised: list[alarms.Alarm]) -> TrainingRun:
-    """Record the alarms that were raised, and stop the run or roll it back where they ask for it."""
-    if not raised:
-        return run
-    acting = [alarm for alarm in raised if alarm.alarm not in alarms.WARNS_ONLY]
-    action = options.action if acting else "warn"
-    is_broken = any(alarm.alarm == "not_finite" for alarm in raised)
-    is_spent = action == "roll_back" and run.rollbacks == options.max_rollbacks
-    if is_spent or (is_broken and action == "warn"):  # Numbers that are not finite never recover.
-        action = "stop"
-    actions = (action if alarm in acting else "warn" for alarm in raised)
-    run = run._replace(alarms=(*run.alarms, *zip(raised, actions, strict=True)))
-    if action == "roll_back":
-        return run._replace(
-            state=run.best,
-            kept=run.best,
-            kept_row=run.best_row,
-            rate_scale=run.rate_scale / 2,
-            rollbacks=run.rollbacks + 1,
-            since=len(run.rows),
-        )
-    if is_broken:
-        return run._replace(status="not finite")
-    return run._replace(status="stopped by an alarm") if action == "stop" else run
-
-
-def _score(options: TrainingOptions, row: Evaluation) -> tuple[float, float]:
-    """The pair by which evaluations are compared: the score, then less the mean class loss. An evaluation
-    that is not finite, and that of the untrained network, whose score is chance, are worse than any."""
-    score = monitors.merit(row, options.score)
-    loss = float(np.mean(row["class_loss"]))
-    finite = np.isfinite([score, loss, row["gradient_norm"]]).all() and row["step"] > 0
-    return (score, -loss) if finite else (-np.inf, -np.inf)
 
 
 def _chain(task: Task, options: TrainingOptions) -> schedules.Transformation:
@@ -381,7 +310,7 @@ def _evaluate(
 ) -> tuple[Evaluation, Float[np.ndarray, " e"]]:
     """An evaluation, and what each sample contributes to the score by which evaluations are compared."""
     watched = task.watched
-    observed = monitors.observe(
+    observed = observing.observe(
         state.params,
         task.X,
         task.labels,
@@ -393,8 +322,9 @@ def _evaluate(
     )
     observed = jax.device_get(observed)
     counts, weights = task.class_counts, np.asarray(state.class_weights)
-    probabilities = monitors.probabilities(observed, watched, weights * counts, options.loss)
+    logits = np.asarray(observed.logits, float)
+    probabilities = observing.probabilities(observed, watched, weights * counts, options.loss)
     return (
         monitors.row(observed, watched, counts, weights, probabilities, step),
-        monitors.sample_values(observed, watched, probabilities, options.score),
+        monitors.sample_values(logits, watched.evaluated, probabilities, options.score),
     )
