@@ -160,7 +160,9 @@ def check_recipes(said: str, names: dict) -> None:
 def check_resume(said: str, names: dict) -> None:
     """It stops in the middle, does the rest, and refuses another grid."""
     assert "6 of 12 runs\nstopped\nwent on from" in said and said.count("must be a store of") == 1
-    assert len(Path("seeds.csv").read_text().splitlines()) == 1 + 4  # of two seeds and two exponents
+    assert (
+        len(Path("seeds.csv").read_text().splitlines()) == 1 + 4
+    )  # of two seeds and two exponents
     assert len(Path("times.csv").read_text().splitlines()) == 1 + 4 * 3  # of three blocks
 
 

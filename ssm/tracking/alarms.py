@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 
 from ssm.measures.probes import Probe
+from ssm.practice.network.alarms import Alarm
 
 LEARNED = 0.75
 """The mean accuracy of the other classes from which on one that is not learned counts as behind."""
@@ -21,22 +21,6 @@ COLLAPSED = 0.9
 
 class TrackerWarning(UserWarning):
     """The category of what a `Tracker` warns of."""
-
-
-class Alarm(NamedTuple):
-    """One thing that is wrong with a network at one time."""
-
-    step: float
-    alarm: str
-    """`class_behind`, `minority_collapse` or `not_finite`."""
-    class_index: int | None
-    """The class it is about; None where it is about several."""
-    value: float
-    """The number that was watched."""
-    threshold: float
-    """The limit that it passed."""
-    reason: str
-    """What is wrong, in words."""
 
 
 def present(

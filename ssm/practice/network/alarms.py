@@ -29,11 +29,12 @@ NOISE = 3.0  # so many standard errors of a share are allowed on top of a thresh
 class Alarm(NamedTuple):
     """One thing that went wrong at one evaluation."""
 
-    step: int
+    step: float
     alarm: str
-    """`class_drop`, `gradient_jump`, `weight_at_bound`, `calibration_drop` or `not_finite`."""
+    """`class_drop`, `gradient_jump`, `weight_at_bound`, `calibration_drop` or `not_finite`; of a `Tracker` `class_behind`,
+    `minority_collapse` or `not_finite`."""
     class_index: int | None
-    """The class it is about; None where it is about all of them."""
+    """The class it is about; None where it is about all or several of them."""
     value: float
     """The number that was watched."""
     threshold: float
