@@ -15,6 +15,7 @@ from fuzz_stores import fuzz
 import ssm
 from ssm import simulation
 from ssm.results import digests, stores
+from ssm.support import sharing
 
 GRID = {"imbalance_ratio": [2.0, 4.0], "seed": [0, 1, 2]}
 CHUNKS = 4
@@ -522,8 +523,9 @@ def test_a_symlink_to_a_store_stays_one(base, folder, run, tmp_path):
     assert entries(links) == ["nothing.zarr", "run.zarr", "sweep.zarr"]
 
 
-def test_a_sweep_that_another_process_works_on_is_refused(base, folder, ran):
-    """Its lock, held by an open file, which is what another process would have."""
+def test_a_sweep_that_another_process_keeps_is_refused(base, folder, ran, monkeypatch):
+    """Its lock, held by an open file, which is what a process would have that makes or mends it."""
+    monkeypatch.setattr(sharing, "PATIENCE", 0.1)
     fcntl = pytest.importorskip("fcntl")
     hidden = folder / ".sweep.zarr.ssm-writing"
     hidden.mkdir()
@@ -542,7 +544,7 @@ def test_a_finished_sweep_is_read_where_nothing_can_be_written(base, folder, ran
     def refuse(*arguments, **options):
         raise PermissionError("read-only")
 
-    monkeypatch.setattr("ssm.support.files._take", refuse)
+    monkeypatch.setattr("ssm.support.files.take", refuse)
     whole = ssm.load(folder / "sweep.zarr").load()
     xr.testing.assert_identical(ssm.sweep(GRID, base, folder / "sweep.zarr").load(), whole)
     (folder / "sweep.zarr" / stores.MARKS / "0.json").unlink()

@@ -194,9 +194,9 @@ def test_ctrl_c_while_a_lock_is_taken_leaves_nothing(tmp_path, monkeypatch):
     """It is heard when the lock is there, which is removed all the same."""
     lock = locks.try_lock
 
-    def press_and_lock(file):
+    def press_and_lock(file, **options):
         press()
-        lock(file)
+        lock(file, **options)
 
     monkeypatch.setattr(locks, "try_lock", press_and_lock)
     with pytest.raises(KeyboardInterrupt), files.reserved(tmp_path / "a"):

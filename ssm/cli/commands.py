@@ -67,7 +67,7 @@ class Sweep:
     `--grid 'imbalance_ratio,minority_count=10,50;100,5'`."""
     out: Path = Path("sweep.zarr")
     """The zarr store to write. One that exists goes on, if it is of the same grid and flags, and grows
-    if that grid is a part of this one."""
+    if that grid is a part of this one. Several processes with the same line share its work."""
     chunk_size: int | None = None
     """Most runs of a chunk, all that an interrupted sweep does again. Left out: chosen by memory
     and work."""

@@ -24,6 +24,10 @@ _reserved: contextvars.ContextVar[frozenset[Path]] = contextvars.ContextVar(
 )
 
 
+class OccupiedError(errors.InputError):
+    """An output that another process is writing."""
+
+
 def check_output(path: Path, overwrite: bool) -> None:
     """Raise ssm.InputError for an output that exists (unless it may be overwritten), that another
     process is writing, or whose folder cannot be written to. What killed processes have left hidden
@@ -55,30 +59,35 @@ def real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
+def hidden(path: Path) -> Path:
+    """The hidden folder of an output, beside it."""
+    target = real(path)
+    return target.parent / f".{target.name}{HIDDEN}"
+
+
 @contextlib.contextmanager
 def reserved(path: Path) -> Iterator[Path]:
     """Keep `path` for this process while the context lasts. It yields a hidden folder beside `path`,
     in which the output is written, and which is removed at the end. The same thread may reserve the
     same path again meanwhile.
 
-    Raises ssm.InputError where another process has reserved it, OSError where its folder cannot be
+    Raises OccupiedError where another process has reserved it, OSError where its folder cannot be
     written to.
     """
-    target = real(path)
-    folder, mine = target.parent / f".{target.name}{HIDDEN}", _reserved.get()
+    target, folder, mine = real(path), hidden(path), _reserved.get()
     if target in mine:
         yield folder
         return
     with contextlib.ExitStack() as at_the_end:
         with interrupts.undivided():
-            lock = _take(folder)
+            lock = take(folder)
             if lock is None:
                 allowed = (
                     "a path that no other process is writing; wait for it, or take another name"
                 )
-                raise errors.invalid("out", str(path), allowed)
+                raise OccupiedError(str(errors.invalid("out", str(path), allowed)))
             # Here, since Ctrl-C that was pressed meanwhile is heard at the end of this part.
-            at_the_end.enter_context(interrupts.removing(lambda: _give_up(folder, lock)))
+            at_the_end.enter_context(interrupts.removing(lambda: give_up(folder, lock)))
             with contextlib.suppress(OSError):
                 _take_back(folder, target)
                 _clear(folder)
@@ -122,13 +131,13 @@ def _move(scratch: Path, target: Path, old: Path) -> None:
         raise
 
 
-def is_left_behind(hidden: Path) -> bool:
+def is_left_behind(folder: Path) -> bool:
     """Whether a hidden folder holds nothing but what `replacing` keeps there for a file: its lock,
     and the new file in a folder of its own."""
-    if hidden.is_symlink() or not hidden.is_dir():
+    if folder.is_symlink() or not folder.is_dir():
         return False
-    name = hidden.name[1 : -len(HIDDEN)]
-    entries = [(entry, entry.relative_to(hidden).parts) for entry in hidden.rglob("*")]
+    name = folder.name[1 : -len(HIDDEN)]
+    entries = [(entry, entry.relative_to(folder).parts) for entry in folder.rglob("*")]
     return all(
         not entry.is_symlink()
         and (
@@ -144,17 +153,18 @@ def sweep(folder: Path) -> None:
     """Remove what processes that were killed have left hidden in a folder."""
     if not locks.EXIST:
         return
-    for hidden in folder.glob(f".*{HIDDEN}"):
+    for left in folder.glob(f".*{HIDDEN}"):
         with contextlib.suppress(OSError):
-            lock = _take(hidden, only_locked=True)
+            lock = take(left, only_locked=True)
             if lock is not None:
-                _take_back(hidden, folder / hidden.name[1 : -len(HIDDEN)])
-                _give_up(hidden, lock)
+                _take_back(left, folder / left.name[1 : -len(HIDDEN)])
+                give_up(left, lock)
 
 
-def _take(folder: Path, *, only_locked: bool = False) -> int | None:
+def take(folder: Path, *, only_locked: bool = False, shared: bool = False) -> int | None:
     """The open lock of a hidden folder, which is made where there is none. None where another process
-    has locked it or, with `only_locked`, where the disk has no locks."""
+    has locked it (with `shared`: has locked it for itself) or, with `only_locked`, where the disk has no
+    locks."""
     while True:
         try:
             folder.mkdir(exist_ok=True)
@@ -167,7 +177,7 @@ def _take(folder: Path, *, only_locked: bool = False) -> int | None:
         except FileNotFoundError:  # the process that had it has just removed it
             continue
         try:
-            locks.try_lock(lock)
+            locks.try_lock(lock, shared=shared)
             if os.path.samestat(os.fstat(lock), (folder / LOCK).stat()):
                 return lock
         except FileNotFoundError:
@@ -200,7 +210,7 @@ def _clear(folder: Path) -> None:
         time.sleep(0.01 if any(entry.exists() for entry in left) else 0)
 
 
-def _give_up(folder: Path, lock: int) -> None:
+def give_up(folder: Path, lock: int) -> None:
     """Remove a hidden folder, its lock last."""
     with contextlib.suppress(OSError):
         _clear(folder)

@@ -18,14 +18,22 @@ EXIST = fcntl is not None
 """Whether the system has locks. Without them nothing is ever held, and nothing refused."""
 
 
-def try_lock(descriptor: int) -> None:
-    """Lock an open file or folder until it is closed; does nothing on a system without locks.
+def try_lock(descriptor: int, *, shared: bool = False) -> None:
+    """Lock an open file or folder until it is closed; does nothing on a system without locks. A `shared`
+    lock may be held by many at once, but not beside one that is not shared.
 
     Raises BlockingIOError where another process or another opening of it holds the lock, and another
     OSError on a disk without locks.
     """
     if fcntl is not None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+
+
+def wait(descriptor: int) -> None:
+    """Wait until nobody else holds the lock of an open file, which is then held; Ctrl-C is heard meanwhile.
+    Does nothing on a system without locks; raises OSError on a disk without them."""
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 @contextlib.contextmanager

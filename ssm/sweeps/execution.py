@@ -37,9 +37,19 @@ def compute(
     chunks: Sequence[Chunk],
     client: distributed.Client | None,
     progress: Progress | None,
+    claim: Callable[[Chunk], Chunk | None] = lambda chunk: chunk,
 ) -> Iterator[tuple[Chunk, Arrays, dict[str, Any]]]:
     """The runs of these chunks, computed on this machine's cores or a cluster's, as each chunk is finished,
-    with their arrays, runs first, and where they come from."""
+    with their arrays, runs first, and where they come from.
+
+    Args:
+        layout: of the sweep.
+        chunks: with the runs that are not done.
+        client: a Dask client whose workers compute, if any.
+        progress: called with the number of runs done, and of all.
+        claim: called before a chunk is begun. It returns the chunk with those of its runs that are still not done,
+            None where somebody else computes it.
+    """
     total = math.prod(layout.grid.shape)
     done = total - sum(len(chunk.runs) for chunk in chunks)
 
@@ -49,28 +59,43 @@ def compute(
         if progress is not None:
             progress(done, total)
 
+    def claimed() -> Iterator[Chunk]:
+        for chunk in chunks:
+            ours = claim(chunk)
+            if ours is None:
+                continue
+            if done_meanwhile := len(chunk.runs) - len(ours.runs):
+                count(done_meanwhile)
+            if ours.runs:
+                yield ours
+
     count(0)
     if client is not None:
-        for chunk, (arrays, origin) in _on_cluster(layout, iter(chunks), client):
+        for chunk, (arrays, origin) in _on_cluster(layout, claimed(), client):
             count(len(chunk.runs))
             yield chunk, arrays, origin
     elif jax.default_backend() == "cpu":
-        yield from _on_cores(layout, chunks, count)
+        yield from _on_cores(layout, chunks, claimed(), count)
     else:
-        for chunk in chunks:
+        for chunk in claimed():
             arrays, origin = compute_chunk(layout, chunk)
             count(len(chunk.runs))
             yield chunk, arrays, origin
 
 
 def _on_cores(
-    layout: SweepLayout, chunks: Sequence[Chunk], count: Callable[[int], None]
+    layout: SweepLayout,
+    chunks: Sequence[Chunk],
+    claimed: Iterator[Chunk],
+    count: Callable[[int], None],
 ) -> Iterator[tuple[Chunk, Arrays, dict[str, Any]]]:
-    """Chunks computed with one run on each core at a time, the next chunk begun while one is written."""
+    """Those of some chunks that are `claimed`, computed with one run on each core at a time, the next chunk begun
+    while one is written."""
     ahead: collections.deque[tuple[Chunk, dict[Future[list[Arrays]], list[int]]]] = (
         collections.deque()
     )
     clock, stopped, cores = _Clock(), threading.Event(), machine.num_cores()
+    places = {chunk.number: place for place, chunk in enumerate(chunks)}
     programs = collections.deque(layout.programs_by_need(chunks))
     compiling: list[Future[None]] = []
     with ThreadPoolExecutor(cores) as pool:
@@ -88,7 +113,8 @@ def _on_cores(
             return chunk, _stack(layout, chunk, runs), origin
 
         try:
-            for place, chunk in enumerate(chunks):
+            for chunk in claimed:
+                place = places[chunk.number]
                 # A program is compiled one chunk ahead of its first run, and at first as many as there
                 # are cores, so that none of them has to wait for another's.
                 while programs and (len(compiling) < cores or programs[0][0] <= place + 1):

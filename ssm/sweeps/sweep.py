@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,9 @@ from ssm.config import Config, check_config
 from ssm.dynamics.observables import Observable
 from ssm.dynamics.parameters import Params
 from ssm.problem.schedules import Transformation
-from ssm.results import datasets, digests
+from ssm.results import datasets
 from ssm.results.stores import SweepStore, checked_path
-from ssm.support import errors, files, machine, notebooks
+from ssm.support import errors, files, machine, notebooks, sharing
 from ssm.sweeps import grids, growing
 from ssm.sweeps.differences import differences_of
 from ssm.sweeps.execution import Progress, compute
@@ -53,7 +53,8 @@ def sweep(
             commas between has tuples, through which they move together (`ssm.points`).
         base: what the runs have in common; Config() when left out.
         store: zarr store to write as chunks of runs finish. One that exists goes on where it was
-            left, if it is of the same grid and base, and grows if that grid is a part of this one.
+            left, if it is of the same grid and base, and grows if that grid is a part of this one. Processes that
+            are given the same sweep and store share its chunks, and each returns all of it.
         client: a Dask client whose workers compute the chunks; this machine's cores when left out.
         loss, optimizer, observables, schedule, start: what all runs are given beside their Configs, as
             `ssm.simulate` takes it; a loss or an optimiser counts where the Config says `own`, which it does
@@ -124,53 +125,102 @@ def _in_store(
     client: distributed.Client | None,
     progress: Progress | None,
 ) -> xr.Dataset:
-    """A sweep whose store is written as its chunks are computed."""
-    with _kept_for_us(path) as writable:
-        stored = open_store(path, layout, writable)
+    """A sweep whose store is written as its chunks are computed, here and by other processes at the same time."""
+    try:
+        with contextlib.suppress(files.OccupiedError), files.reserved(path):
+            pass
+    except OSError:  # the folder cannot be written to, but a finished sweep can be read from it
+        return _finished(path, layout, progress)
+
+    def prepare() -> None:
+        open_store(path, layout)
+        files.sweep(files.real(path).parent)
+
+    with sharing.shared(path, prepare) as shared:
+        stored = open_store(path, layout, "a store that no other process is computing")
         layout = layout._replace(blocks=stored.blocks)
-        pending = _pending(stored, layout)
-        if pending and not writable:
-            allowed = "in a folder that can be written to, as its sweep is not finished"
-            raise errors.invalid("store", str(path), allowed)
-        for chunk, computed, origin in compute(layout, pending, client, progress):
+        alone = _compute_with_others(stored, layout, client, progress, shared)
+    if not alone or not stored.metadata.is_covered:
+        with contextlib.suppress(files.OccupiedError), files.reserved(path):
+            _tidy(path, layout)  # unless others are still at it, of whom the last one does so
+    return stored.dataset()
+
+
+def _tidy(path: Path, layout: SweepLayout) -> None:
+    """Remove what other processes have left that were killed, and complete the store of an earlier version."""
+    stored = open_store(path, layout)
+    if not stored.metadata.is_covered and not _pending(stored, layout):
+        stored.complete()
+
+
+def _finished(path: Path, layout: SweepLayout, progress: Progress | None) -> xr.Dataset:
+    """A finished sweep from a store that cannot be written to."""
+    allowed = "in a folder that can be written to"
+    stored = open_store(path, layout, allowed)
+    layout = layout._replace(blocks=stored.blocks)
+    if _pending(stored, layout):
+        raise errors.invalid("store", str(path), f"{allowed}, as its sweep is not finished")
+    for _ in compute(layout, [], None, progress):
+        pass  # there is nothing to compute, which is told
+    return stored.dataset()
+
+
+def _compute_with_others(
+    stored: SweepStore,
+    layout: SweepLayout,
+    client: distributed.Client | None,
+    progress: Progress | None,
+    shared: sharing.Shared,
+) -> bool:
+    """Write all chunks that are not done and that no other process computes, until all are done: what others
+    have is waited for, and taken over from one that died. Whether there were no others."""
+    of_others: list[Chunk] = []
+    alone = True
+
+    def claim(chunk: Chunk) -> Chunk | None:
+        if not shared.take(str(chunk.number)):
+            of_others.append(chunk)
+            return None
+        # Another process may have done it since it was looked for.
+        chunk = chunk._replace(runs=_left(stored, layout, chunk.number))
+        if not chunk.runs:
+            shared.give(str(chunk.number), is_done=True)
+        return chunk
+
+    pending = _pending(stored, layout)
+    while True:
+        for chunk, computed, origin in compute(layout, pending, client, progress, claim):
             places = np.flatnonzero(np.isin(layout.chunk(chunk.number).runs, chunk.runs))
             stored.write(chunk.number, computed, [origin], places.tolist())
-        if writable:
-            stored.complete()
-        return stored.dataset()
+            shared.give(str(chunk.number), is_done=True)
+        if not of_others:
+            return alone
+        alone = False
+        shared.wait_for(str(of_others[0].number))
+        left = [chunk._replace(runs=_left(stored, layout, chunk.number)) for chunk in of_others]
+        pending = [chunk for chunk in left if chunk.runs]
+        of_others.clear()
 
 
 def _pending(stored: SweepStore, layout: SweepLayout) -> list[Chunk]:
     """The chunks that are not done, each with those of its runs that are not."""
-    pending = []
-    for number in range(len(layout.blocks)):
-        chunk, done = layout.chunk(number), set(stored.done_runs(number))
-        left = [run for place, run in enumerate(chunk.runs) if place not in done]
-        if left:
-            pending.append(chunk._replace(runs=left))
-    return pending
+    chunks = map(layout.chunk, range(len(layout.blocks)))
+    left = [chunk._replace(runs=_left(stored, layout, chunk.number)) for chunk in chunks]
+    return [chunk for chunk in left if chunk.runs]
 
 
-@contextlib.contextmanager
-def _kept_for_us(path: Path) -> Iterator[bool]:
-    """Keep other processes off a store; yields whether its folder can be written to.
-
-    Raises ssm.InputError where another process is at work on it.
-    """
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(files.reserved(path))
-        except OSError:  # the folder cannot be written to, but a finished sweep can be read from it
-            yield False
-            return
-        files.sweep(files.real(path).parent)
-        yield True
+def _left(stored: SweepStore, layout: SweepLayout, number: int) -> list[int]:
+    """The runs of a chunk that are not done."""
+    done = set(stored.done_runs(number))
+    return [run for place, run in enumerate(layout.chunk(number).runs) if place not in done]
 
 
-def open_store(path: Path, layout: SweepLayout, writable: bool = True) -> SweepStore:
-    """The store of a sweep, made if it is not there, mended where it is `writable`.
+def open_store(path: Path, layout: SweepLayout, needed: str | None = None) -> SweepStore:
+    """The store of a sweep, made if it is not there, grown or mended if it has to be; where that is barred,
+    `needed` is what would be needed for it.
 
-    Raises ssm.InputError where there is something else, or a sweep of another grid or base.
+    Raises ssm.InputError where there is something else, or a sweep of another grid or base, and where the
+    store has to be changed and must not be.
     """
     asked = layout.grid.to_json()
     laid_out = {
@@ -182,9 +232,8 @@ def open_store(path: Path, layout: SweepLayout, writable: bool = True) -> SweepS
     store = SweepStore(path)
     differences = differences_of(store.sweep, asked)
     if differences and (growth := growing.growth(store.sweep, asked)) is not None:
-        if not writable:
-            allowed = "in a folder that can be written to, as its sweep has to grow"
-            raise errors.invalid("store", str(path), allowed)
+        if needed is not None:
+            raise errors.invalid("store", str(path), f"{needed}, as its sweep has to grow")
         return growing.grow(store, growth, layout, laid_out)
     if differences:
         if growing.growth(asked, store.sweep) is not None:
@@ -199,8 +248,8 @@ def open_store(path: Path, layout: SweepLayout, writable: bool = True) -> SweepS
     if types != {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in laid_out.items()}:
         allowed = "a store of the same variables; this one is of another version of ssm"
         raise errors.invalid("store", str(path), allowed)
-    if writable:
+    if needed is None:
         store.repair(layout.grid.coordinates)
     elif not store.is_intact():
-        raise digests.changed(path)
+        raise errors.invalid("store", str(path), f"{needed}, as it is damaged")
     return store
