@@ -53,11 +53,11 @@ def export(
             refuses.
 
     Example:
-        >>> import tempfile, ssm
+        >>> import pathlib, tempfile, ssm
         >>> run = ssm.simulate(ssm.Config(num_classes=4, loss="squared", t1=30.0, num_saves=10))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     ssm.export(run, f"{folder}/run.csv", variables=["class_strength"])
-        ...     open(f"{folder}/run.csv").readline().strip()
+        ...     pathlib.Path(f"{folder}/run.csv").read_text().splitlines()[0]
         'time,class,class_count,class_group,class_weight,class_strength'
     """
     path = checked_output(path, checks.flag("overwrite", overwrite))
