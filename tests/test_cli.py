@@ -22,6 +22,7 @@ import ssm
 from ssm.cli import commands, explorer, parsing, showing
 from ssm.results import digests
 from ssm.results.digests import StoreWarning
+from ssm.support import sharing
 
 ROOT = Path(__file__).parents[1]
 TINY_FLAGS = "--num-classes 4 --imbalance-ratio 4 --minority-count 2 --feature-dim 6 --num-saves 50"
@@ -598,6 +599,7 @@ def test_ctrl_c_after_a_picture_does_not_deny_it(command, tmp_path, monkeypatch,
 
 def test_of_two_commands_at_once_the_second_says_so(track_slowly, command, tmp_path, monkeypatch):
     first = track_slowly(".log.zarr.ssm-writing/lock")
+    monkeypatch.setattr(sharing, "PATIENCE", 0.0)  # for which a sweep waits for a store to be made
     monkeypatch.chdir(tmp_path / "here")
     for line in ("track ../log.npz", "run --out log.zarr", "sweep --grid seed=1 --out log.zarr"):
         code, _, err = command(line)
