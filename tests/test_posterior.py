@@ -221,7 +221,7 @@ def test_decisions_are_not_probabilities():
         ("trained", of_shares([1, 1, 1])),
         ("uniform", of_shares([1, 1, 1])),
         (data, POSTERIOR),
-        ({0: 1.0, 1: 98.0, 2: 1.0}, of_shares([0.01, 0.98, 0.01])),
+        ({0: 0.01, 1: 0.98, 2: 0.01}, of_shares([0.01, 0.98, 0.01])),
     ):
         found.set_params(decision=decision)
         np.testing.assert_array_equal(found.predict(STATES), expected.argmax(1))

@@ -87,6 +87,17 @@ def test_the_fitted_temperature_is_the_optimum(rng):
     assert posthoc.fit_temperature(1e6 * logits + 3, labels) == pytest.approx(1e6 * found, rel=1e-9)
 
 
+def test_a_sample_that_counts_twice_is_two_for_a_temperature(rng):
+    logits, labels = 4 * rng.normal(size=(3, 40)), rng.integers(0, 3, size=40)
+    logits[labels, np.arange(40)] += 2
+    often = rng.integers(1, 4, size=40)
+    repeated = posthoc.fit_temperature(np.repeat(logits, often, 1), np.repeat(labels, often))
+    assert posthoc.fit_temperature(logits, labels, often) == pytest.approx(repeated, rel=1e-9)
+    for wrong in (-often, often[1:], often * 0):
+        with pytest.raises(InputError, match=r"^sample_weight="):
+            posthoc.fit_temperature(logits, labels, wrong)
+
+
 RIGHT = np.array([[2.0, 1.0], [0.0, 3.0]])
 
 

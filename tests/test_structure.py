@@ -30,6 +30,7 @@ FLOORS = [
     ("sweeps", "advice"),
     ("practice.options",),
     ("practice.data", "practice.statistics"),
+    ("practice.decisions",),
     ("practice.network",),
     ("practice.study", "tracking"),
     ("plots",),

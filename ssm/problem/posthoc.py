@@ -146,15 +146,16 @@ def tempered(logits: Any, temperature: Any) -> Float[np.ndarray, "k m"]:
     return _logits(logits) / checks.real("temperature", temperature, 0, open_ends="(")
 
 
-def fit_temperature(logits: Any, labels: Any) -> float:
+def fit_temperature(logits: Any, labels: Any, sample_weight: Any = None) -> float:
     """T > 0 that minimises the mean cross-entropy of softmax(z / T) (temperature scaling).
 
-    The risk is convex in b = 1/T, and its slope sum_i sum_c softmax(b z_i)_c (z_c - z_y)_i has one
+    The risk is convex in b = 1/T, and its slope sum_i s_i sum_c softmax(b z_i)_c (z_c - z_y)_i has one
     root, which is found to the last digits.
 
     Args:
         logits: shape (k, m), held out from training.
         labels: shape (m,), integers below k.
+        sample_weight: s_i > 0, how often each sample counts, shape (m,); None: once.
 
     Raises:
         ssm.InputError: anything else; logits for which the best T is 0, since no label has a larger
@@ -164,6 +165,13 @@ def fit_temperature(logits: Any, labels: Any) -> float:
     """
     logits = _logits(logits)
     labels = _labels(labels, logits)
+    allowed = f"{len(labels)} positive finite numbers"
+    ones = np.ones(len(labels))
+    often = (
+        ones if sample_weight is None else checks.positive("sample_weight", sample_weight, allowed)
+    )
+    if often.shape != labels.shape:
+        raise errors.invalid("sample_weight", sample_weight, allowed)
     unit = np.abs(logits).max() or 1.0
     scaled = logits / unit
     behind = scaled - np.take_along_axis(scaled, labels[None], 0)
@@ -171,7 +179,7 @@ def fit_temperature(logits: Any, labels: Any) -> float:
         raise errors.invalid("logits", "right on every sample", "wrong on some: the best T is 0")
 
     def slope(inverse: float) -> float:
-        return float((special.softmax(inverse * behind, axis=0) * behind).sum())
+        return float((often * (special.softmax(inverse * behind, axis=0) * behind)).sum())
 
     if slope(0.0) >= 0:
         no_larger = "no larger at labels than elsewhere, on average"

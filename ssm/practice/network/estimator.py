@@ -19,8 +19,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from ssm.practice.decisions import shares as shares_of
+from ssm.practice.decisions import weighting
+from ssm.practice.decisions.shares import Shares
 from ssm.practice.network import alarms, decisions, monitors, networks, parameters, tasks, training
-from ssm.practice.network.parameters import Shares
 from ssm.practice.network.prediction import Predictor
 from ssm.problem import schedules
 from ssm.support import machine
@@ -39,7 +41,7 @@ log = logging.getLogger("ssm.training")
 alarm_log = logging.getLogger("ssm.alarms")
 
 
-class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
+class ReweightedClassifier(ClassifierMixin, Predictor, weighting.WithSchedule, BaseEstimator):
     """A multilayer perceptron, or a small convolutional network, trained on a weighted loss.
 
     It minimises sum_i a_i l(z_i, y_i), where a_i is proportional to s_i w_{y_i}, with sample weights s_i
@@ -212,19 +214,6 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def set_params(self, **params: Any) -> ReweightedClassifier:
-        """Set parameters as in scikit-learn. `schedule__NAME` replaces the schedule, which is immutable,
-        by one in which that number differs."""
-        prefix = "schedule__"
-        of_schedule = {name: x for name, x in params.items() if name.startswith(prefix)}
-        super().set_params(**{name: x for name, x in params.items() if name not in of_schedule})
-        if of_schedule:
-            if not isinstance(self.schedule, schedules.Transformation):
-                raise invalid(next(iter(of_schedule)), self.schedule, "of a schedule that is set")
-            numbers = {name.removeprefix(prefix): x for name, x in of_schedule.items()}
-            self.schedule = self.schedule.set_params(**numbers)
-        return self
-
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> ReweightedClassifier:
         """Train on features X, (n, d), and labels y, (n,).
 
@@ -250,7 +239,7 @@ class ReweightedClassifier(ClassifierMixin, Predictor, BaseEstimator):
             ("decision", self.decision),
         ):
             if isinstance(value, Mapping):
-                parameters.shares_of_classes(name, value, self.classes_)
+                shares_of.of_classes(name, value, self.classes_)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         samples = tasks.Samples(X, labels, weights)
         train, evaluated = samples, None

@@ -4,7 +4,7 @@ Each function raises ssm.InputError for a value that cannot be used."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
@@ -17,15 +17,14 @@ from ssm.config import DType, Loss
 from ssm.config.bounds import interval
 from ssm.config.loss import MARGIN_LOSSES, NEUTRAL, LossFields
 from ssm.practice import options
+from ssm.practice.decisions import shares as shares_of
+from ssm.practice.decisions import weighting
+from ssm.practice.decisions.shares import Shares
 from ssm.practice.network import alarms, networks, objective, runs, tasks
 from ssm.problem import losses, schedules, weights
 from ssm.support import checks
-from ssm.support.errors import InputError, invalid, one_of
+from ssm.support.errors import invalid, one_of
 
-Shares = str | Mapping[Any, float]
-"""Class shares: a name, or a dict {label: share}."""
-SHARES = ("none", "training", "uniform")
-DECISIONS = ("trained", "uniform")
 FEWEST_STEPS, PASSES = 1000, 20  # where `num_steps` is left out, whichever is more training
 EVALUATIONS = 20  # a run has so many of them where `evaluate_every` is left out
 PATIENCE = 6  # so many evaluations without a better one end training where `patience` is left out
@@ -76,8 +75,9 @@ class Prepared(NamedTuple):
 
 def check(classifier: GivenParameters) -> None:
     """Refuse bad values of those parameters that no other function here reads before training."""
-    if not isinstance(classifier.schedule, schedules.Transformation | None):
-        raise invalid("schedule", classifier.schedule, "a transformation of ssm.schedules, or None")
+    if classifier.schedule is not None:
+        allowed = "a transformation of ssm.schedules, or None"
+        weighting.check_schedule("schedule", classifier.schedule, allowed)
     if not isinstance(classifier.checkpoint_dir, str | Path | None):
         raise invalid("checkpoint_dir", classifier.checkpoint_dir, "a path, or None")
     seeded = isinstance(classifier.random_state, Integral)
@@ -97,10 +97,10 @@ def wanted_shares(classifier: GivenParameters) -> Shares:
     """The class shares that probabilities are for: the parameter `shares`, or its alias
     `prior_correction`."""
     shares, alias = classifier.shares, classifier.prior_correction
-    _checked_shares("shares", shares, SHARES)
+    shares_of.checked("shares", shares, shares_of.NAMES)
     if alias is None:
         return shares
-    _checked_shares("prior_correction", alias, SHARES)
+    shares_of.checked("prior_correction", alias, shares_of.NAMES)
     if shares not in ("none", alias):
         raise invalid(
             "prior_correction", alias, "left out where shares are given: it is their alias"
@@ -110,40 +110,7 @@ def wanted_shares(classifier: GivenParameters) -> Shares:
 
 def wanted_decision(classifier: GivenParameters) -> Shares:
     """The class shares that `predict` decides for."""
-    return _checked_shares("decision", classifier.decision, DECISIONS)
-
-
-def shares_of_classes(name: str, value: Shares, classes: np.ndarray) -> Float[np.ndarray, " k"]:
-    """The share of each class, shape (k,): equal shares for `uniform`, else those of a dict {label:
-    share}, divided by their sum."""
-    if value == "uniform":
-        return np.full(len(classes), 1 / len(classes))
-    labels = classes.tolist()
-    given = _checked_shares(name, value, (), labels)
-    assert isinstance(given, Mapping)  # No name is allowed here.
-    shares = np.array([float(given[label]) for label in labels])
-    return shares / shares.sum()
-
-
-def _checked_shares(
-    name: str, value: Shares, names: tuple[str, ...], labels: list[Any] | None = None
-) -> Shares:
-    """`value` if it is one of the names, or a dict of positive shares; where labels are given, a dict
-    of exactly these. Raises ssm.InputError for anything else."""
-    of_all = "" if labels is None else f" of all of {labels}"
-    allowed = " or ".join([*names, f"a dict {{class: share}}{of_all} of positive finite numbers"])
-    if isinstance(value, str) and value in names:
-        return value
-    if not isinstance(value, Mapping) or not value:
-        raise invalid(name, value, allowed)
-    try:
-        for share in value.values():
-            checks.real(name, share, 0, open_ends="(")
-    except InputError:
-        raise invalid(name, dict(value), allowed) from None
-    if labels is not None and set(value) != set(labels):
-        raise invalid(name, dict(value), allowed)
-    return value
+    return shares_of.checked("decision", classifier.decision, shares_of.DECISIONS)
 
 
 def why_no_posterior(
@@ -232,24 +199,7 @@ def class_weights(
     classifier: GivenParameters, counts: Float[np.ndarray, " k"]
 ) -> Float[np.ndarray, " k"]:
     """The fixed class weights in the order of `classes_`, shape (k,)."""
-    spec = classifier.class_weight
-    if isinstance(spec, Mapping):
-        index = {label: c for c, label in enumerate(classifier.classes_.tolist())}
-        unknown = any(label not in index for label in spec)
-        if unknown and not all(label in spec for label in index):
-            # As in scikit-learn, weights of labels that the training data do not have are ignored
-            # only where all labels that they do have got a weight: else a label may be misspelt.
-            allowed = f"weights of labels in training, {classifier.classes_.tolist()}"
-            raise invalid("class_weight", dict(spec), allowed)
-        spec = {index[label]: weight for label, weight in spec.items() if label in index}
-    try:
-        return weights.class_weights(spec, counts)
-    except InputError:
-        allowed = (
-            f"None, {', '.join(weights.NAMED)}, or positive finite weights: {len(counts)} of "
-            "them, a dict by label, or a function of the class sizes that returns them"
-        )
-        raise invalid("class_weight", classifier.class_weight, allowed) from None
+    return weighting.by_label(classifier.class_weight, counts, classifier.classes_)
 
 
 def architecture(classifier: GivenParameters, num_features: int) -> networks.Architecture:

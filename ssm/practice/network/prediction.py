@@ -13,9 +13,10 @@ from jaxtyping import Array, Float
 from scipy import special
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ssm.practice.decisions import shares as shares_of
+from ssm.practice.decisions.shares import Shares
 from ssm.practice.network import networks, objective, parameters, tasks
 from ssm.practice.network.networks import Params
-from ssm.practice.network.parameters import Shares
 from ssm.problem import losses, posthoc
 from ssm.support import checks, machine
 from ssm.support.errors import InputError, invalid
@@ -90,7 +91,7 @@ class Predictor(parameters.GivenParameters):
         """Logarithms of `posterior`."""
         corrected = self._corrected(logits, shares) / temperature
         if shares not in ("none", "training"):
-            wanted = parameters.shares_of_classes("shares", shares, self.classes_)
+            wanted = shares_of.of_classes("shares", shares, self.classes_)
             corrected = corrected + np.log(wanted / self.class_shares_)
         return special.log_softmax(corrected, axis=1)
 
@@ -152,7 +153,7 @@ class Predictor(parameters.GivenParameters):
         """Logits whose softmax is the posterior for the class shares of all samples given to `fit`, or
         the network's own probabilities where `shares` is `none`."""
         if isinstance(shares, str):
-            checks.choice("shares", shares, parameters.SHARES)
+            checks.choice("shares", shares, shares_of.NAMES)
         if shares == "none":
             if isinstance(self.loss_, losses.Squared):
                 return np.log(objective.probabilities(logits, self.loss_))
