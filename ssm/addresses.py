@@ -44,6 +44,7 @@ ADDRESSES = {
         f"ssm.practice.{name}": f"ssm.practice.{room}.{name}"
         for room, names in {
             "data": ("datasets",),
+            "decisions": ("conformal", "costs", "shares", "thresholds"),
             "network": (
                 "alarms",
                 "checkpoints",

@@ -10,6 +10,7 @@ from ssm.support.errors import no_attribute
 if TYPE_CHECKING:
     from ssm.practice import options
     from ssm.practice.data import datasets
+    from ssm.practice.decisions import conformal, costs, shares, thresholds
     from ssm.practice.network import (
         alarms,
         checkpoints,
@@ -29,6 +30,8 @@ __all__ = [
     "calibration",
     "checkpoints",
     "comparisons",
+    "conformal",
+    "costs",
     "datasets",
     "estimator",
     "evaluation",
@@ -39,9 +42,11 @@ __all__ = [
     "options",
     "records",
     "report",
+    "shares",
     "strategies",
     "studies",
     "tasks",
+    "thresholds",
 ]
 
 
