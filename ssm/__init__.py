@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ssm.plots import runs as plotting
     from ssm.plots import sweeps as sweep_plots
     from ssm.plots.compare import compare
+    from ssm.practice.decisions.reweighted import Reweighted
     from ssm.practice.network.estimator import ReweightedClassifier
     from ssm.problem import losses, posthoc, schedules, weights
     from ssm.problem.inputs import mixture_inputs
@@ -49,6 +50,7 @@ __all__ = [
     "Config",
     "InputError",
     "Params",
+    "Reweighted",
     "ReweightedClassifier",
     "Tracker",
     "adjusted_growth",
@@ -108,6 +110,7 @@ _HOMES = {
     "export": "ssm.results.exports",
     "load": "ssm.results.stores",
     "save": "ssm.results.stores",
+    "Reweighted": "ssm.practice.decisions.reweighted",
     "ReweightedClassifier": "ssm.practice.network.estimator",
 }
 

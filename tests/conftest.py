@@ -49,6 +49,8 @@ def pytest_collection_finish():
 ARRAYS = [
     "dynamics",
     "measures",
+    "practice.decisions.calibrators",
+    "practice.decisions.rounds",
     "practice.network.checkpoints",
     "practice.network.decisions",
     "practice.network.monitors",
@@ -80,6 +82,7 @@ with install_import_hook([f"ssm.{name}" for name in ARRAYS], "beartype.beartype"
     import ssm.advice
     import ssm.cli
     import ssm.plots.runs
+    import ssm.practice.decisions.reweighted
     import ssm.practice.network.checkpoints
     import ssm.practice.network.tasks
     import ssm.practice.statistics.comparisons
