@@ -21,11 +21,14 @@ if TYPE_CHECKING:
         observing,
         tasks,
     )
+    from ssm.practice.network.training_monitor import Decision, TrainingMonitor
     from ssm.practice.reporting import report
     from ssm.practice.statistics import calibration, comparisons, evaluation
     from ssm.practice.study import records, strategies, studies
 
 __all__ = [
+    "Decision",
+    "TrainingMonitor",
     "alarms",
     "calibration",
     "checkpoints",
@@ -58,4 +61,7 @@ def __getattr__(name: str) -> Any:
     # A module is imported on first use, so that `import ssm` is enough to reach it and costs nothing.
     if name not in __all__:
         raise no_attribute(__name__, name, __all__)
+    if name in ("Decision", "TrainingMonitor"):
+        home = importlib.import_module("ssm.practice.network.training_monitor")
+        return getattr(home, name)
     return importlib.import_module(f"{__name__}.{name}")

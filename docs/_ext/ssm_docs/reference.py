@@ -15,7 +15,8 @@ from ssm.addresses import ADDRESSES
 def public_modules() -> dict[str, list[str]]:
     """The addresses of the public modules, in groups: those at the top, and those of `ssm.practice`."""
     top = [f"ssm.{name}" for name in ssm.__all__ if inspect.ismodule(getattr(ssm, name))]
-    practice = {f"ssm.practice.{name}" for name in ssm.practice.__all__}
+    inner = [x for x in ssm.practice.__all__ if inspect.ismodule(getattr(ssm.practice, x))]
+    practice = {f"ssm.practice.{name}" for name in inner}
     practice |= {address for address in ADDRESSES if address.startswith("ssm.practice.")}
     assert set(ADDRESSES) <= {*top, *practice}, "an address that is not among the public names"
     return {

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ssm.practice.network.networks import AnyArray
 
 PER_CLASS = 32  # so many training samples of each class have their gradients watched
+LARGEST = 1e100  # logits from this size on are not turned into probabilities
 LEAST = 1e-12  # smaller probabilities count as this one in a log loss, so that it stays finite
 
 
@@ -170,6 +171,12 @@ def gradients(gram: Float[np.ndarray, "k k"], class_weights: Float[np.ndarray, "
 
 
 @np.errstate(over="ignore", invalid="ignore")
+def risk_gradient_norm(gram: Float[np.ndarray, "k k"], pull: Float[np.ndarray, " k"]) -> float:
+    """The norm of sum_c pi_c w_c g_c, of the inner products <g_c, g_d> and the products pi_c w_c."""
+    return float(np.sqrt(max(pull @ gram @ pull, 0.0)))
+
+
+@np.errstate(over="ignore", invalid="ignore")
 def row(
     observed: Observed,
     watched: Watched,
@@ -192,7 +199,7 @@ def row(
     pull = class_weights * class_counts / class_counts.sum()
     by_class = gradients(gram, class_weights)
     pulls = pull * np.array(by_class["class_gradient_norm"])
-    gradient_norm = float(np.sqrt(max(pull @ gram @ pull, 0.0)))
+    gradient_norm = risk_gradient_norm(gram, pull)
     losses, given = np.asarray(observed.sample_losses, float), (class_counts, class_weights)
     return {
         **judged(logits, losses, watched.evaluated, *given, probabilities, gradient_norm, step),

@@ -12,10 +12,8 @@ from jaxtyping import Array, Float, Int
 from scipy import special
 
 from ssm.practice.network import networks, objective
-from ssm.practice.network.monitors import Observed, Probabilities, Watched
+from ssm.practice.network.monitors import LARGEST, Observed, Probabilities, Watched
 from ssm.practice.network.networks import Params
-
-LARGEST = 1e100  # logits from this size on are not turned into probabilities
 
 
 @functools.partial(jax.jit, static_argnames="image_shape")
