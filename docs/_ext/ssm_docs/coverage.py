@@ -37,7 +37,8 @@ def _defined(module: Any) -> set[str]:
 
 def public() -> set[str]:
     """All public names: of `ssm`, of `ssm.practice`, of the modules at public addresses, and the fields of a Config."""
-    modules = {*ADDRESSES, "ssm.practice", *(f"ssm.practice.{x}" for x in ssm.practice.__all__)}
+    inner = [x for x in ssm.practice.__all__ if inspect.ismodule(getattr(ssm.practice, x))]
+    modules = {*ADDRESSES, "ssm.practice", *(f"ssm.practice.{name}" for name in inner)}
     modules |= {f"ssm.{name}" for name in ssm.__all__ if inspect.ismodule(getattr(ssm, name))}
     found = {f"ssm.Config.{field.name}" for field in dataclasses.fields(ssm.Config)}
     found |= {f"ssm.{name}" for name in _defined(ssm)}
