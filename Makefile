@@ -1,13 +1,13 @@
 # make reproduce: the core figures and their claims, in at most five minutes.   make reproduce-all: all of them.
 # make test: the tests.   make test-all: the slow ones too.
 # make explorer: the page that `ssm explore` opens, which needs Node.js.
-# make coverage: both, and which lines of ssm/ none of them runs.   make check: linters and types.
+# make coverage: the quick ones, and which lines of ssm/ none of them runs.   make test-slow: the slow ones alone.   make check: linters and types.
 # make docs: the documentation, into build/docs/html.
 # All but explorer set up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce reproduce-all test test-all explorer coverage check docs
+.PHONY: reproduce reproduce-all test test-slow test-all explorer coverage check docs
 reproduce: .venv/installed
 	$(BIN)/python -m experiments --core
 
@@ -17,17 +17,21 @@ reproduce-all: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(MEASURED)
 
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
 test-all: test
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow $(MEASURED)
+	$(MAKE) test-slow
 
 explorer:
 	cd explorer && npm ci --no-fund --no-audit && npm run build
 
-# The two add to one file, of which the report is made; it fails below the share of lines that pyproject.toml names.
+# The quick tests alone are measured, which costs them some half more time: they run all but 2 % of the lines. It fails
+# below the share of lines that pyproject.toml names.
 coverage: .venv/installed
 	mkdir -p build
 	rm -f build/coverage*
-	$(MAKE) test-all MEASURED="--cov --cov-append --cov-report= --cov-fail-under=0"
+	$(MAKE) test MEASURED="--cov --cov-append --cov-report= --cov-fail-under=0"
 	$(BIN)/python -m coverage report
 
 check: .venv/installed-dev
