@@ -26,7 +26,7 @@ test-all: test
 explorer:
 	cd explorer && npm ci --no-fund --no-audit && npm run build
 
-# The quick tests alone are measured, which costs them some half more time: they run all but 2 % of the lines. It fails
+# The quick tests alone are measured, which costs them some third more time: they run all but some 2 % of the lines. It fails
 # below the share of lines that pyproject.toml names.
 coverage: .venv/installed
 	mkdir -p build
