@@ -80,7 +80,7 @@ def follow_early(quick: bool) -> Early:
     """Learning times over starts and ramps."""
     base = dataclasses.replace(BASE, loss="squared", init="spectral", init_scale=SCALE)
     erm = predicted_times(base)
-    unit, balancing = float(erm[1]), balancing_start(erm, group_weights(1.0))
+    unit, balancing = float(erm[1]), float(balancing_start(erm, group_weights(1.0)))
     fine, coarse = (STARTS[::4], STARTS[::6]) if quick else (STARTS, STARTS[::2])
     exponents = {"weight_exponent": EXPONENTS}
 

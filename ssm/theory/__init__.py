@@ -5,7 +5,6 @@ All of it is NumPy and SciPy. Nothing here imports `ssm.dynamics`, nor the other
 
 from ssm.theory.early_phase import block_curves, linear_factors, linear_phase
 from ssm.theory.growth import (
-    Learning,
     balancing_exponent,
     class_growth_rates,
     component_growth_rates,
@@ -16,10 +15,10 @@ from ssm.theory.growth import (
     margin_exponent,
     mean_growth_rates,
     overlap,
-    overlapping_learning_times,
     separable,
     sigmoid,
 )
+from ssm.theory.overlapping import Learning, overlapping_learning_times
 from ssm.theory.unbalanced import starting_exponent, unbalanced_learning_time
 
 __all__ = [

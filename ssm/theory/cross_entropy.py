@@ -231,28 +231,28 @@ def _curves(
 def cross_entropy_learning_times(
     problem: Problem | Step,
     start: Values | SymmetricStart,
-    level: float = spectral.LEARNED,
+    level: Values = spectral.LEARNED,
     *,
     clock: str = "time",
 ) -> Float[np.ndarray, "*grid 3"]:
-    """When each block first reaches `level` > 0 of its target in `cross_entropy_step`, whose arguments and
-    errors these are; in flow time, or tau by the loss clock. Shape (..., 3), NaN within a group of a single
+    """When each block first reaches `level` > 0, which broadcasts too, of its target in `cross_entropy_step`, whose
+    arguments and errors these are; in flow time, or tau by the loss clock. Shape (..., 3), NaN within a group of a single
     class. With what all samples share the cross component may fall again, and bring a bias of the logits its level
     long before features do."""
-    shape, flow, first = _prepared(problem, start, clock, ())
+    shape, flow, first = _prepared(problem, start, clock, np.shape(level))
     asked = np.append(flow.sizes > 1, np.ones((1, first.shape[1]), bool), axis=0)
-    within_and_cross = _crossings(level, flow, first, asked, np.arange(3))
+    within_and_cross = _crossings(level, shape, flow, first, asked, np.arange(3))
     return within_and_cross[[0, 2, 1]].T.reshape(*shape, 3)
 
 
 def cross_entropy_class_times(
     problem: Problem | Step,
     start: Values | SymmetricStart,
-    level: float = spectral.LEARNED,
+    level: Values = spectral.LEARNED,
     *,
     clock: str = "time",
 ) -> Float[np.ndarray, "*grid 2"]:
-    """When the logit of a class of each group first stands `level` > 0 above every other in `cross_entropy_step`,
+    """When the logit of a class of each group first stands `level` > 0, which broadcasts too, above every other in `cross_entropy_step`,
     whose arguments and errors these are: `class_margins`, in flow time, or tau by the loss clock. Shape (..., 2).
 
     Example:
@@ -263,16 +263,17 @@ def cross_entropy_class_times(
         >>> float((found[1] / found[0]).round(9))
         1.0
     """
-    shape, flow, first = _prepared(problem, start, clock, ())
+    shape, flow, first = _prepared(problem, start, clock, np.shape(level))
     asked = np.append(flow.sizes > 1, np.ones((2, first.shape[1]), bool), axis=0)
-    within_and_across = _crossings(level, flow, first, asked, np.array([0, 1, 3, 4]))
+    within_and_across = _crossings(level, shape, flow, first, asked, np.array([0, 1, 3, 4]))
     with np.errstate(invalid="ignore"):  # of a single class, which has no margin within its group
         latest = np.fmax(within_and_across[:2], within_and_across[2:])
     return latest.T.reshape(*shape, 2)
 
 
 def _crossings(
-    level: float,
+    level: Values,
+    shape: tuple[int, ...],
     flow: Flow | shared_cross_entropy_flow.Flow,
     first: np.ndarray,
     asked: np.ndarray,
@@ -280,11 +281,14 @@ def _crossings(
 ) -> Float[np.ndarray, "numbers p"]:
     """When each of `numbers` that are waited for, by their places in `Flow.waiting`, reaches `level` where it is
     `asked` for; NaN elsewhere."""
-    checks.real("level", level, 0, np.inf, open_ends="()")
+    levels = np.asarray(level, dtype=float)
+    if not (np.isfinite(levels) & (levels > 0)).all():
+        raise errors.invalid("level", level, "finite and above 0")
     found = np.full(asked.shape, np.nan)
     which, point = np.nonzero(asked)
     waiting = flow.take(point).waiting_for(np.eye(5)[:, numbers[which]])
-    found[which, point] = implicit.crossings(level, waiting, first[:, point])
+    each = np.broadcast_to(levels, shape).ravel()[point]
+    found[which, point] = implicit.crossings(each, waiting, first[:, point])
     return found
 
 

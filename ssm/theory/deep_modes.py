@@ -1,15 +1,18 @@
-"""Components that several layers learn, each alone, in closed form or by one integral, in float64 NumPy and SciPy."""
+"""Components that several layers learn, each alone, in closed form, by one integral or by one number that is
+followed, in float64 NumPy and SciPy."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from ssm.support import checks, errors
+from ssm.theory import implicit
+from ssm.theory.growth import Numbers, Values
 
-Times = Float[np.ndarray, " t"]
+Times = Float[np.ndarray, "*_ t"]
 Rows = Float[np.ndarray, "*_ r"]
 
 
@@ -23,27 +26,48 @@ def deep_mode(
 
     with r the rate of two factors (`theory.component_growth_rates`): L = 2 is `theory.sigmoid`,
     and this is exact where that is. Factors that start at e, the features at sqrt(kappa) e, have
-    a_0 = sqrt(kappa) e^L. Closed for L = 1 and 2, else integrated by DOP853 at rtol 1e-13.
+    a_0 = sqrt(kappa) e^L. Closed for L = 1 and 2, else integrated (`implicit`) to some 1e-14 of each number.
 
     `rates`, `start`, `target` are r_j, a_j(0) > 0, s_j, and `kernel` is kappa of each component's classes, 1
-    for free ones: each of shape (r,), or (..., r) for several problems at once, broadcast against each other.
-    Depth 1 is features alone, the logits themselves. Shape (..., t, r).
+    for free ones: each of shape (r,), or (..., r) for several problems at once, and `times` (t,), or (..., t) where
+    each has its own; leading axes broadcast. Depth 1 is features alone, the logits themselves. Shape (..., t, r).
     Source: Saxe, McClelland, Ganguli 2014; weights and coupling derived here.
     """
     speed, share, target = _deep(rates, start, target, depth, kernel)
     if depth <= 2:
-        gone = np.exp(-flow_times(times)[:, None] * speed[..., None, :])
+        gone = np.exp(-flow_times(times)[..., :, None] * speed[..., None, :])
         share, target = share[..., None, :], target[..., None, :]
         left = (1 - share) * gone
         return target * (1 - left if depth == 1 else share / (share + left))
-    every = speed.ravel()
+    own = flow_times(times)[..., None, :]
+    shape = np.broadcast_shapes(share.shape, own.shape[:-1])
+    speeds, shares = (np.broadcast_to(x, shape).ravel() for x in (speed, share))
+    each = np.broadcast_to(own, (*shape, own.shape[-1])).reshape(speeds.size, -1)
+    found, _ = implicit.states(each, _Flow(speeds, 1 - 2 / depth), np.log(shares)[None])
+    reached = np.exp(found[0]).reshape(*shape, own.shape[-1])
+    return target[..., None, :] * reached.swapaxes(-1, -2)
 
-    def field(_: float, g: np.ndarray) -> np.ndarray:
-        rest = 1 - g**depth
-        return every / depth * g ** (depth - 1) * np.where(np.abs(rest) < 1e-12, 0, rest)
 
-    found = _integrate(field, share.ravel() ** (1 / depth), flow_times(times)) ** depth
-    return target[..., None, :] * np.moveaxis(found.reshape(-1, *share.shape), 0, -2)
+class _Flow(NamedTuple):
+    """u' = R e^(p u) (1 - e^u) of u = log y, for `implicit`."""
+
+    speeds: Float[np.ndarray, " p"]
+    """R."""
+    power: float
+    """p = 1 - 2 / L."""
+
+    def field(self, state: Float[np.ndarray, "1 *s p"]) -> Float[np.ndarray, "1 *s p"]:
+        return -self.speeds * np.exp(self.power * state) * np.expm1(state)
+
+    def jacobian(self, state: Float[np.ndarray, "1 p"]) -> Float[np.ndarray, "1 1 p"]:
+        scale = self.speeds * np.exp(self.power * state)
+        return (-scale * (self.power * np.expm1(state) + np.exp(state)))[None]
+
+    def progress(self, state: Float[np.ndarray, "1 p"]) -> tuple[np.ndarray, np.ndarray]:
+        return state[0], np.ones_like(state)
+
+    def take(self, points: np.ndarray | slice) -> _Flow:
+        return self._replace(speeds=self.speeds[points])
 
 
 def deep_learning_time(
@@ -52,10 +76,10 @@ def deep_learning_time(
     target: Rows,
     depth: int,
     kernel: Rows | float = 1.0,
-    level: float = 0.5,
+    level: Values = 0.5,
 ) -> Rows:
     """When `deep_mode`, whose arguments and errors these are, reaches `level` in (0, 0.999] of
-    its target, in flow time, never below 0; shape (..., r).
+    its target, in flow time, never below 0; levels broadcast too, shape (..., r).
 
     t = int da / a' is (L / R) int (g^(1 - L) + g / (1 - g^L)) dg over g = (a / s)^(1 / L), with R =
     L r (s / sqrt(kappa))^(1 - 2 / L): a power and a quadrature. From a small start e it takes a time that
@@ -63,12 +87,14 @@ def deep_learning_time(
     """
     from scipy.integrate import quad
 
-    end = checks.real("level", level, 0, 0.999, open_ends="(") ** (1 / depth)
+    levels = fractions("level", level, 0.999)
     speed, share, _ = _deep(rates, start, target, depth, kernel)
+    end, share = np.broadcast_arrays(levels ** (1 / depth), share)
     first, p = np.minimum(share ** (1 / depth), end), 2 - depth
     power = np.log(end / first) if p == 0 else (end**p - first**p) / p
     rest = [
-        quad(lambda g: g / (1 - g**depth), g, end, epsabs=0, epsrel=1e-13)[0] for g in first.flat
+        quad(lambda g: g / (1 - g**depth), *ends, epsabs=0, epsrel=1e-13)[0]
+        for ends in zip(first.flat, end.flat, strict=True)
     ]
     return depth / speed * (power + np.reshape(rest, first.shape))
 
@@ -86,6 +112,14 @@ def _deep(
     return speed, share, target
 
 
+def fractions(name: str, values: Values, high: float) -> Float[np.ndarray, "*shape"]:
+    """The values as an array, or InputError where one is not above 0 and at most `high`."""
+    found = np.asarray(values, dtype=float)
+    if not ((found > 0) & (found <= high)).all():
+        raise errors.invalid(name, values, f"a finite number in (0, {high:g}]")
+    return found
+
+
 def flow_times(times: Float[np.ndarray, "*grid t"]) -> Float[np.ndarray, "*grid t"]:
     """The times, or InputError where one is negative or not finite."""
     if not (np.isfinite(times) & (times >= 0)).all():
@@ -93,27 +127,18 @@ def flow_times(times: Float[np.ndarray, "*grid t"]) -> Float[np.ndarray, "*grid 
     return times
 
 
-def _integrate(field: Any, start: np.ndarray, times: Times) -> Any:
-    """The states (t, r) at times in any order, each number as exact as its own size allows."""
-    from scipy.integrate import solve_ivp
-
-    ordered, where = np.unique(np.append(0.0, times), return_inverse=True)
-    options = {"rtol": 1e-13, "atol": 1e-14 * np.abs(start).min()}
-    done = solve_ivp(field, (0, max(ordered[-1], 1e-300)), start, "DOP853", ordered, **options)
-    return done.y.T[where[1:]]
-
-
 def spectral_learning_time(
-    targets: Float[np.ndarray, " r"], start: float, depth: int, level: float = 0.5
-) -> Float[np.ndarray, " r"]:
+    targets: Values, start: Values, depth: Values, level: Values = 0.5
+) -> Numbers:
     """When components reach `level` of their targets under spectral gradient descent, in steps times
     learning rate: (level s)^(1/L) - eps, all at one rate.
 
     A step moves every singular direction of each of L layers by the learning rate, whatever the
     gradient's size, so that from factors of eps each a component has strength (eps + t)^L until it
-    is learned, T = s^(1/L) - eps. Components with the smallest targets end first.
+    is learned, T = s^(1/L) - eps. Components with the smallest targets end first. All numbers broadcast.
 
     Source: in kind Vasudeva, Deora, Zhao, Sharan, Thrampoulidis 2025; the times are derived for this
     project.
     """
-    return (level * targets) ** (1 / depth) - start
+    reached = np.asarray(level) * np.asarray(targets)
+    return (reached ** (1 / np.asarray(depth)) - np.asarray(start))[()]

@@ -12,9 +12,11 @@ import numpy as np
 from jaxtyping import Float, Real
 from numpy.typing import ArrayLike
 
+from ssm.theory.growth import Numbers
+
 
 def effective_time(
-    times: ArrayLike, class_weight: ArrayLike, start: float, ramp: float = 0.0
+    times: ArrayLike, class_weight: ArrayLike, start: ArrayLike, ramp: ArrayLike = 0.0
 ) -> Float[np.ndarray, "*n"]:
     """The time in which a contrast without weights grows as far as under weights that act from `start` on.
 
@@ -22,21 +24,21 @@ def effective_time(
 
     Args:
         times: flow time, any shape.
-        class_weight: w > 0, of a shape that goes with that of `times`.
+        class_weight: w > 0.
         start: when weights begin to act, in flow time.
-        ramp: how long they take to act in full, 0 for a switch.
+        ramp: how long they take to act in full, 0 for a switch. All broadcast.
 
     Derived here.
     """
-    time = np.asarray(times, float)
+    time, ramps = np.asarray(times, float), np.asarray(ramp, float)
     after = np.maximum(time - start, 0)
-    on_ramp = np.minimum(after, ramp)
-    acted = after - on_ramp + (on_ramp**2 / (2 * ramp) if ramp > 0 else 0)
+    on_ramp = np.minimum(after, ramps)
+    acted = after - on_ramp + on_ramp**2 / (2 * np.where(ramps > 0, ramps, 1))
     return np.asarray(time + (np.asarray(class_weight) - 1) * acted)
 
 
 def deferred_learning_time(
-    unweighted: ArrayLike, class_weight: ArrayLike, start: float, ramp: float = 0.0
+    unweighted: ArrayLike, class_weight: ArrayLike, start: ArrayLike, ramp: ArrayLike = 0.0
 ) -> Float[np.ndarray, "*n"]:
     """When a contrast is learned that is learned at `unweighted` without weights.
 
@@ -52,44 +54,46 @@ def deferred_learning_time(
 
     Args:
         unweighted: learning times of empirical risk minimisation, in flow time, any shape.
-        class_weight: w > 0, of a shape that goes with that of `unweighted`.
+        class_weight: w > 0.
         start: when weights begin to act, in flow time.
-        ramp: how long they take to act in full, 0 for a switch.
+        ramp: how long they take to act in full, 0 for a switch. All broadcast.
 
     Derived here.
     """
-    erm, w = np.broadcast_arrays(np.asarray(unweighted, float), np.asarray(class_weight, float))
+    erm, w, ramp = (np.asarray(x, float) for x in (unweighted, class_weight, ramp))
     left = np.maximum(erm - start, 0)
     after = (left + (w - 1) * ramp / 2) / w
-    if ramp > 0:
-        bent = np.sqrt(np.maximum(1 + 2 * (w - 1) * left / ramp, 0))
-        after = np.where(left <= ramp * (1 + w) / 2, 2 * left / (1 + bent), after)
+    bent = np.sqrt(np.maximum(1 + 2 * (w - 1) * left / np.where(ramp > 0, ramp, 1), 0))
+    after = np.where((ramp > 0) & (left <= ramp * (1 + w) / 2), 2 * left / (1 + bent), after)
     return np.where(erm > start, start + after, erm)
 
 
 def balancing_start(
-    unweighted: Float[np.ndarray, " 2"], class_weights: Float[np.ndarray, " 2"]
-) -> float:
+    unweighted: Float[np.ndarray, "*#grid 2"], class_weights: Float[np.ndarray, "*#grid 2"]
+) -> Numbers:
     """From when on weights have to act for both groups to be learned at once:
     (t_min / w_min - t_maj / w_maj) / (1 / w_min - 1 / w_maj).
 
     Args:
-        unweighted: learning times of majorities and minorities without weights.
-        class_weights: of majorities and minorities.
+        unweighted: learning times of majorities and minorities without weights, shape (..., 2).
+        class_weights: of majorities and minorities, shape (..., 2). Leading axes broadcast.
 
     Derived here.
     """
-    return float(np.diff(unweighted / class_weights)[0] / np.diff(1 / class_weights)[0])
+    apart = np.diff(unweighted / class_weights, axis=-1) / np.diff(1 / class_weights, axis=-1)
+    return apart[..., 0]
 
 
-def earliest_end(unweighted: Float[np.ndarray, " g"], counts: Real[np.ndarray, " g"]) -> float:
+def earliest_end(
+    unweighted: Float[np.ndarray, "*#grid g"], counts: Real[np.ndarray, "*#grid g"]
+) -> Numbers:
     """Before this no schedule of weights of unit mean over samples has all groups learned: the mean over
     samples of the learning times without weights, sum n_g t_g / sum n_g.
 
     Args:
-        unweighted: learning times of each group without weights, shape (g,).
-        counts: samples of each group, shape (g,), up to a common factor.
+        unweighted: learning times of each group without weights, shape (..., g).
+        counts: samples of each group, shape (..., g), up to a common factor. Leading axes broadcast.
 
     Derived here.
     """
-    return float(counts @ unweighted / counts.sum())
+    return (counts * unweighted).sum(axis=-1) / counts.sum(axis=-1)

@@ -31,6 +31,7 @@ from ssm.theory.deep_modes import (
     deep_learning_time,
     deep_mode,
     flow_times,
+    fractions,
     spectral_learning_time,
 )
 from ssm.theory.groups import Step, step_of
@@ -256,14 +257,16 @@ def cross_mode(
 
 
 def cross_learning_time(
-    problem: Problem | Step, start: Values, level: float = 0.5, *, growing: bool = False
+    problem: Problem | Step, start: Values, level: Values = 0.5, *, growing: bool = False
 ) -> Float[np.ndarray, "*grid"] | np.float64:
     """When `cross_mode`, whose arguments and errors these are, first reaches `level` of its singular
-    value, in flow time; `level` in (0, 0.999]. Shape (...)."""
-    checks.real("level", level, 0, 0.999, open_ends="(")
+    value, in flow time; `level` in (0, 0.999], which broadcasts too. Shape (...)."""
+    levels = fractions("level", level, 0.999)
     shape, flow, first, length = _cross(problem, start, growing)
+    shape = np.broadcast_shapes(shape, levels.shape)
     flow, first, _ = _spread(shape, flow, first, length)
-    return implicit.crossings(level, flow, first).reshape(shape)[()]
+    each = np.broadcast_to(levels, shape).ravel()
+    return implicit.crossings(each, flow, first).reshape(shape)[()]
 
 
 def _cross(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from ssm.config import profiles
 from ssm.problem import Problem
@@ -72,6 +72,59 @@ def step_of(problem: Problem) -> Step:
         np.array([problem.common_coupling]),
     )
     return Step(sizes, counts, weights, kernel, common, problem.output_bias)
+
+
+class Classes(NamedTuple):
+    """A problem class by class, or each of a grid of them."""
+
+    counts: Float[np.ndarray, "*grid k"] | Int[np.ndarray, " k"]
+    """n_c."""
+    class_weights: Float[np.ndarray, "*grid k"]
+    """w_c."""
+    kernel_eigenvalues: Float[np.ndarray, "*grid k"]
+    """kappa_c."""
+    common_coupling: Float[np.ndarray, "*grid"]
+    """beta."""
+    output_bias: bool
+
+    @property
+    def kernel(self) -> Float[np.ndarray, "*grid k k"]:
+        """T, `Problem.class_kernel`."""
+        each = self.kernel_eigenvalues / self.counts
+        return each[..., None] * np.eye(each.shape[-1]) + self.common_coupling[..., None, None]
+
+    @property
+    def kernel_root(self) -> Float[np.ndarray, "*grid k k"]:
+        """L, `Problem.class_kernel_root`."""
+        common = self.common_coupling[..., None]
+        f = np.sqrt(common * self.counts / self.kernel_eigenvalues)
+        v = f / np.sqrt(1 + np.sqrt(1 + (f * f).sum(axis=-1, keepdims=True)))
+        root = np.sqrt(self.kernel_eigenvalues / self.counts)
+        return root[..., None] * (np.eye(root.shape[-1]) + v[..., None] * v[..., None, :])
+
+
+def classes_of(problem: Problem | Step) -> Classes:
+    """A problem, or those of a grid, class by class.
+
+    Raises:
+        ssm.InputError: a grid whose groups have not the same whole number of classes at every point.
+    """
+    if isinstance(problem, Step):
+        group = np.repeat([0, 1], whole_sizes(problem))
+        each = np.broadcast_arrays(problem.counts, problem.weights, problem.kernel)
+        counts, weights, kernel = (x[..., group] for x in each)
+        return Classes(counts, weights, kernel, problem.common[..., 0], problem.output_bias)
+    p = problem
+    common = np.array(p.common_coupling)
+    return Classes(p.counts, p.class_weights, p.kernel_eigenvalues, common, p.output_bias)
+
+
+def whole_sizes(step: Step) -> Int[np.ndarray, " 2"]:
+    """How many classes each group has, which is asked to be one whole number on all of a grid."""
+    sizes = step.sizes.reshape(-1, 2)[0]
+    if (step.sizes != sizes).any() or (sizes != np.round(sizes)).any():
+        raise errors.invalid("sizes", step.sizes, "the same whole numbers at every point")
+    return sizes.astype(int)
 
 
 def cross_start(

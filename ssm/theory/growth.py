@@ -1,12 +1,13 @@
 """Closed forms that runs are held against. Times are flow time, the same unit as `Config.t1`.
 
+A problem may be a whole grid of STEP ones too (`step.grid`), with the basis of `step.components`: the axes of
+the grid then lead what comes out, here (...). All other numbers broadcast.
+
 All but the sigmoid modes were derived for this project from the flow at zero logits, where both
 losses have the gradient -S Omega / n; see paper_notes.md.
 """
 
 from __future__ import annotations
-
-from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -14,25 +15,27 @@ from numpy.typing import ArrayLike
 
 from ssm.measures import spectral
 from ssm.problem import Problem
+from ssm.theory.groups import Step, classes_of
 
 Values = ArrayLike | float | int
 Numbers = Float[np.ndarray, "*shape"] | np.float64
 
 
-def class_growth_rates(problem: Problem) -> Float[np.ndarray, " k"]:
+def class_growth_rates(problem: Problem | Step) -> Float[np.ndarray, "*grid k"]:
     """Rate r_c = w_c sqrt(n_c kappa_c) / n at which contrasts of a class with its equals grow:
     features ~ e^(r t), logits ~ e^(2 r t).
 
-    kappa_c = 1 + c (n_c - 1): free features w_c sqrt(n_c) / n, shared ones w_c n_c / n. Shape (k,),
+    kappa_c = 1 + c (n_c - 1): free features w_c sqrt(n_c) / n, shared ones w_c n_c / n. Shape (..., k),
     per unit of flow time.
     """
-    p = problem
-    return p.class_weights * np.sqrt(p.counts * p.kernel_eigenvalues) / p.counts.sum()
+    p = classes_of(problem)
+    n = p.counts.sum(axis=-1, keepdims=True)
+    return p.class_weights * np.sqrt(p.counts * p.kernel_eigenvalues) / n
 
 
 def component_growth_rates(
-    problem: Problem, components: spectral.LabelSpectrum
-) -> Float[np.ndarray, " r"]:
+    problem: Problem | Step, components: spectral.LabelSpectrum
+) -> Float[np.ndarray, "*grid r"]:
     """Growth rate r_j of each component of the label matrix, NaN where the component does not grow as one mode
     by itself.
 
@@ -48,7 +51,7 @@ def component_growth_rates(
     on, with u_j - (u_j^T p) 1 in the place of u_j: beta no longer counts. Until then, a few 1 / min(p) of flow
     time under cross-entropy and about 1 under the squared loss, they are those without that bias.
 
-    Shape (k - 1,), per unit of flow time, in the order of `components`.
+    Shape (..., k - 1), per unit of flow time, in the order of `components`.
 
     Example:
         >>> import ssm
@@ -61,40 +64,46 @@ def component_growth_rates(
         cross 0.032
         minority 0.02
     """
-    n, shares = problem.counts.sum(), risk_shares(problem)
-    root_q, seen = class_growth_rates(problem) * n, seen_contrasts(problem, components)
-    scaled = (root_q**2)[:, None] * seen
-    scaled = scaled + problem.common_coupling * n**2 * shares[:, None] * (shares @ seen)
-    rest = shares / shares.sum() if problem.output_bias else np.full(len(shares), 1 / len(shares))
-    scaled = scaled - rest[:, None] * scaled.sum(axis=0)
-    eigenvalues = (components.left * scaled).sum(axis=0)
-    error = np.linalg.norm(scaled - eigenvalues * components.left, axis=0)
+    p, shares = classes_of(problem), risk_shares(problem)
+    n, seen = p.counts.sum(axis=-1)[..., None], seen_contrasts(problem, components)
+    root_q, left = class_growth_rates(problem) * n, components.left
+    common = p.common_coupling[..., None, None] * n[..., None] ** 2 * shares[..., None]
+    scaled = (root_q**2)[..., None] * seen + common * (shares[..., None, :] @ seen)
+    even = np.full(shares.shape[-1], 1 / shares.shape[-1])
+    rest = shares / shares.sum(axis=-1, keepdims=True) if p.output_bias else even
+    scaled = scaled - rest[..., None] * scaled.sum(axis=-2, keepdims=True)
+    eigenvalues = (left * scaled).sum(axis=-2)
+    error = np.linalg.norm(scaled - eigenvalues[..., None, :] * left, axis=-2)
     return np.where(error <= 1e-9 * eigenvalues, mean_growth_rates(problem, components), np.nan)
 
 
 def mean_growth_rates(
-    problem: Problem, components: spectral.LabelSpectrum
-) -> Float[np.ndarray, " r"]:
+    problem: Problem | Step, components: spectral.LabelSpectrum
+) -> Float[np.ndarray, "*grid r"]:
     """The r_j of `component_growth_rates`, also where a component does not grow by itself."""
     squares, seen = class_growth_rates(problem) ** 2, seen_contrasts(problem, components)
-    common = problem.common_coupling * (risk_shares(problem) @ seen) ** 2
-    return np.sqrt((seen**2 * squares[:, None]).sum(axis=0) + common)
+    shown = (risk_shares(problem)[..., None, :] @ seen)[..., 0, :]
+    common = classes_of(problem).common_coupling[..., None] * shown**2
+    return np.sqrt((seen**2 * squares[..., None]).sum(axis=-2) + common)
 
 
-def risk_shares(problem: Problem) -> Float[np.ndarray, " k"]:
-    """n_c w_c / n, what each class weighs in the risk. Shape (k,)."""
-    return problem.counts * problem.class_weights / problem.counts.sum()
+def risk_shares(problem: Problem | Step) -> Float[np.ndarray, "*grid k"]:
+    """n_c w_c / n, what each class weighs in the risk. Shape (..., k)."""
+    p = classes_of(problem)
+    return p.counts * p.class_weights / p.counts.sum(axis=-1, keepdims=True)
 
 
 def seen_contrasts(
-    problem: Problem, components: spectral.LabelSpectrum
-) -> Float[np.ndarray, "k r"]:
+    problem: Problem | Step, components: spectral.LabelSpectrum
+) -> Float[np.ndarray, "*grid k r"]:
     """What the gradient of each class shows of every u_j while features are small: u_j itself, or with a
-    bias of the logits at rest u_j - (u_j^T p) 1, p_c = n_c w_c / sum_j n_j w_j. Shape (k, k - 1)."""
+    bias of the logits at rest u_j - (u_j^T p) 1, p_c = n_c w_c / sum_j n_j w_j. Shape (..., k, k - 1), or
+    (k, k - 1) where that is one for all of a grid."""
     if not problem.output_bias:
         return components.left
     shares = risk_shares(problem)
-    return components.left - shares @ components.left / shares.sum()
+    shown = shares[..., None, :] @ components.left
+    return components.left - shown / shares.sum(axis=-1, keepdims=True)[..., None]
 
 
 def balancing_exponent(
@@ -215,19 +224,19 @@ def learning_time(
     rate: Float[np.ndarray, "*#grid r"],
     start_share: Float[np.ndarray, "*#grid r"],
     loss: str,
-    num_classes: int,
-    level: float = spectral.LEARNED,
-) -> Float[np.ndarray, "*grid r"]:
+    num_classes: Values,
+    level: Values = spectral.LEARNED,
+) -> Float[np.ndarray, "*shape"]:
     """When a mode growing as x' = 2 r x (1 - x / X) reaches `level`, x its share of the target and
     x(0) = `start_share`.
 
     t = ln((X / x_0 - 1) / (X / level - 1)) / (2 r), never below 0. The squared loss saturates at X
     = 1. Cross-entropy does not saturate at the label matrix: softmax about zero logits, to first
     order, gives X = k, which matters little below the level 1/2. In the limit of a small start t
-    goes as 1 / r.
+    goes as 1 / r. All numbers broadcast.
     """
-    saturation = 1.0 if loss == "squared" else float(num_classes)
-    ratio = (saturation / start_share - 1) / (saturation / level - 1)
+    saturation = np.asarray(1.0 if loss == "squared" else num_classes, dtype=float)
+    ratio = (saturation / start_share - 1) / (saturation / np.asarray(level) - 1)
     return np.log(np.maximum(ratio, 1.0)) / (2 * rate)
 
 
@@ -255,138 +264,43 @@ def growing_half(
     return grown / length, rates / length
 
 
-GRID = 33  # times between which learning times are interpolated
-
-
-class Learning(NamedTuple):
-    """When modes that share their directions are learned: shape (..., r) each."""
-
-    times: Float[np.ndarray, "*starts r"]
-    first: Float[np.ndarray, "*starts r"]
-    """When it would be learned if it were the only mode."""
-    last: Float[np.ndarray, "*starts r"]
-    """When it would be learned if all others had been learned before it."""
-
-
-def overlapping_learning_times(
-    rates: Float[np.ndarray, " r"],
-    damping: Float[np.ndarray, " r"],
-    start: Float[np.ndarray, "*starts r r"],
-    saturation: float,
-    level: float = spectral.LEARNED,
-    asked: Bool[np.ndarray, " r"] | None = None,
-) -> Learning:
-    """When modes that start along directions which overlap reach `level`, in flow time.
-
-    Of the d directions of feature space a mode that was learned earlier leaves less to the others,
-    and equal modes share them. With lam the `damped_rate` and X the rows g_p p + g_q q of all
-    modes, each scaled so that its squared length is its strength over `saturation` times the
-    target,
-
-        share_j = saturation (1 - [(I + D X X^T D)^-1]_jj) / (1 - e^(-(2 lam + sigma) t)),
-        D^2 = e^(2 lam t) - e^(-sigma t).
-
-    Exact for the squared loss, unit weights and free features at W^T W - H H^T = -N I but for the
-    decaying halves of the start; a sigmoid each where the rows are orthogonal.
-
-    Args:
-        rates, damping: r and sigma, each of shape (r,).
-        start: X X^T, of full rank, of one start or of several: shape (..., r, r).
-        asked: the modes whose times are wanted, others may get NaN; all where it is left out.
-
-    Source: derived for this project, by Woodbury's identity from the Riccati solution of Fukumizu
-    1998 and Domine et al. 2024.
-    """
-    lam, alone = damped_rate(rates, damping), _diagonal(start)
-    size = np.sqrt(alone[..., :, None] * alone[..., None, :])
-    left_over = alone / _diagonal(np.linalg.inv(start / size))  # by all the others
-
-    def sigmoid_time(share: np.ndarray) -> np.ndarray:
-        ratio = (1 / share - 1) / (saturation / level - 1)
-        return np.log(np.maximum(ratio, 1.0)) / (2 * lam)
-
-    first, last = sigmoid_time(alone), sigmoid_time(left_over)
-    wanted, times = _logit(level / saturation), np.full_like(alone, np.nan)
-    # Modes of one rate look at the same times, so that one inverse a time serves them all.
-    alike = np.unique(lam, return_inverse=True)[1]
-    for group in np.unique(alike if asked is None else alike[asked]):
-        mine = np.flatnonzero(alike == group)
-        ends = first[..., mine].min(axis=-1), last[..., mine].max(axis=-1)
-        grid = np.linspace(*ends, GRID, axis=-1)
-        shares = _overlapping_shares(grid, lam, damping, start)[..., mine]
-        odds = _logit(np.clip(shares, 1e-300, 1 - 1e-16))  # nearly straight in time
-        rising = np.maximum.accumulate(odds, axis=-2)
-        for place in np.ndindex(alone.shape[:-1]):
-            times[(*place, mine)] = [
-                np.interp(wanted, of_mode, grid[place]) for of_mode in rising[place].T
-            ]
-    return Learning(np.clip(times, first, last), first, last)
-
-
-def _logit(share: Any) -> Any:
-    return np.log(share) - np.log1p(-share)
-
-
-def _diagonal(X: Float[np.ndarray, "*batch r r"]) -> Float[np.ndarray, "*batch r"]:
-    return np.diagonal(X, axis1=-2, axis2=-1)
-
-
-def _overlapping_shares(
-    times: Float[np.ndarray, "*starts t"],
-    lam: Float[np.ndarray, " r"],
-    damping: Float[np.ndarray, " r"],
-    start: Float[np.ndarray, "*starts r r"],
-) -> Float[np.ndarray, "*starts t r"]:
-    """The share of its saturation that each mode has reached at each time, given the damped rates `lam`.
-
-    I + D X X^T D is scaled to a unit diagonal, so that no growth overflows.
-    """
-    each, start = np.arange(len(lam)), start[..., None, :, :]
-    alone = _diagonal(start)
-    safe = np.maximum(times, 1e-9 / lam.max())  # at 0 both sides of the ratio vanish
-    growth = np.multiply.outer(safe, lam) * 2
-    gone = -np.expm1(-(growth + np.multiply.outer(safe, damping)))
-    inverse = np.exp(-growth) / gone  # 1 / D^2
-    scale, rest = 1 / np.sqrt(inverse + alone), inverse / (inverse + alone)
-    scaled = scale[..., :, None] * start * scale[..., None, :]
-    scaled[..., each, each] += rest
-    unlearned = rest * _diagonal(np.linalg.inv(scaled))
-    return (1 - unlearned) / gone
-
-
 def separable(
-    problem: Problem, components: spectral.LabelSpectrum, loss: str
-) -> Bool[np.ndarray, " r"]:
+    problem: Problem | Step, components: spectral.LabelSpectrum, loss: str
+) -> Bool[np.ndarray, "*grid r"]:
     """Which components of the label matrix learn as one mode each, unmoved by the others: bool,
-    shape (k - 1,).
+    shape (..., k - 1).
 
     Under the squared loss these are the components on whose classes the weight and kappa are equal:
     contrasts of equal classes, and every component when the weights are equal and the features free.
     Under cross-entropy, where the softmax ties unequal classes together, and wherever a bias or a coupling
     between classes does, they are only the contrasts of equal classes.
     """
-    p = problem
-    tied = [p.class_weights, p.kernel_eigenvalues]
-    if loss != "squared" or p.common_coupling > 0 or p.output_bias:
-        tied.append(p.counts)
-    support = np.abs(components.left) > 1e-9
-    ranges = [
-        np.where(support, x[:, None], -np.inf).max(0) - np.where(support, x[:, None], np.inf).min(0)
-        for x in tied
-    ]
-    return (np.array(ranges) == 0).all(axis=0)
+    p, support = classes_of(problem), np.abs(components.left) > 1e-9
+
+    def alike(numbers: np.ndarray) -> np.ndarray:
+        each = numbers[..., None]
+        return np.where(support, each, -np.inf).max(-2) == np.where(support, each, np.inf).min(-2)
+
+    tied = np.array(loss != "squared" or p.output_bias) | (p.common_coupling > 0)
+    alone = alike(p.class_weights) & alike(p.kernel_eigenvalues)
+    return alone & (alike(p.counts) | ~tied[..., None])
 
 
-def overlap(problem: Problem, components: spectral.LabelSpectrum) -> Float[np.ndarray, " r"]:
+def overlap(
+    problem: Problem | Step, components: spectral.LabelSpectrum
+) -> Float[np.ndarray, "*grid r"]:
     """What a product mode of unit size shows in the label matrix's own basis: sqrt(kappa) of each component's
     classes.
 
     With a bias, or a coupling between classes, it is the size of that of the mode which grows first, u_j^T N T D v / (s_j
     r_j) with N = diag(n_c), T of `Problem.class_kernel`, D = diag(n_c w_c) / n and v of `seen_contrasts`: the
-    same for contrasts of equal classes."""
-    p, left = problem, components.left
-    if p.common_coupling == 0 and not p.output_bias:
-        return np.sqrt((left**2 * p.kernel_eigenvalues[:, None]).sum(axis=0))
-    moved = p.class_kernel @ (risk_shares(p)[:, None] * seen_contrasts(p, components))
-    shown = (p.counts[:, None] * left * moved).sum(axis=0)
-    return np.abs(shown) / (components.singular_values * mean_growth_rates(p, components))
+    same for contrasts of equal classes. Shape (..., k - 1)."""
+    p, left = classes_of(problem), components.left
+    own = np.sqrt((left**2 * p.kernel_eigenvalues[..., None]).sum(axis=-2))
+    tied = (p.common_coupling > 0) | p.output_bias
+    if not tied.any():
+        return own
+    moved = p.kernel @ (risk_shares(problem)[..., None] * seen_contrasts(problem, components))
+    shown = (p.counts[..., None] * left * moved).sum(axis=-2)
+    first = np.abs(shown) / (components.singular_values * mean_growth_rates(problem, components))
+    return np.where(tied[..., None], first, own)

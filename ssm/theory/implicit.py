@@ -241,23 +241,25 @@ def _log_integral(
         return end + np.log(step * width / 2 * (weights @ np.exp(rates - end)))
 
 
-def crossings(level: float, flow: Flow, start: Float[np.ndarray, "m p"]) -> Float[np.ndarray, " p"]:
-    """When what `flow.progress` has the logarithm of first reaches `level` at every point; 0 where it
+def crossings(
+    level: Float[np.ndarray, " p"], flow: Flow, start: Float[np.ndarray, "m p"]
+) -> Float[np.ndarray, " p"]:
+    """When what `flow.progress` has the logarithm of first reaches the `level` of every point; 0 where it
     starts there, and infinite beyond `FARTHEST`."""
     found = np.empty(start.shape[1])
     for some in _portions(start):
-        found[some] = _crossings(np.log(level), flow.take(some), start[:, some])
+        found[some] = _crossings(np.log(level[some]), flow.take(some), start[:, some])
     return found
 
 
 def _crossings(
-    level: np.float64, flow: Flow, start: Float[np.ndarray, "m p"]
+    level: Float[np.ndarray, " p"], flow: Flow, start: Float[np.ndarray, "m p"]
 ) -> Float[np.ndarray, " p"]:
-    """`crossings` of few points, `level` a logarithm. The step in which the level is passed is taken
+    """`crossings` of few points, `level` logarithms. The step in which the level is passed is taken
     again from where it began, its length by Newton's method, until the level is at its end."""
     found = np.zeros(start.shape[1])
     points = np.flatnonzero(flow.progress(start)[0] < level)
-    flow, state = flow.take(points), start[:, points]
+    flow, state, level = flow.take(points), start[:, points], level[points]
     at, h = np.zeros(points.size), _first_step(flow, state)
     for _ in range(MOST_STEPS):
         if not points.size:
@@ -280,14 +282,14 @@ def _crossings(
         left = ~done & ~never
         if not left.all():
             points, at, h, state = points[left], at[left], h[left], state[:, left]
-            flow = flow.take(left)
+            flow, level = flow.take(left), level[left]
     raise RuntimeError(
-        f"{points.size} points have not reached {np.exp(level):.3g} after {MOST_STEPS} steps"
+        f"{points.size} points have not reached {np.exp(level.min()):.3g} after {MOST_STEPS} steps"
     )
 
 
 def _beyond(
-    level: np.float64, flow: Flow, state: Float[np.ndarray, "m p"]
+    level: Float[np.ndarray, " p"], flow: Flow, state: Float[np.ndarray, "m p"]
 ) -> tuple[Float[np.ndarray, " p"], Float[np.ndarray, " p"]]:
     """How far the logarithm waited for is beyond `level`, and since when, at its present slope."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # as in `_step`

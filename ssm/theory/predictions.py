@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from ssm.config import Config
 from ssm.measures import spectral
 from ssm.problem import Problem
-from ssm.theory import class_flow, exact, growth
+from ssm.theory import class_flow, exact, growth, overlapping
 
 
 class Start(NamedTuple):
@@ -257,7 +257,7 @@ def _two_layer_times(
         rows += second[:, None] * (right.T @ (root[:, None] * start.class_means.swapaxes(-1, -2)))
         rows *= np.sqrt(first * second * shown)[:, None]
         gram = rows @ rows.swapaxes(-1, -2)
-    learning = growth.overlapping_learning_times(rates, damping, gram, 1.0, asked=asked)
+    learning = overlapping.overlapping_learning_times(rates, damping, gram, 1.0, asked=asked)
     noise = _noise(config, p).sum() / rates
     return learning.times, _trusted(config, p, learning, growth.damped_rate(rates, damping), noise)
 
@@ -265,7 +265,7 @@ def _two_layer_times(
 def _trusted(
     config: Config,
     problem: Problem,
-    learning: growth.Learning,
+    learning: overlapping.Learning,
     rates: Float[np.ndarray, " r"],
     noise: Float[np.ndarray, " r"],
 ) -> Bool[np.ndarray, "*starts r"]:

@@ -16,10 +16,10 @@ from ssm.config.model import Bias
 from ssm.measures import spectral
 from ssm.support import checks, errors
 from ssm.theory import exact, growth
-from ssm.theory.groups import Step, step_of
+from ssm.theory.groups import Step, step_of, whole_sizes
 from ssm.theory.growth import Values
 
-__all__ = ["Step", "curves", "grid", "growth_rates", "learning_times", "step_of"]
+__all__ = ["Step", "components", "curves", "grid", "growth_rates", "learning_times", "step_of"]
 
 
 def grid(
@@ -88,6 +88,27 @@ def grid(
     return Step(sizes, counts, powers / mean, kernel, common, bias in ("output", "both"))
 
 
+def components(step: Step) -> spectral.LabelSpectrum:
+    """The basis in which all problems of a grid are followed, `spectral.components` of each but for the order:
+    contrasts among majorities, the one across, contrasts among minorities. `left` and `blocks` are one for
+    all, `singular_values` have shape (..., k - 1).
+
+    Raises:
+        ssm.InputError: groups that have not the same whole number of classes at every point.
+    """
+    sizes = whole_sizes(step)
+    in_order = np.repeat(
+        [2, 1], sizes
+    )  # samples of a class, by which the three blocks are in order
+    groups = np.repeat(profiles.GROUPS, sizes)
+    alike = spectral.label_spectrum(in_order, class_groups=groups)
+    cross = np.linalg.norm(step.cross_targets, axis=-1)
+    by_block = _blocks(np.sqrt(step.counts), cross)
+    return alike._replace(
+        singular_values=by_block[..., np.repeat([0, 1, 2], [sizes[0] - 1, 1, sizes[1] - 1])]
+    )
+
+
 def growth_rates(step: Step) -> Float[np.ndarray, "*grid 3"]:
     """Growth rate of each block while logits are small, under either loss: `component_growth_rates` of
     these problems. w_g sqrt(n_g kappa_g) / n within a group; across the square root of |sqrt(kappa) w s|^2 +
@@ -124,15 +145,15 @@ def curves(
 
 
 def learning_times(
-    step: Step, start: Values, level: float = spectral.LEARNED
+    step: Step, start: Values, level: Values = spectral.LEARNED
 ) -> Float[np.ndarray, "*grid 3"]:
-    """When each block first reaches `level` of its target in `curves`, whose arguments these are:
+    """When each block first reaches `level` of its target in `curves`, whose arguments these are; levels broadcast:
     `learning_time` within a group, `exact.cross_learning_time` across. Shape (..., 3), flow time; NaN within
     a group of a single class."""
     cross = np.asarray(exact.cross_learning_time(step, start, level))
     rates, shares = _within_groups(step, start)
-    k = int(step.sizes.sum(axis=-1).flat[0])
-    within = growth.learning_time(rates, shares, "squared", k, level)
+    levels = np.asarray(level, dtype=float)[..., None]
+    within = growth.learning_time(rates, shares, "squared", 1, levels)
     return _blocks(within * np.where(step.sizes > 1, 1, np.nan), cross)
 
 

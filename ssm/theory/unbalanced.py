@@ -27,8 +27,8 @@ def unbalanced_learning_time(
     rate: Values,
     imbalance: Values,
     loss: str,
-    num_classes: int,
-    level: float = spectral.LEARNED,
+    num_classes: Values,
+    level: Values = spectral.LEARNED,
     start_share: Values = 0.0,
 ) -> Numbers:
     """When a contrast with y' = r sqrt(4 y^2 + mu^2) (1 - y / X) reaches `level`, y its share of the target.
@@ -64,9 +64,10 @@ def unbalanced_learning_time(
         raise invalid(
             "imbalance and start_share", (imbalance, start_share), "not negative nor both 0"
         )
-    saturation = 1.0 if loss == "squared" else float(num_classes)
-    if not 0 < level < saturation:
-        raise invalid("level", level, f"above 0 and below {saturation:g}")
+    saturation = np.asarray(1.0 if loss == "squared" else num_classes, dtype=float)
+    level = np.asarray(level, dtype=float)
+    if not ((level > 0) & (level < saturation)).all():
+        raise invalid("level", level[()], f"above 0 and below {saturation.min():g}")
     m = mu / (2 * saturation)
     s = np.hypot(1, m)
     roots = np.hypot(2 * level, mu), np.hypot(2 * y, mu)
@@ -83,7 +84,7 @@ def starting_exponent(
     kernel_eigenvalues: ArrayLike,
     size: Values,
     loss: str = "cross_entropy",
-    num_classes: int = 10,
+    num_classes: Values = 10,
 ) -> Numbers:
     """The exponent g* of w_c ~ n_c^-g at which contrasts among majorities and among minorities are learned
     at once from a start of any size.
@@ -97,11 +98,12 @@ def starting_exponent(
     the former reached as slowly as 1 / log(1 / lam). R^(g* - g) is the ratio of the learning times.
 
     Args:
-        counts: n_maj and n_min, shape (2,); R is the first over the second.
+        counts: n_maj and n_min, shape (..., 2); R is the first over the second.
         kernel_eigenvalues: kappa_maj and kappa_min, shape (..., 2), in any unit that `size` has too: H = A X
             has those of X^T X with |A|^2 in `size`.
         size: lam, shape (..., 2) or a number: |p|^2 + |q|^2 of a random start.
-        loss, num_classes: as in `unbalanced_learning_time`.
+        loss, num_classes: as in `unbalanced_learning_time`; the number of classes broadcasts against the
+            leading axes, as they do against each other.
 
     Raises:
         ssm.InputError: as `unbalanced_learning_time`.
@@ -114,6 +116,7 @@ def starting_exponent(
     """
     n, kappa = np.asarray(counts, dtype=float), np.asarray(kernel_eigenvalues, dtype=float)
     imbalance = np.asarray(size) * np.sqrt(kappa / n)
-    times = np.asarray(unbalanced_learning_time(np.sqrt(n * kappa), imbalance, loss, num_classes))
-    exponent = np.log(times[..., 1] / times[..., 0]) / np.log(n[0] / n[1])
+    k = np.asarray(num_classes)[..., None]
+    times = np.asarray(unbalanced_learning_time(np.sqrt(n * kappa), imbalance, loss, k))
+    exponent = np.log(times[..., 1] / times[..., 0]) / np.log(n[..., 0] / n[..., 1])
     return exponent[()]

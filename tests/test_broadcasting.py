@@ -1,0 +1,103 @@
+"""What theory says of an array of numbers is what it says of each of them: a heat map needs no loop."""
+
+import numpy as np
+import pytest
+
+from ssm import Config, exact, spectral, step, theory
+from ssm.problem import make_problem
+from ssm.theory import deferral
+
+ROUNDING = 1e-12  # sums over classes in another order, times growth by up to e^20
+TIED = {"coupling": 0.3, "between_coupling": 0.1, "bias": "both"}
+
+
+@pytest.mark.parametrize("fields", [{}, {"coupling": 0.3}, TIED])
+def test_early_phases_of_a_grid_are_those_of_its_problems(rng, fields):
+    ratios, exponents, times = (
+        np.array([1.0, 4.0]),
+        np.array([0.0, 0.7]),
+        np.array([0.0, 9.0, 60.0]),
+    )
+    W, M = 0.01 * rng.normal(size=(3, 1, 1, 4, 6)), 0.01 * rng.normal(size=(3, 1, 1, 6, 4))
+    grid = step.grid(ratios[:, None], exponents, num_classes=4, **fields)
+    curves = theory.block_curves(W, M, grid, step.components(grid), times)
+    logits = theory.linear_phase(W, M, grid, times)
+    assert curves.shape == (3, 2, 2, 3, 3) and logits.shape == (3, 2, 2, 3, 4, 4)
+    for s, i, j in np.ndindex(3, 2, 2):
+        config = Config(
+            num_classes=4,
+            imbalance_ratio=float(ratios[i]),
+            weight_exponent=float(exponents[j]),
+            **fields,
+        )
+        problem = make_problem(config)
+        start, components = (W[s, 0, 0], M[s, 0, 0]), spectral.components(problem)
+        one = theory.block_curves(*start, problem, components, times)
+        np.testing.assert_allclose(curves[s, i, j], one, rtol=ROUNDING)
+        one = theory.linear_phase(*start, problem, times)
+        np.testing.assert_allclose(logits[s, i, j], one, atol=ROUNDING * np.abs(one).max())
+
+
+def test_own_times_of_an_early_phase(rng):
+    W, M = 0.01 * rng.normal(size=(4, 6)), 0.01 * rng.normal(size=(6, 4))
+    problem = make_problem(Config(num_classes=4, imbalance_ratio=4))
+    components, times = spectral.components(problem), np.array([[0.0, 5.0], [20.0, 50.0]])
+    curves = theory.block_curves(W, M, problem, components, times)
+    logits = theory.linear_phase(W, M, problem, times)
+    for i, own in enumerate(times):
+        one = theory.block_curves(W, M, problem, components, own)
+        np.testing.assert_array_equal(curves[i], one)
+        np.testing.assert_array_equal(logits[i], theory.linear_phase(W, M, problem, own))
+
+
+def test_levels_broadcast():
+    """Newton iterations stop when all points are there: some roundings."""
+    grid, levels = step.grid([2.0, 30.0], 0.5), np.array([0.2, 0.5, 0.9])
+    each = levels[:, None]
+    for times in (
+        lambda level: step.learning_times(grid, 1e-6, level),
+        lambda level: exact.cross_learning_time(grid, 1e-6, level),
+        lambda level: exact.cross_entropy_learning_times(grid, 1e-6, level),
+        lambda level: exact.cross_entropy_class_times(grid, 1e-6, level),
+    ):
+        one_by_one = np.stack([times(float(level)) for level in levels])
+        np.testing.assert_allclose(times(each), one_by_one, rtol=ROUNDING)
+    rates, starts = np.array([0.1, 0.2]), np.array([1e-6, 1e-3])
+    for depth in (1, 2, 3):
+        arguments = (rates, starts, np.array([3.0, 1.0]), depth, 1.0)
+        found = exact.deep_learning_time(*arguments, each)
+        one_by_one = [exact.deep_learning_time(*arguments, float(level)) for level in levels]
+        np.testing.assert_array_equal(found, one_by_one)
+
+
+def test_numbers_of_classes_and_levels_of_learning_times_broadcast():
+    rate, share = np.array([0.1]), np.array([1e-6])
+    for learned in (
+        lambda k, level: theory.learning_time(rate, share, "cross_entropy", k, level),
+        lambda k, level: theory.unbalanced_learning_time(0.1, 0.3, "cross_entropy", k, level),
+    ):
+        found = np.asarray(learned(np.array([[3], [10]]), np.array([0.3, 0.5])))
+        for i, j in np.ndindex(2, 2):
+            assert found[i, j] == learned((3, 10)[i], (0.3, 0.5)[j])
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_deep_modes_have_own_times(depth):
+    rates, starts, target = np.array([0.1, 0.2]), np.array([1e-2, 1e-3]), np.array([3.0, 1.0])
+    times = np.array([[0.0, 10.0, 30.0], [40.0, 5.0, 80.0]])
+    found = exact.deep_mode(times, rates, starts, target, depth)
+    one_by_one = [exact.deep_mode(own, rates, starts, target, depth) for own in times]
+    np.testing.assert_allclose(found, one_by_one, rtol=ROUNDING)
+
+
+def test_ramps_and_starts_of_weights_broadcast():
+    ramps, starts = np.array([[0.0], [7.0], [300.0]]), np.array([0.0, 20.0])
+    for of_time in (deferral.effective_time, deferral.deferred_learning_time):
+        found = of_time(50.0, 2.5, starts, ramps)
+        for i, j in np.ndindex(3, 2):
+            assert found[i, j] == of_time(50.0, 2.5, float(starts[j]), float(ramps[i, 0]))
+    erm, weights = np.array([[30.0, 70.0], [10.0, 90.0]]), np.array([0.5, 4.0])
+    assert deferral.balancing_start(erm, weights).tolist() == [
+        deferral.balancing_start(own, weights) for own in erm
+    ]
+    assert deferral.earliest_end(erm, np.array([9, 1])).tolist() == pytest.approx([34.0, 18.0])
