@@ -13,7 +13,7 @@ from rich.console import Console
 from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
-from ssm import Config, InputError, defaults, theory, weights
+from ssm import Config, InputError, defaults, profiles, theory, weights
 from ssm.advice import advice as advice_module
 from ssm.advice import advise, render, runs
 from ssm.advice import words as advice_words
@@ -693,8 +693,8 @@ def test_long_tails_have_groups_of_several_classes(advice_on):
     assert case.run_exponent == pytest.approx(case.balancing_exponent, abs=0.03)
     assert np.isnan(case.choices[0].contrast_time).all() and "no long tail" in advice.verdict
     # head {5000, 600}, tail {50}: the geometric mean of the extremes is 500
-    assert "minority is one class (50" in runs.no_contrasts((5000, 600, 50))
-    assert runs.no_contrasts((5000, 400, 50)).startswith("the majority is one class (5000")
+    assert "minority is one class (50" in profiles.no_contrasts((5000, 600, 50))
+    assert profiles.no_contrasts((5000, 400, 50)).startswith("the majority is one class (5000")
 
 
 @pytest.mark.parametrize("counts", [("8,8,2,2",), ("8", "8", "2", "2"), ("8, 8,", "2,2")])

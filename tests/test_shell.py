@@ -203,5 +203,5 @@ def test_plot_says_what_it_picked(monkeypatch, capsys, tmp_path, rng):
     commands.main()
     assert capsys.readouterr().out.splitlines() == [
         "log-blocks.png",
-        "kind blocks, which suits this store best; --kind can also be classes, accuracy, singular_values",
+        "kind blocks, which suits this store best; --kind can also be classes, accuracy, singular_values, network",
     ]

@@ -11,7 +11,7 @@ import numpy as np
 
 from ssm.advice import batches, runs, words
 from ssm.advice.runs import UNKNOWN, Case, Floats
-from ssm.config import Config
+from ssm.config import Config, profiles
 from ssm.support import checks, errors
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def advise(
         counts=counts,
         loss=loss,
         imbalance_ratio=max(counts) / min(counts),
-        no_contrasts=runs.no_contrasts(counts),
+        no_contrasts=profiles.no_contrasts(counts),
         cases=tuple(cases),
         verdict=words.verdict(counts, cases, loss),
         notes=(*words.notes(counts, cases, base.init_scale, most), *in_batches, *incomplete),

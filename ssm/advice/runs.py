@@ -16,6 +16,7 @@ from ssm.config import Config, profiles
 from ssm.measures import spectral
 from ssm.problem import Problem, make_problem, weights
 from ssm.theory import class_flow, defaults, exact, growth, predictions
+from ssm.theory.in_networks import NEAR
 
 # The model is followed for at most this many classes, divided by the number of couplings, so that advice
 # takes seconds.
@@ -25,9 +26,6 @@ EARLIER = 1e-3
 # Learning times whose ratio is at most this are called equal, since those of random starts scatter as
 # much (experiment `early_training`).
 TOGETHER = 1.25
-# Two exponents that differ by no more than this are not told apart: as near to g* as this, measured
-# networks learned both groups at once.
-NEAR = 0.05
 SAME = 5e-4  # Exponents that differ by less than this are printed alike.
 MOST_STEPS = 10_000  # of the class means of a long tail under cross-entropy, which take a second
 MOST_ATTEMPTS = 4  # exponents at most that are tried for the one at which the model balances
@@ -108,26 +106,6 @@ class Case:
     the closed form of margins. None where no fitted power law balances."""
 
 
-def no_contrasts(counts: Sequence[int]) -> str:
-    """Why no g* of contrasts exists for these counts; an empty text where one does.
-
-    The groups are the head and the tail of the sizes (`profiles.class_groups`). Classes of one size
-    have contrasts that grow at their rate r_c, and two classes of unequal size have one that grows at
-    a rate between theirs, so that g* has a meaning for long tails too; a class alone in its group has
-    no contrast.
-    """
-    groups = profiles.class_groups(counts)
-    if len(set(counts)) == 1:
-        return "all classes have the same size"
-    if len(counts) == 2:
-        return "each of two classes is alone in its group, with no other to be told from within it"
-    alone = [name for name in profiles.GROUPS if groups.count(name) == 1]
-    if not alone:
-        return ""
-    size = counts[groups.index(alone[0])]
-    return f"the {alone[0]} is one class ({size} samples), with no other to be told from within it"
-
-
 def at_coupling(base: Config, most: int, done: Callable[[float], None]) -> tuple[Case, list[str]]:
     """What the model says at the coupling of `base`, and a sentence for each choice of weights of which
     something is left out.
@@ -140,7 +118,9 @@ def at_coupling(base: Config, most: int, done: Callable[[float], None]) -> tuple
     counts, coupling = base.class_counts, base.coupling
     extremes, of_two = (max(counts), min(counts)), len(counts) == 2
     contrasts = (
-        np.nan if no_contrasts(counts) else float(growth.balancing_exponent(*extremes, coupling))
+        np.nan
+        if profiles.no_contrasts(counts)
+        else float(growth.balancing_exponent(*extremes, coupling))
     )
     margins = float(growth.margin_exponent(*extremes, coupling))
     closed = margins if of_two else contrasts

@@ -10,7 +10,6 @@ import numpy as np
 from ssm.advice.runs import (
     AT_ONCE,
     LARGEST,
-    NEAR,
     POWERS,
     SAME,
     SMALLEST,
@@ -19,18 +18,15 @@ from ssm.advice.runs import (
     Case,
     Choice,
     delay,
-    no_contrasts,
 )
+from ssm.config import profiles
+from ssm.theory.in_networks import NEAR, RATIOS
 
 # Numbers that the experiments `bridge` and `practice` measured in networks, as figures/claims.md has them.
 MEASURED_COUPLING = 0.01, 0.41  # the least and the greatest coupling of a network that was measured
 CLEAR = 0.1  # From this coupling on, inverse frequency did best on held-out images.
 NOTHING = "none. The model has no closed form for these counts and was not followed to its end."
 MEASURE = "ssm.practice.kernels.measured_coupling(features, labels).coupling"
-RATIOS = (
-    "Ratios of learning times do not carry over to networks (digits, 130:13 images, coupling 0.4, ERM, "
-    "minority over majority: 9.4 in the model, 3.4 in the network)."
-)
 MEASURED = (
     "Measured in networks: five digits of 60 images against five of 6, six seeds (experiment "
     "`bridge`). Where all layers grow together from a small start, training samples of both groups were "
@@ -237,7 +233,7 @@ def _how_sure(counts: Sequence[int], cases: Sequence[Case], common: str) -> str:
             "trained (breast cancer, experiment `practice`), and there the lead of weights over ERM was "
             "too small to tell from none."
         )
-    elif no_contrasts(counts):
+    elif profiles.no_contrasts(counts):
         sentences.append(
             "Less sure than with several classes in each group: it rests on the model itself, without a closed form, and no "
             "network with a class alone in its group was measured."
@@ -289,7 +285,7 @@ def _changes(counts: Sequence[int], cases: Sequence[Case], loss: str) -> str:
     """What would change a verdict."""
     if len(counts) == 2:
         more = "a third class"
-    elif no_contrasts(counts):
+    elif profiles.no_contrasts(counts):
         more = "a second class in that group"
     else:
         more = "two classes in all, or one that is alone in its group"

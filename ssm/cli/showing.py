@@ -53,6 +53,7 @@ class Plot:
             "singular_values",
             "geometry",
             "held_out",
+            "network",
             "heatmap",
             "curves",
             "scatter",
@@ -60,7 +61,7 @@ class Plot:
         | None
     ) = None
     """What to draw: over time (`geometry`: distances over the margin; `held_out`: accuracy on
-    held-out beside training data), and for a sweep a `heatmap` over two axes of the ratio of learning
+    held-out beside training data; `network`: a page of all that the log of a network holds), and for a sweep a `heatmap` over two axes of the ratio of learning
     times, a `scatter` of it over one or two fields that move together, or `curves` for each value of one
     axis. Left out: what suits the store, which is said."""
     axes: tuple[str, ...] = ()

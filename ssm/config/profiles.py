@@ -43,3 +43,23 @@ def class_groups(counts: Sequence[int]) -> tuple[str, ...]:
     """
     smallest, largest = int(min(counts)), int(max(counts))  # whose product is then exact
     return tuple(MAJORITY if int(n) ** 2 >= smallest * largest else MINORITY for n in counts)
+
+
+def no_contrasts(counts: Sequence[int]) -> str:
+    """Why no g* of contrasts exists for these counts; an empty text where one does.
+
+    The groups are the head and the tail of the sizes (`class_groups`). Classes of one size
+    have contrasts that grow at their rate r_c, and two classes of unequal size have one that grows at
+    a rate between theirs, so that g* has a meaning for long tails too; a class alone in its group has
+    no contrast.
+    """
+    groups = class_groups(counts)
+    if len(set(counts)) == 1:
+        return "all classes have the same size"
+    if len(counts) == 2:
+        return "each of two classes is alone in its group, with no other to be told from within it"
+    alone = [name for name in GROUPS if groups.count(name) == 1]
+    if not alone:
+        return ""
+    size = counts[groups.index(alone[0])]
+    return f"the {alone[0]} is one class ({size} samples), with no other to be told from within it"

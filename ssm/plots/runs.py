@@ -11,11 +11,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
-from matplotlib.transforms import BboxBase, IdentityTransform
 
 from ssm.config import profiles
 from ssm.measures import metrics
-from ssm.plots import sweeps
+from ssm.plots import networks, sweeps
+from ssm.plots.legends import add_legend
 
 # The style is a part of this module's public address, `ssm.plotting`.
 from ssm.plots.style import COLORS, COLUMN_WIDTH, PAGE_WIDTH, PARTS, style
@@ -23,50 +23,8 @@ from ssm.plots.style import STYLE as STYLE
 from ssm.plots.style import SUFFIXES as SUFFIXES
 from ssm.plots.style import check_picture as check_picture
 from ssm.plots.style import save_figure as save_figure
-from ssm.results import datasets
+from ssm.results import datasets, logs
 from ssm.support import checks, errors
-
-
-class _TopOfAxes(BboxBase):
-    """The upper edge of axes and their title, wherever that is when they are drawn."""
-
-    pass_through = True  # what is placed by it moves whenever the axes do
-
-    def __init__(self, axes: Axes) -> None:
-        super().__init__()
-        self.axes = axes
-        self.set_children(axes.bbox)
-
-    def get_points(self) -> np.ndarray:
-        title = [self.axes.title.get_window_extent()] if self.axes.get_title() else []
-        top = max(box.y1 for box in [self.axes.bbox, *title])
-        return np.array([[self.axes.bbox.x0, top], [self.axes.bbox.x1, top]])
-
-
-def _legend(axes: Axes) -> None:
-    """A legend above the axes and their title, where it hides nothing: each label once, in as many
-    columns as the axes are wide. A figure that has no layout is given the constrained one, which
-    makes room for it."""
-    figure = axes.get_figure(root=True)
-    if figure is not None and figure.get_layout_engine() is None and axes.get_subplotspec():
-        figure.set_layout_engine("constrained")
-    by_label = {}
-    for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-        by_label.setdefault(label, handle)
-    for columns in range(max(len(by_label), 1), 0, -1):
-        legend = axes.legend(
-            by_label.values(),
-            by_label.keys(),
-            loc="lower left",
-            ncols=columns,
-            borderaxespad=0.2,
-            borderpad=0,
-            columnspacing=1.2,
-            frameon=False,
-        )
-        if legend.get_window_extent().width <= axes.bbox.width:
-            break
-    legend.set_bbox_to_anchor(_TopOfAxes(axes), IdentityTransform())
 
 
 def _named(label: str | None, what: str) -> str:
@@ -142,7 +100,7 @@ def plot_blocks(
         axes.plot([], [], color="0.3", lw=0.8, ls=":", label=dotted)
     _time_axis(dataset, axes)
     _strength_axis(dataset, axes, "strength / target")
-    _legend(axes)
+    add_legend(axes)
 
 
 def plot_classes(
@@ -154,7 +112,7 @@ def plot_classes(
     axes.axhline(1, color="0.8", lw=0.6, zorder=0)
     _time_axis(dataset, axes)
     _strength_axis(dataset, axes, "class strength")
-    _legend(axes)
+    add_legend(axes)
 
 
 def plot_accuracy(
@@ -165,7 +123,7 @@ def plot_accuracy(
     _by_class(dataset, axes, "class_accuracy", label, linestyle, mean=True)
     _time_axis(dataset, axes)
     axes.set(ylabel="accuracy", ylim=(-0.03, 1.03))
-    _legend(axes)
+    add_legend(axes)
 
 
 def plot_loss(
@@ -178,7 +136,7 @@ def plot_loss(
     axes.plot(dataset["time"], dataset["loss"], color="black", ls=linestyle, label=named)
     _time_axis(dataset, axes)
     axes.set(ylabel="loss", yscale="log")
-    _legend(axes)
+    add_legend(axes)
 
 
 def plot_singular_values(dataset: xr.Dataset, axes: Axes) -> None:
@@ -191,7 +149,7 @@ def plot_singular_values(dataset: xr.Dataset, axes: Axes) -> None:
             axes.axhline(target, color=color, ls="--", lw=1, label=None if i else f"{block} target")
     _time_axis(dataset, axes)
     axes.set(ylabel="singular value of the logits", yscale="log")
-    _legend(axes)
+    add_legend(axes)
 
 
 def _by_class(
@@ -243,7 +201,7 @@ def plot_geometry(dataset: xr.Dataset, axes: Axes) -> None:
         axes.xaxis.set_minor_formatter(NullFormatter())  # they overlap in a short run
         axes.set_xlim(max(float(margins.max()) * 1e-9, 0.1), None)
     axes.set(ylabel="distance, both sides normalised", yscale="log")
-    _legend(axes)
+    add_legend(axes)
 
 
 def plot_held_out(
@@ -270,7 +228,7 @@ def plot_held_out(
     axes.plot([], [], color="0.3", lw=0.8, ls=":", label="on training data")
     _time_axis(dataset, axes)
     axes.set(ylabel="held-out accuracy", ylim=(-0.03, 1.03))
-    _legend(axes)
+    add_legend(axes)
 
 
 KINDS: dict[str, Callable[..., None]] = {
@@ -284,7 +242,10 @@ KINDS: dict[str, Callable[..., None]] = {
 }
 NEEDS = {
     "loss": ("loss", "tracked logits do not say what they were trained on"),
-    "geometry": ("seli_distance", "the run was not made with geometry=True"),
+    "geometry": (
+        "seli_distance",
+        "the run was not made with geometry=True, or a Tracker was given no features",
+    ),
     "held_out": ("held_out_accuracy", "nothing was held out, as held_out=True does"),
 }
 """A variable that a kind needs, and why a run does not have it."""
@@ -294,16 +255,20 @@ def kinds(dataset: xr.Dataset, axes: Sequence[str] = ()) -> tuple[str, ...]:
     """The kinds of figure that a run, tracked logits or a sweep allows, the one that suits it best first.
 
     Of a run that is what it was made for: `held_out` where data were held out, `geometry` where that was observed, else
-    `blocks`. Of a sweep `sweeps.kinds` says it. Where `axes` to draw over are given, their number decides.
+    `blocks`; of the log of a network `network` where its features or its classifier were given. Of a sweep `sweeps.kinds` says it. Where `axes` to draw over are given, their number decides.
     """
     if sweeps.sweep_axes(dataset):
         return sweeps.kinds(dataset, axes)
     allowed = [kind for kind in KINDS if NEEDS.get(kind, ("time", ""))[0] in dataset.variables]
-    return tuple(sorted(allowed, key=("held_out", "geometry", *KINDS).index))
+    found = sorted(allowed, key=("held_out", "geometry", *KINDS).index)
+    if networks.is_suited(dataset):
+        return networks.KIND, *found
+    return tuple(found + [networks.KIND] * logs.is_log(dataset))
 
 
 def figure(dataset: xr.Dataset, kind: str | None = None, axes: Sequence[str] = ()) -> Figure:
-    """One figure of the given kind: a key of `KINDS` for a run, of `sweep_plots.KINDS` for a sweep.
+    """One figure of the given kind: a key of `KINDS` for a run, `network` too for the log of a network (a page of all it
+    holds, `networks.plot_network`), of `sweep_plots.KINDS` for a sweep.
 
     Args:
         dataset: a run, tracked logits or a sweep.
@@ -322,20 +287,32 @@ def figure(dataset: xr.Dataset, kind: str | None = None, axes: Sequence[str] = (
         kind = next(
             iter(kinds(dataset, axes)), "curves"
         )  # which says why a sweep over names is refused
-    checks.choice("kind", kind, [*KINDS, *sweeps.KINDS])
+    of_runs = [*KINDS, networks.KIND]
+    checks.choice("kind", kind, [*of_runs, *sweeps.KINDS])
     if sweeps.sweep_axes(dataset):
         return _sweep_figure(dataset, kind, _chosen_axes(dataset, kind, axes))
-    if kind not in KINDS:
+    if kind not in of_runs:
         why = ": this is a single run"
         raise errors.invalid("kind", kind, errors.one_of(kind, list(KINDS), why))
     if axes:
         raise errors.invalid("axes", tuple(axes), "left out: this is a single run")
+    if kind == networks.KIND:
+        return _page(dataset)
     needed, why = NEEDS.get(kind, ("time", ""))
     if needed not in dataset.variables:
         raise errors.invalid("kind", kind, f"another kind: {why}")
     with style():
         drawing = Figure(figsize=(COLUMN_WIDTH, 2.6))
         KINDS[kind](dataset, drawing.subplots())
+    return drawing
+
+
+def _page(dataset: xr.Dataset) -> Figure:
+    if not logs.is_log(dataset):
+        raise errors.invalid("kind", networks.KIND, "another kind: this is a run of the model")
+    with style():
+        drawing = Figure()
+        networks.plot_network(dataset, drawing)
     return drawing
 
 

@@ -8,12 +8,17 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float, Int
 
+from ssm.config import profiles
 from ssm.dynamics.statuses import Status
 from ssm.measures import spectral
 from ssm.measures.probes import Probe
 from ssm.results import datasets
 from ssm.results.provenance import provenance
+
+CONTRASTS, MARGINS = "contrasts", "margins"
+"""What class weights may balance."""
 
 
 def dataset(
@@ -68,4 +73,48 @@ def of_rows(header: Mapping[str, Any], rows: np.ndarray) -> xr.Dataset:
         first += size
     times = observations.pop("time")
     found = dataset(Probe(*counts), times, observations, header["origin"], header["names"])
+    found["time"].attrs = {"description": "step"}
     return found.assign_attrs(log=json.dumps(header))
+
+
+def is_log(dataset: xr.Dataset) -> bool:
+    """Whether a Dataset is of a network that was followed, and not of a run of the model or a sweep."""
+    return dataset.attrs.get("status") == Status.TRACKED.value
+
+
+def clock(dataset: xr.Dataset) -> str:
+    """What the times of a log are: `step` of one that a `Tracker` wrote, else `time` in the unit that was given."""
+    return "step" if "log" in dataset.attrs else "time"
+
+
+def training_counts(dataset: xr.Dataset) -> Int[np.ndarray, " k"]:
+    """The samples of each class that the network of a log is trained on."""
+    name = "training_count" if "training_count" in dataset.coords else "class_count"
+    return dataset[name].values
+
+
+def group_mean(dataset: xr.Dataset, name: str, group: str) -> Float[np.ndarray, " time"]:
+    """The mean of a variable over those classes of a group of which it is ever known; NaN at the gaps of a log, and where
+    no class is known."""
+    values = dataset[name].transpose("time", "class").values
+    known = np.isfinite(values).any(axis=0) & (dataset["class_group"].values == group)
+    return values[:, known].mean(axis=1) if known.any() else np.full(len(values), np.nan)
+
+
+def balance(dataset: xr.Dataset) -> tuple[str, Float[np.ndarray, " time"]]:
+    """What can be balanced by class weights n_c^-g in the network of a log, and the exponent g at which it is by the
+    coupling of each time.
+
+    These are `CONTRASTS` within majorities and within minorities, at g*, or the `MARGINS` of two classes, at 2 g* - 1
+    (`theory.margin_exponent`). A class that is alone in its group has no contrasts: of three classes or more there is then
+    no such exponent, and the word is empty, as where all classes have one size or no coupling is known.
+    """
+    counts = training_counts(dataset).tolist()
+    if "balancing_exponent" in dataset:
+        exponents = dataset["balancing_exponent"].values
+        if np.isfinite(exponents).any():
+            if not profiles.no_contrasts(counts):
+                return CONTRASTS, exponents
+            if len(counts) == 2:
+                return MARGINS, 2 * exponents - 1
+    return "", np.full(dataset.sizes["time"], np.nan)

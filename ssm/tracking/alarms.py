@@ -60,7 +60,7 @@ def _behind(step: float, accuracy: np.ndarray, probe: Probe, names: list[str]) -
 
 
 def _collapse(step: float, cosines: np.ndarray | None, probe: Probe) -> list[Alarm]:
-    if cosines is None:
+    if cosines is None or np.isnan(cosines).all():  # as of one minority class, which has no other
         return []
     raised = []
     ends = (probe.seli.classifier, probe.seli.features)
