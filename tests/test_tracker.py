@@ -530,3 +530,6 @@ def test_no_warning_where_nothing_is_wrong(rng):
         z = np.eye(4)[LABELS]
         tracker.add(0, z, z, np.eye(4))
         assert tuple(tracker.dataset().block.values) == spectral.BLOCKS
+        # of classes of equal size none is a minority, so that there is no cosine of two
+        equal = np.eye(2)[[0, 0, 1, 1]]
+        assert ssm.Tracker([0, 0, 1, 1]).add(0, equal, equal, np.eye(2)) == []
