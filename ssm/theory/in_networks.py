@@ -9,5 +9,3 @@ RATIOS = (
     "minority over majority: 9.4 in the model, 3.4 in the network)."
 )
 """The sentence on ratios, which do not carry over."""
-ORDER = "What carries over to networks is the order of blocks, and which exponent of class weights balances them."
-"""The sentence on what does."""
