@@ -176,7 +176,7 @@ def arrivals(run: xr.Dataset, depth: int, level: float) -> Arrivals:
     return Arrivals(
         targets ** (1 / depth),
         spectral.learning_times(times, shares, level),
-        exact.spectral_learning_time(targets, SPECTRAL.init_scale, depth, level),
+        np.asarray(exact.spectral_learning_time(targets, SPECTRAL.init_scale, depth, level)),
         run["component_block"].values,
     )
 

@@ -234,13 +234,13 @@ def test_spectral_descent_learns_all_components_at_one_rate(tiny, exponent):
     found = ssm.simulate(config)
     alone = found.component_block.values != "cross" if exponent else np.ones(3, bool)
     targets = found.component_target.values
-    times = exact.spectral_learning_time(targets, scale, 2, level=0.99) / rate
+    times = np.asarray(exact.spectral_learning_time(targets, scale, 2, level=0.99)) / rate
     for j in np.flatnonzero(alone):  # up to where it is learned: there the steps go to and fro
         share = found.strength.values[:, j] / targets[j]
         end = np.argmax(share >= 0.99) + 1
         arrives = np.interp(0.99, share[:end], found.time.values[:end])
         assert arrives == pytest.approx(times[j], rel=0.01)
-    half = exact.spectral_learning_time(targets, scale, 2) / rate
+    half = np.asarray(exact.spectral_learning_time(targets, scale, 2)) / rate
     np.testing.assert_allclose(found.learning_time.values[alone], half[alone], rtol=0.01)
 
 

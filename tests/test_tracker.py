@@ -342,6 +342,8 @@ def test_a_row_cut_off_is_passed_over_and_damage_is_not(tmp_path, lost, rng):
     assert ssm.load(store).sizes["time"] == 2
     ssm.Tracker(LABELS, store).rewind(5)
     assert ssm.load(store).sizes["time"] == 1
+    ssm.Tracker(LABELS, store).rewind(0)
+    assert ssm.load(store).sizes["time"] == 0
     damaged = bytearray(content)
     damaged[content.index(b"\n") + 40 * lost] ^= 1
     file.write_bytes(damaged)

@@ -241,6 +241,8 @@ def learning_times(
         times: shape (t,), ascending, any unit.
         progress: share of the target, shape (t, ...); NaN counts as not reached.
     """
+    if not len(times):
+        return np.full(progress.shape[1:], np.nan)
     reached = progress >= level
     first = reached.argmax(axis=0)
     before = np.maximum(first - 1, 0)

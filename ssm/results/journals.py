@@ -49,7 +49,9 @@ def read(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     except Exception as error:  # what is no JSON, or JSON of another kind
         raise digests.unreadable(path, error) from None
     number = len(rest) // (size + CHECKSUM)
-    rows = np.frombuffer(rest, np.uint8, number * (size + CHECKSUM)).reshape(number, -1)
+    rows = np.frombuffer(rest, np.uint8, number * (size + CHECKSUM)).reshape(
+        number, size + CHECKSUM
+    )
     seed = zlib.crc32(line)
     for place, row in enumerate(rows):
         if row[size:].tobytes() != _checksum(row[:size].tobytes(), seed):
