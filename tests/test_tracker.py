@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 import ssm
-from ssm import collapse, spectral, weights
+from ssm import collapse, spectral
 from ssm.practice import kernels
 from ssm.problem import make_problem
 from ssm.results import datasets, journals
@@ -263,10 +264,13 @@ def test_held_out_samples_and_weights(rng):
         np.testing.assert_allclose(
             found.held_out_strength[c], (mean[c] - mean.mean()) / 0.75, rtol=1e-12
         )
-    shares = np.array((90, 90, 9, 9)) / 198
-    np.testing.assert_allclose(
-        found.effective_weight, weights.effective_class_weights(w, shares, 16), rtol=1e-12
-    )
+    # a batch's minority samples m ~ Bin(16, 1/11), each weighing 10, those of the majority 1: its share of the mean
+    # loss over its share of the samples, both by enumeration
+    m, chance = np.arange(17), stats.binom(16, 1 / 11).pmf(np.arange(17))
+    minority = chance @ (10 * m / (10 * m + 16 - m)) * 11
+    majority = chance @ ((16 - m) / (10 * m + 16 - m)) * 11 / 10
+    wanted = [majority, majority, minority, minority]
+    np.testing.assert_allclose(found.effective_weight, wanted, rtol=1e-10)
     np.testing.assert_array_equal(found.weight, w)
 
 

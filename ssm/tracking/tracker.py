@@ -210,9 +210,8 @@ class Tracker:
         yield at
         observed = {"time": np.array(step)} | at.observed(self.probe, last)
         if self._batch_size is not None:
-            shares = self.probe.training_counts / self.probe.training_counts.sum()
             observed["effective_weight"] = class_weightings.effective_class_weights(
-                last.weights, shares, self._batch_size
+                self.probe.training_counts, last.weights, self._batch_size
             )
         self._record(step, observed)
         at.raised = self._alarms(step, observed)
