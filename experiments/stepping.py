@@ -15,6 +15,7 @@ def prepared(
     classifier: ReweightedClassifier, X: np.ndarray, labels: np.ndarray, seed: int
 ) -> parameters.Prepared:
     """What a fit of the classifier would begin with, for features (n, p) and labels (n,)."""
+    classifier.classes_ = np.unique(labels)  # as a fit begins, since weights may be by label
     samples = tasks.Samples(X, labels, np.ones(len(labels)))
     return parameters.prepared(classifier, samples, None, seed)
 
