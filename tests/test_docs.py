@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import ssm
 from experiments.__main__ import Options
 from ssm.cli import commands
 from ssm.cli.parsing import parse
@@ -111,10 +112,21 @@ def test_a_line_of_the_shell_is_one_that_there_is(path):
 @pytest.mark.parametrize("path", EXAMPLES, ids=label)
 def test_an_example_is_short_and_on_one_page(path):
     """On a page it is run with that page's blocks; what no page shows would not be."""
-    shown = [page for page in PAGES for b in blocks(page) if b == Block("example", str(path), None)]
-    assert len(shown) == 1
+    shown = [b for page in PAGES for b in blocks(page) if b[:2] == ("example", str(path))]
+    assert len(shown) == 1 and (shown[0].reason is None) == (path.name != "pytorch_loop.py")
     assert len(path.read_text().splitlines()) <= 40
     compile(path.read_text(), label(path), "exec")
+
+
+@pytest.mark.slow
+def test_the_example_in_pytorch_runs(tmp_path):
+    """Mini-batches take something off the ratio of the weights that were asked for, 10^(1/2)."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    command = [sys.executable, str(ROOT / "examples" / "pytorch_loop.py")]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    weights = [float(x) for x in re.findall(r"\d\.\d\d", said)]
+    assert weights[0] < weights[-1] < weights[0] * 10**0.5
+    assert ssm.load(tmp_path / "digits.zarr").held_out_accuracy.values[-1].mean() > 0.8
 
 
 def test_the_readme_begins_as_the_start_does():
@@ -197,6 +209,15 @@ def check_track(said: str, names: dict) -> None:
     assert Path("log.npz").is_file() and Path("network.png").is_file()
 
 
+def check_follow(said: str, names: dict) -> None:
+    """As on the page before, and features come nearer to each other within classes as they are learned."""
+    times = {name: float(x) for name, x in re.findall(r"'(\w+)': ([\d.]+)", said) if name != "all"}
+    assert 5 * times["majority"] < times["minority"]
+    log = ssm.load("log.zarr")
+    assert log.coupling[-1] > log.coupling[0] and log.class_name.values[2] == "lynx"
+    assert Path("log.zarr").is_dir() and Path("network.png").is_file()
+
+
 def check_ratios(said: str, names: dict) -> None:
     """Free features balance at 1/2 in the limit of small starts, and the ratio falls as R^-g: 0.1, since
     the start is not infinitely small."""
@@ -241,6 +262,7 @@ EXPECTED = {
     "docs/how-to/study.md": check_study,
     "docs/how-to/sweep.md": check_sweep,
     "docs/how-to/track.md": check_track,
+    "docs/how-to/follow.md": check_follow,
     "docs/how-to/weights.md": check_weights,
 }
 

@@ -102,9 +102,8 @@ class Tracker:
         self._rows: journals.Journal | journals.Rows | None = None
         self._step, self._last = -math.inf, {}
         self._raised: set[tuple[str, int | None]] = set()
-        if self._path is not None and self._path.exists():
-            self._go_on(self._path)
-        elif self._path is not None and not self._path.parent.is_dir():
+        self._take_up()
+        if self._path is not None and not self._path.parent.is_dir():
             raise errors.invalid("store", str(self._path), "in a folder that exists")
 
     @property
@@ -119,8 +118,11 @@ class Tracker:
             "batch_size": self._batch_size,
         }
 
-    def _go_on(self, path: Path) -> None:
-        """Take up the log of a store, whether it was closed or its process was killed."""
+    def _take_up(self) -> None:
+        """Take up the log of a store that is there, whether it was closed or its process was killed."""
+        path = self._path
+        if path is None or self._rows is not None or not path.exists():
+            return
         if journals.is_journal(path):
             header, rows = journals.read(path)
         else:
@@ -165,8 +167,8 @@ class Tracker:
             held_out_logits: of the held-out samples, shape (m, k).
 
         Returns:
-            The alarms that are raised now, which were not at the step before: `class_behind`, `minority_collapse` and
-            `not_finite`. Each is a TrackerWarning too, unless `on_alarm` is there.
+            The alarms that are raised now, which were not at the step before: `class_behind` and `minority_collapse`, from the
+            second step on, and `not_finite`. Each is a TrackerWarning too, unless `on_alarm` is there.
 
         Raises:
             ssm.InputError: a step that is not above the one before, other shapes or kinds of numbers.
@@ -213,12 +215,14 @@ class Tracker:
             observed["effective_weight"] = class_weightings.effective_class_weights(
                 self.probe.training_counts, last.weights, self._batch_size
             )
+        is_first = self._step == -math.inf
         self._record(step, observed)
-        at.raised = self._alarms(step, observed)
+        at.raised = self._alarms(step, observed, is_first)
 
     def _record(self, step: float, observed: dict[str, Any]) -> None:
         observed = {name: np.asarray(value, np.float64) for name, value in observed.items()}
         layout = {name: list(value.shape) for name, value in observed.items()}
+        self._take_up()
         if self._rows is None:
             header = (
                 {"format": LOG_FORMAT} | self._facts | {"layout": layout, "origin": provenance()}
@@ -233,12 +237,15 @@ class Tracker:
         self._rows.append(np.concatenate([value.ravel() for value in observed.values()]))
         self._step, self._last = step, observed
 
-    def _alarms(self, step: float, observed: dict[str, Any]) -> list[Alarm]:
-        """The alarms that hold now and did not at the step before."""
+    def _alarms(self, step: float, observed: dict[str, Any], is_first: bool) -> list[Alarm]:
+        """The alarms that hold now and did not at the step before. The first step may be that of an untrained network,
+        of which only numbers that are not finite are worth one."""
         names = self._names or list(map(str, range(len(self.probe.counts))))
         now = {
             (a.alarm, a.class_index): a for a in alarms.present(step, observed, self.probe, names)
         }
+        if is_first:
+            now = {key: alarm for key, alarm in now.items() if alarm.alarm == "not_finite"}
         raised = [alarm for key, alarm in now.items() if key not in self._raised]
         self._raised = set(now)
         for alarm in raised:
@@ -266,6 +273,8 @@ class Tracker:
     def dataset(self) -> xr.Dataset:
         """All that was observed: the Dataset of `ssm.track`, and variables of features and classifier where these were
         given. Raises ssm.InputError where nothing was added."""
+        if self._rows is None and self._path is not None and self._path.exists():
+            return stores.load(self._path)  # which was closed
         if self._rows is None:
             raise errors.invalid("tracker", "no step", "a tracker to which a step was added")
         return logs.of_rows(self._rows.header, self._rows.rows())
@@ -273,6 +282,7 @@ class Tracker:
     def rewind(self, step: float) -> None:
         """Forget what was observed at `step` and later, as where a training goes on from a checkpoint of then."""
         step = checks.real("step", step, -math.inf)
+        self._take_up()
         if self._rows is not None:
             rows = self._rows.rows()
             kept = int((rows[:, 0] < step).sum())
