@@ -89,7 +89,8 @@ def shared(path: Path, prepare: Callable[[], object]) -> Iterator[Shared]:
                     parts = Shared(folder)
                     leave = functools.partial(_leave, parts, folder, lock)
                     at_the_end.enter_context(interrupts.removing(leave))
-            if lock is not None:
+            # Who kept it may have been one that only looked, before anybody prepared it.
+            if lock is not None and (occupied is None or path.exists()):
                 yield parts
                 return
         if occupied is not None and time.monotonic() > deadline:

@@ -126,17 +126,16 @@ def _in_store(
     progress: Progress | None,
 ) -> xr.Dataset:
     """A sweep whose store is written as its chunks are computed, here and by other processes at the same time."""
-    try:
-        with contextlib.suppress(files.OccupiedError), files.reserved(path):
-            pass
-    except OSError:  # the folder cannot be written to, but a finished sweep can be read from it
-        return _finished(path, layout, progress)
 
     def prepare() -> None:
         open_store(path, layout)
         files.sweep(files.real(path).parent)
 
-    with sharing.shared(path, prepare) as shared:
+    with contextlib.ExitStack() as at_the_end:
+        try:
+            shared = at_the_end.enter_context(sharing.shared(path, prepare))
+        except OSError:  # the folder cannot be written to, but a finished sweep can be read from it
+            return _finished(path, layout, progress)
         stored = open_store(path, layout, "a store that no other process is computing")
         layout = layout._replace(blocks=stored.blocks)
         alone = _compute_with_others(stored, layout, client, progress, shared)
