@@ -156,7 +156,7 @@ def test_what_cannot_be_written_is_refused_in_one_line(stored, run, tmp_path, mo
             "along component and class_loss is not",
         ),
         (tmp_path / "none.zarr", "x.csv", None, "^store=.*must be a store that exists"),
-        (done, "x.nc", None, r"^out=.*unless h5netcdf is there: pip install h5netcdf"),
+        (done, "x.nc", None, r"^out=.*are there: pip install h5netcdf h5py"),
     ]:
         with pytest.raises(ssm.InputError, match=said) as caught:
             ssm.export(dataset, tmp_path / out, variables=names)

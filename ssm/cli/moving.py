@@ -47,7 +47,7 @@ class Export:
     """Write what a store holds for other programs, as NetCDF or as a table.
 
     A table has a row for each run of a sweep, or for each time of a run, and a column for each variable with one value
-    there; with `--variables` a row for each of their values. NetCDF has all, and needs `pip install h5netcdf`.
+    there; with `--variables` a row for each of their values. NetCDF has all, and needs `pip install h5netcdf h5py`.
 
     $ ssm export sweep.zarr -o sweep.csv --variables block_learning_time,status
     """

@@ -19,6 +19,7 @@ SUFFIXES = (".nc", ".csv")
 MOST_ROWS = 2**16
 """Rows of a table that are held in memory at once."""
 ENGINE = "h5netcdf"
+NEEDED = (ENGINE, "h5py")
 """What writes NetCDF. The format that SciPy writes without it, version 3, has no integers of 64 bits, which counts of
 samples are, and no words."""
 
@@ -33,7 +34,7 @@ def export(
     """Write a run, a sweep or a tracked log for other programs: as NetCDF (`.nc`) or as a table (`.csv`).
 
     NetCDF is the Dataset with all that its attributes say; `xarray.open_dataset(path)` reads the same numbers.
-    It needs `pip install h5netcdf`.
+    It needs `pip install h5netcdf h5py`.
 
     A table has a row for each run of a sweep, or for each time of a run, and a column for each variable with
     one value there. With `variables` it has a row for each value of the one with most dimensions, so that of
@@ -49,7 +50,7 @@ def export(
 
     Raises:
         ssm.InputError: a path with another ending or that exists; an unknown variable; variables of a table
-            that do not go into the same rows; NetCDF where h5netcdf is not installed; a store that `ssm.load`
+            that do not go into the same rows; NetCDF where h5netcdf or h5py is not installed; a store that `ssm.load`
             refuses.
 
     Example:
@@ -82,8 +83,10 @@ def checked_output(path: str | Path, overwrite: bool) -> Path:
     if path.is_dir():
         raise errors.invalid("out", str(path), "a file, not a folder")
     files.check_output(path, overwrite)
-    if path.suffix == ".nc" and importlib.util.find_spec(ENGINE) is None:
-        allowed = f"a path ending in .csv unless {ENGINE} is there: pip install {ENGINE}"
+    if path.suffix == ".nc" and not all(map(importlib.util.find_spec, NEEDED)):
+        allowed = (
+            "a path ending in .csv unless h5netcdf and h5py are there: pip install h5netcdf h5py"
+        )
         raise errors.invalid("out", str(path), allowed)
     return path
 
