@@ -1,6 +1,7 @@
 """Every test runs in float64, with implicit rank promotion an error and all array shapes checked."""
 
 import gc
+import multiprocessing
 import os
 import pathlib
 import signal
@@ -193,3 +194,51 @@ def mnist_folder(tmp_path):
     folder.mkdir()
     small_mnist.write_digits(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def base(tiny):
+    """What the runs of small sweeps have in common."""
+    return tiny(loss="squared")
+
+
+@pytest.fixture
+def runs_by(monkeypatch):
+    """Note each run that is followed in this process, by what is asked of its Config."""
+
+    def noted(key):
+        seen, run_arrays = [], ssm.simulation.run_arrays
+
+        def counting(run, trajectory):
+            seen.append(key(run.config))
+            return run_arrays(run, trajectory)
+
+        monkeypatch.setattr(ssm.simulation, "run_arrays", counting)
+        return seen
+
+    return noted
+
+
+@pytest.fixture
+def ran(runs_by):
+    """(imbalance_ratio, seed) of each run followed in this process."""
+    return runs_by(lambda config: (config.imbalance_ratio, config.seed))
+
+
+@pytest.fixture(scope="module")
+def start():
+    """Run a function in a process of its own, which is killed at the end."""
+    context = multiprocessing.get_context("forkserver")  # they start in no time
+    context.set_forkserver_preload(["ssm.sweeps.sweep"])
+    begun = []
+
+    def begin(target, *arguments):
+        process = context.Process(target=target, args=arguments)
+        process.start()
+        begun.append(process)
+        return process
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.join()

@@ -24,11 +24,6 @@ GRID = {"imbalance_ratio": [2.0, 4.0], "seed": list(range(20))}
 
 
 @pytest.fixture(scope="module")
-def base(tiny):
-    return tiny(loss="squared")
-
-
-@pytest.fixture(scope="module")
 def local(base):
     return ssm.sweep(GRID, base)
 

@@ -13,17 +13,11 @@ import zarr
 from fuzz_stores import fuzz
 
 import ssm
-from ssm import simulation
 from ssm.results import digests, stores
 from ssm.support import sharing
 
 GRID = {"imbalance_ratio": [2.0, 4.0], "seed": [0, 1, 2]}
 CHUNKS = 4
-
-
-@pytest.fixture(scope="module")
-def base(tiny):
-    return tiny(loss="squared")
 
 
 @pytest.fixture(scope="module")
@@ -42,16 +36,9 @@ def folder(written, tmp_path):
 
 
 @pytest.fixture
-def ran(monkeypatch):
+def ran(runs_by):
     """Seeds of the runs followed in this process."""
-    seen, run_arrays = [], simulation.run_arrays
-
-    def counting(run, trajectory):
-        seen.append(run.config.seed)
-        return run_arrays(run, trajectory)
-
-    monkeypatch.setattr(simulation, "run_arrays", counting)
-    return seen
+    return runs_by(lambda config: config.seed)
 
 
 def entries(folder):

@@ -1,7 +1,6 @@
 """Outputs appear whole or not at all, one process writes each, and what is killed leaves nothing
 for long."""
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -16,25 +15,6 @@ import ssm
 from ssm.support import files, interrupts, locks
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def start():
-    """Run a function in a process of its own, which is killed at the end."""
-    context = multiprocessing.get_context("forkserver")  # they start in no time
-    context.set_forkserver_preload(["ssm.support.files"])
-    begun = []
-
-    def begin(target, *arguments):
-        process = context.Process(target=target, args=arguments)
-        process.start()
-        begun.append(process)
-        return process
-
-    yield begin
-    for process in begun:
-        process.kill()
-        process.join()
 
 
 def wait_for(condition):

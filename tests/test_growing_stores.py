@@ -12,15 +12,9 @@ import pytest
 import xarray as xr
 
 import ssm
-from ssm import simulation
 from ssm.results import stores
 
 GRID = {"imbalance_ratio": [2.0, 4.0], "seed": [0, 1]}
-
-
-@pytest.fixture(scope="module")
-def base(tiny):
-    return tiny(loss="squared")
 
 
 @pytest.fixture(scope="module")
@@ -36,16 +30,9 @@ def store(small, tmp_path):
 
 
 @pytest.fixture
-def ran(monkeypatch):
+def ran(runs_by):
     """(imbalance_ratio, seed, coupling) of each run followed in this process."""
-    seen, run_arrays = [], simulation.run_arrays
-
-    def counting(run, trajectory):
-        seen.append((run.config.imbalance_ratio, run.config.seed, run.config.coupling))
-        return run_arrays(run, trajectory)
-
-    monkeypatch.setattr(simulation, "run_arrays", counting)
-    return seen
+    return runs_by(lambda config: (config.imbalance_ratio, config.seed, config.coupling))
 
 
 def assert_fresh(store, grid, base, tmp_path, chunk_size=None):

@@ -10,7 +10,6 @@ import xarray as xr
 from test_own_runs import SMALL, OwnCrossEntropy, Risk
 
 import ssm
-from ssm import simulation
 from ssm.results import digests, stores
 
 RATIOS, SEEDS = [2.0, 4.0], [0, 1, 2]
@@ -21,11 +20,6 @@ PARTS = {
     "first": GRID | {"seed": [0]},
     "last": GRID | {"seed": [1, 2]},
 }
-
-
-@pytest.fixture(scope="module")
-def base(tiny):
-    return tiny(loss="squared")
 
 
 @pytest.fixture(scope="module")
@@ -40,19 +34,6 @@ def parts(base, tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(base):
     return ssm.sweep(GRID, base)
-
-
-@pytest.fixture
-def ran(monkeypatch):
-    """(imbalance_ratio, seed) of each run followed in this process."""
-    seen, run_arrays = [], simulation.run_arrays
-
-    def counting(run, trajectory):
-        seen.append((run.config.imbalance_ratio, run.config.seed))
-        return run_arrays(run, trajectory)
-
-    monkeypatch.setattr(simulation, "run_arrays", counting)
-    return seen
 
 
 def origins(path):

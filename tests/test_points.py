@@ -18,11 +18,6 @@ COORDINATES = ("point", "imbalance_ratio", "minority_count", "seed")
 
 
 @pytest.fixture(scope="module")
-def base(tiny):
-    return tiny(loss="squared")
-
-
-@pytest.fixture(scope="module")
 def whole(base):
     return ssm.sweep(GRID, base)
 

@@ -1,7 +1,6 @@
 """Processes that are given the same sweep and the same store share its work, and each chunk is computed once."""
 
 import json
-import multiprocessing
 import os
 import signal
 import threading
@@ -21,28 +20,10 @@ pytestmark = pytest.mark.skipif(not locks.EXIST, reason="a system without locks"
 
 
 @pytest.fixture(scope="module")
-def base(tiny):
-    return tiny(loss="squared")
-
-
-@pytest.fixture(scope="module")
 def alone(base, tmp_path_factory):
     """The same sweep, computed by one process."""
     path = tmp_path_factory.mktemp("alone") / "sweep.zarr"
     return ssm.sweep(GRID, base, path, chunk_size=1).load()
-
-
-@pytest.fixture
-def ran(monkeypatch):
-    """(imbalance_ratio, seed) of each run followed in this process."""
-    seen, run_arrays = [], simulation.run_arrays
-
-    def counting(run, trajectory):
-        seen.append((run.config.imbalance_ratio, run.config.seed))
-        return run_arrays(run, trajectory)
-
-    monkeypatch.setattr(simulation, "run_arrays", counting)
-    return seen
 
 
 def names(folder):
@@ -69,25 +50,6 @@ def sweep_and_tell(base, path, told, awaited):
     done = ssm.sweep(GRID, base, path, chunk_size=1)
     assert (done["status"] == "finished").all() and done.sizes["seed"] == 4
     told.write_text(json.dumps(seen))
-
-
-@pytest.fixture(scope="module")
-def start():
-    """Run a function in a process of its own, which is killed at the end."""
-    context = multiprocessing.get_context("forkserver")  # they start in no time
-    context.set_forkserver_preload(["ssm.sweeps.sweep"])
-    begun = []
-
-    def begin(target, *arguments):
-        process = context.Process(target=target, args=arguments)
-        process.start()
-        begun.append(process)
-        return process
-
-    yield begin
-    for process in begun:
-        process.kill()
-        process.join()
 
 
 def wait_for(condition):

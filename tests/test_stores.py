@@ -20,16 +20,10 @@ import xarray as xr
 import zarr
 
 import ssm
-from ssm import simulation
 from ssm.results import digests, stores
 
 GRID = {"imbalance_ratio": [2.0, 4.0], "seed": [0, 1, 2]}
 CHUNKS = 4  # of two runs and of one, for each ratio
-
-
-@pytest.fixture(scope="module")
-def base(tiny):
-    return tiny(loss="squared")
 
 
 @pytest.fixture(scope="module")
@@ -49,19 +43,6 @@ def store(finished, tmp_path):
 @pytest.fixture(scope="module")
 def whole(finished):
     return ssm.load(finished).load()
-
-
-@pytest.fixture
-def ran(monkeypatch):
-    """(imbalance_ratio, seed) of each run followed in this process."""
-    seen, run_arrays = [], simulation.run_arrays
-
-    def counting(run, trajectory):
-        seen.append((run.config.imbalance_ratio, run.config.seed))
-        return run_arrays(run, trajectory)
-
-    monkeypatch.setattr(simulation, "run_arrays", counting)
-    return seen
 
 
 def state(path):

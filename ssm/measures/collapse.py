@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Real
+from scipy.spatial.distance import pdist
 
 from ssm.measures import geometry
 from ssm.support import checks, errors
@@ -157,9 +158,13 @@ def cdnv(H: Float[np.ndarray, "d n"], labels: Int[np.ndarray, " n"]) -> float:
     Source: Galanti, Gyorgy, Hutter 2022.
     """
     m = _moments(H, labels)
-    variances = (m.deviations**2).sum(axis=0) @ m.members / m.counts
-    first, second = np.triu_indices(len(m.counts), 1)
-    distances = ((m.means[:, first] - m.means[:, second]) ** 2).sum(axis=0)
+    return cdnv_of_moments(m.means, (m.deviations**2).sum(axis=0) @ m.members / m.counts)
+
+
+def cdnv_of_moments(means: Float[np.ndarray, "d k"], variances: Float[np.ndarray, " k"]) -> float:
+    """`cdnv` from the class means, one a column, and V_c."""
+    first, second = np.triu_indices(len(variances), 1)
+    distances = pdist(means.T, "sqeuclidean")  # in the order of the pairs
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(((variances[first] + variances[second]) / (2 * distances)).mean())
 

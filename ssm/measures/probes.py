@@ -48,6 +48,17 @@ class Probe:
         return self._of_present(geometry.seli(self.training_counts))
 
     @functools.cached_property
+    def seli_cosines(self) -> tuple[float, float]:
+        """The mean cosine of two minority classes in SELI, of their rows in the classifier and of their features."""
+        members = np.flatnonzero(self.groups[self.present] == profiles.MINORITY)
+        found = []
+        for gram in (self.seli.classifier, self.seli.features):
+            lengths = np.sqrt(np.diagonal(gram))[members]
+            cosines = gram[np.ix_(members, members)] / np.outer(lengths, lengths)
+            found.append((cosines.sum() - len(members)) / (len(members) * (len(members) - 1)))
+        return float(found[0]), float(found[1])
+
+    @functools.cached_property
     def etf(self) -> geometry.Geometry:
         """The simplex ETF of all classes, of those that are present."""
         return self._of_present(geometry.etf(len(self.counts)))

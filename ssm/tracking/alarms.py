@@ -63,19 +63,10 @@ def _collapse(step: float, cosines: np.ndarray | None, probe: Probe) -> list[Ala
     if cosines is None or np.isnan(cosines).all():  # as of one minority class, which has no other
         return []
     raised = []
-    ends = (probe.seli.classifier, probe.seli.features)
     whose = ("rows of the classifier", "mean features")
-    for value, gram, what in zip(cosines.tolist(), ends, whose, strict=True):
-        limit = max((1 + _minority_cosine(gram, probe)) / 2, COLLAPSED)
+    for value, end, what in zip(cosines.tolist(), probe.seli_cosines, whose, strict=True):
+        limit = max((1 + end) / 2, COLLAPSED)
         if value > limit:
             reason = f"the {what} of minority classes have a mean cosine of {value:.3f}"
             raised.append(Alarm(step, "minority_collapse", None, value, limit, reason))
     return raised[:1]
-
-
-def _minority_cosine(gram: np.ndarray, probe: Probe) -> float:
-    """The mean cosine of two minority classes in a geometry of the classes that are present."""
-    members = np.flatnonzero(probe.groups[probe.present] == "minority")
-    lengths = np.sqrt(np.diagonal(gram))[members]
-    cosines = gram[np.ix_(members, members)] / np.outer(lengths, lengths)
-    return float((cosines.sum() - len(members)) / (len(members) * (len(members) - 1)))

@@ -118,13 +118,7 @@ def _collapse(
         root, spread = roots[by]
         found[name] = shares @ whitened[by] / p if root.size else np.nan
         found[f"{name}_traces"] = shares @ variances / spread if root.size else np.nan
-    of_class = variances / counts
-    squares = (means**2).sum(axis=1)
-    apart = squares[:, None] + squares - 2 * means @ means.T
-    first, second = np.triu_indices(p, 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = (of_class[first] + of_class[second]) / (2 * apart[first, second])
-    return found | {"cdnv": ratios.mean()}
+    return found | {"cdnv": collapse.cdnv_of_moments(means.T, variances / counts)}
 
 
 def _coupling(
