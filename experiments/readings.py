@@ -11,7 +11,7 @@ import xarray as xr
 
 from ssm import Config, defaults, exact, metrics, predictions, spectral, theory
 from ssm.config import profiles
-from ssm.dynamics.columns import make_columns
+from ssm.dynamics.column_layouts import make_columns
 from ssm.dynamics.parameters import Params
 from ssm.dynamics.starts import make_start
 from ssm.problem import Problem, make_problem

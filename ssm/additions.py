@@ -22,7 +22,7 @@ from ssm.dynamics.parameters import Params
 from ssm.problem import own_objects
 from ssm.problem.inputs import Inputs
 from ssm.problem.own_loss import OwnLoss, own_loss
-from ssm.problem.problem import make_problem
+from ssm.problem.problem import Targets, make_problem
 from ssm.problem.schedules import Transformation
 from ssm.results import digests, schema
 from ssm.results.schema import Variable
@@ -30,7 +30,7 @@ from ssm.support import errors
 
 START_SIZES = {"float64": (1e-70, 1e70), "float32": (1e-18, 1e18)}
 """What `init_scale` can be."""
-ARGUMENTS = {"loss": "loss", "optimizer": "optimizer", "init": "start"}
+ARGUMENTS = {"loss": "loss", "optimizer": "optimizer", "init": "start", "targets": "targets"}
 """By the field of a Config that says `own`, the argument that goes with it."""
 NAMES = Names(schema.STORED, schema.DIMENSIONS)
 
@@ -44,6 +44,8 @@ class Additions(NamedTuple):
     observables: dict[str, Any] = {}  # noqa: RUF012 that is never changed
     """An `Observable` by the name of its variable."""
     schedule: Transformation | None = None
+    targets: Targets | None = None
+    """What samples are taught, sorted by class."""
     start: Params | None = None
     """As host arrays, features one column a sample, or a class where they are shared."""
 
@@ -63,6 +65,10 @@ class Additions(NamedTuple):
             }
         if self.schedule is not None:
             known["schedule"] = eqx.tree_pformat(self.schedule, short_arrays=False)
+        if self.targets is not None:
+            P, weights, _, _ = self.targets
+            arrays = {"targets": P, "sample_weights": weights}
+            known["targets"] = f"{P.shape[1]} samples, sha256 {digests.of_values(arrays)}"
         if self.start is not None:
             known["start"] = f"sha256 {digests.of_values(_named_layers(self.start))}"
         return known
@@ -111,7 +117,8 @@ class Additions(NamedTuple):
         """
         for field, argument in ARGUMENTS.items():
             if getattr(config, field) == "own" and getattr(self, argument) is None:
-                allowed = f"another word unless {argument} is given, to ssm.simulate or ssm.sweep"
+                where = "ssm.simulate" if argument == "targets" else "ssm.simulate or ssm.sweep"
+                allowed = f"another word unless {argument} is given, to {where}"
                 raise errors.invalid(field, "own", allowed)
         loss = self.loss if config.loss == "own" else None
         if loss is not None and config.clock == "loss" and not loss.knows_its_logarithm:
@@ -160,6 +167,7 @@ def additions(
     observables: Any = None,
     schedule: Any = None,
     start: Any = None,
+    targets: Targets | None = None,
 ) -> tuple[Config, Additions]:
     """What is given beside a Config, checked by itself, and the Config that says so. `Additions.of` checks it
     against the Config of each run.
@@ -179,6 +187,7 @@ def additions(
         optimizer=None if optimizer is None else own_optimizer(optimizer),
         observables=own_observables(observables, NAMES),
         schedule=schedule,
+        targets=targets,
     )
     for name, value in (("loss", loss), ("optimizer", optimizer), ("init", start)):
         if value is not None and name not in swept:

@@ -15,7 +15,8 @@ from ssm.additions import Additions
 from ssm.config import Config
 from ssm.continuation import Reached
 from ssm.dynamics import descent
-from ssm.dynamics.columns import MANY, Columns, make_columns
+from ssm.dynamics.column_layouts import make_columns
+from ssm.dynamics.columns import MANY, Columns
 from ssm.dynamics.coordinates import Reduced
 from ssm.dynamics.descent import Descent
 from ssm.dynamics.flow import Flow
@@ -30,6 +31,8 @@ from ssm.dynamics.vector_field import Deferral, Field
 from ssm.measures import spectral
 from ssm.problem import Problem, make_problem, own_data
 from ssm.problem.inputs import Inputs, draw_inputs
+from ssm.problem.own_targets import with_targets
+from ssm.problem.problem import Targets
 from ssm.theory import predictions
 from ssm.theory.defaults import Resolved, resolve
 
@@ -169,6 +172,7 @@ def prepare_alike(
         held_out = make_held_out(each, problem, columns, start, own)
         observe = make_observer(
             each,
+            problem,
             field,
             start,
             components,
@@ -181,7 +185,7 @@ def prepare_alike(
         laws.append(_law_of_motion(each, setting, field, start, observe, given, reached))
     shapes = check_observables(config, given.observables, laws[0].params, laws[0].field.columns)
     predicted = np.full(len(components.singular_values), np.nan)
-    if inputs is None and reached is None:
+    if inputs is None and reached is None and problem.targets is None:
         starts = predictions.Start(
             np.stack([start.params.W for start, _ in drawn]),
             np.stack([class_means for _, class_means in drawn]),
@@ -213,14 +217,28 @@ def _setting_of(
     reached: Reached | None,
 ) -> _Setting:
     """That of a run, which is kept where nothing but the Config decides it."""
-    if inputs is None and given.loss is None and reached is None:
+    if inputs is None and given.loss is None and given.targets is None and reached is None:
         return _setting(dataclasses.replace(config, seed=0), size)
     problem, columns = make_problem(config), None
-    if inputs is not None:
+    if given.targets is not None:
+        problem = _with_targets(config, problem, given.targets, inputs)
+        if inputs is None and not config.has_inputs:
+            columns = make_columns(config, problem, size)
+    elif inputs is not None:
         problem = own_data.measured(config, problem, inputs)
     elif not config.has_inputs:
         columns = make_columns(config, problem, size, loss=given.loss)
     return _new_setting(config, problem, columns, reached)
+
+
+def _with_targets(
+    config: Config, problem: Problem, targets: Targets, inputs: Inputs | None
+) -> Problem:
+    """A problem whose samples are taught distributions. Rates of inputs that are drawn are those of the seed 0."""
+    X = None if inputs is None else inputs.training
+    if config.has_inputs and X is None:
+        X = draw_inputs(dataclasses.replace(config, seed=0), problem)
+    return with_targets(problem, targets, X)
 
 
 def _law_of_motion(

@@ -21,10 +21,22 @@ from ssm.dynamics.trajectories import Trajectory, follow_in_one_batch, trajector
 from ssm.preparation import PreparedRun, common_size, prepare
 from ssm.problem import Problem, own_data, weights
 from ssm.problem.inputs import Inputs
+from ssm.problem.own_targets import own_targets
 from ssm.problem.schedules import Transformation
 from ssm.results import datasets, digests
 from ssm.support import errors, machine, notebooks
 from ssm.theory import growth
+
+OF_A_CLASS = (
+    "class_loss",
+    "class_accuracy",
+    "class_strength",
+    "gradient_share",
+    "class_learning_time",
+    "weight",
+    "class_weight",
+)
+"""Variables that say nothing of a class without samples."""
 
 
 def follow(run: PreparedRun, progress: Callable[[float], None] | None = None) -> Trajectory:
@@ -86,7 +98,8 @@ def run_arrays(
     if run.reached is not None:  # what was learned before keeps its time
         before = np.concatenate([run.reached.learned[name] for name in LEARNED_TIMES])
         crossings = np.where(np.isnan(before), crossings, before)
-    component, by_class, block = np.split(crossings, [k - 1, 2 * k - 1])
+    r = len(components.singular_values)
+    component, by_class, block = np.split(crossings, [r, r + k])
     arrays = datasets.spectral_arrays(
         trajectory.times, observed, components, problem.counts, problem.class_groups
     ) | {
@@ -97,6 +110,10 @@ def run_arrays(
         "predicted_learning_time": run.predicted_learning_time,
     }
     arrays |= _last(run, trajectory)
+    if (absent := problem.counts == 0).any():
+        for name in OF_A_CLASS:
+            if name in arrays:
+                arrays[name] = np.where(absent, np.nan, arrays[name])
     return arrays, {
         "status": _status(run, trajectory, component).value,
         "num_steps": trajectory.num_steps,
@@ -134,10 +151,15 @@ def _status(run: PreparedRun, trajectory: Trajectory, learned: Float[np.ndarray,
 
 def _exposure(problem: Problem, class_weights: Float[np.ndarray, " k"]) -> dict[str, float]:
     """What the last weights do; NaN where a schedule has made one of them negative, or all 0."""
+    if problem.targets is not None:
+        each = class_weights[problem.labels] * problem.targets.sample_weights
+        counts, class_weights = np.ones(len(each)), each
+    else:
+        counts = problem.counts
     measures = (weights.mean_sample_weight, weights.effective_sample_share)
     usable = (class_weights >= 0).all() and class_weights.any()
     return {
-        measure.__name__: measure(problem.counts, class_weights) if usable else np.nan
+        measure.__name__: measure(counts, class_weights) if usable else np.nan
         for measure in measures
     }
 
@@ -155,6 +177,8 @@ def simulate(
     inputs: Any = None,
     labels: Any = None,
     held_out_data: Any = None,
+    targets: Any = None,
+    sample_weights: Any = None,
 ) -> xr.Dataset:
     """Run the small-scale model once.
 
@@ -173,30 +197,27 @@ def simulate(
         loss: a pytree of numbers with `value(logits, labels)`, as `ssm.problem.own_loss.own_loss` takes it.
         optimizer: a transformation of optax, or a pytree of numbers with `transformation()`, which makes one;
             its updates are times the Config's learning rate.
-        observables: by the name of its variable, a pytree of numbers with `dims`, `units` and `words` that is
-            called with (params, columns, time) at every saved time.
+        observables: by name, pytrees of numbers with `dims`, `units` and `words` that are called with (params,
+            columns, time) at every saved time.
         start: `ssm.Params(W, H)`, as `ssm.dynamics.own_start.own_start` takes it.
         continue_from: a run with save_state, from whose end this one goes on, time too. A length counts from
-            there; left out it is that of the run. The same optimiser remembers what it did, and what was
-            learned before keeps its time.
+            there; left out it is that of the run. What was learned before keeps its time.
         inputs, labels: samples of one's own that features are made of, H = A X: a row each, shape (n, p),
-            in any order and taken as they are scaled, with an integer 0 ... k - 1. The Config that is kept
-            has the counts of the labels.
+            in any order, with an integer 0 ... k - 1. The Config that is kept has the counts of the labels.
         held_out_data: a pair of the same, not trained on.
+        targets, sample_weights: distributions over the classes, shape (n, k), that samples are taught in place of
+            labels, and factors of their losses (`ssm.problem.own_targets.own_targets`).
 
     Returns:
-        A Dataset. Over `time` (flow time, or steps): `loss`, `residual`, `drift`; by class
-        `class_loss`, `gradient_share`, `class_accuracy` (under the squared loss of 100 samples of a
-        class of more than 100 + feature_dim + 1), `class_strength`, and `weight` where it changes; by
-        component, a contrast between classes, `strength`; by block `block_strength`; by mode
-        `singular_value`; `W` and `H` (of inputs `A`) when asked for. `learning_time`,
-        `class_learning_time`, `block_learning_time` (when half of the target is reached, NaN where it is
-        not) and `predicted_learning_time`. What the loss clock, a margin, `geometry`, decay, an optimiser and
-        held-out data add, `ssm.results.schema` lists; each variable's own attributes say what it is.
-        Coordinates hold each class's count, weight and group, and each component's and block's target. The
-        attributes hold the Config as JSON, the `status`, what the weights at the end do, and the origin. A
-        group of one class has no contrasts within it: its block is NaN, and `class_strength` and
-        `class_learning_time` say what is learned of that class.
+        A Dataset. Over `time` (flow time, or steps): `loss`, `residual`, `drift`; by class `class_loss`,
+        `gradient_share`, `class_accuracy` (under the squared loss of 100 samples of a class of more than 100 +
+        feature_dim + 1), `class_strength`; by component, a contrast between classes, `strength`; by block
+        `block_strength`; by mode `singular_value`; `W` and `H` (of inputs `A`) when asked for. `learning_time`,
+        `class_learning_time`, `block_learning_time` (when half of the target is reached, NaN where it is not) and
+        `predicted_learning_time`. What else a Config adds `ssm.results.schema` lists; each variable's own
+        attributes say what it is. Coordinates hold counts, weights, groups, blocks and targets, attributes the
+        Config as JSON, the `status`, what the weights at the end do, and the origin. A group of one class has no
+        contrasts within it: its block is NaN, and `class_strength` says what is learned of that class.
 
     Raises:
         ssm.InputError: something else than a Config, or something given beside it that it cannot have.
@@ -206,15 +227,16 @@ def simulate(
         >>> run = ssm.simulate(ssm.Config(num_classes=4, loss="squared", num_saves=10))
         >>> run.attrs["status"], dict(run.sizes)["time"]
         ('finished', 10)
-        >>> X, y = ssm.mixture_inputs(ssm.Config(num_classes=3, coupling=0.2, noise_dim=40))
-        >>> halves = {"inputs": X[::2], "labels": y[::2], "held_out_data": (X[1::2], y[1::2])}
-        >>> "held_out_accuracy" in ssm.simulate(ssm.Config(), **halves)
-        True
+        >>> supports = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0], [0.0, 0.5, 0.5]]
+        >>> ssm.simulate(ssm.Config(), targets=supports).component_target.values.round(2).tolist()
+        [1.12, 0.65]
     """
     check_config("config", config)
     progress = notebooks.checked(progress, "a function of the share of the run done")
-    config, data = own_data.own_inputs(config, inputs, labels, held_out_data)
-    own = {"loss": loss, "optimizer": optimizer, "observables": observables, "schedule": schedule}
+    config, taught, labels = own_targets(config, targets, labels, sample_weights)
+    config, data = own_data.own_inputs(config, inputs, labels, held_out_data, targets is not None)
+    own: dict[str, Any] = {"targets": taught, "loss": loss, "optimizer": optimizer}
+    own |= {"observables": observables, "schedule": schedule}
     run, origin = _prepared(config, data, continue_from, start, own)
     with notebooks.shown("simulating", progress) as report:
         followed = follow(run, report)

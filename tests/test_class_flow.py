@@ -12,7 +12,7 @@ from scipy.special import softmax
 
 import ssm
 from ssm import exact, predictions, spectral, theory
-from ssm.dynamics.columns import make_columns
+from ssm.dynamics.column_layouts import make_columns
 from ssm.dynamics.starts import make_start
 from ssm.problem import make_problem
 from ssm.theory import class_flow, explicit

@@ -6,7 +6,7 @@ import pytest
 import ssm
 from ssm import defaults, losses, reduction, spectral
 from ssm.dynamics import observer as observing
-from ssm.dynamics.columns import coordinate_columns, sample_columns
+from ssm.dynamics.column_layouts import coordinate_columns, sample_columns
 from ssm.dynamics.flow import Flow
 from ssm.dynamics.parameters import Params
 from ssm.dynamics.starts import Start

@@ -8,7 +8,7 @@ import pytest
 import ssm
 from ssm import exact, regularised, spectral
 from ssm.dynamics import parameters, starts
-from ssm.dynamics.columns import make_columns
+from ssm.dynamics.column_layouts import make_columns
 from ssm.problem import make_problem
 
 

@@ -12,7 +12,7 @@ import ssm
 from ssm import defaults, exact, losses, preparation, schedules, simulation, weights
 from ssm.config import Optimizer
 from ssm.dynamics import descent, optimizers, trajectories
-from ssm.dynamics.columns import sample_columns
+from ssm.dynamics.column_layouts import sample_columns
 from ssm.problem import make_problem
 from ssm.support.errors import InputError
 

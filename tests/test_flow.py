@@ -11,7 +11,7 @@ import pytest
 import ssm
 from ssm import defaults, losses, preparation, spectral, theory
 from ssm.dynamics import observer, parameters, runge_kutta
-from ssm.dynamics.columns import class_columns, make_columns, sample_columns
+from ssm.dynamics.column_layouts import class_columns, make_columns, sample_columns
 from ssm.dynamics.flow import Flow
 from ssm.dynamics.parameters import Params
 from ssm.dynamics.starts import Start, make_start

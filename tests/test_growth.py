@@ -8,7 +8,7 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
 from ssm import losses, predictions, spectral, theory
-from ssm.dynamics.columns import make_columns, sample_columns
+from ssm.dynamics.column_layouts import make_columns, sample_columns
 from ssm.dynamics.starts import make_start
 from ssm.problem import make_problem, simplex_labels
 

@@ -9,7 +9,7 @@ from scipy.integrate import solve_ivp
 
 import ssm
 from ssm import simulation
-from ssm.dynamics.columns import make_columns
+from ssm.dynamics.column_layouts import make_columns
 from ssm.dynamics.starts import make_start
 from ssm.preparation import prepare
 from ssm.problem import make_problem

@@ -22,7 +22,7 @@ from ssm import (
     theory,
 )
 from ssm.dynamics import parameters, trajectories
-from ssm.dynamics.columns import make_columns
+from ssm.dynamics.column_layouts import make_columns
 from ssm.dynamics.starts import make_start
 from ssm.problem import make_problem
 

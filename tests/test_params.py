@@ -5,7 +5,12 @@ import pytest
 
 from ssm import losses, spectral
 from ssm.dynamics import parameters, starts
-from ssm.dynamics.columns import class_columns, coordinate_columns, make_columns, sample_columns
+from ssm.dynamics.column_layouts import (
+    class_columns,
+    coordinate_columns,
+    make_columns,
+    sample_columns,
+)
 from ssm.problem import make_problem
 
 COUPLINGS = [0.0, 0.3, 1.0]

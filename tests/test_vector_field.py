@@ -7,7 +7,7 @@ import pytest
 
 from ssm import losses
 from ssm.dynamics import parameters
-from ssm.dynamics.columns import make_columns, sample_columns
+from ssm.dynamics.column_layouts import make_columns, sample_columns
 from ssm.dynamics.parameters import Params
 from ssm.dynamics.starts import make_start
 from ssm.dynamics.vector_field import Field, log_time_after

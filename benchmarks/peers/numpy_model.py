@@ -8,7 +8,7 @@ import numpy as np
 
 from ssm import Config, defaults, losses, preparation, spectral
 from ssm.dynamics import starts
-from ssm.dynamics.columns import sample_columns
+from ssm.dynamics.column_layouts import sample_columns
 from ssm.problem import make_problem
 
 

@@ -14,7 +14,7 @@ from ssm.config.data import DataFields
 from ssm.config.documentation import DocstringOfFields
 from ssm.config.flow import FlowClockFields, FlowEndFields, FlowSolverFields
 from ssm.config.inputs import InputFields
-from ssm.config.loss import LossFields
+from ssm.config.loss import NEUTRAL, LossFields
 from ssm.config.model import LARGEST_STATE, ModelFields
 from ssm.config.observation import ObservationFields
 from ssm.config.optimizer import LINEAR, OptimizerFields
@@ -113,6 +113,7 @@ class Config(
         self.check_model(self.num_classes)
         self.check_inputs(self.coupling, self.feature_decay, is_descent=self.is_descent)
         self._check_kind_of_run()
+        self._check_targets()
         self.check_optimizer(self.num_saves)
         self._check_coupling()
         self._check_sizes()
@@ -130,7 +131,7 @@ class Config(
     def column_kind(self) -> Literal["samples", "classes", "coordinates"]:
         """What the feature columns of the run stand for: whole `classes` where all features of a
         class stay equal, else `coordinates` of each class (squared loss), else `samples`."""
-        if self.has_inputs:
+        if self.has_inputs or self.targets == "own":
             return "samples"
         if self.coupling == 1:
             return "classes"
@@ -218,6 +219,24 @@ class Config(
             if value != getattr(type(self), name):  # the default, which a dataclass keeps there
                 allowed = f"left out with optimizer={self.optimizer}: it is of {whose} only"
                 raise errors.invalid(name, value, allowed)
+
+    def _check_targets(self) -> None:
+        """Refuse, for distributions as targets, what is known of one label a sample alone."""
+        if self.targets == "labels":
+            return
+        if self.loss not in ("squared", "cross_entropy"):
+            allowed = "squared or cross_entropy with targets of one's own"
+            raise errors.invalid("loss", self.loss, allowed)
+        for name, neutral in NEUTRAL.items():
+            if (value := getattr(self, name)) not in (None, neutral):
+                raise errors.invalid(name, value, "left out with targets of one's own")
+        for name in ("geometry", "stop_margin", "clock"):
+            if (value := getattr(self, name)) != getattr(type(self), name):
+                allowed = "left out with targets of one's own, which have no label to end at"
+                raise errors.invalid(name, value, allowed)
+        if self.coupling == 1 and not self.has_inputs:
+            allowed = "below 1 with targets of one's own: shared features have one target a class"
+            raise errors.invalid("coupling", self.coupling, allowed)
 
     def _check_coupling(self) -> None:
         """Refuse coupled features under an optimiser for which the gradient is not all that counts, unless what

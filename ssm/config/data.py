@@ -14,6 +14,7 @@ Profile = Literal["step", "long_tailed", "custom"]
 LARGEST_COUNT = 2**53  # beyond it a count is no longer exact as a float64
 NUM_CLASSES = Within(2, 10_000)
 COUNTS = Each(1, LARGEST_COUNT)
+COUNTS_OF_TARGETS = Each(0, LARGEST_COUNT)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,9 @@ class DataFields:
     minority_count)."""
     counts: Annotated[tuple[int, ...] | None, COUNTS] = None
     """Samples of each class, of a `custom` profile."""
+    targets: Literal["labels", "own"] = "labels"
+    """What samples are taught: their `labels`, or distributions over the classes that are given beside the
+    Config, to `ssm.simulate`, for which it says `own`. A class may then be no sample's own."""
 
     @property
     def class_counts(self) -> tuple[int, ...]:
@@ -101,7 +105,10 @@ class DataFields:
         values = checks.items("counts", self.counts, what)
         if len(values) < 2:
             raise errors.invalid("counts", self.counts, what)
-        counts = COUNTS.integers("counts", values)
+        bounds = COUNTS if self.targets == "labels" else COUNTS_OF_TARGETS
+        counts = bounds.integers("counts", values)
+        if not any(counts):
+            raise errors.invalid("counts", counts, "of at least one sample")
         if self.num_classes not in (len(counts), DataFields.num_classes):
             raise errors.invalid(
                 "num_classes", self.num_classes, f"the number of counts, {len(counts)}"

@@ -39,9 +39,12 @@ def class_groups(counts: Sequence[int]) -> tuple[str, ...]:
     extreme counts.
 
     For STEP with R > 1 these are its two groups; of a long tail they are the head and the tail.
-    All-equal counts are all majority.
+    All-equal counts are all majority, and a class without samples is in the minority.
     """
-    smallest, largest = int(min(counts)), int(max(counts))  # whose product is then exact
+    present = [
+        int(n) for n in counts if n > 0
+    ]  # a class may have none where samples are taught several
+    smallest, largest = min(present), max(present)  # whose product is exact
     return tuple(MAJORITY if int(n) ** 2 >= smallest * largest else MINORITY for n in counts)
 
 

@@ -18,11 +18,9 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ssm.config import Config
-from ssm.problem import Problem, losses, membership
+from ssm.problem import losses
 
 BLOCK = 1024
 """Columns of a block, so few that their features and logits stay in the processor's cache."""
@@ -67,12 +65,16 @@ class Columns(eqx.Module):
     transposed_inputs: Float[Any, "m p"] | None
     """X^T where X is so small that both stay in the processor's cache, where a product with it is faster by a
     fifth of an evaluation; else None."""
-    input_sums: Float[Any, "p k"] | None
-    """The sums of X over the samples of each class, which every step asks for; None where `inputs` is."""
+    input_sums: Float[Any, "p q"] | None
+    """`sums` of X, which every step asks for; None where `inputs` is."""
     sum_columns: Float[Any, "m k"]
     """Z -> sums over the samples of each class, Z @ sum_columns."""
     member_columns: Float[Any, "m k"]
     """Values of columns -> their sums over the samples of each class."""
+    target_columns: Float[Any, "m k"] | None
+    """Z -> Z T^T, of samples that are taught distributions with the centred targets T; else None."""
+    sample_weights: Float[Any, " m"] | None
+    """A factor of the loss of each column beside the weight of its class; None where it is 1."""
     conserved_factor: Float[Any, ""]
     """1 - c for coordinates, a factor that keeps K^-1 finite as c tends to 1; else 1."""
     loss: losses.Loss
@@ -88,7 +90,7 @@ class Columns(eqx.Module):
         """Whether columns are worked through block by block, so that each block stays in the cache.
         That takes many samples in whole blocks, none of which moves another."""
         number = len(self.labels)
-        ties = (self.kernel, self.coupling, self.common, self.inputs)
+        ties = (self.kernel, self.coupling, self.common, self.inputs, self.target_columns)
         alone = all(tie is None for tie in ties)
         return alone and number >= MANY and number % BLOCK == 0
 
@@ -153,11 +155,25 @@ class Columns(eqx.Module):
         transposed = self.transposed_inputs
         return gradient @ (self.inputs.T if transposed is None else transposed)
 
-    def class_sums(self, H: Float[Any, "d columns"]) -> Float[Any, "d k"]:
-        """Sums of the features over the samples of each class."""
+    def class_sums(self, H: Float[Any, "d columns"]) -> Float[Any, "d q"]:
+        """Sums of the features over the samples of each class, q = k; of samples with targets T, also H T^T, q = 2 k."""
         if self.inputs is not None:
             return H @ self.input_sums
-        return self.total(lambda part, features: features @ part.sum_columns, H)
+        return self.total(lambda part, features: part.sums(features), H)
+
+    def sums(self, X: Float[Any, "rows m"]) -> Float[Any, "rows q"]:
+        """The same of any rows of numbers of the columns."""
+        sums = X @ self.sum_columns
+        if self.target_columns is None:
+            return sums
+        return jnp.concatenate([sums, X @ self.target_columns], axis=1)
+
+    @property
+    def sums_of_ones(self) -> Float[Any, " q"]:
+        """`sums` of a row of ones."""
+        if self.target_columns is None:
+            return self.counts
+        return jnp.concatenate([self.counts, self.target_columns.sum(0)])
 
     @property
     def log_loss(self) -> losses.LogLoss:
@@ -207,7 +223,15 @@ class Columns(eqx.Module):
     def class_weights(self) -> Float[Any, " k"]:
         """The class weights w_c that the risk weights imply."""
         each = self.risk_weights / jnp.maximum(self.multiplicity, 1)
-        return self.counts.sum() * (each @ self.member_columns) / self.member_columns.sum(0)
+        number = self.member_columns.sum(0)
+        if self.target_columns is not None:
+            number = jnp.maximum(number, 1)
+        return self.counts.sum() * (each @ self.member_columns) / number
+
+    @property
+    def some_of_each(self) -> Float[Any, " k"]:
+        """The samples of each class, or 1 where it has none, to divide sums by, which then are 0."""
+        return self.counts if self.target_columns is None else jnp.maximum(self.counts, 1)
 
     def sampled(self, drawn: Float[Array, " m"]) -> Columns:
         """The columns as a mini-batch weighs them; `drawn` is how many of its samples each column stands
@@ -219,141 +243,19 @@ class Columns(eqx.Module):
     def weighted(self, class_weights: Float[Array, " k"]) -> Columns:
         """The columns under other class weights."""
         weights = self.multiplicity * class_weights[self.labels]
+        if self.sample_weights is not None:
+            weights = weights * self.sample_weights
+            total = weights.sum() if self.weighted_mean else self.counts.sum()
+            return dataclasses.replace(self, risk_weights=weights / total)
         total = (self.counts * class_weights).sum() if self.weighted_mean else self.counts.sum()
         return dataclasses.replace(self, risk_weights=weights / total)
 
     def class_means(self, H: Float[Any, "d columns"]) -> Float[Any, "d k"]:
         """Mean feature of each class's samples."""
-        if self.inputs is not None:
-            return H @ self.input_sums / self.counts[None]
-        return H @ self.sum_columns / self.counts[None]
+        if self.input_sums is not None:
+            return H @ self.input_sums[:, : len(self.counts)] / self.some_of_each[None]
+        return H @ self.sum_columns / self.some_of_each[None]
 
     def spread(self, M: Float[Any, "d k"]) -> Float[Any, "d m"]:
         """The columns whose samples all have the feature of their class."""
         return M[:, self.labels] * self.constant[None]
-
-
-def _whole_blocks(number: int) -> int:
-    """A number of samples, padded to whole blocks where they are many."""
-    return number if number < MANY else -(-number // BLOCK) * BLOCK
-
-
-def sample_columns(
-    problem: Problem,
-    loss: losses.Loss,
-    size: int | None = None,
-    inputs: Float[np.ndarray, "p n"] | None = None,
-    **options: Any,
-) -> Columns:
-    """One column a sample, padded up to `size` columns that weigh nothing and stay where they are; made
-    of their inputs, where they have any."""
-    n = problem.counts.sum()
-    padding = 0 if size is None else size - n
-    labels = np.pad(problem.labels, (0, padding))
-    real = (np.arange(n + padding) < n).astype(float)
-    return _columns(
-        problem,
-        loss,
-        labels,
-        multiplicity=real,
-        constant=np.ones(len(labels)),
-        coupling=None if problem.coupling == 0 or inputs is not None else problem.coupling,
-        inputs=None if inputs is None else np.pad(inputs, ((0, 0), (0, padding))),
-        **options,
-    )
-
-
-def class_columns(problem: Problem, loss: losses.Loss, **options: Any) -> Columns:
-    """One column a class, for features that are equal on each class."""
-    return _columns(
-        problem,
-        loss,
-        np.arange(len(problem.counts)),
-        multiplicity=problem.counts.astype(float),
-        constant=np.ones(len(problem.counts)),
-        kernel=problem.kernel_eigenvalues / problem.counts,
-        **options,
-    )
-
-
-def coordinate_columns(problem: Problem, width: int, **options: Any) -> Columns:
-    """`width` coordinates a class, for the squared loss and coupling below 1."""
-    counts = problem.counts
-    first = np.tile(np.arange(width) == 0, len(counts))
-    labels = np.repeat(np.arange(len(counts)), width)
-    exists = (np.arange(width) < counts[:, None]).ravel()
-    constant = np.where(first, np.sqrt(counts)[labels], 0.0)
-    return _columns(
-        problem,
-        losses.Squared(label_scale=constant),
-        labels,
-        multiplicity=exists.astype(float),
-        constant=constant,
-        kernel=np.where(first, problem.kernel_eigenvalues[labels], 1 - problem.coupling),
-        conserved_factor=1 - problem.coupling,
-        coordinates=True,
-        **options,
-    )
-
-
-def _columns(
-    problem: Problem,
-    loss: losses.Loss,
-    labels: Int[np.ndarray, " m"],
-    *,
-    multiplicity: Float[np.ndarray, " m"],
-    constant: Float[np.ndarray, " m"],
-    kernel: Float[np.ndarray, " m"] | None = None,
-    coupling: Float[np.ndarray, ""] | None = None,
-    inputs: Float[np.ndarray, "p m"] | None = None,
-    conserved_factor: Any = 1.0,
-    coordinates: bool = False,
-    weighted_mean: bool = False,
-) -> Columns:
-    counts = problem.counts.astype(float)
-    members = membership(labels, len(counts)) * multiplicity[:, None]
-    sum_columns = members * constant[:, None]
-    beta = 0.0 if inputs is not None else problem.common_coupling
-    return Columns(
-        labels=labels,
-        counts=counts,
-        multiplicity=multiplicity,
-        constant=constant,
-        risk_weights=multiplicity * problem.class_weights[labels] / counts.sum(),
-        kernel=kernel,
-        coupling=coupling,
-        between_coupling=None if coupling is None else problem.between_coupling,
-        common=None if beta == 0 else np.sqrt(beta) * constant * (multiplicity > 0),
-        inputs=inputs,
-        transposed_inputs=_small_transpose(inputs),
-        input_sums=None if inputs is None else inputs @ sum_columns,
-        sum_columns=sum_columns,
-        member_columns=members,
-        conserved_factor=np.asarray(conserved_factor, dtype=float),
-        loss=loss,
-        weighted_mean=weighted_mean,
-        coordinates=coordinates,
-    )
-
-
-def _small_transpose(X: Float[np.ndarray, "p m"] | None) -> Float[np.ndarray, "m p"] | None:
-    return None if X is None or X.size > SMALL else np.ascontiguousarray(X.T)
-
-
-def make_columns(
-    config: Config,
-    problem: Problem,
-    size: int | None = None,
-    inputs: Float[np.ndarray, "p n"] | None = None,
-    loss: losses.Loss | None = None,
-) -> Columns:
-    """The fewest columns in which a Config can be run exactly; samples are padded up to `size`. `inputs`
-    are those of its samples, sorted by class, where it has any, and `loss` is one's own, if it asks for one."""
-    options: dict[str, Any] = {"weighted_mean": config.reduction == "weighted_mean"}
-    if inputs is None and config.column_kind == "coordinates":
-        return coordinate_columns(problem, config.num_columns // config.num_classes, **options)
-    loss = losses.configured_loss(config, problem.counts) if loss is None else loss
-    if inputs is None and config.column_kind == "classes":
-        return class_columns(problem, loss, **options)
-    size = _whole_blocks(size or int(problem.counts.sum()))
-    return sample_columns(problem, loss, size, inputs, **options)

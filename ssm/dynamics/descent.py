@@ -236,10 +236,10 @@ def _watched(descent: Descent, params: Params) -> Array:
     """The watched series in a state, from the logits that its gradient has too."""
     columns, head, bias = descent.field.columns, classifier(params), params.bias
     if columns.inputs is None:
-        sums = columns.total(lambda part, features: (head @ features) @ part.sum_columns, params.H)
+        sums = columns.total(lambda part, features: part.sums(head @ features), params.H)
     else:
         sums = (head @ params.H) @ columns.input_sums
-    return descent.observe.watch(sums if bias is None else sums + bias * columns.counts[None])
+    return descent.observe.watch(sums if bias is None else sums + bias * columns.sums_of_ones[None])
 
 
 def _weighed(descent: Descent, loop: _Loop, step: Array) -> tuple[Field, Any]:

@@ -20,14 +20,18 @@ from ssm.dynamics.parameters import Params
 from ssm.dynamics.starts import Start
 from ssm.dynamics.vector_field import Field
 from ssm.measures import geometry, spectral
+from ssm.problem import Problem, membership
 
 
 class Observer(eqx.Module):
     """What is observed of a run, as a `trajectories.Observe`."""
 
     rows: Float[Any, "k k"]
-    """Left vectors of the label matrix and the constant one: rows in which logits are followed."""
+    """Left vectors of the label matrix and those, such as the constant one, that complete them to a basis: rows
+    in which logits are followed."""
     targets: Float[Any, " r"]
+    mean_targets: Float[Any, "k k"] | None
+    """The mean centred target of the samples of each class; None where it is their label."""
     block_weights: Float[Any, "blocks r"]
     field: Field
     conserved: Float[Any, "pairs q q"] | None
@@ -78,7 +82,7 @@ class Observer(eqx.Module):
         totals = columns.total(sums, H)
         observed = {
             "loss": totals["loss"],
-            "class_loss": totals["values"][0] / columns.counts,
+            "class_loss": totals["values"][0] / columns.some_of_each,
             "class_sums": totals["class_sums"],
             "squared_gradients": totals["squared_gradients"],
             "unit": unit,
@@ -95,7 +99,7 @@ class Observer(eqx.Module):
         if self.keep_geometry:
             observed |= self._geometry(params, W)
         if self.basis is None:
-            observed["class_accuracy"] = totals["values"][1] / columns.counts
+            observed["class_accuracy"] = totals["values"][1] / columns.some_of_each
         else:
             logits = self.field.logits(params)
             observed["class_accuracy"] = _coordinate_accuracy(logits, self.basis, self.drawn)
@@ -172,7 +176,7 @@ class Observer(eqx.Module):
         sums = {
             "loss": jnp.dot(columns.risk_weights, values[0]),
             "values": jnp.stack(values) @ columns.member_columns,
-            "class_sums": logits @ columns.sum_columns,
+            "class_sums": columns.sums(logits),
             "squared_gradients": columns.squared_gradients(gradient),
             "gram": (turned * columns.multiplicity[None]) @ turned.T,
         }
@@ -181,13 +185,22 @@ class Observer(eqx.Module):
     @property
     def _spectrum(self) -> spectral.LabelSpectrum:
         """The spectrum of the label matrix without the names of blocks, which cannot be compiled."""
-        return spectral.LabelSpectrum(self.rows[:, :-1], self.targets, np.array(()))
+        return spectral.LabelSpectrum(self.rows[:, : len(self.targets)], self.targets, np.array(()))
 
-    def watch(self, class_sums: Float[Any, "k k"]) -> Float[Any, " s"]:
+    def _strengths(self, sums: Float[Any, "*batch k q"]) -> tuple[Any, Any]:
+        """Those of components and of classes, from `Columns.sums` of the logits."""
+        k, counts = len(self.rows), self.columns.counts
+        if self.mean_targets is None:
+            by_class = spectral.class_strengths(sums, counts)
+            return spectral.strengths(sums, self._spectrum), by_class
+        # With v_j = T^T u_j / s_j the product Z T^T takes the place of class sums.
+        by_class = spectral.mean_target_strengths(sums[..., :k], self.mean_targets, counts)
+        return spectral.strengths(sums[..., k:], self._spectrum), by_class
+
+    def watch(self, class_sums: Float[Any, "k q"]) -> Float[Any, " s"]:
         """The series that learning times are read from: the shares of their targets that components,
-        classes and blocks have reached, s = (k - 1) + k + 3 of them, from the class sums of the logits."""
-        strength = spectral.strengths(class_sums, self._spectrum)
-        by_class = spectral.class_strengths(class_sums, self.columns.counts)
+        classes and blocks have reached, s = r + k + 3 of them, from the `Columns.sums` of the logits."""
+        strength, by_class = self._strengths(class_sums)
         return jnp.concatenate([strength / self.targets, by_class, self.block_weights @ strength])
 
     def summarise(self, observed: dict[str, Any]) -> dict[str, Any]:
@@ -202,14 +215,12 @@ class Observer(eqx.Module):
         observed |= {} if self.held_out is None else self.held_out.summarise(observed)
         if self.conserved is None:
             observed["drift"] = np.full(unit.shape, np.nan, unit.dtype)
-        strength = spectral.strengths(sums, self._spectrum).astype(sums.dtype)
+        strength, by_class = (x.astype(sums.dtype) for x in self._strengths(sums))
         unit = (unit + (unit == 0))[:, None]
         energy = np.trace(gram, axis1=1, axis2=2)
         return observed | {
             "strength": strength,
-            "class_strength": spectral.class_strengths(sums, self.columns.counts).astype(
-                sums.dtype
-            ),
+            "class_strength": by_class,
             "singular_value": (spectral.singular_values(gram) * unit)[:, : min(k, dim)],
             "residual": spectral.residual(strength / unit, energy),
         }
@@ -250,8 +261,14 @@ def _drawn_samples(H: Any, basis: Any, drawn: Any) -> tuple[Any, Any]:
     return features.reshape(len(H), k * size), members.reshape(k * size, k)
 
 
+def _complement(left: Float[np.ndarray, "k r"]) -> Float[np.ndarray, "k q"]:
+    """Orthonormal columns that complete others to a basis."""
+    return np.linalg.svd(left)[0][:, left.shape[1] :]
+
+
 def make_observer(
     config: Config,
+    problem: Problem,
     field: Field,
     start: Start,
     components: spectral.LabelSpectrum,
@@ -276,10 +293,16 @@ def make_observer(
     drawn = None
     if reduced is not None:
         drawn = (np.arange(reduced.basis.shape[1]) < reduced.drawn[:, None]).astype(float)
+    rows, mean_targets = np.hstack([components.left, np.full((k, 1), k**-0.5)]), None
+    if problem.targets is not None:
+        rows = np.hstack([components.left, _complement(components.left)])
+        members = membership(problem.labels, k)
+        mean_targets = problem.targets.centred @ members / np.maximum(problem.counts, 1)
     return Observer(
         field=field,
-        rows=np.hstack([components.left, np.full((k, 1), k**-0.5)]),
+        rows=rows,
         targets=components.singular_values,
+        mean_targets=mean_targets,
         block_weights=spectral.block_weights(components),
         conserved=conserved,
         frame=frame,

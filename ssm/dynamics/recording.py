@@ -131,7 +131,7 @@ def _series(observe: Observe, field: Field, sums: Params) -> Array:
     """The series in a state whose features are summed over the samples of each class."""
     logits = classifier(sums) @ sums.H
     if sums.bias is not None:
-        logits = logits + sums.bias * field.columns.counts[None]
+        logits = logits + sums.bias * field.columns.sums_of_ones[None]
     return observe.watch(logits)
 
 

@@ -12,7 +12,7 @@ from ssm.config import Config
 from ssm.dynamics import coordinates
 from ssm.dynamics.columns import Columns
 from ssm.dynamics.coordinates import Reduced
-from ssm.dynamics.parameters import Params, padded
+from ssm.dynamics.parameters import Params, couple, padded
 from ssm.measures import spectral
 from ssm.problem import Problem
 from ssm.problem.inputs import noise_rows
@@ -62,7 +62,8 @@ def make_start(
     if config.init == "spectral":
         left, right = _label_vectors(problem, columns, d)
         rank = left.shape[1]
-        spread = columns.spread if columns.inputs is None else np.asarray
+        by_class = columns.inputs is None and problem.targets is None
+        spread = columns.spread if by_class else np.asarray
         if config.depth == 1:
             return Start(Params(np.eye(k), spread(scale * left @ right.T)))
         frames = [_orthonormal(rng.normal(size=(d, rank))) for _ in range(num_hidden + 1)]
@@ -112,6 +113,8 @@ def _label_vectors(
 ) -> tuple[Float[np.ndarray, "k r"], Float[np.ndarray, "rows r"]]:
     """U, and K^(1/2) V by class (k x r), or V of S X^T (p x r), of the r <= d largest label components."""
     rank = min(feature_dim, len(problem.counts) - 1)
+    if problem.targets is not None:
+        return _target_vectors(problem, columns, feature_dim)
     if columns.input_sums is not None:
         # S X^T, since the labels of each class's samples are one column of the centring projector.
         sums = columns.input_sums.T
@@ -128,6 +131,24 @@ def _label_vectors(
     left = spectrum.left[:, :rank]
     by_class = kernel[:, None] * left + beta * (problem.counts @ left)[None]
     return left, by_class / spectrum.singular_values[:rank]
+
+
+def _target_vectors(
+    problem: Problem, columns: Columns, feature_dim: int
+) -> tuple[Float[np.ndarray, "k r"], Float[np.ndarray, "rows r"]]:
+    """U, and K^(1/2) V by sample (m x r) or V of T X^T (p x r), of the largest components of the targets T."""
+    assert columns.target_columns is not None
+    T = columns.target_columns.T
+    if columns.inputs is not None:
+        U, values, V = np.linalg.svd(T @ columns.inputs.T, full_matrices=False)
+        right = V.T
+    else:
+        moved = couple(T, columns)  # T K = U S (K^(1/2) V)^T
+        U, squares, _ = np.linalg.svd(moved @ T.T)
+        values = np.sqrt(squares)
+        right = (moved.T @ U) / np.where(values > 0, values, 1)
+    rank = min(feature_dim, int((values > 1e-9 * values[0]).sum()))
+    return U[:, :rank], right[:, :rank]
 
 
 def _input_layer(

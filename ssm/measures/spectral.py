@@ -113,9 +113,49 @@ def label_spectrum(
 
 
 def components(problem: Problem) -> LabelSpectrum:
-    """The fixed basis in which a problem is followed: the spectrum of its unweighted label matrix
-    S."""
+    """The fixed basis in which a problem is followed: the spectrum of its unweighted label matrix S, or of its
+    targets."""
+    if problem.targets is not None:
+        named = problem.class_groups if problem.targets.are_named else None
+        return target_spectrum(problem.targets.probabilities, named)
     return label_spectrum(problem.counts, class_groups=problem.class_groups)
+
+
+def target_spectrum(
+    targets: Float[np.ndarray, "k n"],
+    class_groups: Shaped[np.ndarray, " k"] | Sequence[str] | None = None,
+) -> LabelSpectrum:
+    """The nonzero spectrum of the centred targets T = [p_j - 1/k] of n samples, largest value first, from a k x k
+    problem: the triangle R of T^T = Q R has the values and left vectors of T.
+
+    The right vector of component j is T^T u_j / s_j. With one-hot labels these are the components of
+    `label_spectrum`, up to the choice of vectors of equal values.
+
+    Args:
+        targets: p_j, a column a sample, each of them summing to 1.
+        class_groups: `majority` or `minority` for each class, by which contrasts are named; left out, no component
+            has a name.
+
+    Source: in kind Zhao, Behnia, Vakilian, Thrampoulidis 2024 (sparse supports of next tokens); derived for this
+    project.
+
+    Example:
+        >>> supports = np.array([[0.5, 0.0], [0.5, 0.0], [0.0, 0.5], [0.0, 0.5]])  # +-(1, 1, -1, -1) / 4
+        >>> target_spectrum(supports).singular_values.round(3).tolist()
+        [0.707]
+    """
+    centred = np.asarray(targets, dtype=np.float64) - 1 / len(targets)
+    is_wide = centred.shape[1] > len(centred)
+    narrow = np.linalg.qr(centred.T).R.T if is_wide else centred
+    left, values, _ = np.linalg.svd(narrow, full_matrices=False)
+    number = int((values > max(centred.shape) * np.finfo(float).eps * values[0]).sum())
+    left, values = left[:, :number], values[:number]
+    largest_entry = left[np.abs(left).argmax(axis=0), np.arange(number)]
+    left = left * np.sign(largest_entry)
+    blocks = np.full(number, "", dtype="<U8")
+    if class_groups is not None:
+        blocks = _blocks(left, np.asarray(class_groups))
+    return LabelSpectrum(left, values, blocks)
 
 
 def _complement(vector: Float[np.ndarray, " m"]) -> Float[np.ndarray, "m r"]:
@@ -156,6 +196,23 @@ def strengths(
     """
     projected = spectrum.left.T @ class_sums
     return (projected * spectrum.left.T).sum(-1) / spectrum.singular_values
+
+
+def mean_target_strengths(
+    class_sums: Float[Any, "*batch k k"], mean_targets: Float[Any, "k k"], counts: Real[Any, " k"]
+) -> Float[Any, "*batch k"]:
+    """Each class's mean logits on the mean centred target of its samples, <zbar_c, tbar_c> / |tbar_c|^2, 1 at
+    interpolation: `class_strengths` of samples that are taught distributions. Shape (..., k); 0 for a class
+    without samples, and for one whose samples are taught nothing on average.
+
+    Args:
+        class_sums: as in `strengths`.
+        mean_targets: tbar_c, a column a class.
+        counts: shape (k,).
+    """
+    squares = (mean_targets**2).sum(0)
+    scale = counts * squares
+    return (class_sums * mean_targets).sum(-2) / (scale + (scale == 0))
 
 
 def class_strengths(

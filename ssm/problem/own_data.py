@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from ssm.config import Config
-from ssm.config.data import DataFields
 from ssm.config.optimizer import GRADIENT_SIZED
 from ssm.problem.inputs import HeldOutSamples, Inputs
+from ssm.problem.own_targets import of_counts
 from ssm.problem.problem import MeasuredKernel, Problem
 from ssm.support import checks, errors
 
@@ -23,7 +22,11 @@ FEATURES = "real finite numbers, a row a sample and a column a feature"
 
 
 def own_inputs(
-    config: Config, inputs: Any, labels: Any, held_out_data: Any = None
+    config: Config,
+    inputs: Any,
+    labels: Any,
+    held_out_data: Any = None,
+    are_labels_of_targets: bool = False,
 ) -> tuple[Config, Inputs | None]:
     """Samples of one's own, sorted by class, and the Config of their run: that of `config` with the counts
     of the labels. Where there is no data at all, `config` and None.
@@ -33,11 +36,12 @@ def own_inputs(
         inputs: a row a sample, shape (n, p).
         labels: an integer 0 ... k - 1 a row, each of them at least once.
         held_out_data: a pair of the same for samples that are not trained on; None for none.
+        are_labels_of_targets: whether the labels go with targets, which need no inputs.
 
     Raises:
         ssm.InputError: anything else, in one line that names the argument.
     """
-    if inputs is None and labels is None and held_out_data is None:
+    if inputs is None and held_out_data is None and (labels is None or are_labels_of_targets):
         return config, None
     if inputs is None or labels is None:
         given = [name for name, x in (("inputs", inputs), ("labels", labels)) if x is not None]
@@ -50,7 +54,8 @@ def own_inputs(
     if len(counts) < 2:
         raise errors.invalid("labels", "one class only", "of at least two classes")
     _check_classes("labels", counts, len(counts))
-    config = _of_labels(config, tuple(counts.tolist()))
+    _check_left_out(config)
+    config = of_counts(config, tuple(counts.tolist()), config.targets)
     bias = int(config.has_hidden_bias)
     num_inputs = X.shape[1] + bias
     if config.init == "collapsed":
@@ -120,21 +125,12 @@ def _columns(rows: Float[np.ndarray, "m q"], bias: int) -> Float[np.ndarray, "p 
     return np.concatenate([rows.T, np.ones((bias, len(rows)))])
 
 
-def _of_labels(config: Config, counts: tuple[int, ...]) -> Config:
-    """The Config with the counts of the labels; raises ssm.InputError where it says something else."""
+def _check_left_out(config: Config) -> None:
+    """Refuse a Config that describes inputs of another kind."""
     for name in OF_THE_MIXTURE:
         if (value := getattr(config, name)) != getattr(Config, name):
             allowed = "left out with inputs of one's own, which have it in their values"
             raise errors.invalid(name, value, allowed)
-    left_out = Config()
-    fields = {field.name: getattr(left_out, field.name) for field in dataclasses.fields(DataFields)}
-    of_labels = fields | {"profile": "custom", "num_classes": len(counts), "counts": counts}
-    if config.class_counts != counts:
-        for name, default in fields.items():
-            if (value := getattr(config, name)) not in (default, of_labels[name]):
-                allowed = f"left out, or what gives the counts of the labels, {counts}"
-                raise errors.invalid(name, value, allowed)
-    return dataclasses.replace(config, **of_labels)
 
 
 def _checked_inputs(name: str, value: Any) -> Float[np.ndarray, "m q"]:

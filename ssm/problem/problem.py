@@ -22,6 +22,24 @@ class MeasuredKernel(NamedTuple):
     """The largest eigenvalue of K^(1/2) Omega K^(1/2)."""
 
 
+class Targets(NamedTuple):
+    """What samples are taught, sorted by class."""
+
+    probabilities: Float[np.ndarray, "k n"]
+    """p_j, a column a sample."""
+    sample_weights: Float[np.ndarray, " n"]
+    """A factor of the loss of each sample, beside the weight of its class."""
+    are_named: bool
+    """Whether the classes of the samples were given, so that contrasts between them have names."""
+    growth_rates: Float[np.ndarray, " r"] | None = None
+    """Rates at which components grow from small starts, largest first, once they are known."""
+
+    @property
+    def centred(self) -> Float[np.ndarray, "k n"]:
+        """T with the columns p_j - 1/k."""
+        return self.probabilities - 1 / len(self.probabilities)
+
+
 class Problem(NamedTuple):
     """What gradient flow learns, as host arrays over the k classes. n = sum of the counts."""
 
@@ -41,6 +59,8 @@ class Problem(NamedTuple):
     """Whether the logits have a bias."""
     measured: MeasuredKernel | None = None
     """Of inputs of one's own, which have no couplings; else None."""
+    targets: Targets | None = None
+    """What samples are taught; None where that is their label."""
 
     @property
     def shared(self) -> bool:
@@ -98,12 +118,8 @@ class Problem(NamedTuple):
 def make_problem(config: Config) -> Problem:
     """The problem a Config describes."""
     counts = np.array(config.class_counts)
-    if config.class_weights is not None:
-        class_weights = weights.class_weights(config.class_weights, counts)
-    elif config.effective_number_beta is not None:
-        class_weights = weights.effective_number(counts, config.effective_number_beta)
-    else:
-        class_weights = weights.power_law(counts, config.weight_exponent)
+    class_weights = np.ones(len(counts))  # of a class without samples, which weighs nothing
+    class_weights[counts > 0] = _class_weights(config, counts[counts > 0])
     if (
         config.reduction == "weighted_mean"
     ):  # such a risk does not depend on the scale of its weights
@@ -117,6 +133,18 @@ def make_problem(config: Config) -> Problem:
         hidden_bias=config.has_hidden_bias,
         output_bias=config.has_output_bias,
     )
+
+
+def _class_weights(config: Config, counts: Int[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
+    """The weights that a Config gives to its classes that have samples."""
+    if config.class_weights is not None:
+        given = config.class_weights
+        if not isinstance(given, str):
+            given = [w for w, n in zip(given, config.class_counts, strict=True) if n > 0]
+        return weights.class_weights(given, counts)
+    if config.effective_number_beta is not None:
+        return weights.effective_number(counts, config.effective_number_beta)
+    return weights.power_law(counts, config.weight_exponent)
 
 
 def membership(labels: Int[np.ndarray, " m"], num_classes: int) -> Float[np.ndarray, "m k"]:

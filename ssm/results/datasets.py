@@ -80,7 +80,7 @@ def reached(dataset: xr.Dataset) -> xr.Dataset:
     Times that a run did not reach hold NaN. The end of a run that its margin ended is a time that it
     reached.
     """
-    has_numbers = np.isfinite(dataset["block_strength"].transpose("time", "block").values)
+    has_numbers = np.isfinite(dataset["strength"].transpose("time", "component").values)
     times = np.flatnonzero(has_numbers.any(axis=1))  # a log may have gaps
     return dataset.isel(time=slice(int(times[-1]) + 1 if times.size else 0))
 

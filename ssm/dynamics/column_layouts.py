@@ -1,0 +1,151 @@
+"""The columns of a run: which they are, and their constants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ssm.config import Config
+from ssm.dynamics.columns import BLOCK, MANY, SMALL, Columns
+from ssm.problem import Problem, losses, membership
+from ssm.problem.soft_losses import SoftCrossEntropy, SoftSquared
+
+
+def _whole_blocks(number: int) -> int:
+    """A number of samples, padded to whole blocks where they are many."""
+    return number if number < MANY else -(-number // BLOCK) * BLOCK
+
+
+def sample_columns(
+    problem: Problem,
+    loss: losses.Loss,
+    size: int | None = None,
+    inputs: Float[np.ndarray, "p n"] | None = None,
+    **options: Any,
+) -> Columns:
+    """One column a sample, padded up to `size` columns that weigh nothing and stay where they are; made
+    of their inputs, where they have any."""
+    n = problem.counts.sum()
+    padding = 0 if size is None else size - n
+    labels = np.pad(problem.labels, (0, padding))
+    real = (np.arange(n + padding) < n).astype(float)
+    if problem.targets is not None:
+        targets = problem.targets
+        soft = SoftSquared if isinstance(loss, losses.Squared) else SoftCrossEntropy
+        loss = soft(np.pad(targets.probabilities, ((0, 0), (0, padding))))
+        options["target_columns"] = np.pad(targets.centred.T, ((0, padding), (0, 0)))
+        options["sample_weights"] = np.pad(targets.sample_weights, (0, padding))
+    return _columns(
+        problem,
+        loss,
+        labels,
+        multiplicity=real,
+        constant=np.ones(len(labels)),
+        coupling=None if problem.coupling == 0 or inputs is not None else problem.coupling,
+        inputs=None if inputs is None else np.pad(inputs, ((0, 0), (0, padding))),
+        **options,
+    )
+
+
+def class_columns(problem: Problem, loss: losses.Loss, **options: Any) -> Columns:
+    """One column a class, for features that are equal on each class."""
+    return _columns(
+        problem,
+        loss,
+        np.arange(len(problem.counts)),
+        multiplicity=problem.counts.astype(float),
+        constant=np.ones(len(problem.counts)),
+        kernel=problem.kernel_eigenvalues / problem.counts,
+        **options,
+    )
+
+
+def coordinate_columns(problem: Problem, width: int, **options: Any) -> Columns:
+    """`width` coordinates a class, for the squared loss and coupling below 1."""
+    counts = problem.counts
+    first = np.tile(np.arange(width) == 0, len(counts))
+    labels = np.repeat(np.arange(len(counts)), width)
+    exists = (np.arange(width) < counts[:, None]).ravel()
+    constant = np.where(first, np.sqrt(counts)[labels], 0.0)
+    return _columns(
+        problem,
+        losses.Squared(label_scale=constant),
+        labels,
+        multiplicity=exists.astype(float),
+        constant=constant,
+        kernel=np.where(first, problem.kernel_eigenvalues[labels], 1 - problem.coupling),
+        conserved_factor=1 - problem.coupling,
+        coordinates=True,
+        **options,
+    )
+
+
+def _columns(
+    problem: Problem,
+    loss: losses.Loss,
+    labels: Int[np.ndarray, " m"],
+    *,
+    multiplicity: Float[np.ndarray, " m"],
+    constant: Float[np.ndarray, " m"],
+    kernel: Float[np.ndarray, " m"] | None = None,
+    coupling: Float[np.ndarray, ""] | None = None,
+    inputs: Float[np.ndarray, "p m"] | None = None,
+    target_columns: Float[np.ndarray, "m k"] | None = None,
+    sample_weights: Float[np.ndarray, " m"] | None = None,
+    conserved_factor: Any = 1.0,
+    coordinates: bool = False,
+    weighted_mean: bool = False,
+) -> Columns:
+    counts = problem.counts.astype(float)
+    members = membership(labels, len(counts)) * multiplicity[:, None]
+    sum_columns = members * constant[:, None]
+    beta = 0.0 if inputs is not None else problem.common_coupling
+    each = multiplicity if sample_weights is None else multiplicity * sample_weights
+    summed = sum_columns if target_columns is None else np.hstack([sum_columns, target_columns])
+    return Columns(
+        labels=labels,
+        counts=counts,
+        multiplicity=multiplicity,
+        constant=constant,
+        risk_weights=each * problem.class_weights[labels] / counts.sum(),
+        kernel=kernel,
+        coupling=coupling,
+        between_coupling=None if coupling is None else problem.between_coupling,
+        common=None if beta == 0 else np.sqrt(beta) * constant * (multiplicity > 0),
+        inputs=inputs,
+        transposed_inputs=_small_transpose(inputs),
+        input_sums=None if inputs is None else inputs @ summed,
+        sum_columns=sum_columns,
+        member_columns=members,
+        target_columns=target_columns,
+        sample_weights=sample_weights,
+        conserved_factor=np.asarray(conserved_factor, dtype=float),
+        loss=loss,
+        weighted_mean=weighted_mean,
+        coordinates=coordinates,
+    )
+
+
+def _small_transpose(X: Float[np.ndarray, "p m"] | None) -> Float[np.ndarray, "m p"] | None:
+    return None if X is None or X.size > SMALL else np.ascontiguousarray(X.T)
+
+
+def make_columns(
+    config: Config,
+    problem: Problem,
+    size: int | None = None,
+    inputs: Float[np.ndarray, "p n"] | None = None,
+    loss: losses.Loss | None = None,
+) -> Columns:
+    """The fewest columns in which a Config can be run exactly; samples are padded up to `size`. `inputs`
+    are those of its samples, sorted by class, where it has any, and `loss` is one's own, if it asks for one."""
+    options: dict[str, Any] = {"weighted_mean": config.reduction == "weighted_mean"}
+    if inputs is None and config.column_kind == "coordinates":
+        return coordinate_columns(problem, config.num_columns // config.num_classes, **options)
+    loss = losses.configured_loss(config, problem.counts) if loss is None else loss
+    if inputs is None and config.column_kind == "classes":
+        return class_columns(problem, loss, **options)
+    size = _whole_blocks(size or int(problem.counts.sum()))
+    return sample_columns(problem, loss, size, inputs, **options)

@@ -1,0 +1,144 @@
+"""Distributions over the classes as what samples are taught: soft labels, noisy ones, several right answers,
+the next tokens of a context.
+
+A sample j has a target p_j (k numbers that sum to 1) and a class y_j of its own, by which it is coupled, weighted
+and counted. One-hot targets of the class are its label.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from ssm.config import Config
+from ssm.config.data import DataFields
+from ssm.problem.problem import Problem, Targets
+from ssm.support import checks, errors
+
+LARGEST_ERROR = 1e-9
+"""Of the sum of a target, which then is divided by it; what decimal fractions and averages are off by is less."""
+LARGEST_WEIGHT = 1e50
+DISTRIBUTIONS = "a row a sample of k >= 2 numbers from 0 to 1 that sum to 1"
+
+
+def own_targets(
+    config: Config, targets: Any, labels: Any, sample_weights: Any
+) -> tuple[Config, Targets | None, Any]:
+    """Targets of one's own, sorted by class, the Config of their run, and the classes of the samples in the order
+    in which they were given; without targets nothing, the Config, and the labels as they are.
+
+    Where every target is the one-hot label of its sample, and no sample has a weight of its own, there are none:
+    the Config has the counts of the labels. Else it says `targets="own"` beside them.
+
+    Args:
+        config: the run; what it says of counts is left out, or true of the labels.
+        targets: a row a sample, shape (n, k).
+        labels: the class of each sample, integers 0 ... k - 1; None for that of its largest target, the first of
+            equal ones.
+        sample_weights: positive numbers, shape (n,); None for 1.
+
+    Raises:
+        ssm.InputError: anything else, in one line that names the argument.
+    """
+    if targets is None:
+        if sample_weights is not None:
+            raise errors.invalid("sample_weights", "given", "left out unless targets are given")
+        return config, None, labels
+    P = _checked_targets(targets)
+    n, k = P.shape
+    y = P.argmax(axis=1) if labels is None else _checked_labels(labels, n, k)
+    weights = _checked_weights(sample_weights, n)
+    counts = np.bincount(y, minlength=k)
+    is_label = (np.eye(k)[y] == P).all() and (weights == 1).all() and counts.all()
+    config = of_counts(config, tuple(counts.tolist()), "labels" if is_label else "own")
+    if is_label:
+        return config, None, y
+    order = np.argsort(y, kind="stable")
+    found = Targets(P[order].T, weights[order], are_named=labels is not None)
+    return config, found, y
+
+
+def of_counts(config: Config, counts: tuple[int, ...], targets: str = "labels") -> Config:
+    """The Config with the counts of given labels; raises ssm.InputError where it says something else."""
+    left_out = Config()
+    fields = {field.name: getattr(left_out, field.name) for field in dataclasses.fields(DataFields)}
+    of_labels = fields | {"profile": "custom", "num_classes": len(counts), "counts": counts}
+    if config.class_counts != counts:
+        for name, default in fields.items():
+            if name == "targets":
+                continue
+            if (value := getattr(config, name)) not in (default, of_labels[name]):
+                allowed = f"left out, or what gives the counts of the labels, {counts}"
+                raise errors.invalid(name, value, allowed)
+    return dataclasses.replace(config, **of_labels | {"targets": targets})
+
+
+def with_targets(problem: Problem, targets: Targets, inputs: np.ndarray | None = None) -> Problem:
+    """A problem whose samples have targets, with the rates at which their components grow from small starts:
+    the singular values of [r_j (p_j - 1/k)] K^(1/2), r_j the factor of a sample's loss in the risk. With inputs
+    K = X^T X.
+
+    Source: derived for this project.
+    """
+    T = targets.centred * sample_shares(problem, targets)
+    if inputs is not None:
+        rates = np.linalg.svd(T @ inputs.T, compute_uv=False)
+    else:
+        within, between = problem.coupling - problem.between_coupling, problem.common_coupling
+        members = (problem.labels[:, None] == np.arange(len(problem.counts))).astype(float)
+        moved = (1 - problem.coupling) * T + within * (T @ members) @ members.T
+        moved = moved + between * T.sum(axis=1, keepdims=True)
+        rates = np.sqrt(np.linalg.eigvalsh(moved @ T.T)[::-1].clip(0))
+    return problem._replace(targets=targets._replace(growth_rates=rates))
+
+
+def sample_shares(problem: Problem, targets: Targets) -> Float[np.ndarray, " n"]:
+    """r_j = w_{y_j} a_j / n, the factor of each sample's loss in the risk; a_j its own weight."""
+    n = problem.counts.sum()
+    return problem.class_weights[problem.labels] * targets.sample_weights / n
+
+
+def _checked_targets(value: Any) -> Float[np.ndarray, "n k"]:
+    P = checks.array("targets", value, DISTRIBUTIONS)
+    if P.ndim != 2 or not len(P) or P.shape[1] < 2:
+        raise errors.invalid("targets", f"an array of shape {P.shape}", DISTRIBUTIONS)
+    if (bad := ~(np.isfinite(P) & (P >= 0)).all(axis=1)).any():
+        row = int(bad.argmax())
+        entry = float(P[row][~(np.isfinite(P[row]) & (P[row] >= 0))][0])
+        raise errors.invalid("targets", f"{entry:g} in row {row}", DISTRIBUTIONS)
+    sums = P.sum(axis=1)
+    if (bad := np.abs(sums - 1) > LARGEST_ERROR).any():
+        row = int(bad.argmax())
+        raise errors.invalid("targets", f"row {row}, which sums to {sums[row]:.10g}", DISTRIBUTIONS)
+    if (P[0] == P).all() and (1 / P.shape[1] == P).all():
+        raise errors.invalid(
+            "targets", "the same for all classes", "such that there is something to learn"
+        )
+    return np.where(sums[:, None] == 1, P, P / sums[:, None])
+
+
+def _checked_labels(value: Any, n: int, k: int) -> Int[np.ndarray, " n"]:
+    allowed = f"{n} integers in [0, {k - 1}], one a row of targets"
+    checks.array("labels", value, allowed)
+    labels: Shaped[np.ndarray, " n"] = np.asarray(value)
+    if labels.dtype.kind not in "iu" or labels.shape != (n,):
+        raise errors.invalid("labels", f"{labels.dtype} of shape {labels.shape}", allowed)
+    if labels.min() < 0 or labels.max() >= k:
+        worst = labels.min() if labels.min() < 0 else labels.max()
+        raise errors.invalid("labels", int(worst), allowed)
+    return labels.astype(np.int64)
+
+
+def _checked_weights(value: Any, n: int) -> Float[np.ndarray, " n"]:
+    if value is None:
+        return np.ones(n)
+    allowed = f"{n} positive numbers up to {LARGEST_WEIGHT:g}, one a row of targets"
+    weights = checks.array("sample_weights", value, allowed)
+    if weights.shape != (n,):
+        raise errors.invalid("sample_weights", f"an array of shape {weights.shape}", allowed)
+    if (bad := ~(np.isfinite(weights) & (weights > 0) & (weights <= LARGEST_WEIGHT))).any():
+        raise errors.invalid("sample_weights", float(weights[bad][0]), allowed)
+    return weights

@@ -1,0 +1,41 @@
+"""Losses of samples that are taught distributions over the classes, as `ssm.problem.losses` has them of labels."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jaxtyping import Float
+
+from ssm.problem.losses import Labels, Logits, Values
+
+
+class SoftSquared(NamedTuple):
+    """Half the squared distance of a column of logits to its centred target, p - 1/k."""
+
+    targets: Float[Any, "k m"]
+    """p of each column, whose order is that of all columns of a run."""
+
+    def value(self, logits: Logits, labels: Labels) -> Values:
+        """|z - (p - 1/k)|^2 / 2 of each column: shape (m,)."""
+        return optax.l2_loss(self.logit_gradient(logits, labels)).sum(0)
+
+    def logit_gradient(self, logits: Logits, labels: Labels) -> Logits:
+        """z - (p - 1/k): shape (k, m)."""
+        return logits - (self.targets - 1 / len(self.targets))
+
+
+class SoftCrossEntropy(NamedTuple):
+    """Cross-entropy with a target, -sum_c p_c log softmax(z)_c, whose least value is the entropy of p."""
+
+    targets: Float[Any, "k m"]
+    """As of `SoftSquared`."""
+
+    def value(self, logits: Logits, labels: Labels) -> Values:
+        """-sum_c p_c log softmax(z)_c of each column: shape (m,)."""
+        return optax.softmax_cross_entropy(logits, self.targets, axis=0)
+
+    def logit_gradient(self, logits: Logits, labels: Labels) -> Logits:
+        """softmax(z) - p: shape (k, m)."""
+        return jax.nn.softmax(logits, axis=0) - self.targets
