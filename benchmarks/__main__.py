@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import tyro
 from rich.console import Console
 
-from benchmarks import machine, peers, sweeps, table
+from benchmarks import gpu, machine, peers, sweeps, table
 from benchmarks.table import Row
 from ssm import InputError
 from ssm.cli.commands import parse
@@ -35,7 +35,10 @@ Name = Literal[
     "tracking",
     "training",
     "closed_forms",
+    "gpu",
 ]
+ON_ACCELERATORS = ("gpu",)
+"""Benchmarks that run only where they are asked for."""
 
 
 @dataclasses.dataclass
@@ -44,7 +47,7 @@ class Options:
     ratios. Nothing else should be running meanwhile."""
 
     names: tyro.conf.Positional[tuple[Name, ...]] = ()
-    """Benchmarks to run; left out, all of them."""
+    """Benchmarks to run; left out, all of them but those that need an accelerator (gpu)."""
     quick: bool = False
     """A smoke run: smaller sizes and fewer repeats. Its ratios mean little."""
     out: Path | None = None
@@ -76,9 +79,12 @@ def main() -> None:
     lose nothing. A target that is missed is a result, not a failure."""
     try:
         options = parse(Options, "python -m benchmarks", Options.__doc__ or "", sys.argv[1:])
-        names: tuple[Name, ...] = tuple(dict.fromkeys(options.names)) or get_args(Name)
+        usual = tuple(name for name in get_args(Name) if name not in ON_ACCELERATORS)
+        names: tuple[Name, ...] = tuple(dict.fromkeys(options.names)) or usual
         if {"batch", "cold_grid", "terminal", "training"} & set(names):
             peers.require()
+        if set(ON_ACCELERATORS) & set(names):
+            gpu.require()
         out = target(options)
         if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ BLOCK = 1024
 
 def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
     """Measure; the rows of the table."""
-    sizes = {"minority_count": 200 if quick else 2000, "repeats": 2 if quick else 5}
+    sizes: dict[str, Any] = {"minority_count": 200 if quick else 2000, "repeats": 2 if quick else 5}
     with tempfile.TemporaryDirectory() as cache:
         found = timing.in_fresh_process("benchmarks.large:measure", cache, **sizes)
     report(1.0)

@@ -98,24 +98,32 @@ def peak_memory() -> int:
 
 
 def in_fresh_process(
-    function: str, cache: str | Path, cores: int | None = None, **arguments: Any
+    function: str,
+    cache: str | Path,
+    cores: int | None = None,
+    environment: Mapping[str, str] | None = None,
+    longest: float | None = None,
+    **arguments: Any,
 ) -> Any:
     """What `module:function` returns for these arguments, in a process of its own, both as JSON.
 
     Args:
         cache: folder of that process's compilation cache.
         cores: how many of this process's cores it may use; all where it is left out.
+        environment: what its environment has beside this process's.
+        longest: seconds after which it is ended, with a `subprocess.TimeoutExpired`.
     """
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+    added = {"JAX_COMPILATION_CACHE_DIR": str(cache)} | dict(environment or {})
     done = subprocess.run(
         [
             *(sys.executable, "-m", "benchmarks.timing"),
             *(function, json.dumps(arguments), str(cores or machine.num_cores())),
         ],
-        env=environment,
+        env=os.environ | added,
         cwd=ROOT,
         capture_output=True,
         text=True,
+        timeout=longest,
     )
     if done.returncode != 0:
         raise RuntimeError(f"{function} failed in its own process:\n{done.stderr}")

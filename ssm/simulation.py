@@ -17,7 +17,7 @@ from ssm.dynamics import coordinates
 from ssm.dynamics.observables import Observable
 from ssm.dynamics.parameters import Params
 from ssm.dynamics.statuses import Status
-from ssm.dynamics.trajectories import Trajectory, follow_in_one_batch, trajectories
+from ssm.dynamics.trajectories import Trajectory, found_in_one_batch, trajectories
 from ssm.preparation import PreparedRun, common_size, prepare
 from ssm.problem import Problem, own_data, weights
 from ssm.problem.inputs import Inputs
@@ -61,10 +61,17 @@ def compile_program(run: PreparedRun) -> None:
         run.flow.compile_program()
 
 
-def follow_batch(runs: Sequence[PreparedRun]) -> list[Trajectory]:
-    """The same for runs that share a compilation, in one batch, for accelerators."""
+def found_in_batch(runs: Sequence[PreparedRun]) -> list[tuple[Any, np.ndarray]]:
+    """What `make_trajectories` takes of runs that share a compilation, followed in one batch, for accelerators."""
     with jax.enable_x64(runs[0].config.dtype == "float64"):
-        return follow_in_one_batch([run.flow for run in runs])
+        return found_in_one_batch([run.flow for run in runs])
+
+
+def make_trajectories(
+    runs: Sequence[PreparedRun], found: Sequence[tuple[Any, np.ndarray]]
+) -> list[Trajectory]:
+    """Followed runs that differ in their seed only, from what each found."""
+    return trajectories([run.flow for run in runs], found)
 
 
 def run_arrays(

@@ -7,12 +7,14 @@ import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
 from benchmarks import __main__ as main
-from benchmarks import classifiers, machine, table, timing, tracking, training
+from benchmarks import classifiers, gpu, machine, table, timing, tracking, training
+from benchmarks.limits import copies_moved
 from benchmarks.peers import by_torch, matching, numpy_model
 from benchmarks.table import Row
 from ssm import Config, geometry, preparation
@@ -135,6 +137,34 @@ def test_missing_peers_are_named(monkeypatch):
     with pytest.raises(InputError, match="not installed: no_such_package"):
         peers.require()
     assert json  # the one that is there is not named
+
+
+def test_an_accelerator_is_asked_for_before_anything_is_measured(monkeypatch, capsys):
+    found = {"device": "cpu", "platform": "cpu"}
+    monkeypatch.setattr(gpu.timing, "in_fresh_process", lambda *names, **asked: found)
+    monkeypatch.setattr(main.sys, "argv", ["benchmarks", "gpu"])
+    with pytest.raises(SystemExit) as stopped:
+        main.main()
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err.strip()
+    assert said == ("benchmarks: benchmark='gpu': must be left out where JAX finds no accelerator")
+
+
+def test_the_operations_of_a_program_are_those_that_are_not_merged():
+    def program(x):
+        return jax.lax.while_loop(lambda x: (x < 9).all(), lambda x: jnp.sin(x @ x) @ x, x)
+
+    text = jax.jit(program).lower(np.eye(4)).compile().as_text()
+    counted = gpu._operations(text, least=1)
+    # the loop itself, and in it two products and a sine
+    assert "main" in "".join(counted) and max(counted.values()) == 3
+
+
+def test_bytes_of_a_batch_are_those_of_its_runs():
+    found = {"runs": 7, "state_bytes": 80, "observed_bytes": 300.0, "most_steps": 5}
+    bytes_moved = gpu._bytes(found)
+    assert bytes_moved["chip"] == 7 * 380
+    assert bytes_moved["memory"] == 7 * 380 + 7 * 80 * copies_moved(5, 0)
 
 
 def test_a_score_to_stop_by_is_chosen_on_one_half_and_judged_on_the_other():

@@ -458,8 +458,9 @@ def test_a_batch_of_runs_is_the_runs_and_a_sweep_compiles_once(tiny):
         at = swept.sel(learning_rate=0.5, weight_start=config.weight_start)
         assert np.array_equal(at.strength, ssm.simulate(config).strength)
     runs = [preparation.prepare(config) for config in configs]
-    for config, found in zip(configs, simulation.follow_batch(runs), strict=True):
-        own = ssm.simulate(config)
+    together = simulation.found_in_batch(runs)
+    for config, run, of_run in zip(configs, runs, together, strict=True):
+        own, found = ssm.simulate(config), simulation.make_trajectories([run], [of_run])[0]
         np.testing.assert_allclose(found.observations["strength"], own.strength, rtol=1e-9)
         np.testing.assert_allclose(
             found.crossings[:3], own.learning_time, rtol=1e-9, equal_nan=True

@@ -382,9 +382,10 @@ def test_a_sweep_of_inputs_is_its_runs(mixture):
     for name in ("W", "A", "held_out_accuracy", "held_out_loss", "held_out_strength"):
         np.testing.assert_allclose(point[name], found[name], atol=1e-12)
     runs = [prepare(dataclasses.replace(base, seed=seed)) for seed in (3, 4)]
+    together = simulation.make_trajectories(runs, simulation.found_in_batch(runs))
     arrays = [
         simulation.run_arrays(run, trajectory)[0]
-        for run, trajectory in zip(runs, simulation.follow_batch(runs), strict=True)
+        for run, trajectory in zip(runs, together, strict=True)
     ]
     for seed, of_batch in zip((3, 4), arrays, strict=True):
         alone = swept.sel(coupling=0.3, between_coupling=0.1, seed=seed)

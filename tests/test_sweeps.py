@@ -4,6 +4,7 @@ import dataclasses
 import json
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import xarray as xr
@@ -398,6 +399,21 @@ def test_batched_runs_are_single_runs(squared):
                 np.testing.assert_allclose(batched[name], values, **close, err_msg=name)
             elif name != "num_steps":  # rounding may decide a step at the edge of the tolerance
                 np.testing.assert_array_equal(batched[name], values, name)
+
+
+@pytest.mark.slow
+def test_a_sweep_on_an_accelerator_is_that_on_the_cores(squared, monkeypatch):
+    """One that JAX is said to have: batches of two programs, whose runs differ not only in their seed."""
+    grid = {"imbalance_ratio": [1, 40], "loss": ["squared", "cross_entropy"], "seed": [0, 1]}
+    base = squared(t1=20.0)
+    on_cores = ssm.sweep(grid, base)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(execution, "_on_cores", None)
+    batched = ssm.sweep(grid, base, chunk_size=8)
+    assert batched.attrs["num_chunks"] == 1 and (batched["status"] == "finished").all()
+    for name in ("learning_time", "strength", "singular_value", "predicted_learning_time"):
+        # the same arithmetic in another order
+        np.testing.assert_allclose(batched[name], on_cores[name], rtol=1e-9, atol=1e-9)
 
 
 def test_runs_share_a_program_where_they_differ_in_numbers_only(tiny):

@@ -188,16 +188,21 @@ class Dynamics(eqx.Module):
         return loop, crossings
 
 
-def follow_in_one_batch(runs: Sequence[Dynamics]) -> list[Trajectory]:
-    """Runs of one shape to their ends, in one batch, for accelerators, which one run cannot fill.
+def found_in_one_batch(runs: Sequence[Dynamics]) -> list[tuple[Any, np.ndarray]]:
+    """What is `Dynamics.found` of runs of one shape, followed in one batch, for accelerators, which one
+    run cannot fill.
 
     On a CPU batched loops are slower than one run after the other.
     """
     with np.errstate(over="ignore"):
-        batch = jax.tree.map(lambda *leaves: np.stack(leaves), *runs)
-        found = jax.device_get(_solve_batch(batch))
-    each = [jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in range(len(runs))]
-    return [trajectories([run], [one])[0] for run, one in zip(runs, each, strict=True)]
+        found = jax.device_get(solve_batch(stacked(runs)))
+    leaves, structure = jax.tree.flatten(found)
+    return [structure.unflatten([leaf[i] for leaf in leaves]) for i in range(len(runs))]
+
+
+def stacked(runs: Sequence[Dynamics]) -> Dynamics:
+    """Runs of one shape as one, whose every array has an axis of runs first."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *runs)
 
 
 def trajectories(
@@ -233,7 +238,12 @@ def _followed(run: Dynamics, loop: Any, until: Any) -> tuple[Any, Any, Any]:
 
 
 @jax.jit
-def _solve_batch(runs: Dynamics) -> tuple[Any, Any]:
+def solve_batch(runs: Dynamics) -> tuple[Any, Any]:
+    """What is kept of `stacked` runs at their ends, and their crossings, with the axis of runs first.
+
+    All runs of a batch take a step together, and one that has ended waits for the last.
+    """
+
     def solve(run: Dynamics) -> tuple[Any, Any]:
         loop, crossings, _ = _followed(run, run.begin(), ALL)
         return run.kept(loop), crossings

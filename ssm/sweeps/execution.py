@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import itertools
 import math
 import threading
@@ -207,9 +208,7 @@ def _follow(
 ) -> list[Arrays]:
     """Runs of the grid that differ in their seed only, as their arrays; fewer where `stopped` is set
     meanwhile."""
-    first, given = layout.grid.run(runs[0])
-    configs = [first, *(layout.grid.config(run) for run in runs[1:])]
-    ready = preparation.prepare_alike(configs, layout.padded_columns(first), given=given)
+    ready = _prepared_alike(layout, runs)
     _compile(ready[0])
     going_on = itertools.takewhile(lambda _: stopped is None or not stopped.is_set(), ready)
     return list(map(_run_arrays, ready, simulation.follow_alike(going_on)))
@@ -231,27 +230,41 @@ def _compile(ready: preparation.PreparedRun) -> None:
 
 def _compile_run(layout: SweepLayout, run: int) -> None:
     """The same for a run of the grid."""
-    _compile(_prepared(layout, run))
+    _compile(_prepared_alike(layout, [run])[0])
 
 
 def _follow_batched(layout: SweepLayout, runs: Sequence[int]) -> dict[int, Arrays]:
-    """The arrays of runs of the grid by their numbers, those of one program followed in one batch."""
-    batches: dict[Any, list[tuple[int, preparation.PreparedRun]]] = collections.defaultdict(list)
-    for run in runs:
-        ready = _prepared(layout, run)
-        batches[_program(ready)].append((run, ready))
-    arrays = {}
-    for batch in batches.values():
-        followed = simulation.follow_batch([ready for _, ready in batch])
-        for (run, ready), trajectory in zip(batch, followed, strict=True):
-            arrays[run] = _run_arrays(ready, trajectory)
+    """The arrays of runs of the grid by their numbers, those of one program followed in one batch, what is
+    done on the host before and after it on all cores."""
+    groups = layout.alike(runs, GROUP)
+    batches: dict[Any, list[tuple[list[int], list[preparation.PreparedRun]]]]
+    batches, arrays = collections.defaultdict(list), {}
+    with ThreadPoolExecutor(machine.num_cores()) as pool:
+        prepared = pool.map(functools.partial(_prepared_alike, layout), groups)
+        for group, ready in zip(groups, prepared, strict=True):
+            batches[_program(ready[0])].append((group, ready))
+        for batch in batches.values():
+            found = iter(simulation.found_in_batch([run for _, ready in batch for run in ready]))
+            parts = [(ready, list(itertools.islice(found, len(ready)))) for _, ready in batch]
+            made = pool.map(lambda part: _arrays_alike(*part), parts)
+            for (group, _), of_group in zip(batch, made, strict=True):
+                arrays |= zip(group, of_group, strict=True)
     return arrays
 
 
-def _prepared(layout: SweepLayout, run: int) -> preparation.PreparedRun:
-    """One run of the grid, made ready to be followed in the number of columns laid out for it."""
-    config, given = layout.grid.run(run)
-    return preparation.prepare(config, layout.padded_columns(config), given=given)
+def _arrays_alike(
+    ready: Sequence[preparation.PreparedRun], found: Sequence[tuple[Any, np.ndarray]]
+) -> list[Arrays]:
+    """The arrays of runs that differ in their seed only, from what each of them found."""
+    return list(map(_run_arrays, ready, simulation.make_trajectories(ready, found)))
+
+
+def _prepared_alike(layout: SweepLayout, runs: Sequence[int]) -> list[preparation.PreparedRun]:
+    """Runs of the grid that differ in their seed only, made ready to be followed in the number of columns
+    laid out for them."""
+    first, given = layout.grid.run(runs[0])
+    configs = [first, *(layout.grid.config(run) for run in runs[1:])]
+    return preparation.prepare_alike(configs, layout.padded_columns(first), given=given)
 
 
 def _program(ready: preparation.PreparedRun) -> Hashable:
