@@ -20,7 +20,7 @@ from jaxtyping import Float
 from experiments.readings import Report
 from ssm import Config, held_out, sweep
 from ssm.problem import make_problem
-from ssm.problem.inputs import class_inputs, noise_rows
+from ssm.problem.inputs import mean_inputs, noise_rows
 from ssm.support import machine
 
 BASE = Config(
@@ -150,7 +150,7 @@ def recall(V: Float[np.ndarray, "k p"], config: Config) -> Float[np.ndarray, " k
     """Recall of a classifier of inputs on fresh samples of the mixture of a Config."""
     problem, rows = make_problem(config), noise_rows(config)
     noise = V[:, rows] * np.sqrt((1 - config.coupling) / (rows.stop - rows.start))
-    return held_out.accuracy(V @ class_inputs(config, problem), noise @ noise.T)
+    return held_out.accuracy(V @ mean_inputs(config, problem), noise @ noise.T)
 
 
 def _curves(runs: xr.Dataset, clock: str) -> Curves:

@@ -66,7 +66,7 @@ class Additions(NamedTuple):
         if self.schedule is not None:
             known["schedule"] = eqx.tree_pformat(self.schedule, short_arrays=False)
         if self.targets is not None:
-            P, weights, _, _ = self.targets
+            P, weights, _ = self.targets
             arrays = {"targets": P, "sample_weights": weights}
             known["targets"] = f"{P.shape[1]} samples, sha256 {digests.of_values(arrays)}"
         if self.start is not None:
@@ -220,10 +220,15 @@ def check_schedule(config: Config, schedule: Any, data: Inputs | None = None) ->
     if not config.is_descent:
         allowed = "left out for a flow, which has weight_start and weight_ramp"
         raise errors.invalid("schedule", schedule, allowed)
-    if (make_problem(config).class_weights != 1).any() or config.weight_start is not None:
+    problem = make_problem(config)
+    is_weighted = (problem.class_weights != 1).any() or config.group_weight_exponent != 0
+    if is_weighted or config.weight_start is not None:
         raise errors.invalid("schedule", schedule, "left out where the config has weights")
     in_coordinates = data is None and config.column_kind == "coordinates"
-    if schedule.needs_performance and in_coordinates:
-        allowed = "one that needs no accuracies, under the squared loss without mini-batches"
+    if (schedule.needs_performance or schedule.needs_losses) and in_coordinates:
+        allowed = (
+            "one that needs no accuracies or losses, under the squared loss without mini-batches"
+        )
         raise errors.invalid("schedule", schedule, allowed)
-    schedule.init(np.array(config.class_counts))  # refuses weights of another number of classes
+    counts = config.class_counts if config.groups is None else config.groups
+    schedule.init(np.array(counts))  # refuses weights of another number of classes

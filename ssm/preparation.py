@@ -29,9 +29,8 @@ from ssm.dynamics.solvers import SOLVERS
 from ssm.dynamics.starts import Start, make_start
 from ssm.dynamics.vector_field import Deferral, Field
 from ssm.measures import spectral
-from ssm.problem import Problem, make_problem, own_data
+from ssm.problem import Problem, make_problem, own_data, samples
 from ssm.problem.inputs import Inputs, draw_inputs
-from ssm.problem.own_targets import with_targets
 from ssm.problem.problem import Targets
 from ssm.theory import predictions
 from ssm.theory.defaults import Resolved, resolve
@@ -93,7 +92,7 @@ class _Setting(NamedTuple):
 @functools.lru_cache(maxsize=4)
 def _setting(config: Config, size: int | None) -> _Setting:
     """That of a Config, kept for the next runs that share it."""
-    problem = make_problem(config)
+    problem = _problem(config)
     columns = None if config.has_inputs else make_columns(config, problem, size)
     return _new_setting(config, problem, columns)
 
@@ -185,7 +184,7 @@ def prepare_alike(
         laws.append(_law_of_motion(each, setting, field, start, observe, given, reached))
     shapes = check_observables(config, given.observables, laws[0].params, laws[0].field.columns)
     predicted = np.full(len(components.singular_values), np.nan)
-    if inputs is None and reached is None and problem.targets is None:
+    if inputs is None and reached is None and problem.growth_rates is None:
         starts = predictions.Start(
             np.stack([start.params.W for start, _ in drawn]),
             np.stack([class_means for _, class_means in drawn]),
@@ -219,26 +218,24 @@ def _setting_of(
     """That of a run, which is kept where nothing but the Config decides it."""
     if inputs is None and given.loss is None and given.targets is None and reached is None:
         return _setting(dataclasses.replace(config, seed=0), size)
-    problem, columns = make_problem(config), None
-    if given.targets is not None:
-        problem = _with_targets(config, problem, given.targets, inputs)
-        if inputs is None and not config.has_inputs:
-            columns = make_columns(config, problem, size)
-    elif inputs is not None:
-        problem = own_data.measured(config, problem, inputs)
-    elif not config.has_inputs:
-        columns = make_columns(config, problem, size, loss=given.loss)
+    problem = _problem(config, given.targets, inputs)
+    is_drawn = inputs is not None or config.has_inputs
+    columns = None if is_drawn else make_columns(config, problem, size, loss=given.loss)
     return _new_setting(config, problem, columns, reached)
 
 
-def _with_targets(
-    config: Config, problem: Problem, targets: Targets, inputs: Inputs | None
+def _problem(
+    config: Config, targets: Targets | None = None, inputs: Inputs | None = None
 ) -> Problem:
-    """A problem whose samples are taught distributions. Rates of inputs that are drawn are those of the seed 0."""
+    """The problem of a run, with what its own targets and inputs say. Rates of inputs that are drawn are those of the
+    seed 0."""
+    problem = make_problem(config)._replace(targets=targets)
+    if samples.are_alike(problem):
+        return problem if inputs is None else own_data.measured(config, problem, inputs)
     X = None if inputs is None else inputs.training
     if config.has_inputs and X is None:
         X = draw_inputs(dataclasses.replace(config, seed=0), problem)
-    return with_targets(problem, targets, X)
+    return samples.with_growth_rates(problem, X)
 
 
 def _law_of_motion(
@@ -320,11 +317,10 @@ def make_field(config: Config, columns: Columns) -> Field:
 def _deferral(config: Config, columns: Columns) -> Deferral | None:
     if config.weight_start is None:
         return None
-    return Deferral(
-        np.asarray(config.weight_start),
-        np.asarray(config.weight_ramp),
-        columns.multiplicity / columns.counts.sum(),
-    )
+    unweighted = columns.multiplicity / columns.counts.sum()
+    if config.targets == "own":  # whose samples keep the weights of their own
+        unweighted = unweighted * columns.sample_weights
+    return Deferral(np.asarray(config.weight_start), np.asarray(config.weight_ramp), unweighted)
 
 
 def save_times(config: Config, t1: float) -> Float[np.ndarray, " t"]:

@@ -19,7 +19,7 @@ from ssm.dynamics.parameters import Params
 from ssm.dynamics.statuses import Status
 from ssm.dynamics.trajectories import Trajectory, found_in_one_batch, trajectories
 from ssm.preparation import PreparedRun, common_size, prepare
-from ssm.problem import Problem, own_data, weights
+from ssm.problem import Problem, own_data, samples, weights
 from ssm.problem.inputs import Inputs
 from ssm.problem.own_targets import own_targets
 from ssm.problem.schedules import Transformation
@@ -117,6 +117,9 @@ def run_arrays(
         "predicted_learning_time": run.predicted_learning_time,
     }
     arrays |= _last(run, trajectory)
+    if (groups := problem.groups) is not None:
+        arrays |= {"group_class": groups.classes, "group_attribute": groups.attributes}
+        arrays |= {"group_count": groups.counts.ravel(), "group_weight": groups.weights}
     if (absent := problem.counts == 0).any():
         for name in OF_A_CLASS:
             if name in arrays:
@@ -158,8 +161,8 @@ def _status(run: PreparedRun, trajectory: Trajectory, learned: Float[np.ndarray,
 
 def _exposure(problem: Problem, class_weights: Float[np.ndarray, " k"]) -> dict[str, float]:
     """What the last weights do; NaN where a schedule has made one of them negative, or all 0."""
-    if problem.targets is not None:
-        each = class_weights[problem.labels] * problem.targets.sample_weights
+    if not samples.are_alike(problem):
+        each = class_weights[problem.labels] * samples.sample_weights(problem)
         counts, class_weights = np.ones(len(each)), each
     else:
         counts = problem.counts

@@ -13,7 +13,7 @@ from ssm.dynamics.column_layouts import make_columns
 from ssm.dynamics.starts import make_start
 from ssm.preparation import prepare
 from ssm.problem import make_problem
-from ssm.problem.inputs import class_inputs, draw_inputs, noise_rows
+from ssm.problem.inputs import draw_inputs, mean_inputs, noise_rows
 from ssm.results import datasets
 
 SMALL: dict[str, Any] = {
@@ -155,7 +155,7 @@ def test_of_drawn_noise_is_asked_what_its_law_is(loss):
         noise_dim=15, t1=60.0, loss=loss, **{**SMALL, "num_classes": 2, "bias": "output"}
     )
     found = ssm.simulate(config)
-    means = class_inputs(config, make_problem(config))
+    means = mean_inputs(config, make_problem(config))
     for i in range(7):
         map_ = found["W"].values[i] @ found["A"].values[i]
         mean = map_ @ means + found["bias"].values[i][:, None]
@@ -172,7 +172,7 @@ def test_of_drawn_noise_is_asked_what_its_law_is(loss):
 def test_accuracy_is_that_of_a_million_samples():
     config = ssm.Config(noise_dim=15, t1=60.0, **SMALL)
     found, rng, draws = ssm.simulate(config), np.random.default_rng(0), 10**6
-    means, scale = class_inputs(config, make_problem(config)), np.sqrt(0.7 / 15)
+    means, scale = mean_inputs(config, make_problem(config)), np.sqrt(0.7 / 15)
     for i in range(7):
         map_ = found["W"].values[i] @ found["A"].values[i]
         for y in range(4):

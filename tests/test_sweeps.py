@@ -70,11 +70,18 @@ OTHERS = {
     "batch_size": 5,
     "momentum": 0.5,
     "sam_radius": 0.1,
+    "groups": (3, 3, 3, 3, 1, 1, 1, 1),
+    "attribute_coupling": 0.3,
+    "group_weight_exponent": 1.0,
 }
 # what a field needs beside it
 _STEPS = {"optimizer": "gd", "num_steps": 100}
 _DROPS = {**_STEPS, "learning_rate_schedule": "step", "drop_step": 30}
+_GROUPS = {"groups": (5, 2, 1, 2, 3, 1, 1, 2), "coupling": 0.1}
 BASES = {
+    "groups": _GROUPS,
+    "attribute_coupling": _GROUPS,
+    "group_weight_exponent": _GROUPS,
     "between_coupling": {"coupling": 0.5},
     "held_out": {"coupling": 0.5},
     "weight_start": {"weight_exponent": 1.0},
@@ -206,6 +213,9 @@ def test_neither_chunks_nor_order_change_a_bit(squared):
 
 # Fields whose two values need programs of their own, of which most others share one.
 COMPILED_ANEW = (
+    "attribute_coupling",
+    "group_weight_exponent",
+    "groups",
     "between_coupling",
     "bias",
     "clock",
@@ -222,7 +232,8 @@ COMPILED_ANEW = (
     [
         pytest.param(field.name, marks=pytest.mark.slow if field.name in COMPILED_ANEW else ())
         for field in dataclasses.fields(ssm.Config)
-        if field.name != "targets"  # whose other value says that a run is given some beside its Config
+        if field.name
+        != "targets"  # whose other value says that a run is given some beside its Config
     ],
 )
 def test_any_field_is_an_axis(squared, tiny, field):

@@ -13,6 +13,7 @@ from ssm.config.bounds import Within, checked_fields
 from ssm.config.data import DataFields
 from ssm.config.documentation import DocstringOfFields
 from ssm.config.flow import FlowClockFields, FlowEndFields, FlowSolverFields
+from ssm.config.groups import GroupFields
 from ssm.config.inputs import InputFields
 from ssm.config.loss import NEUTRAL, LossFields
 from ssm.config.model import LARGEST_STATE, ModelFields
@@ -71,6 +72,7 @@ class Config(
     ModelFields,
     WeightFields,
     LossFields,
+    GroupFields,
     DataFields,
 ):
     """All that defines one run of the small-scale model.
@@ -102,7 +104,8 @@ class Config(
     def __post_init__(self) -> None:
         for name, value in checked_fields(self).items():
             object.__setattr__(self, name, value)
-        self.check_data()
+        is_left_out = self.num_classes == DataFields.num_classes
+        self.check_data(self.check_groups(self.num_classes, is_left_out))
         self.check_weights(self.num_classes)
         self.check_loss()
         self._check_what_flow_can_reach()
@@ -114,6 +117,7 @@ class Config(
         self.check_inputs(self.coupling, self.feature_decay, is_descent=self.is_descent)
         self._check_kind_of_run()
         self._check_targets()
+        self._check_groups()
         self.check_optimizer(self.num_saves)
         self._check_coupling()
         self._check_sizes()
@@ -131,7 +135,7 @@ class Config(
     def column_kind(self) -> Literal["samples", "classes", "coordinates"]:
         """What the feature columns of the run stand for: whole `classes` where all features of a
         class stay equal, else `coordinates` of each class (squared loss), else `samples`."""
-        if self.has_inputs or self.targets == "own":
+        if self.has_inputs or self.has_groups or self.targets == "own":
             return "samples"
         if self.coupling == 1:
             return "classes"
@@ -161,7 +165,8 @@ class Config(
         """Number of inputs p that features are made of; 0 where they are followed themselves."""
         if self.noise_dim is None:
             return 0
-        return 1 + self.num_classes + self.noise_dim + self.has_hidden_bias
+        named = 1 + self.num_classes + self.num_attributes
+        return named + self.noise_dim + self.has_hidden_bias
 
     @property
     def observes_margin(self) -> bool:
@@ -238,6 +243,22 @@ class Config(
             allowed = "below 1 with targets of one's own: shared features have one target a class"
             raise errors.invalid("coupling", self.coupling, allowed)
 
+    def _check_groups(self) -> None:
+        """Refuse what is not known of groups inside classes."""
+        if not self.has_groups:
+            return
+        if self.coupling + self.attribute_coupling > 1:
+            allowed = f"at most 1 - coupling, {1 - self.coupling:g}"
+            raise errors.invalid("attribute_coupling", self.attribute_coupling, allowed)
+        if self.coupling + self.attribute_coupling == 1 and not self.has_inputs:
+            allowed = "less than 1 together with attribute_coupling, unless noise_dim is given"
+            raise errors.invalid("coupling", self.coupling, allowed)
+        if self.geometry:
+            allowed = "False with groups, of which no geometry of the end is known"
+            raise errors.invalid("geometry", self.geometry, allowed)
+        if self.targets == "own":
+            raise errors.invalid("groups", self.groups, "left out with targets of one's own")
+
     def _check_coupling(self) -> None:
         """Refuse coupled features under an optimiser for which the gradient is not all that counts, unless what
         moves them, their inputs, is there."""
@@ -247,6 +268,8 @@ class Config(
             f"with optimizer={self.optimizer}, whose steps depend on what moves coupled features, not on "
             "their gradient alone; noise_dim gives them inputs"
         )
+        if self.attribute_coupling > 0:
+            raise errors.invalid("attribute_coupling", self.attribute_coupling, f"0 {of_features}")
         if 0 < self.coupling < 1:
             raise errors.invalid("coupling", self.coupling, f"0 or 1 {of_features}")
         if self.between_coupling > 0:

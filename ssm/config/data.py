@@ -43,11 +43,17 @@ class DataFields:
     Config, to `ssm.simulate`, for which it says `own`. A class may then be no sample's own."""
 
     @property
+    def counts_of_groups(self) -> tuple[int, ...] | None:
+        """The counts of classes that have groups, which say them; None of others."""
+        return None
+
+    @property
     def class_counts(self) -> tuple[int, ...]:
         """Samples n_c of each class, largest first for `step` and `long_tailed`."""
         if self.profile == "custom":
-            assert self.counts is not None  # as `check_data` has seen to
-            return self.counts
+            counts = self.counts_of_groups if self.counts is None else self.counts
+            assert counts is not None  # as `check_data` has seen to
+            return counts
         if self.profile == "step":
             return profiles.step_counts(
                 self.num_classes, self.imbalance_ratio, self.minority_fraction, self.minority_count
@@ -68,12 +74,20 @@ class DataFields:
             profiles.MINORITY,
         ) * num_minority
 
-    def check_data(self) -> None:
+    def check_data(self, of_groups: tuple[int, ...] | None = None) -> None:
         """Put the profile that is meant, checked `counts`, and their number as `num_classes`, in the place of
-        what was given.
+        what was given. Groups inside classes have counts of their own, `of_groups`.
 
         Raises InputError where the fields do not describe classes of at least one sample each.
         """
+        if of_groups is not None:
+            for name in ("counts", "profile"):
+                if (value := getattr(self, name)) not in (None, "custom"):
+                    allowed = f"left out with groups, which make {of_groups}"
+                    raise errors.invalid(name, value, allowed)
+            object.__setattr__(self, "profile", "custom")
+            object.__setattr__(self, "num_classes", len(of_groups))
+            return
         if self.profile is None:
             object.__setattr__(self, "profile", "step" if self.counts is None else "custom")
         if self.profile == "custom":

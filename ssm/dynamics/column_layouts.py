@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ssm.config import Config
-from ssm.dynamics.columns import BLOCK, MANY, SMALL, Columns
-from ssm.problem import Problem, losses, membership
+from ssm.dynamics.columns import BLOCK, MANY, SMALL, Columns, GroupColumns
+from ssm.problem import Problem, losses, membership, samples
+from ssm.problem.problem import Groups
 from ssm.problem.soft_losses import SoftCrossEntropy, SoftSquared
 
 
@@ -31,21 +32,41 @@ def sample_columns(
     padding = 0 if size is None else size - n
     labels = np.pad(problem.labels, (0, padding))
     real = (np.arange(n + padding) < n).astype(float)
+    if problem.groups is not None:
+        options["groups"] = _group_columns(problem, problem.groups, int(padding))
     if problem.targets is not None:
-        targets = problem.targets
         soft = SoftSquared if isinstance(loss, losses.Squared) else SoftCrossEntropy
-        loss = soft(np.pad(targets.probabilities, ((0, 0), (0, padding))))
-        options["target_columns"] = np.pad(targets.centred.T, ((0, padding), (0, 0)))
-        options["sample_weights"] = np.pad(targets.sample_weights, (0, padding))
+        loss = soft(np.pad(problem.targets.probabilities, ((0, 0), (0, padding))))
+    if not samples.are_alike(problem):
+        targets, weights = samples.centred_targets(problem).T, samples.sample_weights(problem)
+        options["target_columns"] = np.pad(targets, ((0, padding), (0, 0)))
+        options["sample_weights"] = np.pad(weights, (0, padding))
+    is_without = problem.coupling == 0 or inputs is not None or problem.groups is not None
     return _columns(
         problem,
         loss,
         labels,
         multiplicity=real,
         constant=np.ones(len(labels)),
-        coupling=None if problem.coupling == 0 or inputs is not None else problem.coupling,
+        coupling=None if is_without else problem.coupling,
         inputs=None if inputs is None else np.pad(inputs, ((0, 0), (0, padding))),
         **options,
+    )
+
+
+def _group_columns(problem: Problem, groups: Groups, padding: int) -> GroupColumns:
+    """What belongs to the groups of sample columns. The labels of padding are those of the first group."""
+    labels, number = groups.labels, groups.counts.size
+    counts, M = groups.counts.ravel().astype(float), problem.group_kernel
+    private = problem.private_coupling
+    solved = np.linalg.solve(private * np.eye(number) + M * counts, M) if private > 0 else M
+    return GroupColumns(
+        labels=np.pad(labels, (0, padding)),
+        counts=counts,
+        members=np.pad(membership(labels, number), ((0, padding), (0, 0))),
+        kernel=M,
+        private=np.asarray(private),
+        inverse=solved,
     )
 
 
@@ -94,6 +115,7 @@ def _columns(
     inputs: Float[np.ndarray, "p m"] | None = None,
     target_columns: Float[np.ndarray, "m k"] | None = None,
     sample_weights: Float[np.ndarray, " m"] | None = None,
+    groups: GroupColumns | None = None,
     conserved_factor: Any = 1.0,
     coordinates: bool = False,
     weighted_mean: bool = False,
@@ -101,7 +123,8 @@ def _columns(
     counts = problem.counts.astype(float)
     members = membership(labels, len(counts)) * multiplicity[:, None]
     sum_columns = members * constant[:, None]
-    beta = 0.0 if inputs is not None else problem.common_coupling
+    is_apart = inputs is not None or groups is not None  # whose kernel is theirs
+    beta = 0.0 if is_apart else problem.common_coupling
     each = multiplicity if sample_weights is None else multiplicity * sample_weights
     summed = sum_columns if target_columns is None else np.hstack([sum_columns, target_columns])
     return Columns(
@@ -121,6 +144,7 @@ def _columns(
         member_columns=members,
         target_columns=target_columns,
         sample_weights=sample_weights,
+        groups=groups,
         conserved_factor=np.asarray(conserved_factor, dtype=float),
         loss=loss,
         weighted_mean=weighted_mean,

@@ -30,6 +30,22 @@ MANY = 8192
 """Number of columns from which on blocks are faster, measured for 10 classes and 16 to 64 features."""
 
 
+class GroupColumns(eqx.Module):
+    """What belongs to groups inside classes, of columns that stand for samples."""
+
+    labels: Int[Any, " m"]
+    """Group of each column."""
+    counts: Float[Any, " g"]
+    members: Float[Any, "m g"]
+    """Values of columns -> their sums over the samples of each group."""
+    kernel: Float[Any, "g g"]
+    """M of K = s I + C M C^T, C the members."""
+    private: Float[Any, ""]
+    """s."""
+    inverse: Float[Any, "g g"]
+    """(s I + M N)^-1 M with N the counts, so that s K^-1 = I - C inverse C^T (Woodbury)."""
+
+
 class Columns(eqx.Module):
     """The constants of m feature columns, as host arrays. A column with multiplicity 0 is padding: it
     weighs nothing and stays where it is.
@@ -75,6 +91,8 @@ class Columns(eqx.Module):
     """Z -> Z T^T, of samples that are taught distributions with the centred targets T; else None."""
     sample_weights: Float[Any, " m"] | None
     """A factor of the loss of each column beside the weight of its class; None where it is 1."""
+    groups: GroupColumns | None
+    """Where classes have groups; the kernel is then that of groups."""
     conserved_factor: Float[Any, ""]
     """1 - c for coordinates, a factor that keeps K^-1 finite as c tends to 1; else 1."""
     loss: losses.Loss
@@ -91,6 +109,7 @@ class Columns(eqx.Module):
         That takes many samples in whole blocks, none of which moves another."""
         number = len(self.labels)
         ties = (self.kernel, self.coupling, self.common, self.inputs, self.target_columns)
+        ties = (*ties, self.groups)
         alone = all(tie is None for tie in ties)
         return alone and number >= MANY and number % BLOCK == 0
 
@@ -241,7 +260,11 @@ class Columns(eqx.Module):
         return dataclasses.replace(self, risk_weights=weights * scale)
 
     def weighted(self, class_weights: Float[Array, " k"]) -> Columns:
-        """The columns under other class weights."""
+        """The columns under other class weights, or where classes have groups, under weights of these."""
+        if self.groups is not None:
+            weights = self.multiplicity * class_weights[self.groups.labels]
+            total = weights.sum() if self.weighted_mean else self.counts.sum()
+            return dataclasses.replace(self, risk_weights=weights / total)
         weights = self.multiplicity * class_weights[self.labels]
         if self.sample_weights is not None:
             weights = weights * self.sample_weights
@@ -259,3 +282,22 @@ class Columns(eqx.Module):
     def spread(self, M: Float[Any, "d k"]) -> Float[Any, "d m"]:
         """The columns whose samples all have the feature of their class."""
         return M[:, self.labels] * self.constant[None]
+
+    def spread_in_groups(self, M: Float[Any, "d g"]) -> Float[Any, "d m"]:
+        """The same of classes that have groups, with the feature of each group; of others as of classes."""
+        if self.groups is None:
+            return self.spread(M)
+        return M[:, self.groups.labels] * self.multiplicity[None]
+
+    @property
+    def parts(self) -> tuple[Any, Any]:
+        """What a schedule weighs: the counts and members of the groups, or of the classes where they have none."""
+        if self.groups is not None:
+            return self.groups.counts, self.groups.members
+        return self.counts, self.member_columns
+
+    def group_means(self, H: Float[Any, "d columns"]) -> Float[Any, "d g"]:
+        """Mean feature of each group's samples; of each class where classes have no groups."""
+        if self.groups is None:
+            return self.class_means(H)
+        return self.features(H) @ self.groups.members / self.groups.counts[None]

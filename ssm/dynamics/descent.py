@@ -180,7 +180,7 @@ class _Course(NamedTuple):
 
 def _begin(descent: Descent, transform: optax.GradientTransformationExtraArgs) -> _Loop:
     """The run before its first step."""
-    counts = descent.field.columns.counts
+    counts, _ = descent.field.columns.parts
     series = jax.eval_shape(functools.partial(_watched, descent), descent.params)
     weighting: Any = () if descent.schedule is None else descent.schedule.init(counts)
     return _Loop(
@@ -247,11 +247,15 @@ def _weighed(descent: Descent, loop: _Loop, step: Array) -> tuple[Field, Any]:
     field, schedule, dtype = descent.field, descent.schedule, descent.learning_rates.dtype
     if schedule is None:
         return field.at(step.astype(dtype), step.astype(dtype)), loop.weighting
-    columns, performance = field.columns, None
-    if schedule.needs_performance:
+    columns, performance, losses = field.columns, None, None
+    counts, members = columns.parts
+    if schedule.needs_performance or schedule.needs_losses:
         logits = field.logits(loop.params)
-        performance = class_accuracy(logits, columns.labels, columns.member_columns)
-    stats = Statistics(columns.counts, performance)
+        if schedule.needs_performance:
+            performance = class_accuracy(logits, columns.labels, members)
+        if schedule.needs_losses:
+            losses = (columns.losses(logits) @ members) / counts
+    stats = Statistics(counts, performance, losses)
     weights, weighting = step_weights(schedule, loop.weighting, stats, step)
     return field.weighing(columns.weighted(weights).risk_weights), weighting
 

@@ -20,11 +20,13 @@ from ssm.dynamics.parameters import Params, classifier
 from ssm.dynamics.starts import Start
 from ssm.measures import held_out, metrics, spectral
 from ssm.problem import Problem, membership
-from ssm.problem.inputs import Inputs, class_inputs, noise_rows
+from ssm.problem.inputs import Inputs, mean_inputs, noise_rows
+from ssm.problem.problem import Groups
 
 
 class EndlessNoise(eqx.Module):
-    """Fresh samples where the noise of each is orthogonal to all that was seen.
+    """Fresh samples where the noise of each is orthogonal to all that was seen. Where classes have groups, read groups
+    for classes, M of `Problem.group_kernel` for C and s / n_g I + M for T.
 
     Their noise stays where it starts, and their class part follows the class means M of the training
     features. With Sigma_y = -W^T G 1_y, of the samples of class y,
@@ -35,9 +37,9 @@ class EndlessNoise(eqx.Module):
     fade where features decay.
     """
 
-    onto: Float[Any, "k k"]
+    onto: Float[Any, "q q"]
     """T^-1 C."""
-    rest: Float[Any, "d k"]
+    rest: Float[Any, "d q"]
     """F(0) - M(0) T^-1 C."""
     noise: Any
     """The standard deviation of the noise's features at the start, in each of d directions."""
@@ -48,14 +50,14 @@ class EndlessNoise(eqx.Module):
         """Of fresh samples: the mean feature of each class (d x k), and a factor of the features' covariance
         (d x r)."""
         left = 1.0 if self.feature_decay is None else jnp.exp(-self.feature_decay * time)
-        means = columns.class_means(params.H) @ self.onto + left * self.rest
+        means = columns.group_means(params.H) @ self.onto + left * self.rest
         return means, self.noise * left * jnp.eye(len(params.H), dtype=means.dtype)
 
 
 class DrawnNoise(eqx.Module):
     """Fresh samples where the noise has as many dimensions as the inputs of the run have."""
 
-    class_inputs: Float[Any, "p k"]
+    mean_inputs: Float[Any, "p q"]
     scale: Any
     """sqrt((1 - c) / q)."""
     noise: tuple[int, int] = eqx.field(static=True)
@@ -64,19 +66,21 @@ class DrawnNoise(eqx.Module):
     def features(self, params: Params, columns: Columns, time: Any) -> tuple[Any, Any]:
         """As of `EndlessNoise`."""
         first, last = self.noise
-        return params.H @ self.class_inputs, self.scale * params.H[:, first:last]
+        return params.H @ self.mean_inputs, self.scale * params.H[:, first:last]
 
 
 class Mixture(eqx.Module):
     """All fresh samples of the mixture of a run."""
 
     samples: EndlessNoise | DrawnNoise
+    groups: Groups | None
+    """Where classes have groups; a class's numbers are then the means over its training samples' groups."""
     loss: str = eqx.field(static=True)
     """`squared`, or `cross_entropy` for all others: adjusted losses are for training."""
 
     def __call__(self, params: Params, columns: Columns, time: Any) -> dict[str, Any]:
-        """Mean and covariance of their logits: `held_out_mean` with a column for each class, and
-        `held_out_covariance`, (k, k) each."""
+        """Mean and covariance of their logits: `held_out_mean`, (k, k) with a column for each class, or (k, g) for
+        each group, and `held_out_covariance`, (k, k)."""
         head = classifier(params)
         means, factor = self.samples.features(params, columns, time)
         logits, spread = head @ means, head @ factor
@@ -86,12 +90,38 @@ class Mixture(eqx.Module):
     def summarise(self, observed: dict[str, Any]) -> dict[str, Any]:
         """The variables of a Dataset."""
         means, covariance = observed.pop("held_out_mean"), observed.pop("held_out_covariance")
+        if self.groups is not None:
+            return _of_groups(self.groups, means, covariance, self.loss)
         found = {
             "held_out_accuracy": held_out.accuracy(means, covariance),
             "held_out_loss": held_out.loss(means, covariance, self.loss),
             "held_out_strength": spectral.class_strengths(means, np.ones(means.shape[-1])),
         }
         return {name: values.astype(means.dtype) for name, values in found.items()}
+
+
+def _of_groups(groups: Groups, means: Any, covariance: Any, loss: str) -> dict[str, Any]:
+    """The variables where classes have groups. All groups with one value of the attribute are fresh samples of one
+    of each class."""
+    width = groups.counts.shape[1]
+    by_attribute = [means[..., b::width] for b in range(width)]
+
+    def joined(measured: list[Any]) -> Any:  # (..., k) for each value -> (..., g), class by class
+        return np.stack(measured, axis=-1).reshape(*means.shape[:-2], groups.counts.size)
+
+    k = len(groups.counts)
+    found = {
+        "accuracy": joined([held_out.accuracy(each, covariance) for each in by_attribute]),
+        "loss": joined([held_out.loss(each, covariance, loss) for each in by_attribute]),
+        "strength": joined([spectral.class_strengths(each, np.ones(k)) for each in by_attribute]),
+    }
+    shares = groups.counts / groups.counts.sum(axis=1, keepdims=True)
+    variables = {}
+    for name, values in found.items():
+        by_class = (values.reshape(*values.shape[:-1], k, width) * shares).sum(-1)
+        variables[f"held_out_{name}"] = by_class.astype(means.dtype)
+    variables["held_out_group_accuracy"] = found["accuracy"].astype(means.dtype)
+    return variables
 
 
 class Samples(eqx.Module):
@@ -137,17 +167,23 @@ def make_held_out(
         return Samples(data.inputs, data.labels, members, loss)
     if not config.held_out:
         return None
+    groups = problem.groups
     if config.has_inputs:
         rows = noise_rows(config)
-        scale = np.sqrt((1 - problem.coupling) / (rows.stop - rows.start))
-        drawn = DrawnNoise(class_inputs(config, problem), scale, (rows.start, rows.stop))
-        return Mixture(drawn, loss)
-    k, beta = len(problem.counts), problem.common_coupling
-    C = (problem.coupling - problem.between_coupling) * np.eye(k) + beta
-    onto = np.linalg.solve(problem.class_kernel, C)
-    rest, noise = np.zeros((config.feature_dim, k)), 0.0
+        scale = np.sqrt(problem.private_coupling / (rows.stop - rows.start))
+        drawn = DrawnNoise(mean_inputs(config, problem), scale, (rows.start, rows.stop))
+        return Mixture(drawn, groups, loss)
+    if problem.groups is None:
+        beta = problem.common_coupling
+        C = (problem.coupling - problem.between_coupling) * np.eye(len(problem.counts)) + beta
+        T = problem.class_kernel
+    else:
+        C = problem.group_kernel
+        T = np.diag(problem.private_coupling / problem.groups.counts.ravel()) + C
+    onto = np.linalg.solve(T, C)
+    rest, noise = np.zeros((config.feature_dim, len(C))), 0.0
     if start.class_part is not None:
-        rest = start.class_part - columns.class_means(start.params.H) @ onto
-        noise = config.init_scale * np.sqrt(1 - problem.coupling) * (config.init == "gaussian")
+        rest = start.class_part - columns.group_means(start.params.H) @ onto
+        noise = config.init_scale * np.sqrt(problem.private_coupling) * (config.init == "gaussian")
     decay = np.asarray(config.feature_decay) if config.has_decay else None
-    return Mixture(EndlessNoise(onto, rest, np.asarray(noise), decay), loss)
+    return Mixture(EndlessNoise(onto, rest, np.asarray(noise), decay), groups, loss)

@@ -19,8 +19,8 @@ from ssm.dynamics.observables import OWN
 from ssm.dynamics.parameters import Params
 from ssm.dynamics.starts import Start
 from ssm.dynamics.vector_field import Field
-from ssm.measures import geometry, spectral
-from ssm.problem import Problem, membership
+from ssm.measures import geometry, groups, spectral
+from ssm.problem import Problem, membership, samples
 
 
 class Observer(eqx.Module):
@@ -88,6 +88,10 @@ class Observer(eqx.Module):
             "unit": unit,
             "gram": totals["gram"],
         }
+        if columns.groups is not None:
+            sizes = columns.groups.counts
+            observed |= {name: totals[name] / sizes for name in ("group_loss", "group_accuracy")}
+            observed["group_logits"] = totals["group_logits"] / sizes[None]
         if self.conserved is not None:
             scatter = None if params.hidden else totals.get("scatter")
             observed["drift"] = self._drift(params, time, scatter)
@@ -180,6 +184,10 @@ class Observer(eqx.Module):
             "squared_gradients": columns.squared_gradients(gradient),
             "gram": (turned * columns.multiplicity[None]) @ turned.T,
         }
+        if columns.groups is not None:
+            members = columns.groups.members
+            sums["group_loss"], sums["group_accuracy"] = jnp.stack(values) @ members
+            sums["group_logits"] = logits @ members
         return sums | ({"scatter": H @ H.T} if self.columns.many else {})
 
     @property
@@ -213,6 +221,7 @@ class Observer(eqx.Module):
         k, dim = len(self.rows), self.width
         observed |= self._shapes(observed)
         observed |= {} if self.held_out is None else self.held_out.summarise(observed)
+        observed |= self._of_groups(observed)
         if self.conserved is None:
             observed["drift"] = np.full(unit.shape, np.nan, unit.dtype)
         strength, by_class = (x.astype(sums.dtype) for x in self._strengths(sums))
@@ -223,6 +232,18 @@ class Observer(eqx.Module):
             "class_strength": by_class,
             "singular_value": (spectral.singular_values(gram) * unit)[:, : min(k, dim)],
             "residual": spectral.residual(strength / unit, energy),
+        }
+
+    def _of_groups(self, observed: dict[str, Any]) -> dict[str, Any]:
+        """Strengths of what the class and the attribute say, where classes have groups."""
+        if self.columns.groups is None:
+            return {}
+        means = observed.pop("group_logits")
+        counts = np.asarray(self.columns.groups.counts).reshape(len(self.rows), -1)
+        spurious = groups.spurious_strength(means, counts).astype(means.dtype)
+        return {
+            "core_strength": groups.core_strength(means).astype(means.dtype),
+            "spurious_strength": spurious,
         }
 
     def _shapes(self, observed: dict[str, Any]) -> dict[str, Any]:
@@ -294,10 +315,10 @@ def make_observer(
     if reduced is not None:
         drawn = (np.arange(reduced.basis.shape[1]) < reduced.drawn[:, None]).astype(float)
     rows, mean_targets = np.hstack([components.left, np.full((k, 1), k**-0.5)]), None
-    if problem.targets is not None:
+    if not samples.are_alike(problem):
         rows = np.hstack([components.left, _complement(components.left)])
         members = membership(problem.labels, k)
-        mean_targets = problem.targets.centred @ members / np.maximum(problem.counts, 1)
+        mean_targets = samples.centred_targets(problem) @ members / np.maximum(problem.counts, 1)
     return Observer(
         field=field,
         rows=rows,

@@ -49,6 +49,8 @@ def decays(weight_decay: Any, feature_decay: Any, params: Params) -> Any:
 def couple(X: Any, columns: Columns) -> Any:
     """X K, the coupling kernel K = blockdiag((1 - c) I + (c - c_b) 11^T) + beta 11^T applied to the columns
     of X (r x m)."""
+    if (groups := columns.groups) is not None and columns.inputs is None:
+        return groups.private * X + (X @ groups.members) @ groups.kernel @ groups.members.T
     coupled = _couple_within(X, columns)
     if columns.common is None:
         return coupled
@@ -94,6 +96,9 @@ def feature_term(H: Any, columns: Columns) -> tuple[Any, Any]:
 
     With K = D + e e^T, K^-1 = D^-1 - D^-1 e e^T D^-1 / (1 + e^T D^-1 e) (Sherman, Morrison 1950).
     """
+    if (groups := columns.groups) is not None and columns.inputs is None:
+        sums = H @ groups.members
+        return groups.private, H @ H.T - sums @ groups.inverse @ sums.T
     factor, term = _term_within(H, columns)
     if columns.common is None:
         return factor, term

@@ -14,8 +14,9 @@ from ssm.dynamics.columns import Columns
 from ssm.dynamics.coordinates import Reduced
 from ssm.dynamics.parameters import Params, couple, padded
 from ssm.measures import spectral
-from ssm.problem import Problem
+from ssm.problem import Problem, samples
 from ssm.problem.inputs import noise_rows
+from ssm.problem.samples import NEGLIGIBLE
 
 
 class Start(NamedTuple):
@@ -25,8 +26,8 @@ class Start(NamedTuple):
     reduced: Reduced | None = None
     """Of coordinates, the rows that they were drawn from: the features over their scale, or the rows that O
     combines in a balanced start."""
-    class_part: Float[np.ndarray, "d k"] | None = None
-    """A_0 of the part of the inputs that fresh samples of each class share with those seen, where the
+    class_part: Float[np.ndarray, "d q"] | None = None
+    """A_0 of the part of the inputs that fresh samples of each class, or group, share with those seen, where the
     features start from inputs of which only the couplings are known; else None."""
 
 
@@ -62,7 +63,7 @@ def make_start(
     if config.init == "spectral":
         left, right = _label_vectors(problem, columns, d)
         rank = left.shape[1]
-        by_class = columns.inputs is None and problem.targets is None
+        by_class = columns.inputs is None and samples.are_alike(problem)
         spread = columns.spread if by_class else np.asarray
         if config.depth == 1:
             return Start(Params(np.eye(k), spread(scale * left @ right.T)))
@@ -83,13 +84,14 @@ def make_start(
     if columns.inputs is not None:
         return Start(layers._replace(H=_input_layer(config, problem, columns, last, rng)))
     if config.starts_from_inputs and config.init in ("gaussian", "collapsed"):
-        class_part = scale * _class_part(rng.normal(size=(d, 1 + k)), problem)
+        shared = 1 + k + (0 if problem.groups is None else problem.groups.counts.shape[1])
+        class_part = scale * _class_part(rng.normal(size=(d, shared)), problem)
     elif config.init == "collapsed":
         return Start(layers._replace(H=columns.spread(scale * rng.normal(size=(d, k)))))
     else:
         class_part = None
     if config.init == "collapsed":
-        return Start(layers._replace(H=columns.spread(class_part)), None, class_part)
+        return Start(layers._replace(H=columns.spread_in_groups(class_part)), None, class_part)
     rows, reduced = k if config.init == "balanced" else d, None
     if columns.coordinates:
         width = len(columns.labels) // k
@@ -104,7 +106,8 @@ def make_start(
     elif class_part is None:
         H = scale * gaussian
     else:
-        H = columns.spread(class_part) + scale * np.sqrt(1 - problem.coupling) * gaussian
+        noise = scale * np.sqrt(problem.private_coupling) * gaussian
+        H = columns.spread_in_groups(class_part) + noise
     return Start(layers._replace(H=H), reduced, class_part)
 
 
@@ -113,7 +116,7 @@ def _label_vectors(
 ) -> tuple[Float[np.ndarray, "k r"], Float[np.ndarray, "rows r"]]:
     """U, and K^(1/2) V by class (k x r), or V of S X^T (p x r), of the r <= d largest label components."""
     rank = min(feature_dim, len(problem.counts) - 1)
-    if problem.targets is not None:
+    if not samples.are_alike(problem):
         return _target_vectors(problem, columns, feature_dim)
     if columns.input_sums is not None:
         # S X^T, since the labels of each class's samples are one column of the centring projector.
@@ -147,7 +150,7 @@ def _target_vectors(
         U, squares, _ = np.linalg.svd(moved @ T.T)
         values = np.sqrt(squares)
         right = (moved.T @ U) / np.where(values > 0, values, 1)
-    rank = min(feature_dim, int((values > 1e-9 * values[0]).sum()))
+    rank = min(feature_dim, int((values > NEGLIGIBLE * values[0]).sum()))
     return U[:, :rank], right[:, :rank]
 
 
@@ -171,10 +174,15 @@ def _input_layer(
     return A
 
 
-def _class_part(A: Float[np.ndarray, "d inputs"], problem: Problem) -> Float[np.ndarray, "d k"]:
-    """A of sqrt(c_b) e_0 + sqrt(c - c_b) e_y, for each class y."""
+def _class_part(A: Float[np.ndarray, "d inputs"], problem: Problem) -> Float[np.ndarray, "d q"]:
+    """A of sqrt(c_b) e_0 + sqrt(c - c_b) e_y, for each class y; with sqrt(c_a) e_b for each group."""
     c, b = problem.coupling, problem.between_coupling
-    return np.sqrt(b) * A[:, :1] + np.sqrt(c - b) * A[:, 1:]
+    k = len(problem.counts)
+    by_class = np.sqrt(b) * A[:, :1] + np.sqrt(c - b) * A[:, 1 : 1 + k]
+    if (groups := problem.groups) is None:
+        return by_class
+    by_attribute = np.sqrt(groups.attribute_coupling) * A[:, 1 + k :]
+    return by_class[:, groups.classes] + by_attribute[:, groups.attributes]
 
 
 def _root(X: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
@@ -191,7 +199,14 @@ def _orthonormal(X: Float[np.ndarray, "m r"]) -> Float[np.ndarray, "m r"]:
 
 
 def _times_root(X: Float[np.ndarray, "r m"], columns: Columns) -> Float[np.ndarray, "r m"]:
-    """X R with R^T R = K = D + e e^T: R = (I + f f^T)^(1/2) D^(1/2) with f = D^(-1/2) e."""
+    """X R with R^T R = K = D + e e^T: R = (I + f f^T)^(1/2) D^(1/2) with f = D^(-1/2) e. Of groups K has the root
+    sqrt(s) on what deviates from the mean of a group, and (s I + N^(1/2) M N^(1/2))^(1/2) on their unit vectors."""
+    if (groups := columns.groups) is not None and columns.inputs is None:
+        units = groups.members / np.sqrt(groups.counts)
+        root = np.sqrt(groups.counts)
+        inner = _root(groups.private * np.eye(len(root)) + root[:, None] * groups.kernel * root)
+        along = X @ units
+        return np.sqrt(groups.private) * (X - along @ units.T) + along @ inner @ units.T
     if columns.common is not None:
         f = columns.common / np.sqrt(columns.constant_eigenvalues)
         X = X + (X @ f)[:, None] * f[None] / (1 + np.sqrt(1 + f @ f))

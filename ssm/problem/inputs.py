@@ -5,7 +5,8 @@ of the features a constant 1. A sample of class y is
 
     x = sqrt(c_b) e_0 + sqrt(c - c_b) e_y + sqrt(1 - c) xi,    xi ~ N(0, I/q),
 
-so that x^T x' is c within a class and c_b between two, on average.
+so that x^T x' is c within a class and c_b between two, on average. Where classes have groups, sqrt(c_a) of an input
+of the attribute comes to it, and sqrt(1 - c - c_a) is left of the noise.
 """
 
 from __future__ import annotations
@@ -39,26 +40,33 @@ class Inputs(NamedTuple):
 def noise_rows(config: Config) -> slice:
     """The inputs that are noise."""
     assert config.noise_dim is not None
-    first = 1 + config.num_classes
+    first = 1 + config.num_classes + config.num_attributes
     return slice(first, first + config.noise_dim)
 
 
-def class_inputs(config: Config, problem: Problem) -> Float[np.ndarray, "p k"]:
-    """The mean input of each class in the mixture of a Config."""
+def mean_inputs(config: Config, problem: Problem) -> Float[np.ndarray, "p q"]:
+    """The mean input of each class in the mixture of a Config, or of each group where classes have groups."""
     assert config.noise_dim is not None
     k, c, b = len(problem.counts), problem.coupling, problem.between_coupling
     common, by_class = np.full((1, k), np.sqrt(b)), np.sqrt(c - b) * np.eye(k)
-    bias = np.ones((int(problem.hidden_bias), k))
-    return np.concatenate([common, by_class, np.zeros((config.noise_dim, k)), bias])
+    named = np.concatenate([common, by_class])
+    if (groups := problem.groups) is not None:
+        of_attribute = np.eye(config.num_attributes)[:, groups.attributes]
+        of_attribute = np.sqrt(groups.attribute_coupling) * of_attribute
+        named = np.concatenate([named[:, groups.classes], of_attribute])
+    number = named.shape[1]
+    bias = np.ones((int(problem.hidden_bias), number))
+    return np.concatenate([named, np.zeros((config.noise_dim, number)), bias])
 
 
 def draw_inputs(config: Config, problem: Problem) -> Float[np.ndarray, "p n"]:
     """X of the mixture of a Config, sorted by class, as its seed draws it."""
     assert config.noise_dim is not None
     rng = np.random.default_rng([config.seed, 2])  # apart from the draws of the start
-    X = class_inputs(config, problem)[:, problem.labels]
+    labels = problem.labels if problem.groups is None else problem.groups.labels
+    X = mean_inputs(config, problem)[:, labels]
     noise = rng.normal(size=(config.noise_dim, len(problem.labels)))
-    X[noise_rows(config)] = np.sqrt((1 - problem.coupling) / config.noise_dim) * noise
+    X[noise_rows(config)] = np.sqrt(problem.private_coupling / config.noise_dim) * noise
     return X
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, Shaped
 
 from ssm.config import Config
 from ssm.config.data import DataFields
-from ssm.problem.problem import Problem, Targets
+from ssm.problem.problem import Targets
 from ssm.support import checks, errors
 
 LARGEST_ERROR = 1e-9
@@ -74,31 +74,6 @@ def of_counts(config: Config, counts: tuple[int, ...], targets: str = "labels") 
                 allowed = f"left out, or what gives the counts of the labels, {counts}"
                 raise errors.invalid(name, value, allowed)
     return dataclasses.replace(config, **of_labels | {"targets": targets})
-
-
-def with_targets(problem: Problem, targets: Targets, inputs: np.ndarray | None = None) -> Problem:
-    """A problem whose samples have targets, with the rates at which their components grow from small starts:
-    the singular values of [r_j (p_j - 1/k)] K^(1/2), r_j the factor of a sample's loss in the risk. With inputs
-    K = X^T X.
-
-    Source: derived for this project.
-    """
-    T = targets.centred * sample_shares(problem, targets)
-    if inputs is not None:
-        rates = np.linalg.svd(T @ inputs.T, compute_uv=False)
-    else:
-        within, between = problem.coupling - problem.between_coupling, problem.common_coupling
-        members = (problem.labels[:, None] == np.arange(len(problem.counts))).astype(float)
-        moved = (1 - problem.coupling) * T + within * (T @ members) @ members.T
-        moved = moved + between * T.sum(axis=1, keepdims=True)
-        rates = np.sqrt(np.linalg.eigvalsh(moved @ T.T)[::-1].clip(0))
-    return problem._replace(targets=targets._replace(growth_rates=rates))
-
-
-def sample_shares(problem: Problem, targets: Targets) -> Float[np.ndarray, " n"]:
-    """r_j = w_{y_j} a_j / n, the factor of each sample's loss in the risk; a_j its own weight."""
-    n = problem.counts.sum()
-    return problem.class_weights[problem.labels] * targets.sample_weights / n
 
 
 def _checked_targets(value: Any) -> Float[np.ndarray, "n k"]:

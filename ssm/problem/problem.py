@@ -31,13 +31,37 @@ class Targets(NamedTuple):
     """A factor of the loss of each sample, beside the weight of its class."""
     are_named: bool
     """Whether the classes of the samples were given, so that contrasts between them have names."""
-    growth_rates: Float[np.ndarray, " r"] | None = None
-    """Rates at which components grow from small starts, largest first, once they are known."""
 
     @property
     def centred(self) -> Float[np.ndarray, "k n"]:
         """T with the columns p_j - 1/k."""
         return self.probabilities - 1 / len(self.probabilities)
+
+
+class Groups(NamedTuple):
+    """Groups inside classes, g = k a of them for a values of an attribute, class by class."""
+
+    counts: Int[np.ndarray, "k a"]
+    """Samples of each group."""
+    weights: Float[np.ndarray, " g"]
+    """v_g, a factor of the losses of each group beside the weight of its class, of unit mean over samples."""
+    attribute_coupling: float
+    """c_a."""
+
+    @property
+    def classes(self) -> Int[np.ndarray, " g"]:
+        """The class of each group."""
+        return np.repeat(np.arange(len(self.counts)), self.counts.shape[1])
+
+    @property
+    def attributes(self) -> Int[np.ndarray, " g"]:
+        """The value of the attribute of each group."""
+        return np.tile(np.arange(self.counts.shape[1]), len(self.counts))
+
+    @property
+    def labels(self) -> Int[np.ndarray, " n"]:
+        """The group of each sample, sorted."""
+        return np.repeat(np.arange(self.counts.size), self.counts.ravel())
 
 
 class Problem(NamedTuple):
@@ -61,6 +85,27 @@ class Problem(NamedTuple):
     """Of inputs of one's own, which have no couplings; else None."""
     targets: Targets | None = None
     """What samples are taught; None where that is their label."""
+    groups: Groups | None = None
+    """None where classes have no groups."""
+    growth_rates: Float[np.ndarray, " r"] | None = None
+    """Rates at which components grow from small starts, largest first, where the samples of a class are not all
+    alike; None where what is known of classes decides."""
+
+    @property
+    def private_coupling(self) -> float:
+        """1 - c - c_a, what training a sample moves its own features by beside what others have too."""
+        of_attribute = 0.0 if self.groups is None else self.groups.attribute_coupling
+        return float(1 - self.coupling) - of_attribute
+
+    @property
+    def group_kernel(self) -> Float[np.ndarray, "g g"]:
+        """M, how far training a sample of one group moves the features of another: (c - c_b) of one class, c_a of
+        one attribute, and beta of all. The whole kernel is (1 - c - c_a) I + C M C^T, C the membership."""
+        assert self.groups is not None
+        y, b = self.groups.classes, self.groups.attributes
+        within = (self.coupling - self.between_coupling) * (y[:, None] == y[None])
+        alike = self.groups.attribute_coupling * (b[:, None] == b[None])
+        return within + alike + self.common_coupling
 
     @property
     def shared(self) -> bool:
@@ -132,7 +177,17 @@ def make_problem(config: Config) -> Problem:
         between_coupling=np.array(config.between_coupling),
         hidden_bias=config.has_hidden_bias,
         output_bias=config.has_output_bias,
+        groups=_groups(config),
     )
+
+
+def _groups(config: Config) -> Groups | None:
+    """The groups inside the classes of a Config, and their weights."""
+    if not config.has_groups:
+        return None
+    counts = np.array(config.group_counts)
+    of_groups = weights.power_law(counts.ravel(), config.group_weight_exponent)
+    return Groups(counts, of_groups, config.attribute_coupling)
 
 
 def _class_weights(config: Config, counts: Int[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:

@@ -7,10 +7,9 @@ and with JAX where anything is an array of JAX, traced ones included."""
 
 from __future__ import annotations
 
-import abc
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -19,65 +18,25 @@ import numpy as np
 import optax
 from jax.core import Tracer
 from jax.typing import ArrayLike
-from jaxtyping import Float, PyTree, Real
+from jaxtyping import Float, PyTree
 
 from ssm.problem.array_modules import arrays, like
 from ssm.problem.capped_mean import capped_unit_mean
 from ssm.problem.settable import Settable, array, number, positive
-from ssm.support import checks, errors
-
-Weights = Float[Any, " k"]
-Counts = Real[Any, " k"]
-
-
-class Statistics(NamedTuple):
-    """What a transformation may read about each class at a step."""
-
-    counts: Counts
-    """The samples n_c > 0 of the class. A transformation that reads them refuses values that it knows not to be
-    positive."""
-    performance: Weights | None = None
-    """A recent performance of the class in [0, 1], such as its recall; None where no transformation needs it."""
-
-
-class Transformation(Settable):
-    """A map from the weights so far to new ones of the same shape and type. A chain of them begins with ones.
-
-    Example:
-        >>> chain = Chain(PrevalencePower(0.5), UnitMean())
-        >>> stats = Statistics(counts=[90, 10])
-        >>> weights, state = step_weights(chain, chain.init(stats.counts), stats, step=0)
-        >>> type(weights).__name__, weights.round(2).tolist()
-        ('ndarray', [0.83, 2.5])
-    """
-
-    @property
-    def needs_performance(self) -> bool:
-        """Whether `update` reads `Statistics.performance`. The answer is known before anything is traced."""
-        return False
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """The bounds of all weights that this transformation makes, as far as it has any."""
-        return 0.0, math.inf
-
-    def init(self, counts: Counts) -> PyTree:
-        """The state before the first update. Raises InputError for counts that are known not to be positive."""
-        _checked(counts)
-        return ()
-
-    @abc.abstractmethod
-    def update(
-        self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
-    ) -> tuple[Weights, PyTree]:
-        """The new weights, shape (k,), and the next state."""
-
-
-def step_weights(
-    transformation: Transformation, state: PyTree, stats: Statistics, step: ArrayLike
-) -> tuple[Weights, PyTree]:
-    """The weights of a step, which the transformation makes of ones, shape (k,), and the next state."""
-    return transformation.update(_ones(stats.counts), state, stats, step)
+from ssm.problem.transformations import (
+    Counts,
+    Statistics,
+    Transformation,
+    Weights,
+    as_counts,
+    counts_like,
+    ones_of,
+    shares_like,
+)
+from ssm.problem.transformations import (
+    step_weights as step_weights,
+)
+from ssm.support import errors
 
 
 def _transformation(name: str, value: Any) -> Any:
@@ -87,15 +46,8 @@ def _transformation(name: str, value: Any) -> Any:
     return value
 
 
-def _checked(counts: Counts) -> Counts:
-    """Counts as an array; raises InputError where they are known not to be positive."""
-    if not isinstance(counts, Tracer):
-        checks.positive("counts", counts)
-    return counts if isinstance(counts, jax.Array) else np.asarray(counts)
-
-
 def _check_length(name: str, vector: Any, counts: Counts) -> None:
-    if vector.shape != _checked(counts).shape:
+    if vector.shape != as_counts(counts).shape:
         raise errors.invalid(name, vector, f"{len(counts)} numbers, one a class")
 
 
@@ -109,7 +61,7 @@ class PrevalencePower(Transformation):
         self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
     ) -> tuple[Weights, PyTree]:
         _, weights = arrays(weights, self, stats)
-        counts = _counts(weights, stats)
+        counts = counts_like(weights, stats)
         return weights * (counts / counts.min()) ** -like(weights, self.exponent), state
 
 
@@ -133,7 +85,7 @@ class EffectiveNumber(Transformation):
     ) -> tuple[Weights, PyTree]:
         xp, weights = arrays(weights, self, stats)
         log_beta = like(weights, self.log_beta)
-        powers = _counts(weights, stats) * log_beta
+        powers = counts_like(weights, stats) * log_beta
         return weights * (xp.expm1(log_beta) / xp.expm1(powers)), state
 
 
@@ -197,7 +149,7 @@ class Trend(Transformation):
         return True
 
     def init(self, counts: Counts) -> PyTree:
-        xp, ones = arrays(_ones(counts))
+        xp, ones = arrays(ones_of(counts))
         return optax.EmaState(xp.zeros((), xp.int32), xp.zeros_like(ones))
 
     def update(
@@ -216,6 +168,34 @@ class Trend(Transformation):
             state = optax.EmaState(count, value)
         behind = recent.mean() - recent
         return weights * xp.exp(like(weights, self.strength) * behind), state
+
+
+class WorstGroup(Transformation):
+    """Multiplies the weight of class c, or of a group, by q_c n / n_c, with q on the simplex that grows where losses
+    are large: q_c <- q_c e^(rate l_c) / sum_j q_j e^(rate l_j) at each step, so that the risk becomes sum_c q_c l_c
+    with l_c mean losses (group distributionally robust optimisation, Sagawa et al. 2020). log q is the state, which
+    begins with q even."""
+
+    rate: Float[Any, ""] = eqx.field(converter=number("rate", 0.0))
+
+    @property
+    def needs_losses(self) -> bool:
+        return True
+
+    def init(self, counts: Counts) -> PyTree:
+        xp, ones = arrays(ones_of(counts))
+        return xp.zeros_like(ones) - math.log(len(ones))
+
+    def update(
+        self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
+    ) -> tuple[Weights, PyTree]:
+        if stats.losses is None:
+            raise errors.invalid("losses", None, "known where weights follow them (WorstGroup)")
+        xp, weights = arrays(weights, self, stats, state)
+        risen = like(weights, state) + like(weights, self.rate) * like(weights, stats.losses)
+        behind = risen - risen.max()
+        log_q = behind - xp.log(xp.exp(behind).sum())
+        return weights * xp.exp(log_q) / shares_like(weights, stats), log_q
 
 
 class LinearRamp(Settable):
@@ -267,6 +247,10 @@ class Ramp(Transformation):
     def needs_performance(self) -> bool:
         return self.inner.needs_performance
 
+    @property
+    def needs_losses(self) -> bool:
+        return self.inner.needs_losses
+
     def init(self, counts: Counts) -> PyTree:
         return self.inner.init(counts)
 
@@ -311,7 +295,7 @@ class UnitMean(Transformation):
         self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
     ) -> tuple[Weights, PyTree]:
         _, weights = arrays(weights, stats)
-        return weights / (_shares(weights, stats) * weights).sum(), state
+        return weights / (shares_like(weights, stats) * weights).sum(), state
 
 
 class CappedUnitMean(Transformation):
@@ -334,7 +318,7 @@ class CappedUnitMean(Transformation):
     ) -> tuple[Weights, PyTree]:
         _, weights = arrays(weights, self, stats)
         low, high = like(weights, self.low), like(weights, self.high)
-        return capped_unit_mean(weights, _shares(weights, stats), low, high), state
+        return capped_unit_mean(weights, shares_like(weights, stats), low, high), state
 
 
 class Chain(Transformation):
@@ -367,6 +351,10 @@ class Chain(Transformation):
         return any(part.needs_performance for part in self.parts)
 
     @property
+    def needs_losses(self) -> bool:
+        return any(part.needs_losses for part in self.parts)
+
+    @property
     def bounds(self) -> tuple[float, float]:
         return self.parts[-1].bounds if self.parts else super().bounds
 
@@ -382,19 +370,3 @@ class Chain(Transformation):
             weights, after = part.update(weights, before, stats, step)
             states.append(after)
         return weights, tuple(states)
-
-
-def _ones(counts: Counts) -> Weights:
-    xp, counts = arrays(_checked(counts))
-    return xp.ones_like(counts, dtype=xp.result_type(counts, 1.0))  # integers may be counts
-
-
-def _counts(weights: Weights, stats: Statistics) -> Weights:
-    """n_c in the precision of the weights."""
-    return like(weights, _checked(stats.counts))
-
-
-def _shares(weights: Weights, stats: Statistics) -> Weights:
-    """pi_c = n_c / n."""
-    counts = _counts(weights, stats)
-    return counts / counts.sum()

@@ -113,7 +113,8 @@ def indices(sizes: dict[str, int]) -> dict[str, Any]:
         sizes: length of each dimension of a Dataset.
     """
     named = {"block": spectral.BLOCKS, "part": geometry.PARTS, "factor": geometry.FACTORS}
-    numbers = {dim: np.arange(sizes[dim]) for dim in ("class", "component")}
+    numbered = ("class", "component", "group")
+    numbers = {dim: np.arange(sizes[dim]) for dim in numbered if dim in sizes}
     words = {dim: np.array(names) for dim, names in named.items() if dim in sizes}
     return {dim: _variable(dim, values) for dim, values in (numbers | words).items()}
 

@@ -17,6 +17,7 @@ from ssm.results.belongings import MARKS, foreign_entries
 from ssm.results.digests import Metadata
 from ssm.results.schema import FORMAT, FORMATS, STUDY_FORMAT, SWEEP_FORMAT
 from ssm.results.sweep_stores import SweepStore, open_dataset
+from ssm.results.variables import OBSERVED
 from ssm.support import checks, errors
 from ssm.support.files import check_output
 
@@ -196,7 +197,7 @@ def _is_laid_out(dataset: xr.Dataset) -> bool:
         names = ("H", "class_H") if name == "H" else (str(name),)
         layouts = [schema.VARIABLES[each].dims for each in names]
         declared = schema.VARIABLES[str(name)].dtype
-        kind = "f" if declared == schema.OBSERVED else np.dtype(declared).kind
+        kind = "f" if declared == OBSERVED else np.dtype(declared).kind
         if (
             not any(_fits(variable.dims, dims, swept) for dims in layouts)
             or variable.dtype.kind != kind

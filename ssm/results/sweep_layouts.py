@@ -14,6 +14,7 @@ from numcodecs import Zstd
 from ssm.results import digests, schema
 from ssm.results.belongings import MARKS
 from ssm.results.schema import SWEEP_FORMAT
+from ssm.results.variables import OBSERVED
 
 # Zstd refuses a file that was cut off. Blosc, the usual compressor, would read beyond its end.
 COMPRESSOR = Zstd()
@@ -96,7 +97,7 @@ def is_laid_out(
             expected = [*axes, *variables[name].dims]
             chunks = first + array["shape"][len(first) :]
             described, declared = variables[name].attributes, variables[name].dtype
-            floats = ("float32", "float64") if declared == schema.OBSERVED else (declared,)
+            floats = ("float32", "float64") if declared == OBSERVED else (declared,)
             known = dtype in [np.dtype(each) for each in floats]
         if not known or dims != expected or array["chunks"] != chunks:
             return False

@@ -14,6 +14,7 @@ from ssm.config import Config
 from ssm.measures import geometry, spectral
 from ssm.preparation import can_be_padded, prepare
 from ssm.results import schema
+from ssm.results.variables import OBSERVED
 from ssm.support import checks
 from ssm.sweeps import grids
 from ssm.sweeps.grids import Grid
@@ -127,6 +128,8 @@ def make_layout(grid: Grid, chunk_size: int | None = None) -> SweepLayout:
             lengths["input"] = config.num_inputs
         if "hidden" in names:
             lengths |= {"layer": config.depth - 2, "input_feature": d}
+        if config.groups is not None:
+            lengths["group"] = len(config.groups)
         if config.geometry:
             lengths |= {"part": len(geometry.PARTS), "factor": len(geometry.FACTORS)}
         padded_sizes = padded_sizes | {
@@ -140,7 +143,7 @@ def make_layout(grid: Grid, chunk_size: int | None = None) -> SweepLayout:
             columns.setdefault(together, collections.Counter())[config.num_columns] += 1
     floats: str = max(precisions)  # float64 where there are both
     dtypes = {
-        name: floats if variable.dtype == schema.OBSERVED else variable.dtype
+        name: floats if variable.dtype == OBSERVED else variable.dtype
         for name, variable in schema.SWEPT.items()
         # A field that is an axis, as t1, is a coordinate of that name.
         if name in kept and name not in grid.coordinates
@@ -209,6 +212,7 @@ class _PaddedTogether(NamedTuple):
     has_common_coupling: bool
     has_output_bias: bool
     num_inputs: int
+    num_groups: int
     held_out: bool
 
 
@@ -238,5 +242,6 @@ def _padded_together(config: Config) -> _PaddedTogether:
         config.between_coupling > 0 or config.has_hidden_bias,
         config.has_output_bias,
         config.num_inputs,
+        0 if config.groups is None else len(config.groups),
         config.held_out,
     )

@@ -14,7 +14,7 @@ from ssm.config.optimizer import GRADIENT_SIZED, MOST_STEPS
 from ssm.measures import geometry, spectral
 from ssm.problem import Problem
 from ssm.support import errors
-from ssm.theory import exact, growth, soft_targets
+from ssm.theory import by_component, exact, growth
 from ssm.theory.adjusted_loss import at_zero_logits
 from ssm.theory.predictions import expected_start_strength, noise_damping
 
@@ -129,8 +129,8 @@ def automatic_rate(config: Config, problem: Problem) -> float:
         return RATE
     p, depth = problem, config.depth
     power = 1 / depth - 1 / 2
-    if p.targets is not None:
-        return _rate_of_targets(config, p)
+    if p.growth_rates is not None:
+        return _rate_of_components(config, p)
     rates = growth.class_growth_rates(p)
     if config.has_deferral:
         rates = np.maximum(rates, growth.class_growth_rates(_unweighted(p)))
@@ -192,8 +192,8 @@ def automatic_t1(config: Config, problem: Problem) -> float:
     """
     if config.clock == "loss":
         return _length_by_loss(config, problem)
-    if problem.targets is not None:
-        return soft_targets.length(config, problem)
+    if problem.growth_rates is not None:
+        return by_component.length(config, problem)
     decays = [decay for decay in (config.weight_decay, config.feature_decay) if decay > 0]
     settled = 20 / min(decays) if decays else 0.0
     times = _class_times(config, problem)
@@ -214,10 +214,10 @@ def initial_gradient_scale(config: Config, problem: Problem) -> Float[np.ndarray
     return np.linalg.norm(gradients, axis=0) / np.sqrt(1 - 1 / k)
 
 
-def _rate_of_targets(config: Config, problem: Problem) -> float:
-    """The learning rate of an optimiser whose samples are taught distributions."""
+def _rate_of_components(config: Config, problem: Problem) -> float:
+    """The learning rate of an optimiser where the samples of a class are not all alike."""
     fading = max(config.weight_decay, config.feature_decay)
-    settling = soft_targets.settling_rate(config, problem)
+    settling = by_component.settling_rate(config, problem)
     return float(0.2 / (settling + problem.output_bias + fading) * (1 - momentum(config)))
 
 

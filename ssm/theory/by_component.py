@@ -1,9 +1,10 @@
-"""How long a run takes whose samples are taught distributions, from the rates at which the components of their
-targets grow."""
+"""How long a run takes whose samples are not all alike within a class, as where they are taught distributions or
+have groups: from the rates at which components grow."""
 
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float
 
 from ssm.config import Config
 from ssm.problem import Problem
@@ -14,19 +15,16 @@ SLOWEST = 0.05
 components that are as good as absent, whose learning would take for ever."""
 
 
-def growth_rates(problem: Problem) -> np.ndarray:
-    """Rates at which the components of a problem's targets grow from small starts, largest first, those of
-    nothing left out: shape (r,), per unit of flow time. A product of both layers grows by e^(2 rate t)."""
-    assert problem.targets is not None
-    rates = problem.targets.growth_rates
-    assert rates is not None  # as `own_targets.with_targets` has seen to
-    return rates[rates > 1e-9 * rates[0]]
+def _growth_rates(problem: Problem) -> Float[np.ndarray, " r"]:
+    """Those of a problem of which they are known, largest first."""
+    assert problem.growth_rates is not None  # as `samples.with_growth_rates` has seen to
+    return problem.growth_rates
 
 
 def settling_rate(config: Config, problem: Problem) -> float:
     """How fast the fastest component settles on its target, L r s^(1 - 2/L) with L layers and s = n r the size of its
     target, per unit of flow time."""
-    rate, depth = float(growth_rates(problem)[0]), config.depth
+    rate, depth = float(_growth_rates(problem)[0]), config.depth
     return depth * rate * (rate * problem.counts.sum()) ** (1 - 2 / depth)
 
 
@@ -38,7 +36,7 @@ def length(config: Config, problem: Problem) -> float:
 
     Source: derived for this project.
     """
-    rates = growth_rates(problem)
+    rates = _growth_rates(problem)
     rates = rates[rates >= SLOWEST * rates[0]]
     targets = rates * problem.counts.sum()
     size = (
