@@ -10,7 +10,7 @@ from ssm.config import profiles
 from ssm.config.bounds import Each, Within
 from ssm.support import checks, errors
 
-Profile = Literal["step", "long_tailed", "custom"]
+Profile = Literal["step", "long_tailed", "zipf", "custom"]
 LARGEST_COUNT = 2**53  # beyond it a count is no longer exact as a float64
 NUM_CLASSES = Within(2, 10_000)
 COUNTS = Each(1, LARGEST_COUNT)
@@ -22,20 +22,19 @@ class DataFields:
     """How samples are spread over classes."""
 
     profile: Profile | None = None
-    """How samples are spread over classes: `step` (two sizes of class), `long_tailed`
-    (exponential), `custom` (`counts`). Left out: `custom` where there are counts, else `step`."""
+    """How samples are spread over classes: `step` (two sizes of class), `long_tailed` (exponential), `zipf` (a
+    power of the rank of a class), `custom` (`counts`). Left out: `custom` where there are counts, else `step`."""
     num_classes: Annotated[int, NUM_CLASSES] = 10
     """Number of classes k, at least 2. With `counts` it is their number; left at its default, it
     becomes that."""
     imbalance_ratio: Annotated[float, Within(1, math.inf)] = 10.0
-    """R, samples of the largest class over samples of the smallest, at least 1 (`step` and
-    `long_tailed`)."""
+    """R, samples of the largest class over samples of the smallest, at least 1 (all but `custom`). Under `zipf`
+    with R = num_classes sizes fall as one over the rank."""
     minority_fraction: Annotated[float, Within(0, 1, open_ends="()")] = 0.5
     """rho, the fraction of classes that are minorities, in (0, 1): round(rho k) classes, at least
     one, not all (`step`)."""
     minority_count: Annotated[int, Within(1, LARGEST_COUNT)] = 5
-    """Samples of the smallest class (`step` and `long_tailed`); the largest has round(R *
-    minority_count)."""
+    """Samples of the smallest class (all but `custom`); the largest has round(R * minority_count)."""
     counts: Annotated[tuple[int, ...] | None, COUNTS] = None
     """Samples of each class, of a `custom` profile."""
     targets: Literal["labels", "own"] = "labels"
@@ -58,9 +57,8 @@ class DataFields:
             return profiles.step_counts(
                 self.num_classes, self.imbalance_ratio, self.minority_fraction, self.minority_count
             )
-        return profiles.long_tailed_counts(
-            self.num_classes, self.imbalance_ratio, self.minority_count
-        )
+        law = profiles.zipf_counts if self.profile == "zipf" else profiles.long_tailed_counts
+        return law(self.num_classes, self.imbalance_ratio, self.minority_count)
 
     @property
     def class_groups(self) -> tuple[str, ...]:

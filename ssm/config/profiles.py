@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 GROUPS = MAJORITY, MINORITY = "majority", "minority"
@@ -32,6 +33,14 @@ def long_tailed_counts(
     return tuple(
         round(largest * imbalance_ratio ** (-c / (num_classes - 1))) for c in range(num_classes)
     )
+
+
+def zipf_counts(num_classes: int, imbalance_ratio: float, minority_count: int) -> tuple[int, ...]:
+    """Zipf's law: n_c = n_max (c + 1)^(-a) for c = 0 .. k - 1 with n_max = R n_min and a = log R / log k, rounded, so
+    that the last class has n_min samples. With R = k the exponent is 1."""
+    largest = imbalance_ratio * minority_count
+    exponent = math.log(imbalance_ratio) / math.log(num_classes)
+    return tuple(round(largest * (c + 1) ** -exponent) for c in range(num_classes))
 
 
 def class_groups(counts: Sequence[int]) -> tuple[str, ...]:
