@@ -17,9 +17,11 @@ from ssm import Config, InputError, defaults, profiles, theory, weights
 from ssm.advice import advice as advice_module
 from ssm.advice import advise, render, runs
 from ssm.advice import words as advice_words
-from ssm.advice.runs import AT_ONCE, LARGEST, SMALLEST, UNKNOWN
+from ssm.advice.runs import UNKNOWN
 from ssm.cli.practice import Advise
 from ssm.problem import make_problem
+from ssm.theory import in_networks
+from ssm.theory.in_networks import AT_ONCE, LARGEST, SMALLEST, TOGETHER
 
 COUNTS = (8, 8, 2, 2)  # those of `tiny`
 CLAIMS = (Path(__file__).parents[1] / "figures" / "claims.md").read_text()
@@ -421,7 +423,7 @@ def test_the_verdict_recommends_only_what_its_own_table_calls_together(counts, l
         assert orders[name][column].removesuffix(" *") == AT_ONCE
         choice = next(choice for choice in case.choices if choice.name == name)
         ratio = runs.delay(choice.learning_time, counts)
-        assert 1 / runs.TOGETHER <= ratio <= runs.TOGETHER
+        assert 1 / TOGETHER <= ratio <= TOGETHER
     verdict = advice.verdict
     if "use `balanced`" in verdict:
         assert "ry `balanced` too" not in verdict and "inverse frequency" not in verdict
@@ -465,11 +467,11 @@ def test_an_exponent_between_runs_is_looked_for_until_its_own_run_balances(advic
     straight = 0.5 + 0.5 * a / (a - b)
     assert abs(case.run_exponent - straight) > 0.02
     assert choices["run"].exponent == case.run_exponent and case.recommended is choices["run"]
-    assert 1 / runs.TOGETHER <= delay(choices["run"]) <= runs.TOGETHER
+    assert 1 / TOGETHER <= delay(choices["run"]) <= TOGETHER
 
 
 def test_where_nothing_balances_no_weights_are_recommended(monkeypatch):
-    monkeypatch.setattr(runs, "TOGETHER", 1 + 1e-9)
+    monkeypatch.setattr(in_networks, "TOGETHER", 1 + 1e-9)
     monkeypatch.setattr(runs, "MOST_ATTEMPTS", 1)
     one, several = advise(COUNTS, 0.2, "squared"), advise(COUNTS, loss="squared")
     assert one.cases[0].recommended is None

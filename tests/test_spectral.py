@@ -130,6 +130,16 @@ def test_learning_time_of_what_is_learned_at_once_is_the_first_time():
     assert spectral.learning_times(np.array([1.0, 2.0]), np.array([0.7, 0.9])) == 1.0
 
 
+def test_learning_times_go_across_gaps():
+    """As if what was not observed were not there; a first value above the level is that of its time."""
+    times, nan = np.array([0.0, 1.0, 2.0, 4.0]), np.nan
+    progress = np.array([[0.0, nan, 0.1], [nan, nan, nan], [nan, 0.8, 0.2], [1.0, 0.9, 0.3]])
+    found = spectral.learning_times(times, progress)
+    np.testing.assert_allclose(found[:2], [2.0, 2.0])
+    assert np.isnan(found[2])
+    assert spectral.learning_times(times[[0, 3]], progress[[0, 3], 0]) == found[0]
+
+
 def test_graded_singular_values_keep_their_digits(rng):
     """Orthogonal rows of sizes from 1 to 1e-12, barely mixed: the small values come out to ten
     digits, where the square roots of the eigenvalues of X X^T have none below 1e-8."""

@@ -16,21 +16,17 @@ from ssm.config import Config, profiles
 from ssm.measures import spectral
 from ssm.problem import Problem, make_problem, weights
 from ssm.theory import class_flow, defaults, exact, growth, predictions
-from ssm.theory.in_networks import NEAR
+from ssm.theory.in_networks import AT_ONCE, NEAR, order_of_times
 
 # The model is followed for at most this many classes, divided by the number of couplings, so that advice
 # takes seconds.
 MOST_CLASSES = 100
 # A run is repeated over this share of its length where it learns a class before its first observation.
 EARLIER = 1e-3
-# Learning times whose ratio is at most this are called equal, since those of random starts scatter as
-# much (experiment `early_training`).
-TOGETHER = 1.25
 SAME = 5e-4  # Exponents that differ by less than this are printed alike.
 MOST_STEPS = 10_000  # of the class means of a long tail under cross-entropy, which take a second
 MOST_ATTEMPTS = 4  # exponents at most that are tried for the one at which the model balances
 POWERS = {"ERM": 0.0, "sqrt": 0.5, "balanced": 1.0}  # exponents of power laws that have a name
-LARGEST, SMALLEST, AT_ONCE = "largest first", "smallest first", "together"
 # The relative error of a learning time, which is read from a straight line between two observed times.
 READ_OFF = 5e-3
 UNKNOWN = "-"  # printed in place of what is not known
@@ -70,7 +66,7 @@ class Choice:
     (`predictions.predicted_learning_times`). NaN for a class that no other equals in size."""
     order: str
     """Which of the largest and the smallest classes the model learns first: `largest first`,
-    `smallest first`, or `together` where the ratio of their times is within `TOGETHER`. Where the model
+    `smallest first`, or `together` where the ratio of their times is within `in_networks.TOGETHER`. Where the model
     does not say, the order is that of the pulls, to which times are inverse in the limit of small
     starts; for two classes it is then `-`."""
     ahead_of_erm: tuple[float, float]
@@ -270,9 +266,7 @@ def _order(learned: Floats, rates: Floats, counts: Sequence[int]) -> str:
         return UNKNOWN
     if np.isnan(ratio):
         ratio = delay(1 / rates, counts)
-    if 1 / TOGETHER <= ratio <= TOGETHER:
-        return AT_ONCE
-    return LARGEST if ratio > 1 else SMALLEST
+    return order_of_times(ratio)
 
 
 def _crossing(delays: Mapping[float, float]) -> float:

@@ -7,20 +7,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ssm.advice.runs import (
+from ssm.advice.runs import POWERS, SAME, UNKNOWN, Case, Choice, delay
+from ssm.config import profiles
+from ssm.theory.in_networks import (
+    ALONE,
     AT_ONCE,
     LARGEST,
-    POWERS,
-    SAME,
+    NEAR,
+    RATIOS,
     SMALLEST,
     TOGETHER,
-    UNKNOWN,
-    Case,
-    Choice,
-    delay,
+    TWO_CLASSES,
+    exponent_between_extremes,
+    side,
 )
-from ssm.config import profiles
-from ssm.theory.in_networks import NEAR, RATIOS
 
 # Numbers that the experiments `bridge` and `practice` measured in networks, as figures/claims.md has them.
 MEASURED_COUPLING = 0.01, 0.41  # the least and the greatest coupling of a network that was measured
@@ -67,17 +67,9 @@ def has_open_order(case: Case, choice: Choice, counts: Sequence[int]) -> bool:
     Two classes balance alike in both."""
     if len(counts) == 2 or choice.order == UNKNOWN or not np.isfinite(case.balance):
         return False
-    w, sizes = choice.class_weights, np.array(counts)
-    exponent = np.log(w[sizes.argmin()] / w[sizes.argmax()]) / np.log(max(counts) / min(counts))
-    sides = {_side(exponent, balance) for balance in (case.margin_exponent, case.balance)}
+    exponent = exponent_between_extremes(np.array(counts), choice.class_weights)
+    sides = {side(exponent, balance) for balance in (case.margin_exponent, case.balance)}
     return len(sides) > 1 or choice.order not in (*sides, AT_ONCE)
-
-
-def _side(exponent: float, balance: float) -> str:
-    """The order in which classes are learned under weights at `exponent` that balance at `balance`."""
-    if abs(exponent - balance) <= NEAR:
-        return AT_ONCE
-    return LARGEST if exponent < balance else SMALLEST
 
 
 def _use_of_one(counts: Sequence[int], case: Case) -> str:
@@ -229,14 +221,12 @@ def _how_sure(counts: Sequence[int], cases: Sequence[Case], common: str) -> str:
         )
     if len(counts) == 2:
         sentences.append(
-            "It rests on the model's margins of two classes. Only one network with two classes was "
-            "trained (breast cancer, experiment `practice`), and there the lead of weights over ERM was "
-            "too small to tell from none."
+            f"It rests on the model's margins of two classes. {TWO_CLASSES}"
         )
     elif profiles.no_contrasts(counts):
         sentences.append(
-            "Less sure than with several classes in each group: it rests on the model itself, without a closed form, and no "
-            "network with a class alone in its group was measured."
+            "Less sure than with several classes in each group: it rests on the model itself, without a closed form, and "
+            f"{ALONE}."
         )
     else:
         sentences.append(_measured_range(cases))

@@ -296,13 +296,16 @@ def learning_times(
 
     Args:
         times: shape (t,), ascending, any unit.
-        progress: share of the target, shape (t, ...); NaN counts as not reached.
+        progress: share of the target, shape (t, ...); NaN counts as not observed, and lines go across such gaps.
     """
     if not len(times):
         return np.full(progress.shape[1:], np.nan)
     reached = progress >= level
     first = reached.argmax(axis=0)
-    before = np.maximum(first - 1, 0)
+    places = np.arange(len(times)).reshape(-1, *[1] * (progress.ndim - 1))
+    last_seen = np.maximum.accumulate(np.where(np.isnan(progress), -1, places), axis=0)
+    before = np.take_along_axis(last_seen, np.maximum(first - 1, 0)[None], axis=0)[0]
+    before = np.where(before < 0, first, before)  # nothing was seen before
     high = np.take_along_axis(progress, first[None], axis=0)[0]
     low = np.take_along_axis(progress, before[None], axis=0)[0]
     with np.errstate(invalid="ignore", divide="ignore"):
