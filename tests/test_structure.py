@@ -125,6 +125,7 @@ def test_the_public_addresses_are_the_modules_at_home():
         ),
         ("import ssm.plotting, ssm.plots.studies, ssm.stores", "jax"),
         ("import ssm; ssm.track, ssm.Tracker, ssm.probe_set", "jax"),
+        ("import ssm.tracking.reports", "jax rich"),
         ("import ssm.practice.alarms, ssm.practice.monitors, ssm.weights", "jax"),
         ("import ssm; ssm.practice.TrainingMonitor", "jax"),
         ("import ssm; ssm.simulate", "diffrax scipy matplotlib zarr sklearn rich"),

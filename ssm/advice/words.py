@@ -220,9 +220,7 @@ def _how_sure(counts: Sequence[int], cases: Sequence[Case], common: str) -> str:
             f"{low:g} to {high:g} (experiment `bridge`)."
         )
     if len(counts) == 2:
-        sentences.append(
-            f"It rests on the model's margins of two classes. {TWO_CLASSES}"
-        )
+        sentences.append(f"It rests on the model's margins of two classes. {TWO_CLASSES}")
     elif profiles.no_contrasts(counts):
         sentences.append(
             "Less sure than with several classes in each group: it rests on the model itself, without a closed form, and "

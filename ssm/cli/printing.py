@@ -14,10 +14,17 @@ SWEEP_COLUMNS = ("block", "runs that learned it", "half reached at, first", "med
 
 
 def print_run(dataset: xr.Dataset, store: Path) -> None:
-    """Print what a run says of itself, and when it learned each block."""
+    """Print what a run says of itself, and when it learned each block; of the log of a network all that it says, in words."""
     from ssm.cli import summaries
+    from ssm.results import logs
 
-    _print(summaries.facts(dataset), RUN_COLUMNS, summaries.block_table(dataset), store)
+    words = []
+    if logs.is_log(dataset):
+        from ssm.tracking import reports
+
+        words = reports.lines(dataset)
+    table = summaries.block_table(dataset)
+    _print(summaries.facts(dataset), RUN_COLUMNS, table, store, words)
 
 
 def print_sweep(dataset: xr.Dataset, store: Path) -> None:
@@ -28,7 +35,11 @@ def print_sweep(dataset: xr.Dataset, store: Path) -> None:
 
 
 def _print(
-    facts: Mapping[str, str], columns: Sequence[str], rows: Iterable[Sequence[str]], store: Path
+    facts: Mapping[str, str],
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    store: Path,
+    words: Iterable[str] = (),
 ) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -40,4 +51,6 @@ def _print(
     for name, value in facts.items():
         console.print(f"{name:>12}  {value}", soft_wrap=True, markup=False)
     console.print(table)
+    for paragraph in words:
+        console.print(paragraph, markup=False)
     console.print(f"{'store':>12}  {store}", soft_wrap=True, markup=False)

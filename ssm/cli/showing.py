@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass
 class Show:
-    """Print what a store holds: how it was made, how it ended, and when each block was learned."""
+    """Print what a store holds: how it was made, how it ended, and when each block was learned; of the log of a network
+    also whether that is as the model has it, its coupling, gradients, weights, alarms and gaps."""
 
     store: tyro.conf.Positional[Path]
-    """A store written by `ssm run`, `ssm sweep` or `ssm track`."""
+    """A store written by `ssm run`, `ssm sweep`, `ssm track` or a `Tracker`, which may still be writing it."""
 
     def __call__(self) -> None:
         from ssm.results import schema
@@ -43,7 +44,7 @@ class Plot:
     """
 
     store: tyro.conf.Positional[Path]
-    """A store written by `ssm run`, `ssm sweep` or `ssm track`."""
+    """A store written by `ssm run`, `ssm sweep`, `ssm track` or a `Tracker`, which may still be writing it."""
     kind: (
         Literal[
             "blocks",

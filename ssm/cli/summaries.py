@@ -37,7 +37,9 @@ def facts(dataset: xr.Dataset) -> dict[str, str]:
             described[group] = f"class {c} alone; {NO_CONTRASTS}"
     times = dataset["time"].values
     num_reached = datasets.reached(dataset).sizes["time"]
-    described["time"] = f"{times[0]:.6g} to {times[num_reached - 1]:.6g}, {num_reached} times"
+    described["time"] = "none that was reached"
+    if num_reached:
+        described["time"] = f"{times[0]:.6g} to {times[num_reached - 1]:.6g}, {num_reached} times"
     if "num_steps" in attributes:
         steps = "steps" if "learning_rate" in attributes else "solver steps"
         described["status"] = f"{attributes['status']} after {attributes['num_steps']} {steps}"
@@ -66,8 +68,10 @@ def _end(dataset: xr.Dataset) -> dict[str, str]:
     """The margin and the geometry at the end of a run, a line each, where they were observed."""
     if {"margin", "seli_distance", "etf_distance", "held_out_accuracy"}.isdisjoint(dataset):
         return {}
-    last = datasets.reached(dataset).isel(time=-1)
-    described = {}
+    reached = datasets.reached(dataset)
+    if not reached.sizes["time"]:
+        return {}
+    last, described = reached.isel(time=-1), {}
     if "margin" in last:
         described["margin"] = f"{float(last['margin']):.6g}, log loss {float(last['log_loss']):.6g}"
     for name, words in (("seli_distance", "to SELI"), ("etf_distance", "to simplex ETF")):
@@ -175,6 +179,8 @@ def block_table(dataset: xr.Dataset) -> list[list[str]]:
         Of each row the name, the number of components, the target, the share of it that was reached
         at the end, when half of it was reached, and when that was predicted.
     """
+    if not dataset.sizes["time"]:  # of a log from which all was taken back
+        return []
     last = datasets.reached(dataset).sizes["time"] - 1
     # Numbers are taken from arrays of NumPy's, since xarray's own would import Dask where it is installed.
     reached = dataset["block_strength"].transpose("time", "block").values[last]

@@ -93,6 +93,17 @@ def training_counts(dataset: xr.Dataset) -> Int[np.ndarray, " k"]:
     return dataset[name].values
 
 
+def probe(dataset: xr.Dataset) -> Probe:
+    """The classes of the samples that were watched."""
+    return Probe(dataset["class_count"].values, training_counts(dataset))
+
+
+def class_names(dataset: xr.Dataset) -> list[str]:
+    """The names of the classes, or their numbers where they have none."""
+    named = dataset["class_name" if "class_name" in dataset.coords else "class"]
+    return list(map(str, named.values.tolist()))
+
+
 def group_mean(dataset: xr.Dataset, name: str, group: str) -> Float[np.ndarray, " time"]:
     """The mean of a variable over those classes of a group of which it is ever known; NaN at the gaps of a log, and where
     no class is known."""

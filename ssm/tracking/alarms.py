@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
+import xarray as xr
 
 from ssm.measures.probes import Probe
 from ssm.practice.network.alarms import Alarm
+from ssm.results import logs
 
 LEARNED = 0.75
 """The mean accuracy of the other classes from which on one that is not learned counts as behind."""
@@ -19,14 +22,50 @@ COLLAPSED = 0.9
 """The least mean cosine of minority classes that counts as collapse."""
 
 
+Key = tuple[str, int | None]
+"""What tells alarms apart at one time: the kind, and the class that it is about."""
+
+
 class TrackerWarning(UserWarning):
     """The category of what a `Tracker` warns of."""
 
 
+class Spell(NamedTuple):
+    """An alarm and how long it held."""
+
+    alarm: Alarm
+    """As it was raised."""
+    last: float
+    """The last time at which it held."""
+    holds: bool
+    """Whether it does at the end of the log."""
+
+
+def spells(dataset: xr.Dataset) -> list[Spell]:
+    """The alarms of a log as a `Tracker` raises them, in the order of their times."""
+    probe, names = logs.probe(dataset), logs.class_names(dataset)
+    watched = ("class_accuracy", "minority_cosine", "not_finite")
+    values = {name: dataset[name].values for name in watched if name in dataset}
+    held: dict[Key, Spell] = {}
+    over: list[Spell] = []
+    for i, step in enumerate(dataset["time"].values.tolist()):
+        observed = {"not_finite": np.array(0)} | {name: of[i] for name, of in values.items()}
+        now = present(step, observed, probe, names, is_first=i == 0)
+        over += [held.pop(key)._replace(holds=False) for key in held.keys() - now.keys()]
+        for key, alarm in now.items():
+            held[key] = Spell(held[key].alarm if key in held else alarm, step, True)
+    return sorted([*over, *held.values()], key=lambda spell: spell.alarm.step)
+
+
 def present(
-    step: float, observed: Mapping[str, np.ndarray], probe: Probe, names: list[str]
-) -> list[Alarm]:
-    """All that is wrong at one time.
+    step: float,
+    observed: Mapping[str, np.ndarray],
+    probe: Probe,
+    names: list[str],
+    is_first: bool,
+) -> dict[Key, Alarm]:
+    """All that is wrong at one time. The first time may be that of an untrained network, of which only numbers that are
+    not finite are worth an alarm.
 
     - `class_behind`: a class's accuracy is below half of the mean of the others by three standard errors,
       sqrt(a (1 - a) / n_c) at that half, where that mean is at least 3/4.
@@ -39,11 +78,13 @@ def present(
         samples = (
             f"{number} of {probe.counts.sum()} samples have logits or features that are not finite"
         )
-        return [Alarm(step, "not_finite", None, float(number), 0.0, samples)]
-    return [
-        *_behind(step, observed["class_accuracy"], probe, names),
-        *_collapse(step, observed.get("minority_cosine"), probe),
-    ]
+        found = [Alarm(step, "not_finite", None, float(number), 0.0, samples)]
+    elif is_first:
+        found = []
+    else:
+        found = _behind(step, observed["class_accuracy"], probe, names)
+        found += _collapse(step, observed.get("minority_cosine"), probe)
+    return {(alarm.alarm, alarm.class_index): alarm for alarm in found}
 
 
 def _behind(step: float, accuracy: np.ndarray, probe: Probe, names: list[str]) -> list[Alarm]:

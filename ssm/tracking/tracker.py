@@ -21,7 +21,7 @@ from ssm.results import journals, logs, stores, writing
 from ssm.results.provenance import provenance
 from ssm.results.schema import LOG_FORMAT
 from ssm.support import arrays, checks, errors
-from ssm.tracking import alarms, scalars
+from ssm.tracking import alarms, reports, scalars
 from ssm.tracking.alarms import Alarm, TrackerWarning
 from ssm.tracking.batches import Batches, Layer
 from ssm.tracking.labels import numbered
@@ -101,7 +101,7 @@ class Tracker:
         self._path = None if store is None else stores.checked_path(store)
         self._rows: journals.Journal | journals.Rows | None = None
         self._step, self._last = -math.inf, {}
-        self._raised: set[tuple[str, int | None]] = set()
+        self._raised: set[alarms.Key] = set()
         self._take_up()
         if self._path is not None and not self._path.parent.is_dir():
             raise errors.invalid("store", str(self._path), "in a folder that exists")
@@ -238,14 +238,9 @@ class Tracker:
         self._step, self._last = step, observed
 
     def _alarms(self, step: float, observed: dict[str, Any], is_first: bool) -> list[Alarm]:
-        """The alarms that hold now and did not at the step before. The first step may be that of an untrained network,
-        of which only numbers that are not finite are worth one."""
+        """The alarms that hold now and did not at the step before."""
         names = self._names or list(map(str, range(len(self.probe.counts))))
-        now = {
-            (a.alarm, a.class_index): a for a in alarms.present(step, observed, self.probe, names)
-        }
-        if is_first:
-            now = {key: alarm for key, alarm in now.items() if alarm.alarm == "not_finite"}
+        now = alarms.present(step, observed, self.probe, names, is_first)
         raised = [alarm for key, alarm in now.items() if key not in self._raised]
         self._raised = set(now)
         for alarm in raised:
@@ -278,6 +273,21 @@ class Tracker:
         if self._rows is None:
             raise errors.invalid("tracker", "no step", "a tracker to which a step was added")
         return logs.of_rows(self._rows.header, self._rows.rows())
+
+    def report(self) -> str:
+        """What was observed, in words, one paragraph a line, as `ssm show` prints them: which blocks and classes were
+        learned in which order, held against the small-scale model, the coupling and the balancing exponent now, shares of
+        the gradient, class weights, alarms and gaps. Raises ssm.InputError where nothing was added.
+
+        Example:
+            >>> import numpy as np
+            >>> tracker = Tracker(["cat", "cat", "cat", "dog"])
+            >>> for step in range(3):
+            ...     _ = tracker.add(step, logits=step * np.eye(2)[[0, 0, 0, 1]])
+            >>> print(tracker.report().splitlines()[0])
+            Blocks, half of the target reached: cross at 0.5.
+        """
+        return "\n".join(reports.lines(self.dataset()))
 
     def rewind(self, step: float) -> None:
         """Forget what was observed at `step` and later, as where a training goes on from a checkpoint of then."""

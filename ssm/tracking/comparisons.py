@@ -1,0 +1,142 @@
+"""The order in which a network learned majority and minority, in words, held against the small-scale model's."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from ssm.config import profiles
+from ssm.results import logs
+from ssm.theory.in_networks import (
+    ALONE,
+    AT_ONCE,
+    LARGEST,
+    NEAR,
+    RATIOS,
+    SMALLEST,
+    TWO_CLASSES,
+    order_of_times,
+)
+from ssm.tracking import expectations
+from ssm.tracking.expectations import Expectation
+
+FIRST = {LARGEST: "the majority first", SMALLEST: "the minority first", AT_ONCE: "both at once"}
+
+
+class _Found(NamedTuple):
+    """What a log says of the order of majority and minority."""
+
+    order: str
+    """One of `FIRST`; empty where it is not known."""
+    ratio: float
+    """Learning time of the minority over that of the majority, counted from 0; NaN where that is not known."""
+    remark: str
+    """Why the order is not known, or what it rests on."""
+    until: float
+    """The time of the last of both to be learned; infinity where that is yet to come."""
+
+
+def lines(dataset: xr.Dataset) -> list[str]:
+    """What the model says of the order of majority and minority, whether that came, and what carries over to networks."""
+    expected = expectations.expectation(dataset)
+    k = dataset.sizes["class"]
+    if isinstance(expected, str):
+        return [f"Model: it says nothing of the order here, since {expected}.{_instead(dataset)}"]
+    found = _found(dataset, k)
+    carried = (
+        "Carries over from the model to networks: the order of majority and minority, and which exponent balances them. Does not: "
+        f"when the cross block comes. {RATIOS}"
+    )
+    if k == 2:
+        carried = f"Two classes have no contrasts within a group, so that this is the order of their margins. {TWO_CLASSES} {RATIOS}"
+    return [_model(dataset, expected, found), _ratio(expected, found), carried]
+
+
+def _instead(dataset: xr.Dataset) -> str:
+    """Where else to look, for a class that is alone in its group."""
+    counts = logs.training_counts(dataset).tolist()
+    if len(counts) == 2 or not profiles.no_contrasts(counts) or len(set(counts)) == 1:
+        return ""
+    return f" `ssm advise` follows the model itself for such counts, but {ALONE}."
+
+
+def _found(dataset: xr.Dataset, num_classes: int) -> _Found:
+    """The order in a log, by contrasts within the groups or, of two classes, by their own strengths."""
+    times = dataset["time"].values
+    learned = []
+    for group in profiles.GROUPS:
+        mine = dataset["component_block"].values == group
+        if num_classes == 2:
+            is_in_group = dataset["class_group"].values == group
+            learned.append(float(dataset["class_learning_time"].values[is_in_group][0]))
+        elif mine.any():
+            place = dataset["block"].values.tolist().index(group)
+            learned.append(float(dataset["block_learning_time"].values[place]))
+        else:
+            why = f"the probe has fewer than two classes of the {group}, so no contrasts within it"
+            return _Found("", np.nan, why, np.inf)
+    majority, minority = learned
+    if np.isnan(learned).all():
+        return _Found("", np.nan, "neither is learned yet", np.inf)
+    if np.isnan(minority):
+        return _Found(LARGEST, np.nan, "the minority is yet to come", np.inf)
+    if np.isnan(majority):
+        return _Found(SMALLEST, np.nan, "the majority is yet to come", np.inf)
+    last, clock = max(learned), logs.clock(dataset)
+    places = np.searchsorted(times, learned)
+    if places.max() == 0:
+        return _Found("", np.nan, f"both were learned by the first {clock}", last)
+    if places[0] == places[1]:
+        return _Found(
+            "", np.nan, f"both came between the same two {clock}s that were watched", last
+        )
+    if min(learned) <= max(times[0], 0.0):  # when is not known, or no ratio can be made of it
+        return _Found(LARGEST if majority < minority else SMALLEST, np.nan, "", last)
+    ratio = minority / majority
+    return _Found(order_of_times(ratio), ratio, "", last)
+
+
+def _model(dataset: xr.Dataset, expected: Expectation, found: _Found) -> str:
+    counts, clock = logs.training_counts(dataset), logs.clock(dataset)
+    said = (
+        f"Model: with {counts.max()} to {counts.min()} training samples a class and the coupling that features first showed, "
+        f"{expected.coupling:.2g} at {clock} {expected.step:g}, class weights n^-g balance "
+    )
+    if len(counts) == 2:
+        said += f"both classes at g = {_number(expected.balance)}"
+        near = "of that"
+    else:
+        said += (
+            f"majority and minority at g* = {_number(expected.balance)}, and where features hardly move at "
+            f"2 g* - 1 = {_number(expected.fixed)}"
+        )
+        near = "of the range between these"
+    given = {
+        "": "no weights were given",
+        "weight": "of the smallest class over the largest",
+        "effective_weight": "of the smallest class over the largest, as mini-batches make them",
+    }[expectations.weights(dataset)[0]]
+    said += f". In force is g = {_number(expected.exponent)} ({given})"
+    at = expectations.changed(dataset, found.until)
+    came = f"The network learned {FIRST[found.order]}" if found.order else "This log does not say"
+    came += f" ({found.remark})" * bool(found.remark)
+    if np.isfinite(at):
+        return f"{said} until {at:g}, when weights changed before both were learned: the order is open. {came}."
+    if not expected.order:
+        return f"{said}, which is within {NEAR:g} {near}: the order is open. {came}."
+    said += f": the model learns {FIRST[expected.order]}. "
+    if not found.order:
+        return f"{said}{came}."
+    holds = found.order == expected.order
+    return f"{said}{came}, {'as the model does' if holds else 'against the model'}."
+
+
+def _ratio(expected: Expectation, found: _Found) -> str:
+    here = f"{found.ratio:.3g} here, " if np.isfinite(found.ratio) else ""
+    return f"Learning time of the minority over that of the majority: {here}{expected.ratio:.3g} in the model."
+
+
+def _number(exponent: float) -> str:
+    return f"{round(exponent, 2) + 0.0:g}"  # adding 0 turns -0 into 0
