@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from ssm.cli import printing
+from ssm.cli import following, printing
 from ssm.cli.outputs import last_part
 from ssm.support.errors import did_you_mean, invalid
 
@@ -41,6 +41,7 @@ class Plot:
 
     $ ssm plot balanced.zarr --kind accuracy --out accuracy.png
     $ ssm plot sweep.zarr --kind heatmap --axes imbalance_ratio weight_exponent
+    $ ssm plot log.zarr --kind network --follow
     """
 
     store: tyro.conf.Positional[Path]
@@ -73,13 +74,20 @@ class Plot:
     """The picture to write, .png, .pdf or .svg. Left out: STORE-KIND.png in this folder."""
     overwrite: bool = False
     """Replace the picture if it exists."""
+    follow: Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="[SECONDS]")] = None
+    """Of a log that a `Tracker` is writing: look every so many seconds, 5 where no number is given, whether it has grown,
+    and draw the `network` picture again, until the log is closed, or Ctrl-C."""
 
     def __call__(self) -> None:
         from ssm.plots import runs
 
+        seconds = following.checked_seconds(self.follow, self.kind)
         if self.out is not None:
             runs.check_picture(self.out, self.overwrite)
         dataset = load_runs(self.store)
+        if seconds is not None:
+            self._follow(dataset, seconds)
+            return
         for held in self.at:
             dataset = _held(dataset, held)
         kind, *others = (self.kind,) if self.kind else runs.kinds(dataset, self.axes) or ("curves",)
@@ -91,6 +99,18 @@ class Plot:
             if self.kind is None:
                 rest = f"; --kind can also be {', '.join(others)}" if others else ""
                 print(f"kind {kind}, which suits this store best{rest}")
+
+    def _follow(self, dataset: xr.Dataset, seconds: float) -> None:
+        from ssm.plots import runs
+
+        for name in ("axes", "at"):
+            if value := getattr(self, name):
+                raise invalid(name, value, "left out with --follow")
+        following.check_store(dataset, self.store)
+        out = Path(f"{self.store.stem}-{following.KIND}.png") if self.out is None else self.out
+        runs.check_picture(out, self.overwrite)
+        with last_part(out):
+            following.draw(self.store, seconds, out)
 
 
 def load_runs(store: Path) -> xr.Dataset:

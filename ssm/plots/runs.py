@@ -283,6 +283,8 @@ def figure(dataset: xr.Dataset, kind: str | None = None, axes: Sequence[str] = (
     """
     if not isinstance(dataset, xr.Dataset):
         raise errors.invalid("dataset", dataset, "a Dataset: ssm.load reads one from a store")
+    if not dataset.sizes.get("time", 1):
+        raise errors.invalid("dataset", "a log of no steps", "one to which a step was added")
     if kind is None:
         kind = next(
             iter(kinds(dataset, axes)), "curves"

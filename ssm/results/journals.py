@@ -30,6 +30,15 @@ def is_journal(path: Path) -> bool:
     return (path / NAME).is_file()
 
 
+def stamp(path: Path) -> tuple[int, int] | None:
+    """What changes whenever rows come or go, the length of a journal and when it was last changed; None where there is none."""
+    try:
+        status = (path / NAME).stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
 def read(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     """The header of a journal and its rows, shape (rows, numbers). Of a row that is being written nothing is read.
 
