@@ -12,7 +12,7 @@ import xarray as xr
 
 from ssm.config import Config, profiles
 from ssm.dynamics.statuses import Status
-from ssm.results import datasets
+from ssm.results import classes, datasets
 from ssm.results.datasets import alone
 
 REMEDIES = {status.value: status.remedy for status in Status if status.remedy}
@@ -29,12 +29,16 @@ def facts(dataset: xr.Dataset) -> dict[str, str]:
         config = Config.from_json(attributes["config"])
         described["settings"] = _settings(dataclasses.asdict(config))
     counts = dataset["class_count"].values
+    least = counts[counts > 0].min()
     described["classes"] = (
-        f"{len(counts)} with {counts.max()} to {counts.min()} samples, {counts.sum()} in all"
+        f"{len(counts)} with {counts.max()} to {least} samples, {counts.sum()} in all"
     )
+    if left_out := classes.absent(dataset, "class_accuracy"):
+        described["classes"] += f"; {left_out}, left out of all means"
+    names = classes.names(dataset)
     for group in profiles.GROUPS:
         for c in np.flatnonzero(alone(dataset, group)):
-            described[group] = f"class {c} alone; {NO_CONTRASTS}"
+            described[group] = f"class {names[c]} alone; {NO_CONTRASTS}"
     times = dataset["time"].values
     num_reached = datasets.reached(dataset).sizes["time"]
     described["time"] = "none that was reached"
@@ -79,10 +83,13 @@ def _end(dataset: xr.Dataset) -> dict[str, str]:
             parts = zip(last["part"].values, last[name].values, strict=True)
             described[words] = ", ".join(f"{part} {value:.3g}" for part, value in parts)
     if "held_out_accuracy" in last:
-        best = dataset.isel(time=datasets.best_held_out(dataset))
+        best, end = datasets.best_held_out(dataset), reached.sizes["time"] - 1
+        time = float(dataset["time"].values[best])
         described["held out"] = (
-            f"{_recall(last)} at the end, {_recall(best)} at {float(best['time']):.4g}"
+            f"{_recall(dataset, end)} at the end, {_recall(dataset, best)} at {time:.4g}"
         )
+        if left_out := classes.absent(dataset, "held_out_accuracy"):
+            described["held out"] += f"; {left_out}"
     return described
 
 
@@ -92,15 +99,14 @@ def _has_inputs(dataset: xr.Dataset) -> bool:
     return config.has_inputs or "inputs" in dataset.attrs
 
 
-def _recall(now: xr.Dataset) -> str:
-    """Accuracy on held-out data at one time: the mean over all classes, and of each group."""
-    accuracy, groups = now["held_out_accuracy"].values, now["class_group"].values
-    parts = [
-        f"{group} {accuracy[groups == group].mean():.3g}"
+def _recall(dataset: xr.Dataset, place: int) -> str:
+    """Accuracy on held-out data at one time: the mean over all classes that have any, and of each group."""
+    means = {
+        group: float(classes.mean(dataset, "held_out_accuracy", group)[place])
         for group in profiles.GROUPS
-        if (groups == group).any()
-    ]
-    return f"recall {accuracy.mean():.3g} ({', '.join(parts)})"
+    }
+    parts = [f"{group} {value:.3g}" for group, value in means.items() if np.isfinite(value)]
+    return f"recall {classes.mean(dataset, 'held_out_accuracy')[place]:.3g} ({', '.join(parts)})"
 
 
 def _settings(fields: Mapping[str, Any]) -> str:
@@ -194,7 +200,15 @@ def block_table(dataset: xr.Dataset) -> list[list[str]]:
             for c in np.flatnonzero(alone(dataset, str(block))):
                 numbers = strengths[c], dataset["class_learning_time"].values[c]
                 shown = ["-" if np.isnan(x) else f"{x:.4g}" for x in numbers]
-                rows.append([f"{block}, class {c}", "none: one class", "-", *shown, "-"])
+                rows.append(
+                    [
+                        f"{block}, class {classes.names(dataset)[c]}",
+                        "none: one class",
+                        "-",
+                        *shown,
+                        "-",
+                    ]
+                )
             continue
         target, learned = (float(values[i]) for values in of_blocks)
         share = float(reached[i]) / target

@@ -13,10 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ssm.config import profiles
-from ssm.measures import metrics
 from ssm.plots import sweeps
 from ssm.plots.style import COLORS, PAGE_WIDTH, style
-from ssm.results import datasets, schema
+from ssm.results import classes, datasets, schema
 from ssm.support import checks, errors
 
 LOOKS: tuple[dict[str, Any], ...] = (
@@ -80,7 +79,8 @@ def compare(*runs: xr.Dataset, labels: Sequence[str] | None = None) -> Figure:
                     axes.plot(run["time"].values, curve.values, color=color, **look)
                     drawn.append(curve.name)
             _dress(axes, what, title, runs)
-        figure.supxlabel(_clock(runs[0]))
+        left_out = dict.fromkeys(classes.absent(run, "class_accuracy") for run in runs)
+        figure.supxlabel("\n".join([_clock(runs[0]), *filter(None, left_out)]))
         groups = [
             Line2D([], [], color=COLORS[name], label=name) for name in COLORS if name in drawn
         ]
@@ -179,11 +179,10 @@ def _blocks(run: xr.Dataset) -> Iterator[_Curve]:
 
 def _accuracies(run: xr.Dataset) -> Iterator[_Curve]:
     """The mean accuracy of each group that there is."""
-    groups = run["class_group"].values
-    accuracy = run["class_accuracy"].transpose("time", "class").values
+    is_known = classes.known(run, "class_accuracy")
     for group in profiles.GROUPS:
-        if (groups == group).any():
-            yield _Curve(group, metrics.group_mean(accuracy, groups, group))
+        if (is_known & (run["class_group"].values == group)).any():
+            yield _Curve(group, classes.mean(run, "class_accuracy", group))
 
 
 def _losses(run: xr.Dataset) -> Iterator[_Curve]:

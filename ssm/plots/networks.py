@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from ssm.config import profiles
 from ssm.plots.legends import add_legend
 from ssm.plots.style import COLORS, PAGE_WIDTH, PARTS
-from ssm.results import logs
+from ssm.results import classes, logs
 
 KIND = "network"
 GREY = "0.3"
@@ -58,7 +58,9 @@ def plot_network(dataset: xr.Dataset, drawing: Figure) -> None:
         axes = drawing.add_subplot(place)
         panel(dataset, axes)
         axes.locator_params(axis="x", nbins=4)
-    drawing.supxlabel(logs.clock(dataset))
+    names = ("class_accuracy", "held_out_accuracy")
+    left_out = [classes.absent(dataset, name) for name in names if name in dataset]
+    drawing.supxlabel("\n".join([logs.clock(dataset), "; ".join(filter(None, left_out))]).strip())
     drawing.legend(handles=_keys(dataset), loc="outside upper center", ncols=5)
 
 
@@ -112,7 +114,7 @@ def _accuracy(dataset: xr.Dataset, axes: Axes) -> None:
             width = 2.2 if group == profiles.MAJORITY else 1.2  # both are seen where they coincide
             _line(axes, times, accuracy[:, mine].mean(axis=1), color=color, lw=width)
         if "held_out_accuracy" in dataset:
-            mean = logs.group_mean(dataset, "held_out_accuracy", group)
+            mean = classes.mean(dataset, "held_out_accuracy", group)
             _line(axes, times, mean, color=color, lw=1.2, ls=":")
     axes.set(ylabel="accuracy", ylim=(-0.03, 1.03))
 

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from ssm.config import profiles
-from ssm.measures import metrics
 from ssm.plots import networks, sweeps
 from ssm.plots.legends import add_legend
 
@@ -23,7 +22,7 @@ from ssm.plots.style import STYLE as STYLE
 from ssm.plots.style import SUFFIXES as SUFFIXES
 from ssm.plots.style import check_picture as check_picture
 from ssm.plots.style import save_figure as save_figure
-from ssm.results import datasets, logs
+from ssm.results import classes, datasets, logs
 from ssm.support import checks, errors
 
 
@@ -33,8 +32,10 @@ def _named(label: str | None, what: str) -> str:
 
 
 def _time_axis(dataset: xr.Dataset, axes: Axes) -> None:
-    """Label the time axis with its unit; logarithmic where the times were so spaced."""
-    axes.set_xlabel(dataset["time"].attrs.get("description", "time"))
+    """Label the time axis with its unit; logarithmic where the times were so spaced. What else is said below it of a run
+    that was drawn before stays."""
+    _, *said = axes.get_xlabel().split("\n")
+    axes.set_xlabel("\n".join([dataset["time"].attrs.get("description", "time"), *said]))
     if datasets.time_spacing(dataset) == "log":
         first, last = dataset["time"].values[[1, -1]]
         if axes.get_xscale() == "log":  # of a run that was drawn before
@@ -99,6 +100,7 @@ def plot_blocks(
     if dotted:
         axes.plot([], [], color="0.3", lw=0.8, ls=":", label=dotted)
     _time_axis(dataset, axes)
+    _say_what_is_absent(dataset, axes, "class_strength")
     _strength_axis(dataset, axes, "strength / target")
     add_legend(axes)
 
@@ -110,7 +112,6 @@ def plot_classes(
     by group; `label` and `linestyle` as in `plot_blocks`."""
     _by_class(dataset, axes, "class_strength", label, linestyle)
     axes.axhline(1, color="0.8", lw=0.6, zorder=0)
-    _time_axis(dataset, axes)
     _strength_axis(dataset, axes, "class strength")
     add_legend(axes)
 
@@ -118,10 +119,9 @@ def plot_classes(
 def plot_accuracy(
     dataset: xr.Dataset, axes: Axes, *, label: str | None = None, linestyle: str = "-"
 ) -> None:
-    """Accuracy of each class (thin) and the mean of each group (bold) over time; `label` and
-    `linestyle` as in `plot_blocks`."""
+    """Accuracy of each class (thin) and the mean of each group (bold) over time, but for classes without samples, as is then
+    said below; `label` and `linestyle` as in `plot_blocks`."""
     _by_class(dataset, axes, "class_accuracy", label, linestyle, mean=True)
-    _time_axis(dataset, axes)
     axes.set(ylabel="accuracy", ylim=(-0.03, 1.03))
     add_legend(axes)
 
@@ -134,7 +134,6 @@ def plot_loss(
     _by_class(dataset, axes, "class_loss", label, linestyle)
     named = _named(label, "training loss")
     axes.plot(dataset["time"], dataset["loss"], color="black", ls=linestyle, label=named)
-    _time_axis(dataset, axes)
     axes.set(ylabel="loss", yscale="log")
     add_legend(axes)
 
@@ -161,10 +160,10 @@ def _by_class(
     *,
     mean: bool = False,
 ) -> None:
-    """A line for each class in its group's colour, and for each group's mean if asked for."""
-    groups = dataset["class_group"].values
+    """A line over time for each class in its group's colour, and for each group's mean if asked for."""
+    groups, is_known = dataset["class_group"].values, classes.known(dataset, name)
     for group in profiles.GROUPS:
-        mine = groups == group
+        mine = is_known & (groups == group)
         if not mine.any():
             continue
         values = dataset[name].values
@@ -173,9 +172,18 @@ def _by_class(
         lines = axes.plot(dataset["time"], values[:, mine], lw=width, alpha=alpha, **line_style)
         if mean:
             width = 2.6 if group == profiles.MAJORITY else 1.4  # both are seen where they coincide
-            mean_values = metrics.group_mean(values, groups, group)
+            mean_values = classes.mean(dataset, name, group)
             lines = axes.plot(dataset["time"], mean_values, lw=width, **line_style)
         lines[0].set_label(_named(label, group))
+    _time_axis(dataset, axes)
+    _say_what_is_absent(dataset, axes, name)
+
+
+def _say_what_is_absent(dataset: xr.Dataset, axes: Axes, name: str) -> None:
+    """Say below the label of the time axis which classes are left out for want of samples."""
+    left_out, said = classes.absent(dataset, name), axes.get_xlabel()
+    if left_out and left_out not in said.split("\n"):
+        axes.set_xlabel(f"{said}\n{left_out}")
 
 
 def plot_geometry(dataset: xr.Dataset, axes: Axes) -> None:
@@ -208,25 +216,28 @@ def plot_held_out(
     dataset: xr.Dataset, axes: Axes, *, label: str | None = None, linestyle: str = "-"
 ) -> None:
     """Accuracy on held-out data of each group (solid), with that on training data (thin, dotted), and its
-    mean over all classes (grey), whose best time is marked; `label` and `linestyle` as in `plot_blocks`."""
-    groups = dataset["class_group"].values
+    mean over all classes (grey), whose best time is marked. Classes without samples are left out, as is then said below;
+    `label` and `linestyle` as in `plot_blocks`."""
     for group in profiles.GROUPS:
-        if not (groups == group).any():
-            continue
         for name, width, line in (("held_out", 1.4, linestyle), ("class", 0.8, ":")):
-            means = metrics.group_mean(dataset[f"{name}_accuracy"].values, groups, group)
+            means = classes.mean(dataset, f"{name}_accuracy", group)
+            if np.isnan(means).all():
+                continue
             named = _named(label, group) if name == "held_out" else None
             axes.plot(dataset["time"], means, color=COLORS[group], lw=width, ls=line, label=named)
-    balanced = dataset["held_out_accuracy"].mean("class", skipna=False)
+    balanced = classes.mean(dataset, "held_out_accuracy")
     grey, where = COLORS["cross"], datasets.best_held_out(dataset)
     named = _named(label, "balanced")
     axes.plot(dataset["time"], balanced, color=grey, ls=linestyle, lw=1, label=named)
-    time, best = float(dataset["time"][where]), float(balanced[where])
-    axes.axvline(time, color=grey, lw=0.6, ls=(0, (1, 2)), zorder=0)
-    best_named = _named(label, f"best {best:.3g} at {time:.3g}")
-    axes.plot([time], [best], "o", color=grey, ms=3.5, label=best_named)
+    time, best = float(dataset["time"].values[where]), float(balanced[where])
+    if np.isfinite(best):
+        axes.axvline(time, color=grey, lw=0.6, ls=(0, (1, 2)), zorder=0)
+        best_named = _named(label, f"best {best:.3g} at {time:.3g}")
+        axes.plot([time], [best], "o", color=grey, ms=3.5, label=best_named)
     axes.plot([], [], color="0.3", lw=0.8, ls=":", label="on training data")
     _time_axis(dataset, axes)
+    for name in ("held_out_accuracy", "class_accuracy"):
+        _say_what_is_absent(dataset, axes, name)
     axes.set(ylabel="held-out accuracy", ylim=(-0.03, 1.03))
     add_legend(axes)
 

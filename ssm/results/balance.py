@@ -46,7 +46,7 @@ def time_to_balance(
 ) -> xr.DataArray:
     """The first time from which on minorities are level with majorities, and stay so to the end.
 
-    With m_maj and m_min the means of a quantity over the classes of each group, groups are level where
+    With m_maj and m_min the means of a quantity over the classes of each group (but those without samples in a log), groups are level where
     |m_min - m_maj| <= tolerance for accuracies, and <= tolerance max(|m_min|, |m_maj|) for strengths,
     whichever group is ahead. That both know nothing yet is level too: what counts is the last time at
     which they are not (`settling_time`), so a run has to be long enough to have one.
@@ -79,8 +79,9 @@ def time_to_balance(
 
 
 def _group_mean(dataset: xr.Dataset, quantity: str, group: str) -> xr.DataArray:
-    """Mean over the classes of a group, NaN where one of them is, or there is none."""
-    members = dataset["class_group"] == group
+    """Mean over the classes of a group of which anything is known, NaN where one of them is, or there is none."""
+    is_known = dataset[quantity].notnull().any("time")
+    members = (dataset["class_group"] == group) & is_known
     total = dataset[quantity].where(members, 0.0).sum("class", skipna=False)
     return total / members.sum("class").where(lambda number: number > 0)
 

@@ -11,7 +11,7 @@ import xarray as xr
 
 from ssm.config import Config
 from ssm.measures import geometry, spectral
-from ssm.results import schema
+from ssm.results import classes, schema
 from ssm.results.provenance import provenance
 
 
@@ -86,9 +86,9 @@ def reached(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def best_held_out(dataset: xr.Dataset) -> int:
-    """The place among the times of a run at which accuracy on held-out data, its mean over all classes, is
+    """The place among the times of a run at which accuracy on held-out data, its mean over all classes that have any, is
     largest: the first, of equal ones."""
-    balanced = dataset["held_out_accuracy"].transpose("time", "class").values.mean(axis=1)
+    balanced = classes.mean(dataset, "held_out_accuracy")
     return int(np.where(np.isnan(balanced), -np.inf, balanced).argmax())
 
 
@@ -241,7 +241,7 @@ def dataset(
 
 
 def alone(dataset: xr.Dataset, group: str) -> xr.DataArray:
-    """Which class is the only one of a group.
+    """Which class is the only one of a group, or of a log the only one of which samples are watched.
 
     One class has no contrasts within its group, so that the group has no block, and what is learned
     of the group is the strength of that class.
@@ -254,7 +254,9 @@ def alone(dataset: xr.Dataset, group: str) -> xr.DataArray:
         Booleans over `class`, and over those axes of a sweep along which they vary.
     """
     groups = dataset["class_group"]
-    is_in_group = groups.values == group
+    is_in_group, counts = groups.values == group, dataset["class_count"]
+    if counts.dims == groups.dims:  # in a sweep every class that has a group has samples
+        is_in_group &= counts.values > 0
     is_alone = is_in_group & (is_in_group.sum(groups.get_axis_num("class"), keepdims=True) == 1)
     return xr.DataArray(_variable(groups.dims, is_alone), groups.coords, name=groups.name)
 

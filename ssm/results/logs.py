@@ -98,20 +98,6 @@ def probe(dataset: xr.Dataset) -> Probe:
     return Probe(dataset["class_count"].values, training_counts(dataset))
 
 
-def class_names(dataset: xr.Dataset) -> list[str]:
-    """The names of the classes, or their numbers where they have none."""
-    named = dataset["class_name" if "class_name" in dataset.coords else "class"]
-    return list(map(str, named.values.tolist()))
-
-
-def group_mean(dataset: xr.Dataset, name: str, group: str) -> Float[np.ndarray, " time"]:
-    """The mean of a variable over those classes of a group of which it is ever known; NaN at the gaps of a log, and where
-    no class is known."""
-    values = dataset[name].transpose("time", "class").values
-    known = np.isfinite(values).any(axis=0) & (dataset["class_group"].values == group)
-    return values[:, known].mean(axis=1) if known.any() else np.full(len(values), np.nan)
-
-
 def balance(dataset: xr.Dataset) -> tuple[str, Float[np.ndarray, " time"]]:
     """What can be balanced by class weights n_c^-g in the network of a log, and the exponent g at which it is by the
     coupling of each time.

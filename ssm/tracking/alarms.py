@@ -10,7 +10,7 @@ import xarray as xr
 
 from ssm.measures.probes import Probe
 from ssm.practice.network.alarms import Alarm
-from ssm.results import logs
+from ssm.results import classes, logs
 
 LEARNED = 0.75
 """The mean accuracy of the other classes from which on one that is not learned counts as behind."""
@@ -43,7 +43,7 @@ class Spell(NamedTuple):
 
 def spells(dataset: xr.Dataset) -> list[Spell]:
     """The alarms of a log as a `Tracker` raises them, in the order of their times."""
-    probe, names = logs.probe(dataset), logs.class_names(dataset)
+    probe, names = logs.probe(dataset), classes.names(dataset)
     watched = ("class_accuracy", "minority_cosine", "not_finite")
     values = {name: dataset[name].values for name in watched if name in dataset}
     held: dict[Key, Spell] = {}

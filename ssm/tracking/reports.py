@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from ssm.config import profiles
 from ssm.measures import spectral
-from ssm.results import datasets, logs
+from ssm.results import classes, datasets, logs
 from ssm.tracking import alarms, comparisons, expectations
 
 MOST = 12
@@ -49,7 +49,7 @@ def _blocks(dataset: xr.Dataset, seen: xr.Dataset) -> str:
 
 
 def _classes(dataset: xr.Dataset, seen: xr.Dataset) -> str:
-    names, times = logs.class_names(dataset), dataset["class_learning_time"].values
+    names, times = classes.names(dataset), dataset["class_learning_time"].values
     watched = dataset["class_count"].values > 0
     what = "Classes, half of their own strength reached"
     if len(names) <= MOST:
@@ -142,7 +142,7 @@ def _by_class(
     together: Callable[..., np.floating],
 ) -> str:
     """A value for each class, or where they are many what they come to in each group."""
-    names, groups = logs.class_names(dataset), dataset["class_group"].values
+    names, groups = classes.names(dataset), dataset["class_group"].values
     known = np.isfinite(values)
     if known.sum() <= MOST:
         return ", ".join(f"{names[c]} {form.format(values[c])}" for c in np.flatnonzero(known))
@@ -187,7 +187,7 @@ def _gaps(dataset: xr.Dataset) -> list[str]:
 
 
 def _absent(dataset: xr.Dataset) -> list[str]:
-    names = logs.class_names(dataset)
+    names = classes.names(dataset)
     absent = np.flatnonzero(dataset["class_count"].values == 0).tolist()
     if not absent:
         return []
