@@ -81,6 +81,20 @@ def test_g_is_that_of_contrasts_or_of_the_margins_of_two_classes(rng):
             np.testing.assert_allclose(np.asarray(found[0].get_ydata(), float), wanted, rtol=1e-9)
 
 
+def test_collapse_is_drawn_where_it_says_anything(rng):
+    """The centred means of two classes are opposite, so that NC2 of their features is 0 but for rounding."""
+    for counts in ((9, 9, 3, 3), (9, 3)):
+        ds = logged(rng, counts)
+        (panel,) = (
+            x for x in plotting.figure(ds, "network").axes if x.get_ylabel() == "neural collapse"
+        )
+        lines = {str(x.get_label()): np.asarray(x.get_ydata(), float) for x in panel.lines}
+        np.testing.assert_array_equal(lines["NC4"], ds.nc4)
+        assert ("NC2, $H$" in lines) == (len(counts) > 2)
+        np.testing.assert_array_equal(lines["NC2, $W$"], ds.nc2_distance.sel(factor="W"))
+    assert np.abs(ds.nc2_distance.sel(factor="H")).max() < 1e-14
+
+
 def test_a_run_of_the_model_has_no_such_page(run):
     with pytest.raises(ssm.InputError, match=r"kind='network'.*run of the model"):
         plotting.figure(run(), "network")

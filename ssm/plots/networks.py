@@ -38,7 +38,8 @@ def plot_network(dataset: xr.Dataset, drawing: Figure) -> None:
     - Strength of each component (thin) and the mean of each block (bold) over the label matrix's singular values; of a
       group of one class, which has no contrasts, that class's strength.
     - Singular values of the logits, with those of the label matrix dashed.
-    - Where features or a classifier were given: NC1 to NC3 of neural collapse, the distances to SELI (solid) and to the
+    - Where features or a classifier were given: NC1 to NC4 of neural collapse (NC4 ends where it is 0; NC2 of the features of two
+      classes is left out, since their centred means are opposite whatever was learned), the distances to SELI (solid) and to the
       simplex ETF (dotted), and the coupling with the exponent of class weights that balances it: of contrasts, g*, or of
       the margins of two classes (dashed, since theory makes it of the coupling).
 
@@ -154,6 +155,8 @@ def _spectrum(dataset: xr.Dataset, axes: Axes) -> None:
 
 
 def _collapse(dataset: xr.Dataset, axes: Axes) -> None:
+    # The centred means of two classes are opposite, so that their NC2 is the rounding of 0.
+    are_two = (dataset["class_count"].values > 0).sum() == 2
     lines = {
         "NC1": (dataset["nc1"], {"color": "black"}),
         "pooled": (dataset["nc1_pooled"], {"color": COLORS["cross"]}),
@@ -163,8 +166,10 @@ def _collapse(dataset: xr.Dataset, axes: Axes) -> None:
                 {"color": PARTS[factor]},
             )
             for factor in dataset["factor"].values.tolist()
+            if not (factor == "H" and are_two)
         },
         "NC3": (dataset["nc3"], {"color": "black", "ls": ":"}),
+        "NC4": (dataset["nc4"], {"color": "black", "ls": "-."}),
     }
     _known_lines(dataset, axes, lines)
     axes.set_ylabel("neural collapse")
