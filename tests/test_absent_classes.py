@@ -104,7 +104,7 @@ def test_held_out_means_and_their_best_time_are_of_the_others(rng):
     assert said["held out"].endswith("; no held-out samples of classes 0, 2")
     assert (
         said["classes"]
-        == "5 with 8 to 8 samples, 32 in all; no samples of class 4, left out of all means"
+        == "5 with 8 to 8 samples, 32 in all, trained on 90 to 9; no samples of class 4, left out of all means"
     )
 
 

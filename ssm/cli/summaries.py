@@ -33,6 +33,9 @@ def facts(dataset: xr.Dataset) -> dict[str, str]:
     described["classes"] = (
         f"{len(counts)} with {counts.max()} to {least} samples, {counts.sum()} in all"
     )
+    if "training_count" in dataset.coords:
+        trained_on = dataset["training_count"].values
+        described["classes"] += f", trained on {trained_on.max()} to {trained_on.min()}"
     if left_out := classes.absent(dataset, "class_accuracy"):
         described["classes"] += f"; {left_out}, left out of all means"
     names = classes.names(dataset)
