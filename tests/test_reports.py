@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 import ssm
 from ssm.cli import showing
@@ -42,8 +43,10 @@ def planted(times, counts=(40, 40, 4, 4), coupling=0.1, steps=STEPS, weights=Non
     return tracker
 
 
-def paragraph(tracker, begin):
-    (found,) = (line for line in tracker.report().splitlines() if line.startswith(begin))
+def paragraph(said, begin):
+    """The paragraph of a report, or of that of a tracker, that begins so."""
+    lines = (said if isinstance(said, str) else said.report()).splitlines()
+    (found,) = (line for line in lines if line.startswith(begin))
     return found
 
 
@@ -101,7 +104,7 @@ def test_weights_are_those_that_mini_batches_make_of_them():
     assert "first, as the model does" in paragraph(tracker, "Model")
     said = paragraph(tracker, "Class weights as mini-batches make them at step 40")
     assert said.endswith(
-        "0 1, 1 1, 2 1, 3 1; smallest over largest class 1, of 31.6 that were asked for."
+        "0: 1, 1: 1, 2: 1, 3: 1; smallest over largest class 1, of 31.6 that were asked for."
     )
     assert "g = 1.5 (of the smallest" in paragraph(planted(AS_ERM, weights=w), "Model")
 
@@ -150,16 +153,17 @@ def test_what_was_learned_before_the_first_step_has_no_order():
 
 def test_two_classes_have_margins_alone():
     """At c = 1 and R = 10 weights 1 / n balance their margins, and at c = 0 no weights at all do."""
-    tracker = planted({"cross": 10.0}, counts=(40, 4), coupling=1.0, weights=power((40, 4), 0.0))
-    found = paragraph(tracker, "Model")
+    weights = power((40, 4), 0.0)
+    said = planted({"cross": 10.0}, counts=(40, 4), coupling=1.0, weights=weights).report()
+    found = paragraph(said, "Model")
     assert "balance both classes at g = 1." in found and "2 g*" not in found
     assert "the model learns the majority first" in found
-    assert "Two classes have no contrasts within a group" in tracker.report()
-    assert tracker.report().splitlines()[0] == "Blocks, half of the target reached: cross at 10."
-    open_order = planted({"cross": 10.0}, counts=(40, 4), coupling=0.0)
-    assert "within 0.05 of that: the order is open" in paragraph(open_order, "Model")
+    assert "Two classes have no contrasts within a group" in said
+    assert said.splitlines()[0] == "Blocks, half of the target reached: cross at 10."
+    said = planted({"cross": 10.0}, counts=(40, 4), coupling=0.0).report()
+    assert "within 0.05 of that: the order is open" in paragraph(said, "Model")
     # both margins grow alike there
-    assert "1 in the model" in paragraph(open_order, "Learning time")
+    assert "1 in the model" in paragraph(said, "Learning time")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +195,7 @@ def test_classes_that_the_probe_lacks():
 
 def test_shares_of_gradients_and_the_coupling_now():
     tracker = planted(AS_ERM)
-    assert paragraph(tracker, "Shares").endswith("at step 40: 0 25%, 1 25%, 2 25%, 3 25%.")
+    assert paragraph(tracker, "Shares").endswith("at step 40: 0: 25%, 1: 25%, 2: 25%, 3: 25%.")
     star = 0.5 + 0.5 * np.log(4.9 / 1.3) / np.log(10)
     said = paragraph(tracker, "Coupling at step 40: 0.1, ")
     assert said.endswith(f"balance contrasts at g* = {star:.3g}.")
@@ -260,6 +264,33 @@ def test_the_expectation_is_that_of_the_training_samples():
     star = 0.5 + 0.5 * np.log(kappa[0] / kappa[1]) / np.log(100)
     np.testing.assert_allclose((found.fixed, found.balance), (2 * star - 1, star), rtol=1e-9)
     assert comparisons.FIRST[found.order] == "the majority first"
+
+
+@pytest.mark.parametrize(
+    ("exponent", "steps", "first"), [(0.0, 120, "majority"), (1.3, 60, "minority")]
+)
+def test_networks_on_digits_learn_in_the_order_that_is_predicted(exponent, steps, first):
+    """Five digits of 60 images against five of 6, one rectified layer; g* is near 0.95 at the coupling of its start."""
+    images, digits = load_digits(return_X_y=True)
+    rng, counts = np.random.default_rng(0), [60] * 5 + [6] * 5
+    chosen = [rng.permutation(np.flatnonzero(digits == c))[:n] for c, n in enumerate(counts)]
+    X, labels = (
+        (images / 16 - images.mean(axis=0) / 16)[np.concatenate(chosen)],
+        np.repeat(range(10), counts),
+    )
+    w, wanted = ssm.weights.power_law(counts, exponent), np.eye(10)[labels]
+    V, U = 0.05 * rng.normal(size=(64, 128)), 0.03 * rng.normal(size=(128, 10))
+    tracker = ssm.Tracker(labels, **CALM)
+    for step in range(steps):
+        H = np.maximum(X @ V, 0)
+        odds = np.exp(H @ U)
+        G = w[labels][:, None] * (odds / odds.sum(axis=1, keepdims=True) - wanted) / len(labels)
+        if step % 3 == 0:
+            tracker.add(step, H @ U, H, U.T, gradient=G.T @ H, weights=w)
+        U, V = U - 0.5 * H.T @ G, V - 0.5 * X.T @ (G @ U.T * (H > 0))
+    found = paragraph(tracker, "Model")
+    assert f"the model learns the {first} first. The network learned the {first} first" in found
+    assert found.endswith("as the model does.")
 
 
 def test_show_prints_the_words_of_the_tracker(tmp_path, capsys, monkeypatch):

@@ -88,15 +88,16 @@ def present(
 
 
 def _behind(step: float, accuracy: np.ndarray, probe: Probe, names: list[str]) -> list[Alarm]:
-    raised = []
-    known = accuracy[probe.present]
+    present = probe.present
+    known = accuracy[present]
     others = (known.sum() - known) / (len(known) - 1)
-    for c, value, mean in zip(probe.present.tolist(), known.tolist(), others.tolist(), strict=True):
-        limit = BEHIND * mean
-        limit -= NOISE * float(np.sqrt(limit * (1 - limit) / probe.counts[c]))
-        if mean >= LEARNED and value < limit:
-            reason = f"accuracy of class {names[c]} is {value:.2f}, that of the others {mean:.2f}"
-            raised.append(Alarm(step, "class_behind", c, value, limit, reason))
+    limits = BEHIND * others
+    limits -= NOISE * np.sqrt(limits * (1 - limits) / probe.counts[present])
+    raised = []
+    for i in np.flatnonzero((others >= LEARNED) & (known < limits)).tolist():
+        c, value, limit = int(present[i]), float(known[i]), float(limits[i])
+        reason = f"accuracy of class {names[c]} is {value:.2f}, that of the others {others[i]:.2f}"
+        raised.append(Alarm(step, "class_behind", c, value, limit, reason))
     return raised
 
 

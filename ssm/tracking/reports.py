@@ -145,7 +145,7 @@ def _by_class(
     names, groups = classes.names(dataset), dataset["class_group"].values
     known = np.isfinite(values)
     if known.sum() <= MOST:
-        return ", ".join(f"{names[c]} {form.format(values[c])}" for c in np.flatnonzero(known))
+        return ", ".join(f"{names[c]}: {form.format(values[c])}" for c in np.flatnonzero(known))
     whole = "together" if together is np.nansum else "on average"
     parts = []
     for group in profiles.GROUPS:
