@@ -19,7 +19,7 @@ network = torch.nn.Sequential(body, head)
 optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
 weights = ssm.weights.power_law(counts, 0.5)  # n_c^(-1/2), which balances what grows alone
 loss = torch.nn.CrossEntropyLoss(torch.tensor(weights, dtype=torch.float32))
-monitor = ssm.practice.TrainingMonitor(y[held], counts, patience=10)
+monitor = ssm.practice.TrainingMonitor(y[held], counts, patience=60)
 with ssm.Tracker(y[taken], "digits.zarr", held_out_labels=y[held], batch_size=64) as tracker:
     for step in range(600):
         if step % 10 == 0:

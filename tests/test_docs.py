@@ -1,5 +1,7 @@
 """Every block of code in README.md and in the pages of docs/ runs, or says why it cannot; so does every example."""
 
+import importlib.util
+import os
 import re
 import runpy
 import shlex
@@ -35,6 +37,8 @@ NO_PROGRAM = re.compile(r"\{.*\}.*|text|bibtex")
 # A page shows a file of examples/ as it is.
 EXAMPLE = re.compile(r"\{literalinclude\} \.\./\.\./examples/(\w+\.py)")
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+# Those in another framework, which is no dependency of the tests, by what is imported.
+FRAMEWORKS = {"pytorch_loop.py": "torch", "keras_callback.py": "keras", "flax_loop.py": "flax"}
 
 
 class Block(NamedTuple):
@@ -113,20 +117,54 @@ def test_a_line_of_the_shell_is_one_that_there_is(path):
 def test_an_example_is_short_and_on_one_page(path):
     """On a page it is run with that page's blocks; what no page shows would not be."""
     shown = [b for page in PAGES for b in blocks(page) if b[:2] == ("example", str(path))]
-    assert len(shown) == 1 and (shown[0].reason is None) == (path.name != "pytorch_loop.py")
+    assert len(shown) == 1 and (shown[0].reason is None) == (path.name not in FRAMEWORKS)
     assert len(path.read_text().splitlines()) <= 40
     compile(path.read_text(), label(path), "exec")
 
 
 @pytest.mark.slow
-def test_the_example_in_pytorch_runs(tmp_path):
-    """Mini-batches take something off the ratio of the weights that were asked for, 10^(1/2)."""
-    pytest.importorskip("torch", reason="PyTorch is not installed")
-    command = [sys.executable, str(ROOT / "examples" / "pytorch_loop.py")]
-    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    weights = [float(x) for x in re.findall(r"\d\.\d\d", said)]
-    assert weights[0] < weights[-1] < weights[0] * 10**0.5
-    assert ssm.load(tmp_path / "digits.zarr").held_out_accuracy.values[-1].mean() > 0.8
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_an_example_in_another_framework_runs(tmp_path, name):
+    """It learns majorities first, has the weights of the paper in the end, and goes back to an evaluation before the last."""
+    if (
+        importlib.util.find_spec(FRAMEWORKS[name]) is None
+    ):  # not imported here: Keras asks for a backend
+        pytest.skip(f"{FRAMEWORKS[name]} is not installed")
+    command = [sys.executable, str(ROOT / "examples" / name)]
+    environment = os.environ | {"KERAS_BACKEND": "jax"}  # which is a dependency
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    stopped, best = map(int, re.findall(r"stopped at (\d+), went back to (\d+)", done.stdout)[0])
+    log = ssm.load(tmp_path / "digits.zarr")
+    assert best < stopped == log.time.values[-1] and best in log.time.values
+    minority = np.arange(10) > 4
+    assert (log.class_group.values == np.where(minority, "minority", "majority")).all()
+    assert log.block_learning_time.values[0] < log.block_learning_time.values[2]
+    # recalls of 10 training samples are below those of 100, and far above chance, 0.1
+    held_out = log.held_out_accuracy.sel(time=best).values
+    assert held_out[~minority].mean() > 0.95 > held_out[minority].mean() > 0.7
+    weights, (majority, wanted) = log.weight.values[-1], ENDS_WITH[name](np.array([100, 10]))
+    np.testing.assert_allclose(weights[minority] / weights[0], wanted / majority, rtol=1e-12)
+    if "effective" in done.stdout:
+        printed = [float(x) for x in re.findall(r"\d\.\d\d", done.stdout)]
+        majority, wanted = in_batches_of_64(wanted / majority)
+        np.testing.assert_allclose(printed, np.where(minority, wanted, majority), atol=0.005)
+
+
+# The weight of a class of n samples with which each ends, but for a factor: inverse square root, effective number, inverse.
+ENDS_WITH = {
+    "pytorch_loop.py": lambda n: n**-0.5,
+    "keras_callback.py": lambda n: (1 - 0.99) / (1 - 0.99**n),
+    "flax_loop.py": lambda n: 1 / n,
+}
+
+
+def in_batches_of_64(ratio: float) -> tuple[float, float]:
+    """What a majority and a minority sample weigh on average where 50 of 550 samples weigh `ratio` times as much as the others
+    and a batch's losses are divided by its weights, by enumeration of how many of a batch are of minorities."""
+    m = np.arange(65)
+    chance, total = stats.binom.pmf(m, 64, 50 / 550), ratio * m + 64 - m
+    return chance @ ((64 - m) / total) * 550 / 500, chance @ (ratio * m / total) * 550 / 50
 
 
 def test_the_readme_begins_as_the_start_does():
