@@ -28,11 +28,13 @@ Name = Literal[
     "bridge",
     "network_gap",
     "practice",
+    "followed_digits",
 ]
 
 
 NAMES: tuple[Name, ...] = get_args(Name)
 ON_MNIST: tuple[Name, ...] = ("mnist", "stop_or_train")  # which are given the folder of its files
+IN_PYTORCH: tuple[Name, ...] = ("followed_digits",)  # which comes with an extra of its own
 # The core ones are on the small-scale model itself, the others on networks trained on real data, on a loss of one's own,
 # or on maps and data that would take `make reproduce` beyond its five minutes.
 _OTHERS = (
@@ -45,5 +47,6 @@ _OTHERS = (
     "bridge",
     "network_gap",
     "practice",
+    *IN_PYTORCH,
 )
 CORE: tuple[Name, ...] = tuple(name for name in NAMES if name not in _OTHERS)

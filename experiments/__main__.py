@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments import CORE, NAMES, ON_MNIST, Name
+from experiments import CORE, IN_PYTORCH, NAMES, ON_MNIST, Name
 from ssm import InputError
 from ssm.cli.commands import parse
 from ssm.support import interrupts, progress
@@ -34,7 +35,7 @@ class Options:
     """Experiments to run; left out, all of them."""
     core: bool = False
     """Run the core experiments, those of the small-scale model itself, and not those on networks that
-    are trained on real data (digits, mnist, stop_or_train, bridge, practice), mini-batches (batch_law) or the
+    are trained on real data (digits, mnist, stop_or_train, bridge, practice, followed_digits), mini-batches (batch_law) or the
     larger maps of held-out accuracy and its runs on other data (held_out_maps, held_out_data)."""
     quick: bool = False
     """A smoke run: fewer points, seeds and steps. Its claims may fail or stay undecided."""
@@ -79,7 +80,15 @@ def check(options: Options) -> tuple[Name, ...]:
 
 
 def available(names: tuple[Name, ...], options: Options) -> tuple[Name, ...]:
-    """These experiments, but for those whose images cannot be fetched where they were not named."""
+    """These experiments, but for those whose images cannot be fetched, or whose framework is not installed, where they were
+    not named."""
+    in_pytorch = [name for name in names if name in IN_PYTORCH]
+    if in_pytorch and importlib.util.find_spec("torch") is None:
+        message = "PyTorch is not installed; pip install -c constraints.txt -e '.[torch]' has it"
+        if options.names:
+            raise InputError(f"{_listed(in_pytorch)}: {message}")
+        print(f"experiments: without {_listed(in_pytorch)}: {message}", file=sys.stderr)
+        names = tuple(name for name in names if name not in IN_PYTORCH)
     on_mnist = [name for name in names if name in ON_MNIST]
     if not on_mnist:
         return names

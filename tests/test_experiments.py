@@ -1,6 +1,6 @@
 """Experiments: claims are judged as stated, figures appear."""
 
-import importlib
+import importlib.util
 import math
 import re
 import subprocess
@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import ssm
 from experiments import (
     CORE,
+    IN_PYTORCH,
     NAMES,
     bridge,
     claims,
@@ -22,6 +24,7 @@ from experiments import (
     network_gap,
     pages,
 )
+from experiments import __main__ as command
 from experiments.__main__ import main
 
 ROOT = Path(__file__).parents[1]
@@ -131,6 +134,15 @@ def test_every_committed_figure_is_shown_and_remade_by_what_is_said():
         assert f"Remade by `{target}`" in section
 
 
+def test_without_pytorch_what_needs_it_is_left_out_or_refused(monkeypatch, capsys):
+    """With one line either way, before anything runs; the others of a whole run are run."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert command.available((*CORE, *IN_PYTORCH), command.Options()) == CORE
+    assert "without followed_digits: PyTorch is not installed" in capsys.readouterr().err
+    with pytest.raises(ssm.InputError, match=r"followed_digits: PyTorch .*\[torch\]"):
+        command.available(IN_PYTORCH, command.Options(names=IN_PYTORCH))
+
+
 def test_a_page_is_written_in_three_formats_the_same_each_time(tmp_path):
     def draw() -> dict[str, bytes]:
         with pages.page(tmp_path / "one.png", 2.0) as figure:
@@ -174,12 +186,15 @@ def test_label_spectrum(tmp_path):
         ("held_out_maps", 1),
         ("held_out_data", 1),
         ("practice", 2),
+        ("followed_digits", 1),
     ],
 )
 def test_a_quick_run_draws_its_figures_and_no_claim_fails(tmp_path, name, figures):
     """What is left undecided by the one or two seeds of a quick run is a mean over them. What is claimed of classes with
     biases, and of the exponent that balances the end under a polynomial tail, fails in the full run too, as the two
     experiments say."""
+    if name in IN_PYTORCH:
+        pytest.importorskip("torch", reason="PyTorch is not installed")
     shares = []
     found = importlib.import_module(f"experiments.{name}").run(tmp_path, True, shares.append)
     assert shares == sorted(shares) and shares[-1] <= 1
