@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 import warnings
 from typing import Any
 
@@ -15,11 +16,13 @@ from scipy import stats
 
 import ssm
 from ssm import collapse, spectral
+from ssm.measures.sample_sums import ROWS
 from ssm.practice import kernels
 from ssm.problem import make_problem
 from ssm.results import datasets, journals
 from ssm.theory import growth
 from ssm.tracking.alarms import Alarm, TrackerWarning
+from ssm.tracking.batches import BLOCK
 
 COUNTS = (12, 12, 4, 3)
 LABELS = np.repeat(np.arange(4), COUNTS)
@@ -543,3 +546,35 @@ def test_no_warning_where_nothing_is_wrong(rng):
         # of classes of equal size none is a minority, so that there is no cosine of two
         equal = np.eye(2)[[0, 0, 1, 1]]
         assert ssm.Tracker([0, 0, 1, 1]).add(0, equal, equal, np.eye(2)) == []
+
+
+def test_logits_are_copied_a_block_at_a_time(rng):
+    """Of 16 MB of logits at once: a block as float64 and what is made of it, some ten times 8 bytes a number, and a few words a sample."""
+    n, k = 40_000, 100
+    labels, logits = np.arange(n) % k, rng.normal(size=(n, k)).astype(np.float32)
+    tracker = ssm.Tracker(labels, held_out_labels=labels, **CALM)
+    tracker.add(0, logits, held_out_logits=logits)
+    tracemalloc.start()
+    try:
+        tracker.add(1, logits, held_out_logits=logits)
+        assert tracemalloc.get_traced_memory()[1] < 10 * 8 * max(BLOCK, ROWS * k) + 4 * 8 * n
+    finally:
+        tracemalloc.stop()
+
+
+def test_features_of_batches_of_other_types_are_kept_to_the_digit(rng):
+    """Of the widest type, in the order of the labels; batches may come in one buffer that is used again."""
+    *_, (step, logits, H, W) = states(rng)
+    H = H.astype(np.float16)
+    whole, batched = ssm.Tracker(LABELS, **CALM), ssm.Tracker(LABELS, **CALM)
+    whole.add(step, logits, H, W)
+    buffer = np.empty((8, 6), np.float64)
+    with batched.batches(step, classifier=W) as at:
+        for i, rows in enumerate(np.split(np.arange(len(LABELS)), [8, 16, 24])):
+            given = buffer[: len(rows)] if i % 2 else H[rows]
+            given[:] = H[rows]
+            at.add(logits[rows], given)
+    found, wanted = batched.dataset(), whole.dataset()
+    # sums in another order
+    for name in ("nc1", "nc2_distance", "coupling", "seli_distance", "nc4"):
+        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-12, err_msg=name)

@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ssm.measures.probes import Probe
-from ssm.measures.sample_sums import SampleSums
+from ssm.measures.sample_sums import ROWS, SampleSums
 from ssm.support import arrays, checks, errors
 from ssm.tracking import features as of_features
 from ssm.tracking import observing
 from ssm.tracking.alarms import Alarm
+
+BLOCK = 2**15
+"""Numbers that are made float64 at once, or `ROWS` samples where these are more."""
 
 
 class Layer(NamedTuple):
@@ -44,7 +47,8 @@ class Batches:
     def __init__(self, labels: np.ndarray, held_out: np.ndarray | None, num_classes: int):
         self._labels, self._held_out, self._k = labels, held_out, num_classes
         self._sums, self._losses = SampleSums(num_classes), observing.CrossEntropy(num_classes)
-        self._predictions, self._features = [], []
+        self._predictions: list[np.ndarray] = []
+        self._features: np.ndarray | None = None
         self._num_bad, self._num_added, self._num_held_out = 0, 0, 0
         if held_out is not None:
             self._held_sums = SampleSums(num_classes)
@@ -56,30 +60,41 @@ class Batches:
         """The logits of the next samples of the probe, shape (m, k), and their features, shape (m, d)."""
         logits = _matrix("logits", logits, self._k)
         labels = self._next("logits", logits, self._labels, self._num_added)
-        self._num_added += len(logits)
         bad = ~_usable_rows(logits)
         if features is not None:
             features = _matrix("features", features)
             if len(features) != len(logits):
                 allowed = f"{len(logits)} rows, as many as logits has"
                 raise errors.invalid("features", arrays.shape_of(features), allowed)
-            if self._features and features.shape[1] != self._features[0].shape[1]:
-                allowed = f"{self._features[0].shape[1]} columns, as in the batch before"
+            before = self._features
+            if before is not None and features.shape[1] != before.shape[1]:
+                allowed = f"{before.shape[1]} columns, as in the batch before"
                 raise errors.invalid("features", arrays.shape_of(features), allowed)
             bad |= ~_usable_rows(features)
-        if (features is None) != (not self._features) and self._predictions:
+        if (features is None) != (self._features is None) and self._predictions:
             raise errors.invalid(
                 "features", "left out of some batches", "given for all of them, or none"
             )
         self._num_bad += int(bad.sum())
         if features is not None:
-            # A copy unless it is all of them, as loops use their buffers again.
-            whole = len(features) == len(self._labels)
-            self._features.append(features if whole else np.array(features))
+            self._keep(features, self._num_added)
+        self._num_added += len(logits)
         self._predictions.append(logits.argmax(axis=1))
         if not self._num_bad:
-            self._sums.add(logits, labels)
-            self._losses.add(np.asarray(logits, np.float64), labels)
+            _sum_up(self._sums, self._losses, logits, labels)
+
+    def _keep(self, features: np.ndarray, first: int) -> None:
+        """Keep the features of the samples from one on: all of them as they are, and of a batch a copy in its place, as loops
+        use their buffers again."""
+        n, before = len(self._labels), self._features
+        if len(features) == n:
+            self._features = features
+            return
+        kind = features.dtype if before is None else np.result_type(before, features)
+        if before is None:
+            before = np.empty((n, features.shape[1]), kind)
+        self._features = before.astype(kind, copy=False)
+        self._features[first : first + len(features)] = features
 
     def add_held_out(self, logits: Any) -> None:
         """The logits of the next held-out samples, shape (m, k)."""
@@ -91,8 +106,7 @@ class Batches:
         self._num_held_out += len(logits)
         self._num_bad += int((~_usable_rows(logits)).sum())
         if not self._num_bad:
-            self._held_sums.add(logits, labels)
-            self._held_losses.add(np.asarray(logits, np.float64), labels)
+            _sum_up(self._held_sums, self._held_losses, logits, labels)
 
     def _next(self, field: str, logits: np.ndarray, labels: np.ndarray, first: int) -> np.ndarray:
         if first + len(logits) > len(labels):
@@ -123,9 +137,7 @@ class Batches:
 
     def _of_layer(self, probe: Probe, layer: Layer) -> dict[str, Any]:
         """The variables of features, classifier and gradient, as far as these were given."""
-        parts = self._features
-        features = np.concatenate(parts) if len(parts) > 1 else parts[0] if parts else None
-        classifier, gradient = layer.classifier, layer.gradient
+        features, classifier, gradient = self._features, layer.classifier, layer.gradient
         found: dict[str, Any] = {}
         if (
             features is not None
@@ -144,6 +156,17 @@ class Batches:
             total = squares.sum()
             found["classifier_gradient_share"] = squares / (total if total > 0 else np.nan)
         return found
+
+
+def _sum_up(
+    sums: SampleSums, losses: observing.CrossEntropy, logits: np.ndarray, labels: np.ndarray
+) -> None:
+    """Add samples to both sums, in blocks of which each is made float64 once and is what is in memory beside the logits."""
+    rows = max(BLOCK // (logits.shape[1] * ROWS), 1) * ROWS
+    for first in range(0, len(labels), rows):
+        block = np.ascontiguousarray(logits[first : first + rows], dtype=np.float64)
+        sums.add(block, labels[first : first + rows])
+        losses.add(block, labels[first : first + rows])
 
 
 def _matrix(name: str, value: Any, size: int | None = None, rows: bool = False) -> np.ndarray:
