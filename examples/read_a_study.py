@@ -11,6 +11,7 @@ from ssm.practice.options import StudyOptions
 options = StudyOptions(
     "digits",
     strategies="erm,inverse,la",
+    models="logistic,network",
     imbalance_ratio=10,
     folds=3,
     seeds=1,
@@ -21,7 +22,7 @@ options = StudyOptions(
 record = run_study(options, Path("study"))  # given again it goes on, or reads what is there
 
 # Decisions as weights and loss made them; other corrections are "training", "uniform", "temperature".
-scores = record.sel(correction="none")
+scores = record.sel(correction="none").isel(variant=(record.model == "network").values)
 metrics = scores[["balanced_accuracy", "worst_class_recall"]]
 for row in compare(metrics, "erm", options.margin):
     interval = f"{row.simultaneous_low:+.3f} to {row.simultaneous_high:+.3f}"

@@ -29,6 +29,7 @@ STUDY = StudyOptions(
     "erm,inverse,sqrt,drw,la",
     folds=5,
     seeds=4,
+    models="network",
     imbalance_ratio=10,
     num_steps=600,
     early_stopping="none",

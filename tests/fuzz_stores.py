@@ -126,8 +126,8 @@ def fit(folder: Path) -> Read:
 def wine() -> Any:
     from ssm.practice.options import StudyOptions
 
-    few = {"hidden_layer_sizes": (4,), "ablations": False, "sensitivity": False}
-    return StudyOptions("wine", "erm,inverse", 2, 1, num_steps=20, **few)
+    few: dict[str, Any] = {"hidden_layer_sizes": (4,), "ablations": False, "sensitivity": False}
+    return StudyOptions("wine", "erm,inverse", 2, 1, "network", num_steps=20, **few)
 
 
 @kind

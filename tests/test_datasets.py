@@ -706,6 +706,7 @@ def test_folds_need_a_sample_of_each_class():
 WRONG = {
     "data": [5, None, ("wine",)],
     "strategies": [5, None, ["erm", "la"]],
+    "models": [5, None, ["forest"]],
     "folds": ["5", 5.0, None, True, 1],
     "seeds": ["3", 1.5, None, False, 0],
     "imbalance_ratio": ["10", math.nan, True, 0.5, (1,)],

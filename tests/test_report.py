@@ -15,7 +15,16 @@ from ssm.plots import studies
 from ssm.practice.reporting import format, report, words
 from ssm.practice.study import evidence
 
-SECTIONS = ["studied", "summary", "minimum", "scores", "classes", "differences", "calibration"]
+SECTIONS = [
+    "studied",
+    "summary",
+    "models",
+    "minimum",
+    "scores",
+    "classes",
+    "differences",
+    "calibration",
+]
 SECTIONS += ["ablations", "sensitivity", "training", "alarms", "reading", "provenance"]
 VOID = {"meta", "img", "br", "link"}
 

@@ -25,12 +25,13 @@ from ssm import plotting
 from ssm.cli import commands
 from ssm.practice.network import alarms
 from ssm.practice.options import StudyOptions
-from ssm.practice.study import cells, plans, strategies, studies
+from ssm.practice.study import cells, fits, plans, strategies, studies
 from ssm.results import digests
 from ssm.support import files, locks
 
 COUNTS = (40, 24, 8)
 FEW = {"num_steps": 40, "hidden_layer_sizes": (8,), "ablations": False, "sensitivity": False}
+FEW |= {"models": "network"}
 
 
 def write_csv(path):
@@ -467,7 +468,7 @@ from ssm.practice import studies
 from ssm.practice.network import alarms
 from ssm.practice.options import StudyOptions
 study = StudyOptions(sys.argv[1], "erm,inverse,adaptive", 2, 2, label="kind", num_steps=40,
-              hidden_layer_sizes=(8,), ablations=False, sensitivity=False)
+              hidden_layer_sizes=(8,), ablations=False, sensitivity=False, models="network")
 studies.run_study(study, Path(sys.argv[2]))
 """
 
@@ -498,7 +499,7 @@ def test_the_command_writes_a_report(whole, csv, tmp_path, monkeypatch, capsys):
     out = tmp_path / "study"
     shutil.copytree(whole[1], out)
     flags = "--strategies erm,inverse,adaptive --folds 2 --seeds 2 --label kind --num-steps 40"
-    flags += " --hidden-layer-sizes 8 --no-ablations --no-sensitivity"
+    flags += " --hidden-layer-sizes 8 --no-ablations --no-sensitivity --models network"
     command = ["ssm", "study", str(csv), *flags.split(), "--out", str(out)]
     monkeypatch.setattr(sys, "argv", command)
     monkeypatch.setitem(plotting.STYLE, "savefig.dpi", 30)
@@ -519,7 +520,7 @@ def test_the_command_names_the_report_on_a_disk_that_is_read_only(
     if there:
         (copy / "report.html").write_text("as it was")
     flags = "--strategies erm,inverse,adaptive --folds 2 --seeds 2 --label kind --num-steps 40"
-    flags += " --hidden-layer-sizes 8 --no-ablations --no-sensitivity"
+    flags += " --hidden-layer-sizes 8 --no-ablations --no-sensitivity --models network"
     command = ["ssm", "study", str(csv), *flags.split(), "--out", str(copy)]
     monkeypatch.setattr(sys, "argv", command)
     if there:
@@ -575,7 +576,7 @@ def test_what_is_logged_counts_from_1_and_names_classes(study, tmp_path, monkeyp
     monkeypatch.setattr(cells, "compute", stop)
     with pytest.raises(Stopped, match=r"^erm, repetition 1, fold 1$"):
         studies.run_study(study, tmp_path / "study")
-    classifier = cells._NamingClassifier()
+    classifier = fits.NamingClassifier()
     classifier.names, classifier.classes_ = ("often", "rare"), np.arange(2)
     evaluation = {"step": 20, "loss": 1.0, "class_recall": [0.9, 0.1]}
     alarm = alarms.Alarm(20, "class_drop", 1, 0.1, 0.4, "recall fell")

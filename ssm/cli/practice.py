@@ -132,7 +132,7 @@ def _alarms_above(bar: Progress) -> Iterator[None]:
 
 
 def _summarise(record: xr.Dataset) -> None:
-    """Print notes on how a file was read, and the strategies' mean scores without correction."""
+    """Print notes on how a file was read, and the mean scores of all models and strategies without correction."""
     from rich.console import Console
     from rich.table import Table
 
@@ -141,7 +141,9 @@ def _summarise(record: xr.Dataset) -> None:
     console = Console(highlight=False)
     for note in attributes.study_facts(record)["notes"]:
         console.print(note, markup=False, soft_wrap=True)
-    names = list(attributes.strategy_names(record))
+    names = list(attributes.compared_names(record))
+    if alone := attributes.network_alone(record):
+        console.print(f"of the network alone, as they act within its training: {', '.join(alone)}")
     metrics = ("balanced_accuracy", "worst_class_recall", "accuracy", "calibration_error")
     table = Table("strategy", *(metric.replace("_", " ") for metric in metrics))
     means = record.sel(variant=names, correction="none").mean(("seed", "fold"))

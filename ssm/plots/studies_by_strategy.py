@@ -18,7 +18,7 @@ from ssm.plots.style import COLORS, PAGE_WIDTH
 from ssm.practice.statistics import calibration
 from ssm.practice.statistics.calibration import Reliability
 from ssm.practice.study import attributes
-from ssm.practice.study.evidence import Calibrated, Findings
+from ssm.practice.study.evidence import Calibrated, Findings, has_histories
 
 COLUMNS = 3
 MIDDLE = (10, 90)  # a band lies between these percentiles of the folds
@@ -29,8 +29,11 @@ SHOWN = (("none", BEFORE, "s", "before"), ("temperature", AFTER, "o", "after"))
 """The corrections that reliability diagrams show, with color, marker and name."""
 
 
-def plot_training(record: xr.Dataset, findings: Findings) -> Figure:
-    """Held-out recall of majority and minority classes over training; the baseline is dashed."""
+def plot_training(record: xr.Dataset, findings: Findings) -> Figure | None:
+    """Held-out recall of majority and minority classes over training; the baseline is dashed. None without a
+    network."""
+    if not has_histories(record):
+        return None
     recalls = _histories(record, findings, "class_recall")
     drawing, panels = _grid(findings.strategies)
     steps = _steps(record)
@@ -48,8 +51,8 @@ def plot_training(record: xr.Dataset, findings: Findings) -> Figure:
 
 def plot_gradients(record: xr.Dataset, findings: Findings) -> Figure | None:
     """The minority classes' share of the gradient over training; the baseline is dashed. None without a
-    minority."""
-    if profiles.MINORITY not in findings.groups:
+    minority, or without a network."""
+    if profiles.MINORITY not in findings.groups or not has_histories(record):
         return None
     minority = np.array(findings.groups) == profiles.MINORITY
     shares = {
@@ -80,6 +83,8 @@ def plot_gradients(record: xr.Dataset, findings: Findings) -> Figure | None:
 def plot_weights(record: xr.Dataset, findings: Findings) -> Figure | None:
     """Class weights over training with a line for each class, of the strategies that change them; None
     without any."""
+    if not has_histories(record):
+        return None
     weights = _histories(record, findings, "class_weight")
     moving = [
         name for name in findings.strategies if np.ptp(weights[name], axis=1).max(initial=0) > 1e-9

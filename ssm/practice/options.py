@@ -22,6 +22,9 @@ SIGNS = frozenset(string.punctuation + " ") - set("\"'.+-_")
 SCORES: tuple[Score, ...] = get_args(Score)
 ACTIONS: tuple[Action, ...] = get_args(Action)
 DEFAULT_STRATEGIES = "erm,inverse,sqrt,effective,drw,adaptive,la,ldam,focal"
+DEFAULT_MODELS = "logistic,boosting,forest,network"
+NETWORK = "network"
+"""The model that is this project's own, to which all strategies apply."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +49,11 @@ class StudyOptions:
     seeds: int = 3
     """How often the cross-validation is repeated, each time with new splits, networks and
     mini-batches."""
+    models: Annotated[str, tyro.conf.arg(metavar="NAME,NAME,...")] = DEFAULT_MODELS
+    """What the strategies are tried on, between commas, plain ones first: logistic, boosting, forest,
+    balanced_forest (of imbalanced-learn), network, or the import path package.module:Class of a
+    classifier of scikit-learn's kind that takes sample weights, which is made with its defaults. Strategies
+    that act within a network's training, and ablations and sensitivity, are of the network alone."""
     imbalance_ratio: float | None = None
     """Make the data imbalanced: the size of the largest class over that of the smallest, at least 1,
     by one subsample that all seeds share. Left out: all samples are used as they are."""
@@ -98,7 +106,7 @@ class StudyOptions:
     """Also train with scaled weights, and on fewer samples."""
 
     def __post_init__(self) -> None:
-        for name in ("data", "strategies", "label", "exclude"):
+        for name in ("data", "strategies", "models", "label", "exclude"):
             text(name, getattr(self, name))
         self._keep("folds", checks.integer("folds", self.folds, 2, 1000))
         self._keep("seeds", checks.integer("seeds", self.seeds, 1, 1000))
@@ -139,6 +147,11 @@ class StudyOptions:
     def strategy_names(self) -> tuple[str, ...]:
         """The strategies' names, in the order given."""
         return tuple(name.strip() for name in self.strategies.split(","))
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The models' names, in the order given."""
+        return tuple(name.strip() for name in self.models.split(","))
 
 
 def text(name: str, value: Any) -> str:

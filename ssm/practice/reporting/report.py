@@ -20,7 +20,7 @@ from ssm.config import profiles
 from ssm.plots import studies, style
 from ssm.practice.reporting import format, words
 from ssm.practice.statistics.comparisons import Comparison, Level
-from ssm.practice.study import attributes, evidence
+from ssm.practice.study import attributes, evidence, models, rivals
 from ssm.practice.study.attributes import Ablation, Sensitivity, StudyFacts
 from ssm.practice.study.evidence import (
     CLASS_METRICS,
@@ -153,6 +153,7 @@ def _template() -> jinja2.Template:
 def _context(record: xr.Dataset, findings: Findings) -> dict[str, Any]:
     """The values that the template shows."""
     study, descriptions = attributes.study_facts(record), attributes.descriptions(record)
+    compared = attributes.compared_names(record)
     class_tables = {name: list(_classes(record, findings, name)) for name in findings.strategies}
     return {
         "study": study,
@@ -160,11 +161,13 @@ def _context(record: xr.Dataset, findings: Findings) -> dict[str, Any]:
         "origin": {name: record.attrs[name] for name in ("versions", "git_commit", "created")},
         "descriptions": descriptions,
         "others": {
-            name: description
-            for name, description in descriptions.items()
-            if name not in findings.strategies
+            name: description for name, description in descriptions.items() if name not in compared
         },
         "findings": findings,
+        "model_words": _models(findings),
+        "network_alone": attributes.network_alone(record),
+        "has_histories": evidence.has_histories(record),
+        "rival_columns": rivals.SHOWN,
         "metrics": METRICS,
         "main_score": evidence.MAIN_SCORE,
         "class_metrics": CLASS_METRICS,
@@ -191,6 +194,11 @@ def _context(record: xr.Dataset, findings: Findings) -> dict[str, Any]:
         "shifts": _shifts(record, findings),
         "num_pairs": study["seeds"] * study["folds"],
     }
+
+
+def _models(findings: Findings) -> dict[str, str]:
+    """The models of the study, in words."""
+    return {row.model: models.description(row.model) for row in findings.rivals}
 
 
 def _scores(record: xr.Dataset, findings: Findings) -> Iterator[ScoreRow]:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, TypedDict
 
 import xarray as xr
 
+from ssm.practice.options import NETWORK
+
 
 class Ablation(NamedTuple):
     """One factor switched on and off with everything else alike, as (variant, correction) pairs."""
@@ -56,8 +58,34 @@ def study_facts(record: xr.Dataset) -> StudyFacts:
 
 
 def strategy_names(record: xr.Dataset) -> tuple[str, ...]:
-    """The strategies that were compared, the baseline first."""
+    """The strategies of the network that were compared, the baseline first; those of another model in a study
+    without it."""
     return tuple(_from_json(record, "strategies"))
+
+
+def compared_names(record: xr.Dataset) -> tuple[str, ...]:
+    """The compared variants of all models, model by model; earlier versions' records are of the network alone."""
+    return tuple(_from_json(record, "compared" if "compared" in record.attrs else "strategies"))
+
+
+def models(record: xr.Dataset) -> dict[str, str]:
+    """The model of each variant."""
+    names = [str(name) for name in record["variant"].values]
+    if "model" not in record.coords:
+        return dict.fromkeys(names, NETWORK)
+    return dict(zip(names, map(str, record["model"].values), strict=True))
+
+
+def network_alone(record: xr.Dataset) -> list[str]:
+    """The network's strategies that act within its training, so that the study's other models were not given
+    them."""
+    of_model = models(record)
+    compared = [name for name in compared_names(record) if of_model[name] != NETWORK]
+    if not compared:
+        return []
+    others = {name.removeprefix(f"{of_model[name]}: ") for name in compared}
+    own = [name for name in strategy_names(record) if of_model[name] == NETWORK]
+    return [name for name in own if name not in others]
 
 
 def weighted_variants(record: xr.Dataset) -> list[str]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,19 +16,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ssm.practice.data.datasets import Data
-from ssm.practice.network import alarms
-from ssm.practice.network.estimator import ReweightedClassifier
 from ssm.practice.statistics import evaluation
+from ssm.practice.study import fits
+from ssm.practice.study.fits import CORRECTIONS, Arrays, Samples
 from ssm.practice.study.strategies import Parameters, Variant
 from ssm.support import files
 
-CORRECTIONS = ("none", "training", "uniform", "temperature")
-"""What is done to probabilities after training: nothing; a correction to the class shares of the training
-samples, or to equal ones; or the former with a temperature."""
 DIGITS = 64  # of the digest at the end of a cell's file, in the place of a ZIP file's comment
-
-Arrays = dict[str, np.ndarray]
-"""What is kept of a cell, by names: `compute` lists them."""
 
 
 class Cell(NamedTuple):
@@ -43,63 +36,34 @@ class Cell(NamedTuple):
     test: Int[np.ndarray, " m"]
 
 
-class _NamingClassifier(ReweightedClassifier):
-    """A classifier of numbered classes, whose logs call them by their names."""
-
-    names: Sequence[str]
-
-    def _class_names(self) -> Sequence[str]:
-        return [self.names[int(c)] for c in self.classes_]
-
-
 def compute(cell: Cell, data: Data, common: Parameters) -> Arrays:
     """Train and evaluate a cell.
 
     Args:
         cell: the variant and the fold.
         data: the data set.
-        common: parameters that all variants share.
+        common: parameters that all networks share.
 
     Returns:
         The scores under each correction (`scores.*`, as `evaluation.evaluate` names them), the raw and
-        the corrected logits of the test samples, the history of training (`history.*`), its alarms, and
-        numbers of the run. Scaling, and imputation where features are missing, are fitted on the
-        training part alone.
+        the corrected logits of the test samples, the temperature, and of a network the history of its training
+        (`history.*`), its alarms and numbers of the run. Scaling, and imputation where features are missing,
+        are fitted on the training part alone.
     """
     train = _fraction(cell, data.labels)
     steps = [SimpleImputer(strategy="median", keep_empty_features=True)] if data.has_missing else []
     prepare = make_pipeline(*steps, StandardScaler())
     X = prepare.fit_transform(data.features[train])
-    classifier = _NamingClassifier(
-        **(common | cell.variant.parameters),
-        shares="training",
-        temperature_scaling=True,
-        random_state=1000 * cell.seed + cell.fold,
-    )
-    classifier.names = data.class_names
-    classifier.fit(X, data.labels[train])
-    logits = classifier.logits(prepare.transform(data.features[cell.test]))
-    posterior = classifier.posterior(logits, "training")
+    X_test = prepare.transform(data.features[cell.test])
+    samples = Samples(X, data.labels[train], X_test, data.class_names)
+    fitted = fits.fit(cell.variant, samples, common, 1000 * cell.seed + cell.fold)
     counts = np.bincount(data.labels[train], minlength=len(data.class_names))
-    arrays = {
-        "test": cell.test,
-        "logits": logits,
-        "corrected_logits": np.log(np.maximum(posterior, np.finfo(float).tiny)),
-        "train_count": counts,
-        "temperature": np.array(classifier.temperature_),
-        "stop_step": np.array(classifier.n_steps_),
-        "best_step": np.array(classifier.best_step_),
-        "status": np.array(classifier.status_),
-        "alarms": np.array([_alarm(*pair) for pair in classifier.alarms_]).reshape(-1, 7),
-    }
-    history = classifier.history_
-    arrays |= {f"history.{name}": history[name].values for name in history.data_vars}
-    return arrays | _scores(classifier, logits, data.labels[cell.test], counts)
+    kept = {"test": cell.test, "train_count": counts} | fitted.arrays
+    return kept | _scores(fitted.probabilities, data.labels[cell.test], counts)
 
 
 def _scores(
-    classifier: ReweightedClassifier,
-    logits: Float[np.ndarray, "m k"],
+    probabilities: dict[str, Float[np.ndarray, "m k"]],
     labels: Int[np.ndarray, " m"],
     counts: Int[np.ndarray, " k"],
 ) -> Arrays:
@@ -107,12 +71,9 @@ def _scores(
     scores_by_name: dict[str, list[float | list[float] | np.ndarray]] = {}
     shifts = [evaluation.shift_weights(labels, counts, shift) for shift in evaluation.SHIFTS]
     for correction in CORRECTIONS:
-        prior, temperature = correction, 1.0
-        if correction == "temperature":
-            prior, temperature = "training", classifier.temperature_
-        probabilities = classifier.posterior(logits, prior, temperature)
-        shifted = [_accuracy(probabilities, labels, weights) for weights in shifts]
-        scores = evaluation.evaluate(probabilities, labels)
+        rows = probabilities[correction]
+        shifted = [_accuracy(rows, labels, weights) for weights in shifts]
+        scores = evaluation.evaluate(rows, labels)
         for name, value in [*scores.items(), ("shifted_accuracy", shifted)]:
             scores_by_name.setdefault(f"scores.{name}", []).append(value)
     return {name: np.array(values, float) for name, values in scores_by_name.items()}
@@ -133,13 +94,6 @@ def _fraction(cell: Cell, labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"
         members = order[labels[order] == c]
         kept.append(members[: max(round(cell.variant.fraction * len(members)), 2)])
     return np.sort(np.concatenate(kept))
-
-
-def _alarm(alarm: alarms.Alarm, action: str) -> list[str]:
-    """An alarm as strings, in the order of `records.ALARM_COLUMNS`."""
-    class_index = "" if alarm.class_index is None else str(alarm.class_index)
-    numbers = [repr(float(alarm.value)), repr(float(alarm.threshold))]
-    return [str(alarm.step), alarm.alarm, class_index, *numbers, action, alarm.reason]
 
 
 class Kept(NamedTuple):

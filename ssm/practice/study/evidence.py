@@ -13,10 +13,12 @@ from jaxtyping import Bool, Float
 from scipy import special
 
 from ssm.config import profiles
+from ssm.practice.options import NETWORK
 from ssm.practice.statistics import calibration, comparisons
 from ssm.practice.statistics.calibration import Interval, Reliability
 from ssm.practice.statistics.comparisons import Comparison, Level, NonInferiority
-from ssm.practice.study import attributes
+from ssm.practice.study import attributes, rivals
+from ssm.practice.study.rivals import Rival
 
 METRICS = {
     "balanced_accuracy": "balanced accuracy",
@@ -100,7 +102,7 @@ class Findings(NamedTuple):
     """Everything that the report says of a study beyond its mean scores."""
 
     strategies: tuple[str, ...]
-    """The names of the strategies, the baseline first."""
+    """The names of the network's strategies, the baseline first; of another model's in a study without it."""
     groups: tuple[str, ...]
     """`majority` or `minority`, for each class."""
     margin: float
@@ -121,7 +123,9 @@ class Findings(NamedTuple):
     minority: tuple[Calibrated, ...]
     """The same for the probability of all minority classes together; empty where there are none."""
     stopping: tuple[Stopping, ...]
-    """Where training was ended, strategy by strategy."""
+    """Where training was ended, strategy by strategy; empty for models without steps."""
+    rivals: tuple[Rival, ...]
+    """All models with each of their strategies."""
 
     @property
     def baseline(self) -> str:
@@ -156,7 +160,10 @@ def find(record: xr.Dataset) -> Findings:
         changes=_changes(record, margin),
         calibrated=tuple(_calibrated(record, strategies)),
         minority=tuple(_calibrated(record, strategies, minority)) if minority.any() else (),
-        stopping=tuple(_stopping(uncorrected.sel(variant=name)) for name in strategies),
+        stopping=tuple(_stopping(uncorrected.sel(variant=name)) for name in strategies)
+        if has_histories(record)
+        else (),
+        rivals=rivals.rivals(record, margin),
     )
 
 
@@ -236,12 +243,19 @@ def _stopping(runs: xr.Dataset) -> Stopping:
     )
 
 
+def has_histories(record: xr.Dataset) -> bool:
+    """Whether training was followed step by step, as it is of networks."""
+    return "history_step" in record
+
+
 def without_weights(record: xr.Dataset) -> dict[str, int]:
     """Variants that weigh classes, with the number of runs whose kept network was trained before the
     weights began to act, so that it is what it would be without them; variants without such runs are
     left out."""
-    counts = {}
+    counts, of_model = {}, attributes.models(record)
     for name in attributes.weighted_variants(record):
+        if of_model[name] != NETWORK:
+            continue
         runs = record.sel(variant=name)
         kept = (runs["history_step"] == runs["best_step"]).values
         ones = (np.abs(runs["history_class_weight"].values - 1) < 1e-9).all(-1)

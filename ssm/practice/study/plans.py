@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -10,8 +11,8 @@ from sklearn.model_selection import StratifiedKFold
 from ssm.practice.data import datasets
 from ssm.practice.data.datasets import Data
 from ssm.practice.network import parameters
-from ssm.practice.options import StudyOptions
-from ssm.practice.study import strategies
+from ssm.practice.options import NETWORK, StudyOptions
+from ssm.practice.study import models, strategies
 from ssm.practice.study.attributes import Ablation, Sensitivity
 from ssm.practice.study.cells import Cell
 from ssm.practice.study.strategies import Variant
@@ -25,11 +26,25 @@ class StudyPlan(NamedTuple):
     data: Data
     num_steps: int
     """The largest number of training steps: the one asked for, or one chosen by the size of the data."""
-    num_strategies: int
+    compared: tuple[str, ...]
+    """The names of the variants that are compared, model by model, each model's baseline before its others."""
     variants: tuple[Variant, ...]
-    """The strategies come first, the baseline first of all."""
+    """Those of the network come first, its strategies first of all."""
     ablations: tuple[Ablation, ...]
     sensitivities: tuple[Sensitivity, ...]
+    is_earlier: bool = False
+    """Whether it is as earlier versions planned it, which knew the network alone."""
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """The compared variants of the network, or of the first model with several in a study without it, the
+        baseline first."""
+        chosen = {variant.name: variant for variant in self.variants}
+        by_model: dict[str, list[str]] = {}
+        for name in self.compared:
+            by_model.setdefault(chosen[name].model, []).append(name)
+        several = (names for names in by_model.values() if len(names) > 1)
+        return tuple(by_model[NETWORK] if NETWORK in by_model else next(several, []))
 
     @property
     def num_cells(self) -> int:
@@ -52,12 +67,19 @@ class StudyPlan(NamedTuple):
                     yield f"{v:02d}-{seed}-{fold}.npz", Cell(variant, seed, fold, train, test)
 
 
-def plan(study: StudyOptions) -> StudyPlan:
+def plan(study: StudyOptions, is_earlier: bool = False) -> StudyPlan:
     """Load the data of a study and list what is to be trained.
+
+    Args:
+        study: the options.
+        is_earlier: plan it as earlier versions did, whose options these then are: the network alone.
 
     Raises:
         ssm.InputError: data or strategies that cannot be used.
     """
+    if is_earlier:
+        study = dataclasses.replace(study, models=NETWORK)
+    models.check(study.model_names)
     data = datasets.load(
         study.data,
         label=study.label,
@@ -78,23 +100,45 @@ def plan(study: StudyOptions) -> StudyPlan:
         part = len(data.labels) - len(data.labels) // study.folds
         num_steps = parameters.training_steps(part, study.batch_size)
     named = strategies.strategies(study.strategy_names, num_steps)
-    ablations: list[Ablation] = []
-    sensitivities: list[Sensitivity] = []
-    trained = list(named)
-    if study.ablations:
-        more, ablations = strategies.ablations(num_steps)
-        trained += more
-    if study.sensitivity:
-        more, sensitivities = strategies.sensitivities(num_steps)
-        trained += more
+    trained, pairs, changed = [], [], []
+    if NETWORK in study.model_names:
+        trained, pairs, changed = _of_network(study, named, num_steps)
+    by_model = {NETWORK: named}
+    for model in study.model_names:
+        if model != NETWORK:
+            by_model[model] = strategies.on_model(model, study.strategy_names)
+            trained += by_model[model]
+    compared = [variant.name for model in study.model_names for variant in by_model[model]]
     # Ablations and strategies share variants: one of each name is trained, where it came first.
     variants = {variant.name: variant for variant in trained}
-    return StudyPlan(
+    planned = StudyPlan(
         study,
         data,
         num_steps,
-        len(named),
+        tuple(compared),
         tuple(variants.values()),
-        tuple(ablations),
-        tuple(sensitivities),
+        tuple(pairs),
+        tuple(changed),
+        is_earlier,
     )
+    if not planned.strategies:
+        weights = ", ".join(strategies.WEIGHTS)
+        allowed = f"with {NETWORK} among them, or one that two strategies apply to: of {weights}"
+        raise errors.invalid("models", study.models, allowed)
+    return planned
+
+
+def _of_network(
+    study: StudyOptions, named: list[Variant], num_steps: int
+) -> tuple[list[Variant], list[Ablation], list[Sensitivity]]:
+    """What is trained of the network: its strategies, and what ablations and sensitivity need beside them."""
+    pairs: list[Ablation] = []
+    changed: list[Sensitivity] = []
+    trained = list(named)
+    if study.ablations:
+        more, pairs = strategies.ablations(num_steps)
+        trained += more
+    if study.sensitivity:
+        more, changed = strategies.sensitivities(num_steps)
+        trained += more
+    return trained, pairs, changed

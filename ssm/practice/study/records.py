@@ -25,6 +25,8 @@ INDEX = ("variant", "seed", "fold")
 STORED = re.compile(r"\.z(attrs|group|metadata|array)|\d+(\.\d+)*(\..+\.partial)?")
 """Names of the files that a zarr store consists of."""
 ALARM_COLUMNS = ("step", "alarm", "class", "value", "threshold", "action", "reason")
+OF_RUNS = ("stop_step", "best_step", "temperature", "status")
+"""What is kept of a cell as one value."""
 HISTORY_DIMENSIONS = {"cosine": ("class", "class_other"), "block_strength": ("block",)}
 """Dimensions of the numbers of a history that have others than `class`."""
 Variable = tuple[tuple[str, ...], np.ndarray]
@@ -37,7 +39,8 @@ def assemble(plan: StudyPlan, computed: list[Arrays], origin: dict[str, str]) ->
     Scores have the dimensions (variant, seed, fold, correction), and `class` where there is one for each
     class. Histories have (variant, seed, fold, evaluation, ...), with NaN after their end. `logits` are
     the raw logits of each sample when it was a test sample, (variant, seed, sample, class), and
-    `corrected_logits` the logarithms of their probabilities for the training samples' class shares.
+    `corrected_logits` the logarithms of their probabilities for the training samples' class shares. `model` and
+    `strategy` say of each variant what it is of. What a model does not have, as a history, is NaN.
     The attributes say as JSON what the study was (`attributes`).
 
     Args:
@@ -52,8 +55,8 @@ def assemble(plan: StudyPlan, computed: list[Arrays], origin: dict[str, str]) ->
     def gather(values: list[np.ndarray], dims: tuple[str, ...]) -> Variable:
         return (*INDEX, *dims), np.stack(values).reshape(*sizes, *values[0].shape)
 
-    for name in computed[0]:
-        values = [cell[name] for cell in computed]
+    for name in dict.fromkeys(name for cell in computed for name in cell):
+        values = _filled([cell.get(name) for cell in computed])
         if name.startswith("scores."):
             last = ("shift",) if name.endswith("shifted_accuracy") else ("class",)
             dims = ("correction", *last[: values[0].ndim - 1])
@@ -65,13 +68,15 @@ def assemble(plan: StudyPlan, computed: list[Arrays], origin: dict[str, str]) ->
             padded = [_padded(value, length) for value in values]
             # The prefix tells the calibration error of the history from the score of that name.
             arrays[f"history_{inner}"] = gather(padded, ("evaluation", *dims))
-        elif name in ("stop_step", "best_step", "temperature", "status"):
+        elif name in OF_RUNS:
             arrays[name] = gather(values, ())
     arrays["train_count"] = gather([cell["train_count"] for cell in computed], ("class",))
     arrays |= _of_samples(plan, computed, sizes)
     arrays["label"] = (("sample",), plan.data.labels)
     coords = {
         "variant": [variant.name for variant in plan.variants],
+        "model": ("variant", [variant.model for variant in plan.variants]),
+        "strategy": ("variant", [variant.strategy for variant in plan.variants]),
         "seed": np.arange(study.seeds),
         "fold": np.arange(study.folds),
         "correction": list(cells.CORRECTIONS),
@@ -103,6 +108,13 @@ def _of_samples(
     }
 
 
+def _filled(values: list[np.ndarray | None]) -> list[np.ndarray]:
+    """The values of all cells, with NaN for those that have none, as models without a history."""
+    like = next(value for value in values if value is not None)
+    missing = np.empty((0, *like.shape[1:])) if like.ndim else np.array(np.nan)
+    return [missing if value is None else value for value in values]
+
+
 def _padded(values: np.ndarray, length: int) -> np.ndarray:
     """Values followed by NaN up to a length."""
     padded = np.full((length, *values.shape[1:]), np.nan)
@@ -112,7 +124,7 @@ def _padded(values: np.ndarray, length: int) -> np.ndarray:
 
 def _attributes(plan: StudyPlan) -> dict[str, str]:
     """What the study was, as JSON; `attributes` reads it."""
-    data, names = plan.data, [variant.name for variant in plan.variants]
+    data = plan.data
     study = dataclasses.asdict(plan.study) | {
         "name": data.name,
         "num_samples": len(data.labels),
@@ -123,7 +135,8 @@ def _attributes(plan: StudyPlan) -> dict[str, str]:
     }
     return {
         "study": json.dumps(study),
-        "strategies": json.dumps(names[: plan.num_strategies]),
+        "strategies": json.dumps(plan.strategies),
+        "compared": json.dumps(plan.compared),
         "weighted": json.dumps(
             [
                 variant.name

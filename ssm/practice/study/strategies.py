@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ssm.practice.options import NETWORK
+from ssm.practice.study import models
 from ssm.practice.study.attributes import Ablation, Sensitivity
 from ssm.problem import weights
 from ssm.problem.schedules import (
@@ -22,6 +24,10 @@ from ssm.problem.schedules import (
 from ssm.support import checks, errors
 
 BASELINE = "erm"
+OWN = "own"
+"""The one strategy of a model that balances classes by itself."""
+WEIGHTS = ("erm", "inverse", "sqrt", "effective", "clipped")
+"""The strategies that are class weights alone, the same at every step, so that any model can be given them."""
 LOWEST, HIGHEST = 0.2, 5.0  # bounds of clipped weights, whose mean is 1
 DEFERRED = 0.5  # the share of the steps before deferred weights act
 MARGIN = 3.0  # the smallest class's margin in logits, whose scale is free: 20 to 1 in odds
@@ -29,7 +35,7 @@ SCALES = (0.25, 4.0)
 FRACTIONS = (0.25, 0.5)
 
 Parameters = dict[str, Any]
-"""Parameters of `ReweightedClassifier` by their names."""
+"""Parameters of `ReweightedClassifier` by their names; of other models those of `Reweighted`."""
 
 
 class Variant(NamedTuple):
@@ -40,6 +46,13 @@ class Variant(NamedTuple):
     parameters: Parameters
     fraction: float = 1.0
     """The fraction of the training samples that it is given, stratified by class."""
+    model: str = NETWORK
+    """The model that is trained."""
+
+    @property
+    def strategy(self) -> str:
+        """Its name without the model's."""
+        return self.name if self.model == NETWORK else self.name.removeprefix(f"{self.model}: ")
 
 
 def _erm(num_steps: int) -> Parameters:
@@ -139,6 +152,29 @@ def strategies(names: Sequence[str], num_steps: int) -> list[Variant]:
 def _named(name: str, num_steps: int) -> Variant:
     description, parameters = STRATEGIES[name]
     return Variant(name, description, parameters(num_steps))
+
+
+def on_model(model: str, names: Sequence[str]) -> list[Variant]:
+    """Those of these strategies that a model other than the network can be given, as variants named `MODEL:
+    STRATEGY`. A model that balances classes by itself has one of its own in their place.
+
+    Example:
+        >>> [variant.name for variant in on_model("logistic", ["erm", "inverse", "drw"])]
+        ['logistic: erm', 'logistic: inverse']
+    """
+    what = models.description(model)
+    if model == models.BALANCED_FOREST:
+        return [Variant(f"{model}: {OWN}", what, {}, model=model)]
+    return [
+        Variant(
+            f"{model}: {name}",
+            f"{what}. {STRATEGIES[name][0]}",
+            STRATEGIES[name][1](1),
+            model=model,
+        )
+        for name in names
+        if name in WEIGHTS
+    ]
 
 
 def ablations(num_steps: int) -> tuple[list[Variant], list[Ablation]]:

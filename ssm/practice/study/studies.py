@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from ssm.practice.data.datasets import Data
 from ssm.practice.network import alarms
-from ssm.practice.options import StudyOptions
-from ssm.practice.study import cells, records
+from ssm.practice.options import DEFAULT_MODELS, NETWORK, StudyOptions
+from ssm.practice.study import cells, models, records
 from ssm.practice.study.cells import Arrays, Cell
 from ssm.practice.study.plans import StudyPlan, plan
 from ssm.practice.study.strategies import Parameters
@@ -36,6 +37,8 @@ DESCRIPTION = "study.json"
 OURS = {"cells", "record.zarr", "scores.csv", "class_scores.csv", "alarms.csv"}
 OURS |= {"figures", "comparisons.csv", "ablations.csv", "report.html"}
 """Names of what a study and its report write, besides the description."""
+LATER = {"models"}
+"""Options that the descriptions of earlier versions do not have."""
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 """Errors that say that a folder is read-only."""
 
@@ -85,7 +88,7 @@ def run_study(
         ssm.InputError: data or strategies that cannot be used; a folder of another study, one whose
             description is damaged, or one that another study is using.
     """
-    planned = plan(study)
+    planned = plan(study, _is_of_earlier_version(study, out))
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -157,7 +160,10 @@ def _train(
         return name, arrays
 
     count()
-    with warnings.catch_warnings(), ThreadPoolExecutor(machine.num_cores()) as pool:
+    # Cells are computed side by side, each by one thread: more would only wait for one another, and the sums of
+    # trees depend on how many there are.
+    pool = ThreadPoolExecutor(machine.num_cores(), initializer=threadpool_limits, initargs=(1,))
+    with warnings.catch_warnings(), threadpool_limits(1), pool:
         # Warnings are left out, since the report counts what they are about. Filters hold for all threads.
         warnings.simplefilter("ignore", alarms.TrainingWarning)
         for first in waiting[:1]:  # One cell alone compiles what the others share.
@@ -189,15 +195,34 @@ def _common_parameters(planned: StudyPlan) -> Parameters:
     }
 
 
+def _is_of_earlier_version(study: StudyOptions, out: Path) -> bool:
+    """Whether a folder is of a study that was begun by a version that knew the network alone, which these options do
+    not contradict."""
+    try:
+        options = json.loads((out / DESCRIPTION).read_text())["study"]
+        is_earlier = isinstance(options, dict) and not options.keys() & LATER
+    except Exception:  # Whatever is wrong with it is said where it is opened.
+        return False
+    return is_earlier and study.models in (NETWORK, DEFAULT_MODELS)
+
+
+def _describe(planned: StudyPlan, versions: str) -> dict[str, Any]:
+    """What a study is, as it is written into its folder, and part of each cell's identity."""
+    options = dataclasses.asdict(planned.study)
+    if planned.is_earlier:
+        options = {name: value for name, value in options.items() if name not in LATER}
+    return {
+        "study": json.loads(json.dumps(options)),
+        "data": _digest(planned.data),
+        "cells": planned.num_cells,
+        "versions": " ".join([versions, models.versions(planned.study.model_names)]).strip(),
+    }
+
+
 def _open(planned: StudyPlan, out: Path) -> _Folder:
     """Write the study's description into a new folder, or check that the folder is of this study."""
     origin = provenance()
-    description = {
-        "study": json.loads(json.dumps(dataclasses.asdict(planned.study))),
-        "data": _digest(planned.data),
-        "cells": planned.num_cells,
-        "versions": origin["versions"],
-    }
+    description = _describe(planned, origin["versions"])
     path, read_only = out / DESCRIPTION, _why_read_only(out)
     described, sealed = path.exists(), True
     if described:
