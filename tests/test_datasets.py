@@ -726,6 +726,9 @@ WRONG = {
     "alarm_action": [None, True, "shout", 5],
     "margin": ["0.05", None, True, 0, 1, math.nan, (0.5,)],
     "minimum_score": ["0.5", True, 2, (0.5,)],
+    "cost": [5, ["a=1"], b"a=1"],
+    "alarm_budget": ["0.1", True, 0, 1, (0.5,)],
+    "alarm_class": [5, ["ill"]],
     "ablations": [None, 0, "no"],
     "sensitivity": [None, 1, "no"],
 }

@@ -110,6 +110,16 @@ def test_names_of_users_are_escaped(written, page):
         assert name in page.text
 
 
+def test_the_verdict_is_at_the_top(page):
+    """Of a record of an earlier version: balanced errors of two rules."""
+    for title in ("What to use", "What it buys", "What it loses", "How sure"):
+        assert page.text.count(title) == 1
+    assert page.text.index("What to use") < page.text.index("In short")
+    assert "Compared were 6 candidates by their balanced errors in 1000 cases." in page.text
+    # balanced accuracy is the same in all of them
+    assert "The model network with the strategy erm" in page.text and "plain baseline" in page.text
+
+
 def test_no_number_reads_as_a_computer_would_write_it(page):
     assert not re.search(r"\b(nan|inf|None|True|False|NaN)\b", page.text)
 

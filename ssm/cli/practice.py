@@ -152,3 +152,10 @@ def _summarise(record: xr.Dataset) -> None:
             name, *(f"{float(means[metric].sel(variant=name)):.3f}" for metric in metrics)
         )
     console.print(table)
+    from ssm.practice.reporting import verdict_words
+    from ssm.practice.study import verdicts
+
+    reached = verdicts.verdict(record, attributes.study_facts(record)["margin"])
+    for statement in verdict_words.statements(record, reached):
+        line = f"{statement.title}: {statement.text}"
+        console.print(line, markup=False, soft_wrap=True)

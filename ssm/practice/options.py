@@ -25,6 +25,10 @@ DEFAULT_STRATEGIES = "erm,inverse,sqrt,effective,drw,adaptive,la,ldam,focal"
 DEFAULT_MODELS = "logistic,boosting,forest,network"
 NETWORK = "network"
 """The model that is this project's own, to which all strategies apply."""
+OWN = "own"
+"""The one strategy of a model that balances classes by itself."""
+WEIGHTS = ("erm", "inverse", "sqrt", "effective", "clipped")
+"""The strategies that are class weights alone, the same at every step, so that any model can be given them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,8 +104,18 @@ class StudyOptions:
     minimum_score: float | None = None
     """The least acceptable balanced accuracy, where somebody requires one. Left out: only the loss
     compared with the baseline is judged."""
+    cost: Annotated[str | None, tyro.conf.arg(metavar="FILE | CLASS=PRICE,CLASS=PRICE,...")] = None
+    """What decisions cost, in any one unit: a CSV file with a row for each true class and a column for each
+    decision, or the price of getting each class wrong. Candidates are then compared by the expected cost of 1000
+    cases. Left out: by balanced errors."""
+    alarm_budget: float | None = None
+    """The share of all cases that may be alarms, in (0, 1): recall at this budget is reported, and without costs
+    candidates are compared by it."""
+    alarm_class: str | None = None
+    """The class that alarms are for. Left out: the rarer of two."""
     ablations: bool = True
-    """Also train the variants that switch weights, schedule, clip and margin on and off."""
+    """Also train the variants that switch weights, schedule, clip and margin on and off, and train on to the
+    end where the study stops early."""
     sensitivity: bool = True
     """Also train with scaled weights, and on fewer samples."""
 
@@ -136,6 +150,12 @@ class StudyOptions:
         self._keep("margin", checks.real("margin", self.margin, 0, 1, open_ends="()"))
         if self.minimum_score is not None:
             self._keep("minimum_score", checks.real("minimum_score", self.minimum_score, 0, 1))
+        for name in ("cost", "alarm_class"):
+            if getattr(self, name) is not None:
+                text(name, getattr(self, name))
+        if self.alarm_budget is not None:
+            budget = checks.real("alarm_budget", self.alarm_budget, 0, 1, open_ends="()")
+            self._keep("alarm_budget", budget)
         for name in ("impute", "ablations", "sensitivity"):
             checks.flag(name, getattr(self, name))
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from ssm.config import profiles
 from ssm.plots import studies, style
-from ssm.practice.reporting import format, words
+from ssm.practice.reporting import format, verdict_words, words
 from ssm.practice.statistics.comparisons import Comparison, Level
 from ssm.practice.study import attributes, evidence, models, rivals
 from ssm.practice.study.attributes import Ablation, Sensitivity, StudyFacts
@@ -31,6 +31,7 @@ from ssm.practice.study.evidence import (
     Factor,
     Findings,
 )
+from ssm.practice.study.verdicts import Candidate
 from ssm.support import files
 
 NAME = "report.html"
@@ -147,6 +148,8 @@ def _template() -> jinja2.Template:
         "listed": format.listed,
     }
     environment.globals["interval"] = format.interval
+    of_currency = ("amount", "reach", "change")
+    environment.globals |= {name: getattr(verdict_words, name) for name in of_currency}
     return environment.from_string(source.read_text(encoding="utf-8"))
 
 
@@ -165,7 +168,14 @@ def _context(record: xr.Dataset, findings: Findings) -> dict[str, Any]:
         },
         "findings": findings,
         "model_words": _models(findings),
-        "network_alone": attributes.network_alone(record),
+        "network_alone": verdict_words.alone(record),
+        "verdict": verdict_words.statements(record, findings.verdict),
+        "unit": verdict_words.unit(record, findings.verdict),
+        "rule_words": {
+            rule: verdict_words.rule_words(findings.verdict, rule)
+            for rule in dict.fromkeys(x.rule for x in findings.verdict.candidates)
+        },
+        "candidates": _by_variant(findings),
         "has_histories": evidence.has_histories(record),
         "rival_columns": rivals.SHOWN,
         "metrics": METRICS,
@@ -199,6 +209,14 @@ def _context(record: xr.Dataset, findings: Findings) -> dict[str, Any]:
 def _models(findings: Findings) -> dict[str, str]:
     """The models of the study, in words."""
     return {row.model: models.description(row.model) for row in findings.rivals}
+
+
+def _by_variant(findings: Findings) -> list[tuple[Candidate, dict[str, Candidate]]]:
+    """The candidates of each variant by the rule of decision, in the order of the models, each list with its first."""
+    found: dict[str, dict[str, Candidate]] = {row.variant: {} for row in findings.rivals}
+    for each in findings.verdict.candidates:
+        found[each.variant][each.rule] = each
+    return [(next(iter(rules.values())), rules) for rules in found.values() if rules]
 
 
 def _scores(record: xr.Dataset, findings: Findings) -> Iterator[ScoreRow]:

@@ -21,7 +21,8 @@ DIRECTION = {
     **dict.fromkeys(("accuracy", "balanced_accuracy", "shifted_accuracy"), 1),
     **dict.fromkeys(("worst_class_recall", "macro_f1", "macro_auc", "macro_average_precision"), 1),
     **dict.fromkeys(("precision", "recall", "f1", "auc", "average_precision"), 1),
-    **dict.fromkeys(("log_loss", "calibration_error"), -1),
+    **dict.fromkeys(("log_loss", "calibration_error", "expected_cost"), -1),
+    "recall_at_budget": 1,
     **dict.fromkeys(("class_calibration_error", "calibration_error_of_class"), -1),
 }
 """1 for metrics where more is better, -1 for those where less is."""
@@ -75,8 +76,8 @@ class Comparison(NamedTuple):
     @property
     def room(self) -> tuple[float, float]:
         """The least and the largest possible difference, given the reference's mean: scores lie between
-        0 and 1, log losses above 0."""
-        most = math.inf if self.metric == "log_loss" else 1.0
+        0 and 1, log losses and costs above 0."""
+        most = math.inf if self.metric in ("log_loss", "expected_cost") else 1.0
         return -self.reference_score, most - self.reference_score
 
 

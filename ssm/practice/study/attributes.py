@@ -106,6 +106,20 @@ def ablations(record: xr.Dataset) -> list[Ablation]:
     ]
 
 
+def currency(record: xr.Dataset) -> dict[str, Any]:
+    """What decisions are counted in: `costs` (k x k, or None for balanced errors), `budget` and `alarm_class` (None
+    without one). Earlier versions' records are of balanced errors."""
+    if "currency" not in record.attrs:
+        return {"costs": None, "budget": None, "alarm_class": None}
+    return _from_json(record, "currency")
+
+
+def endings(record: xr.Dataset) -> list[tuple[str, str]]:
+    """Variants that were stopped early, each with the one that was trained to the end."""
+    pairs = _from_json(record, "endings") if "endings" in record.attrs else []
+    return [(stopped, to_the_end) for stopped, to_the_end in pairs]
+
+
 def sensitivities(record: xr.Dataset) -> list[Sensitivity]:
     """The strategies that were trained with one number changed."""
     return [Sensitivity(**entry) for entry in _from_json(record, "sensitivity")]

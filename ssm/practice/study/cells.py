@@ -17,8 +17,9 @@ from sklearn.preprocessing import StandardScaler
 
 from ssm.practice.data.datasets import Data
 from ssm.practice.statistics import evaluation
-from ssm.practice.study import fits
+from ssm.practice.study import currencies, fits
 from ssm.practice.study.fits import CORRECTIONS, Arrays, Samples
+from ssm.practice.study.rules import Currency
 from ssm.practice.study.strategies import Parameters, Variant
 from ssm.support import files
 
@@ -36,18 +37,20 @@ class Cell(NamedTuple):
     test: Int[np.ndarray, " m"]
 
 
-def compute(cell: Cell, data: Data, common: Parameters) -> Arrays:
+def compute(cell: Cell, data: Data, common: Parameters, currency: Currency | None = None) -> Arrays:
     """Train and evaluate a cell.
 
     Args:
         cell: the variant and the fold.
         data: the data set.
         common: parameters that all networks share.
+        currency: what decisions are counted in; None does not count them.
 
     Returns:
         The scores under each correction (`scores.*`, as `evaluation.evaluate` names them), the raw and
         the corrected logits of the test samples, the temperature, and of a network the history of its training
-        (`history.*`), its alarms and numbers of the run. Scaling, and imputation where features are missing,
+        (`history.*`), its alarms and numbers of the run; and what decisions come to (`decided.*`, as
+        `currencies.judged` names them). Scaling, and imputation where features are missing,
         are fitted on the training part alone.
     """
     train = _fraction(cell, data.labels)
@@ -59,7 +62,10 @@ def compute(cell: Cell, data: Data, common: Parameters) -> Arrays:
     fitted = fits.fit(cell.variant, samples, common, 1000 * cell.seed + cell.fold)
     counts = np.bincount(data.labels[train], minlength=len(data.class_names))
     kept = {"test": cell.test, "train_count": counts} | fitted.arrays
-    return kept | _scores(fitted.probabilities, data.labels[cell.test], counts)
+    kept |= _scores(fitted.probabilities, data.labels[cell.test], counts)
+    if currency is not None:
+        kept |= currencies.judged(fitted, data.labels[cell.test], counts, currency)
+    return kept
 
 
 def _scores(

@@ -17,8 +17,10 @@ from ssm.practice.options import NETWORK
 from ssm.practice.statistics import calibration, comparisons
 from ssm.practice.statistics.calibration import Interval, Reliability
 from ssm.practice.statistics.comparisons import Comparison, Level, NonInferiority
-from ssm.practice.study import attributes, rivals
+from ssm.practice.study import attributes, endings, rivals, verdicts
+from ssm.practice.study.endings import Ending
 from ssm.practice.study.rivals import Rival
+from ssm.practice.study.verdicts import Verdict
 
 METRICS = {
     "balanced_accuracy": "balanced accuracy",
@@ -126,6 +128,10 @@ class Findings(NamedTuple):
     """Where training was ended, strategy by strategy; empty for models without steps."""
     rivals: tuple[Rival, ...]
     """All models with each of their strategies."""
+    verdict: Verdict
+    """What to use."""
+    endings: tuple[Ending, ...]
+    """What stopping early and what a rule of decision changes."""
 
     @property
     def baseline(self) -> str:
@@ -148,6 +154,7 @@ def find(record: xr.Dataset) -> Findings:
     margin, baseline = study["margin"], strategies[0]
     groups = profiles.class_groups(study["class_counts"])
     minority = np.array(groups) == profiles.MINORITY
+    reached = verdicts.verdict(record, margin)
     return Findings(
         strategies=strategies,
         groups=groups,
@@ -164,6 +171,8 @@ def find(record: xr.Dataset) -> Findings:
         if has_histories(record)
         else (),
         rivals=rivals.rivals(record, margin),
+        verdict=reached,
+        endings=endings.endings(record, reached.margin),
     )
 
 

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 
 from ssm.practice.decisions import calibrators, shares
 from ssm.practice.decisions.reweighted import Reweighted
-from ssm.practice.network import alarms, networks, tasks
+from ssm.practice.network import alarms, networks, tasks, training
 from ssm.practice.network.estimator import ReweightedClassifier
 from ssm.practice.options import NETWORK
 from ssm.practice.study import models
@@ -76,6 +76,13 @@ class NamingClassifier(ReweightedClassifier):
 
     names: Sequence[str]
     held_out: HeldOut
+    is_to_the_end: bool
+    """Whether it is trained without early stopping beside others that are stopped, so that it too is then trained anew
+    on all samples."""
+
+    def _refits(self, run: training.TrainingRun) -> bool:
+        at_end = run.status == "finished" and run.rollbacks == 0
+        return super()._refits(run) or (self.is_to_the_end and at_end)
 
     def _class_names(self) -> Sequence[str]:
         return [self.names[int(c)] for c in self.classes_]
@@ -95,6 +102,7 @@ def _of_network(variant: Variant, samples: Samples, common: Parameters, seed: in
         random_state=seed,
     )
     classifier.names = samples.class_names
+    classifier.is_to_the_end = "early_stopping" in variant.parameters
     classifier.fit(samples.X, samples.labels)
     logits = classifier.logits(samples.X_test)
     posterior = classifier.posterior(logits, "training")

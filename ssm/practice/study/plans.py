@@ -11,10 +11,11 @@ from sklearn.model_selection import StratifiedKFold
 from ssm.practice.data import datasets
 from ssm.practice.data.datasets import Data
 from ssm.practice.network import parameters
-from ssm.practice.options import NETWORK, StudyOptions
-from ssm.practice.study import models, strategies
+from ssm.practice.options import NETWORK, WEIGHTS, StudyOptions
+from ssm.practice.study import currencies, models, strategies
 from ssm.practice.study.attributes import Ablation, Sensitivity
 from ssm.practice.study.cells import Cell
+from ssm.practice.study.rules import Currency
 from ssm.practice.study.strategies import Variant
 from ssm.support import errors
 
@@ -32,6 +33,10 @@ class StudyPlan(NamedTuple):
     """Those of the network come first, its strategies first of all."""
     ablations: tuple[Ablation, ...]
     sensitivities: tuple[Sensitivity, ...]
+    currency: Currency = Currency()
+    """What decisions are counted in."""
+    endings: tuple[tuple[str, str], ...] = ()
+    """Variants of the network that are stopped early, each with the one that is trained to the end."""
     is_earlier: bool = False
     """Whether it is as earlier versions planned it, which knew the network alone."""
 
@@ -100,9 +105,12 @@ def plan(study: StudyOptions, is_earlier: bool = False) -> StudyPlan:
         part = len(data.labels) - len(data.labels) // study.folds
         num_steps = parameters.training_steps(part, study.batch_size)
     named = strategies.strategies(study.strategy_names, num_steps)
-    trained, pairs, changed = [], [], []
+    trained, pairs, changed, ends = [], [], [], []
     if NETWORK in study.model_names:
         trained, pairs, changed = _of_network(study, named, num_steps)
+        if study.ablations and study.early_stopping != "none" and not is_earlier:
+            ends = strategies.to_the_end(named)
+            trained += ends
     by_model = {NETWORK: named}
     for model in study.model_names:
         if model != NETWORK:
@@ -119,10 +127,12 @@ def plan(study: StudyOptions, is_earlier: bool = False) -> StudyPlan:
         tuple(variants.values()),
         tuple(pairs),
         tuple(changed),
+        currencies.of_options(study, data),
+        tuple((end.name.removesuffix(strategies.TO_THE_END), end.name) for end in ends),
         is_earlier,
     )
     if not planned.strategies:
-        weights = ", ".join(strategies.WEIGHTS)
+        weights = ", ".join(WEIGHTS)
         allowed = f"with {NETWORK} among them, or one that two strategies apply to: of {weights}"
         raise errors.invalid("models", study.models, allowed)
     return planned

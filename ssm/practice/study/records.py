@@ -15,7 +15,7 @@ import xarray as xr
 
 from ssm.measures import spectral
 from ssm.practice.statistics import evaluation
-from ssm.practice.study import cells
+from ssm.practice.study import cells, rules
 from ssm.practice.study.cells import Arrays
 from ssm.practice.study.plans import StudyPlan
 from ssm.results import belongings, schema, stores
@@ -37,7 +37,7 @@ def assemble(plan: StudyPlan, computed: list[Arrays], origin: dict[str, str]) ->
     """The cells of a study as one Dataset.
 
     Scores have the dimensions (variant, seed, fold, correction), and `class` where there is one for each
-    class. Histories have (variant, seed, fold, evaluation, ...), with NaN after their end. `logits` are
+    class. `expected_cost` of 1000 cases and the `decided_...` scores have (variant, seed, fold, rule). Histories have (variant, seed, fold, evaluation, ...), with NaN after their end. `logits` are
     the raw logits of each sample when it was a test sample, (variant, seed, sample, class), and
     `corrected_logits` the logarithms of their probabilities for the training samples' class shares. `model` and
     `strategy` say of each variant what it is of. What a model does not have, as a history, is NaN.
@@ -68,6 +68,12 @@ def assemble(plan: StudyPlan, computed: list[Arrays], origin: dict[str, str]) ->
             padded = [_padded(value, length) for value in values]
             # The prefix tells the calibration error of the history from the score of that name.
             arrays[f"history_{inner}"] = gather(padded, ("evaluation", *dims))
+        elif name.startswith("decided."):
+            dims = ("rule",)[: values[0].ndim]
+            inner = name.removeprefix("decided.")
+            # The prefix tells the accuracy of a rule from the score of that name.
+            named = f"decided_{inner}" if inner in evaluation.SCORES else inner
+            arrays[named] = gather(values, dims)
         elif name in OF_RUNS:
             arrays[name] = gather(values, ())
     arrays["train_count"] = gather([cell["train_count"] for cell in computed], ("class",))
@@ -80,6 +86,7 @@ def assemble(plan: StudyPlan, computed: list[Arrays], origin: dict[str, str]) ->
         "seed": np.arange(study.seeds),
         "fold": np.arange(study.folds),
         "correction": list(cells.CORRECTIONS),
+        "rule": list(rules.RULES),
         "shift": list(evaluation.SHIFTS),
         "class": names,
         "class_other": names,
@@ -124,7 +131,7 @@ def _padded(values: np.ndarray, length: int) -> np.ndarray:
 
 def _attributes(plan: StudyPlan) -> dict[str, str]:
     """What the study was, as JSON; `attributes` reads it."""
-    data = plan.data
+    data, costs = plan.data, plan.currency.costs
     study = dataclasses.asdict(plan.study) | {
         "name": data.name,
         "num_samples": len(data.labels),
@@ -148,6 +155,10 @@ def _attributes(plan: StudyPlan) -> dict[str, str]:
             {variant.name: variant.description for variant in plan.variants}
         ),
         "ablations": json.dumps([pair._asdict() for pair in plan.ablations]),
+        "currency": json.dumps(
+            plan.currency._replace(costs=None if costs is None else costs.tolist())._asdict()
+        ),
+        "endings": json.dumps(plan.endings),
         "sensitivity": json.dumps([entry._asdict() for entry in plan.sensitivities]),
     }
 
@@ -165,8 +176,8 @@ def check(out: Path) -> None:
 
 def write(record: xr.Dataset, computed: list[Arrays], out: Path) -> None:
     """Write a record into its study's folder, each file whole or not at all: record.zarr, scores.csv (a
-    row for each cell and correction), class_scores.csv (a row for each of these and each class) and
-    alarms.csv (a row for each alarm)."""
+    row for each cell and correction), class_scores.csv (a row for each of these and each class),
+    decisions.csv (a row for each cell and rule of decision) and alarms.csv (a row for each alarm)."""
     check(out)
     with files.replacing(out / "record.zarr") as scratch:
         stores.save(record, scratch)
@@ -177,6 +188,9 @@ def write(record: xr.Dataset, computed: list[Arrays], out: Path) -> None:
         "class_scores.csv": record[of_classes].to_dataframe(),
         "alarms.csv": _alarms(record, computed),
     }
+    decided = [name for name in record if record[name].dims == (*INDEX, "rule")]
+    if decided:
+        tables["decisions.csv"] = record[decided].to_dataframe()
     for name, table in tables.items():
         with files.replacing(out / name) as scratch:
             table.to_csv(scratch)

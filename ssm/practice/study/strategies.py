@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ssm.practice.options import NETWORK
+from ssm.practice.options import NETWORK, OWN, WEIGHTS
 from ssm.practice.study import models
 from ssm.practice.study.attributes import Ablation, Sensitivity
 from ssm.problem import weights
@@ -24,10 +24,7 @@ from ssm.problem.schedules import (
 from ssm.support import checks, errors
 
 BASELINE = "erm"
-OWN = "own"
-"""The one strategy of a model that balances classes by itself."""
-WEIGHTS = ("erm", "inverse", "sqrt", "effective", "clipped")
-"""The strategies that are class weights alone, the same at every step, so that any model can be given them."""
+TO_THE_END = ", to the end"
 LOWEST, HIGHEST = 0.2, 5.0  # bounds of clipped weights, whose mean is 1
 DEFERRED = 0.5  # the share of the steps before deferred weights act
 MARGIN = 3.0  # the smallest class's margin in logits, whose scale is free: 20 to 1 in odds
@@ -174,6 +171,19 @@ def on_model(model: str, names: Sequence[str]) -> list[Variant]:
         )
         for name in names
         if name in WEIGHTS
+    ]
+
+
+def to_the_end(named: Sequence[Variant]) -> list[Variant]:
+    """The baseline, and the first other strategy that is class weights alone, without early stopping."""
+    weighted = [variant for variant in named[1:] if variant.name in WEIGHTS]
+    return [
+        Variant(
+            f"{variant.name}{TO_THE_END}",
+            f"{variant.description}, trained to the end",
+            variant.parameters | {"early_stopping": False},
+        )
+        for variant in (named[0], *weighted[:1])
     ]
 
 

@@ -34,10 +34,10 @@ Progress = Callable[[int, int], None]
 Report = Callable[[xr.Dataset, Path], object]
 
 DESCRIPTION = "study.json"
-OURS = {"cells", "record.zarr", "scores.csv", "class_scores.csv", "alarms.csv"}
+OURS = {"cells", "record.zarr", "scores.csv", "class_scores.csv", "alarms.csv", "decisions.csv"}
 OURS |= {"figures", "comparisons.csv", "ablations.csv", "report.html"}
 """Names of what a study and its report write, besides the description."""
-LATER = {"models"}
+LATER = {"models", "cost", "alarm_budget", "alarm_class"}
 """Options that the descriptions of earlier versions do not have."""
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 """Errors that say that a folder is read-only."""
@@ -144,6 +144,7 @@ def _train(
     """Compute the cells that are not among `computed` yet, write each when it is done, and add it there."""
     waiting = [(name, cell) for name, cell in listed.items() if name not in computed]
     common = _common_parameters(planned)
+    currency = None if planned.is_earlier else planned.currency
 
     def count() -> None:
         if progress is not None:
@@ -155,7 +156,7 @@ def _train(
         threading.current_thread().name = (
             f"{cell.variant.name}, repetition {cell.seed + 1}, fold {cell.fold + 1}"
         )
-        arrays = cells.compute(cell, planned.data, common)
+        arrays = cells.compute(cell, planned.data, common, currency)
         folder.write(name, arrays)
         return name, arrays
 
@@ -203,7 +204,8 @@ def _is_of_earlier_version(study: StudyOptions, out: Path) -> bool:
         is_earlier = isinstance(options, dict) and not options.keys() & LATER
     except Exception:  # Whatever is wrong with it is said where it is opened.
         return False
-    return is_earlier and study.models in (NETWORK, DEFAULT_MODELS)
+    is_plain = study.cost is None and study.alarm_budget is None
+    return is_earlier and is_plain and study.models in (NETWORK, DEFAULT_MODELS)
 
 
 def _describe(planned: StudyPlan, versions: str) -> dict[str, Any]:
@@ -211,12 +213,14 @@ def _describe(planned: StudyPlan, versions: str) -> dict[str, Any]:
     options = dataclasses.asdict(planned.study)
     if planned.is_earlier:
         options = {name: value for name, value in options.items() if name not in LATER}
-    return {
+    description = {
         "study": json.loads(json.dumps(options)),
         "data": _digest(planned.data),
         "cells": planned.num_cells,
         "versions": " ".join([versions, models.versions(planned.study.model_names)]).strip(),
     }
+    matrix = planned.currency.costs  # A file may hold other costs by then.
+    return description | ({} if matrix is None else {"costs": matrix.tolist()})
 
 
 def _open(planned: StudyPlan, out: Path) -> _Folder:

@@ -1,0 +1,158 @@
+"""The decisions of a study, taken by each rule and counted in its currency. What a rule has to learn, it learns from
+training samples that the fit was not given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from ssm.practice.data.datasets import Data
+from ssm.practice.decisions import costs, thresholds
+from ssm.practice.decisions.costs import CASES
+from ssm.practice.options import StudyOptions
+from ssm.practice.study.fits import Arrays, Fitted, HeldOut
+from ssm.practice.study.rules import RULES, Costs, Currency
+from ssm.support import errors
+
+ABOVE_ONE = float(np.nextafter(1, 2))
+
+
+def of_options(study: StudyOptions, data: Data) -> Currency:
+    """The currency that a study asks for.
+
+    Raises:
+        ssm.InputError: costs that cannot be read or are not of the data's classes; a class for alarms that the data do
+            not have, that is missing where there are more than two, or that has no budget.
+    """
+    names, matrix = list(data.class_names), None
+    if study.cost is not None:
+        is_prices = "=" in study.cost and not Path(study.cost).exists()
+        given = costs.of_prices(study.cost) if is_prices else costs.read(study.cost)
+        matrix = given.of(np.array(names))
+    if study.alarm_budget is None:
+        if study.alarm_class is not None:
+            raise errors.invalid("alarm_class", study.alarm_class, "left out without alarm_budget")
+        return Currency(matrix)
+    chosen = study.alarm_class
+    if chosen is None and len(names) == 2:
+        chosen = names[_rarer(data.counts)]
+    if chosen not in names:
+        allowed = errors.one_of(chosen, names, ", the class that alarms are for")
+        raise errors.invalid("alarm_class", chosen, allowed)
+    return Currency(matrix, study.alarm_budget, names.index(chosen))
+
+
+def judged(
+    fitted: Fitted, labels: Int[np.ndarray, " m"], counts: Int[np.ndarray, " k"], currency: Currency
+) -> Arrays:
+    """What the decisions about the test samples come to under each of `RULES`, NaN for a rule that there is not.
+
+    Args:
+        fitted: the probabilities of the test samples, and of the held-out ones, by which thresholds are chosen.
+        labels: of the test samples.
+        counts: the class sizes of the training samples.
+        currency: the study's.
+
+    Returns:
+        `expected_cost` of 1000 cases, or balanced errors of 1000; `accuracy`, `balanced_accuracy` and
+        `worst_class_recall`, each of shape (3,), by rule; the `threshold`; and with a budget `recall_at_budget` and
+        `alarm_share`.
+    """
+    decisions = {
+        "argmax": fitted.probabilities["none"].argmax(1),
+        "bayes": _bayes(fitted, counts, currency),
+    }
+    threshold = np.nan
+    if len(counts) == 2:
+        rarer = _rarer(counts)
+        threshold = chosen_threshold(fitted.held_out, rarer, counts, currency.costs)
+        alarm = fitted.probabilities["training"][:, rarer] >= threshold
+        decisions["threshold"] = np.where(alarm, rarer, 1 - rarer)
+    names = ("expected_cost", "accuracy", "balanced_accuracy", "worst_class_recall")
+    values = np.full((len(names), len(RULES)), np.nan)
+    for j, rule in enumerate(RULES):
+        if rule in decisions:
+            values[:, j] = _scores(labels, decisions[rule], currency.costs, len(counts))
+    arrays = {f"decided.{name}": row for name, row in zip(names, values, strict=True)}
+    arrays["decided.threshold"] = np.array(threshold)
+    if currency.budget is not None:
+        arrays |= _at_budget(fitted, labels, currency)
+    return arrays
+
+
+def chosen_threshold(
+    held_out: HeldOut, rarer: int, counts: Int[np.ndarray, " k"], matrix: Costs | None
+) -> float:
+    """The probability of the rarer of two classes from which on decisions for it cost least on held-out samples: half way
+    between two of theirs, and of equally good ones that nearest to the threshold of calibrated probabilities (Elkan 2001)."""
+    p, of_class = held_out.posterior[:, rarer], held_out.labels == rarer
+    other = 1 - rarer
+    given = balanced(np.bincount(held_out.labels, minlength=2)) if matrix is None else matrix
+    # What deciding for the rarer class costs more than for the other, sample by sample.
+    more = np.where(
+        of_class,
+        given[rarer, rarer] - given[rarer, other],
+        given[other, rarer] - given[other, other],
+    )
+    levels, place = np.unique(p, return_inverse=True)
+    sums = np.bincount(place, more)
+    # The first threshold makes all samples alarms, the last one none.
+    total = np.append(np.cumsum(sums[::-1])[::-1], 0.0)
+    edges = np.concatenate([[0.0], (levels[1:] + levels[:-1]) / 2, [ABOVE_ONE]])
+    theory = balanced(counts) if matrix is None else matrix
+    false = theory[other, rarer] - theory[other, other]
+    missed = theory[rarer, other] - theory[rarer, rarer]
+    best = np.flatnonzero(total <= total.min() + 1e-9 * np.abs(more).sum())
+    nearest = np.abs(edges[best] - false / (false + missed)).argmin()
+    return float(edges[best[nearest]])
+
+
+def balanced(counts: Int[np.ndarray, " k"]) -> Costs:
+    """The costs whose mean is 1 - balanced accuracy on samples of these class sizes: 1 / (k share) for an error about a
+    class, shape (k, k)."""
+    k = len(counts)
+    price = counts.sum() / (k * np.maximum(counts, 1))
+    return price[:, None] * (1 - np.eye(k))
+
+
+def _rarer(counts: Int[np.ndarray, " k"]) -> int:
+    """The rarer of two classes; the second of equal ones."""
+    return int(counts[1] <= counts[0])
+
+
+def _bayes(
+    fitted: Fitted, counts: Int[np.ndarray, " k"], currency: Currency
+) -> Int[np.ndarray, " m"]:
+    """The decisions of least expected cost."""
+    if currency.costs is None:
+        return fitted.probabilities["uniform"].argmax(1)
+    return costs.cheapest(fitted.probabilities["temperature"], currency.costs)
+
+
+def _scores(
+    labels: Int[np.ndarray, " m"], decided: Int[np.ndarray, " m"], matrix: Costs | None, k: int
+) -> tuple[float, float, float, float]:
+    """Expected cost of 1000 cases, accuracy, balanced accuracy and worst-class recall of decisions. A class that the test
+    samples lack counts for nothing."""
+    counts = np.bincount(labels, minlength=k)
+    right = np.bincount(labels, decided == labels, k)[counts > 0] / counts[counts > 0]
+    cost = 1 - right.mean() if matrix is None else matrix[labels, decided].mean()
+    return CASES * float(cost), float((decided == labels).mean()), right.mean(), right.min()
+
+
+def _at_budget(fitted: Fitted, labels: Int[np.ndarray, " m"], currency: Currency) -> Arrays:
+    """The recall of the class that alarms are for, and the share of alarms, at the threshold that keeps the budget on
+    held-out samples."""
+    c, budget = currency.alarm_class, currency.budget
+    assert c is not None and budget is not None
+    chosen = np.minimum(fitted.held_out.posterior[:, c], 1)
+    threshold = thresholds.threshold_at_budget(chosen, budget)
+    alarm = fitted.probabilities["training"][:, c] >= threshold
+    of_class = labels == c
+    recall = alarm[of_class].mean() if of_class.any() else np.nan
+    return {
+        "decided.recall_at_budget": np.array(recall),
+        "decided.alarm_share": np.array(alarm.mean()),
+    }
