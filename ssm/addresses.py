@@ -45,6 +45,7 @@ ADDRESSES = {
         for room, names in {
             "data": ("datasets",),
             "decisions": ("conformal", "costs", "shares", "thresholds"),
+            "deployment": ("cards",),
             "network": (
                 "alarms",
                 "checkpoints",

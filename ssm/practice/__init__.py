@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ssm.practice import options
     from ssm.practice.data import datasets
     from ssm.practice.decisions import conformal, costs, shares, thresholds
+    from ssm.practice.deployment import cards
     from ssm.practice.network import (
         alarms,
         checkpoints,
@@ -31,6 +32,7 @@ __all__ = [
     "TrainingMonitor",
     "alarms",
     "calibration",
+    "cards",
     "checkpoints",
     "comparisons",
     "conformal",
