@@ -45,7 +45,7 @@ ADDRESSES = {
         for room, names in {
             "data": ("datasets",),
             "decisions": ("conformal", "costs", "shares", "thresholds"),
-            "deployment": ("cards",),
+            "deployment": ("cards", "model_files"),
             "network": (
                 "alarms",
                 "checkpoints",

@@ -4,13 +4,15 @@ import dataclasses
 import itertools
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.naive_bayes import GaussianNB
 
 import ssm
-from ssm.practice import cards
+from ssm.practice import cards, load_model, save_model
 from ssm.practice.statistics.estimates import Estimate
 
 CONFUSION = ((40, 10), (5, 145))
@@ -232,6 +234,19 @@ def test_a_bad_field_is_named_in_one_line(said, made):
     with pytest.raises(ssm.InputError) as caught:
         made()
     assert str(caught.value).startswith(said) and "\n" not in str(caught.value)
+
+
+def test_models_say_in_one_line_that_skops_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "skops.io", None)
+    X, y = [[0.0], [1.0]], [0, 1]
+    model = GaussianNB().fit(X, y)
+    for call in (
+        lambda: save_model(model, tmp_path / "model", X, y),
+        lambda: load_model(tmp_path / "model"),
+    ):
+        with pytest.raises(ssm.InputError, match="skops: must be installed: pip install") as caught:
+            call()
+        assert "\n" not in str(caught.value) and not any(tmp_path.iterdir())
 
 
 def test_a_card_cannot_be_changed():

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from ssm.practice import options
     from ssm.practice.data import datasets
     from ssm.practice.decisions import conformal, costs, shares, thresholds
-    from ssm.practice.deployment import cards
+    from ssm.practice.deployment import cards, model_files
+    from ssm.practice.deployment.model_files import load_model, save_model
     from ssm.practice.network import (
         alarms,
         checkpoints,
@@ -41,18 +42,27 @@ __all__ = [
     "estimator",
     "evaluation",
     "kernels",
+    "load_model",
+    "model_files",
     "monitors",
     "networks",
     "observing",
     "options",
     "records",
     "report",
+    "save_model",
     "shares",
     "strategies",
     "studies",
     "tasks",
     "thresholds",
 ]
+_HOMES = {
+    "Decision": "network.training_monitor",
+    "TrainingMonitor": "network.training_monitor",
+    "load_model": "deployment.model_files",
+    "save_model": "deployment.model_files",
+}
 
 
 def __dir__() -> list[str]:
@@ -63,7 +73,6 @@ def __getattr__(name: str) -> Any:
     # A module is imported on first use, so that `import ssm` is enough to reach it and costs nothing.
     if name not in __all__:
         raise no_attribute(__name__, name, __all__)
-    if name in ("Decision", "TrainingMonitor"):
-        home = importlib.import_module("ssm.practice.network.training_monitor")
-        return getattr(home, name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     return importlib.import_module(f"{__name__}.{name}")

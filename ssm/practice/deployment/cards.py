@@ -37,6 +37,7 @@ __all__ = [
 ]
 FORMAT = "ssm-card/1"
 """The version of the schema, as files have it under `format`."""
+CARD = "card.json"  # in the folder of a model
 PARTS: dict[str, type] = {
     "data": Data,
     "training": Training,
@@ -150,21 +151,25 @@ def write_card(card: Card, path: str | Path, *, overwrite: bool = False) -> None
 
 
 def read_card(path: str | Path) -> Card:
-    """The card of a JSON file.
+    """The card of a JSON file, or of the folder of a model.
 
     Raises:
         ssm.InputError: a file that cannot be read or is no card, a card of another version of the schema, and one that
             was changed since it was written.
     """
+    path = Path(path)
+    path = path / CARD if path.is_dir() else path
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise invalid("card", str(path), f"a readable JSON file ({type(error).__name__})") from None
     if not isinstance(document, dict) or not str(document.get("format")).startswith("ssm-card/"):
         raise invalid("card", str(path), f"a card, whose format is {FORMAT!r}")
     if document["format"] != FORMAT:
-        what = f"{FORMAT!r}: this version of ssm reads no other"
-        raise invalid(f"format of {path}", document["format"], what)
+        what = (
+            f"of format {FORMAT!r}, not {document['format']!r}: this version of ssm reads no other"
+        )
+        raise invalid("card", str(path), what)
     content = {name: x for name, x in document.items() if name not in ("format", "digest")}
     if document.get("digest") != _digest(content):
         raise invalid("card", str(path), "an undamaged card; its contents have changed")
