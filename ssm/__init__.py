@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ssm.dynamics import coordinates as reduction
     from ssm.dynamics.parameters import Params
     from ssm.measures import collapse, geometry, held_out, metrics, spectral, states
+    from ssm.plots import decisions as decision_plots
     from ssm.plots import runs as plotting
     from ssm.plots import sweeps as sweep_plots
     from ssm.plots.compare import compare
@@ -58,6 +59,7 @@ __all__ = [
     "balance",
     "collapse",
     "compare",
+    "decision_plots",
     "defaults",
     "exact",
     "export",

@@ -18,6 +18,7 @@ ADDRESSES = {
     "ssm.adjusted_growth": "ssm.theory.adjusted_growth",
     "ssm.balance": "ssm.results.balance",
     "ssm.collapse": "ssm.measures.collapse",
+    "ssm.decision_plots": "ssm.plots.decisions",
     "ssm.defaults": "ssm.theory.defaults",
     "ssm.exact": "ssm.theory.exact",
     "ssm.fits": "ssm.results.fits",
@@ -44,7 +45,7 @@ ADDRESSES = {
         f"ssm.practice.{name}": f"ssm.practice.{room}.{name}"
         for room, names in {
             "data": ("datasets",),
-            "decisions": ("conformal", "costs", "shares", "thresholds"),
+            "decisions": ("conformal", "costs", "curves", "shares", "thresholds"),
             "deployment": ("cards", "model_files"),
             "network": (
                 "alarms",

@@ -5,7 +5,7 @@ import pytest
 from scipy import special, stats
 
 import ssm
-from ssm.practice import thresholds
+from ssm.practice import curves, thresholds
 from ssm.practice.statistics.calibration import wilson
 
 
@@ -79,14 +79,14 @@ def test_net_benefit_of_the_true_posterior():
     """By Gaussian tails, within four standard errors, and never below the better of none and all by more."""
     p, y = drawn(np.random.default_rng(0), 40_000, share=0.3)
     at = np.array([0.05, 0.2, 0.5, 0.8])
-    found = thresholds.decision_curve(p, y, at)
+    found = curves.decision_curve(p, y, at)
     cut = (special.logit(at) - special.logit(0.3)) / 2  # where the posterior is t
     odds = at / (1 - at)
     expected = 0.3 * stats.norm.sf(cut - 1) - odds * 0.7 * stats.norm.sf(cut + 1)
     spread = np.maximum(1, odds) / np.sqrt(len(y)) / 2
     assert (np.abs(found.model - expected) < 4 * spread).all()
     np.testing.assert_allclose(found.act_on_all, y.mean() - odds * (1 - y.mean()))
-    by_hand = thresholds.decision_curve([0.9, 0.6, 0.4, 0.1], [1, 0, 1, 0], [0.5])
+    by_hand = curves.decision_curve([0.9, 0.6, 0.4, 0.1], [1, 0, 1, 0], [0.5])
     assert by_hand.model.tolist() == [0.0] and by_hand.act_on_all.tolist() == [0.0]
 
 
@@ -95,7 +95,7 @@ def test_cost_curves_are_those_of_the_true_posterior():
     that is below the trivial cost."""
     p, y = drawn(np.random.default_rng(0), 40_000, share=0.3)
     at = np.array([0.0, 0.1, 0.5, 0.9, 1.0])
-    found = thresholds.cost_curve(p, y, 0.3, at)
+    found = curves.cost_curve(p, y, 0.3, at)
     with np.errstate(divide="ignore"):
         cut = -special.logit(at) / 2
     expected = at * stats.norm.cdf(cut - 1) + (1 - at) * stats.norm.sf(cut + 1)
@@ -122,15 +122,15 @@ P = [0.2, 0.9]
         ),
         (lambda: thresholds.alarms_at(0.5, [], []), r"^probabilities \(judged\)=\[\]"),
         (
-            lambda: thresholds.decision_curve(P, [0, 1], [1.0]),
+            lambda: curves.decision_curve(P, [0, 1], [1.0]),
             r"^thresholds=\[1\.0\]: must be numbers",
         ),
         (
-            lambda: thresholds.cost_curve(P, [1, 1], 0.5, [0.5]),
+            lambda: curves.cost_curve(P, [1, 1], 0.5, [0.5]),
             "^outcomes='all 1': must be of both",
         ),
-        (lambda: thresholds.cost_curve(P, [0, 1], 1.0, [0.5]), r"^share=1\.0: must be"),
-        (lambda: thresholds.cost_curve(P, [0, 1], 0.5, [[0.5]]), "^points="),
+        (lambda: curves.cost_curve(P, [0, 1], 1.0, [0.5]), r"^share=1\.0: must be"),
+        (lambda: curves.cost_curve(P, [0, 1], 0.5, [[0.5]]), "^points="),
     ],
     ids=[str(i) for i in range(9)],
 )

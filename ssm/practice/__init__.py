@@ -10,7 +10,7 @@ from ssm.support.errors import no_attribute
 if TYPE_CHECKING:
     from ssm.practice import options
     from ssm.practice.data import datasets
-    from ssm.practice.decisions import conformal, costs, shares, thresholds
+    from ssm.practice.decisions import conformal, costs, curves, shares, thresholds
     from ssm.practice.deployment import cards, model_files
     from ssm.practice.deployment.model_files import load_model, save_model
     from ssm.practice.network import (
@@ -38,6 +38,7 @@ __all__ = [
     "comparisons",
     "conformal",
     "costs",
+    "curves",
     "datasets",
     "estimator",
     "evaluation",

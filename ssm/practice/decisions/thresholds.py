@@ -1,22 +1,19 @@
-"""Alarms of one class against the rest: thresholds that are chosen on some samples and judged on others, and the
-curves of decisions and of costs."""
+"""Alarms of one class against the rest: thresholds that are chosen on some samples and judged on others."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from ssm.practice.decisions import outcomes as judging
+from ssm.practice.decisions.outcomes import Judged
 from ssm.practice.statistics import calibration
 from ssm.practice.statistics.calibration import Samples
 from ssm.practice.statistics.estimates import Estimate
 from ssm.support import checks
 from ssm.support.errors import invalid
-
-Judged = tuple[ArrayLike, ArrayLike]
-"""Probabilities of the class, shape (m,), and 1 where it came true, else 0, shape (m,)."""
 
 
 class Alarms(NamedTuple):
@@ -40,7 +37,7 @@ def threshold_at_precision(
 
     Raises ssm.InputError for anything but probabilities, outcomes of 0 and 1, and a precision in (0, 1].
     """
-    p, y = _pairs("held_out", (probabilities, outcomes))
+    p, y = judging.pairs("held_out", (probabilities, outcomes))
     precision = checks.real("precision", precision, 0, 1, open_ends="(")
     levels, alarms, hits = _cumulative(p, y)
     reached = np.flatnonzero(hits >= precision * alarms)
@@ -53,7 +50,7 @@ def threshold_at_budget(probabilities: ArrayLike, budget: float) -> float:
 
     Raises ssm.InputError for anything but probabilities and a share in [0, 1].
     """
-    p, _ = _pairs("held_out", (probabilities, np.zeros(np.shape(probabilities))))
+    p, _ = judging.pairs("held_out", (probabilities, np.zeros(np.shape(probabilities))))
     budget = checks.real("budget", budget, 0, 1)
     levels, alarms, _ = _cumulative(p, np.zeros(len(p)))
     within = np.flatnonzero(alarms <= budget * len(p) * (1 + 1e-12))
@@ -65,7 +62,7 @@ def alarms_at(threshold: float, probabilities: ArrayLike, outcomes: ArrayLike) -
 
     Raises ssm.InputError for anything but probabilities and outcomes of 0 and 1.
     """
-    p, y = _pairs("judged", (probabilities, outcomes))
+    p, y = judging.pairs("judged", (probabilities, outcomes))
     alarm = p >= threshold
     return Alarms(
         float(threshold),
@@ -107,84 +104,6 @@ def recall_at_budget(held_out: Judged, judged: Judged, budget: float) -> Alarms:
     return alarms_at(threshold, *judged)
 
 
-class DecisionCurve(NamedTuple):
-    """Net benefit by the probability at which one acts, each of shape (t,). Acting on none has 0."""
-
-    thresholds: Float[np.ndarray, " t"]
-    model: Float[np.ndarray, " t"]
-    act_on_all: Float[np.ndarray, " t"]
-
-
-def decision_curve(
-    probabilities: ArrayLike, outcomes: ArrayLike, thresholds: ArrayLike
-) -> DecisionCurve:
-    """The net benefit of acting where p >= t, TP / m - (FP / m) t / (1 - t), in true positives per case.
-
-    A threshold t says that one would act on (1 - t) / t negatives for one positive. None is chosen on these
-    samples: each stands for a user's own costs.
-
-    Args:
-        probabilities: calibrated, of the class, shape (m,).
-        outcomes: 1 where it came true, else 0, shape (m,).
-        thresholds: t in [0, 1), shape (t,).
-
-    Raises:
-        ssm.InputError: anything else.
-
-    Source: Vickers and Elkin 2006.
-    """
-    p, y = _pairs("judged", (probabilities, outcomes))
-    at = _within("thresholds", thresholds, ")")
-    odds = at / (1 - at)
-    acts = p >= at[:, None]
-    model = (acts @ y - odds * (acts @ (1 - y))) / len(p)
-    return DecisionCurve(at, model, y.mean() - odds * (1 - y.mean()))
-
-
-class CostCurve(NamedTuple):
-    """Normalised expected cost by operating point, each of shape (t,)."""
-
-    points: Float[np.ndarray, " t"]
-    """Share of the positive class times cost of missing it, over the sum of this and of the same of the negative
-    class."""
-    model: Float[np.ndarray, " t"]
-    trivial: Float[np.ndarray, " t"]
-    """That of the better of deciding always the same, min(x, 1 - x)."""
-
-
-def cost_curve(
-    probabilities: ArrayLike, outcomes: ArrayLike, share: float, points: ArrayLike
-) -> CostCurve:
-    """The expected cost of deciding by a classifier's probabilities, for all class shares and costs at once.
-
-    At the operating point x = s_1 C_1 / (s_1 C_1 + s_0 C_0), of shares s and costs C of errors, the probabilities
-    are taken from their own shares to x and the more probable class is decided; the cost, over the most that it
-    could be, is x (1 - recall) + (1 - x) (share of false alarms). No threshold is chosen on these samples, so that
-    the curve is not better than it will be, unlike a lower envelope of all thresholds.
-
-    Args:
-        probabilities: of the positive class, shape (m,).
-        outcomes: 1 where it came true, else 0, both present, shape (m,).
-        share: of the positive class, that the probabilities are for, in (0, 1).
-        points: x in [0, 1], shape (t,).
-
-    Raises:
-        ssm.InputError: anything else.
-
-    Source: Drummond and Holte 2006.
-    """
-    p, y = _pairs("judged", (probabilities, outcomes))
-    share = checks.real("share", share, 0, 1, open_ends="()")
-    at = _within("points", points, "")
-    if not 0 < y.sum() < len(y):
-        raise invalid("outcomes", f"all {y[0]:g}", "of both kinds")
-    # p x / share > (1 - p) (1 - x) / (1 - share), without a division by 0
-    acts = p * (1 - share) * at[:, None] >= (1 - p) * share * (1 - at[:, None])
-    missed = 1 - acts @ y / y.sum()
-    false = acts @ (1 - y) / (1 - y).sum()
-    return CostCurve(at, at * missed + (1 - at) * false, np.minimum(at, 1 - at))
-
-
 def _cumulative(p: Samples, y: Samples) -> tuple[Samples, Samples, Samples]:
     """All levels of p from the highest, and how many samples and positive ones are at or above each."""
     levels, first, counts = np.unique(-p, return_inverse=True, return_counts=True)
@@ -204,22 +123,3 @@ def _check_apart(held_out: Judged, judged: Judged) -> None:
     if p is q or np.shares_memory(np.asarray(p), np.asarray(q)):
         what = "other samples than those that the threshold is chosen on"
         raise invalid("judged", "the held-out samples", what)
-
-
-def _pairs(name: str, value: Judged) -> tuple[Samples, Samples]:
-    p = checks.array(f"probabilities ({name})", value[0], "probabilities, shape (m,)")
-    if p.ndim != 1 or not len(p) or not ((p >= 0) & (p <= 1)).all():
-        raise invalid(f"probabilities ({name})", value[0], "probabilities, shape (m,)")
-    y = np.asarray(value[1])
-    if y.shape != p.shape or not np.isin(y, (0, 1)).all():
-        raise invalid(f"outcomes ({name})", value[1], f"{len(p)} times 0 or 1")
-    return p, y.astype(np.float64)
-
-
-def _within(name: str, value: ArrayLike, open_ends: str) -> Float[np.ndarray, " t"]:
-    allowed = f"numbers in [0, 1{open_ends or ']'}, shape (t,)"
-    given = checks.array(name, value, allowed)
-    inside = (given >= 0) & ((given < 1) if open_ends else (given <= 1))
-    if given.ndim != 1 or not given.size or not inside.all():
-        raise invalid(name, value, allowed)
-    return given

@@ -100,7 +100,7 @@ def _alarms(card: Card) -> list[str]:
     limits = card.alarms
     assert limits is not None
     text = (
-        "Act where no more than so many of the labelled cases of a class are decided rightly (and below it the recall "
+        "Act where no more than so many of the labelled cases of a class are decided rightly (in brackets the recall "
         f"that this is). If nothing has changed, any class alarms with a probability of at most {limits.level:g} a window."
     )
     rows = [
