@@ -3,11 +3,14 @@ under scikit-learn's metadata routing."""
 
 from __future__ import annotations
 
+import copy
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import sklearn
 from sklearn.frozen import FrozenEstimator
+from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.validation import has_fit_parameter
@@ -91,6 +94,8 @@ def _request(estimator: Any, wanted: bool) -> None:
             _request(step, False)
         _request(estimator.steps[-1][1], wanted)
         return
+    if hasattr(estimator, "scoring"):
+        _request_of_scores(estimator, wanted)
     if hasattr(estimator, "estimator"):
         _request(estimator.estimator, wanted)
     if not has_fit_parameter(estimator, "sample_weight"):
@@ -99,6 +104,42 @@ def _request(estimator: Any, wanted: bool) -> None:
     chosen = routing.fit.requests.get("sample_weight") if _is_request(routing) else None
     if chosen is None or wanted:
         estimator.set_fit_request(sample_weight=wanted)
+
+
+def _request_of_scores(search: Any, wanted: bool) -> None:
+    """Ask for the same weights in the scores that a search goes by, where the user has not chosen: as scikit-learn does
+    where metadata are not routed. Without a choice a search is refused, or worse has no score at all of a pipeline."""
+    scoring = search.scoring
+    if scoring is None and hasattr(search, "estimator"):  # the estimator's own
+        last = search.estimator
+        while isinstance(last, Pipeline):
+            last = last.steps[-1][1]
+        _choose_scores(last, wanted and "sample_weight" in inspect.signature(last.score).parameters)
+    elif isinstance(scoring, list | tuple | set):
+        search.scoring = {name: _scorer(name, wanted) for name in scoring}
+    elif isinstance(scoring, Mapping):
+        search.scoring = {name: _scorer(each, wanted) for name, each in scoring.items()}
+    elif scoring is not None:
+        search.scoring = _scorer(scoring, wanted)
+
+
+def _scorer(scoring: Any, wanted: bool) -> Any:
+    """A scorer, named or given, that asks for weights where its metric takes them. Other functions are as they were."""
+    if isinstance(scoring, str) and scoring not in get_scorer_names():
+        return scoring  # which the search itself refuses, or knows what to do with
+    scorer = copy.deepcopy(get_scorer(scoring))
+    function = getattr(scorer, "_score_func", None)
+    if function is not None:
+        _choose_scores(scorer, wanted and "sample_weight" in inspect.signature(function).parameters)
+    return scorer
+
+
+def _choose_scores(scored: Any, wanted: bool) -> None:
+    if not hasattr(scored, "set_score_request"):
+        return
+    routing = scored.get_metadata_routing()
+    if _is_request(routing) and routing.score.requests.get("sample_weight") is None:
+        scored.set_score_request(sample_weight=wanted)
 
 
 def _is_request(routing: Any) -> bool:
