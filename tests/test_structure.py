@@ -32,7 +32,7 @@ FLOORS = [
     ("practice.data", "practice.statistics"),
     ("practice.decisions",),
     ("practice.network", "practice.deployment"),
-    ("practice.study", "tracking"),
+    ("practice.study", "practice.watching", "tracking"),
     ("plots",),
     ("practice.reporting",),
     ("cli",),
