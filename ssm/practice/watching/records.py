@@ -22,6 +22,7 @@ UNREADABLE = ("line", "id", "time", "probabilities", "prediction", "label")
 a time that is none, numbers that are no probabilities, and a class that is not known or missing."""
 ROUNDING = 0.01  # by so much probabilities may differ from a sum of 1, since logs round them
 NO_LABEL = -1
+_hashed: Any = hash_array  # which pandas declares as an object
 _SECONDS = r"-?\d{9,}(?:\.\d*)?"  # a time in Unix seconds; shorter ones are dates
 
 
@@ -120,9 +121,9 @@ def parse(content: bytes, columns: Columns) -> Rows:
 
     key = np.empty(0, np.uint64)
     if columns.has_id:
-        names = frame["id"].astype(str)
-        refuse("id", (names == "").to_numpy())
-        key = hash_array(names.to_numpy(object), categorize=False)
+        names = np.asarray(frame["id"], object)
+        refuse("id", names == "")
+        key = _hashed(names, categorize=False)
     time = _seconds(frame["time"])
     refuse("time", ~np.isfinite(time))
     probabilities = None
