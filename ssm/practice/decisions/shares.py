@@ -155,7 +155,7 @@ def estimate(
     num_resamples = checks.integer("num_resamples", num_resamples, 19, 10**6)
     prior = prior / prior.sum()
     likelihood = rows / prior
-    found = _fixed_point(likelihood, np.ones((1, m)), prior[None], STEP)
+    found = fixed_point(likelihood, np.ones((1, m)), prior[None], STEP)
     rng = np.random.default_rng(seed)
     resampled, block = [], max(1, AT_ONCE // m)
     for start in range(0, num_resamples, block):
@@ -163,13 +163,13 @@ def estimate(
         counts = rng.multinomial(m, np.full(m, 1 / m), size=size).astype(float)
         # A share of 0 would stay 0, so that resamples begin a little inside.
         begin = np.repeat(0.99 * found + 0.01 * prior, size, axis=0)
-        resampled.append(_fixed_point(likelihood, counts, begin, STEP_OF_RESAMPLES))
+        resampled.append(fixed_point(likelihood, counts, begin, STEP_OF_RESAMPLES))
     ends = [(1 - level) / 2, (1 + level) / 2]
     low, high = np.quantile(np.concatenate(resampled), ends, axis=0)
     return ShareEstimate(labels, found[0], np.minimum(low, found[0]), np.maximum(high, found[0]))
 
 
-def _fixed_point(
+def fixed_point(
     likelihood: Float[np.ndarray, "m k"],
     counts: Float[np.ndarray, "r m"],
     shares: Float[np.ndarray, "r k"],

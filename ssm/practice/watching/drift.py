@@ -1,0 +1,119 @@
+"""Class shares before labels arrive: from the probabilities of a window, or from its decisions alone."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import special
+
+from ssm.practice.decisions import shares
+
+RESAMPLES = 200
+"""Bootstrap samples of a confusion matrix."""
+STEP = 1e-7  # where expectation and maximisation have come to rest
+
+
+class Window(NamedTuple):
+    """The class shares of a window, each with an interval, of shape (k,)."""
+
+    shares: Float[np.ndarray, " k"]
+    low: Float[np.ndarray, " k"]
+    high: Float[np.ndarray, " k"]
+
+
+def by_probabilities(
+    p: Float[np.ndarray, "m k"], prior: Float[np.ndarray, " k"], alpha: float
+) -> Window:
+    """The shares of samples without labels that make their probabilities likeliest, under label shift.
+
+    The intervals are normal ones of log rho_c / (1 - rho_c), with the observed information sum_i g_i g_i^T of the shares,
+    g_ic = (p_ic / pi_c) / sum_j rho_j p_ij / pi_j, within sum_c rho_c = 1. They count the noise of the window, and take
+    the probabilities for right at the shares pi.
+
+    Args:
+        p: shape (m, k), m at least 1.
+        prior: pi, the shares that the probabilities are for.
+        alpha: the probability of all intervals together to miss.
+
+    Source: Saerens, Latinne and Decaestecker 2002.
+    """
+    likelihood = p / prior
+    found = shares.fixed_point(likelihood, np.ones((1, len(p))), prior[None], STEP)[0]
+    error = np.sqrt(np.maximum(_covariance(likelihood, np.ones(len(p)), found).diagonal(), 0))
+    return _window(found, error, len(p), alpha)
+
+
+def by_decisions(
+    decided: Int[np.ndarray, " k"],
+    confusion: Int[np.ndarray, "k k"],
+    alpha: float,
+    seed: int = 0,
+) -> Window | None:
+    """The shares that make the numbers of decisions for each class likeliest, given how each class is decided about; None
+    where a class has no case in the reference.
+
+    Intervals count the noise of the decisions and that of the reference, by a bootstrap of both.
+
+    Args:
+        decided: decisions for each class, shape (k,), not all 0.
+        confusion: of the reference: cases by true class (rows) and decision.
+        alpha: the probability of all intervals together to miss.
+
+    Source: Lipton, Wang and Smola 2018 (from the confusion matrix); Saerens et al. 2002 (likelihood).
+    """
+    cases = confusion.sum(1)
+    if not cases.all():
+        return None
+
+    rng, total = np.random.default_rng(seed), int(decided.sum())
+    size = RESAMPLES
+    rows = [rng.multinomial(n, row / n, size=size) for n, row in zip(cases, confusion, strict=True)]
+    tables = np.concatenate([confusion[None], np.stack(rows, axis=1)])
+    numbers = np.concatenate([decided[None], rng.multinomial(total, decided / total, size=size)])
+    found = _likeliest(tables, numbers)
+    return _window(found[0], found[1:].std(axis=0), total, alpha)
+
+
+def _likeliest(
+    tables: Int[np.ndarray, "r k k"], numbers: Int[np.ndarray, "r k"]
+) -> Float[np.ndarray, "r k"]:
+    """The likeliest shares for each of several references and numbers of decisions, by expectation and maximisation.
+    References count half a case more of each kind, so that no decision is impossible."""
+    smooth = (tables + 0.5) / (tables + 0.5).sum(2, keepdims=True)
+    found = np.full(numbers.shape, 1 / numbers.shape[1])
+    for _ in range(shares.MOST_STEPS):
+        mixed = np.einsum("rc,rcj->rj", found, smooth)
+        new = found * np.einsum("rj,rcj->rc", numbers / mixed, smooth)
+        new /= numbers.sum(1, keepdims=True)
+        moved, found = np.abs(new - found).max(), new
+        if moved < STEP:
+            break
+    return found
+
+
+def _covariance(
+    likelihood: Float[np.ndarray, "m k"],
+    counts: Float[np.ndarray, " m"],
+    found: Float[np.ndarray, " k"],
+) -> Float[np.ndarray, "k k"]:
+    """The inverse of the observed information within shares that sum to 1."""
+    mixed = np.maximum(likelihood @ found, np.finfo(float).tiny)
+    g = likelihood / mixed[:, None] * np.sqrt(counts)[:, None]
+    k = len(found)
+    plane = np.linalg.qr(np.eye(k) - 1 / k)[0][:, : k - 1]
+    return plane @ np.linalg.pinv(plane.T @ (g.T @ g) @ plane) @ plane.T
+
+
+def _window(
+    found: Float[np.ndarray, " k"], error: Float[np.ndarray, " k"], m: int, alpha: float
+) -> Window:
+    """Shares with normal intervals of their log odds. A share counts for no less than half a row here, so that there is
+    an interval of each."""
+    z = -special.ndtri(alpha / (2 * len(found)))
+    inside = np.clip(found, 0.5 / m, 1 - 0.5 / m) if m > 1 else np.full(len(found), 0.5)
+    reach = z * np.maximum(error, 0.5 / m) / (inside * (1 - inside))
+    odds = special.logit(inside)
+    low, high = special.expit(odds - reach), special.expit(odds + reach)
+    return Window(found, np.minimum(low, found), np.maximum(high, found))
