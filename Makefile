@@ -3,11 +3,11 @@
 # make explorer: the page that `ssm explore` opens, which needs Node.js.
 # make coverage: the quick ones, and which lines of ssm/ none of them runs.   make test-slow: the slow ones alone.   make check: linters and types.
 # make docs: the documentation, into build/docs/html.
-# All but explorer set up .venv first.
+# All but explorer set up .venv first, with what they need themselves.   make environment: at once with what all of them need.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce reproduce-all test test-slow test-all explorer coverage check docs
+.PHONY: reproduce reproduce-all test test-slow test-all explorer coverage check docs environment
 reproduce: .venv/installed
 	$(BIN)/python -m experiments --core
 
@@ -56,3 +56,11 @@ docs: .venv/installed-docs
 .venv/installed-docs: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@
+
+# One installation takes less time than three, and compiling what is installed is most of it, which pip does on one core. As with pip,
+# a file that cannot be compiled is left to whoever imports it.
+environment: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev,docs]'
+	$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
+	touch .venv/installed .venv/installed-dev .venv/installed-docs
