@@ -17,8 +17,10 @@ reproduce-all: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(MEASURED)
 
+# Those that run for longer than they compile are compiled as users have them, by processes of their own.
 test-slow: .venv/installed
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not long"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m long
 
 test-all: test
 	$(MAKE) test-slow

@@ -18,7 +18,7 @@ from jaxtyping import install_import_hook
 from ssm.support import machine
 
 # Tests compile for longer than they run, so XLA leaves most of its optimisation out, in the processes that tests
-# start too. `compiled_as_for_users` puts it back. Slow tests run for longer than they compile.
+# start too. `compiled_as_for_users` puts it back. Tests marked `long` run for longer than they compile.
 HASTE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 AS_FOR_USERS = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
 
@@ -26,7 +26,7 @@ AS_FOR_USERS = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitter
 def pytest_configure(config):
     """XLA reads its flags when it compiles its first program, which is after this."""
     flags = " ".join(f"--{name}={str(value).lower()}" for name, value in HASTE.items())
-    if config.option.markexpr != "slow" and flags not in os.environ.get("XLA_FLAGS", ""):
+    if config.option.markexpr != "long" and flags not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
 
 

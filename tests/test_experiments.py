@@ -166,7 +166,35 @@ def test_label_spectrum(tmp_path):
     assert {p.name for p in tmp_path.glob("*.png")} == {"label_matrix.png", "label_spectrum.png"}
 
 
+# The longest come first, so that no worker is left with one at the end.
 @pytest.mark.slow
+@pytest.mark.long
+def test_a_quick_network_gap_has_what_bends_slopes(tmp_path):
+    """One seed decides nothing, but what was left out of a network shows where the full run has it."""
+    found = network_gap.run(tmp_path, True, lambda share: None)
+    assert not [claim.statement for claim in found if claim.verdict == "fails"]
+    biases = [claim for claim in found if "with biases less without" in claim.statement]
+    for claim in biases:
+        change = float(claim.measured.split()[0])
+        assert change >= 0.05 if "rectified" in claim.statement else abs(change) <= 0.06
+    assert len(biases) == 10 and (tmp_path / "network_gap.png").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_quick_bridge_finds_the_balancing_exponents(tmp_path):
+    """Two kinds of its claims fail in the full run too, as figures/README.md says."""
+    found = bridge.run(tmp_path, True, lambda share: None)
+    failed = [claim.statement for claim in found if claim.verdict == "fails"]
+    assert all("held-out" in said or "power of R by" in said for said in failed)
+    # one seed decides nothing, but measured exponents are where the full run's have to be
+    near = [claim for claim in found if "less that of its start's" in claim.statement]
+    distances = [abs(float(claim.measured.split()[0])) for claim in near]
+    assert len(near) == 5 and max(distances) <= 0.15 and (tmp_path / "bridge.png").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "figures"),
     [
@@ -207,30 +235,6 @@ def test_a_quick_run_draws_its_figures_and_no_claim_fails(tmp_path, name, figure
     assert sum(claim.holds for claim in found) >= len(found) / 3
     for suffix in ("png", "pdf", "svg"):
         assert len(list(tmp_path.glob(f"*.{suffix}"))) == figures
-
-
-@pytest.mark.slow
-def test_a_quick_bridge_finds_the_balancing_exponents(tmp_path):
-    """Two kinds of its claims fail in the full run too, as figures/README.md says."""
-    found = bridge.run(tmp_path, True, lambda share: None)
-    failed = [claim.statement for claim in found if claim.verdict == "fails"]
-    assert all("held-out" in said or "power of R by" in said for said in failed)
-    # one seed decides nothing, but measured exponents are where the full run's have to be
-    near = [claim for claim in found if "less that of its start's" in claim.statement]
-    distances = [abs(float(claim.measured.split()[0])) for claim in near]
-    assert len(near) == 5 and max(distances) <= 0.15 and (tmp_path / "bridge.png").is_file()
-
-
-@pytest.mark.slow
-def test_a_quick_network_gap_has_what_bends_slopes(tmp_path):
-    """One seed decides nothing, but what was left out of a network shows where the full run has it."""
-    found = network_gap.run(tmp_path, True, lambda share: None)
-    assert not [claim.statement for claim in found if claim.verdict == "fails"]
-    biases = [claim for claim in found if "with biases less without" in claim.statement]
-    for claim in biases:
-        change = float(claim.measured.split()[0])
-        assert change >= 0.05 if "rectified" in claim.statement else abs(change) <= 0.06
-    assert len(biases) == 10 and (tmp_path / "network_gap.png").is_file()
 
 
 def test_the_balancing_exponent_is_where_the_law_passes_through_one():

@@ -44,6 +44,7 @@ PURPOSES = {
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::ssm.practice.alarms.TrainingWarning")
 def test_every_recipe_beats_plain_erm_at_what_it_is_for():
     """By the 95 % interval of the paired difference over ten seeds, each with a subsample, a split and
