@@ -82,16 +82,16 @@ def linear_phase(
     numbers = [np.broadcast_to(x, shape + x.shape[-1:]) for x in (*numbers, times)]
     points = [x.reshape(-1, *x.shape[len(shape) :]) for x in (*matrices, *numbers)]
     t, count = times.shape[-1], len(points[0])
-    logits = np.empty((count, k, t, k))
+    logits = np.empty((count, k, k, t))
     at_once = max(1, NUMBERS // max(1, t * k * k))
     for low in range(0, count, at_once):
         some = slice(low, low + at_once)
         _linear_logits(logits[some], *(x[some] for x in points))
-    return logits.swapaxes(1, 2).reshape(*shape, t, k, k)
+    return np.moveaxis(logits, -1, 1).reshape(*shape, t, k, k)
 
 
 def _linear_logits(
-    out: Float[np.ndarray, "p k t k"],
+    out: Float[np.ndarray, "p k k t"],
     left: Float[np.ndarray, "p k k"],
     growing: Float[np.ndarray, "p k d"],
     decaying: Float[np.ndarray, "p k d"],
@@ -100,24 +100,22 @@ def _linear_logits(
     drift: Float[np.ndarray, "p k"],
     times: Float[np.ndarray, "p t"],
 ) -> None:
-    """Write the logits of some points at their times, [point, logit, time, class]: U L V^T for L = (e^(r t) a
-    + e^(-r t) b) (e^(r t) a - e^(-r t) b)^T, 2 a and 2 b the growing and the decaying rows."""
-    phase, (p, k, t, _) = times[:, :, None] * rates[:, None, :], out.shape
+    """Write the logits of some points at their times, [point, logit, class, time]: U L V^T for L = (e^(r t) a
+    + e^(-r t) b) (e^(r t) a - e^(-r t) b)^T, 2 a and 2 b the growing and the decaying rows. Times come last,
+    so that what is done to each number runs over many of them."""
+    phase, (p, k, _, t) = rates[:, :, None] * times[:, None, :], out.shape
     grown, decayed = np.exp(phase), np.exp(-phase)
-    products = [
-        (x @ y.swapaxes(1, 2) / 4)[:, :, None]
-        for x in (growing, decaying)
-        for y in (growing, decaying)
-    ]
-    inner = [
-        grown[:, None] * of_grown - decayed[:, None] * of_decayed
-        for of_grown, of_decayed in (products[:2], products[2:])
-    ]
-    by_row = [x.swapaxes(1, 2)[..., None] for x in (grown, decayed)]
-    L = by_row[0] * inner[0] + by_row[1] * inner[1]
-    turned = (left @ L.reshape(p, k, t * k)).reshape(p, k * t, k)
-    out[...] = (turned @ shown).reshape(out.shape)
-    out += (drift[:, :, None] * times[:, None, :])[..., None]
+    L, part, inner = np.empty((3, p, k, k, t))
+    for rows, by_row, total in ((growing, grown, L), (decaying, decayed, inner)):
+        products = [(rows @ y.swapaxes(1, 2) / 4)[..., None] for y in (growing, decaying)]
+        np.multiply(grown[:, None], products[0], out=total)
+        np.multiply(decayed[:, None], products[1], out=part)
+        total -= part
+        total *= by_row[:, :, None]
+    L += inner
+    turned = (left @ L.reshape(p, k, k * t)).reshape(L.shape)
+    np.matmul(shown.swapaxes(1, 2)[:, None], turned, out=out)
+    out += (drift[:, :, None] * times[:, None, :])[:, :, None]
 
 
 def block_curves(
