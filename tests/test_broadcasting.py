@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ssm import Config, exact, spectral, step, theory
+import ssm
+from ssm import Config, exact, regularised, spectral, step, theory
 from ssm.problem import make_problem
 from ssm.theory import deferral
 
@@ -101,3 +102,92 @@ def test_ramps_and_starts_of_weights_broadcast():
         deferral.balancing_start(own, weights) for own in erm
     ]
     assert deferral.earliest_end(erm, np.array([9, 1])).tolist() == pytest.approx([34.0, 18.0])
+
+
+def problems_of(grid_axes, **fields):
+    """One problem at a time of a grid of ratios and exponents, with its place."""
+    for place in np.ndindex(*(len(values) for values in grid_axes)):
+        R, g = (float(values[i]) for values, i in zip(grid_axes, place, strict=True))
+        config = Config(num_classes=4, imbalance_ratio=R, weight_exponent=g, **fields)
+        yield place, make_problem(config)
+
+
+def test_numbers_of_classes_and_shares_of_minorities_broadcast():
+    k, rho, R = np.array([3, 10, 10, 2]), np.array([0.4, 0.5, 0.25, 0.5]), np.array([[1.0], [20.0]])
+    grid = step.grid(R, 0.5, 0.2, num_classes=k, minority_fraction=rho)
+    times = np.array([1.0, 40.0, 300.0])
+    found = step.curves(times, grid, 1e-4), step.learning_times(grid, 1e-4)
+    crossed = exact.cross_entropy_learning_times(grid, 1e-4)
+    for i, j in np.ndindex(2, 4):
+        fields = {"num_classes": int(k[j]), "minority_fraction": float(rho[j])}
+        one = step.grid(float(R[i, 0]), 0.5, 0.2, **fields)
+        np.testing.assert_allclose(found[0][i, j], step.curves(times, one, 1e-4), rtol=1e-9)
+        np.testing.assert_allclose(found[1][i, j], step.learning_times(one, 1e-4), rtol=1e-9)
+        one = exact.cross_entropy_learning_times(one, 1e-4)
+        np.testing.assert_allclose(crossed[i, j], one, rtol=1e-9)
+    with pytest.raises(ssm.InputError, match="sizes="):
+        step.components(grid)
+    with pytest.raises(ssm.InputError, match="num_classes="):
+        step.grid(2.0, num_classes=[3, 2.5])
+
+
+def test_growing_starts_of_a_grid_are_those_of_its_problems(rng):
+    axes = np.array([1.0, 7.0]), np.array([0.0, 0.7])
+    W, M = 1e-3 * rng.normal(size=(3, 1, 1, 4, 6)), 1e-3 * rng.normal(size=(3, 1, 1, 6, 4))
+    grid = step.grid(axes[0][:, None], axes[1], 0.3, num_classes=4)
+    found = exact.growing_start(W, M, grid)
+    for (i, j), problem in problems_of(axes, coupling=0.3):
+        for s in range(3):
+            one = exact.growing_start(W[s, 0, 0], M[s, 0, 0], problem)
+            for name in ("contrasts", "classifier", "features"):
+                np.testing.assert_allclose(
+                    getattr(found, name)[s, i, j], getattr(one, name), rtol=ROUNDING
+                )
+    times = exact.cross_entropy_learning_times(grid, found)
+    assert times.shape == (3, 2, 2, 3) and np.isfinite(times).all()
+    with pytest.raises(ssm.InputError, match="common="):
+        exact.growing_start(W, M, step.grid(axes[0], bias="hidden", num_classes=4))
+    with pytest.raises(ssm.InputError, match="bias="):
+        exact.growing_start(W, M, step.grid(axes[0], bias="output", num_classes=4))
+
+
+@pytest.mark.parametrize("coupling", [0.0, 0.4])
+def test_ends_under_decay_of_a_grid_are_those_of_its_problems(coupling):
+    axes, decays = (
+        (np.array([1.0, 9.0]), np.array([0.0, 1.0])),
+        np.array([0.0, 1e-9, 0.01, 0.03, 5.0]),
+    )
+    grid = step.grid(axes[0][:, None, None], axes[1][:, None], coupling, num_classes=4)
+    found = regularised.cross_strengths(grid, decays, 2 * decays)
+    deep = regularised.deep_cross_strength(grid, decays, 2 * decays, 3)
+    assert found.row.shape == (2, 2, 5, 2) and found.strength.shape == deep.shape == (2, 2, 5)
+    for place, problem in problems_of(axes, coupling=coupling):
+        for i, decay in enumerate(decays.tolist()):
+            one = regularised.cross_strengths(problem, decay, 2 * decay)
+            np.testing.assert_allclose(found.row[place][i], one.row, rtol=ROUNDING)
+            np.testing.assert_allclose(found.strength[place][i], one.strength, rtol=ROUNDING)
+            one = regularised.deep_cross_strength(problem, decay, 2 * decay, 3)
+            np.testing.assert_allclose(deep[place][i], one, rtol=ROUNDING)
+    assert (found.strength[..., -1] == 0).all() and (deep[..., -1] == 0).all()
+    targets = np.linalg.norm(grid.cross_targets, axis=-1)
+    np.testing.assert_allclose(found.strength[..., 0], targets[..., 0], rtol=ROUNDING)
+    # stationary: |pull / (w kappa q + n lambda)| = 1 with q the length of z / sqrt(kappa)
+    s, w, kappa = exact.cross_parts(grid)
+    length = np.linalg.norm(found.row / np.sqrt(kappa), axis=-1, keepdims=True)
+    least = np.asarray(grid.num_samples)[..., None] * np.sqrt(2) * decays[:, None]
+    share = np.linalg.norm(np.sqrt(kappa) * w * s / (w * kappa * length + least), axis=-1)
+    kept = (found.strength > 0) & (decays > 0)
+    assert kept.sum() > 8
+    np.testing.assert_allclose(share[kept], 1, rtol=ROUNDING)
+
+
+@pytest.mark.parametrize("depth", [3, 4, 9])
+def test_ends_of_deep_components_solve_their_equation(depth):
+    """(1 - z) z^(1 - 2 / L) = c up to the largest c that has a root, where the two roots meet."""
+    limit = regularised.squared_threshold(2.0, 20, depth)
+    decays = limit * np.array([[1e-12, 1e-3, 0.5, 0.99], [1 - 1e-9, 1 - 1e-15, 1 + 1e-9, 3.0]])
+    z = regularised.squared_strength(2.0, 20, decays, decays, depth) / 2
+    assert (z.ravel()[-2:] == 0).all() and (z.ravel()[:-2] >= (depth - 2) / (2 * depth - 2)).all()
+    c = 20 * decays * 2.0 ** (2 / depth - 2)
+    left = ((1 - z) * z ** (1 - 2 / depth)).ravel()[:-2]
+    np.testing.assert_allclose(left, c.ravel()[:-2], rtol=ROUNDING, atol=1e-15)  # z is rounded

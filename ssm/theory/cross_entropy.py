@@ -17,7 +17,14 @@ from ssm.problem import Problem
 from ssm.support import checks, errors
 from ssm.theory import implicit, shared_cross_entropy_flow
 from ssm.theory.cross_entropy_flow import Flow
-from ssm.theory.groups import Step, cross_start, refuse_shared, step_of
+from ssm.theory.groups import (
+    Step,
+    classes_of,
+    cross_start,
+    refuse_shared,
+    step_of,
+    whole_sizes,
+)
 from ssm.theory.growth import Values
 
 __all__ = [
@@ -121,7 +128,9 @@ def symmetric_start(
 
 
 def growing_start(
-    W: Float[np.ndarray, "k d"], class_means: Float[np.ndarray, "d k"], problem: Problem
+    W: Float[np.ndarray, "*#grid k d"],
+    class_means: Float[np.ndarray, "*#grid d k"],
+    problem: Problem | Step,
 ) -> SymmetricStart:
     """The symmetric start nearest to what any start tends to while its logits are small: its growing half (U^T W +
     V^T N) / 2, N = M^T scaled by sqrt(n_c / kappa_c), with the mean strength of the contrasts of each group, all along
@@ -133,31 +142,36 @@ def growing_start(
     start does exactly see `class_flow.component_learning_times`.
 
     Args:
-        W, class_means: a start, M one column a class.
-        problem: STEP.
+        W, class_means: a start, M one column a class, or several, whose leading axes broadcast against a grid's.
+        problem: STEP, one problem or a grid of them (`step.grid`).
 
     Raises:
-        ssm.InputError: a problem that is no STEP, or has a bias or a coupling between classes.
+        ssm.InputError: a problem that is no STEP, or has a bias or a coupling between classes; a grid whose groups
+            have not the same number of classes at every point.
     """
     refuse_shared(problem)
-    step = step_of(problem)
-    N = np.sqrt(problem.counts / problem.kernel_eigenvalues)[:, None] * class_means.T
-    groups = [problem.class_groups == group for group in profiles.GROUPS]
-    contrasts = np.ones(2)
-    for g, mine in enumerate(groups):
-        if mine.sum() > 1:
-            half = (W[mine] + N[mine]) / 2
-            contrasts[g] = ((half - half.mean(axis=0)) ** 2).sum() / (mine.sum() - 1)
+    step = problem if isinstance(problem, Step) else step_of(problem)
+    classes = classes_of(problem)
+    root = np.sqrt(classes.counts / classes.kernel_eigenvalues)[..., None]
+    N = root * class_means.swapaxes(-1, -2)
+    if isinstance(problem, Step):
+        group = np.repeat([0, 1], whole_sizes(problem))
+    else:
+        group = (problem.class_groups == profiles.MINORITY).astype(int)
     along = np.sqrt(step.kernel) * step.weights * step.cross_targets
-    along = along / np.linalg.norm(along)
-    left = np.sqrt(step.sizes[::-1] / step.sizes.sum()) * [1, -1]
-    half = sum(
-        u / np.sqrt(k) * W[mine].sum(axis=0) + v / np.sqrt(k) * N[mine].sum(axis=0)
-        for u, v, k, mine in zip(left, along, step.sizes, groups, strict=True)
-    )
-    size = np.float64(np.linalg.norm(half)) / 2
-    features = size * np.abs(along) / np.sqrt(step.sizes)
-    return SymmetricStart(contrasts, np.zeros(2), size, features)
+    along = along / np.linalg.norm(along, axis=-1, keepdims=True)
+    left = np.sqrt(step.sizes[..., ::-1] / step.sizes.sum(axis=-1, keepdims=True)) * [1, -1]
+    contrasts, across = [], np.zeros(1)
+    for g in (0, 1):
+        w, m = W[..., group == g, :], N[..., group == g, :]
+        size, half = w.shape[-2], (w + m) / 2
+        squares = ((half - half.mean(axis=-2, keepdims=True)) ** 2).sum(axis=(-2, -1))
+        contrasts.append(squares / (size - 1) if size > 1 else np.ones(squares.shape))
+        u, v = left[..., g, None], along[..., g, None]
+        across = across + (u * w.sum(axis=-2) + v * m.sum(axis=-2)) / np.sqrt(size)
+    classifier = np.linalg.norm(across, axis=-1) / 2
+    features = classifier[..., None] * np.abs(along) / np.sqrt(step.sizes)
+    return SymmetricStart(np.stack(contrasts, axis=-1), np.zeros(2), classifier, features)
 
 
 def cross_entropy_step(

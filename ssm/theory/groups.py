@@ -138,9 +138,16 @@ def cross_start(
     return np.sqrt(step.kernel) * np.abs(pull), np.sqrt(step.common) * common
 
 
-def refuse_shared(problem: Problem) -> None:
+def refuse_shared(problem: Problem | Step) -> None:
     """Refuse, by InputError, what ties all classes together where it is not known what that does: a coupling
     between classes, and biases."""
+    if isinstance(problem, Step):
+        if (problem.common > 0).any():
+            shared = "0: no coupling between classes and no bias of the features"
+            raise errors.invalid("problem.common", problem.common, shared)
+        if problem.output_bias:
+            raise errors.invalid("bias", "output", "none")
+        return
     if problem.between_coupling > 0:
         raise errors.invalid("between_coupling", float(problem.between_coupling), "0")
     if problem.hidden_bias or problem.output_bias:

@@ -19,12 +19,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 
 from ssm.problem import Problem
 from ssm.support import checks, errors
 from ssm.theory.exact import cross_parts
-from ssm.theory.groups import refuse_shared
+from ssm.theory.groups import Step, refuse_shared, step_of
 
 Numbers = Float[np.ndarray, "*shape"] | np.float64
 
@@ -107,26 +106,23 @@ def squared_strength(
     c = n * mean * s ** (2 / L - 2) / (w * kappa ** (1 / L))
     if L == 1:
         return s / (1 + c)
-    shortfall = (
-        np.minimum(c, 1) if L == 2 else np.vectorize(_shortfall, otypes=[float])(c, 1 - 2 / L)
-    )
-    return s * (1 - shortfall)
+    return s * (1 - (np.minimum(c, 1) if L == 2 else _shortfall(c, 1 - 2 / L)))
 
 
-def _shortfall(c: float, power: float) -> float:
-    """The smallest root u in [0, 1] of u (1 - u)^power = c, or 1 where there is none."""
-    if c == 0:
-        return 0.0
+def _shortfall(c: np.ndarray, power: float) -> np.ndarray:
+    """The smallest root u in [0, 1] of u (1 - u)^power = c, or 1 where there is none: Newton's method on log u +
+    power log(1 - u) = log c, which is concave, from u = c on the left of the root."""
     peak = 1 / (1 + power)
-    if c > peak * (1 - peak) ** power:
-        return 1.0
-
-    def excess(u: float) -> float:
-        return np.log(u / c) + power * np.log1p(-u)
-
-    if excess(peak) <= 0:  # c is the maximum, to rounding
-        return peak
-    return float(brentq(excess, c, peak, xtol=1e-300))  # type: ignore[arg-type] # SciPy's stub knows no float
+    shape, c = np.shape(c), np.ravel(c)
+    u = np.where(c > peak * (1 - peak) ** power, 1.0, np.minimum(c, peak))
+    left = np.flatnonzero((u > 0) & (u < peak))
+    while left.size:
+        now = u[left]
+        excess = np.log(now / c[left]) + power * np.log1p(-now)
+        following = np.minimum(now - excess / (1 / now - power / (1 - now)), peak)
+        u[left] = np.maximum(following, now)
+        left = left[(following > now * (1 + 1e-15)) & (following < peak)]
+    return u.reshape(shape)
 
 
 def squared_threshold(
@@ -161,14 +157,16 @@ def squared_threshold(
 class CrossEnd(NamedTuple):
     """Where the contrast of majority against minority classes ends."""
 
-    row: Float[np.ndarray, " 2"]
+    row: Float[np.ndarray, "*grid 2"]
     """What u^T Z has on the unit indicator of the majority's, and of the minority's samples; its
     targets are those of `exact.cross_parts`."""
-    strength: float
+    strength: Numbers
     """u^T Z v, whose target is the component's singular value."""
 
 
-def cross_strengths(problem: Problem, weight_decay: float, feature_decay: float) -> CrossEnd:
+def cross_strengths(
+    problem: Problem | Step, weight_decay: ArrayLike, feature_decay: ArrayLike
+) -> CrossEnd:
     """End of the cross component of STEP under the squared loss, two factors, any weights and
     coupling: all 0 where it has collapsed.
 
@@ -182,35 +180,59 @@ def cross_strengths(problem: Problem, weight_decay: float, feature_decay: float)
     it is 0 iff |sqrt(kappa) w s| <= n lambda_Z. For weights and kappa of 1, |z| = |s| - n lambda_Z.
 
     Args:
-        problem: STEP: two groups of equal counts and weights.
-        weight_decay, feature_decay: lambda_W and lambda_H, not negative.
+        problem: STEP: two groups of equal counts and weights, or a grid of them (`step.grid`).
+        weight_decay, feature_decay: lambda_W and lambda_H, not negative; they broadcast against the grid.
 
     Raises:
         ValueError: another problem, one with a bias or a coupling between classes, or a negative decay.
 
     Derived here.
+
+    Example:
+        What a decay leaves of the cross component, over R, as a share of its target:
+
+        >>> from ssm import step
+        >>> grid = step.grid(np.array([1.0, 10.0, 100.0]))
+        >>> target = np.linalg.norm(grid.cross_targets, axis=-1)
+        >>> (cross_strengths(grid, 0.01, 0.01).strength / target).round(2).tolist()
+        [0.78, 0.09, 0.0]
     """
-    refuse_shared(problem)
-    s, w, kappa = cross_parts(problem)
+    (s, w, kappa), n = _cross_parts(problem)
     decay_W, decay_H = _decays(weight_decay=weight_decay, feature_decay=feature_decay)
-    decay = problem.counts.sum() * np.sqrt(decay_W) * np.sqrt(decay_H)
-    pull, singular_value = np.sqrt(kappa) * w * s, np.linalg.norm(s)
-    if np.linalg.norm(pull) <= decay:
-        return CrossEnd(np.zeros(2), 0.0)
+    decay = n * (np.sqrt(decay_W) * np.sqrt(decay_H))[..., None]
+    pull, gain, s, decay = np.broadcast_arrays(np.sqrt(kappa) * w * s, w * kappa, s, decay)
+    left = (np.linalg.norm(pull, axis=-1) > decay[..., 0]) & (decay[..., 0] > 0)
+    length = np.zeros(left.shape)
+    length[left] = _nuclear_norm(pull[left], gain[left], decay[left])
+    share = gain * length[..., None]
+    # Without decay the targets are reached, whatever the length.
+    row = s * np.where(decay > 0, share / (share + decay + (decay == 0)), 1.0)
+    return CrossEnd(row, _strength(row, s))
 
-    def excess(length: float) -> float:
-        return float(np.linalg.norm(pull / (w * kappa * length + decay)) - 1)
 
-    row = s
-    if decay > 0:
-        length = brentq(excess, 0.0, 2 * np.linalg.norm(s / np.sqrt(kappa)), xtol=1e-300)
-        row = s * w * kappa * length / (w * kappa * length + decay)
-    return CrossEnd(row, float(row @ s / singular_value))
+def _nuclear_norm(
+    pull: Float[np.ndarray, "p 2"], gain: Float[np.ndarray, "p 2"], decay: Float[np.ndarray, "p 2"]
+) -> Float[np.ndarray, " p"]:
+    """The root q of |pull / (gain q + decay)| = 1: Newton's method on 1 over that length, which is concave and
+    rises in q, and so is reached from q = 0 without passing it (as a trust region's: More, Sorensen 1983)."""
+    q = np.zeros(len(pull))
+    left = np.arange(len(pull))
+    while left.size:
+        bottom = gain[left] * q[left, None] + decay[left]
+        terms = (pull[left] / bottom) ** 2
+        squared = terms.sum(axis=-1)
+        slope = (terms * gain[left] / bottom).sum(axis=-1)
+        # 1 - 1 / |.| over the slope of 1 / |.|, which is slope / |.|^3
+        following = q[left] + (np.sqrt(squared) - 1) * squared / slope
+        grown = following > q[left] * (1 + 1e-15)
+        q[left] = np.maximum(following, q[left])
+        left = left[grown]
+    return q
 
 
 def deep_cross_strength(
-    problem: Problem, weight_decay: float, feature_decay: float, depth: int
-) -> float:
+    problem: Problem | Step, weight_decay: ArrayLike, feature_decay: ArrayLike, depth: int
+) -> Numbers:
     """The strength of `cross_strengths` for L = `depth` factors of free features, from a large start.
 
     It is that of the largest row of
@@ -220,8 +242,9 @@ def deep_cross_strength(
     to which this falls from s; 0 where there is none.
 
     Args:
-        problem: STEP: two groups of equal counts and weights.
-        weight_decay, feature_decay: lambda_W of each of L - 1 layers, and lambda_H, not negative.
+        problem: STEP: two groups of equal counts and weights, or a grid of them (`step.grid`).
+        weight_decay, feature_decay: lambda_W of each of L - 1 layers, and lambda_H, not negative; they broadcast
+            against the grid.
         depth: L, at least 2.
 
     Raises:
@@ -230,18 +253,38 @@ def deep_cross_strength(
 
     Derived here.
     """
-    refuse_shared(problem)
-    s, w, _ = cross_parts(problem)
+    (s, w, _), n = _cross_parts(problem)
     L = checks.integer("depth", depth, 2, 1000)
-    _decays(weight_decay=weight_decay, feature_decay=feature_decay)
-    decay = weight_decay ** (1 - 1 / L) * feature_decay ** (1 / L)
-    row, length, before = s, np.linalg.norm(s), np.inf
-    while length < before:  # which it cannot do without end
-        if length < 1e-9:
-            return 0.0
-        row = s * w / (w + problem.counts.sum() * decay * length ** (2 / L - 2))
-        length, before = np.linalg.norm(row), length
-    return float(row @ s / np.linalg.norm(s))
+    decay_W, decay_H = _decays(weight_decay=weight_decay, feature_decay=feature_decay)
+    decay = n * (decay_W ** (1 - 1 / L) * decay_H ** (1 / L))[..., None]
+    s, w, decay = np.broadcast_arrays(s, w, decay)
+    shape = s.shape
+    s, w, decay = (x.reshape(-1, 2) for x in (s, w, decay))
+    row = s.copy()
+    left, before = np.arange(len(s)), np.full(len(s), np.inf)
+    while left.size:  # a length cannot fall without end
+        length = np.linalg.norm(row[left], axis=-1)
+        gone = length < 1e-9
+        row[left[gone]] = 0
+        falls = (length < before[left]) & ~gone
+        left, length = left[falls], length[falls, None]
+        before[left] = length[:, 0]
+        row[left] = s[left] * w[left] / (w[left] + decay[left] * length ** (2 / L - 2))
+    return _strength(row.reshape(shape), s.reshape(shape))
+
+
+def _cross_parts(
+    problem: Problem | Step,
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+    """`exact.cross_parts` and n of a STEP whose classes share nothing."""
+    refuse_shared(problem)
+    step = problem if isinstance(problem, Step) else step_of(problem)
+    return cross_parts(step), np.asarray(step.num_samples)[..., None]
+
+
+def _strength(row: np.ndarray, s: np.ndarray) -> Numbers:
+    """u^T Z v of rows on the cross component's targets."""
+    return ((row * s).sum(axis=-1) / np.linalg.norm(s, axis=-1))[()]
 
 
 def _modes(

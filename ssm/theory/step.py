@@ -29,16 +29,17 @@ def grid(
     *,
     between_coupling: Values = 0.0,
     bias: Bias = "none",
-    num_classes: int = 10,
-    minority_fraction: float = 0.5,
+    num_classes: Values = 10,
+    minority_fraction: Values = 0.5,
     minority_count: Values = 5,
 ) -> Step:
     """STEP problems with power-law weights (`weights.power_law`), those of a Config of these fields.
 
     Args:
-        imbalance_ratio, weight_exponent, coupling, between_coupling, minority_count: R >= 1, g, c, c_b and
-            n_min, which broadcast against one another.
-        bias, num_classes, minority_fraction: what has a bias, k and rho, of all of them.
+        imbalance_ratio, weight_exponent, coupling, between_coupling: R >= 1, g, c and c_b.
+        bias: what has a bias, of all of them.
+        num_classes, minority_fraction, minority_count: k, rho and n_min. All numbers broadcast against one another;
+            what has an entry for each class or component, as `components`, asks for one k and one rho.
 
     Raises:
         ssm.InputError: a number that no Config may have.
@@ -51,18 +52,17 @@ def grid(
         >>> (times[..., 2] / times[..., 0]).round(2).tolist()
         [[1.0, 1.0, 1.0], [2.93, 0.93, 0.29], [8.64, 0.86, 0.09], [25.58, 0.81, 0.03]]
     """
-    k2 = profiles.num_minority_classes(num_classes, minority_fraction)
-    if not 1 <= k2 < num_classes:
-        raise errors.invalid(
-            "minority_fraction", minority_fraction, "such that both groups have a class"
-        )
     checks.choice("bias", bias, get_args(Bias))
-    R, g, c, b, smallest = np.broadcast_arrays(
+    R, g, c, b, smallest, k, rho = np.broadcast_arrays(
         *(
             np.asarray(x, dtype=float)
-            for x in (imbalance_ratio, weight_exponent, coupling, between_coupling, minority_count)
+            for x in (
+                *(imbalance_ratio, weight_exponent, coupling, between_coupling, minority_count),
+                *(num_classes, minority_fraction),
+            )
         )
     )
+    minorities = np.round(rho * k)  # a half to the even one, as `profiles.num_minority_classes`
     for name, values, fine, allowed in (
         ("imbalance_ratio", R, R >= 1, "finite and at least 1"),
         ("weight_exponent", g, np.abs(g) <= 10, "in [-10, 10]"),
@@ -74,11 +74,18 @@ def grid(
             (smallest >= 1) & (smallest == np.round(smallest)),
             "an integer, at least 1",
         ),
+        ("num_classes", k, (k >= 2) & (k == np.round(k)), "an integer, at least 2"),
+        (
+            "minority_fraction",
+            rho,
+            (minorities >= 1) & (minorities < k),
+            "such that both groups have a class",
+        ),
     ):
         if not (fine & np.isfinite(values)).all():
             raise errors.invalid(name, values, allowed)
     counts = np.stack([np.round(R * smallest), smallest], axis=-1)
-    sizes = np.broadcast_to(np.array([num_classes - k2, k2], dtype=float), counts.shape)
+    sizes = np.stack([k - minorities, minorities], axis=-1)
     reference = np.where(g > 0, counts[..., 1], counts[..., 0])[..., None]
     powers = (counts / reference) ** -g[..., None]  # no power of a ratio overflows
     members = sizes * counts
