@@ -22,11 +22,11 @@ from benchmarks.limits import copies_moved, num_evaluations
 from benchmarks.table import Row, milliseconds
 from ssm.support import errors
 
-NOTE = """`ssm.sweep` under cross-entropy, k = 10, d = 16, float64, rtol 1e-6, 100 saved times: 5 ratios x 5
-exponents x 4 couplings x 100 seeds, all padded to n = 50 or to n = 275 columns, in one chunk and so in one
-batch on the accelerator, and in chunks of the usual size on the cores. Compiled beforehand, one sweep each. Of the
-sweep the table gives its parts: what is prepared on the host, the batch on the accelerator, the way of its
-results back, and what the host makes of them.
+NOTE = """Runs of `ssm.sweep` under cross-entropy, k = 10, d = 16, float64, rtol 1e-6, 100 saved times: 5 ratios x 5
+exponents x 4 couplings x 100 seeds in one batch on the accelerator, all padded to n = 50 columns, and with 10
+seeds to n = 275; the whole sweep, and that on the cores, with 10 seeds, in one chunk and in chunks of the usual
+size. Compiled beforehand. What is *prepared* and *made into variables* is done on the host, before and after a
+batch, by one thread.
 
 Limits: *bandwidth* is the bytes of a batch that puts its state and the slopes of its stages into memory and
 nothing else, at as many steps as its longest run has, at the rate of a large copy; *on chip* is the bytes of a
@@ -36,13 +36,16 @@ of a batch of one run is what it costs to send small operations to the accelerat
 
 OUT = Path("build/gpu/parts.jsonl")
 """What each part finds, a line each, written as it is found."""
-SEEDS, SAVES, DIM, CLASSES = 100, 100, 16, 10
+SAVES, DIM, CLASSES = 100, 16, 10
+SEEDS, FEWER_SEEDS = 100, 10
 AXES = {"weight_exponent": [0.0, 0.25, 0.5, 0.75, 1.0], "coupling": [0.1, 0.25, 0.5, 0.75]}
 RATIOS = {50: (1, [5.0, 6.0, 7.0, 8.0, 9.0]), 275: (5, [5.0, 6.0, 7.0, 8.0, 10.0])}
 """Samples of a minority class and ratios by the number of columns that all runs are padded to."""
+SIZE = 4096
+"""Rows of a large product."""
 SAME = 1e-6
 """The most that learning times, and strengths, of the accelerator and of the cores may be apart, relative."""
-LONGEST, ALL_LONGEST, SHORTEST = 130.0, 270.0, 15.0
+LONGEST, ALL_LONGEST, SHORTEST = 90.0, 215.0, 10.0
 """Seconds after which a part is given up; after which nothing more is measured; and without which no part begins."""
 
 
@@ -59,28 +62,37 @@ def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
     """Measure; the rows of the table."""
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.unlink(missing_ok=True)
-    parts, seeds = _Parts(), 2 if quick else SEEDS
+    parts, fewer = _Parts(), 2 if quick else FEWER_SEEDS
     limits = parts.find("rates", quick=quick)
     rows = [Row("what the device can do", "failed")] if limits is None else _limits(limits)
     small, large = RATIOS
-    rows += _both(parts, limits or {}, small, seeds)
-    report(0.4)
-    rows += _single_rows(*(parts.find(f"single_on_{where}") for where in ("cores", "device")))
-    rows += _fewer_rows(parts.find("fewer", columns=small, seeds=seeds))
+    rows += _both(parts, limits, small, 4 if quick else SEEDS, fewer)
+    report(0.5)
+    rows += _both(parts, limits, large, fewer, fewer)
     report(0.7)
-    rows += _both(parts, limits or {}, large, seeds)
+    rows += _single_rows(*(parts.find(f"single_on_{where}") for where in ("device", "cores")))
+    rows += _fewer_rows(parts.find("fewer", columns=small, seeds=fewer))
     report(1.0)
     return rows
 
 
-def _both(parts: _Parts, limits: dict[str, Any], columns: int, seeds: int) -> list[Row]:
-    """One sweep on the cores and in a batch."""
+def _both(
+    parts: _Parts, limits: dict[str, Any] | None, columns: int, seeds: int, fewer: int
+) -> list[Row]:
+    """One sweep in a batch and on the cores, with `fewer` seeds, and a batch of all seeds."""
+    asked = {"columns": columns, "fewer": fewer}
     with tempfile.TemporaryDirectory() as folder:
-        found = {
-            where: parts.find(where, columns=columns, seeds=seeds, results=f"{folder}/{where}.npz")
-            for where in ("cores", "batch")
-        }
-        return _sweep_rows(columns, found, limits, folder)
+        ours = parts.find("batch", **asked, seeds=seeds, results=f"{folder}/batch.npz")
+        theirs = parts.find("cores", **asked, results=f"{folder}/cores.npz")
+        alone = None
+        if columns == min(RATIOS):
+            alone = parts.find("cores_without_threads", **asked, results=f"{folder}/alone.npz")
+        rows = _cores_rows(columns, theirs, alone)
+        if ours is None:
+            return [*rows, Row(f"n = {columns}: in one batch", "failed")]
+        rows += _sweep_rows(columns, ours, theirs)
+        rows += [] if limits is None else _limit_rows(columns, ours, limits)
+        return rows + ([] if theirs is None else _compared(folder))
 
 
 class _Parts:
@@ -111,10 +123,12 @@ class _Parts:
 def _in_process(name: str, longest: float = 60.0, **asked: Any) -> dict[str, Any]:
     """What a function of this module finds in a process of its own, those on the cores without an
     accelerator."""
-    on_cores = {"JAX_PLATFORMS": "cpu"} if "cores" in name else {}
+    environment = {"JAX_PLATFORMS": "cpu"} if "cores" in name else {}
+    if "without_threads" in name:
+        environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as cache:
         return timing.in_fresh_process(
-            f"benchmarks.gpu:{name}", cache, environment=on_cores, longest=longest, **asked
+            f"benchmarks.gpu:{name}", cache, environment=environment, longest=longest, **asked
         )
 
 
@@ -137,7 +151,7 @@ def rates(quick: bool) -> dict[str, Any]:
         large = jnp.arange(2**22 if quick else 2**29, dtype=jnp.float64)
         found["bytes_a_second"] = 2 * large.nbytes / _median(jax.jit(lambda x: x + 1), large)
         del large
-        size = 256 if quick else 8192
+        size = 256 if quick else SIZE
         for name, dtype, precision in (
             ("float64", jnp.float64, "highest"),
             ("float32", jnp.float32, "highest"),
@@ -192,31 +206,37 @@ def _axes(columns: int, seeds: int) -> tuple[dict[str, list[Any]], Any]:
     return {"imbalance_ratio": ratios} | AXES | {"seed": list(range(seeds))}, base
 
 
-def cores(columns: int, seeds: int, results: str) -> dict[str, Any]:
+def cores(columns: int, fewer: int, results: str) -> dict[str, Any]:
     """The sweep on this machine's cores."""
     import ssm
     from ssm.support import machine
 
-    axes, base = _axes(columns, seeds)
-    ssm.sweep(axes | {"seed": [0]}, base)
+    axes, base = _axes(columns, fewer)
+    ssm.sweep(axes | {"seed": [0], "weight_exponent": [0.0]}, base)  # compiled
     begun = time.process_time()
     seconds, swept = _timed(lambda: ssm.sweep(axes, base))
     busy = (time.process_time() - begun) / seconds
     return {"seconds": seconds, "cores": machine.num_cores(), "busy": busy} | _kept(swept, results)
 
 
-def batch(columns: int, seeds: int, results: str) -> dict[str, Any]:
-    """The parts that the sweep on an accelerator in one batch consists of, and then the whole."""
+def cores_without_threads(columns: int, fewer: int, results: str) -> dict[str, Any]:
+    """The same where the linear algebra of NumPy has one thread."""
+    return cores(columns, fewer, results)
+
+
+def batch(columns: int, seeds: int, fewer: int, results: str) -> dict[str, Any]:
+    """The parts that the sweep on an accelerator in one batch consists of, and then the whole with `fewer`
+    seeds."""
     import jax
 
     import ssm
-    from ssm import simulation
     from ssm.dynamics import trajectories
 
     axes, base = _axes(columns, seeds)
     found: dict[str, Any] = {}
     found["prepare"], groups = _timed(lambda: list(_prepared(axes, base, columns)))
     ready = [run for group in groups for run in group]
+    jax.block_until_ready(jax.numpy.zeros(1) + 1)  # the device is there
     found["stack"], stacked = _timed(lambda: trajectories.stacked([run.flow for run in ready]))
     with jax.enable_x64(True):
         found["there"], stacked = _timed(lambda: jax.block_until_ready(jax.device_put(stacked)))
@@ -231,21 +251,36 @@ def batch(columns: int, seeds: int, results: str) -> dict[str, Any]:
     leaves, structure = jax.tree.flatten(solved)
     found["observed_bytes"] = sum(leaf.nbytes for leaf in leaves) / len(ready)
     each = [structure.unflatten([leaf[i] for leaf in leaves]) for i in range(len(ready))]
-    some = list(range(0, len(groups), 5))  # for the time that it takes; scaled up
+    found["steps"] = sum(int(kept[1]) for kept, _ in each)
+    found["most_steps"] = max(int(kept[1]) for kept, _ in each)
+    found["make"] = _making(groups, each)
+    found["memory"] = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    axes["seed"] = axes["seed"][:fewer]
+    of_fewer = [run.flow for group in groups for run in group[:fewer]]
+    size = len(of_fewer)
+    with jax.enable_x64(True):  # as large a batch as the sweep's, compiled
+        stacked = jax.device_put(trajectories.stacked(of_fewer))
+        found["solve_fewer"] = _median(trajectories.solve_batch, stacked, 3)
+    before, begun = trajectories.num_compilations(), time.process_time()
+    found["seconds"], swept = _timed(lambda: ssm.sweep(axes, base, chunk_size=size))
+    found["busy"] = (time.process_time() - begun) / found["seconds"]
+    found["compilations"] = trajectories.num_compilations() - before
+    return found | {"sweep": _kept(swept, results)}
+
+
+def _making(groups: list[list[Any]], each: list[Any]) -> float:
+    """Seconds in which what was found of all runs is made into variables, from every tenth group."""
+    from ssm import simulation
+
+    seeds, some = len(groups[0]), range(0, len(groups), 10)
 
     def make() -> None:
         for i in some:
-            of_group = each[i * seeds : (i + 1) * seeds]
-            made = simulation.make_trajectories(groups[i], of_group)
+            made = simulation.make_trajectories(groups[i], each[i * seeds : (i + 1) * seeds])
             for run, one in zip(groups[i], made, strict=True):
                 simulation.run_arrays(run, one)
 
-    found["make"] = _timed(make)[0] * len(groups) / len(some)
-    begun = time.process_time()
-    found["seconds"], swept = _timed(lambda: ssm.sweep(axes, base, chunk_size=len(ready)))
-    found["busy"] = (time.process_time() - begun) / found["seconds"]
-    found["memory"] = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-    return found | _kept(swept, results)
+    return _timed(make)[0] * len(groups) / len(some)
 
 
 def fewer(columns: int, seeds: int) -> dict[str, Any]:
@@ -356,7 +391,7 @@ def _limits(found: dict[str, Any]) -> list[Row]:
         Row(f"the device: {found['device']}", f"{found['bytes_a_second'] / 1e9:.0f} GB/s"),
         *(
             Row(
-                f"product of 8192 x 8192, {name.replace('_', ' ')}",
+                f"product of {SIZE} x {SIZE}, {name.replace('_', ' ')}",
                 f"{found[f'{name}_operations_a_second'] / 1e12:.3g} TFLOP/s, off by {found[f'{name}_error']:.1e}",
             )
             for name in ("float64", "float32", "float32_by_default")
@@ -366,60 +401,65 @@ def _limits(found: dict[str, Any]) -> list[Row]:
     ]
 
 
-def _sweep_rows(
-    columns: int,
-    found: dict[str, dict[str, Any] | None],
-    limits: dict[str, Any],
-    folder: str,
+def _cores_rows(
+    columns: int, found: dict[str, Any] | None, alone: dict[str, Any] | None
 ) -> list[Row]:
-    """The sweep on the cores and in a batch, its parts, and its limits."""
-    ours, theirs = found["batch"], found["cores"]
-    rows, cores_seconds, faster = [], None, ""
-    if theirs is not None:
-        cores_seconds, faster = theirs["seconds"], f"faster than {theirs['cores']} cores"
-        what = (
-            f"n = {columns}: ssm.sweep, {theirs['cores']} cores, {theirs['busy']:.1f} of them busy"
-        )
-        rows.append(Row(what, milliseconds(cores_seconds / theirs["runs"])))
-    if ours is None:
-        return [*rows, Row(f"n = {columns}: in one batch", "failed")]
+    """The sweep on the cores, and where the linear algebra of NumPy has one thread."""
+    rows = []
+    for one, more in ((found, ""), (alone, ", one thread for NumPy's linear algebra")):
+        if one is not None:
+            busy = f"{one['busy']:.1f} of {one['cores']} cores busy"
+            what = f"n = {columns}: ssm.sweep, {one['runs']:,} runs, {busy}{more}"
+            rows.append(Row(what, milliseconds(one["seconds"] / one["runs"])))
+    return rows
 
-    def against(seconds: float) -> float | None:
-        return None if cores_seconds is None else cores_seconds / seconds
 
-    runs, solve, whole = ours["runs"], ours["solve"], ours["seconds"]
-    rows += [
+def _sweep_rows(columns: int, ours: dict[str, Any], theirs: dict[str, Any] | None) -> list[Row]:
+    """The sweep in a batch and its parts."""
+    runs, solve, sweep = ours["runs"], ours["solve"] / ours["runs"], ours["sweep"]
+    whole = ours["seconds"] / sweep["runs"]
+    of_cores = None if theirs is None else theirs["seconds"] / theirs["runs"]
+    to = "" if theirs is None else f"faster than {theirs['cores']} cores"
+
+    def faster(seconds: float) -> float | None:
+        return None if of_cores is None else of_cores / seconds
+
+    finished = f"{sweep['finished']:,} finished"
+    steps = f"{ours['most_steps']} steps at most, {ours['steps'] / runs:.1f} in the mean"
+    most = max(ours["operations"].values(), default=0)
+    rows = [
         Row(
-            f"n = {columns}: ssm.sweep, {runs:,} runs in one batch, {ours['finished']:,} finished",
-            milliseconds(whole / runs),
-            against(whole),
-            faster,
+            f"n = {columns}: ssm.sweep, {sweep['runs']:,} runs in one batch, {finished}",
+            milliseconds(whole),
+            faster(whole),
+            to,
         ),
+        Row(f"a batch of {runs:,}, {steps}", milliseconds(solve), faster(solve), to),
         Row(
-            f"of it: the batch, {ours['most_steps']} steps at most, {ours['steps'] / runs:.1f} in the mean",
-            milliseconds(solve / runs),
-            against(solve),
-            faster,
+            f"a batch of {sweep['runs']:,}",
+            milliseconds(ours["solve_fewer"] / sweep["runs"]),
         ),
         *(
-            Row(f"of it: {what}", milliseconds(ours[name] / runs), ours[name] / solve, "the batch")
+            Row(
+                f"of these: {what}",
+                milliseconds(ours[name] / runs),
+                ours[name] / runs / solve,
+                "the batch",
+            )
             for name, what in (
-                ("prepare", "prepared on the host, as by one thread"),
+                ("prepare", "prepared"),
                 ("stack", "stacked"),
                 ("there", "sent to the device"),
                 ("back", "sent back"),
-                ("make", "made into variables on the host, as by one thread"),
+                ("make", "made into variables"),
             )
         ),
-        Row("compiled", f"{ours['first'] - solve:.3g} s"),
+        Row("compiled", f"{ours['first'] - ours['solve']:.3g} s"),
+        Row("operations sent one by one in the largest part of the program", f"{most}"),
     ]
-    if limits:
-        rows += _limit_rows(columns, ours, limits)
-    most = max(ours["operations"].values(), default=0)
-    rows.append(Row("operations sent one by one in the largest part of the program", f"{most}"))
     if ours["memory"] is not None:
         rows.append(Row("most memory of the device", f"{ours['memory'] / 2**30:.3g} GiB"))
-    return rows + ([] if theirs is None else _compared(folder))
+    return rows
 
 
 def _limit_rows(columns: int, ours: dict[str, Any], limits: dict[str, Any]) -> list[Row]:
@@ -473,7 +513,7 @@ def _compared(folder: str) -> list[Row]:
     ]
 
 
-def _single_rows(cores: dict[str, Any] | None, there: dict[str, Any] | None) -> list[Row]:
+def _single_rows(there: dict[str, Any] | None, cores: dict[str, Any] | None) -> list[Row]:
     """One run on the accelerator, and how far its learning times are from those of the cores in float64."""
     if cores is None or there is None:
         return [Row("ssm.simulate, one run", "failed")]

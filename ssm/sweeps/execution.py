@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import functools
 import itertools
 import math
 import threading
@@ -234,29 +233,23 @@ def _compile_run(layout: SweepLayout, run: int) -> None:
 
 
 def _follow_batched(layout: SweepLayout, runs: Sequence[int]) -> dict[int, Arrays]:
-    """The arrays of runs of the grid by their numbers, those of one program followed in one batch, what is
-    done on the host before and after it on all cores."""
-    groups = layout.alike(runs, GROUP)
+    """The arrays of runs of the grid by their numbers, those of one program followed in one batch.
+
+    What is done on the host before and after it waits for the interpreter most of the time, so that threads
+    would only be in each other's way.
+    """
     batches: dict[Any, list[tuple[list[int], list[preparation.PreparedRun]]]]
     batches, arrays = collections.defaultdict(list), {}
-    with ThreadPoolExecutor(machine.num_cores()) as pool:
-        prepared = pool.map(functools.partial(_prepared_alike, layout), groups)
-        for group, ready in zip(groups, prepared, strict=True):
-            batches[_program(ready[0])].append((group, ready))
-        for batch in batches.values():
-            found = iter(simulation.found_in_batch([run for _, ready in batch for run in ready]))
-            parts = [(ready, list(itertools.islice(found, len(ready)))) for _, ready in batch]
-            made = pool.map(lambda part: _arrays_alike(*part), parts)
-            for (group, _), of_group in zip(batch, made, strict=True):
-                arrays |= zip(group, of_group, strict=True)
+    for group in layout.alike(runs, len(runs)):
+        ready = _prepared_alike(layout, group)
+        batches[_program(ready[0])].append((group, ready))
+    for batch in batches.values():
+        found = iter(simulation.found_in_batch([run for _, ready in batch for run in ready]))
+        for group, ready in batch:
+            of_group = list(itertools.islice(found, len(ready)))
+            made = simulation.make_trajectories(ready, of_group)
+            arrays |= zip(group, map(_run_arrays, ready, made), strict=True)
     return arrays
-
-
-def _arrays_alike(
-    ready: Sequence[preparation.PreparedRun], found: Sequence[tuple[Any, np.ndarray]]
-) -> list[Arrays]:
-    """The arrays of runs that differ in their seed only, from what each of them found."""
-    return list(map(_run_arrays, ready, simulation.make_trajectories(ready, found)))
 
 
 def _prepared_alike(layout: SweepLayout, runs: Sequence[int]) -> list[preparation.PreparedRun]:
