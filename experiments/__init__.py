@@ -29,6 +29,7 @@ Name = Literal[
     "network_gap",
     "practice",
     "followed_digits",
+    "tracked",
 ]
 
 
@@ -48,5 +49,6 @@ _OTHERS = (
     "network_gap",
     "practice",
     *IN_PYTORCH,
+    "tracked",
 )
 CORE: tuple[Name, ...] = tuple(name for name in NAMES if name not in _OTHERS)

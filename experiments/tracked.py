@@ -29,6 +29,18 @@ of the start: nine ways to train at R = 10, then R = 1, 10 and 100 under both we
 lost. It chose network, rate, momentum, length (1200 steps) and precision, and the two bounds of the terminal phase. It also showed
 minorities' margins under weights above majorities' by about log R, which is what e^-margin times weight, alike for both
 groups, comes to; that is claimed within 15 %, after the look.
+
+What the run found: neither. There is no collapse: scatter within classes stays at 0.65 of that between them at R = 10, and W goes
+away from the ETF at R = 1. W's position is 0.6 at both ratios, nearer to SELI of the counts than to the ETF, but near to neither
+(distances 0.46 to 0.69); class means are elsewhere, minorities' shorter than majorities' at R = 10, where SELI has them longer.
+Weights leave a shift of some 0.1. One run of R = 1 ends at a loss of e^-28, which a bound from one seed did not foresee.
+
+Why, by looks after the run (single seeds): it is no lack of steps, since over the last 200 W moves along itself (cosine 0.97). Both
+answers take all images of a class to be alike, and so at the least margin. Of real images some 8 of a majority class's 100 and 4
+of a minority class's 10 carry its loss, and the mean margin of majorities is 1.8 times the least, of minorities 1.1 times.
+Networks of two, three and five hidden layers, whose coupling ends at 0.77 to 0.83, have W at 0.38, 0.30 and 0.25 at R = 10, as far
+from the ETF. Samples that are alike (orthogonal classes of coupling 0.4, noise of each sample's own) collapse, and one hidden
+layer has W and class means at 0.08 and 0.05 for a predicted 0.05 at R = 10, and at 0.21 and 0.16 for 0.20 at R = 100.
 """
 
 from __future__ import annotations
@@ -42,13 +54,12 @@ from experiments import tracked_figures
 from experiments import tracked_runs as read
 from experiments.claims import Claim, Claims, Estimate
 from experiments.readings import Report, part
-from experiments.tracked_runs import WEIGHTINGS, Config, Family
+from experiments.tracked_runs import EQUAL, WEIGHTINGS, Config, Family
 from ssm import geometry
 
 QUICK = Config(ratios=(10.0,), seeds=(0,), num_steps=240)
 FITTED, LOG_LOSS = 0.8, -30.0  # share of steps with a training accuracy of 1, largest log loss
 NEAR = 0.2  # to the ETF
-MARGIN = 0.1  # of positions that are called equal
 LOG_TOLERANCE = 0.15
 
 
@@ -116,9 +127,10 @@ def _position_claims(
     for w, weighting in enumerate(WEIGHTINGS):
         mine = Claims(f"R = {ratio:g}, {weighting}")
         for f, name in enumerate(geometry.FACTORS):
-            statement = f"position of {name} at the end, 0 the ETF, 1 SELI of the counts: from 0 to 2 (1 - g*) of the start's coupling, and {MARGIN:g} to either side"
-            bounds = -MARGIN, float(predicted.mean()) + MARGIN
-            mine.between(statement, bounds, Estimate.over_seeds(found[w, :, f]), 0.0)
+            statement = f"position of {name} at the end, 0 the ETF, 1 SELI of the counts: from 0 to 2 (1 - g*) of the start's coupling, and {EQUAL:g} to either side"
+            bounds = -EQUAL, float(predicted.mean()) + EQUAL
+            note = _images(last.sel(weighting=weighting)) if name == "H" else ""
+            mine.between(statement, bounds, Estimate.over_seeds(found[w, :, f]), 0.0, note)
         at = last.sel(weighting=weighting, part="W")
         over = Estimate.geometric(at["etf_distance"].values / at["seli_distance"].values)
         note = (
@@ -127,6 +139,17 @@ def _position_claims(
         mine.at_most("distance of W to the ETF over that to SELI of the counts", 1.0, over, note)
         claims += mine
     return claims
+
+
+def _images(last: xr.Dataset) -> str:
+    """What tells images of a class apart at the end, of majorities and minorities, in words."""
+    carriers, margins = (last[name].mean("seed").values for name in ("carriers", "mean_margin"))
+    margins = margins / float(last["margin"].min("group").mean())
+    return (
+        f"images that carry a class's loss: {carriers[0]:.1f}, {carriers[1]:.1f}; "
+        f"mean margin over the least: {margins[0]:.2f}, {margins[1]:.2f}; "
+        f"scatter within over between classes {float(last['nc1_traces'].mean()):.2f}"
+    )
 
 
 def _weight_claims(config: Config, ratio: float, own: xr.Dataset) -> list[Claim]:
@@ -140,7 +163,7 @@ def _weight_claims(config: Config, ratio: float, own: xr.Dataset) -> list[Claim]
     for f, name in enumerate(geometry.FACTORS):
         shift = Estimate.over_seeds(positions[1, :, f] - positions[0, :, f])
         statement = f"position of {name} at the end, difference"
-        claims.between(statement, (-MARGIN, MARGIN), shift, 0.0)
+        claims.between(statement, (-EQUAL, EQUAL), shift, 0.0)
         first, last = apart[every, both, f], apart[:, -1, f]
         statement = (
             f"distance of {name} of one to that of the other, at the end over when both fit first"

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from experiments import pages
 from experiments.pages import THEORY
 from experiments.tracked_runs import (
+    EQUAL,
     NUM_MAJORITY,
     WEIGHTINGS,
     Config,
@@ -30,7 +31,7 @@ LINES = {"ERM": "-", "weighted": (0, (4, 1.5))}
 
 def draw(path: Path, config: Config, runs: xr.Dataset) -> None:
     """Distances of W to both geometries over steps, positions between them, and the matrices at the end of the largest R."""
-    with pages.page(path, 5.4) as figure:
+    with pages.page(path, 5.6) as figure:
         grid = figure.add_gridspec(3, 6, height_ratios=[1, 1, 1.15])
         width = 6 // len(config.ratios)
         tops = [
@@ -53,10 +54,11 @@ def draw(path: Path, config: Config, runs: xr.Dataset) -> None:
             _draw_positions(ax, runs.sel(imbalance_ratio=ratio), counts)
             predicted = float(predicted_position(counts, coupling).mean())
             ax.axhline(predicted, **THEORY)
+            ax.axhspan(-EQUAL, predicted + EQUAL, color="0.93", lw=0, zorder=0)
             ax.set_title(f"$R = {ratio:g}$")
         middle[0].set_ylabel("position: 0 ETF,\n1 SELI of the counts")
         _keys(tops[0])
-        pages.legend_above(figure, tops[0], 4)
+        pages.legend_above(figure, tops[0], 3)
         _draw_grams(figure, grid[2, :], config, runs.sel(imbalance_ratio=config.ratios[-1]))
 
 
@@ -84,7 +86,7 @@ def _draw_positions(ax: Axes, own: xr.Dataset, counts: np.ndarray) -> None:
                 ax.plot(own["time"], found[:, :, f].T, color=PARTS[name], lw=0.4, alpha=0.5)
     for at in (0, 1):
         ax.axhline(at, **pages.FAINT)
-    ax.set(ylim=(-0.55, 1.55), yticks=[0, 0.5, 1])
+    ax.set(ylim=(-0.55, 1.1), yticks=[0, 0.5, 1])
     _steps(ax, own)
 
 
@@ -103,6 +105,7 @@ def _keys(top: Axes) -> None:
     for name, what in zip(geometry.FACTORS, ("classifier $W$", "class means"), strict=True):
         pages.key(top, f"position of {what}", color=PARTS[name])
     pages.key(top, "$2(1 - g^*)$ at the start", **THEORY)
+    pages.key(top, "claimed", "s", color="0.88")
 
 
 def _draw_grams(figure: Figure, place: Any, config: Config, own: xr.Dataset) -> None:

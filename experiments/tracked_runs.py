@@ -27,6 +27,7 @@ MINORITIES = (5, 6, 7, 8, 9)
 NUM_MAJORITY = NUM_CLASSES - len(MINORITIES)
 CHANNELS = (16, 32)  # those of the experiment `digits`, whose last layer is given 128 features
 RATE, MOMENTUM = 0.005, 0.9
+EQUAL = 0.1  # of positions that are called equal
 POSITIONS = np.linspace(-0.5, 1.5, 401)
 
 
@@ -81,9 +82,8 @@ features = jax.jit(
 
 
 def run_one(config: Config, ratio: float, exponent: float, seed: int) -> xr.Dataset:
-    """The log of one training: of the tracker's variables those that are used here, with the log of the training
-    loss (a mean of 1e-40 has no digits in a sum of probabilities), the margin of each group, the least of its images, and the
-    inner products `gram` (factor, class, class) of rows of W and of class means.
+    """The log of one training: of the tracker's variables those that are used here, what `_read_off` finds, and the inner
+    products `gram` (factor, class, class) of rows of W and of class means.
 
     The tracker is told features less the mean of the class means, and W less its mean row. Neither changes what the
     network tells apart: features after a rectifier are of one sign, and the geometries are of centred ones; the mean row
@@ -95,7 +95,7 @@ def run_one(config: Config, ratio: float, exponent: float, seed: int) -> xr.Data
     X, y = digits_network.rows(images[chosen]).astype(float), labels[chosen]
     tracker = ssm.Tracker(y, on_alarm=lambda alarm: None)
     steps = range(0, config.num_steps + 1, config.evaluate_every)
-    margins, grams, log_losses = [], [], []
+    grams, read_off = [], []
     with jax.enable_x64(True):
         begun = start(X, y, exponent, seed, config.evaluate_every)
         for step, params in zip(steps, stepping.networks_at(begun, steps), strict=True):
@@ -105,29 +105,43 @@ def run_one(config: Config, ratio: float, exponent: float, seed: int) -> xr.Data
             means = np.stack([H[y == c].mean(axis=0) for c in range(NUM_CLASSES)])
             H, means, W = H - means.mean(axis=0), means - means.mean(axis=0), W - W.mean(axis=0)
             tracker.add(step, logits, H, W, weights=begun.task.class_weights)
-            margins.append(_margins(logits, y))
-            each_loss = np.asarray(losses.log_cross_entropy(jnp.asarray(logits.T), jnp.asarray(y)))
-            shares = begun.task.class_weights[y] / len(y)
-            log_losses.append(
-                np.log(shares @ np.exp(each_loss - each_loss.max())) + each_loss.max()
-            )
             grams.append([W @ W.T, means @ means.T])
-    kept = ["class_accuracy", "nc1", "seli_distance", "etf_distance", "coupling"]
+            read_off.append(_read_off(logits, y, begun.task.class_weights))
+    kept = ["class_accuracy", "nc1", "nc1_traces", "seli_distance", "etf_distance", "coupling"]
     log = tracker.dataset()[kept].drop_vars("class_group", errors="ignore").load()
+    margin, mean_margin, carriers, log_loss = map(np.array, zip(*read_off, strict=True))
     return log.assign(
-        margin=(("time", "group"), np.array(margins)),
-        log_loss=("time", np.array(log_losses)),
         gram=(("time", "factor", "class", "other"), np.array(grams)),
+        margin=(("time", "group"), margin),
+        mean_margin=(("time", "group"), mean_margin),
+        carriers=(("time", "group"), carriers),
+        log_loss=("time", log_loss),
     ).assign_coords(group=GROUPS)
 
 
-def _margins(logits: Float[np.ndarray, "n k"], labels: np.ndarray) -> list[float]:
-    """The least lead of an image's own logit over the others, of each of `GROUPS`."""
+def _read_off(
+    logits: Float[np.ndarray, "n k"], labels: np.ndarray, class_weights: np.ndarray
+) -> tuple[list[float], list[float], list[float], float]:
+    """Of each of `GROUPS` the least lead of an image's own logit, the mean lead, and how many images of a class carry its
+    loss, (sum l)^2 / sum l^2; and the log of the training loss. It goes by logarithms, since losses of e^-300 are far
+    below what a probability near 1 can hold."""
     own = np.arange(len(labels)), labels
     others = logits.copy()
     others[own] = -np.inf
     lead = logits[own] - others.max(axis=1)
-    return [float(lead[np.isin(labels, MINORITIES) == which].min()) for which in (False, True)]
+    log_losses = np.asarray(losses.log_cross_entropy(jnp.asarray(logits.T), jnp.asarray(labels)))
+    weighted = np.exp(log_losses - log_losses.max()) * class_weights[labels] / len(labels)
+    log_loss = float(np.log(weighted.sum()) + log_losses.max())
+    least, mean, carriers = [], [], []
+    for classes in np.split(np.arange(NUM_CLASSES), [NUM_MAJORITY]):
+        mine = lead[np.isin(labels, classes)]
+        least.append(float(mine.min()))
+        mean.append(float(mine.mean()))
+        each_loss = [
+            np.exp(log_losses[labels == c] - log_losses[labels == c].max()) for c in classes
+        ]
+        carriers.append(float(np.mean([x.sum() ** 2 / (x**2).sum() for x in each_loss])))
+    return least, mean, carriers, log_loss
 
 
 def follow(config: Config, report: Report) -> xr.Dataset:
