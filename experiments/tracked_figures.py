@@ -29,11 +29,16 @@ from ssm.plots.style import PARTS
 LINES = {"ERM": "-", "weighted": (0, (4, 1.5))}
 
 
-def draw(path: Path, config: Config, runs: xr.Dataset) -> None:
+def draw(
+    path: Path,
+    config: Config,
+    runs: xr.Dataset,
+    alike: dict[tuple[float, float, str], xr.Dataset],
+) -> None:
     """Distances of W to both geometries over steps, positions between them, and the matrices at the end of the largest R."""
-    with pages.page(path, 5.6) as figure:
-        grid = figure.add_gridspec(3, 6, height_ratios=[1, 1, 1.15])
-        width = 6 // len(config.ratios)
+    with pages.page(path, 7.1) as figure:
+        grid = figure.add_gridspec(4, 12, height_ratios=[1, 1, 1, 1.15])
+        width = 12 // len(config.ratios)
         tops = [
             figure.add_subplot(grid[0, i * width : (i + 1) * width])
             for i in range(len(config.ratios))
@@ -44,22 +49,41 @@ def draw(path: Path, config: Config, runs: xr.Dataset) -> None:
             ax.sharey(tops[0])
         tops[0].set_ylabel("distance of $W$,\nnormalised")
         unequal = [ratio for ratio in config.ratios if ratio > 1]
-        width = 6 // len(unequal)
+        width = 12 // len(unequal)
         coupling = runs["coupling"].isel(imbalance_ratio=0, time=0).sel(weighting="ERM").values
         middle = [
             figure.add_subplot(grid[1, i * width : (i + 1) * width]) for i in range(len(unequal))
         ]
         for ax, ratio in zip(middle, unequal, strict=True):
             counts = config.counts(ratio)
-            _draw_positions(ax, runs.sel(imbalance_ratio=ratio), counts)
+            own = runs.sel(imbalance_ratio=ratio)
+            for weighting, style in LINES.items():
+                _draw_positions(ax, own.sel(weighting=weighting), counts, style, weighting == "ERM")
             predicted = float(predicted_position(counts, coupling).mean())
-            ax.axhline(predicted, **THEORY)
-            ax.axhspan(-EQUAL, predicted + EQUAL, color="0.93", lw=0, zorder=0)
+            _claimed(ax, predicted, 0.0)
+            _steps(ax, own)
             ax.set_title(f"$R = {ratio:g}$")
         middle[0].set_ylabel("position: 0 ETF,\n1 SELI of the counts")
         _keys(tops[0])
         pages.legend_above(figure, tops[0], 3)
-        _draw_grams(figure, grid[2, :], config, runs.sel(imbalance_ratio=config.ratios[-1]))
+        cases = [(c, ratio) for c in config.couplings for ratio in unequal]
+        width, first = 12 // len(cases), None
+        for i, (coupling, ratio) in enumerate(cases):
+            place = grid[2, i * width : (i + 1) * width]
+            ax = figure.add_subplot(place, sharey=first)
+            counts = config.counts(ratio)
+            for weighting, style in LINES.items():
+                if (coupling, ratio, weighting) in alike:
+                    own = alike[coupling, ratio, weighting]
+                    _draw_positions(ax, own, counts, style, weighting == "ERM")
+            predicted = float(predicted_position(counts, coupling))
+            _claimed(ax, predicted, predicted)
+            ax.set_title(f"alike, $c = {coupling:g}$,\n$R = {ratio:g}$")
+            first = first or ax
+            ax.tick_params(labelleft=ax is first)
+        if first is not None:
+            first.set_ylabel("position")
+        _draw_grams(figure, grid[3, :], config, runs.sel(imbalance_ratio=config.ratios[-1]))
 
 
 def _draw_distances(ax: Axes, own: xr.Dataset) -> None:
@@ -74,20 +98,26 @@ def _draw_distances(ax: Axes, own: xr.Dataset) -> None:
     _steps(ax, own)
 
 
-def _draw_positions(ax: Axes, own: xr.Dataset, counts: np.ndarray) -> None:
-    family = Family.of(counts)
-    for weighting, style in LINES.items():
-        grams = own["gram"].sel(weighting=weighting).transpose("seed", "time", ...).values
-        found = family.positions(grams)
-        for f, name in enumerate(geometry.FACTORS):
-            line: dict[str, Any] = {"color": PARTS[name], "ls": style}
-            ax.plot(own["time"], found[:, :, f].mean(axis=0), **line)
-            if weighting == "ERM":
-                ax.plot(own["time"], found[:, :, f].T, color=PARTS[name], lw=0.4, alpha=0.5)
+def _draw_positions(
+    ax: Axes, own: xr.Dataset, counts: np.ndarray, style: Any, with_seeds: bool
+) -> None:
+    """Means over seeds bold, and each seed thin."""
+    found = Family.of(counts).positions(own["gram"].transpose("seed", "time", ...).values)
+    for f, name in enumerate(geometry.FACTORS):
+        line: dict[str, Any] = {"color": PARTS[name], "ls": style}
+        ax.plot(own["time"], found[:, :, f].mean(axis=0), **line)
+        if with_seeds:
+            ax.plot(own["time"], found[:, :, f].T, color=PARTS[name], lw=0.4, alpha=0.5)
     for at in (0, 1):
         ax.axhline(at, **pages.FAINT)
     ax.set(ylim=(-0.55, 1.1), yticks=[0, 0.5, 1])
-    _steps(ax, own)
+    ax.set(xlabel="step", xlim=(0, float(own["time"][-1])))
+
+
+def _claimed(ax: Axes, predicted: float, low: float) -> None:
+    """The model's position, and what was claimed: from `low` to it, and as much to either side as is called equal."""
+    ax.axhline(predicted, **THEORY)
+    ax.axhspan(low - EQUAL, predicted + EQUAL, color="0.93", lw=0, zorder=0)
 
 
 def _steps(ax: Axes, own: xr.Dataset) -> None:

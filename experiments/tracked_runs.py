@@ -26,6 +26,7 @@ WEIGHTINGS = {"ERM": 0.0, "weighted": 1.0}  # the exponent g of the class weight
 MINORITIES = (5, 6, 7, 8, 9)
 NUM_MAJORITY = NUM_CLASSES - len(MINORITIES)
 CHANNELS = (16, 32)  # those of the experiment `digits`, whose last layer is given 128 features
+HIDDEN, SIZE = 64, 4.0  # units of the network on samples that are alike, and their length
 RATE, MOMENTUM = 0.005, 0.9
 EQUAL = 0.1  # of positions that are called equal
 POSITIONS = np.linspace(-0.5, 1.5, 401)
@@ -40,6 +41,8 @@ class Config:
     majority: int = 100  # images of a majority class, of the 174 that every digit has
     num_steps: int = 1200
     evaluate_every: int = 20
+    couplings: tuple[float, ...] = (0.4, 0.05)  # of samples that are alike
+    alike_steps: int = 600
 
     def counts(self, ratio: float) -> np.ndarray:
         """Training images of each class: 100, and 100, 10 or 1 of a minority class."""
@@ -60,18 +63,18 @@ UNIT_STEPS = optax.stateless(_unit)
 OPTIMIZER = optax.chain(UNIT_STEPS, optax.trace(MOMENTUM))
 
 
-def start(X: np.ndarray, labels: np.ndarray, exponent: float, seed: int, every: int) -> Prepared:
-    """The network of `digits` before its training on all images at once."""
+def start(
+    X: np.ndarray, labels: np.ndarray, exponent: float, seed: int, every: int, **layers: Any
+) -> Prepared:
+    """A network of some layers before its training on all samples at once."""
     classifier = ssm.ReweightedClassifier(
         class_weight=functools.partial(weights.power_law, exponent=exponent),
-        hidden_layer_sizes=(),
-        channels=CHANNELS,
-        image_shape=(8, 8),
         optimizer=OPTIMIZER,
         learning_rate=RATE,
         batch_size=len(labels),
         evaluate_every=every,
         dtype="float64",
+        **layers,
     )
     return stepping.prepared(classifier, X, labels, seed)
 
@@ -81,7 +84,36 @@ features = jax.jit(
 )
 
 
-def run_one(config: Config, ratio: float, exponent: float, seed: int) -> xr.Dataset:
+def run_digits(config: Config, ratio: float, exponent: float, seed: int) -> xr.Dataset:
+    """The log of the network of `digits` on images that the seed draws."""
+    images, labels = data.load_digits()
+    chosen, _ = data.draw(labels, 0, config.counts(ratio), np.random.default_rng(seed))
+    X, y = digits_network.rows(images[chosen]).astype(float), labels[chosen]
+    layers = {"hidden_layer_sizes": (), "channels": CHANNELS, "image_shape": (8, 8)}
+    steps = range(0, config.num_steps + 1, config.evaluate_every)
+    return _log(X, y, exponent, seed, steps, layers)
+
+
+def run_alike(
+    config: Config, ratio: float, exponent: float, seed: int, coupling: float
+) -> xr.Dataset:
+    """The log of a network of one hidden layer on samples of a class that are all alike."""
+    counts = config.counts(ratio)
+    X, y = alike(counts, coupling), np.repeat(np.arange(NUM_CLASSES), counts)
+    steps = range(0, config.alike_steps + 1, config.evaluate_every)
+    return _log(SIZE * X, y, exponent, seed, steps, {"hidden_layer_sizes": (HIDDEN,)})
+
+
+def alike(counts: np.ndarray, coupling: float) -> Float[np.ndarray, "n p"]:
+    """Samples as rows whose inner products are the model's kernel: c within a class, 1 of each with itself, 0 else."""
+    labels, n = np.repeat(np.arange(NUM_CLASSES), counts), int(counts.sum())
+    own = np.sqrt(coupling) * np.eye(NUM_CLASSES)[labels]
+    return np.hstack([own, np.sqrt(1 - coupling) * np.eye(n)])
+
+
+def _log(
+    X: np.ndarray, y: np.ndarray, exponent: float, seed: int, steps: range, layers: dict[str, Any]
+) -> xr.Dataset:
     """The log of one training: of the tracker's variables those that are used here, what `_read_off` finds, and the inner
     products `gram` (factor, class, class) of rows of W and of class means.
 
@@ -89,18 +121,14 @@ def run_one(config: Config, ratio: float, exponent: float, seed: int) -> xr.Data
     network tells apart: features after a rectifier are of one sign, and the geometries are of centred ones; the mean row
     no step moves.
     """
-    images, labels = data.load_digits()
-    counts = config.counts(ratio)
-    chosen, _ = data.draw(labels, 0, counts, np.random.default_rng(seed))
-    X, y = digits_network.rows(images[chosen]).astype(float), labels[chosen]
     tracker = ssm.Tracker(y, on_alarm=lambda alarm: None)
-    steps = range(0, config.num_steps + 1, config.evaluate_every)
     grams, read_off = [], []
     with jax.enable_x64(True):
-        begun = start(X, y, exponent, seed, config.evaluate_every)
+        begun = start(X, y, exponent, seed, steps.step, **layers)
+        seen = jnp.asarray(np.asarray(begun.task.X)[: len(y)])  # with the features of padding
         for step, params in zip(steps, stepping.networks_at(begun, steps), strict=True):
             W = np.asarray(params[-1].kernel).T
-            H = np.asarray(features(params, jnp.asarray(X), begun.task.image_shape))
+            H = np.asarray(features(params, seen, begun.task.image_shape))
             logits = H @ W.T
             means = np.stack([H[y == c].mean(axis=0) for c in range(NUM_CLASSES)])
             H, means, W = H - means.mean(axis=0), means - means.mean(axis=0), W - W.mean(axis=0)
@@ -153,7 +181,7 @@ def follow(config: Config, report: Report) -> xr.Dataset:
         if ratio > 1 or name == "ERM"
     ]
     found = {
-        (ratio, name, seed): run_one(config, ratio, WEIGHTINGS[name], seed)
+        (ratio, name, seed): run_digits(config, ratio, WEIGHTINGS[name], seed)
         for ratio, name, seed in each(cases, report)
     }
 
@@ -173,6 +201,22 @@ def follow(config: Config, report: Report) -> xr.Dataset:
         ],
         xr.Variable("imbalance_ratio", list(config.ratios)),
     )
+
+
+def follow_alike(config: Config, report: Report) -> dict[tuple[float, float, str], xr.Dataset]:
+    """Runs over seeds on samples that are alike, R > 1, by coupling, ratio and weighting: weighted ones at the first coupling."""
+    ratios = [ratio for ratio in config.ratios if ratio > 1]
+    cases = [
+        (coupling, ratio, name)
+        for coupling, ratio, name in itertools.product(config.couplings, ratios, WEIGHTINGS)
+        if name == "ERM" or coupling == config.couplings[0]
+    ]
+    return {
+        (c, ratio, name): xr.concat(
+            [run_alike(config, ratio, WEIGHTINGS[name], seed, c) for seed in config.seeds], "seed"
+        )
+        for c, ratio, name in each(cases, report)
+    }
 
 
 def unit(grams: Float[np.ndarray, "*batch k k"]) -> Float[np.ndarray, "*batch k k"]:

@@ -45,6 +45,14 @@ def test_coupled_features_end_at_the_predicted_position(family, coupling):
     np.testing.assert_allclose(family.positions(grams), predicted, atol=HALF_STEP)
 
 
+def test_samples_that_are_alike_have_the_kernel_of_the_model():
+    """K = (1 - c) I + c 11^T within a class, and 0 between classes."""
+    counts, c = np.repeat([4, 2], 5), 0.3
+    X, labels = tracked_runs.alike(counts, c), np.repeat(np.arange(10), counts)
+    same = labels[:, None] == labels
+    np.testing.assert_allclose(X @ X.T, c * same + (1 - c) * np.eye(30), atol=1e-15)
+
+
 def test_a_step_has_one_length_however_small_the_gradient():
     """The squares of a gradient of 1e-200 are 0 in double precision."""
     rng = np.random.default_rng(0)
@@ -92,5 +100,5 @@ def test_a_quick_tracked_run_draws_its_figure_and_stays_undecided(tmp_path):
     """One seed of 240 steps has no terminal phase, and decides nothing."""
     found = tracked.run(tmp_path, True, lambda share: None)
     failed = [claim.statement for claim in found if claim.verdict == "fails"]
-    assert len(found) == 14 and all(said.startswith("every run: ") for said in failed)
+    assert len(found) == 20 and all(said.startswith("every run: ") for said in failed)
     assert {path.suffix for path in tmp_path.iterdir()} == {".png", ".pdf", ".svg"}
