@@ -1,4 +1,4 @@
-"""Logits logged from a network, followed by `ssm.track`."""
+"""Logits logged from a network, followed by `ssm.track`, and a network followed by `ssm.Tracker` while it is trained."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import timing
+from benchmarks import following, timing
 from benchmarks.table import Row, milliseconds
 from ssm.support import machine
 
-NOTE = """`ssm.track` of logits of n = 10,000 samples and k = 100 classes at 20 times, float64 in a
+NOTE = f"""`ssm.track` of logits of n = 10,000 samples and k = 100 classes at 20 times, float64 in a
 memory-mapped file, whose columns sum to zero, so that one singular value is 0. Seconds are processor
 time, of all threads together; one core is one thread of BLAS. The plain route is NumPy's singular
 value decomposition of each time and nothing else; the limit is the product Z Z^T of each time, which
 only has half the digits of small singular values. Memory is the most that a process of its own ever
-held, less what it held after a tiny log: the block of the log that is read is part of it."""
+held, less what it held after a tiny log: the block of the log that is read is part of it.
+
+{following.NOTE}"""
 
 TARGET_SECONDS, TARGET_MEMORY = 0.05, 256 * 2**20
 
@@ -38,8 +40,10 @@ def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
         memory = measured("measure_memory")
         report(0.1)
         one = measured("measure_seconds", threads=1, repeats=repeats)
-        report(0.6)
+        report(0.3)
         every = measured("measure_seconds", threads=machine.num_cores(), repeats=repeats)
+        report(0.5)
+        of_networks = following.rows(quick, folder)
     return [
         Row(
             f"ours: n = {n:,}, k = {k}, {times} times, one core",
@@ -69,6 +73,7 @@ def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
             "256 MiB",
             at_most=1,
         ),
+        *of_networks,
     ]
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import ssm
 from benchmarks import __main__ as main
-from benchmarks import classifiers, gpu, machine, table, timing, tracking, training
+from benchmarks import classifiers, following, gpu, machine, table, timing, tracking, training
 from benchmarks.limits import copies_moved
 from benchmarks.peers import by_torch, matching, numpy_model
 from benchmarks.table import Row
@@ -78,6 +79,36 @@ def test_a_log_to_be_tracked_has_every_class_and_is_centred(tmp_path):
     assert log.shape == (3, 60, 5) and counts.min() > 0 and len(set(counts)) > 1
     np.testing.assert_allclose(log.sum(axis=2), 0, atol=1e-14)  # rounding, of numbers of size 3
     assert set(tracking.measure_seconds(str(path), 1, 1)) == {"ours", "plain", "limit"}
+
+
+def test_a_loop_is_priced_by_the_parts_of_each_round():
+    """Medians of ratios, not ratios of medians: of rounds in which the machine was slow as a whole both parts were."""
+    seconds = {"training": [1.0, 10.0, 2.0], "probe": [0.5, 5.0, 1.0], "add": [0.01, 0.2, 0.06]}
+    found = following._medians(seconds)
+    assert found["add"] == 0.06 and found["training"] == 2.0
+    assert found["add over training"] == pytest.approx(0.02)
+    assert found["probe over training"] == pytest.approx(0.5)
+
+
+def test_without_torch_only_the_memory_of_a_probe_is_measured(monkeypatch, tmp_path):
+    monkeypatch.setattr(following.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(timing, "in_fresh_process", lambda *given, **more: 2**29)
+    (row,) = following.rows(True, str(tmp_path))
+    assert row.ratio == 0.5 and row.met is True
+    assert following.measure_memory(n=400, k=5, batches=3, d=8) >= 0
+
+
+@pytest.mark.parametrize("network", ["wide", "narrow"])
+def test_a_loop_in_torch_is_followed(network, monkeypatch, tmp_path):
+    """A probe of few images, of which the log holds each step."""
+    pytest.importorskip("torch")
+    monkeypatch.setattr(following, "PROBE", 30)
+    monkeypatch.setattr(following, "EVERY", 1)
+    parts = following._loop(network, tmp_path / "log.zarr")
+    for _ in range(2):
+        for part in parts.values():
+            part()
+    assert {"nc1", "seli_distance"} <= {*ssm.load(tmp_path / "log.zarr").data_vars}
 
 
 def test_every_item_meets_one_core():
