@@ -13,14 +13,16 @@ from scipy.integrate import solve_ivp
 
 import ssm
 from benchmarks.table import Row
-from ssm import Config, exact, predictions, spectral, step
+from ssm import Config, exact, predictions, regularised, spectral, step, theory
 from ssm.problem import make_problem
 
 NOTE = """Squared loss, spectral starts of scale 1e-3: R of 1 to 1000 x weight exponent of 0 to 1.5 x coupling of 0
 to 1, all blocks at 200 times up to twice the learning time of each problem's cross component, seconds of
 processor time. SciPy solves the three numbers of the cross component, point by point, by DOP853 at rtol
 1e-12, and `ssm.simulate` follows W and H, on all cores; both are timed on some of the points, spread over
-all, and scaled up.
+all, and scaled up. Beside them what any small start does while logits are small, all class-mean logits of the
+same problems at as many times up to when the first block is learned, of which 1.6 GB are the logits; and where
+weight decay ends each problem, at as many decays.
 
 Cross-entropy: learning times of all components from a random start of 1e-6 with equal features in a class, 25 billion samples (n_min = 5, R = 1e9),
 k = 10, the longest of g = 0, 1/2, 1 and c = 0, 0.1, 1; and of one start in eight at R = 10, which is what a sweep's run pays."""
@@ -39,10 +41,11 @@ def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
         np.linspace(0, 1, sizes[2]),
     )
     problems, points = step.grid(R, g, c), int(np.prod(sizes))
-    learned = step.learning_times(problems, START)[..., 1]
-    times = 2 * learned[..., None] * np.linspace(0, 1, NUM_TIMES)
+    learned = step.learning_times(problems, START)
+    times = 2 * learned[..., 1, None] * np.linspace(0, 1, NUM_TIMES)
     ours = float(np.median([_spent(lambda: step.curves(times, problems, START)) for _ in range(3)]))
     of_times = _spent(lambda: step.learning_times(problems, START))
+    of_start, of_ends = _of_start(problems, learned), _of_decays(problems)
     report(0.3)
     some = np.random.default_rng(0).permutation(points)[: 4 if quick else 40]
     by_scipy = _spent(lambda: [_scipy(problems, times, i) for i in some]) * points / len(some)
@@ -77,10 +80,43 @@ def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
             at_most=TARGET,
         ),
         Row("ours: ssm.step.learning_times of the same", f"{of_times:.3g} s"),
+        Row(
+            f"ours: theory.linear_phase, {points} problems x {NUM_TIMES} times, k = 10, one core",
+            f"{of_start:.3g} s",
+            of_start,
+            "a second",
+            at_most=TARGET,
+        ),
+        Row(
+            f"ours: ssm.regularised.cross_strengths, {points} problems x {NUM_TIMES} decays, one core",
+            f"{of_ends:.3g} s",
+            of_ends,
+            "a second",
+            at_most=TARGET,
+        ),
         Row("scipy DOP853, one core, scaled up", f"{by_scipy:.3g} s", by_scipy / ours, "ours"),
         Row("ssm.simulate, compiled, scaled up", f"{simulated:.3g} s", simulated / ours, "ours"),
         *_cross_entropy(quick),
     ]
+
+
+def _of_start(problems: step.Step, learned: np.ndarray) -> float:
+    """Seconds of the linear phase of one start, the median of three."""
+    rng = np.random.default_rng(0)
+    W, means = 1e-3 * rng.normal(size=(10, 16)), 1e-3 * rng.normal(size=(16, 10))
+    times = learned.min(axis=-1)[..., None] * np.linspace(0, 1, NUM_TIMES)
+    work = functools.partial(theory.linear_phase, W, means, problems, times)
+    return float(np.median([_spent(work) for _ in range(3)]))
+
+
+def _of_decays(problems: step.Step) -> float:
+    """Seconds of the ends under decays from none to more than any component stands, the median of three."""
+    decays = np.append(0.0, np.geomspace(1e-5, 1.0, NUM_TIMES - 1))
+    grid = problems._replace(
+        **{name: getattr(problems, name)[..., None, :] for name in step.Step._fields[:5]}
+    )
+    work = functools.partial(regularised.cross_strengths, grid, decays, decays)
+    return float(np.median([_spent(work) for _ in range(3)]))
 
 
 def _cross_entropy(quick: bool) -> list[Row]:

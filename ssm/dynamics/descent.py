@@ -219,7 +219,7 @@ def _step(
     """One step of the optimiser; mini-batches are drawn with `key`."""
     here, weighting = _weighed(descent, loop, i)
     if descent.batch_size is not None:
-        here = dataclasses.replace(here, columns=_drawn(here, key, i, descent.batch_size))
+        here = dataclasses.replace(here, columns=mini_batch(here, key, i, descent.batch_size))
     gradient = _gradient(here, descent.optimizer)
     updates, memory = transform.update(
         gradient(loop.params), loop.memory, loop.params, grad_fn=gradient
@@ -279,8 +279,9 @@ def _crossed(loop: _Loop, watched: Array, step: Array, first: Array) -> Array:
     return jnp.where(now, when, loop.crossings)
 
 
-def _drawn(field: Field, key: Array, step: Array, size: int) -> Any:
-    """The columns of a step's mini-batch: samples drawn evenly, with replacement."""
+def mini_batch(field: Field, key: Array, step: Array, size: int) -> Any:
+    """The columns of a step's mini-batch: `size` samples drawn evenly, with replacement, each column standing
+    for as many as were drawn of it."""
     number = field.columns.multiplicity
     shares, key = number / number.sum(), jax.random.fold_in(key, step)
     drawn = jax.random.choice(key, len(number), (size,), p=shares)
