@@ -36,8 +36,8 @@ def draw(
     alike: dict[tuple[float, float, str], xr.Dataset],
 ) -> None:
     """Distances of W to both geometries over steps, positions between them, and the matrices at the end of the largest R."""
-    with pages.page(path, 7.1) as figure:
-        grid = figure.add_gridspec(4, 12, height_ratios=[1, 1, 1, 1.15])
+    with pages.page(path, 7.3) as figure:
+        grid = figure.add_gridspec(4, 12, height_ratios=[1, 1, 1, 1.3])
         width = 12 // len(config.ratios)
         tops = [
             figure.add_subplot(grid[0, i * width : (i + 1) * width])
@@ -45,7 +45,7 @@ def draw(
         ]
         for ax, ratio in zip(tops, config.ratios, strict=True):
             _draw_distances(ax, runs.sel(imbalance_ratio=ratio))
-            ax.set_title(f"$R = {ratio:g}$")
+            ax.set_title(f"digits, $R = {ratio:g}$")
             ax.sharey(tops[0])
         tops[0].set_ylabel("distance of $W$,\nnormalised")
         unequal = [ratio for ratio in config.ratios if ratio > 1]
@@ -62,7 +62,7 @@ def draw(
             predicted = float(predicted_position(counts, coupling).mean())
             _claimed(ax, predicted, 0.0)
             _steps(ax, own)
-            ax.set_title(f"$R = {ratio:g}$")
+            ax.set_title(f"digits, $R = {ratio:g}$")
         middle[0].set_ylabel("position: 0 ETF,\n1 SELI of the counts")
         _keys(tops[0])
         pages.legend_above(figure, tops[0], 3)
@@ -78,7 +78,7 @@ def draw(
                     _draw_positions(ax, own, counts, style, weighting == "ERM")
             predicted = float(predicted_position(counts, coupling))
             _claimed(ax, predicted, predicted)
-            ax.set_title(f"alike, $c = {coupling:g}$,\n$R = {ratio:g}$")
+            ax.set_title(f"alike, $R = {ratio:g}$,\n$c = {coupling:g}$")
             first = first or ax
             ax.tick_params(labelleft=ax is first)
         if first is not None:
@@ -134,7 +134,7 @@ def _keys(top: Axes) -> None:
     pages.key(top, "all images right", color="0.7", lw=0.7, ls=":")
     for name, what in zip(geometry.FACTORS, ("classifier $W$", "class means"), strict=True):
         pages.key(top, f"position of {what}", color=PARTS[name])
-    pages.key(top, "$2(1 - g^*)$ at the start", **THEORY)
+    pages.key(top, "$2(1 - g^*)$, the model's", **THEORY)
     pages.key(top, "claimed", "s", color="0.88")
 
 
@@ -166,7 +166,7 @@ def _draw_grams(figure: Figure, place: Any, config: Config, own: xr.Dataset) -> 
         if i % 4 == 0:
             ax.set_ylabel(names[geometry.FACTORS[f]])
     bar = figure.colorbar(shown, ax=list(axes), location="bottom", shrink=0.5, aspect=40)
-    bar.set_label(f"entry / Frobenius norm, $R = {config.ratios[-1]:g}$, at the end")
+    bar.set_label(f"digits, $R = {config.ratios[-1]:g}$, at the end: entry / Frobenius norm")
     bar.set_ticks([-0.3, -0.1, -0.03, 0, 0.03, 0.1, 0.3], labels=None)
     bar.ax.xaxis.set_major_formatter("{x:g}")
     bar.ax.minorticks_off()
