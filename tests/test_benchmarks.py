@@ -186,6 +186,7 @@ def test_the_operations_of_a_program_are_those_that_are_not_merged():
         return jax.lax.while_loop(lambda x: (x < 9).all(), lambda x: jnp.sin(x @ x) @ x, x)
 
     text = jax.jit(program).lower(np.eye(4)).compile().as_text()
+    assert text is not None
     counted = gpu._operations(text, least=1)
     # the loop itself, and in it two products and a sine
     assert "main" in "".join(counted) and max(counted.values()) == 3

@@ -69,7 +69,7 @@ def test_the_law_of_the_draw_is_that_of_gaussian_samples(rng, count):
 def followed(params, problem, columns, config, times):
     components = spectral.components(problem)
     field = Field(columns)
-    observer = observing.make_observer(config, field, Start(params), components)
+    observer = observing.make_observer(config, problem, field, Start(params), components)
     atol = defaults.resolve(config, problem).absolute_tolerance
     tolerance = np.asarray(config.rtol), np.asarray(atol)
     return Flow(params, field, observer, times, *tolerance, np.asarray(100_000)).follow()

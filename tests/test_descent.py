@@ -357,7 +357,7 @@ def test_the_weights_of_mini_batches_follow_the_batch_law(tiny):
         field = jax.tree.map(jax.numpy.asarray, preparation.prepare(config).flow.field)
 
         def of_step(step):
-            drawn = descent._drawn(field, jax.random.key(0), step, 6)
+            drawn = descent.mini_batch(field, jax.random.key(0), step, 6)
             return drawn.risk_weights @ field.columns.member_columns
 
         each = np.asarray(jax.vmap(of_step)(jax.numpy.arange(2000)))
@@ -376,7 +376,7 @@ def test_mini_batches_draw_samples_evenly_whatever_a_column_stands_for(tiny):
     big = tiny(coupling=1.0, minority_count=10**9, optimizer="gd", batch_size=4000, dtype="float32")
     with jax.enable_x64(False):
         field = jax.tree.map(jax.numpy.asarray, preparation.prepare(big).flow.field)
-        draw = jax.jit(descent._drawn, static_argnums=3)
+        draw = jax.jit(descent.mini_batch, static_argnums=3)
         drawn = draw(field, jax.random.key(0), jax.numpy.asarray(0), 4000)
         found = np.asarray(drawn.risk_weights)
     shares = np.array([0.4, 0.4, 0.1, 0.1])

@@ -164,7 +164,11 @@ def in_batches_of_64(ratio: float) -> tuple[float, float]:
     and a batch's losses are divided by its weights, by enumeration of how many of a batch are of minorities."""
     m = np.arange(65)
     chance, total = stats.binom.pmf(m, 64, 50 / 550), ratio * m + 64 - m
-    return chance @ ((64 - m) / total) * 550 / 500, chance @ (ratio * m / total) * 550 / 50
+    majority, minority = (
+        chance @ ((64 - m) / total) * 550 / 500,
+        chance @ (ratio * m / total) * 550 / 50,
+    )
+    return float(majority), float(minority)
 
 
 def test_the_readme_begins_as_the_start_does():

@@ -49,7 +49,7 @@ def follow(config, params, problem=None, columns=None, reduced=None):
     flow = Flow(
         params=params,
         field=field,
-        observe=observer.make_observer(config, field, Start(params, reduced), components),
+        observe=observer.make_observer(config, problem, field, Start(params, reduced), components),
         times=preparation.save_times(config, resolved.t1),
         rtol=np.asarray(config.rtol),
         atol=np.asarray(resolved.absolute_tolerance),

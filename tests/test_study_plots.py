@@ -173,7 +173,9 @@ def test_recalls_are_coloured_by_group(record, findings):
 
 def test_training_is_the_mean_over_folds_of_runs_that_stay_as_they_stopped(record, findings):
     before = record["history_class_recall"].copy(deep=True)
-    axes = studies_by_strategy.plot_training(record, findings).axes[1]
+    drawn = studies_by_strategy.plot_training(record, findings)
+    assert drawn is not None
+    axes = drawn.axes[1]
     assert axes.get_title() == "inverse"
     values = record["history_class_recall"].sel(variant="inverse").values.reshape(6, 4, 3).copy()
     assert np.isnan(values[0, 2:]).all()

@@ -10,8 +10,9 @@ from scipy.special import log_softmax, softmax
 
 import ssm
 from ssm.measures import spectral
-from ssm.problem.own_targets import own_targets, with_targets
+from ssm.problem.own_targets import own_targets
 from ssm.problem.problem import make_problem
+from ssm.problem.samples import with_growth_rates
 
 K, D = 4, 5
 RNG = np.random.default_rng(3)
@@ -192,10 +193,8 @@ def test_early_rates_are_the_singular_values_of_the_targets():
     )
     config, found, _ = own_targets(config, SOFT, LABELS, SAMPLE_WEIGHTS)
     assert found is not None
-    problem = with_targets(make_problem(config), found)
-    assert problem.targets is not None
-    assert problem.targets.growth_rates is not None
-    rates = problem.targets.growth_rates[:3]
+    rates = with_growth_rates(make_problem(config)._replace(targets=found)).growth_rates
+    assert rates is not None
     order = np.argsort(LABELS, kind="stable")
     y, counts = LABELS[order], np.bincount(LABELS)
     relative = counts**-0.5
