@@ -12,6 +12,7 @@ from typing import Any
 
 GROUPS = {
     "DataFields": "Data",
+    "GroupFields": "groups",
     "LossFields": "Loss",
     "WeightFields": "Weights",
     "ModelFields": "Model",
