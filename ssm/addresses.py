@@ -49,6 +49,7 @@ ADDRESSES = {
             "deployment": ("cards", "model_files"),
             "network": (
                 "alarms",
+                "batches",
                 "checkpoints",
                 "estimator",
                 "kernels",

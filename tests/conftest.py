@@ -57,6 +57,7 @@ ARRAYS = [
     "measures",
     "practice.decisions.calibrators",
     "practice.decisions.rounds",
+    "practice.network.batches",
     "practice.network.checkpoints",
     "practice.network.decisions",
     "practice.network.monitors",

@@ -126,6 +126,29 @@ def test_ablations_switch_each_factor():
         assert (corrected != plain) == (pair.factor == "post-hoc")
 
 
+def test_strategies_of_mini_batches_are_ablated_where_they_are_named():
+    """Either side is trained, and only the factor differs: sampling from the same weights in the loss, mixtures from
+    samples, and their labels from those by shares."""
+    _, plain = strategies.ablations(STEPS)
+    for names in (["sampling"], ["mixup", "remix"], ["remix"], ["sampling", "mixup", "remix"]):
+        variants, pairs = strategies.ablations(STEPS, names)
+        parameters = {variant.name: variant.parameters for variant in variants}
+        assert [pair for pair in pairs if pair.factor not in names] == plain
+        more = [pair for pair in pairs if pair.factor in names]
+        assert {(p.factor, p.setting) for p in more} == {
+            (name, setting) for name in names for setting in ("alone", "combined")
+        }
+        moved = {"sampling": "sampling", "mixup": "mixup", "remix": "mixup"}
+        for pair in more:
+            (on, corrected), (off, plainly) = pair.on, pair.off
+            a, b = parameters[on], parameters[off]
+            different = {x for x in a.keys() | b.keys() if repr(a.get(x)) != repr(b.get(x))}
+            assert different == {moved[pair.factor]} and corrected == plainly
+        settings = [pair.setting for pair in pairs]
+        assert settings == sorted(settings)
+    assert of("sampling-effective") == {"class_weight": "effective", "sampling": True}
+
+
 def test_what_combined_variants_weight_by():
     """The same weights in the end, but for the factor that is off."""
     parameters = {variant.name: variant.parameters for variant in strategies.ablations(STEPS)[0]}

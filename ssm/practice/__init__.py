@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ssm.practice.deployment.model_files import load_model, save_model
     from ssm.practice.network import (
         alarms,
+        batches,
         checkpoints,
         estimator,
         kernels,
@@ -32,6 +33,7 @@ __all__ = [
     "Decision",
     "TrainingMonitor",
     "alarms",
+    "batches",
     "calibration",
     "cards",
     "checkpoints",

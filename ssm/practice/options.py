@@ -47,7 +47,7 @@ class StudyOptions:
     and `labels`)."""
     strategies: Annotated[str, tyro.conf.arg(metavar="NAME,NAME,...")] = DEFAULT_STRATEGIES
     """Names between commas, the baseline erm first: erm, inverse, sqrt, effective, drw, ramp,
-    clipped, adaptive, la, cdt, vs, ldam, ldam-drw, focal."""
+    clipped, adaptive, la, cdt, vs, ldam, ldam-drw, focal, sampling, sampling-effective, mixup, remix."""
     folds: int = 5
     """Folds of the stratified cross-validation, at least 2; each class needs as many samples."""
     seeds: int = 3

@@ -23,6 +23,7 @@ from ssm.practice.decisions import shares as shares_of
 from ssm.practice.decisions import weighting
 from ssm.practice.decisions.shares import Shares
 from ssm.practice.network import alarms, decisions, monitors, networks, parameters, tasks, training
+from ssm.practice.network.batches import Mixup
 from ssm.practice.network.prediction import Predictor
 from ssm.problem import schedules
 from ssm.support import machine
@@ -37,6 +38,7 @@ UNRELATED_TO_TRAINING = (
     "temperature_scaling",
 )
 """Parameters that do not affect training, so that a checkpoint is of use whatever they are."""
+LATER = ("sampling", "mixup")  # checkpoints of earlier versions know nothing of these
 log = logging.getLogger("ssm.training")
 alarm_log = logging.getLogger("ssm.alarms")
 
@@ -82,6 +84,10 @@ class ReweightedClassifier(ClassifierMixin, Predictor, weighting.WithSchedule, B
         momentum: the momentum of `momentum` and `nesterov`.
         weight_decay: decoupled; each step takes learning_rate x weight_decay of the kernels off them.
         batch_size: samples of a mini-batch, which is all of the data where it is as large as they are.
+        sampling: whether class weights act by how often samples are drawn into mini-batches, instead of in
+            the loss. Probabilities are corrected for them all the same.
+        mixup: `ssm.practice.batches.Mixup`, which mixes the samples of a mini-batch; None: they stay as they
+            are. What mixing itself does to probabilities is not taken back.
         num_steps: the largest number of steps; None: 1000, or 20 passes over the data if that is more.
         evaluate_every: steps between two evaluations; None: a twentieth of `num_steps`.
         early_stopping: False, or the performance by which evaluations on held-out samples are
@@ -160,6 +166,8 @@ class ReweightedClassifier(ClassifierMixin, Predictor, weighting.WithSchedule, B
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         batch_size: int = 128,
+        sampling: bool = False,
+        mixup: Mixup | None = None,
         num_steps: int | None = None,
         evaluate_every: int | None = None,
         early_stopping: bool | str = False,
@@ -196,6 +204,8 @@ class ReweightedClassifier(ClassifierMixin, Predictor, weighting.WithSchedule, B
         self.momentum = momentum
         self.weight_decay = weight_decay
         self.batch_size = batch_size
+        self.sampling = sampling
+        self.mixup = mixup
         self.num_steps = num_steps
         self.evaluate_every = evaluate_every
         self.early_stopping = early_stopping
@@ -314,7 +324,8 @@ class ReweightedClassifier(ClassifierMixin, Predictor, weighting.WithSchedule, B
         from ssm.practice.network.checkpoints import Checkpoints, fingerprint
 
         settings = self.get_params().items()
-        decisive = {name: x for name, x in settings if name not in UNRELATED_TO_TRAINING}
+        left_out = {*UNRELATED_TO_TRAINING, *(name for name in LATER if not getattr(self, name))}
+        decisive = {name: x for name, x in settings if name not in left_out}
         if callable(options.learning_rate):
             rates = map(options.learning_rate, range(options.num_steps))
             decisive["learning_rate"] = np.array([float(rate) for rate in rates])

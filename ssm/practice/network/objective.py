@@ -49,6 +49,23 @@ def parameter_gradient(
     return gradient, logits
 
 
+def mixed_gradient(
+    params: Params,
+    X: Float[Array, "m n"],
+    labels: tuple[Labels, Labels],
+    shares: tuple[Values, Values],
+    loss: Loss,
+    image_shape: tuple[int, int] | None,
+) -> Params:
+    """The gradient of sum_i (a_i l(z_i, y_i) + b_i l(z_i, y'_i)), each sample with two labels, in the parameters."""
+    logits, pull_back = jax.vjp(lambda params: networks.logits(params, X, image_shape), params)
+    parts = [
+        a[:, None] * logit_gradient(logits, y, loss) for a, y in zip(shares, labels, strict=True)
+    ]
+    (gradient,) = pull_back(parts[0] + parts[1])
+    return gradient
+
+
 def common_scale(loss: losses.AdjustedCrossEntropy) -> float:
     """The scale s at which a loss sees the logits, but for what it makes of single classes: the largest of
     its factors, which is `logit_scale` where factors by class size are at most 1."""

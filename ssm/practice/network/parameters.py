@@ -21,6 +21,7 @@ from ssm.practice.decisions import shares as shares_of
 from ssm.practice.decisions import weighting
 from ssm.practice.decisions.shares import Shares
 from ssm.practice.network import alarms, networks, objective, runs, tasks
+from ssm.practice.network.batches import Mixup
 from ssm.problem import losses, schedules, weights
 from ssm.support import checks
 from ssm.support.errors import invalid, one_of
@@ -46,6 +47,8 @@ class GivenParameters:
     momentum: float
     weight_decay: float
     batch_size: int
+    sampling: bool
+    mixup: Mixup | None
     early_stopping: bool | str
     refit: bool
     validation_fraction: float
@@ -88,6 +91,12 @@ def check(classifier: GivenParameters) -> None:
     wanted_decision(classifier)
     checks.flag("temperature_scaling", classifier.temperature_scaling)
     checks.flag("refit", classifier.refit)
+    checks.flag("sampling", classifier.sampling)
+    if classifier.mixup is not None and not isinstance(classifier.mixup, Mixup):
+        raise invalid("mixup", classifier.mixup, "an ssm.practice.batches.Mixup, or None")
+    draws = "sampling" if classifier.sampling else "mixup" if classifier.mixup else ""
+    if draws and classifier.reduction != "mean":
+        raise invalid("reduction", classifier.reduction, f"'mean' where there is {draws}")
     if not isinstance(classifier.verbose, bool | Integral):
         raise invalid("verbose", classifier.verbose, "True, False or an integer")
     checks.real("validation_fraction", classifier.validation_fraction, 0, 1, open_ends="()")
@@ -265,6 +274,8 @@ def training_options(
         action=cast(options.Action, action),
         max_rollbacks=checks.integer("max_rollbacks", classifier.max_rollbacks, 0, 10**6),
         seed=seed,
+        sampling=classifier.sampling,
+        mixup=classifier.mixup,
     )
 
 

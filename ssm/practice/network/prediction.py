@@ -161,7 +161,10 @@ class Predictor(parameters.GivenParameters):
         self._check_posterior("shares", shares, "none")
         # The shares of the samples trained on differ a little: they are without the held-out ones.
         trained = self.class_counts_ / self.class_counts_.sum()
-        log_posterior = objective.log_posterior(logits, self.loss_, self.class_weights_)
+        pull, mixup = self.class_weights_, getattr(self, "mixup", None)
+        if mixup is not None:
+            pull = pull * mixup.class_factors(self.class_counts_)
+        log_posterior = objective.log_posterior(logits, self.loss_, pull)
         return log_posterior + np.log(self.class_shares_ / trained)
 
 

@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Float, Int, PyTree
 
 from ssm.practice.network import alarms, monitors, objective
+from ssm.practice.network.batches import Mixup
 from ssm.practice.network.networks import AnyArray, Params
 from ssm.practice.options import Action, Score
 from ssm.problem import schedules
@@ -52,6 +53,10 @@ class TrainingOptions:
     """After so many roll-backs the next alarm stops the run."""
     seed: int
     """The seed of the mini-batches."""
+    sampling: bool = False
+    """Whether class weights act by how often samples are drawn into mini-batches, instead of in the loss."""
+    mixup: Mixup | None = None
+    """How samples of a mini-batch are mixed; None leaves them as they are."""
 
 
 class Task(NamedTuple):

@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from ssm.dynamics import optimizers
-from ssm.practice.network import decisions, monitors, objective, observing
+from ssm.practice.network import batches, decisions, monitors, objective, observing
 from ssm.practice.network.monitors import Evaluation
 from ssm.practice.network.networks import AnyArray, Params
 from ssm.practice.network.runs import State, Task, TrainingOptions, TrainingRun
@@ -198,21 +198,29 @@ def _interval(
 ) -> tuple[Params, PyTree]:
     """Parameters and optimiser state after the first `count` steps of the interval that begins at step
     `first`."""
-    return _steps(
-        params,
-        optimizer_state,
-        task.X,
-        task.labels,
-        task.sample_weights,
-        _batches(task, options, first),
-        np.asarray(class_weights, task.X.dtype),
-        rate_scale * _rates(options, first),
-        count,
-        options.weight_decay,
-        options.loss,
-        optimizer=_transformation(options.optimizer, options.momentum),
-        reduction=options.reduction,
-        image_shape=task.image_shape,
+    labels, seed = np.asarray(task.labels)[: task.num_samples], options.seed
+    if options.sampling:
+        size = min(options.batch_size, len(task.X))
+        rows, class_weights = batches.drawn_by_class(
+            labels, np.asarray(class_weights, float), size, seed, first
+        )
+    else:
+        rows = _batches(task, options, first)
+    state = params, optimizer_state, task.X, task.labels, task.sample_weights, rows
+    weights = np.asarray(class_weights, task.X.dtype)
+    rates = rate_scale * _rates(options, first)
+    of_steps = weights, rates, count, options.weight_decay, options.loss
+    optimizer = _transformation(options.optimizer, options.momentum)
+    shape = task.image_shape
+    if options.mixup is None:
+        reduction = options.reduction
+        return _steps(
+            *state, *of_steps, optimizer=optimizer, reduction=reduction, image_shape=shape
+        )
+    pairs = batches.pairs(options.mixup, rows, labels, task.class_counts, seed, first)
+    mixed = (np.asarray(x, task.X.dtype) for x in (pairs.mixed, pairs.labels))
+    return _mixed_steps(
+        *state, pairs.partners, *mixed, *of_steps, optimizer=optimizer, image_shape=shape
     )
 
 
@@ -295,14 +303,60 @@ def _steps(
             params, X[batch], batch_labels, shares, loss, image_shape
         )
         updates, state = optimizer.update(gradient, state, params)
-
-        def move(x: Array, update: Array) -> Array:
-            decay = weight_decay if x.ndim > 1 else 0.0  # Biases do not decay.
-            return (x + rates[i] * (update - decay * x)).astype(x.dtype)
-
-        return jax.tree.map(move, params, updates), state
+        return _moved(params, updates, rates[i], weight_decay), state
 
     return jax.lax.fori_loop(0, count, step, (params, optimizer_state))
+
+
+@functools.partial(jax.jit, static_argnames=("optimizer", "image_shape"))
+def _mixed_steps(
+    params: Params,
+    optimizer_state: PyTree,
+    X: Float[Array, "n f"],
+    labels: Int[Array, " n"],
+    sample_weights: Float[Array, " n"],
+    rows: Int[Array, "t b"],
+    partners: Int[Array, "t b"],
+    mixed: Float[Array, "t b"],
+    label_shares: Float[Array, "t b"],
+    class_weights: Float[Array, "t k"],
+    rates: Float[Array, " t"],
+    count: Int[Array, ""],
+    weight_decay: Float[Array, ""],
+    loss: objective.Loss,
+    *,
+    optimizer: optax.GradientTransformation,
+    image_shape: tuple[int, int] | None,
+) -> tuple[Params, PyTree]:
+    """As `_steps`, on mixtures of the samples with their partners. Each label counts as a sample of it would."""
+
+    def step(i: Int[Array, ""], carry: tuple[Params, PyTree]) -> tuple[Params, PyTree]:
+        params, state = carry
+        share = mixed[i][:, None]
+        inputs = share * X[rows[i]] + (1 - share) * X[partners[i]]
+        sides = (rows[i], label_shares[i]), (partners[i], 1 - label_shares[i])
+        weights, number = class_weights[i], (sample_weights[rows[i]] > 0).sum()
+        shares = [part * sample_weights[at] * weights[labels[at]] / number for at, part in sides]
+        both = labels[rows[i]], labels[partners[i]]
+        gradient = objective.mixed_gradient(
+            params, inputs, both, (shares[0], shares[1]), loss, image_shape
+        )
+        updates, state = optimizer.update(gradient, state, params)
+        return _moved(params, updates, rates[i], weight_decay), state
+
+    return jax.lax.fori_loop(0, count, step, (params, optimizer_state))
+
+
+def _moved(
+    params: Params, updates: PyTree, rate: Float[Array, ""], weight_decay: Float[Array, ""]
+) -> Params:
+    """The parameters after a step."""
+
+    def move(x: Array, update: Array) -> Array:
+        decay = weight_decay if x.ndim > 1 else 0.0  # Biases do not decay.
+        return (x + rate * (update - decay * x)).astype(x.dtype)
+
+    return jax.tree.map(move, params, updates)
 
 
 def _evaluate(
@@ -323,7 +377,10 @@ def _evaluate(
     observed = jax.device_get(observed)
     counts, weights = task.class_counts, np.asarray(state.class_weights)
     logits = np.asarray(observed.logits, float)
-    probabilities = observing.probabilities(observed, watched, weights * counts, options.loss)
+    pull = weights * counts
+    if options.mixup is not None:
+        pull = pull * options.mixup.class_factors(counts)
+    probabilities = observing.probabilities(observed, watched, pull, options.loss)
     return (
         monitors.row(observed, watched, counts, weights, probabilities, step),
         monitors.sample_values(logits, watched.evaluated, probabilities, options.score),

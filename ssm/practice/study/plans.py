@@ -146,7 +146,7 @@ def _of_network(
     changed: list[Sensitivity] = []
     trained = list(named)
     if study.ablations:
-        more, pairs = strategies.ablations(num_steps)
+        more, pairs = strategies.ablations(num_steps, study.strategy_names)
         trained += more
     if study.sensitivity:
         more, changed = strategies.sensitivities(num_steps)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ssm.practice.network.batches import Mixup
 from ssm.practice.options import NETWORK, OWN, WEIGHTS
 from ssm.practice.study import models
 from ssm.practice.study.attributes import Ablation, Sensitivity
@@ -28,6 +29,9 @@ TO_THE_END = ", to the end"
 LOWEST, HIGHEST = 0.2, 5.0  # bounds of clipped weights, whose mean is 1
 DEFERRED = 0.5  # the share of the steps before deferred weights act
 MARGIN = 3.0  # the smallest class's margin in logits, whose scale is free: 20 to 1 in odds
+MUCH_RARER = (
+    3.0  # the ratio of class sizes from which on labels of mixtures go to the rarer class (Remix)
+)
 SCALES = (0.25, 4.0)
 FRACTIONS = (0.25, 0.5)
 
@@ -98,6 +102,18 @@ def _ldam_drw(num_steps: int) -> Parameters:
     return _ldam(num_steps) | _drw(num_steps)
 
 
+def _sampled(name: str) -> Callable[[int], Parameters]:
+    return lambda num_steps: {"class_weight": name, "sampling": True}
+
+
+def _mixup(num_steps: int) -> Parameters:
+    return {"mixup": Mixup()}
+
+
+def _remix(num_steps: int) -> Parameters:
+    return {"mixup": Mixup(ratio=MUCH_RARER)}
+
+
 STRATEGIES: dict[str, tuple[str, Callable[[int], Parameters]]] = {
     "erm": ("Every sample counts alike", _erm),
     "inverse": ("Weights of inverse class frequency", _weights("balanced")),
@@ -116,8 +132,27 @@ STRATEGIES: dict[str, tuple[str, Callable[[int], Parameters]]] = {
     "vs": ("Logits both scaled and shifted by class frequency", _loss("vs")),
     "ldam": ("Larger margins for smaller classes", _ldam),
     "ldam-drw": ("Larger margins for smaller classes, and deferred weights", _ldam_drw),
+    "sampling": ("Mini-batches drawn by class, each as often", _sampled("balanced")),
+    "sampling-effective": (
+        "Mini-batches drawn by class, by the effective number of samples",
+        _sampled("effective"),
+    ),
+    "mixup": ("Mixtures of two samples, labelled by their shares", _mixup),
+    "remix": (
+        f"Mixtures of two samples, labelled as the rarer class where that is {MUCH_RARER:g} times rarer "
+        "and half of the mixture",
+        _remix,
+    ),
     "focal": ("Less loss for samples that are already right", _loss("focal")),
 }
+
+
+DRAWN: tuple[tuple[str, str, Parameters], ...] = (
+    ("sampling", "inverse", {"sampling": True}),
+    ("mixup", "erm", {"mixup": Mixup()}),
+    ("remix", "mixup", {"mixup": Mixup(ratio=MUCH_RARER)}),
+)
+"""Strategies of mini-batches, each with the one that it is compared with in ablations, and with what it adds to others."""
 
 
 def strategies(names: Sequence[str], num_steps: int) -> list[Variant]:
@@ -187,9 +222,13 @@ def to_the_end(named: Sequence[Variant]) -> list[Variant]:
     ]
 
 
-def ablations(num_steps: int) -> tuple[list[Variant], list[Ablation]]:
+def ablations(num_steps: int, names: Sequence[str] = ()) -> tuple[list[Variant], list[Ablation]]:
     """Each factor (weights, schedule, clip, margin, post-hoc correction) on and off, both alone and
-    among all five together: the variants that have to be trained, and the pairs to compare."""
+    among all five together: the variants that have to be trained, and the pairs to compare.
+
+    Of these strategies, `sampling` is compared with the same weights in the loss, `mixup` with samples as they are, and
+    `remix` with labels by the shares of a mixture, alone and with all five factors.
+    """
     capped = Ramp(LinearRamp(DEFERRED * num_steps, 0.0), _capped())
     margin = _ldam(num_steps)
     combined = {
@@ -218,7 +257,24 @@ def ablations(num_steps: int) -> tuple[list[Variant], list[Ablation]]:
         for factor, name in without.items()
     ]
     pairs.append(Ablation("post-hoc", "combined", ("combined", uniform), ("combined", none)))
-    return variants, pairs
+    for factor, alone, changed in DRAWN:
+        if factor not in names:
+            continue
+        with_it = Variant(
+            f"combined, {factor}",
+            f"{combined['combined'][0]}; {STRATEGIES[factor][0].lower()}",
+            combined["combined"][1] | changed,
+        )
+        off = "combined, mixup" if factor == "remix" else "combined"
+        if factor == "remix" and "mixup" not in names:
+            variants.append(_named("mixup", num_steps))
+            plain = combined["combined"][1] | {"mixup": Mixup()}
+            described = f"{combined['combined'][0]}; {STRATEGIES['mixup'][0].lower()}"
+            variants.append(Variant(off, described, plain))
+        variants += [_named(factor, num_steps), with_it]
+        pairs.append(Ablation(factor, "alone", (factor, none), (alone, none)))
+        pairs.append(Ablation(factor, "combined", (with_it.name, uniform), (off, uniform)))
+    return variants, sorted(pairs, key=lambda pair: pair.setting)  # those alone first
 
 
 def sensitivities(num_steps: int) -> tuple[list[Variant], list[Sensitivity]]:
