@@ -292,7 +292,19 @@ def check_any_classifier(said: str, names: dict) -> None:
     assert (names["coverage"].covered[::-1] >= low).all() and said.count("recall at") == 2
 
 
+def check_deploy(said: str, names: dict) -> None:
+    """The card's recalls are those of counting, on cases that cost less than by acting on none, and the loaded model is the same."""
+    y, decided, card = names["y"], names["decided"], names["card"]
+    for label, recall in zip(card.classes, card.performance.recall, strict=True):
+        right = int(((y == label) & (decided == label)).sum())
+        assert (recall.count, recall.of) == (right, int((y == label).sum()))
+    assert card.performance.expected_cost.mean < 1000 * 50 * (y == "malignant").mean()
+    assert names["said"].tolist() == names["model"].predict(names["later"]).tolist()
+    assert said.count(" right, an alarm at ") == 2 and Path("screening/card.md").is_file()
+
+
 EXPECTED = {
+    "docs/how-to/deploy.md": check_deploy,
     "docs/how-to/any_classifier.md": check_any_classifier,
     "docs/start.md": check_start,
     "docs/how-to/end_of_training.md": check_end_of_training,
@@ -324,6 +336,8 @@ def test_every_expectation_is_of_a_page():
 def test_the_blocks_of_a_page_run(path, tmp_path, monkeypatch, capsys, untyped):
     """In their order, Python in one namespace, an example in one of its own and the shell as processes, in
     an empty folder."""
+    if path.name == "deploy.md":
+        pytest.importorskip("skops", reason="skops is not installed")
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     said = ""

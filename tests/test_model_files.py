@@ -1,5 +1,6 @@
 """Models in folders: they predict afterwards as before, say of themselves what is so, and run nobody's code."""
 
+import inspect
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ from sklearn.ensemble import (
     VotingClassifier,
 )
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     FixedThresholdClassifier,
@@ -31,6 +33,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
+from sklearn.utils import all_estimators
 
 import ssm
 from ssm.practice import cards, costs, load_model, model_files, save_model
@@ -109,6 +112,30 @@ def test_a_model_predicts_afterwards_as_before(tmp_path, name):
     assert type(loaded) is type(model) and card == cards.read_card(tmp_path / "model")
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of classifiers that have not converged, or will change
+def test_every_classifier_of_scikit_learn_can_be_saved(tmp_path):
+    X, y = samples(80)
+    X = np.abs(X)
+    num_saved = 0
+    for name, kind in all_estimators("classifier"):
+        parameters = inspect.signature(kind).parameters
+        given: dict[str, Any] = (
+            {"estimator": LogisticRegression()} if "estimator" in parameters else {}
+        )
+        if "estimators" in parameters:
+            given["estimators"] = [("a", LogisticRegression()), ("b", GaussianNB())]
+        try:
+            model = kind(**given).fit(X, y)
+        except (ValueError, IndexError):  # for other data than these
+            continue
+        save_model(model, tmp_path / name, X, y)
+        loaded = load_model(tmp_path / name)
+        assert loaded.predict(X).tolist() == np.asarray(model.predict(X)).tolist(), name
+        num_saved += 1
+    assert num_saved > 35
+
+
 def test_a_network_predicts_afterwards_as_before(tmp_path):
     """By itself, in a pipeline and in `Reweighted`; the record of its training stays behind, and with the user."""
     X, y = samples(40)
@@ -144,8 +171,9 @@ def test_tables_keep_the_types_of_their_columns(tmp_path):
     stored = json.loads(json.dumps(probes._to_json(X.head(10))))
     pd.testing.assert_frame_equal(probes._of_json(stored), X.head(10))
     X = X.drop(columns="seen")  # scikit-learn takes no missing integers
+    imputer: Any = SimpleImputer()
     encoder = make_column_transformer(
-        (OneHotEncoder(), ["ward", "town"]), remainder="passthrough", sparse_threshold=0
+        (OneHotEncoder(), ["ward", "town"]), remainder=imputer, sparse_threshold=0
     )
     model = make_pipeline(encoder, trees()).fit(X, y)
     card = save_model(model, tmp_path / "model", X, y)
@@ -421,6 +449,7 @@ for folder in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_a_kill_in_between_leaves_nothing_half(tmp_path):
     """Neither of a new model nor of one that is replaced; the next model cleans up."""
     (tmp_path / "old").mkdir()
