@@ -1,7 +1,7 @@
 """What decisions of a study are counted in, and how they are taken."""
 
 import itertools
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest

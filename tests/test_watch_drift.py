@@ -32,6 +32,17 @@ def test_intervals_of_shares_hold_the_truth():
     assert np.mean(held) >= stats.binom.ppf(0.001, 200, 1 - ALPHA) / 200
 
 
+def test_shares_of_one_to_thirty_are_within_a_fifth():
+    """After shares of 1 to 10, from 10 000 rows without labels: in 19 of 20 windows, and right in the mean."""
+    rng = np.random.default_rng(3)
+    found = [
+        drift.by_probabilities(window(rng, 10_000, 1 / 31, 2.6)[0], PRIOR, ALPHA) for _ in range(60)
+    ]
+    errors = np.array([each.shares[1] * 31 - 1 for each in found])
+    assert np.mean(np.abs(errors) < 0.2) >= 0.95
+    assert abs(errors.mean()) < 4 * errors.std() / 60**0.5
+
+
 def test_the_information_is_the_curvature_of_the_likelihood():
     p, _ = window(np.random.default_rng(1), 3000, 0.2)
     likelihood = p / PRIOR

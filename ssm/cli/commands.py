@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from ssm.cli import doctor, explorer, moving, practice, printing, showing
+from ssm.cli import doctor, explorer, moving, practice, printing, showing, watching
 from ssm.cli.outputs import new_store
 from ssm.cli.parsing import parse
 from ssm.config import Config
@@ -177,6 +177,7 @@ Command = (
     | Annotated[Track, tyro.conf.subcommand("track")]
     | Annotated[practice.StudyCommand, tyro.conf.subcommand("study")]
     | Annotated[practice.Advise, tyro.conf.subcommand("advise")]
+    | Annotated[watching.WatchCommand, tyro.conf.subcommand("watch")]
     | Annotated[explorer.Explore, tyro.conf.subcommand("explore")]
     | Annotated[doctor.Doctor, tyro.conf.subcommand("doctor")]
     | Annotated[Completion, tyro.conf.subcommand("completion")]
@@ -191,7 +192,7 @@ DESCRIPTION = (
 
 def main() -> None:
     """Entry point of a process that ends with it. The exit code is 0, 2 for bad input with one line
-    on standard error, 130 on Ctrl-C, and 1 where nobody reads any more what is printed. Ctrl-C is
+    on standard error, 3 where `watch` has an alarm, 130 on Ctrl-C, and 1 where nobody reads any more what is printed. Ctrl-C is
     ignored once the command has done its work, so that the process then ends in order."""
     machine.collect_rarely()
     try:

@@ -1,0 +1,76 @@
+"""The page of a watch: one HTML file that stands alone, and the record of all its numbers beside it."""
+
+from __future__ import annotations
+
+import base64
+import importlib.resources
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib.pyplot as plt
+
+from ssm.plots import style, watching
+from ssm.practice.reporting import format, watch_words
+from ssm.support import files
+
+NAME, RECORD = "index.html", "watch.json"
+PIXELS_PER_INCH = 130  # of figures on a screen
+MOST_WINDOWS = 60
+"""So many windows are listed and drawn, the last ones; the record has all of them."""
+CAPTIONS = {
+    "recall": "Share of each class's cases that were decided rightly.",
+    "precision": "Share of the decisions for each class that were right. It falls where the class gets rarer, too.",
+    "shares": "How frequent each class is. The estimate needs no labels, and takes the probabilities for right.",
+    "evidence": "How strongly labels speak for each class having got worse. It may be looked at at any time.",
+}
+
+
+def write_page(found: dict[str, Any], out: Path) -> Path:
+    """Write `index.html` and `watch.json` into a folder, each whole or not at all. The same summary gives the same bytes.
+
+    Args:
+        found: what a watch says (`summaries.summary`).
+        out: a folder that exists.
+
+    Returns:
+        The path of the page.
+    """
+    with files.replacing(out / RECORD) as scratch:
+        text = json.dumps(found, indent=1, allow_nan=False, ensure_ascii=False)
+        scratch.write_text(text + "\n", encoding="utf-8")
+    last = found | {"windows": found["windows"][-MOST_WINDOWS:]}
+    pictures = []
+    for name, figure in watching.figures(last):
+        content = io.BytesIO()
+        with style.style():
+            figure.savefig(content, format="png", metadata={"Software": None})
+        data = base64.b64encode(content.getvalue()).decode()
+        width = round(PIXELS_PER_INCH * figure.get_figwidth())
+        pictures.append((name, CAPTIONS[name], data, width))
+        plt.close(figure)
+    html = _template().render(
+        found=found,
+        windows=last["windows"][::-1],
+        pictures=pictures,
+        alarms=[watch_words.alarm(each) for each in found["alarms"]],
+        rows=list(watch_words.rows(found)),
+        tone="alarm" if found["alarms"] else "calm",
+        most=MOST_WINDOWS,
+    )
+    with files.replacing(out / NAME) as scratch:
+        scratch.write_text(html, encoding="utf-8", newline="\n")
+    return out / NAME
+
+
+def _template() -> jinja2.Template:
+    """The template of the page, with the filters that it uses."""
+    source = importlib.resources.files("ssm.practice.reporting").joinpath("watch.html")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": format.number, "signed": format.signed}
+    environment.globals["interval"] = format.interval
+    return environment.from_string(source.read_text(encoding="utf-8"))

@@ -1,0 +1,74 @@
+"""What a watch says in sentences, on the terminal and on its page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ssm.practice.reporting import format
+
+UNREADABLE = {
+    "line": "with another number of entries than the header",
+    "id": "without an id",
+    "time": "whose time is none",
+    "probabilities": "whose probabilities are none",
+    "prediction": "whose prediction is no class",
+    "label": "whose label is no class",
+}
+HANDLED = {
+    "labelled_later": "repeated a case with its label, which was used",
+    "duplicated": "repeated a case with nothing new, and were left out",
+    "conflicting": "had another label than their case before, and were left out",
+    "out_of_order": "were earlier than the row before, and were used",
+    "late": "belonged to a window that had ended, and were used",
+    "ahead": "lie beyond the open window, where few others do, and wait",
+}
+METRICS = {
+    "recall": "recall",
+    "precision": "precision",
+    "calibration": "calibration",
+}
+
+
+def alarm(found: dict[str, Any]) -> str:
+    """An alarm in one sentence."""
+    text = f"{METRICS[found['metric']]} of {found['class']} got worse"
+    if found["value"] is not None and found["reference"] is not None:
+        text += (
+            f": {format.number(found['value'])}, where {format.number(found['reference'])} is usual"
+        )
+    if found["since"]:
+        text += f"; likely since {found['since']}"
+    at = f"seen in the window that began {found['raised']}"
+    return f"{text}; {at}{', which has not ended' if found['provisional'] else ''}"
+
+
+def rows(found: dict[str, Any]) -> Iterator[str]:
+    """What became of the rows, a sentence for each kind that there was."""
+    counts = found["rows"]
+    yield f"{counts['read']:,} rows read, {counts['new']:,} cases".replace(
+        ",", "\N{NARROW NO-BREAK SPACE}"
+    )
+    for kind, words in HANDLED.items():
+        if counts[kind]:
+            yield f"{counts[kind]} {words}"
+    for kind, words in UNREADABLE.items():
+        if counts["unreadable"][kind]:
+            yield f"{counts['unreadable'][kind]} left out {words}"
+
+
+def lines(found: dict[str, Any]) -> Iterator[str]:
+    """What to print: what to do, the alarms, what goes with the shares of now, and what became of the rows."""
+    yield found["advice"]["headline"]
+    for step in found["advice"]["steps"]:
+        yield f"  {step}"
+    for each in found["alarms"]:
+        yield f"alarm: {alarm(each)}"
+    now = found["advice"]["now"]
+    if now is not None:
+        each = zip(found["classes"], now["shares"], strict=True)
+        yield "shares now: " + ", ".join(f"{name} {format.number(x)}" for name, x in each)
+        if now["threshold"] is not None:
+            rare = found["classes"][now["rare"]]
+            yield f"threshold now: decide {rare} from p_{rare} = {format.number(now['threshold'])} on"
+    yield "rows: " + "; ".join(rows(found))
