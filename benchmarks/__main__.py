@@ -33,6 +33,7 @@ Name = Literal[
     "descent",
     "first_run",
     "tracking",
+    "watching",
     "training",
     "closed_forms",
     "gpu",

@@ -14,7 +14,17 @@ import pytest
 
 import ssm
 from benchmarks import __main__ as main
-from benchmarks import classifiers, following, gpu, machine, table, timing, tracking, training
+from benchmarks import (
+    classifiers,
+    following,
+    gpu,
+    machine,
+    table,
+    timing,
+    tracking,
+    training,
+    watching,
+)
 from benchmarks.limits import copies_moved
 from benchmarks.peers import by_torch, matching, numpy_model
 from benchmarks.table import Row
@@ -262,3 +272,14 @@ def test_a_benchmark_that_fails_costs_no_other(monkeypatch, tmp_path, capsys):
     assert re.findall("^## (.*)", out.read_text(), re.MULTILINE) == ["work", "large"]
     shown = capsys.readouterr()
     assert "out of luck" in shown.err and "2 of 2 targets met" in shown.out
+
+
+def test_the_log_that_is_watched_has_each_case_twice(tmp_path):
+    """Once without and once with its label; nothing is amiss in it."""
+    rows = watching.write_log(tmp_path / "log.csv", 10_400)
+    log = pd.read_csv(tmp_path / "log.csv")
+    assert len(log) == rows == 10_400 and log["label"].notna().sum() == log["id"].nunique() == 5200
+    found = watching.measure(str(tmp_path / "log.csv"))
+    assert found["seconds"] > 0 and found["memory"] > 2**20
+    said = json.loads((tmp_path / "page" / "watch.json").read_text())
+    assert said["rows"]["labelled_later"] == 5200 and said["advice"]["action"] == "nothing"
