@@ -362,7 +362,11 @@ def test_two_classes_have_margins_that_features_alone_part():
 
 @pytest.mark.parametrize(
     ("ratio", "coupling"),
-    [(1.0, 0.0), (100.0, 0.3), pytest.param(1e9, 1.0, marks=pytest.mark.slow)],
+    [
+        (1.0, 0.0),
+        pytest.param(100.0, 0.3, marks=pytest.mark.slow),
+        pytest.param(1e9, 1.0, marks=pytest.mark.slow),
+    ],
 )
 def test_the_terminal_phase(ratio, coupling):
     """At margins beyond 1e8 all classes have one, the logits are their limit's to one over it, and log L and
