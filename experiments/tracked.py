@@ -61,7 +61,9 @@ from experiments.readings import Report, part
 from experiments.tracked_runs import EQUAL, WEIGHTINGS, Config, Family
 from ssm import geometry
 
-QUICK = Config(ratios=(10.0,), seeds=(0,), num_steps=240, couplings=(0.4,), alike_steps=300)
+QUICK = Config(
+    ratios=(10.0,), seeds=(0,), majority=40, num_steps=200, couplings=(0.4,), alike_steps=100
+)
 FITTED, LOG_LOSS = 0.8, -30.0  # share of steps with a training accuracy of 1, largest log loss
 NEAR = 0.2  # to the ETF
 LOG_TOLERANCE = 0.15
