@@ -24,9 +24,9 @@ from ssm.support import errors
 
 NOTE = """Runs of `ssm.sweep` under cross-entropy, k = 10, d = 16, float64, rtol 1e-6, 100 saved times: 5 ratios x 5
 exponents x 4 couplings x 100 seeds in one batch on the accelerator, all padded to n = 50 columns, and with 10
-seeds to n = 275; the whole sweep, and that on the cores, with 10 seeds, in one chunk and in chunks of the usual
-size. Compiled beforehand. What is *prepared* and *made into variables* is done on the host, before and after a
-batch, by one thread.
+seeds to n = 275; the whole sweep on the accelerator in one chunk, and on the cores in chunks of the usual size,
+with 10 seeds. Compiled beforehand. What is *prepared* and *made into variables* is done on the host, before and
+after a batch, by one thread.
 
 Limits: *bandwidth* is the bytes of a batch that puts its state and the slopes of its stages into memory and
 nothing else, at as many steps as its longest run has, at the rate of a large copy; *on chip* is the bytes of a
@@ -64,13 +64,13 @@ def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
     OUT.unlink(missing_ok=True)
     parts, fewer = _Parts(), 2 if quick else FEWER_SEEDS
     limits = parts.find("rates", quick=quick)
-    rows = [Row("what the device can do", "failed")] if limits is None else _limits(limits)
+    rows = [Row("what the device can do", "not measured")] if limits is None else _limits(limits)
     small, large = RATIOS
     rows += _both(parts, limits, small, 4 if quick else SEEDS, fewer)
     report(0.5)
     rows += _both(parts, limits, large, fewer, fewer)
     report(0.7)
-    rows += _single_rows(*(parts.find(f"single_on_{where}") for where in ("device", "cores")))
+    rows += _single_rows(parts.find("single"))
     rows += _fewer_rows(parts.find("fewer", columns=small, seeds=fewer))
     report(1.0)
     return rows
@@ -89,7 +89,7 @@ def _both(
             alone = parts.find("cores_without_threads", **asked, results=f"{folder}/alone.npz")
         rows = _cores_rows(columns, theirs, alone)
         if ours is None:
-            return [*rows, Row(f"n = {columns}: in one batch", "failed")]
+            return [*rows, Row(f"n = {columns}: in one batch", "not measured")]
         rows += _sweep_rows(columns, ours, theirs)
         rows += [] if limits is None else _limit_rows(columns, ours, limits)
         return rows + ([] if theirs is None else _compared(folder))
@@ -307,35 +307,23 @@ def fewer(columns: int, seeds: int) -> dict[str, Any]:
     return found
 
 
-def single_on_device() -> dict[str, Any]:
+def single() -> dict[str, Any]:
     """One run by `ssm.simulate` in each precision: its learning times, seconds and status."""
-    import jax
-
     import ssm
 
     config = ssm.Config(feature_dim=DIM, num_saves=SAVES, coupling=0.25)
     found: dict[str, Any] = {}
-    for name, dtype, precision in (
-        ("float64", "float64", None),
-        ("float32", "float32", None),
-        ("float32, products of full precision", "float32", "highest"),
-    ):
+    for dtype in ("float64", "float32"):
         one = dataclasses.replace(config, dtype=dtype)
-        with jax.default_matmul_precision(precision):
-            ssm.simulate(one)
-            seconds, run = _timed(lambda one=one: ssm.simulate(one))
-        found[name] = {
+        ssm.simulate(one)
+        seconds, run = _timed(lambda one=one: ssm.simulate(one))
+        found[dtype] = {
             "seconds": seconds,
             "status": run.attrs["status"],
             "steps": int(run.attrs["num_steps"]),
             "learning_time": run["learning_time"].values.tolist(),
         }
     return found
-
-
-def single_on_cores() -> dict[str, Any]:
-    """The same without an accelerator."""
-    return single_on_device()
 
 
 def _prepared(axes: dict[str, list[Any]], base: Any, columns: int) -> Iterator[list[Any]]:
@@ -513,23 +501,18 @@ def _compared(folder: str) -> list[Row]:
     ]
 
 
-def _single_rows(there: dict[str, Any] | None, cores: dict[str, Any] | None) -> list[Row]:
-    """One run on the accelerator, and how far its learning times are from those of the cores in float64."""
-    if cores is None or there is None:
-        return [Row("ssm.simulate, one run", "failed")]
+def _single_rows(found: dict[str, Any] | None) -> list[Row]:
+    """One run in each precision, and how far its learning times are from those in float64."""
+    if found is None:
+        return [Row("ssm.simulate, one run", "not measured")]
+    exact = np.array(found["float64"]["learning_time"], float)
     rows = []
-    exact = np.array(cores["float64"]["learning_time"], float)
-    for name, one in there.items():
-        apart, of_cores = (
-            np.nanmax(np.abs(np.array(x["learning_time"], float) / exact - 1))
-            for x in (one, cores[name])
-        )
-        what = f"ssm.simulate, {name}, {one['status']}: learning times apart by {apart:.1e}"
+    for dtype, one in found.items():
+        apart = np.nanmax(np.abs(np.array(one["learning_time"], float) / exact - 1))
+        what = f"ssm.simulate, one run, {dtype}, {one['steps']} steps, {one['status']}"
         row = Row(
-            f"{what}, those of the cores by {of_cores:.1e}",
+            what if dtype == "float64" else f"{what}, learning times apart by {apart:.1e}",
             milliseconds(one["seconds"]),
-            one["seconds"] / cores[name]["seconds"],
-            "the cores",
         )
         rows.append(row)
     return rows
@@ -538,7 +521,7 @@ def _single_rows(there: dict[str, Any] | None, cores: dict[str, Any] | None) -> 
 def _fewer_rows(found: dict[str, Any] | None) -> list[Row]:
     """What a batch costs beside its arithmetic."""
     if found is None:
-        return [Row("n = 50: batches of fewer runs", "failed")]
+        return [Row("n = 50: batches of fewer runs", "not measured")]
     names = {
         "of_1": "a batch of one run",
         "of_256": "a batch of 256 runs",

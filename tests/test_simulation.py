@@ -117,6 +117,18 @@ def test_both_precisions_run_and_say_so(run):
     assert single.attrs["status"] == "finished"
 
 
+def test_products_keep_the_precision_of_a_run(tiny):
+    """On accelerators those of float32 would else be rounded to three digits."""
+    flow = preparation.prepare(tiny(dtype="float32")).flow
+    for program, asked in (
+        (trajectories._solve, (flow, 5)),
+        (trajectories.solve_batch, (trajectories.stacked([flow, flow]),)),
+    ):
+        text = program.lower(*asked).as_text()
+        products = [line for line in text.splitlines() if "dot_general" in line]
+        assert products and all("precision = [HIGHEST, HIGHEST]" in line for line in products)
+
+
 def test_the_same_config_gives_the_same_bits_twice(tiny):
     first, second = ssm.simulate(tiny(seed=3)), ssm.simulate(tiny(seed=3))
     xr.testing.assert_equal(first, second)
