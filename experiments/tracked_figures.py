@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import AsinhNorm
-from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments import pages
 from experiments.pages import THEORY
@@ -35,55 +35,41 @@ def draw(
     runs: xr.Dataset,
     alike: dict[tuple[float, float, str], xr.Dataset],
 ) -> None:
-    """Distances of W to both geometries over steps, positions between them, and the matrices at the end of the largest R."""
-    with pages.page(path, 7.3) as figure:
-        grid = figure.add_gridspec(4, 12, height_ratios=[1, 1, 1, 1.3])
-        width = 12 // len(config.ratios)
-        tops = [
-            figure.add_subplot(grid[0, i * width : (i + 1) * width])
-            for i in range(len(config.ratios))
-        ]
+    """Distances of W to both geometries over steps, positions between them, those of samples that are alike, and the matrices of
+    the largest R at the end."""
+    unequal = [ratio for ratio in config.ratios if ratio > 1]
+    start = runs["coupling"].isel(imbalance_ratio=0, time=0).sel(weighting="ERM").values
+    with pages.page(path, 7.2) as figure:
+        rows: Any = figure.subfigures(4, 1, height_ratios=[1.35, 1, 1.1, 0.95])
+        tops = rows[0].subplots(1, len(config.ratios), sharey=True, squeeze=False)[0]
         for ax, ratio in zip(tops, config.ratios, strict=True):
             _draw_distances(ax, runs.sel(imbalance_ratio=ratio))
             ax.set_title(f"digits, $R = {ratio:g}$")
-            ax.sharey(tops[0])
         tops[0].set_ylabel("distance of $W$,\nnormalised")
-        unequal = [ratio for ratio in config.ratios if ratio > 1]
-        width = 12 // len(unequal)
-        coupling = runs["coupling"].isel(imbalance_ratio=0, time=0).sel(weighting="ERM").values
-        middle = [
-            figure.add_subplot(grid[1, i * width : (i + 1) * width]) for i in range(len(unequal))
-        ]
+        _keys(tops[0])
+        pages.legend_above(rows[0], tops[0], 3)
+        middle = rows[1].subplots(1, len(unequal), sharey=True, squeeze=False)[0]
         for ax, ratio in zip(middle, unequal, strict=True):
-            counts = config.counts(ratio)
-            own = runs.sel(imbalance_ratio=ratio)
-            for weighting, style in LINES.items():
-                _draw_positions(ax, own.sel(weighting=weighting), counts, style, weighting == "ERM")
-            predicted = float(predicted_position(counts, coupling).mean())
-            _claimed(ax, predicted, 0.0)
+            own, counts = runs.sel(imbalance_ratio=ratio), config.counts(ratio)
+            by_weighting = {name: own.sel(weighting=name) for name in LINES}
+            _draw_positions(ax, by_weighting, counts)
+            _claimed(ax, float(predicted_position(counts, start).mean()), 0.0)
             _steps(ax, own)
             ax.set_title(f"digits, $R = {ratio:g}$")
         middle[0].set_ylabel("position: 0 ETF,\n1 SELI of the counts")
-        _keys(tops[0])
-        pages.legend_above(figure, tops[0], 3)
         cases = [(c, ratio) for c in config.couplings for ratio in unequal]
-        width, first = 12 // len(cases), None
-        for i, (coupling, ratio) in enumerate(cases):
-            place = grid[2, i * width : (i + 1) * width]
-            ax = figure.add_subplot(place, sharey=first)
+        lower = rows[2].subplots(1, len(cases), sharey=True, squeeze=False)[0]
+        for ax, (coupling, ratio) in zip(lower, cases, strict=True):
             counts = config.counts(ratio)
-            for weighting, style in LINES.items():
-                if (coupling, ratio, weighting) in alike:
-                    own = alike[coupling, ratio, weighting]
-                    _draw_positions(ax, own, counts, style, weighting == "ERM")
+            mine = {name: alike.get((coupling, ratio, name)) for name in LINES}
+            _draw_positions(
+                ax, {name: own for name, own in mine.items() if own is not None}, counts
+            )
             predicted = float(predicted_position(counts, coupling))
             _claimed(ax, predicted, predicted)
             ax.set_title(f"alike, $R = {ratio:g}$,\n$c = {coupling:g}$")
-            first = first or ax
-            ax.tick_params(labelleft=ax is first)
-        if first is not None:
-            first.set_ylabel("position")
-        _draw_grams(figure, grid[3, :], config, runs.sel(imbalance_ratio=config.ratios[-1]))
+        lower[0].set_ylabel("position")
+        _draw_grams(rows[3], config, runs.sel(imbalance_ratio=config.ratios[-1]))
 
 
 def _draw_distances(ax: Axes, own: xr.Dataset) -> None:
@@ -98,20 +84,21 @@ def _draw_distances(ax: Axes, own: xr.Dataset) -> None:
     _steps(ax, own)
 
 
-def _draw_positions(
-    ax: Axes, own: xr.Dataset, counts: np.ndarray, style: Any, with_seeds: bool
-) -> None:
-    """Means over seeds bold, and each seed thin."""
-    found = Family.of(counts).positions(own["gram"].transpose("seed", "time", ...).values)
-    for f, name in enumerate(geometry.FACTORS):
-        line: dict[str, Any] = {"color": PARTS[name], "ls": style}
-        ax.plot(own["time"], found[:, :, f].mean(axis=0), **line)
-        if with_seeds:
-            ax.plot(own["time"], found[:, :, f].T, color=PARTS[name], lw=0.4, alpha=0.5)
+def _draw_positions(ax: Axes, runs: dict[str, xr.Dataset], counts: np.ndarray) -> None:
+    """By weighting: means over seeds bold, and each seed of ERM thin."""
+    family = Family.of(counts)
+    for weighting, own in runs.items():
+        found = family.positions(own["gram"].transpose("seed", "time", ...).values)
+        for f, name in enumerate(geometry.FACTORS):
+            line: dict[str, Any] = {"color": PARTS[name], "ls": LINES[weighting]}
+            ax.plot(own["time"], found[:, :, f].mean(axis=0), **line)
+            if weighting == "ERM":
+                ax.plot(own["time"], found[:, :, f].T, color=PARTS[name], lw=0.4, alpha=0.5)
+        ax.set(xlabel="step", xlim=(0, float(own["time"][-1])))
     for at in (0, 1):
         ax.axhline(at, **pages.FAINT)
-    ax.set(ylim=(-0.55, 1.1), yticks=[0, 0.5, 1])
-    ax.set(xlabel="step", xlim=(0, float(own["time"][-1])))
+    ax.set(ylim=(-0.55, 1.55), yticks=[0, 0.5, 1])
+    ax.xaxis.set_major_locator(MaxNLocator(3))
 
 
 def _claimed(ax: Axes, predicted: float, low: float) -> None:
@@ -138,7 +125,7 @@ def _keys(top: Axes) -> None:
     pages.key(top, "claimed", "s", color="0.88")
 
 
-def _draw_grams(figure: Figure, place: Any, config: Config, own: xr.Dataset) -> None:
+def _draw_grams(figure: Any, config: Config, own: xr.Dataset) -> None:
     """W W^T and inner products of class means over their norms, the mean over seeds, beside both geometries."""
     counts = config.counts(config.ratios[-1])
     ends = unit(own["gram"].isel(time=-1).transpose("weighting", "seed", ...).values).mean(axis=1)
@@ -151,7 +138,7 @@ def _draw_grams(figure: Figure, place: Any, config: Config, own: xr.Dataset) -> 
     names = {"W": "$W W^T$", "H": "class means"}
     bound = max(float(np.abs(x).max()) for x in columns.values())
     norm = AsinhNorm(0.03, -bound, bound)  # a linear one would hide what is off the diagonal
-    axes = place.subgridspec(1, 8).subplots()
+    axes = figure.subplots(1, 8)
     middles = [(NUM_MAJORITY - 1) / 2, (NUM_MAJORITY + len(counts) - 1) / 2]
     for i, ax in enumerate(axes):
         f, (name, grams) = i // 4, list(columns.items())[i % 4]
