@@ -306,3 +306,26 @@ def test_a_config_that_names_targets_goes_with_them_only():
         ssm.simulate(config)
     with pytest.raises(ssm.InputError, match=r"counts\[1\]=0"):
         ssm.Config(counts=(3, 0, 2))
+
+
+def test_tracked_logits_of_a_run_are_the_run():
+    """`ssm.track` of the logits of a run on soft targets, which are sorted by class, against what the run observed."""
+    run = ssm.simulate(BASE, targets=SOFT, labels=LABELS)
+    order = np.argsort(LABELS, kind="stable")
+    Z = (run["W"].values @ run["H"].values).transpose(0, 2, 1)
+    log = ssm.track(Z, LABELS[order], run["time"].values, targets=SOFT[order])
+    for name in (
+        "strength",
+        "class_strength",
+        "class_accuracy",
+        "singular_value",
+        "component_target",
+    ):
+        np.testing.assert_allclose(log[name], run[name], rtol=1e-10, atol=1e-12)
+    assert log["component_block"].values.tolist() == run["component_block"].values.tolist()
+    unnamed = ssm.track(Z, targets=SOFT[order])
+    assert set(unnamed["component_block"].values.tolist()) == {""}
+    with pytest.raises(ssm.InputError, match="targets="):
+        ssm.track(Z, LABELS[order], targets=SOFT[order][:-1])
+    with pytest.raises(ssm.InputError, match="left out where logits are an iterator"):
+        ssm.track(iter(Z), LABELS[order], targets=SOFT[order])

@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from ssm.config import profiles
 from ssm.measures import geometry, spectral
@@ -67,3 +67,18 @@ class Probe:
         if len(self.present) == len(self.counts):
             return whole
         return geometry.Geometry(*(part[np.ix_(self.present, self.present)] for part in whole))
+
+
+@dataclass(frozen=True)
+class TaughtProbe(Probe):
+    """A probe whose samples are taught distributions over the classes, in the order in which they are watched."""
+
+    targets: Float[np.ndarray, "k n"]
+    """p_j, a column a sample."""
+    are_named: bool
+    """Whether the classes of the samples were given, so that contrasts between them have names."""
+
+    @functools.cached_property
+    def components(self) -> spectral.LabelSpectrum:
+        """The components of the centred targets."""
+        return spectral.target_spectrum(self.targets, self.groups if self.are_named else None)

@@ -47,7 +47,7 @@ def own_targets(
         if sample_weights is not None:
             raise errors.invalid("sample_weights", "given", "left out unless targets are given")
         return config, None, labels
-    P = _checked_targets(targets)
+    P = distributions(targets)
     n, k = P.shape
     y = P.argmax(axis=1) if labels is None else _checked_labels(labels, n, k)
     weights = _checked_weights(sample_weights, n)
@@ -76,7 +76,8 @@ def of_counts(config: Config, counts: tuple[int, ...], targets: str = "labels") 
     return dataclasses.replace(config, **of_labels | {"targets": targets})
 
 
-def _checked_targets(value: Any) -> Float[np.ndarray, "n k"]:
+def distributions(value: Any) -> Float[np.ndarray, "n k"]:
+    """Targets, a row a sample, as distributions; raises ssm.InputError for anything else."""
     P = checks.array("targets", value, DISTRIBUTIONS)
     if P.ndim != 2 or not len(P) or P.shape[1] < 2:
         raise errors.invalid("targets", f"an array of shape {P.shape}", DISTRIBUTIONS)

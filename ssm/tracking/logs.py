@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ssm.measures.probes import Probe
+from ssm.measures.probes import Probe, TaughtProbe
 from ssm.measures.sample_sums import ROWS, SampleSums
+from ssm.problem.own_targets import distributions
 from ssm.results import logs as log_datasets
 from ssm.support import archives, arrays, errors
-from ssm.tracking.observing import LARGEST_LOGIT, spectrum
+from ssm.tracking.observing import LARGEST_LOGIT, spectrum, spectrum_on_targets
 
 LOGITS = "real numbers of shape (time, n, k)"
 LOGITS_NOW = "real numbers of shape (n, k) at each time"
@@ -23,7 +24,12 @@ BLOCK = 2**24  # bytes of logits, as float64, that are read at once
 
 
 def track(
-    logits: Any, labels: Any, times: Any = None, progress: Callable[[float], None] | None = None
+    logits: Any,
+    labels: Any = None,
+    times: Any = None,
+    progress: Callable[[float], None] | None = None,
+    *,
+    targets: Any = None,
 ) -> xr.Dataset:
     """Follow what logits learn of each spectral component of their label matrix.
 
@@ -46,9 +52,11 @@ def track(
     Args:
         logits: shape (time, n, k), real and finite; or an iterator, such as a generator, over the logits of one time
             after another, shape (n, k), which may be of any library and are let go of in turn.
-        labels: shape (n,), integers 0 .. k - 1; every class must occur, k at least 2.
+        labels: shape (n,), integers 0 .. k - 1; every class must occur, k at least 2, unless targets are given.
         times: shape (time,), ascending, in any unit such as steps; 0, 1, 2, ... when left out.
         progress: called with the share of the times done, in [0, 1].
+        targets: distributions over the classes that the samples are taught in place of labels, shape (n, k), with the
+            components of the centred targets; labels left out are those of the largest targets. Not of an iterator.
 
     Returns:
         A Dataset over `time`, `class`, `component`, `block` and `mode`.
@@ -57,11 +65,16 @@ def track(
         ssm.InputError (a ValueError): anything else, in one line.
     """
     if isinstance(logits, Iterator):
+        if targets is not None:
+            raise errors.invalid("targets", "given", "left out where logits are an iterator")
         return _of_stream(logits, labels, times, progress)
-    logits, labels, times = _checked(logits, labels, times)
-    num_times, _, k = logits.shape
-    counts = np.bincount(labels, minlength=k)
-    probe = Probe(counts, counts)
+    if targets is not None:
+        logits, labels, times, probe = _taught(logits, labels, times, targets)
+    else:
+        logits, labels, times = _checked(logits, labels, times)
+        counts = np.bincount(labels, minlength=logits.shape[2])
+        probe = Probe(counts, counts)
+    num_times = logits.shape[0]
     observed = []
     for i, blocks in enumerate(_by_time(logits)):
         observed.append(_observe(i, blocks, labels, probe))
@@ -115,10 +128,16 @@ def _observe(
     """What is observed at the time of one index, from its logits in blocks of samples in order;
     raises ssm.InputError for logits that are not finite or too large."""
     sums, first = SampleSums(len(probe.counts)), 0
+    on_targets = np.zeros((len(probe.counts), len(probe.counts)))
     for block in blocks:
         _check_values(index, block)
         sums.add(block, labels[first : first + len(block)])
+        if isinstance(probe, TaughtProbe):
+            T = probe.targets[:, first : first + len(block)] - 1 / len(probe.counts)
+            on_targets += block.T.astype(np.float64) @ T.T
         first += len(block)
+    if isinstance(probe, TaughtProbe):
+        return spectrum_on_targets(sums, on_targets, labels, probe)
     return spectrum(sums, probe)
 
 
@@ -196,7 +215,9 @@ def load_logits(path: str | Path) -> dict[str, Any]:
     return read
 
 
-def _checked(logits: Any, labels: Any, times: Any) -> tuple[Any, np.ndarray, np.ndarray]:
+def _checked(
+    logits: Any, labels: Any, times: Any, all_occur: bool = True
+) -> tuple[Any, np.ndarray, np.ndarray]:
     """The arguments of `track` as arrays, with times for those that have none; raises
     ssm.InputError. The values of logits are not read."""
     if not (_is_sliced(logits) or isinstance(logits, np.memmap)):
@@ -212,12 +233,26 @@ def _checked(logits: Any, labels: Any, times: Any) -> tuple[Any, np.ndarray, np.
         worst = labels.min() if labels.min() < 0 else labels.max()
         raise errors.invalid("labels", int(worst), f"in [0, {k - 1}]")
     counts = np.bincount(labels, minlength=k)
-    if not counts.all():
+    if all_occur and not counts.all():
         raise errors.invalid(
             "labels", f"no sample of class {int(counts.argmin())}", f"of all {k} classes"
         )
 
     return logits, labels.astype(np.int64), _ascending(times, num_times)
+
+
+def _taught(
+    logits: Any, labels: Any, times: Any, targets: Any
+) -> tuple[Any, np.ndarray, np.ndarray, TaughtProbe]:
+    """The arguments of `track` with targets, as arrays, and their probe."""
+    P = distributions(arrays.as_numpy("targets", targets, "real numbers of shape (n, k)"))
+    known = P.argmax(axis=1) if labels is None else labels
+    logits, found, when = _checked(logits, known, times, all_occur=False)
+    if P.shape != logits.shape[1:]:
+        allowed = f"of shape {tuple(logits.shape[1:])}, a row a sample of the logits"
+        raise errors.invalid("targets", arrays.shape_of(P), allowed)
+    counts = np.bincount(found, minlength=P.shape[1])
+    return logits, found, when, TaughtProbe(counts, counts, P.T, labels is not None)
 
 
 def _ascending(times: np.ndarray, number: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from ssm.measures import spectral
-from ssm.measures.probes import Probe
+from ssm.measures.probes import Probe, TaughtProbe
 from ssm.measures.sample_sums import SampleSums
 
 LARGEST_LOGIT = 1e100  # sums of squares of larger ones may not be finite
@@ -34,6 +34,29 @@ def spectrum(sums: SampleSums, probe: Probe) -> dict[str, Any]:
         "class_strength": spectral.class_strengths(sums.class_sums, probe.counts.clip(1))[present],
     }
     return {name: over_classes(values, present, k) for name, values in of_present.items()} | {
+        "strength": strength,
+        "singular_value": sums.singular_values(),
+        "residual": spectral.residual(strength / unit, np.asarray(sums.energy(unit))),
+    }
+
+
+def spectrum_on_targets(
+    sums: SampleSums,
+    on_targets: Float[np.ndarray, "k k"],
+    labels: Int[np.ndarray, " n"],
+    probe: TaughtProbe,
+) -> dict[str, Any]:
+    """The same of samples that are taught distributions, from Z T^T too, T the centred targets."""
+    k, present = len(probe.counts), probe.present
+    members = np.eye(k)[labels]
+    means = (probe.targets - 1 / k) @ members / probe.counts.clip(1)
+    unit = float(np.abs(sums.triangle).max()) or 1.0
+    strength = spectral.strengths(on_targets, probe.components)
+    by_class = spectral.mean_target_strengths(sums.class_sums, means, probe.counts)
+    accuracy = sums.correct[present] / probe.counts[present]
+    return {
+        "class_accuracy": over_classes(accuracy, present, k),
+        "class_strength": over_classes(by_class[present], present, k),
         "strength": strength,
         "singular_value": sums.singular_values(),
         "residual": spectral.residual(strength / unit, np.asarray(sums.energy(unit))),
