@@ -480,3 +480,16 @@ def test_intervals_stay_where_scores_can_be():
         "a and b",
         "a, b and c",
     ]
+
+
+def test_a_class_in_the_verdict_is_inert(low_resolution, monkeypatch, tmp_path):
+    """The name of the class that alarms are for stands in sentences and tables."""
+    monkeypatch.setattr(studies, "KINDS", {"recalls": studies.plot_recalls})
+    record = make_record(extras=False)
+    recalls = record["balanced_accuracy"].sel(correction="none", drop=True)
+    record["recall_at_budget"] = recalls.copy()
+    currency = {"costs": None, "budget": 0.1, "alarm_class": 0}
+    record = record.assign_attrs(currency=json.dumps(currency))
+    source = report.write_report(record, tmp_path).read_text(encoding="utf-8")
+    assert "<script" not in source
+    assert f"recall of {CLASSES[0]} with alarms for 10 % of the cases" in Reader(source).text
