@@ -44,7 +44,7 @@ from the ETF.
 So it was claimed next, before these runs and after looks at seed 0 (two layers, R = 10) and seed 100 (R = 10 and 100, c of 0.4
 and 0.05), geometry included, at which it was so: where samples are alike (orthogonal classes of coupling c, noise of each sample's
 own, inner products as in the model), a network of one hidden layer of rectified units ends at 2 (1 - g*) within 0.1, W and class means,
-at R = 10 and 100, 0.05 to 0.61 of the way from the ETF to SELI of the counts, and weights leave that as it is within 0.1. It holds,
+at R = 10 and 100, 0.05 to 0.61 of the way from the ETF to SELI of the counts, and weights (at c = 0.4) leave that within 0.1. It holds,
 of W within 0.02, but for class means at c = 0.05 and R = 100, which have not arrived when the run ends: undecided.
 """
 
