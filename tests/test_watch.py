@@ -176,7 +176,7 @@ import os, signal, sys, threading, time
 from pathlib import Path
 from ssm.practice.watching import watch as watching
 from ssm.practice.watching.progress import Settings
-watching.BLOCK = 20_000
+watching.BLOCK = 50_000
 def kill():
     time.sleep(float(sys.argv[3])); os.kill(os.getpid(), signal.SIGKILL)
 watch = watching.Watch(Path(sys.argv[1]), Path(sys.argv[2]), Settings(), None)
@@ -188,10 +188,10 @@ with watch.kept():
 
 @pytest.mark.slow
 def test_a_watch_that_is_killed_goes_on_to_the_same(lagging, expected, tmp_path):
-    """By SIGKILL, at moments that nobody chose."""
+    """By SIGKILL, each time a little later, until it comes to the end."""
     rng, codes = np.random.default_rng(4), []
     while 0 not in codes:
-        delay = str(rng.uniform(0.05, 0.5))
+        delay = str(rng.uniform(0.05, 0.1) * 2 ** len(codes))
         words = [sys.executable, "-c", KILLED, str(lagging), str(tmp_path), delay]
         root = Path(__file__).parents[1]
         codes.append(subprocess.run(words, cwd=root).returncode)
