@@ -45,6 +45,20 @@ def followed(rng, store=None, labels=LABELS, **given):
     return tracker
 
 
+def test_losses_keep_their_digits_where_labels_are_far_ahead():
+    """At margins of 30 to 60, where 1 - p_y is far below the rounding of 1."""
+    margins = np.repeat([30.0, 40.0, 50.0, 60.0], COUNTS)
+    logits = 100 + np.eye(4)[LABELS] * margins[:, None]
+    tracker = ssm.Tracker(LABELS, **CALM)
+    tracker.add(0, logits)
+    found = tracker.dataset().isel(time=0)
+    small = 3 * np.exp(-np.array([30.0, 40.0, 50.0, 60.0]))  # log(1 + 3 e^-m), to its own square
+    np.testing.assert_allclose(found.class_loss, small, rtol=1e-11)
+    # The gradient of a sample is 1 - p_y at its label and a third of it at the three others, less their sign.
+    norms = np.sqrt(np.array(COUNTS) * (4 / 3)) * small
+    np.testing.assert_allclose(found.gradient_share, norms / norms.sum(), rtol=1e-11)
+
+
 def test_it_is_track_of_the_whole_log(rng):
     logged = list(states(rng))
     tracker = ssm.Tracker(LABELS, **CALM)

@@ -36,6 +36,7 @@ class Transformation(Settable):
     """A map from the weights so far to new ones of the same shape and type. A chain of them begins with ones.
 
     Example:
+        >>> from ssm.schedules import Chain, PrevalencePower, UnitMean
         >>> chain = Chain(PrevalencePower(0.5), UnitMean())
         >>> stats = Statistics(counts=[90, 10])
         >>> weights, state = step_weights(chain, chain.init(stats.counts), stats, step=0)

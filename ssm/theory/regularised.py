@@ -195,7 +195,7 @@ def cross_strengths(
         >>> grid = step.grid(np.array([1.0, 10.0, 100.0]))
         >>> target = np.linalg.norm(grid.cross_targets, axis=-1)
         >>> (cross_strengths(grid, 0.01, 0.01).strength / target).round(2).tolist()
-        [0.78, 0.09, 0.0]
+        [0.78, 0.48, 0.0]
     """
     (s, w, kappa), n = _cross_parts(problem)
     decay_W, decay_H = _decays(weight_decay=weight_decay, feature_decay=feature_decay)

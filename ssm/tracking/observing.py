@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
+from scipy.special import expit
 
 from ssm.measures import spectral
 from ssm.measures.probes import Probe, TaughtProbe
@@ -84,12 +85,16 @@ class CrossEntropy:
     def add(self, logits: Float[np.ndarray, "m k"], labels: Int[np.ndarray, " m"]) -> None:
         """Add samples, of finite logits."""
         k, own = len(self.losses), (np.arange(len(labels)), labels)
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        chances = np.exp(shifted)
-        total = chances.sum(axis=1)
-        losses = np.log(total) - shifted[own]
-        chances /= total[:, None]
-        chances[own] = -np.expm1(-losses)  # 1 - p_y, which keeps its digits where p_y is near 1
+        behind = logits - logits[own][:, None]
+        behind[own] = -np.inf
+        largest = behind.max(axis=1)
+        chances = np.exp(behind - largest[:, None])
+        odds = largest + np.log(
+            chances.sum(axis=1)
+        )  # log of those of an error, which keeps the digits of a small loss
+        losses = np.logaddexp(0, odds)
+        chances *= np.exp(largest - losses)[:, None]
+        chances[own] = expit(odds)  # 1 - p_y
         self.losses += np.bincount(labels, losses, k)
         self.squared_gradients += np.bincount(labels, (chances**2).sum(axis=1), k)
 
