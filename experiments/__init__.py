@@ -22,6 +22,7 @@ Name = Literal[
     "held_out",
     "held_out_maps",
     "held_out_data",
+    "groups",
     "digits",
     "mnist",
     "stop_or_train",
@@ -37,12 +38,13 @@ NAMES: tuple[Name, ...] = get_args(Name)
 ON_MNIST: tuple[Name, ...] = ("mnist", "stop_or_train")  # which are given the folder of its files
 IN_PYTORCH: tuple[Name, ...] = ("followed_digits",)  # which comes with an extra of its own
 # The core ones are on the small-scale model itself, the others on networks trained on real data, on a loss of one's own,
-# or on maps and data that would take `make reproduce` beyond its five minutes.
+# or on maps, groups and data that would take `make reproduce` beyond its five minutes.
 _OTHERS = (
     "polynomial_tail",
     "batch_law",
     "held_out_maps",
     "held_out_data",
+    "groups",
     "digits",
     *ON_MNIST,
     "bridge",

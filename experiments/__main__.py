@@ -36,7 +36,7 @@ class Options:
     core: bool = False
     """Run the core experiments, those of the small-scale model itself, and not those on networks that
     are trained on real data (digits, mnist, stop_or_train, bridge, practice, followed_digits, tracked), mini-batches (batch_law) or the
-    larger maps of held-out accuracy and its runs on other data (held_out_maps, held_out_data)."""
+    larger maps of held-out accuracy, its runs on other data and those of groups (held_out_maps, held_out_data, groups)."""
     quick: bool = False
     """A smoke run: fewer points, seeds and steps. Its claims may fail or stay undecided."""
     out: Path | None = None

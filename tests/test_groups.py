@@ -162,6 +162,27 @@ def test_early_growth_is_that_of_the_weighted_targets():
     np.testing.assert_allclose(measured, rate, rtol=0.01)
 
 
+@pytest.mark.parametrize(("own", "ratio"), [(8, 1.0), (8, 6.0), (9, 3.0)])
+def test_early_growth_with_a_spurious_attribute(own, ratio):
+    """Two classes of 10, of which `own` have the class's own value of the attribute, by the formulas written out: rate,
+    spurious over core strength, and on which side of s (2 p - 1) = 1 the minority groups are unlearned first."""
+    c, c_a = 0.1, 0.1 * ratio
+    config = ssm.Config(
+        groups=((own, 10 - own), (10 - own, own)), coupling=c, attribute_coupling=c_a, feature_dim=4, init="spectral",
+        init_scale=1e-3, t1=10.0, num_saves=5,
+    )  # fmt: skip
+    private, goes_with = (1 - c - c_a) / 20, 2 * own / 10 - 1
+    s = c_a / (c + 2 * private)
+    rates = prepare(config).problem.growth_rates
+    expected = np.sqrt((private + c / 2) * (1 + s * goes_with**2) / 2)
+    np.testing.assert_allclose(rates, [expected], rtol=1e-12)
+    run = ssm.simulate(config)
+    assert run["core_strength"].values.max() < 1e-3  # while residuals are 1/2
+    np.testing.assert_allclose(run["spurious_strength"] / run["core_strength"], s, rtol=2e-3)
+    minority = run["group_accuracy"].values[-1][1:3]
+    assert minority.tolist() == ([0, 0] if s * goes_with > 1 else [1, 1])
+
+
 @pytest.mark.parametrize("noise_dim", [None, 40])
 def test_held_out_groups_are_what_fresh_samples_get(noise_dim):
     config = dataclasses.replace(
