@@ -1,6 +1,7 @@
 """Groups inside classes: samples of one class that differ in an attribute which other classes have too."""
 
 import dataclasses
+import sys
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from scipy.integrate import solve_ivp
 from scipy.special import softmax
 
 import ssm
+from ssm import plotting
+from ssm.cli import commands
 from ssm.dynamics import parameters
 from ssm.dynamics.column_layouts import make_columns
 from ssm.measures.groups import core_strength, spurious_strength
@@ -168,13 +171,14 @@ def test_early_growth_with_a_spurious_attribute(own, ratio):
     spurious over core strength, and on which side of s (2 p - 1) = 1 the minority groups are unlearned first."""
     c, c_a = 0.1, 0.1 * ratio
     config = ssm.Config(
-        groups=((own, 10 - own), (10 - own, own)), coupling=c, attribute_coupling=c_a, feature_dim=4, init="spectral",
+        num_classes=2, groups=(own, 10 - own, 10 - own, own), coupling=c, attribute_coupling=c_a, feature_dim=4, init="spectral",
         init_scale=1e-3, t1=10.0, num_saves=5,
     )  # fmt: skip
     private, goes_with = (1 - c - c_a) / 20, 2 * own / 10 - 1
     s = c_a / (c + 2 * private)
     rates = prepare(config).problem.growth_rates
     expected = np.sqrt((private + c / 2) * (1 + s * goes_with**2) / 2)
+    assert rates is not None
     np.testing.assert_allclose(rates, [expected], rtol=1e-12)
     run = ssm.simulate(config)
     assert run["core_strength"].values.max() < 1e-3  # while residuals are 1/2
@@ -318,3 +322,56 @@ def test_groups_survive_json_and_the_shell():
     assert config == ssm.Config(groups=(12, 3, 2, 7), num_classes=2, attribute_coupling=0.2)
     assert config.group_counts == GROUPS
     assert config.class_counts == (15, 9)
+
+
+@pytest.fixture(scope="module")
+def held_out_run():
+    return ssm.simulate(dataclasses.replace(BASE, held_out=True, noise_dim=40, save_state=False))
+
+
+def test_groups_are_drawn_with_their_numbers(held_out_run, tmp_path):
+    """Groups of 12 and 7 are large, of 3 and 2 small: the geometric mean of 12 and 2 is 4.9."""
+    assert plotting.kinds(held_out_run)[0] == "groups"
+    figure = plotting.figure(held_out_run)
+    accuracies, strengths = figure.axes
+    found = [(line.get_color(), line.is_dashed(), line.get_ydata()) for line in accuracies.lines]
+    sizes = {"majority": [0, 3], "minority": [1, 2]}
+    for name, dashed in (("group_accuracy", False), ("held_out_group_accuracy", True)):
+        accuracy = held_out_run[name].values
+        for size, groups in sizes.items():
+            drawn = [y for c, d, y in found if (c, d) == (plotting.COLORS[size], dashed)]
+            np.testing.assert_array_equal(drawn, accuracy[:, groups].T)
+        (worst,) = [y for c, d, y in found if (c, d) == ("black", dashed)]
+        np.testing.assert_array_equal(worst, accuracy.min(axis=1))
+    drawn = {line.get_label(): line.get_ydata() for line in strengths.lines}
+    for name in ("core", "spurious"):
+        np.testing.assert_array_equal(drawn[name], held_out_run[f"{name}_strength"])
+    for axes in figure.axes:
+        assert axes.get_xlabel().startswith("flow time") and axes.get_ylabel() and axes.get_legend()
+    plotting.save_figure(figure, tmp_path / "groups.png")
+    assert (tmp_path / "groups.png").stat().st_size > 5000
+
+
+def test_an_attribute_that_says_nothing_has_no_curve():
+    run = ssm.simulate(dataclasses.replace(BASE, groups=((9,), (6,)), save_state=False))
+    figure = plotting.figure(run, "groups")
+    labels = {line.get_label() for axes in figure.axes for line in axes.lines}
+    assert "core" in labels and not {"spurious", "held-out"} & labels
+
+
+def test_groups_are_drawn_from_the_shell_and_refused_without(
+    run, held_out_run, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    ssm.save(held_out_run, "groups.zarr")
+    monkeypatch.setattr(sys, "argv", ["ssm", "plot", "groups.zarr"])
+    commands.main()
+    assert "kind groups" in capsys.readouterr().out
+    assert (tmp_path / "groups-groups.png").is_file()
+    ssm.save(run(), "plain.zarr")
+    monkeypatch.setattr(sys, "argv", ["ssm", "plot", "plain.zarr", "--kind", "groups"])
+    with pytest.raises(SystemExit) as left:
+        commands.main()
+    err = capsys.readouterr().err
+    assert left.value.code == 2 and "kind='groups'" in err and err.count("\n") == 1
+    assert "no groups" in err and not (tmp_path / "plain-groups.png").exists()

@@ -55,6 +55,7 @@ class Plot:
             "singular_values",
             "geometry",
             "held_out",
+            "groups",
             "network",
             "heatmap",
             "curves",
@@ -62,10 +63,10 @@ class Plot:
         ]
         | None
     ) = None
-    """What to draw: over time (`geometry`: distances over the margin; `held_out`: accuracy on
-    held-out beside training data; `network`: a page of all that the log of a network holds), and for a sweep a `heatmap` over two axes of the ratio of learning
-    times, a `scatter` of it over one or two fields that move together, or `curves` for each value of one
-    axis. Left out: what suits the store, which is said."""
+    """What to draw: over time (`geometry`: distances over the margin; `held_out`: accuracy on held-out beside training data;
+    `groups`: accuracy of the groups inside classes, core and spurious strength; `network`: a page of all that the log of
+    a network holds), and for a sweep a `heatmap` over two axes of the ratio of learning times, a `scatter` of it over
+    one or two fields that move together, or `curves` for each value of one axis. Left out: what suits the store, which is said."""
     axes: tuple[str, ...] = ()
     """Axes of a sweep, two for `heatmap`, one for `curves`, one or two for `scatter`. Left out: the first that will do."""
     at: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()

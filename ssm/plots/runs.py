@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from ssm.config import profiles
-from ssm.plots import networks, sweeps
+from ssm.plots import axis_labels, groups, networks, sweeps
 from ssm.plots.legends import add_legend
 
 # The style is a part of this module's public address, `ssm.plotting`.
@@ -29,29 +29,6 @@ from ssm.support import checks, errors
 def _named(label: str | None, what: str) -> str:
     """A legend's entry: what a line shows, and of which run where that has a label."""
     return what if label is None else f"{what}, {label}"
-
-
-def _time_axis(dataset: xr.Dataset, axes: Axes) -> None:
-    """Label the time axis with its unit; logarithmic where the times were so spaced. What else is said below it of a run
-    that was drawn before stays."""
-    _, *said = axes.get_xlabel().split("\n")
-    axes.set_xlabel("\n".join([dataset["time"].attrs.get("description", "time"), *said]))
-    if datasets.time_spacing(dataset) == "log":
-        first, last = dataset["time"].values[[1, -1]]
-        if axes.get_xscale() == "log":  # of a run that was drawn before
-            first, last = min(first, axes.get_xlim()[0]), max(last, axes.get_xlim()[1])
-        axes.set(xscale="log", xlim=(first, last))
-
-
-def _strength_axis(dataset: xr.Dataset, axes: Axes, label: str) -> None:
-    """Label an axis of strengths; logarithmic where they have run away, as in the terminal phase."""
-    if sweeps.passes_targets(dataset):
-        label = (
-            f"{label.replace('target', 'squared-loss target')}\n(cross-entropy goes on beyond 1)"
-        )
-    axes.set_ylabel(label)
-    if (highest := axes.dataLim.y1) > 100:
-        axes.set(yscale="log", ylim=(1e-3, 1.5 * highest))
 
 
 def plot_blocks(
@@ -99,9 +76,9 @@ def plot_blocks(
     axes.axhline(1, color="0.8", lw=0.6, zorder=0)
     if dotted:
         axes.plot([], [], color="0.3", lw=0.8, ls=":", label=dotted)
-    _time_axis(dataset, axes)
+    axis_labels.time_axis(dataset, axes)
     _say_what_is_absent(dataset, axes, "class_strength")
-    _strength_axis(dataset, axes, "strength / target")
+    axis_labels.strength_axis(dataset, axes, "strength / target")
     add_legend(axes)
 
 
@@ -112,7 +89,7 @@ def plot_classes(
     by group; `label` and `linestyle` as in `plot_blocks`."""
     _by_class(dataset, axes, "class_strength", label, linestyle)
     axes.axhline(1, color="0.8", lw=0.6, zorder=0)
-    _strength_axis(dataset, axes, "class strength")
+    axis_labels.strength_axis(dataset, axes, "class strength")
     add_legend(axes)
 
 
@@ -146,7 +123,7 @@ def plot_singular_values(dataset: xr.Dataset, axes: Axes) -> None:
     for block, color in COLORS.items():
         for i, target in enumerate(np.unique(targets[blocks == block])):
             axes.axhline(target, color=color, ls="--", lw=1, label=None if i else f"{block} target")
-    _time_axis(dataset, axes)
+    axis_labels.time_axis(dataset, axes)
     axes.set(ylabel="singular value of the logits", yscale="log")
     add_legend(axes)
 
@@ -175,7 +152,7 @@ def _by_class(
             mean_values = classes.mean(dataset, name, group)
             lines = axes.plot(dataset["time"], mean_values, lw=width, **line_style)
         lines[0].set_label(_named(label, group))
-    _time_axis(dataset, axes)
+    axis_labels.time_axis(dataset, axes)
     _say_what_is_absent(dataset, axes, name)
 
 
@@ -203,7 +180,7 @@ def plot_geometry(dataset: xr.Dataset, axes: Axes) -> None:
             )
     axes.plot([], [], "-", color="0.3", label="to SELI")
     axes.plot([], [], ":", color="0.3", label="to simplex ETF")
-    _time_axis(dataset, axes)
+    axis_labels.time_axis(dataset, axes)
     if margins is not None:  # negative until all samples are classified right
         axes.set(xscale="log", xlabel="least margin of a sample")
         axes.xaxis.set_minor_formatter(NullFormatter())  # they overlap in a short run
@@ -235,7 +212,7 @@ def plot_held_out(
         best_named = _named(label, f"best {best:.3g} at {time:.3g}")
         axes.plot([time], [best], "o", color=grey, ms=3.5, label=best_named)
     axes.plot([], [], color="0.3", lw=0.8, ls=":", label="on training data")
-    _time_axis(dataset, axes)
+    axis_labels.time_axis(dataset, axes)
     for name in ("held_out_accuracy", "class_accuracy"):
         _say_what_is_absent(dataset, axes, name)
     axes.set(ylabel="held-out accuracy", ylim=(-0.03, 1.03))
@@ -251,7 +228,13 @@ KINDS: dict[str, Callable[..., None]] = {
     "geometry": plot_geometry,
     "held_out": plot_held_out,
 }
+PAGES: dict[str, Callable[[xr.Dataset, Figure], None]] = {
+    groups.KIND: groups.plot_groups,
+    networks.KIND: networks.plot_network,
+}
+"""Kinds that fill a figure of their own."""
 NEEDS = {
+    groups.KIND: ("group_accuracy", "classes of the run have no groups, as groups=... gives them"),
     "loss": ("loss", "tracked logits do not say what they were trained on"),
     "geometry": (
         "seli_distance",
@@ -265,21 +248,22 @@ NEEDS = {
 def kinds(dataset: xr.Dataset, axes: Sequence[str] = ()) -> tuple[str, ...]:
     """The kinds of figure that a run, tracked logits or a sweep allows, the one that suits it best first.
 
-    Of a run that is what it was made for: `held_out` where data were held out, `geometry` where that was observed, else
-    `blocks`; of the log of a network `network` where its features or its classifier were given. Of a sweep `sweeps.kinds` says it. Where `axes` to draw over are given, their number decides.
+    Of a run that is what it was made for: `groups` where classes have groups, `held_out` where data were held out, `geometry` where
+    that was observed, else `blocks`; of the log of a network `network` where its features or its classifier were given. Of a sweep `sweeps.kinds` says it. Where `axes` to draw over are given, their number decides.
     """
     if sweeps.sweep_axes(dataset):
         return sweeps.kinds(dataset, axes)
-    allowed = [kind for kind in KINDS if NEEDS.get(kind, ("time", ""))[0] in dataset.variables]
-    found = sorted(allowed, key=("held_out", "geometry", *KINDS).index)
+    of_runs = (groups.KIND, "held_out", "geometry", *KINDS)
+    allowed = {kind for kind in of_runs if NEEDS.get(kind, ("time", ""))[0] in dataset.variables}
+    found = sorted(allowed, key=of_runs.index)
     if networks.is_suited(dataset):
         return networks.KIND, *found
     return tuple(found + [networks.KIND] * logs.is_log(dataset))
 
 
 def figure(dataset: xr.Dataset, kind: str | None = None, axes: Sequence[str] = ()) -> Figure:
-    """One figure of the given kind: a key of `KINDS` for a run, `network` too for the log of a network (a page of all it
-    holds, `networks.plot_network`), of `sweep_plots.KINDS` for a sweep.
+    """One figure of the given kind: a key of `KINDS` for a run, `groups` too where its classes have groups
+    (`groups.plot_groups`) and `network` for the log of a network (a page of all it holds, `networks.plot_network`), of `sweep_plots.KINDS` for a sweep.
 
     Args:
         dataset: a run, tracked logits or a sweep.
@@ -300,32 +284,32 @@ def figure(dataset: xr.Dataset, kind: str | None = None, axes: Sequence[str] = (
         kind = next(
             iter(kinds(dataset, axes)), "curves"
         )  # which says why a sweep over names is refused
-    of_runs = [*KINDS, networks.KIND]
+    of_runs = [*KINDS, *PAGES]
     checks.choice("kind", kind, [*of_runs, *sweeps.KINDS])
     if sweeps.sweep_axes(dataset):
         return _sweep_figure(dataset, kind, _chosen_axes(dataset, kind, axes))
     if kind not in of_runs:
         why = ": this is a single run"
-        raise errors.invalid("kind", kind, errors.one_of(kind, list(KINDS), why))
+        raise errors.invalid("kind", kind, errors.one_of(kind, [*KINDS, groups.KIND], why))
     if axes:
         raise errors.invalid("axes", tuple(axes), "left out: this is a single run")
-    if kind == networks.KIND:
-        return _page(dataset)
     needed, why = NEEDS.get(kind, ("time", ""))
     if needed not in dataset.variables:
         raise errors.invalid("kind", kind, f"another kind: {why}")
+    if kind in PAGES:
+        return _page(dataset, kind)
     with style():
         drawing = Figure(figsize=(COLUMN_WIDTH, 2.6))
         KINDS[kind](dataset, drawing.subplots())
     return drawing
 
 
-def _page(dataset: xr.Dataset) -> Figure:
-    if not logs.is_log(dataset):
-        raise errors.invalid("kind", networks.KIND, "another kind: this is a run of the model")
+def _page(dataset: xr.Dataset, kind: str) -> Figure:
+    if kind == networks.KIND and not logs.is_log(dataset):
+        raise errors.invalid("kind", kind, "another kind: this is a run of the model")
     with style():
         drawing = Figure()
-        networks.plot_network(dataset, drawing)
+        PAGES[kind](dataset, drawing)
     return drawing
 
 
