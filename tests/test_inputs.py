@@ -199,7 +199,7 @@ def test_own_data_that_is_the_mixture_is_its_run(compiled_as_for_users):
         ({"clock": "loss", "weight_exponent": 1.0, "weight_start": 3.0, "stop_margin": 5.0}, None),
     ],
 )
-def test_own_data_goes_with_every_kind_of_run(changes, schedule):
+def test_own_data_goes_with_every_kind_of_run(compiled_as_for_users, changes, schedule):
     fields = SMALL | {"t1": None} | changes
     drawn = ssm.Config(noise_dim=NOISE, **COUPLINGS, **fields)
     inputs, labels = ssm.mixture_inputs(drawn)
