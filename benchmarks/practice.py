@@ -11,17 +11,21 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import tyro
 import xarray as xr
 
+from benchmarks import practice_page, practice_scores
 from ssm import InputError
 from ssm.cli.commands import parse
 from ssm.practice.options import StudyOptions
+from ssm.practice.study import attributes
 from ssm.practice.study.studies import run_study
 from ssm.support import errors
+from ssm.support.files import replacing
 
 MODELS = "logistic,boosting,forest,balanced_forest,network"
 STRATEGIES = "erm,inverse,sqrt"
@@ -109,10 +113,37 @@ def run(data_dir: Path, runs: Path) -> dict[str, xr.Dataset]:
         raise errors.invalid("data_dir", str(data_dir), allowed)
     records = {}
     for table, path in found.items():
+        # One line a set: it takes minutes, and a study draws no bar by itself.
         start = time.perf_counter()
         records[table.name] = run_study(study_of(table, path), runs / table.name)
         print(f"{table.name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
     return records
+
+
+def found(records: Mapping[str, xr.Dataset]) -> practice_page.Found:
+    """All that the page is written from."""
+    scores = practice_scores.scores(records)
+    balanced = scores.decided["balanced_accuracy"]
+    of_name, facts = {table.name: table for table in TABLES}, {}
+    for name, record in records.items():
+        study = attributes.study_facts(record)
+        facts[name] = practice_page.Facts(
+            of_name[name].parent,
+            of_name[name].classes,
+            study["class_counts"],
+            study["num_features"],
+        )
+    first = next(iter(records.values()))
+    return practice_page.Found(
+        facts,
+        scores,
+        {name: practice_scores.choice(record) for name, record in records.items()},
+        {
+            name: practice_scores.advised(record, balanced[name].to_dict())
+            for name, record in records.items()
+        },
+        first.attrs["versions"],
+    )
 
 
 def main() -> None:
@@ -121,7 +152,11 @@ def main() -> None:
         options = parse(
             Options, "python -m benchmarks.practice", Options.__doc__ or "", sys.argv[1:]
         )
-        run(options.data_dir, options.runs)
+        records = run(options.data_dir, options.runs)
+        text = practice_page.page(found(records))
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(options.out) as scratch:
+            scratch.write_text(text)
     except (InputError, OSError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         raise SystemExit(2) from None
