@@ -92,15 +92,15 @@ def test_everything_is_in_one_file(written, page):
     assert "http:" not in source and "https:" not in source and "url(" not in source
     assert all(attrs["alt"] for tag, attrs in page.tags if tag == "img")
     drawn = {path.stem for path in (written / "figures").iterdir()}
-    assert drawn == set(studies.KINDS)
+    assert drawn == {*studies.KINDS, "summary"}
     names = {path.name for path in written.iterdir()}  # nothing is left of what was being written
-    assert names == {"report.html", "figures", "comparisons.csv", "ablations.csv"}
+    assert names == {"report.html", "summary.html", "figures", "comparisons.csv", "ablations.csv"}
 
 
 def test_sections_are_in_order(page):
     assert [attrs["id"] for tag, attrs in page.tags if tag == "section"] == SECTIONS
     anchors = [attrs["href"] for tag, attrs in page.tags if tag == "a"]
-    assert anchors == [f"#{name}" for name in SECTIONS]
+    assert anchors == ["summary.html", *(f"#{name}" for name in SECTIONS)]
 
 
 def test_names_of_users_are_escaped(written, page):
@@ -108,6 +108,21 @@ def test_names_of_users_are_escaped(written, page):
     assert "<script" not in source and "<b>" not in source
     for name in (*CLASSES, "<b>data</b>"):
         assert name in page.text
+    source = (written / "summary.html").read_text(encoding="utf-8")
+    assert "<script" not in source and "<b>" not in source
+    for name in (*CLASSES, "<b>data</b>"):
+        assert name in Reader(source).text
+
+
+def test_the_summary_stands_alone_and_links_to_the_report(written):
+    source = (written / "summary.html").read_text(encoding="utf-8")
+    brief = Reader(source)
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in brief.tags}
+    assert "http:" not in source and "https:" not in source and "url(" not in source
+    (picture,) = [attrs["src"] for tag, attrs in brief.tags if tag == "img"]
+    assert picture.startswith("data:image/png;base64,")
+    assert {attrs["href"] for tag, attrs in brief.tags if tag == "a"} == {"report.html"}
+    assert not re.search(r"\b(nan|inf|None|True|False|NaN|ERM)\b", brief.text)
 
 
 def test_the_verdict_is_at_the_top(page):

@@ -84,7 +84,7 @@ class StudyCommand:
 
     study: tyro.conf.OmitArgPrefixes[options.StudyOptions]
     out: Path = Path("study")
-    """The folder to write to: report.html, figures/, tables and the record."""
+    """The folder to write to: summary.html, report.html, figures/, tables and the record."""
 
     def __call__(self) -> None:
         cells = progress.Runs("training")
@@ -106,6 +106,11 @@ class StudyCommand:
             if not path.is_file():
                 allowed = "a folder that can be written to, where there is no report yet"
                 raise invalid("out", str(self.out), allowed)
+            from ssm.practice.reporting import summary_page
+
+            summary = self.out / summary_page.NAME
+            if summary.is_file():  # A folder of an earlier version that is read-only has none.
+                print(f"summary: {summary}")
             print(f"report: {path}")
 
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import importlib.resources
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 import numpy as np
 import pandas as pd
 import xarray as xr
-from matplotlib.figure import Figure
 
 from ssm.config import profiles
-from ssm.plots import studies, style
-from ssm.practice.reporting import format, verdict_words, words
+from ssm.plots import studies
+from ssm.practice.reporting import pages, summary_page, verdict_words, words
 from ssm.practice.statistics.comparisons import Comparison, Level
 from ssm.practice.study import attributes, evidence, models, rivals
 from ssm.practice.study.attributes import Ablation, Sensitivity, StudyFacts
@@ -35,7 +31,6 @@ from ssm.practice.study.verdicts import Candidate
 from ssm.support import files
 
 NAME = "report.html"
-PIXELS_PER_INCH = 130  # of figures on a screen
 MOST_ALARMS = 40  # so many alarms are listed; alarms.csv has all of them
 ALARMS = {
     "class_drop": "a class's recall fell below what it was at the best evaluation",
@@ -46,15 +41,6 @@ ALARMS = {
 }
 DERIVED = ("name", "num_samples", "num_features", "class_counts", "notes", "num_steps_used")
 """What is known of a study besides its options."""
-
-
-class Picture(NamedTuple):
-    """A PNG image within HTML."""
-
-    data: str
-    """The bytes of the file in base 64."""
-    width: int
-    """The width on the screen, in CSS pixels."""
 
 
 class ScoreRow(NamedTuple):
@@ -94,9 +80,9 @@ class EntryRow(NamedTuple):
 
 
 def write_report(record: xr.Dataset, out: Path) -> Path:
-    """Write the report of a study into its folder: `report.html`, `comparisons.csv`, `ablations.csv`, and
-    each figure in `figures/`. Every file appears whole or not at all, and the same record gives the same
-    bytes.
+    """Write the report of a study into its folder: `report.html`, `comparisons.csv`, `ablations.csv`, each
+    figure in `figures/`, and the `summary.html` of `summary_page`. Every file appears whole or not at all, and the
+    same record gives the same bytes.
 
     Args:
         record: the record of a study (`records.assemble`).
@@ -109,7 +95,7 @@ def write_report(record: xr.Dataset, out: Path) -> Path:
     findings = evidence.find(record)
     (out / "figures").mkdir(parents=True, exist_ok=True)
     pictures = {
-        name: _picture(figure, out / "figures" / f"{name}.png")
+        name: pages.picture(figure, out / "figures" / f"{name}.png")
         for name, figure in studies.figures(record, findings).items()
     }
     csv_tables = {
@@ -119,38 +105,16 @@ def write_report(record: xr.Dataset, out: Path) -> Path:
     for name, table in csv_tables.items():
         with files.replacing(out / name) as scratch:
             table.to_csv(scratch, index=False)
-    html = _template().render(
-        _context(record, findings), pictures=pictures, **_alarms(out / "alarms.csv")
+    html = pages.template(NAME).render(
+        _context(record, findings),
+        pictures=pictures,
+        brief=summary_page.NAME,
+        **_alarms(out / "alarms.csv"),
     )
+    summary_page.write_summary(record, findings.verdict, out)
     with files.replacing(out / NAME) as scratch:
         scratch.write_text(html, encoding="utf-8", newline="\n")
     return out / NAME
-
-
-def _picture(figure: Figure, path: Path) -> Picture:
-    """Save a figure, and make it ready for HTML."""
-    style.save_figure(figure, path)
-    data = base64.b64encode(path.read_bytes()).decode()
-    return Picture(data, round(PIXELS_PER_INCH * figure.get_figwidth()))
-
-
-def _template() -> jinja2.Template:
-    """The template of the report, with the filters that it uses."""
-    source = importlib.resources.files("ssm.practice.reporting").joinpath("report.html")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "number": format.number,
-        "signed": format.signed,
-        "verdict": words.verdict,
-        "p_value": format.p_value,
-        "listed": format.listed,
-    }
-    environment.globals["interval"] = format.interval
-    of_currency = ("amount", "reach", "change")
-    environment.globals |= {name: getattr(verdict_words, name) for name in of_currency}
-    return environment.from_string(source.read_text(encoding="utf-8"))
 
 
 def _context(record: xr.Dataset, findings: Findings) -> dict[str, Any]:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import base64
-import importlib.resources
 import io
 import json
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib.pyplot as plt
 
 from ssm.plots import style, watching
-from ssm.practice.reporting import format, watch_words
+from ssm.practice.reporting import pages, watch_words
 from ssm.support import files
 
 NAME, RECORD = "index.html", "watch.json"
-PIXELS_PER_INCH = 130  # of figures on a screen
 MOST_WINDOWS = 60
 """So many windows are listed and drawn, the last ones; the record has all of them."""
 CAPTIONS = {
@@ -48,10 +45,10 @@ def write_page(found: dict[str, Any], out: Path) -> Path:
         with style.style():
             figure.savefig(content, format="png", metadata={"Software": None})
         data = base64.b64encode(content.getvalue()).decode()
-        width = round(PIXELS_PER_INCH * figure.get_figwidth())
+        width = round(pages.PIXELS_PER_INCH * figure.get_figwidth())
         pictures.append((name, CAPTIONS[name], data, width))
         plt.close(figure)
-    html = _template().render(
+    html = pages.template("watch.html").render(
         found=found,
         windows=last["windows"][::-1],
         pictures=pictures,
@@ -63,14 +60,3 @@ def write_page(found: dict[str, Any], out: Path) -> Path:
     with files.replacing(out / NAME) as scratch:
         scratch.write_text(html, encoding="utf-8", newline="\n")
     return out / NAME
-
-
-def _template() -> jinja2.Template:
-    """The template of the page, with the filters that it uses."""
-    source = importlib.resources.files("ssm.practice.reporting").joinpath("watch.html")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"number": format.number, "signed": format.signed}
-    environment.globals["interval"] = format.interval
-    return environment.from_string(source.read_text(encoding="utf-8"))

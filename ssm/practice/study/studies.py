@@ -35,7 +35,7 @@ Report = Callable[[xr.Dataset, Path], object]
 
 DESCRIPTION = "study.json"
 OURS = {"cells", "record.zarr", "scores.csv", "class_scores.csv", "alarms.csv", "decisions.csv"}
-OURS |= {"figures", "comparisons.csv", "ablations.csv", "report.html"}
+OURS |= {"figures", "comparisons.csv", "ablations.csv", "report.html", "summary.html"}
 """Names of what a study and its report write, besides the description."""
 LATER = {"models", "cost", "alarm_budget", "alarm_class"}
 """Options that the descriptions of earlier versions do not have."""

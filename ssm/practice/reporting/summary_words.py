@@ -1,0 +1,267 @@
+"""The verdict of a study for a reader who has to decide and not to compute: what to use, what that costs, and how sure it is."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from ssm.practice.options import OWN, WEIGHTS
+from ssm.practice.reporting.format import listed
+from ssm.practice.reporting.verdict_words import amount
+from ssm.practice.statistics.comparisons import Comparison, Level
+from ssm.practice.study import attributes, models
+from ssm.practice.study.outcomes import Outcomes
+from ssm.practice.study.verdicts import Candidate, Verdict
+
+TOO_FEW = "too few repetitions to tell"
+MOST_TRADES, LEAST = 4, 0.05  # classes, and cases in 1000, that are told of
+PLAIN_STRATEGIES = ("erm", OWN)
+
+
+class Use(NamedTuple):
+    """What to use, in three parts."""
+
+    model: str
+    training: str
+    decision: str
+
+
+class Row(NamedTuple):
+    """A line of the table of costs."""
+
+    title: str
+    what: str
+    value: str
+    reach: str
+
+
+def use(record: xr.Dataset, verdict: Verdict, candidate: Candidate) -> Use:
+    """A candidate in words."""
+    model = models.description(candidate.model)
+    return Use(
+        model, _training(record, candidate, model), _decision(record, verdict, candidate) + "."
+    )
+
+
+def measured(record: xr.Dataset, verdict: Verdict) -> str:
+    """What is counted, as a heading or the label of an axis."""
+    currency = verdict.currency
+    if currency.metric == "recall_at_budget":
+        return f"share of the cases of {_alarm_class(record, verdict)} that is found"
+    return "cost per 1000 cases" if currency.costs is not None else "errors per 1000 cases"
+
+
+def unit(record: xr.Dataset, verdict: Verdict) -> str:
+    """A sentence on what the numbers count."""
+    currency, names = verdict.currency, [str(name) for name in record["class"].values]
+    if currency.metric == "recall_at_budget":
+        assert currency.budget is not None
+        return f"Alarms may be {100 * currency.budget:g} % of all cases; what counts is how many of the cases of {_alarm_class(record, verdict)} they find."
+    if currency.costs is None:
+        return (
+            f"No prices were given, so that all {len(names)} classes count alike: these are the errors in 1000 cases if all "
+            "classes were equally frequent."
+        )
+    wrong = currency.costs[~np.eye(len(names), dtype=bool)].reshape(len(names), -1)
+    if (wrong == wrong[:, :1]).all() and not currency.costs.diagonal().any():
+        prices = [f"{name} {price:g}" for name, price in zip(names, wrong[:, 0], strict=True)]
+        return f"Costs are in the unit of the prices given for a wrong decision about a case of each class: {listed(prices)}."
+    return "Costs are in the unit of the table of costs that was given."
+
+
+def rows(record: xr.Dataset, verdict: Verdict) -> list[Row]:
+    """What the recommendation comes to beside the plain baseline, with the difference, and beside the best of the others."""
+    chosen, metric = verdict.chosen, verdict.currency.metric
+
+    def row(title: str, candidate: Candidate) -> Row:
+        level = candidate.level
+        return Row(title, candidate.name, size(level.score, metric), between(verdict, level))
+
+    found = [row(title, each) for title, each in shown(verdict)]
+    gain = verdict.gain(chosen)
+    if gain is not None:
+        found.insert(
+            2, Row("Difference of these two", "", _signed(gain.difference, metric), _possible(gain))
+        )
+    return found
+
+
+def shown(verdict: Verdict) -> list[tuple[str, Candidate]]:
+    """The recommended candidate, the plain baseline where it is another, and the best mean among all others."""
+    chosen, plain = verdict.chosen, verdict.plain
+    if chosen == plain:
+        found = [("Recommended: the plain baseline", chosen)]
+    else:
+        found = [("Recommended", chosen), ("Plain baseline", plain)]
+    others = [x for x in verdict.candidates if x not in (chosen, plain)]
+    return found + [("Best of the others", each) for each in others[:1]]
+
+
+def trade(chosen: Outcomes, plain: Outcomes) -> str:
+    """Of which classes more, and of which fewer cases are missed than by the plain baseline; empty where none are."""
+    changes = chosen.missed - plain.missed
+    order = np.argsort(-np.abs(changes), kind="stable")
+    parts = {
+        what: [
+            f"{cases(abs(float(changes[c])))} {what} cases of {chosen.classes[c]}"
+            for c in order[:MOST_TRADES].tolist()
+            if changes[c] * sign >= LEAST
+        ]
+        for what, sign in (("fewer", -1), ("more", 1))
+    }
+    told = [listed(each) for each in parts.values() if each]
+    return f"In 1000 cases it misses {', but '.join(told)} than the plain baseline." if told else ""
+
+
+def answer(record: xr.Dataset, verdict: Verdict) -> str:
+    """What is to be expected, in one sentence."""
+    level, plain = verdict.chosen.level, verdict.plain.level
+    metric = verdict.currency.metric
+    expected = size(level.score, metric)
+    costs = {
+        "recall_at_budget": f"Expect it to find about {expected} of the cases of {_alarm_class(record, verdict)}",
+        "expected_cost": f"Expect a cost of about {expected} per 1000 cases"
+        if verdict.currency.costs is not None
+        else f"Expect about {expected} errors per 1000 cases",
+    }[metric]
+    beside = "; no change from the plain baseline"
+    if verdict.chosen != verdict.plain:
+        beside = f", where the plain baseline has {size(plain.score, metric)}"
+    return f"{costs} (likely {between(verdict, level)}){beside}."
+
+
+def sure(verdict: Verdict) -> str:
+    """How sure the recommendation is, in one sentence."""
+    count = len(verdict.gains)
+    allowing = f"even after allowing for all {count} alternatives that were tried beside it"
+    if verdict.certainty == "shown":
+        return (
+            "Shown: it is better than the plain baseline by more than chance explains, "
+            f"{allowing} (a false claim of this kind has a chance of at most 5 %)."
+        )
+    if verdict.certainty == "baseline":
+        return (
+            "Sure enough to stay with the plain baseline: the tests show that nothing more complicated gains as much as "
+            f"{size(verdict.margin, verdict.currency.metric)}, the least that this study counts as a gain."
+        )
+    gain = verdict.gain(verdict.chosen)
+    if gain is None:
+        return (
+            "Not decided: none of the alternatives is shown to be better than the plain baseline, which is recommended "
+            "because it is the simplest among the nearly best; more data may show a better one."
+        )
+    return (
+        "Not decided: it did better on average than the plain baseline, but that may be chance, which leaves open "
+        f"{_possible(gain)}; it is recommended as the simplest among the nearly best, and more data may change that."
+    )
+
+
+def compared(record: xr.Dataset, verdict: Verdict) -> str:
+    """What was compared, in one sentence."""
+    study = attributes.study_facts(record)
+    names = list(dict.fromkeys(each.model for each in verdict.candidates))
+    described = [_lower(models.description(name)).split(",")[0] for name in names]
+    times = "once" if study["seeds"] == 1 else f"{study['seeds']} times"
+    return (
+        f"{len(verdict.candidates)} ways to decide, from {listed(described)}, trained and turned into decisions in several "
+        f"ways: each was tried on all {study['num_samples']:,} cases, split {times} into {study['folds']} parts, so that "
+        "every case was decided by a model that had not seen it."
+    )
+
+
+def size(value: float, metric: str) -> str:
+    """A value of the currency; recalls in percent."""
+    if not math.isfinite(value):
+        return TOO_FEW
+    return f"{100 * value:.0f} %" if metric == "recall_at_budget" else amount(value, metric)
+
+
+def between(verdict: Verdict, level: Level) -> str:
+    """The interval of a mean, cut off where values cannot be."""
+    if not (math.isfinite(level.low) and math.isfinite(level.high)):
+        return TOO_FEW
+    low, high = bounds(verdict, level)
+    return f"{size(low, level.metric)} to {size(high, level.metric)}"
+
+
+def bounds(verdict: Verdict, level: Level) -> tuple[float, float]:
+    """The ends of the interval of a mean, between the least and the most that a value can be."""
+    most = 1.0 if level.metric == "recall_at_budget" else 1000.0
+    if verdict.currency.costs is not None and level.metric == "expected_cost":
+        most *= float(verdict.currency.costs.max())
+    return max(level.low, 0.0), min(level.high, most)
+
+
+def cases(value: float) -> str:
+    """A number of cases in 1000."""
+    return f"{value:,.0f}" if value >= 10 or value < 0.05 else f"{value:.1f}"
+
+
+def _signed(difference: float, metric: str) -> str:
+    """A difference in words, without a sign."""
+    if not math.isfinite(difference):
+        return TOO_FEW
+    if metric == "recall_at_budget":
+        points = f"{abs(100 * difference):.0f} percentage points"
+        return f"{points} {'more' if difference > 0 else 'less'}"
+    return f"{amount(abs(difference), metric)} {'more' if difference > 0 else 'less'}"
+
+
+def _possible(row: Comparison) -> str:
+    """What difference chance leaves open."""
+    if row.ties == row.num_pairs > 0:
+        return "the same in every fold"
+    ends = row.simultaneous_low, row.simultaneous_high
+    if not np.isfinite(ends).all():
+        return TOO_FEW
+    low, high = (float(end) for end in np.clip(ends, *row.room))
+    return f"{_signed(low, row.metric)} to {_signed(high, row.metric)}"
+
+
+def _training(record: xr.Dataset, candidate: Candidate, model: str) -> str:
+    strategy = candidate.strategy
+    if strategy in PLAIN_STRATEGIES:
+        return "As usual: every case counts alike."
+    described = attributes.descriptions(record).get(candidate.variant, strategy)
+    what = _lower(described.removeprefix(f"{model}. "))
+    if strategy in WEIGHTS:
+        return f"Rarer classes count more ({what})."
+    return f"With a method for rare classes ({what})."
+
+
+def _decision(record: xr.Dataset, verdict: Verdict, candidate: Candidate) -> str:
+    if verdict.currency.metric == "recall_at_budget":
+        assert verdict.currency.budget is not None
+        share = f"{100 * verdict.currency.budget:g} % of the cases"
+        name = _alarm_class(record, verdict)
+        return f"Raise an alarm for the {share} that are most probably {name}"
+    if candidate.rule == "argmax":
+        return "Take the class that the model finds most probable"
+    if candidate.rule == "threshold":
+        counts = attributes.study_facts(record)["class_counts"]
+        rarer = record["class"].values[int(counts[1] <= counts[0])]
+        return (
+            f"Decide for {rarer} as soon as its probability reaches a threshold, chosen on cases that the model was not "
+            f"trained on ({_thresholds(record, candidate)})"
+        )
+    if verdict.currency.costs is None:
+        return "Correct the probabilities as if all classes were equally frequent, and take the most probable class"
+    return "Weigh the probabilities with the costs, and take the decision that is expected to cost least"
+
+
+def _thresholds(record: xr.Dataset, candidate: Candidate) -> str:
+    values = record["threshold"].sel(variant=candidate.variant).values
+    low, high = f"{np.nanmin(values):.2g}", f"{np.nanmax(values):.2g}"
+    return f"here {low}" if low == high else f"here between {low} and {high}"
+
+
+def _alarm_class(record: xr.Dataset, verdict: Verdict) -> str:
+    place = verdict.currency.alarm_class
+    return "" if place is None else str(record["class"].values[place])
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
