@@ -211,8 +211,11 @@ def test_own_data_goes_with_every_kind_of_run(compiled_as_for_users, changes, sc
             ssm.Config(**fields | chosen), schedule=schedule, inputs=inputs, labels=labels
         ),
     ]
-    for name in ("class_loss", "strength", "weight", "class_learning_time"):
+    for name in ("class_loss", "strength", "weight"):
         np.testing.assert_array_equal(runs[0][name], runs[1][name])
+    # They are two programs, in which the root of a crossing rounds in its last digit on some processors.
+    times = [run["class_learning_time"] for run in runs]
+    np.testing.assert_allclose(*times, rtol=4 * np.finfo(float).eps)
     assert runs[0].attrs["status"] == runs[1].attrs["status"]
 
 
