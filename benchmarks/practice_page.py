@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -67,17 +68,41 @@ class Row(NamedTuple):
     metric: str
     difference: Difference
 
-    def sentence(self, number: int) -> str:
-        """The row in words: `raises` and `lowers` only where its interval leaves out 0."""
-        mean = self.difference.mean
-        does = ("raises" if mean.value > 0 else "lowers") if self.difference.is_shown else None
-        size = f"{mean.value:+.3f}, {mean.low:+.3f} to {mean.high:+.3f}"
-        claim = (
-            f"{does} {METRICS[self.metric]}"
-            if does
-            else f"is not shown to change {METRICS[self.metric]}"
+    @property
+    def question(self) -> str:
+        """What it asks, whichever the model."""
+        return re.sub(
+            r" \((?:" + "|".join(NAMES.values()) + r")\)",
+            "",
+            f"{self.what} {self.metric} {self.beside}",
         )
-        return f"{self.what} {claim} beside {self.beside} ({size}; row {number})."
+
+
+def sentence(rows: Sequence[tuple[int, Row]]) -> str:
+    """The rows of one question, each with its number, in words: `raises` and `lowers` only where an interval leaves out 0."""
+    first = rows[0][1]
+    what = (
+        first.what
+        if len(rows) == 1
+        else re.sub(r" \((?:" + "|".join(NAMES.values()) + r")\)", "", first.what)
+    )
+    signs = [
+        np.sign(row.difference.mean.value) if row.difference.is_shown else 0 for _, row in rows
+    ]
+    means = ", ".join(f"{row.difference.mean.value:+.3f}" for _, row in rows)
+    numbers = ", ".join(str(number) for number, _ in rows)
+    words = f"{what[0].upper()}{what[1:]} beside {first.beside}: {METRICS[first.metric]}"
+    if len(rows) == 1:
+        says = {1: "rises", -1: "falls", 0: "is not shown to change"}[int(signs[0])]
+    else:
+        counts = {
+            "rises": signs.count(1),
+            "falls": signs.count(-1),
+            "is not shown to change": signs.count(0),
+        }
+        says = ", ".join(f"{verb} in {count}" for verb, count in counts.items() if count)
+        says += f" of {len(rows)} models"
+    return f"{words} {says} ({means}; row{'s' * (len(rows) > 1)} {numbers})."
 
 
 def page(found: Found) -> str:
@@ -87,7 +112,10 @@ def page(found: Found) -> str:
     number = {id(row): i + 1 for i, row in enumerate(numbered)}
     parts = [_head(found), *_standing(found)]
     for title, rows in sections.items():
-        parts += [f"### {title}", "\n".join(f"- {row.sentence(number[id(row)])}" for row in rows)]
+        by_question: dict[str, list[tuple[int, Row]]] = {}
+        for row in rows:
+            by_question.setdefault(row.question, []).append((number[id(row)], row))
+        parts += [f"### {title}", "\n".join(f"- {sentence(x)}" for x in by_question.values())]
     parts += ["## Rows", ROWS_NOTE, _rows_table(numbered)]
     parts += ["## What each study recommends", CHOICE_NOTE, _choices(found)]
     parts += ["## What `ssm advise` says of the counts", ADVICE_NOTE, _advice(found)]
@@ -121,10 +149,10 @@ def _rows(found: Found) -> dict[str, list[Row]]:
             if row is not None:
                 groups[title].append(Row(what, beside, metric, row))
     groups["When to move the threshold"] += _by_kind_of_set(
-        found, "deciding as for equal class shares (network)", ("network", "erm", "bayes")
+        found, "deciding as for equal class shares (the network)", ("network", "erm", "bayes")
     )
     groups["When to reweight"] += _by_kind_of_set(
-        found, "inverse weights (network)", ("network", "inverse", "argmax")
+        found, "inverse weights (the network)", ("network", "inverse", "argmax")
     )
     return groups
 
@@ -141,7 +169,7 @@ def _questions(model: str, name: str) -> list[tuple[str, str, str, str, Key, Key
         f"inverse weights ({name})",
         f"square-root weights ({name})",
     )
-    moved = f"deciding as for equal class shares ({name}, no weights)"
+    moved = f"deciding as for equal class shares without weights ({name})"
     balanced = "balanced_accuracy"
     return [
         (
@@ -162,14 +190,6 @@ def _questions(model: str, name: str) -> list[tuple[str, str, str, str, Key, Key
             (model, "erm", "bayes"),
         ),
         (
-            reweight,
-            f"inverse weights with decisions as for equal class shares ({name})",
-            "the same decisions without weights",
-            balanced,
-            (model, "inverse", "bayes"),
-            (model, "erm", "bayes"),
-        ),
-        (
             threshold,
             moved,
             "the most probable class",
@@ -179,7 +199,7 @@ def _questions(model: str, name: str) -> list[tuple[str, str, str, str, Key, Key
         ),
         (
             threshold,
-            f"a threshold chosen on held-out samples ({name}, no weights, sets of two classes)",
+            f"a threshold chosen on held-out samples in sets of two classes ({name})",
             "deciding as for equal class shares",
             balanced,
             (model, "erm", "threshold"),
@@ -215,7 +235,7 @@ def _by_kind_of_set(found: Found, what: str, one: Key) -> list[Row]:
         row = compared(frame, one, (one[0], "erm", "argmax"), sets)
         if row is not None:
             beside = "no weights and the most probable class"
-            rows.append(Row(f"{what}, {kind},", beside, "balanced_accuracy", row))
+            rows.append(Row(f"{what}, {kind}", beside, "balanced_accuracy", row))
     return rows
 
 
@@ -294,9 +314,7 @@ def _rows_table(rows: Sequence[Row]) -> str:
         mean, each = row.difference.mean, row.difference
         interval = f"{mean.low:+.3f} to {mean.high:+.3f}"
         numbers = (f"{mean.value:+.3f}", interval, mean.num_sets, each.wins, each.losses)
-        cells.append(
-            (str(i + 1), row.what.rstrip(","), row.beside, METRICS[row.metric], *map(str, numbers))
-        )
+        cells.append((str(i + 1), row.what, row.beside, METRICS[row.metric], *map(str, numbers)))
     return markdown(head, cells)
 
 
