@@ -13,6 +13,7 @@ Name = Literal[
     "terminal_phase",
     "cross_entropy_exact",
     "polynomial_tail",
+    "heavy_tail",
     "collapse",
     "depth",
     "margins",
@@ -41,6 +42,7 @@ IN_PYTORCH: tuple[Name, ...] = ("followed_digits",)  # which comes with an extra
 # or on maps, groups and data that would take `make reproduce` beyond its five minutes.
 _OTHERS = (
     "polynomial_tail",
+    "heavy_tail",
     "batch_law",
     "held_out_maps",
     "held_out_data",
