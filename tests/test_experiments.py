@@ -230,13 +230,9 @@ def test_a_quick_run_draws_its_figures_and_no_claim_fails(tmp_path, name, figure
     assert shares == sorted(shares) and shares[-1] <= 1
     failed = [claim.statement for claim in found if claim.verdict == "fails"]
     known = {
-        "imbalance_sweep": "class learning times",
-        "polynomial_tail": "is about the early one",
-        "groups": "expected before any run",
-    }.get(name)
-    assert not [statement for statement in failed if known is None or known not in statement]
         "imbalance_sweep": ("class learning times",),
         "polynomial_tail": ("is about the early one",),
+        "groups": ("expected before any run",),
         "heavy_tail": (
             "ERM: both moving, margin >= 25: class loss",
             "inverse frequency: both moving, margin >= 25: class loss",
