@@ -30,6 +30,8 @@ from ssm.support.files import replacing
 MODELS = "logistic,boosting,forest,balanced_forest,network"
 STRATEGIES = "erm,inverse,sqrt"
 LONG_TAIL = 10.0
+STEPS: int | None = None
+"""Of the network at most; None for what `ssm study` chooses."""
 SUFFIXES = (".csv", ".csv.gz")
 
 
@@ -94,6 +96,7 @@ def study_of(table: Table, path: Path) -> StudyOptions:
         strategies=STRATEGIES,
         models=MODELS,
         seeds=1,
+        num_steps=STEPS,
         imbalance_ratio=table.imbalance_ratio,
         profile="long_tailed",
         ablations=False,
