@@ -269,7 +269,7 @@ def _standing(found: Found) -> list[str]:
         f"balanced accuracy in {at_least} of {len(choices)} sets ({flattered} on the folds that it was chosen by); the mean "
         f"difference is {_of(gain, '+.3f')}."
     )
-    lines.append(_advice_claim(found.advice))
+    lines = [lines[-1], *lines[:-1], _advice_claim(found.advice)]  # what falls short comes first
     return ["## What it comes to", "\n".join(lines)]
 
 

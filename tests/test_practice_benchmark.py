@@ -2,14 +2,14 @@
 
 import re
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
-from benchmarks import practice, practice_page, ranks
+from benchmarks import practice, practice_page, practice_scores, ranks
 from benchmarks.ranks import Difference, Mean
 from ssm.practice.study import models
 
@@ -54,9 +54,13 @@ class Stand(RandomForestClassifier):
 @pytest.mark.slow  # 130 fits
 def test_the_command_writes_a_page_of_the_tables_that_it_finds(tmp_path, monkeypatch):
     ensemble = ModuleType("imblearn.ensemble")
-    ensemble.BalancedRandomForestClassifier = Stand
+    monkeypatch.setattr(ensemble, "BalancedRandomForestClassifier", Stand, raising=False)
     monkeypatch.setitem(sys.modules, "imblearn", ModuleType("imblearn"))
     monkeypatch.setitem(sys.modules, "imblearn.ensemble", ensemble)
+    # The advice has tests of its own, and is slow where the shapes of all arrays are checked.
+    weights = SimpleNamespace(exponent=0.9)
+    cases = [SimpleNamespace(coupling=c, recommended=weights) for c in practice_scores.IN_NETWORKS]
+    monkeypatch.setattr(practice_scores, "advise", lambda counts: SimpleNamespace(cases=cases))
     monkeypatch.setattr(practice, "STEPS", 4)
     monkeypatch.setattr(models, "TREES", 3)
     monkeypatch.setattr(models, "ROUNDS", 3)
@@ -74,6 +78,7 @@ def test_the_command_writes_a_page_of_the_tables_that_it_finds(tmp_path, monkeyp
     assert "2 data sets" in text and "### When to reweight" in text
     assert "| haberman | Haberman's Survival; haberman |" in text and "40, 15, 15" in text
     assert str(tmp_path) not in text
+    assert "| 0.90 and 0.90 | inverse |" in text
 
 
 def test_a_folder_without_tables_is_refused(tmp_path, monkeypatch, capsys):
