@@ -503,9 +503,12 @@ def test_a_class_in_the_verdict_is_inert(low_resolution, monkeypatch, tmp_path):
     record = make_record(extras=False)
     recalls = record["balanced_accuracy"].sel(correction="none", drop=True)
     record["recall_at_budget"] = recalls.copy()
-    record["alarm_share"] = 0 * recalls + 0.1
+    record["alarm_share"] = recalls.copy()
     currency = {"costs": None, "budget": 0.1, "alarm_class": 0}
     record = record.assign_attrs(currency=json.dumps(currency))
     source = report.write_report(record, tmp_path).read_text(encoding="utf-8")
     assert "<script" not in source
     assert f"recall of {CLASSES[0]} with alarms for 10 % of the cases" in Reader(source).text
+    brief = (tmp_path / "summary.html").read_text(encoding="utf-8")
+    assert "<script" not in brief
+    assert f"most probably {CLASSES[0]}." in Reader(brief).text
