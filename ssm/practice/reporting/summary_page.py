@@ -43,9 +43,11 @@ def write_summary(record: xr.Dataset, verdict: Verdict, out: Path) -> Path:
     Returns:
         The path of the summary.
     """
-    figure = studies_in_brief.plot_in_brief(
-        bars(verdict), summary_words.measured(record, verdict).capitalize()
-    )
+    label = summary_words.measured(record, verdict)
+    unit = " in %" if verdict.currency.metric == "recall_at_budget" else ""
+    # `capitalize` would change the letters of a class's name.
+    label = f"{label[:1].upper()}{label[1:]}{unit}"
+    figure = studies_in_brief.plot_in_brief(bars(verdict), label)
     picture = pages.picture(figure, out / "figures" / "summary.png")
     html = pages.template(NAME).render(_context(record, verdict), picture=picture, report=REPORT)
     with files.replacing(out / NAME) as scratch:
