@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from ssm.plots.style import PAGE_WIDTH, PARTS, style
 
 OTHER = "0.35"
+LONGEST = 60  # letters of the label of the axis
 
 
 class Bar(NamedTuple):
@@ -31,7 +32,7 @@ def plot_in_brief(bars: Sequence[Bar], label: str) -> Figure:
         label: of the axis, with its unit.
     """
     with style():
-        drawing = Figure(figsize=(PAGE_WIDTH, 0.6 + 0.27 * len(bars)))
+        drawing = Figure(figsize=(PAGE_WIDTH, 0.75 + 0.27 * len(bars)))
         axes = drawing.subplots()
         for row, bar in enumerate(bars):
             color = PARTS["W"] if row == 0 else OTHER
@@ -47,10 +48,11 @@ def plot_in_brief(bars: Sequence[Bar], label: str) -> Figure:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
         axes.grid(axis="x", color="0.92", lw=0.5)
         axes.set_axisbelow(True)
-        axes.set_xlabel(f"{_plain(label)} (dot: mean, line: 95 % interval)")
+        axes.set_xlabel(f"{_short(label)}\n(dot: mean, line: 95 % interval)")
     return drawing
 
 
-def _plain(text: str) -> str:
-    """Text that Matplotlib does not take for a formula."""
-    return text.replace("$", r"\$")
+def _short(text: str) -> str:
+    """Text that fits below the axis, and that Matplotlib does not take for a formula."""
+    shown = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return shown.replace("$", r"\$")
