@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pathlib
 import signal
+import sys
 
 import jax
 import jaxtyping
@@ -243,3 +244,23 @@ def start():
     for process in begun:
         process.kill()
         process.join()
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Run `ssm ...` in this process, in an empty folder: exit code, standard output, standard error."""
+    from ssm.cli import commands
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(line):
+        monkeypatch.setattr(sys, "argv", ["ssm", *line.split()])
+        try:
+            commands.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call

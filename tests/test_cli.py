@@ -28,24 +28,6 @@ ROOT = Path(__file__).parents[1]
 TINY_FLAGS = "--num-classes 4 --imbalance-ratio 4 --minority-count 2 --feature-dim 6 --num-saves 50"
 
 
-@pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
-    """Run `ssm ...` in this process, in an empty folder: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(line):
-        monkeypatch.setattr(sys, "argv", ["ssm", *line.split()])
-        try:
-            commands.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
 def test_run_show_plot(command, run, tmp_path):
     code, shown, _ = command(f"run {TINY_FLAGS} --weight-exponent 1 --out mine.zarr")
     assert code == 0 and "weight_exponent=1.0" in shown and "mine.zarr" in shown

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 import ssm
 from ssm import plotting
-from ssm.cli import commands, following
+from ssm.cli import following
 from ssm.results import journals
 
 ROOT = Path(__file__).parents[1]
@@ -32,24 +32,6 @@ with ssm.Tracker(labels, "log.zarr", on_alarm=print) as tracker:
         while not drawn.exists() or drawn.stat().st_ino == before:  # until the step is in the picture
             time.sleep(0.02)
 """
-
-
-@pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
-    """Run `ssm ...` in this process, in an empty folder: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(line):
-        monkeypatch.setattr(sys, "argv", ["ssm", *line.split()])
-        try:
-            commands.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def logged(store, steps):
