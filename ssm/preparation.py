@@ -232,6 +232,8 @@ def _problem(
     problem = make_problem(config)._replace(targets=targets)
     if samples.are_alike(problem):
         return problem if inputs is None else own_data.measured(config, problem, inputs)
+    if config.reduction == "weighted_mean":
+        problem = samples.of_unit_mean(problem)
     X = None if inputs is None else inputs.training
     if config.has_inputs and X is None:
         X = draw_inputs(dataclasses.replace(config, seed=0), problem)

@@ -25,6 +25,11 @@ CONFIGS = {
     "effective": Config(profile="long_tailed", class_weights="effective"),
     "beta": Config(profile="long_tailed", effective_number_beta=0.999),
     "no beta": Config(profile="long_tailed", effective_number_beta=0.0),
+    "absent": Config(targets="own", counts=(6, 0, 2), weight_exponent=0.5),
+    "absent and named": Config(targets="own", counts=(0, 6, 2), class_weights="effective"),
+    "absent and given": Config(
+        targets="own", counts=(6, 0, 2), class_weights=(0.5, 7.0, 3.0), reduction="weighted_mean"
+    ),
     "steps": Config(
         optimizer="adam", num_steps=999, drop_step=(2, 5), learning_rate_schedule="step"
     ),

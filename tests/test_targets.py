@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
@@ -9,6 +10,8 @@ from scipy.integrate import solve_ivp
 from scipy.special import log_softmax, softmax
 
 import ssm
+from ssm import preparation
+from ssm.additions import Additions
 from ssm.measures import spectral
 from ssm.problem.own_targets import own_targets
 from ssm.problem.problem import make_problem
@@ -329,3 +332,22 @@ def test_tracked_logits_of_a_run_are_the_run():
         ssm.track(Z, LABELS[order], targets=SOFT[order][:-1])
     with pytest.raises(ssm.InputError, match="left out where logits are an iterator"):
         ssm.track(iter(Z), LABELS[order], targets=SOFT[order])
+
+
+@pytest.mark.parametrize("beside", ["targets", "groups"])
+def test_a_weighted_mean_does_not_depend_on_the_scale_of_weights(beside):
+    """Its risk weights sum to 1 over all samples, as over those of a mini-batch, whatever samples and groups weigh."""
+    if beside == "groups":
+        config = ssm.Config(
+            groups=(6, 2, 1, 5), num_classes=2, group_weight_exponent=1.0, weight_exponent=0.5,
+            reduction="weighted_mean", t1=1.0,
+        )  # fmt: skip
+        prepared = preparation.prepare(config)
+    else:
+        base = ssm.Config(weight_exponent=0.5, reduction="weighted_mean", t1=1.0)
+        config, found, _ = own_targets(base, SOFT, LABELS, 7 * SAMPLE_WEIGHTS)
+        prepared = preparation.prepare(config, given=Additions(targets=found))
+    columns = prepared.flow.field.columns
+    np.testing.assert_allclose(columns.risk_weights.sum(), 1, rtol=1e-12)
+    again = columns.sampled(jnp.asarray(columns.multiplicity))
+    np.testing.assert_allclose(again.risk_weights, columns.risk_weights, rtol=1e-12)

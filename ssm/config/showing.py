@@ -12,7 +12,7 @@ from typing import Any
 
 GROUPS = {
     "DataFields": "Data",
-    "GroupFields": "groups",
+    "GroupFields": "Groups",
     "LossFields": "Loss",
     "WeightFields": "Weights",
     "ModelFields": "Model",
@@ -50,6 +50,23 @@ def class_weights(config: Any) -> list[float]:
     """What the Config weights each class by, once its weights act, without NumPy: the laws are those of
     `ssm.problem.weights`, and a test holds them against it."""
     counts, named, beta = config.class_counts, config.class_weights, config.effective_number_beta
+    if 0 in counts:  # A class that is no sample's own weighs nothing, which is shown as 1.
+        present = iter(
+            _weights([n for n in counts if n > 0], _of_present(named, counts), beta, config)
+        )
+        return [next(present) if n > 0 else 1.0 for n in counts]
+    return _weights(list(counts), named, beta, config)
+
+
+def _of_present(named: Any, counts: tuple[int, ...]) -> Any:
+    """The given weights of classes that have samples, or the name of a law."""
+    if not isinstance(named, tuple):
+        return named
+    return tuple(weight for weight, n in zip(named, counts, strict=True) if n > 0)
+
+
+def _weights(counts: list[int], named: Any, beta: float | None, config: Any) -> list[float]:
+    """The weights of classes of some positive sizes."""
     n, of_unit_mean = sum(counts), True
     if isinstance(named, tuple):
         weights, of_unit_mean = list(named), config.reduction == "weighted_mean"

@@ -164,11 +164,11 @@ def make_problem(config: Config) -> Problem:
     """The problem a Config describes."""
     counts = np.array(config.class_counts)
     class_weights = np.ones(len(counts))  # of a class without samples, which weighs nothing
-    class_weights[counts > 0] = _class_weights(config, counts[counts > 0])
-    if (
-        config.reduction == "weighted_mean"
-    ):  # such a risk does not depend on the scale of its weights
-        class_weights = class_weights / weights.mean_sample_weight(counts, class_weights)
+    present, found = counts[counts > 0], _class_weights(config, counts[counts > 0])
+    if config.reduction == "weighted_mean":
+        # Such a risk does not depend on the scale of its weights.
+        found = found / weights.mean_sample_weight(present, found)
+    class_weights[counts > 0] = found
     return Problem(
         counts=counts,
         class_groups=np.array(config.class_groups),

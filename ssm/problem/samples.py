@@ -34,6 +34,18 @@ def sample_weights(problem: Problem) -> Float[np.ndarray, " n"]:
     return np.ones(len(problem.labels))
 
 
+def of_unit_mean(problem: Problem) -> Problem:
+    """A problem whose samples weigh 1 on average, with the weights of their classes, as a weighted mean has it, whose
+    risk does not depend on the scale of weights."""
+    each = problem.class_weights[problem.labels] * sample_weights(problem)
+    if (targets := problem.targets) is not None:
+        scaled = targets._replace(sample_weights=targets.sample_weights / each.mean())
+        return problem._replace(targets=scaled)
+    if (groups := problem.groups) is not None:
+        return problem._replace(groups=groups._replace(weights=groups.weights / each.mean()))
+    return problem
+
+
 def coupled(problem: Problem, X: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r n"]:
     """X K, K the coupling kernel of the samples."""
     if problem.groups is not None:
