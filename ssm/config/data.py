@@ -72,19 +72,19 @@ class DataFields:
             profiles.MINORITY,
         ) * num_minority
 
-    def check_data(self, of_groups: tuple[int, ...] | None = None) -> None:
+    def check_data(self, classes_of_groups: int | None = None) -> None:
         """Put the profile that is meant, checked `counts`, and their number as `num_classes`, in the place of
-        what was given. Groups inside classes have counts of their own, `of_groups`.
+        what was given. Groups inside that many classes have counts of their own.
 
         Raises InputError where the fields do not describe classes of at least one sample each.
         """
-        if of_groups is not None:
+        if classes_of_groups is not None:
+            object.__setattr__(self, "num_classes", classes_of_groups)
             for name in ("counts", "profile"):
                 if (value := getattr(self, name)) not in (None, "custom"):
-                    allowed = f"left out with groups, which make {of_groups}"
+                    allowed = f"left out with groups, which make {self.counts_of_groups}"
                     raise errors.invalid(name, value, allowed)
             object.__setattr__(self, "profile", "custom")
-            object.__setattr__(self, "num_classes", len(of_groups))
             return
         if self.profile is None:
             object.__setattr__(self, "profile", "step" if self.counts is None else "custom")

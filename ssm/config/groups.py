@@ -57,8 +57,8 @@ class GroupFields:
     def _num_classes(self) -> int:
         return getattr(self, "num_classes")  # noqa: B009 that is a field of another group
 
-    def check_groups(self, num_classes: int, is_left_out: bool) -> tuple[int, ...] | None:
-        """Put checked `groups` in the place of those given, and return the counts of classes that they make; None
+    def check_groups(self, num_classes: int, is_left_out: bool) -> int | None:
+        """Put checked `groups` in the place of those given, and return the number of classes that they are of; None
         without groups.
 
         Args:
@@ -90,5 +90,4 @@ class GroupFields:
             raise errors.invalid("groups", self.groups, allowed)
         flat: Any = GROUPS.integers("groups", numbers)
         object.__setattr__(self, "groups", flat)
-        width = len(flat) // num_classes
-        return tuple(sum(flat[first : first + width]) for first in range(0, len(flat), width))
+        return num_classes

@@ -20,7 +20,7 @@ from ssm.dynamics.parameters import Params
 from ssm.dynamics.starts import Start
 from ssm.dynamics.vector_field import Field
 from ssm.measures import geometry, groups, spectral
-from ssm.problem import Problem, membership, samples
+from ssm.problem import Problem, samples
 
 
 class Observer(eqx.Module):
@@ -282,11 +282,6 @@ def _drawn_samples(H: Any, basis: Any, drawn: Any) -> tuple[Any, Any]:
     return features.reshape(len(H), k * size), members.reshape(k * size, k)
 
 
-def _complement(left: Float[np.ndarray, "k r"]) -> Float[np.ndarray, "k q"]:
-    """Orthonormal columns that complete others to a basis."""
-    return np.linalg.svd(left)[0][:, left.shape[1] :]
-
-
 def make_observer(
     config: Config,
     problem: Problem,
@@ -316,9 +311,9 @@ def make_observer(
         drawn = (np.arange(reduced.basis.shape[1]) < reduced.drawn[:, None]).astype(float)
     rows, mean_targets = np.hstack([components.left, np.full((k, 1), k**-0.5)]), None
     if not samples.are_alike(problem):
-        rows = np.hstack([components.left, _complement(components.left)])
-        members = membership(problem.labels, k)
-        mean_targets = samples.centred_targets(problem) @ members / np.maximum(problem.counts, 1)
+        rows = np.hstack([components.left, spectral.complement(components.left)])
+        centred = samples.centred_targets(problem)
+        mean_targets = spectral.mean_targets(centred, problem.labels, problem.counts)
     return Observer(
         field=field,
         rows=rows,

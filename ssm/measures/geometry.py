@@ -104,7 +104,7 @@ def adjusted_seli(counts: Real[np.ndarray, " k"], factors: Real[np.ndarray, " k"
             f"counts={counts.tolist()}, factors={factors.tolist()}: all must be positive"
         )
     x = 1 / factors
-    kept = np.linalg.qr(x[:, None], mode="complete")[0][:, 1:]  # what is orthogonal to x
+    kept = spectral.complement(x[:, None])
     _, values, turn = np.linalg.svd((np.sqrt(counts) * x)[:, None] * kept, full_matrices=False)
     U = kept @ turn.T
     features = x[:, None] * ((U / values) @ U.T) * x

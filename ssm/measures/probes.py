@@ -75,6 +75,8 @@ class TaughtProbe(Probe):
 
     targets: Float[np.ndarray, "k n"]
     """p_j, a column a sample."""
+    labels: Int[np.ndarray, " n"]
+    """The class of each sample."""
     are_named: bool
     """Whether the classes of the samples were given, so that contrasts between them have names."""
 
@@ -82,3 +84,9 @@ class TaughtProbe(Probe):
     def components(self) -> spectral.LabelSpectrum:
         """The components of the centred targets."""
         return spectral.target_spectrum(self.targets, self.groups if self.are_named else None)
+
+    @functools.cached_property
+    def mean_targets(self) -> Float[np.ndarray, "k k"]:
+        """The mean centred target of each class, a column a class."""
+        centred = self.targets - 1 / len(self.targets)
+        return spectral.mean_targets(centred, self.labels, self.counts)

@@ -93,10 +93,10 @@ def label_spectrum(
     for g, members in enumerate(alike.values()):
         indicator[members, g] = 1 / np.sqrt(len(members))
         contrasts = np.zeros((k, len(members) - 1))
-        contrasts[members] = _complement(np.ones(len(members)))
+        contrasts[members] = complement(np.ones((len(members), 1)))
         left.append(contrasts)
         values.append(np.full(len(members) - 1, group_root_q[g]))
-    between = _complement(np.sqrt(sizes))
+    between = complement(np.sqrt(sizes)[:, None])
     scaled = group_root_q[:, None] * between
     if common_coupling > 0:
         scaled = np.append(scaled, (pull @ indicator @ between)[None], axis=0)
@@ -158,9 +158,9 @@ def target_spectrum(
     return LabelSpectrum(left, values, blocks)
 
 
-def _complement(vector: Float[np.ndarray, " m"]) -> Float[np.ndarray, "m r"]:
-    """An orthonormal basis, r = m - 1 columns, of everything orthogonal to `vector`."""
-    return np.linalg.qr(vector[:, None], mode="complete")[0][:, 1:]
+def complement(columns: Float[np.ndarray, "m r"]) -> Float[np.ndarray, "m q"]:
+    """Orthonormal columns that span all that is orthogonal to others, q = m - r of them where these are independent."""
+    return np.linalg.qr(columns, mode="complete")[0][:, columns.shape[1] :]
 
 
 def _blocks(left: Float[np.ndarray, "k r"], groups: Shaped[np.ndarray, " k"]) -> np.ndarray:
@@ -213,6 +213,15 @@ def mean_target_strengths(
     squares = (mean_targets**2).sum(0)
     scale = counts * squares
     return (class_sums * mean_targets).sum(-2) / (scale + (scale == 0))
+
+
+def mean_targets(
+    centred: Float[np.ndarray, "k n"],
+    labels: Int[np.ndarray, " n"],
+    counts: Int[np.ndarray, " k"],
+) -> Float[np.ndarray, "k k"]:
+    """The mean centred target of the samples of each class, a column a class; 0 where it has none."""
+    return centred @ np.eye(len(centred))[labels] / np.maximum(counts, 1)
 
 
 def class_strengths(

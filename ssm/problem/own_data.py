@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from ssm.config import Config
 from ssm.config.optimizer import GRADIENT_SIZED
 from ssm.problem.inputs import HeldOutSamples, Inputs
-from ssm.problem.own_targets import of_counts
+from ssm.problem.own_targets import class_labels, of_counts
 from ssm.problem.problem import MeasuredKernel, Problem
 from ssm.support import checks, errors
 
@@ -146,15 +146,9 @@ def _checked_inputs(name: str, value: Any) -> Float[np.ndarray, "m q"]:
 
 
 def _checked_labels(name: str, value: Any, number: int) -> Int[np.ndarray, " m"]:
-    allowed = f"{number} integers from 0 on, one a row of its inputs"
-    checks.array(name, value, allowed)
-    labels = np.asarray(value)
-    if labels.dtype.kind not in "iu" or labels.shape != (number,):
-        raise errors.invalid(name, f"{labels.dtype} of shape {labels.shape}", allowed)
-    if labels.min() < 0 or labels.max() >= number:
-        worst = labels.min() if labels.min() < 0 else labels.max()
-        raise errors.invalid(name, int(worst), "0 ... k - 1, each of them at least once")
-    return labels.astype(np.int64)
+    each = "0 ... k - 1, each of them at least once"
+    words = f"{number} integers from 0 on, one a row of its inputs", each
+    return class_labels(name, value, number, number, words)
 
 
 def _check_classes(name: str, counts: Int[np.ndarray, " k"], num_classes: int) -> None:

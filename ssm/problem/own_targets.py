@@ -49,7 +49,10 @@ def own_targets(
         return config, None, labels
     P = distributions(targets)
     n, k = P.shape
-    y = P.argmax(axis=1) if labels is None else _checked_labels(labels, n, k)
+    y = P.argmax(axis=1)
+    if labels is not None:
+        allowed = f"{n} integers in [0, {k - 1}], one a row of targets"
+        y = class_labels("labels", labels, n, k, (allowed, allowed))
     weights = _checked_weights(sample_weights, n)
     counts = np.bincount(y, minlength=k)
     is_label = (np.eye(k)[y] == P).all() and (weights == 1).all() and counts.all()
@@ -96,15 +99,19 @@ def distributions(value: Any) -> Float[np.ndarray, "n k"]:
     return np.where(sums[:, None] == 1, P, P / sums[:, None])
 
 
-def _checked_labels(value: Any, n: int, k: int) -> Int[np.ndarray, " n"]:
-    allowed = f"{n} integers in [0, {k - 1}], one a row of targets"
-    checks.array("labels", value, allowed)
+def class_labels(
+    name: str, value: Any, number: int, num_classes: int, words: tuple[str, str]
+) -> Int[np.ndarray, " n"]:
+    """`number` integers below `num_classes` as an array; raises ssm.InputError, which says the first of two words of
+    what is no such array, and the second of an integer that is none of these."""
+    whole, each = words
+    checks.array(name, value, whole)
     labels: Shaped[np.ndarray, " n"] = np.asarray(value)
-    if labels.dtype.kind not in "iu" or labels.shape != (n,):
-        raise errors.invalid("labels", f"{labels.dtype} of shape {labels.shape}", allowed)
-    if labels.min() < 0 or labels.max() >= k:
+    if labels.dtype.kind not in "iu" or labels.shape != (number,):
+        raise errors.invalid(name, f"{labels.dtype} of shape {labels.shape}", whole)
+    if labels.min() < 0 or labels.max() >= num_classes:
         worst = labels.min() if labels.min() < 0 else labels.max()
-        raise errors.invalid("labels", int(worst), allowed)
+        raise errors.invalid(name, int(worst), each)
     return labels.astype(np.int64)
 
 

@@ -103,7 +103,7 @@ def spectral_start(
     b = np.where(groups.num_classes > 1, b, 0.0)
     # Of the label matrix in the space of groups: diag(sqrt(n_g kappa_g)) P with P what is orthogonal to the constant.
     units = np.sqrt(groups.num_classes / groups.num_classes.sum())
-    basis = np.linalg.qr(units[:, None], mode="complete").Q[:, 1:]
+    basis = spectral.complement(units[:, None])
     _, values, turned = np.linalg.svd(
         np.sqrt(groups.counts * kappa)[:, None] * basis, full_matrices=False
     )

@@ -128,17 +128,18 @@ def _observe(
     """What is observed at the time of one index, from its logits in blocks of samples in order;
     raises ssm.InputError for logits that are not finite or too large."""
     sums, first = SampleSums(len(probe.counts)), 0
+    taught = probe if isinstance(probe, TaughtProbe) else None
     on_targets = np.zeros((len(probe.counts), len(probe.counts)))
     for block in blocks:
         _check_values(index, block)
         sums.add(block, labels[first : first + len(block)])
-        if isinstance(probe, TaughtProbe):
-            T = probe.targets[:, first : first + len(block)] - 1 / len(probe.counts)
+        if taught is not None:
+            T = taught.targets[:, first : first + len(block)] - 1 / len(probe.counts)
             on_targets += block.T.astype(np.float64) @ T.T
         first += len(block)
-    if isinstance(probe, TaughtProbe):
-        return spectrum_on_targets(sums, on_targets, labels, probe)
-    return spectrum(sums, probe)
+    return (
+        spectrum(sums, probe) if taught is None else spectrum_on_targets(sums, on_targets, taught)
+    )
 
 
 def _by_time(logits: Any) -> Iterator[Iterable[np.ndarray]]:
@@ -252,7 +253,7 @@ def _taught(
         allowed = f"of shape {tuple(logits.shape[1:])}, a row a sample of the logits"
         raise errors.invalid("targets", arrays.shape_of(P), allowed)
     counts = np.bincount(found, minlength=P.shape[1])
-    return logits, found, when, TaughtProbe(counts, counts, P.T, labels is not None)
+    return logits, found, when, TaughtProbe(counts, counts, P.T, found, labels is not None)
 
 
 def _ascending(times: np.ndarray, number: int) -> np.ndarray:

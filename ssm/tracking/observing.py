@@ -42,18 +42,13 @@ def spectrum(sums: SampleSums, probe: Probe) -> dict[str, Any]:
 
 
 def spectrum_on_targets(
-    sums: SampleSums,
-    on_targets: Float[np.ndarray, "k k"],
-    labels: Int[np.ndarray, " n"],
-    probe: TaughtProbe,
+    sums: SampleSums, on_targets: Float[np.ndarray, "k k"], probe: TaughtProbe
 ) -> dict[str, Any]:
     """The same of samples that are taught distributions, from Z T^T too, T the centred targets."""
     k, present = len(probe.counts), probe.present
-    members = np.eye(k)[labels]
-    means = (probe.targets - 1 / k) @ members / probe.counts.clip(1)
     unit = float(np.abs(sums.triangle).max()) or 1.0
     strength = spectral.strengths(on_targets, probe.components)
-    by_class = spectral.mean_target_strengths(sums.class_sums, means, probe.counts)
+    by_class = spectral.mean_target_strengths(sums.class_sums, probe.mean_targets, probe.counts)
     accuracy = sums.correct[present] / probe.counts[present]
     return {
         "class_accuracy": over_classes(accuracy, present, k),
