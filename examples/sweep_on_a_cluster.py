@@ -18,7 +18,7 @@ def slurm():
 
 
 if __name__ == "__main__":  # workers import this file
-    local = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    local = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": "localhost:0"}
     cluster = slurm() if "--slurm" in sys.argv else LocalCluster(**local)
     grid = {"imbalance_ratio": [1, 10, 100], "weight_exponent": [0, 0.5, 1], "seed": range(10)}
     base = ssm.Config(loss="squared", num_saves=100)

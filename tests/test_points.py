@@ -214,7 +214,7 @@ def test_points_on_the_command_line(text, axis):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_points_on_a_cluster_are_the_same_bits(base, whole, tmp_path):
     distributed = pytest.importorskip("distributed")
-    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": "localhost:0"}
     with (
         distributed.LocalCluster(host="127.0.0.1", **options) as cluster,
         distributed.Client(cluster) as client,

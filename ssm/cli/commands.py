@@ -273,7 +273,8 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[distributed.
     if scheduler is None:
         number = integer("workers", workers, 1, 10_000)
         options: dict[str, Any] = {"n_workers": number, "threads_per_worker": 1}
-        options |= {"dashboard_address": None, "silence_logs": 50}
+        # Without an address the scheduler's pages take port 8787, with a warning where another's have it.
+        options |= {"dashboard_address": "localhost:0", "silence_logs": 50}
     else:
         options = {"address": scheduler, "timeout": "10s"}
     try:
