@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from ssm.results import datasets, digests, schema, sweep_layouts
+from ssm.results import datasets, digests, schema, store_layouts
 from ssm.results.belongings import MARKS
 from ssm.results.digests import Metadata
 from ssm.results.opened import OpenedStore
@@ -74,7 +74,7 @@ class SweepStore:
             self.blocks = tuple(
                 tuple(slice(*ends) for ends in block) for block in json.loads(attributes["blocks"])
             )
-            laid_out = sweep_layouts.is_laid_out(
+            laid_out = store_layouts.is_laid_out(
                 self.metadata.arrays(), self.sweep, self.axes, self.coordinates, self.blocks
             )
         except Exception as error:  # what is no JSON, or JSON of another kind
@@ -103,7 +103,7 @@ class SweepStore:
         """
         files.check_output(path, overwrite=False)
         with files.replacing(path) as scratch:
-            sweep_layouts.lay_out(scratch, sweep, coordinates, variables, blocks)
+            store_layouts.lay_out(scratch, sweep, coordinates, variables, blocks)
         return cls(path)
 
     @property

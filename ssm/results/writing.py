@@ -7,7 +7,7 @@ from pathlib import Path
 import xarray as xr
 
 from ssm.results import digests
-from ssm.results.sweep_layouts import COMPRESSOR
+from ssm.results.store_layouts import COMPRESSOR
 from ssm.results.sweep_stores import open_dataset
 from ssm.support import errors, files
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ssm.results import datasets, schema, sweep_layouts
+from ssm.results import datasets, schema, store_layouts
 from ssm.results.sweep_stores import SweepStore
 from ssm.support import errors, files, interrupts
 from ssm.sweeps.layout import SweepLayout, make_layout
@@ -93,7 +93,7 @@ def grow(
         store.done_runs(chunk)
     with files.replacing(store.path) as scratch:
         sweep, coordinates = layout.grid.to_json(), layout.grid.coordinates
-        sweep_layouts.lay_out(scratch, sweep, coordinates, variables, layout.blocks)
+        store_layouts.lay_out(scratch, sweep, coordinates, variables, layout.blocks)
         fill(SweepStore(scratch), [(store, larger)])
     return SweepStore(store.path)
 

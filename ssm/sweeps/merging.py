@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from ssm.config import Config
-from ssm.results import schema, sweep_layouts
+from ssm.results import schema, store_layouts
 from ssm.results.stores import SweepStore, check_store, checked_path, load
 from ssm.support import checks, errors, files
 from ssm.sweeps import grids, growing
@@ -66,7 +66,7 @@ def merge(stores: Iterable[str | Path], out: str | Path, *, overwrite: bool = Fa
     places = [(store, _place(store, sweep)) for store in sources]
     variables, blocks = _laid_out(grid, sweep, places)
     with files.replacing(out) as scratch:
-        sweep_layouts.lay_out(scratch, sweep, grid.coordinates, variables, blocks)
+        store_layouts.lay_out(scratch, sweep, grid.coordinates, variables, blocks)
         growing.fill(SweepStore(scratch), places)
     return load(out)
 

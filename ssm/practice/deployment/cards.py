@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ssm.practice.deployment import fields
+from ssm.practice.deployment.alarm_limits import alarm_limits, most_right
 from ssm.practice.deployment.fields import Numbers
-from ssm.practice.deployment.limits import alarm_limits, most_right
 from ssm.practice.deployment.measured import AlarmLimits, Performance, Proportion
 from ssm.practice.deployment.origins import Data, Label, Rule, Training
 from ssm.support import checks, files

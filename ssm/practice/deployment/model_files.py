@@ -22,8 +22,8 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ssm.practice.decisions.costs import CostMatrix
 from ssm.practice.deployment import card_pages, descriptions, performance, probes, trust
+from ssm.practice.deployment.alarm_limits import WINDOWS, alarm_limits
 from ssm.practice.deployment.cards import CARD, Card, read_card, write_card
-from ssm.practice.deployment.limits import WINDOWS, alarm_limits
 from ssm.support import files
 from ssm.support.errors import invalid
 

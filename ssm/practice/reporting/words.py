@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from ssm.practice.reporting.format import interval, listed, number, signed
-from ssm.practice.reporting.limits import limits
+from ssm.practice.reporting.limitations import limits
 from ssm.practice.statistics.comparisons import Comparison
 from ssm.practice.study.evidence import (
     FAMILY,
