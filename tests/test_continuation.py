@@ -93,6 +93,7 @@ def test_a_flow_cut_in_two_is_the_whole_within_its_tolerance(fields):
     assert np.abs(from_its_end["drift"]).max() < 1e-7  # from the start of the second half on
 
 
+@pytest.mark.slow
 def test_the_loss_clock_goes_on():
     config = ssm.Config(
         **SMALL, clock="loss", t1=20.0, num_saves=5, rtol=1e-9, init_scale=0.1, save_state=True

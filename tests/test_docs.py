@@ -332,6 +332,14 @@ EXPECTED = {
 }
 
 
+LONG = ("docs/how-to/sweep.md",)  # those that run for longer than they compile
+RUN = [
+    pytest.param(path, marks=pytest.mark.long if label(path) in LONG else ())
+    for path in PAGES
+    if blocks(path) and path.name != "README.md"
+]
+
+
 def test_every_expectation_is_of_a_page():
     assert set(EXPECTED) <= {label(path) for path in PAGES}
 
@@ -341,9 +349,7 @@ def test_every_expectation_is_of_a_page():
 # distributed, of the sweep on a cluster, leaves loops and sockets of its own to the garbage collector
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize(
-    "path", [p for p in PAGES if blocks(p) and p.name != "README.md"], ids=label
-)
+@pytest.mark.parametrize("path", RUN, ids=label)
 def test_the_blocks_of_a_page_run(path, tmp_path, monkeypatch, capsys, untyped):
     """In their order, Python in one namespace, an example in one of its own and the shell as processes, in
     an empty folder."""

@@ -20,7 +20,6 @@ from experiments import (
     claims,
     early_stopping,
     imbalance_sweep,
-    label_spectrum,
     network_gap,
     pages,
 )
@@ -157,13 +156,6 @@ def test_a_page_is_written_in_three_formats_the_same_each_time(tmp_path):
     assert first.keys() == {".png", ".pdf", ".svg"} and draw() == first
     width, height = (int.from_bytes(first[".png"][at : at + 4], "big") for at in (16, 20))
     assert width / height == pytest.approx(5.5 / 2.0, rel=0.01)
-
-
-def test_label_spectrum(tmp_path):
-    shares = []
-    found = label_spectrum.run(tmp_path, True, shares.append)
-    assert all(claim.holds for claim in found) and shares[-1] == 1
-    assert {p.name for p in tmp_path.glob("*.png")} == {"label_matrix.png", "label_spectrum.png"}
 
 
 # The longest come first, so that no worker is left with one at the end.

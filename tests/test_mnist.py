@@ -157,6 +157,7 @@ def test_claims_follow_their_definitions(coupling):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_quick_run_writes_its_files_and_reports(mnist_folder, tmp_path):
     shares = []
     claims = mnist.run(tmp_path, True, shares.append, mnist_folder)

@@ -151,8 +151,8 @@ def test_an_own_observable_that_equals_a_builtin_one_is_it_to_the_bit():
     "fields",
     [
         {},
-        {"loss": "squared"},
-        {"coupling": 1.0},
+        pytest.param({"loss": "squared"}, marks=pytest.mark.slow),
+        pytest.param({"coupling": 1.0}, marks=pytest.mark.slow),
         {"optimizer": "adam", "num_steps": 50},
     ],
 )

@@ -394,13 +394,16 @@ def test_a_schedule_without_performance_fits_once():
     "model",
     [
         Reweighted(LogisticRegression()),
-        Reweighted(
-            LogisticRegression(),
-            class_weight="balanced",
-            shares="training",
-            calibration="temperature",
-            cv=2,
-            random_state=0,
+        pytest.param(
+            Reweighted(
+                LogisticRegression(),
+                class_weight="balanced",
+                shares="training",
+                calibration="temperature",
+                cv=2,
+                random_state=0,
+            ),
+            marks=pytest.mark.slow,
         ),
         Reweighted(
             DecisionTreeClassifier(max_depth=3, random_state=0),

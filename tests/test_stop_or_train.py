@@ -115,6 +115,7 @@ def test_claims_follow_their_definitions():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_quick_run_draws_its_figure_and_reports(mnist_folder, tmp_path):
     shares = []
     claims = stop_or_train.run(tmp_path, True, shares.append, mnist_folder)

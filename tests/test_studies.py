@@ -374,7 +374,7 @@ def test_a_study_of_an_earlier_version_goes_on_and_is_sealed(study, whole, copy,
 
 
 @pytest.mark.parametrize(
-    ("kind", "cases"), [("cells", 60), pytest.param("study", 50, marks=pytest.mark.slow)]
+    ("kind", "cases"), [("cells", 30), pytest.param("study", 20, marks=pytest.mark.slow)]
 )
 def test_whatever_is_changed_a_study_has_the_same_record(kind, cases):
     counts, bad = fuzz_stores.fuzz(kind, cases)

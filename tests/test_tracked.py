@@ -95,6 +95,7 @@ def test_a_short_log_is_that_of_its_matrices():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_quick_tracked_run_draws_its_figure_and_stays_undecided(tmp_path):
     """One seed of 200 steps has no terminal phase, and decides nothing."""
     found = tracked.run(tmp_path, True, lambda share: None)
