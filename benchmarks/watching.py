@@ -16,7 +16,8 @@ from benchmarks.table import Row
 
 NOTE = """`ssm watch` of a log of half as many cases as rows: a line with two probabilities for each case, and one that
 repeats it with its label two weeks later. 52 weekly windows, from nothing to the page, in a process of its own; seconds are those of the
-clock. Memory is the most that the process ever held, libraries and all."""
+clock. `again` is the same command once more, with nothing new in the log: it checks every byte that it read before. Memory is the most that
+a process ever held, libraries and all."""
 
 ROWS, TARGET_SECONDS, TARGET_MEMORY = 10_000_000, 600, 2**30
 WEEKS, LAG, START = 52, 14 * 86400, 1704067200
@@ -28,9 +29,12 @@ def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
         log = Path(folder) / "log.csv"
         rows = write_log(log, 20_000 if quick else ROWS)
         report(0.4)
-        found = timing.in_fresh_process("benchmarks.watching:measure", folder, path=str(log))
+        first, again = (
+            timing.in_fresh_process("benchmarks.watching:measure", folder, path=str(log))
+            for _ in range(2)
+        )
     report(1.0)
-    seconds, memory = found["seconds"], found["memory"]
+    seconds, memory = first["seconds"], max(first["memory"], again["memory"])
     scaled = seconds * ROWS / rows
     return [
         Row(
@@ -40,6 +44,7 @@ def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
             f"{TARGET_SECONDS} s for {ROWS:,}",
             at_most=1,
         ),
+        Row("ours: again", f"{again['seconds']:.3g} s", again["seconds"] / seconds, "ours"),
         Row(
             "memory",
             f"{memory / 2**20:.0f} MiB",
