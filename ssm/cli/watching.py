@@ -31,7 +31,8 @@ class WatchCommand:
 
     log: tyro.conf.Positional[Path]
     """A CSV file that only grows, with columns `time`; `prediction`, or `p_CLASS` of every class, or both; `label`, empty until it is
-    known; and `id`, if you like, by which rows of one case are known: one that repeats a case brings its label."""
+    known; and, if you like, `id`, by which rows of one case are known: one that repeats a case brings its label; and `feature_NAME`,
+    numbers that are held against those of the first windows."""
     out: Path = Path("watch")
     """The folder to write to: index.html, watch.json, and what is needed to go on."""
     card: Path | None = None

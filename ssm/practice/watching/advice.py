@@ -38,7 +38,7 @@ class Advice(NamedTuple):
     """What to do next."""
 
     action: str
-    """`wait`, `nothing`, `shares`, `recalibrate`, `retrain` or `roll_back`."""
+    """`wait`, `nothing`, `look`, `shares`, `recalibrate`, `retrain` or `roll_back`."""
     headline: str
     steps: tuple[str, ...]
     now: Now | None

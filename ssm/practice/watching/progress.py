@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ssm.practice.watching.drift import Window
+from ssm.practice.watching.features import Features
 from ssm.practice.watching.judging import Judge
 from ssm.practice.watching.windows import LENGTHS, Clock, Ledger
 from ssm.support import checks
@@ -63,6 +64,7 @@ class Progress:
     """CRC-32 of them."""
     ledger: Ledger
     judge: Judge
+    features: Features
     unreadable: np.ndarray
     num_cases: int = 0
     """Entries in the file of cases."""

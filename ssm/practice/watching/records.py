@@ -17,6 +17,9 @@ from ssm.support.errors import did_you_mean, invalid
 
 PREFIX = "p_"
 """The beginning of the names of columns of probabilities, which a class follows."""
+FEATURE = "feature_"
+"""The beginning of the names of columns of features."""
+MOST_FEATURES = 100
 UNREADABLE = ("line", "id", "time", "probabilities", "prediction", "label")
 """What a row is left out for, by the first of these that is wrong with it: its number of entries or its quotes, a missing id,
 a time that is none, numbers that are no probabilities, and a class that is not known or missing."""
@@ -36,6 +39,8 @@ class Columns(NamedTuple):
     has_id: bool
     header: bytes
     """The first line as it stands."""
+    features: tuple[str, ...] = ()
+    """The names of features, as columns have them after `feature_`."""
 
 
 class Rows(NamedTuple):
@@ -51,6 +56,8 @@ class Rows(NamedTuple):
     key: np.ndarray
     """A hash of the id, of 64 bits, shape (m,); of shape (0,) without ids."""
     unreadable: Int[np.ndarray, " u"]
+    features: Float[np.ndarray, "m f"] | None = None
+    """NaN for what is no number; None where the log has no features."""
 
 
 def read_header(path: Path, classes: Sequence[str] | None) -> Columns:
@@ -93,6 +100,10 @@ def read_header(path: Path, classes: Sequence[str] | None) -> Columns:
         raise invalid("columns", names, f"{what} {', '.join(strange)}: the classes are {known}")
     if len(known) < 2:
         raise invalid("classes", known, "at least two: columns p_CLASS, a card, or --classes A,B")
+    features = tuple(name.removeprefix(FEATURE) for name in names if name.startswith(FEATURE))
+    if len(features) > MOST_FEATURES:
+        allowed = f"at most {MOST_FEATURES} columns {FEATURE}NAME: those that matter most"
+        raise invalid("features", len(features), allowed)
     return Columns(
         tuple(names),
         tuple(known),
@@ -100,6 +111,7 @@ def read_header(path: Path, classes: Sequence[str] | None) -> Columns:
         "prediction" in names,
         "id" in names,
         line,
+        features,
     )
 
 
@@ -135,6 +147,12 @@ def parse(content: bytes, columns: Columns) -> Rows:
         refuse("probabilities", ~(fair & (np.abs(total - 1) <= ROUNDING)))
         with np.errstate(all="ignore"):
             probabilities = probabilities / total[:, None]
+    features = None
+    if columns.features:
+        numbers = [pd.to_numeric(frame[FEATURE + x], errors="coerce") for x in columns.features]
+        with np.errstate(over="ignore"):
+            features = np.array(numbers, np.float32).T
+        features[~np.isfinite(features)] = np.nan
     index = pd.Index(columns.classes)
     prediction = np.full(len(frame), NO_LABEL)
     if columns.has_prediction:
@@ -150,6 +168,7 @@ def parse(content: bytes, columns: Columns) -> Rows:
         None if probabilities is None else probabilities[kept],
         key[kept] if columns.has_id else key,
         np.array([bad[kind] for kind in UNREADABLE]),
+        None if features is None else features[kept],
     )
 
 

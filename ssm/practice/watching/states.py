@@ -14,17 +14,20 @@ from typing import Any
 import numpy as np
 
 from ssm.practice.watching.drift import Window
+from ssm.practice.watching.features import Result
 from ssm.practice.watching.judging import Alarm
 from ssm.practice.watching.models import Model
 from ssm.practice.watching.progress import Progress, Settings
 from ssm.practice.watching.records import Columns
 from ssm.practice.watching.sequential import Evidence
+from ssm.practice.watching.windows import Drawn
 from ssm.support import files
 from ssm.support.errors import invalid
 
 STATE, CASES = "state.npz", "cases.bin"
-FORMAT = "ssm-watch-state/1"
-_SCALARS = ("num_rows", "open", "last_time")
+FORMAT = "ssm-watch-state/2"
+_SCALARS = ("num_rows", "open", "last_time", "num_labelled")
+_OF_FEATURES = ("batches", "tests", "found", "last")
 
 
 def identity(settings: Settings, columns: Columns, model: Model) -> dict[str, Any]:
@@ -65,7 +68,7 @@ def read(out: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
 
 def write(out: Path, of: dict[str, Any], progress: Progress) -> None:
     """Keep all that was found so far."""
-    ledger, judge = progress.ledger, progress.judge
+    ledger, judge, features = progress.ledger, progress.judge, progress.features
     facts = {
         "identity": of,
         "offset": progress.offset,
@@ -75,6 +78,7 @@ def write(out: Path, of: dict[str, Any], progress: Progress) -> None:
         "handled": ledger.handled,
         "alarms": [list(alarm) for alarm in judge.alarms.values()],
         **{name: getattr(ledger, name) for name in _SCALARS},
+        "features": {name: list(getattr(features, name).items()) for name in _OF_FEATURES},
     }
     arrays = {
         "facts": np.array(json.dumps(facts)),
@@ -87,8 +91,11 @@ def write(out: Path, of: dict[str, Any], progress: Progress) -> None:
         **_of_windows("shares", {w: np.array(x) for w, x in progress.shares.items()}),
         **_of_windows("evidence", progress.evidence),
     }
-    for window, (lots, p) in ledger.samples.items():
-        arrays |= {f"lots {window}": lots, f"sample {window}": p}
+    samples = {"sample": ledger.samples, "labelled": ledger.labelled}
+    samples |= {"reference": features.reference, "batch": features.batch}
+    for name, of_each in samples.items():
+        for i, (lots, numbers) in of_each.items():
+            arrays |= {f"{name} {i}": numbers, f"{name} lots {i}": lots}
     for name in ("rate_sums", "mean_sums"):
         sums: Evidence | None = getattr(judge, name)
         if sums is not None:
@@ -110,9 +117,12 @@ def restored(kept: dict[str, Any], progress: Progress) -> Progress:
     ledger.last = (facts["last"][0], facts["last"][1])
     ledger.handled, ledger.fresh = facts["handled"], kept["fresh"]
     ledger.closed, ledger.pending = _by_window(kept, "closed"), _by_window(kept, "pending")
-    ledger.samples = {
-        w: (kept[f"lots {w}"], kept[f"sample {w}"]) for w in ledger.pending if f"lots {w}" in kept
-    }
+    ledger.samples, ledger.labelled = _drawn(kept, "sample"), _drawn(kept, "labelled")
+    features = progress.features
+    features.reference, features.batch = _drawn(kept, "reference"), _drawn(kept, "batch")
+    for name in _OF_FEATURES:
+        pairs = [(i, Result(*x) if isinstance(x, list) else x) for i, x in facts["features"][name]]
+        setattr(features, name, dict(pairs))
     progress.unreadable = kept["unreadable"]
     progress.prior = kept["prior"] if kept["prior"].size else None
     progress.shares = {w: Window(*x) for w, x in _by_window(kept, "shares").items()}
@@ -125,6 +135,13 @@ def restored(kept: dict[str, Any], progress: Progress) -> Progress:
             sums = Evidence(kept[f"{name} doubt"], judge.life, windows, kept[name])
             setattr(judge, name, sums)
     return progress
+
+
+def _drawn(kept: dict[str, Any], name: str) -> dict[int, Drawn]:
+    """Samples of a name, by window or class, in the order in which they were kept."""
+    lots = f"{name} lots "
+    places = [int(key.removeprefix(lots)) for key in kept if key.startswith(lots)]
+    return {i: (kept[f"{lots}{i}"], kept[f"{name} {i}"]) for i in places}
 
 
 def _of_windows(name: str, arrays: dict[int, np.ndarray]) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ssm.practice.watching import advice, sequential
+from ssm.practice.watching import advice, moved, sequential
 from ssm.practice.watching.judging import Alarm, Reference
 from ssm.practice.watching.records import UNREADABLE
 from ssm.practice.watching.watch import INTERVALS, Watch
@@ -22,7 +22,8 @@ def summary(watch: Watch) -> dict[str, Any]:
     """All that was found, in JSON types. The same log gives the same.
 
     It holds the log's name and `rows` by what became of them; the `settings`; the `reference`; `windows`, in their order, each with its rows,
-    its labelled ones, and by class recall, precision, gap of calibration and share, each with its interval; `alarms`; `advice`.
+    its labelled ones, and by class recall, precision, gap of calibration and share, each with its interval; `alarms`; what of
+    `features` has moved, None in a log without them; `advice`.
     """
     progress, settings = watch.progress, watch.settings
     judge, ledger, model = progress.judge, progress.ledger, watch.model
@@ -45,6 +46,8 @@ def summary(watch: Watch) -> dict[str, Any]:
     judged = bool(progress.evidence)
     first = min(places) if places else None
     said = advice.advise(alarms, found, usual, prior, model, first, _labelled(rows, first), judged)
+    of_features = _features(watch, any(x.size for x in advice.drifted(found, usual)))
+    said = moved.joined(said, of_features)
     return {
         "format": FORMAT,
         "log": watch.log.name,
@@ -66,6 +69,7 @@ def summary(watch: Watch) -> dict[str, Any]:
             _alarm(a, watch, rows, began if a.metric == "recall" else {}, a in provisional)
             for a in alarms
         ],
+        "features": of_features,
         "advice": {
             "action": said.action,
             "headline": said.headline,
@@ -103,6 +107,15 @@ def _counts(watch: Watch) -> dict[str, Any]:
         "ahead": progress.ledger.ahead,
         "unreadable": unreadable,
     }
+
+
+def _features(watch: Watch, shares_moved: bool) -> dict[str, Any] | None:
+    """What is found of features; None in a log without any."""
+    names, clock = watch.columns.features, watch.settings.clock
+    if not names:
+        return None
+    features, classes = watch.progress.features, watch.model.classes
+    return moved.summary(features, names, classes, shares_moved, lambda w: starts(clock, w))
 
 
 def _reference(reference: Reference | None, usual: np.ndarray | None) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ssm.practice.watching import drift, records, sequential, states
 from ssm.practice.watching.cases import Cases, Kinds
+from ssm.practice.watching.features import Features
 from ssm.practice.watching.judging import Judge
 from ssm.practice.watching.models import Model
 from ssm.practice.watching.progress import Progress, Settings
@@ -61,11 +62,13 @@ class Watch:
             settings.reference_windows,
             self.model.confusion,
         )
+        features = Features(settings.level, settings.life, k, settings.reference_windows)
         header = columns.header
         ledger = Ledger(settings.clock, k)
         unreadable = np.zeros(len(UNREADABLE), np.int64)
         prior = self.model.prior if columns.has_probabilities else None
-        return Progress(len(header), zlib.crc32(header), ledger, judge, unreadable, prior=prior)
+        begun = len(header), zlib.crc32(header), ledger, judge, features, unreadable
+        return Progress(*begun, prior=prior)
 
     def _check_unchanged(self) -> None:
         """Refuse a log whose bytes that were read are not what they were."""
@@ -137,11 +140,17 @@ class Watch:
         states.write(self.out, self.identity, progress)
 
     def _close(self, closing: Closing) -> None:
-        """Estimate the shares of windows that ended, and judge the labels that came."""
+        """Estimate the shares of windows that ended, judge the labels that came, and test features."""
         progress, last = self.progress, closing.windows[-1]
+        k = len(self.columns.classes)
+        split = k if self.columns.has_probabilities else 0
         # Shares go before labels: they use the reference as it was while the window was open.
-        for window, sample in zip(closing.windows, closing.samples, strict=True):
-            self._estimate(window, sample)
+        for window, (lots, sample) in zip(closing.windows, closing.samples, strict=True):
+            self._estimate(window, sample[:, :split])
+            if self.columns.features:
+                progress.features.take(k, (lots, sample[:, split:]), window)
+        for c, rows in sorted(closing.labelled.items()):
+            progress.features.take(c, rows, last)
         if closing.batch[NUM_FIELDS:].any():
             found = progress.judge.judge(closing.batch, last)
             if found is not None:

@@ -24,6 +24,8 @@ over labelled ones; the latter three in units of 2^-24."""
 NUM_FIELDS = len(FIELDS)
 SAMPLE = 20_000
 """So many rows of a window that is not closed, drawn by chance, are kept for the class shares."""
+LABELLED_SAMPLE = 2000, 40_000
+"""So many labelled rows of a class at most, and of all classes together, are kept between two closings for their features."""
 HANDLED = ("new", "labelled_later", "duplicated", "conflicting", "out_of_order", "late")
 """Usable rows by what they are: the first of a case; the row that brings the label of a case that is known; one that adds
 nothing; one with another label than its case had; and of new rows those that are earlier than the row before, and those
@@ -33,6 +35,8 @@ BEFORE = -(2**62)
 LENGTHS = {"hour": 3600, "day": 86400, "week": 7 * 86400}
 MONDAY = 4 * 86400  # 1970-01-05, in Unix seconds; weeks begin with Mondays
 
+Drawn = tuple[np.ndarray, np.ndarray]
+"""Random numbers of rows, and what goes with each row: those with the lowest, out of more."""
 Tally = Int[np.ndarray, "f k"]
 """The fields of a window, and below them, until it is closed, the labelled rows by true class (rows) and decision."""
 
@@ -42,10 +46,13 @@ class Closing(NamedTuple):
 
     windows: tuple[int, ...]
     """Those that hold rows, in their order."""
-    samples: tuple[np.ndarray, ...]
-    """Probabilities of rows of each of them, shape (m, k)."""
+    samples: tuple[Drawn, ...]
+    """Rows of each of them, in the order of their random numbers: their probabilities, as far as the log has any, and after these
+    their features, shape (m, k + f)."""
     batch: Tally
     """All labelled rows of closed windows that came since the closing before."""
+    labelled: dict[int, Drawn]
+    """The features of labelled rows that came since then, by class, whatever their windows."""
 
 
 class Clock(NamedTuple):
@@ -87,8 +94,12 @@ class Ledger:
     last_time: float = -np.inf
     closed: dict[int, Tally] = dataclasses.field(default_factory=dict)
     pending: dict[int, Tally] = dataclasses.field(default_factory=dict)
-    samples: dict[int, tuple[np.ndarray, np.ndarray]] = dataclasses.field(default_factory=dict)
-    """Of each pending window random numbers and the probabilities that go with them: those with the lowest."""
+    samples: dict[int, Drawn] = dataclasses.field(default_factory=dict)
+    """Of each pending window, what a `Closing` has of it."""
+    labelled: dict[int, Drawn] = dataclasses.field(default_factory=dict)
+    """The features of labelled rows by class, since the last closing."""
+    num_labelled: int = 0
+    """Rows so far that brought a label."""
     fresh: Tally = dataclasses.field(default_factory=lambda: np.empty(0, np.int64))
     """Of closed windows, what has not been handed on in a closing."""
 
@@ -172,6 +183,8 @@ class Ledger:
         new, labels, window = kinds.new[part], kinds.labels[part], window[part]
         decision, label = decision[part], rows.label[part]
         p = None if rows.probabilities is None else rows.probabilities[part]
+        x = None if rows.features is None else rows.features[part]
+        given = [numbers for numbers in (p, x) if numbers is not None]
         for w in np.unique(window[new | labels]).tolist():
             of_window = window == w
             tally = self._tallied(p, decision, label, of_window & new, of_window & labels)
@@ -181,9 +194,23 @@ class Ledger:
                 self.fresh = self.fresh + tally
                 continue
             self.pending[w] = self.pending.get(w, 0) + tally
-            if p is not None:
+            if given:
                 chosen = of_window & new
-                self._draw(w, ordinal[part][chosen], p[chosen])
+                lots = _scrambled(ordinal[part][chosen])
+                numbers = np.hstack([each[chosen] for each in given]).astype(np.float32)
+                self.samples[w] = drawn(self.samples.get(w), (lots, numbers), SAMPLE)
+        if x is not None:
+            self._keep_features(x[labels], label[labels])
+        self.num_labelled += int(labels.sum())
+
+    def _keep_features(self, x: np.ndarray, label: np.ndarray) -> None:
+        """Draw from labelled rows by their classes."""
+        lots = _scrambled(self.num_labelled + np.arange(len(x)))
+        of_class, of_all = LABELLED_SAMPLE
+        for c in np.unique(label).tolist():
+            rows = lots[label == c], x[label == c]
+            size = min(of_class, of_all // self.k)
+            self.labelled[c] = drawn(self.labelled.get(c), rows, size)
 
     def _tallied(
         self,
@@ -208,17 +235,6 @@ class Ledger:
             tally[6] = _units(gaps**2)
         return tally
 
-    def _draw(self, window: int, ordinal: np.ndarray, p: np.ndarray) -> None:
-        """Keep of the rows of a window those with the lowest random numbers, which follow from their places in the log."""
-        lots, kept = _scrambled(ordinal), p.astype(np.float32)
-        if window in self.samples:
-            lots_before, before = self.samples[window]
-            lots, kept = np.r_[lots_before, lots], np.concatenate([before, kept])
-        if len(lots) > SAMPLE:
-            chosen = np.argpartition(lots, SAMPLE)[:SAMPLE]
-            lots, kept = lots[chosen], kept[chosen]
-        self.samples[window] = lots, kept
-
     def _close(self) -> Closing:
         """Close all windows before the open one."""
         windows = sorted(w for w in self.pending if w < self.open)
@@ -227,10 +243,12 @@ class Ledger:
             tally = self.pending.pop(w)
             self.closed[w] = tally[:NUM_FIELDS] + self.closed.get(w, 0)
             self.fresh = self.fresh + tally
-            lots, p = self.samples.pop(w, (np.empty(0, np.uint64), np.empty((0, self.k))))
-            samples.append(p[np.argsort(lots)].astype(float))
+            lots, numbers = self.samples.pop(w, (np.empty(0, np.uint64), np.empty((0, self.k))))
+            order = np.argsort(lots)
+            samples.append((lots[order], numbers[order].astype(float)))
         batch, self.fresh = self.fresh, self._nothing()
-        return Closing(tuple(windows), tuple(samples), batch)
+        labelled, self.labelled = self.labelled, {}
+        return Closing(tuple(windows), tuple(samples), batch, labelled)
 
     @property
     def ahead(self) -> int:
@@ -240,6 +258,17 @@ class Ledger:
     def so_far(self) -> Tally:
         """What the next closing would hand on if the open window ended now."""
         return self.fresh + self.pending.get(self.open, 0)
+
+
+def drawn(before: Drawn | None, more: Drawn, size: int) -> Drawn:
+    """Of rows that were drawn before and of more ones, those with the lowest random numbers, at most `size`."""
+    lots, numbers = more
+    if before is not None:
+        lots, numbers = np.r_[before[0], lots], np.concatenate([before[1], numbers])
+    if len(lots) > size:
+        chosen = np.argpartition(lots, size)[:size]
+        lots, numbers = lots[chosen], numbers[chosen]
+    return lots, numbers
 
 
 def _units(numbers: Float[np.ndarray, "m k"]) -> Int[np.ndarray, " k"]:
