@@ -24,7 +24,8 @@ from ssm.theory import in_networks
 from ssm.theory.in_networks import AT_ONCE, LARGEST, SMALLEST, TOGETHER
 
 COUNTS = (8, 8, 2, 2)  # those of `tiny`
-CLAIMS = (Path(__file__).parents[1] / "figures" / "claims.md").read_text()
+ROOT = Path(__file__).parents[1]
+CLAIMS = (ROOT / "figures" / "claims.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -594,6 +595,31 @@ def test_no_order_is_claimed_that_a_network_did_not_have():
 def test_the_ratio_that_does_not_carry_over_is_the_models():
     erm = by_name(advise((130,) * 5 + (13,) * 5, 0.4))["ERM"]
     assert delay(erm) == pytest.approx(9.4, abs=0.05)  # as it is printed
+
+
+def test_what_does_as_well_as_weights_is_what_was_measured(advice_on):
+    """Each difference and interval that is quoted, against its row of the benchmark on real tables."""
+    said = advice_on().verdict.splitlines()[3]
+    assert said.startswith("Instead of weights: train without weights and divide probabilities by")
+    rows = {}
+    for line in (ROOT / "benchmarks" / "practice.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 9 and cells[0].isdigit():
+            rows[int(cells[0])] = cells
+    kinds = {12: "network", 3: "logistic regression", 6: "boosted trees", 9: "random forests"}
+    for row, model in kinds.items():
+        _, what, beside, metric, difference, interval, sets, *_ = rows[row]
+        assert model in what and what.startswith("inverse weights") and sets == "18"
+        assert beside == "no weights and deciding as for equal class shares"
+        assert metric == "balanced accuracy"
+        assert re.search(rf"{re.escape(difference)} (beside it )?with (a )?{model}", said)
+        assert interval in said
+    cost = rows[41]
+    assert cost[1].startswith("deciding as for equal class shares without weights (the network)")
+    assert cost[3] == "accuracy" and f"{cost[4]} with the network ({cost[5]}; row 41)" in said
+    page = (ROOT / "benchmarks" / "practice.md").read_text().split("advised g |")[1]
+    nearest = [line.split("|")[5].strip() for line in page.splitlines()[2:20]]
+    assert nearest == ["inverse"] * 18
 
 
 def times_of_two(counts, coupling, exponent):

@@ -35,7 +35,7 @@ class Advice:
     cases: tuple[Case, ...]
     """One case for each coupling: for the one that was given, or for those of `COUPLINGS`."""
     verdict: str
-    """Which weights to use, how sure that is, and what would change it: three lines, or one."""
+    """Which weights to use, how sure that is, what would change it, and what does as well: four lines, or one."""
     notes: tuple[str, ...]
     """What the numbers are, what they are not, what was measured, and why some numbers are left out."""
 
