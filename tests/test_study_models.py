@@ -1,6 +1,7 @@
 """Models of a study beside the network: what they are given, what comes of it, and what they never see."""
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,22 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 import ssm
+from ssm.plots import studies as drawing
 from ssm.practice.data import datasets
 from ssm.practice.options import StudyOptions
-from ssm.practice.study import attributes, cells, evidence, fits, models, plans, strategies, studies
+from ssm.practice.reporting import report, summary_words
+from ssm.practice.study import (
+    attributes,
+    cells,
+    evidence,
+    fits,
+    models,
+    outcomes,
+    plans,
+    strategies,
+    studies,
+    verdicts,
+)
 from ssm.practice.study.rules import Currency
 
 OWN = "sklearn.naive_bayes:GaussianNB"
@@ -203,6 +217,27 @@ def test_a_record_names_model_and_strategy(whole):
         right = rows[fold].argmax(1) == record["label"].values[fold]
         scores = record["accuracy"].sel(variant=name, seed=0, fold=0, correction="temperature")
         assert float(scores) == pytest.approx(right.mean(), abs=1e-12)
+
+
+def test_every_model_is_where_a_reader_looks_for_it(whole, tmp_path, monkeypatch):
+    """The verdict comes first, every model has its recalls class by class, and the summary speaks without jargon."""
+    monkeypatch.setattr(drawing, "KINDS", {"recalls": drawing.plot_recalls})
+    record = whole[0]
+    source = report.write_report(record, tmp_path).read_text(encoding="utf-8")
+    assert source.index("What to use") < source.index("Contents") < source.index("What was studied")
+    by_class = source[source.index('<section id="classes"') : source.index('id="differences"')]
+    for name in attributes.compared_names(record):
+        assert by_class.count(f"<summary>{name}</summary>") == 1
+        assert by_class.count(f'<th class="number">{name}</th>') == 1
+    reached = verdicts.verdict(record, 0.05)
+    found = outcomes.outcomes(record, reached.chosen, reached.currency)
+    for value in [*found.found, *found.missed]:
+        assert f'<td class="number">{summary_words.cases(float(value))}</td>' in by_class
+    page = (tmp_path / "summary.html").read_text(encoding="utf-8")
+    text = re.sub("<em>.*?</em>|<style>.*?</style>|<[^>]*>", " ", page, flags=re.DOTALL)
+    jargon = r"argmax|\bbayes\b|posterior|\berm\b|ERM|baseline|inverse|calibrated|recall"
+    assert not re.search(jargon, text)
+    assert f"<em>{reached.chosen.name}</em>" in page  # for the engineer who looks it up
 
 
 def test_a_study_of_models_goes_on_to_the_same_record(whole, tmp_path):

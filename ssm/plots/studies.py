@@ -222,7 +222,9 @@ def _panels(rows: int, columns: int, names: Sequence[str]) -> tuple[Figure, list
 
 def _legend(drawing: Figure, handles: Sequence[Artist], title: str | None = None) -> None:
     """A legend above all panels, where it hides nothing."""
-    drawing.legend(handles=handles, title=title, loc="outside upper center", ncols=len(handles))
+    drawing.legend(
+        handles=handles, title=title, loc="outside upper center", ncols=min(len(handles), 3)
+    )
 
 
 def _jitter(count: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The one figure of a study's summary: what the recommended candidate comes to beside the plain baseline and its best rival."""
+"""The one figure of a study's summary: what the recommended candidate comes to beside the usual way and its best rival."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from ssm.plots.style import PAGE_WIDTH, PARTS, style
+from ssm.plots.style import PARTS, style
 
 OTHER = "0.35"
-LONGEST = 60  # letters of the label of the axis
+WIDTH = 4.2  # inches; narrow, so that its letters can be read on a small screen
+LONGEST = 50  # letters of the label of the axis
 
 
 class Bar(NamedTuple):
@@ -32,7 +33,7 @@ def plot_in_brief(bars: Sequence[Bar], label: str) -> Figure:
         label: of the axis, with its unit.
     """
     with style():
-        drawing = Figure(figsize=(PAGE_WIDTH, 0.75 + 0.27 * len(bars)))
+        drawing = Figure(figsize=(WIDTH, 0.75 + 0.27 * len(bars)))
         axes = drawing.subplots()
         for row, bar in enumerate(bars):
             color = PARTS["W"] if row == 0 else OTHER

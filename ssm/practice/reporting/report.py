@@ -14,9 +14,10 @@ import xarray as xr
 
 from ssm.config import profiles
 from ssm.plots import studies
+from ssm.practice.options import NETWORK
 from ssm.practice.reporting import pages, summary_page, verdict_words, words
 from ssm.practice.statistics.comparisons import Comparison, Level
-from ssm.practice.study import attributes, evidence, models, rivals
+from ssm.practice.study import attributes, evidence, models, outcomes, rivals
 from ssm.practice.study.attributes import Ablation, Sensitivity, StudyFacts
 from ssm.practice.study.evidence import (
     CLASS_METRICS,
@@ -121,7 +122,12 @@ def _context(record: xr.Dataset, findings: Findings) -> dict[str, Any]:
     """The values that the template shows."""
     study, descriptions = attributes.study_facts(record), attributes.descriptions(record)
     compared = attributes.compared_names(record)
-    class_tables = {name: list(_classes(record, findings, name)) for name in findings.strategies}
+    class_tables = {name: list(_classes(record, findings, name)) for name in compared}
+    others = [name for name in compared if name not in findings.strategies]
+    decided = [
+        outcomes.outcomes(record, each, findings.verdict.currency)
+        for each in (findings.verdict.chosen, findings.verdict.plain)
+    ]
     return {
         "study": study,
         "options": _options(study),
@@ -151,8 +157,11 @@ def _context(record: xr.Dataset, findings: Findings) -> dict[str, Any]:
         "summary": words.summarise(record, findings),
         "classes": list(_classes(record, findings, None)),
         "scores": list(_scores(record, findings)),
-        "class_tables": class_tables,
-        "worst_recalls": [_least_recall(rows) for rows in class_tables.values()],
+        "class_tables": {name: class_tables[name] for name in findings.strategies},
+        "other_tables": {name: class_tables[name] for name in others},
+        "least_recall": _least_recall,
+        "decided_rows": summary_page.class_rows(*decided),
+        "of_model": _of_model(record, findings) if others else "",
         "calibrated": _by_strategy(findings.calibrated),
         "minority": _by_strategy(findings.minority),
         "num_minorities": findings.groups.count(profiles.MINORITY),
@@ -173,6 +182,12 @@ def _context(record: xr.Dataset, findings: Findings) -> dict[str, Any]:
 def _models(findings: Findings) -> dict[str, str]:
     """The models of the study, in words."""
     return {row.model: models.description(row.model) for row in findings.rivals}
+
+
+def _of_model(record: xr.Dataset, findings: Findings) -> str:
+    """Whose strategies are looked at closely, where there are other models."""
+    model = attributes.models(record)[findings.baseline]
+    return f" of {'the network' if model == NETWORK else model}"
 
 
 def _by_variant(findings: Findings) -> list[tuple[Candidate, dict[str, Candidate]]]:
@@ -245,7 +260,7 @@ def _temperatures(record: xr.Dataset, findings: Findings) -> dict[str, tuple[flo
     """The least, median and greatest temperature of each strategy over the folds."""
     return {
         name: tuple(np.quantile(record["temperature"].sel(variant=name), (0, 0.5, 1)).tolist())
-        for name in findings.strategies
+        for name in dict.fromkeys(row.variant for row in findings.calibrated)
     }
 
 

@@ -56,7 +56,7 @@ def write_summary(record: xr.Dataset, verdict: Verdict, out: Path) -> Path:
 
 
 def bars(verdict: Verdict) -> list[Bar]:
-    """The recommended candidate, the plain baseline, and the best mean among all others."""
+    """The recommended candidate, the usual way, and the best mean among all others."""
     return [_bar(verdict, *each) for each in summary_words.shown(verdict)]
 
 
@@ -76,6 +76,7 @@ def _context(record: xr.Dataset, verdict: Verdict) -> dict[str, Any]:
     return {
         "study": attributes.study_facts(record),
         "created": record.attrs["created"][:10],
+        "name": verdict.chosen.name,
         "use": summary_words.use(record, verdict, verdict.chosen),
         "others": [
             (title, summary_words.use(record, verdict, each))

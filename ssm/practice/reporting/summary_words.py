@@ -16,9 +16,15 @@ from ssm.practice.study import attributes, models
 from ssm.practice.study.outcomes import Outcomes
 from ssm.practice.study.verdicts import Candidate, Verdict
 
+USUAL = "The usual way"
 TOO_FEW = "too few repetitions to tell"
 MOST_TRADES, LEAST = 4, 0.05  # classes, and cases in 1000, that are told of
 PLAIN_STRATEGIES = ("erm", OWN)
+HOW_MUCH_MORE = {
+    "inverse": ", so that every class counts as much as any other",
+    "clipped": ", within limits",
+}
+"""How far strategies that are class weights go; the others do not make all classes count alike."""
 
 
 class Use(NamedTuple):
@@ -33,17 +39,14 @@ class Row(NamedTuple):
     """A line of the table of costs."""
 
     title: str
-    what: str
     value: str
     reach: str
 
 
 def use(record: xr.Dataset, verdict: Verdict, candidate: Candidate) -> Use:
     """A candidate in words."""
-    model = models.description(candidate.model)
-    return Use(
-        model, _training(record, candidate, model), _decision(record, verdict, candidate) + "."
-    )
+    model, decision = models.title(candidate.model), _decision(record, verdict, candidate)
+    return Use(f"{model[:1].upper()}{model[1:]}", _training(candidate), f"{decision}.")
 
 
 def measured(record: xr.Dataset, verdict: Verdict) -> str:
@@ -73,35 +76,36 @@ def unit(record: xr.Dataset, verdict: Verdict) -> str:
 
 
 def rows(record: xr.Dataset, verdict: Verdict) -> list[Row]:
-    """What the recommendation comes to beside the plain baseline, with the difference, and beside the best of the others."""
+    """What the recommendation comes to beside the usual way, with the difference, and beside the best of the others."""
     chosen, metric = verdict.chosen, verdict.currency.metric
 
     def row(title: str, candidate: Candidate) -> Row:
         level = candidate.level
-        return Row(title, candidate.name, size(level.score, metric), between(verdict, level))
+        return Row(title, size(level.score, metric), between(verdict, level))
 
     found = [row(title, each) for title, each in shown(verdict)]
     gain = verdict.gain(chosen)
     if gain is not None:
         found.insert(
-            2, Row("Difference of these two", "", _signed(gain.difference, metric), _possible(gain))
+            2, Row("Difference of these two", _signed(gain.difference, metric), _possible(gain))
         )
     return found
 
 
 def shown(verdict: Verdict) -> list[tuple[str, Candidate]]:
-    """The recommended candidate, the plain baseline where it is another, and the best mean among all others."""
+    """The recommended candidate, the plain baseline, called the usual way, where it is another, and the best mean among all
+    others."""
     chosen, plain = verdict.chosen, verdict.plain
     if chosen == plain:
-        found = [("Recommended: the plain baseline", chosen)]
+        found = [("Recommended: the usual way", chosen)]
     else:
-        found = [("Recommended", chosen), ("Plain baseline", plain)]
+        found = [("Recommended", chosen), (USUAL, plain)]
     others = [x for x in verdict.candidates if x not in (chosen, plain)]
     return found + [("Best of the others", each) for each in others[:1]]
 
 
 def trade(chosen: Outcomes, plain: Outcomes) -> str:
-    """Of which classes more, and of which fewer cases are missed than by the plain baseline; empty where none are."""
+    """Of which classes more, and of which fewer cases are missed than by the usual way; empty where none are."""
     changes = chosen.missed - plain.missed
     order = np.argsort(-np.abs(changes), kind="stable")
     parts = {
@@ -113,7 +117,7 @@ def trade(chosen: Outcomes, plain: Outcomes) -> str:
         for what, sign in (("fewer", -1), ("more", 1))
     }
     told = [listed(each) for each in parts.values() if each]
-    return f"In 1000 cases it misses {', but '.join(told)} than the plain baseline." if told else ""
+    return f"In 1000 cases it misses {', but '.join(told)} than the usual way." if told else ""
 
 
 def answer(record: xr.Dataset, verdict: Verdict) -> str:
@@ -127,35 +131,65 @@ def answer(record: xr.Dataset, verdict: Verdict) -> str:
         if verdict.currency.costs is not None
         else f"Expect about {expected} errors per 1000 cases",
     }[metric]
-    beside = "; no change from the plain baseline"
+    beside = "; this is the usual way itself"
     if verdict.chosen != verdict.plain:
-        beside = f", where the plain baseline has {size(plain.score, metric)}"
+        beside = f", where the usual way has {size(plain.score, metric)}"
     return f"{costs} (likely {between(verdict, level)}){beside}."
 
 
 def sure(verdict: Verdict) -> str:
-    """How sure the recommendation is, in one sentence."""
+    """How sure the recommendation is."""
+    return f"{_certainty(verdict)} {_beside_best(verdict)}".strip()
+
+
+def _certainty(verdict: Verdict) -> str:
     count = len(verdict.gains)
-    allowing = f"even after allowing for all {count} alternatives that were tried beside it"
     if verdict.certainty == "shown":
         return (
-            "Shown: it is better than the plain baseline by more than chance explains, "
-            f"{allowing} (a false claim of this kind has a chance of at most 5 %)."
+            "Shown: it is better than the usual way by more than chance explains, even after allowing for all "
+            f"{count} alternatives that were tried beside it (a false claim of this kind has a chance of at most 5 %)."
         )
     if verdict.certainty == "baseline":
         return (
-            "Sure enough to stay with the plain baseline: the tests show that nothing more complicated gains as much as "
-            f"{size(verdict.margin, verdict.currency.metric)}, the least that this study counts as a gain."
+            "Sure enough to stay with the usual way: the tests show that nothing more complicated gains as much as "
+            f"{_margin(verdict)}, the least that this study counts as a gain."
         )
     gain = verdict.gain(verdict.chosen)
     if gain is None:
         return (
-            "Not decided: none of the alternatives is shown to be better than the plain baseline, which is recommended "
+            "Not decided: none of the alternatives is shown to be better than the usual way, which is recommended "
             "because it is the simplest among the nearly best; more data may show a better one."
         )
     return (
-        "Not decided: it did better on average than the plain baseline, but that may be chance, which leaves open "
-        f"{_possible(gain)}; it is recommended as the simplest among the nearly best, and more data may change that."
+        "Not decided: it did better on average than the usual way, but that may be chance: the true difference may be "
+        f"anything from {_possible(gain)}. It is recommended as the simplest among the nearly best, and more data may "
+        "change that."
+    )
+
+
+def _beside_best(verdict: Verdict) -> str:
+    """Why the best mean is not recommended; empty where it is."""
+    chosen, best = verdict.chosen, verdict.best
+    if chosen == best:
+        return ""
+    row = verdict.loss(chosen)
+    shown = (
+        "and is shown to be better by" if row is not None and row.verdict == "kept" else "but by"
+    )
+    return (
+        f"Something less simple did better on average ({size(best.level.score, best.level.metric)}), {shown} less than "
+        f"{_margin(verdict)}, which is not counted as a gain here."
+    )
+
+
+def _margin(verdict: Verdict) -> str:
+    """The study's margin in the currency."""
+    metric = verdict.currency.metric
+    is_recall = metric == "recall_at_budget"
+    return (
+        f"{100 * verdict.margin:g} percentage points"
+        if is_recall
+        else amount(verdict.margin, metric)
     )
 
 
@@ -163,7 +197,7 @@ def compared(record: xr.Dataset, verdict: Verdict) -> str:
     """What was compared, in one sentence."""
     study = attributes.study_facts(record)
     names = list(dict.fromkeys(each.model for each in verdict.candidates))
-    described = [_lower(models.description(name)).split(",")[0] for name in names]
+    described = [models.title(name) for name in names]
     times = "once" if study["seeds"] == 1 else f"{study['seeds']} times"
     return (
         f"{len(verdict.candidates)} ways to decide, from {listed(described)}, trained and turned into decisions in several "
@@ -221,15 +255,16 @@ def _possible(row: Comparison) -> str:
     return f"{_signed(low, row.metric)} to {_signed(high, row.metric)}"
 
 
-def _training(record: xr.Dataset, candidate: Candidate, model: str) -> str:
+def _training(candidate: Candidate) -> str:
     strategy = candidate.strategy
+    if candidate.model == models.BALANCED_FOREST:
+        return "Each of its trees is grown on as many cases of every class."
     if strategy in PLAIN_STRATEGIES:
         return "As usual: every case counts alike."
-    described = attributes.descriptions(record).get(candidate.variant, strategy)
-    what = _lower(described.removeprefix(f"{model}. "))
     if strategy in WEIGHTS:
-        return f"Rarer classes count more ({what})."
-    return f"With a method for rare classes ({what})."
+        less = ", though less than would make all classes count alike"
+        return f"Cases of rarer classes count more{HOW_MUCH_MORE.get(strategy, less)}."
+    return f"With a method for rare classes, called {strategy} in the report."
 
 
 def _decision(record: xr.Dataset, verdict: Verdict, candidate: Candidate) -> str:
@@ -261,7 +296,3 @@ def _thresholds(record: xr.Dataset, candidate: Candidate) -> str:
 def _alarm_class(record: xr.Dataset, verdict: Verdict) -> str:
     place = verdict.currency.alarm_class
     return "" if place is None else str(record["class"].values[place])
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]

@@ -120,8 +120,8 @@ class Findings(NamedTuple):
     ablations: tuple[Factor, ...]
     changes: tuple[Change, ...]
     calibrated: tuple[Calibrated, ...]
-    """The calibration of each strategy under each of `CORRECTED`, without those whose predictions are
-    not finite."""
+    """The calibration of each strategy, and of what the verdict recommends, under each of `CORRECTED`, without those whose
+    predictions are not finite."""
     minority: tuple[Calibrated, ...]
     """The same for the probability of all minority classes together; empty where there are none."""
     stopping: tuple[Stopping, ...]
@@ -155,6 +155,7 @@ def find(record: xr.Dataset) -> Findings:
     groups = profiles.class_groups(study["class_counts"])
     minority = np.array(groups) == profiles.MINORITY
     reached = verdicts.verdict(record, margin)
+    judged = tuple(dict.fromkeys((*strategies, reached.chosen.variant)))
     return Findings(
         strategies=strategies,
         groups=groups,
@@ -165,8 +166,8 @@ def find(record: xr.Dataset) -> Findings:
         comparisons=comparisons.compare(uncorrected[list(FAMILY)], baseline, margin),
         ablations=_ablations(record, margin),
         changes=_changes(record, margin),
-        calibrated=tuple(_calibrated(record, strategies)),
-        minority=tuple(_calibrated(record, strategies, minority)) if minority.any() else (),
+        calibrated=tuple(_calibrated(record, judged)),
+        minority=tuple(_calibrated(record, judged, minority)) if minority.any() else (),
         stopping=tuple(_stopping(uncorrected.sel(variant=name)) for name in strategies)
         if has_histories(record)
         else (),

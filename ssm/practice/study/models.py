@@ -33,6 +33,8 @@ Counts = Int[np.ndarray, " k"]
 class Model(NamedTuple):
     """A model that is not the network."""
 
+    title: str
+    """Its name in a sentence."""
     description: str
     make: Callable[[Counts, int], Any]
     """The classifier for classes of these sizes and this seed."""
@@ -74,10 +76,15 @@ def _balanced_forest(counts: Counts, seed: int) -> Any:
 
 
 MODELS: dict[str, Model] = {
-    "logistic": Model("Logistic regression on scaled features", _logistic),
-    "boosting": Model("Gradient-boosted trees on histograms, scikit-learn's", _boosting),
-    "forest": Model(f"A random forest of {TREES} trees", _forest),
+    "logistic": Model("logistic regression", "Logistic regression on scaled features", _logistic),
+    "boosting": Model(
+        "gradient-boosted trees",
+        "Gradient-boosted trees on histograms, scikit-learn's",
+        _boosting,
+    ),
+    "forest": Model("a random forest", f"A random forest of {TREES} trees", _forest),
     BALANCED_FOREST: Model(
+        "a balanced random forest",
         f"A forest of {TREES} trees, each grown on as many samples of every class, drawn with replacement",
         _balanced_forest,
     ),
@@ -89,6 +96,13 @@ def description(name: str) -> str:
     if name == NETWORK:
         return "A small network, trained step by step"
     return MODELS[name].description if name in MODELS else f"{name}, with its defaults"
+
+
+def title(name: str) -> str:
+    """The name of a model in a sentence."""
+    if name == NETWORK:
+        return "a small neural network"
+    return MODELS[name].title if name in MODELS else name
 
 
 def check(names: Sequence[str]) -> None:

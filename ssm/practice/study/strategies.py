@@ -119,7 +119,10 @@ STRATEGIES: dict[str, tuple[str, Callable[[int], Parameters]]] = {
     "inverse": ("Weights of inverse class frequency", _weights("balanced")),
     "sqrt": ("Weights of inverse square-root class frequency", _weights("sqrt")),
     "effective": ("Weights by the effective number of samples", _weights("effective")),
-    "drw": ("ERM first, inverse-frequency weights from half of the steps on", _drw),
+    "drw": (
+        "Every sample counts alike first, inverse-frequency weights from half of the steps on",
+        _drw,
+    ),
     "ramp": ("Weights that grow evenly to inverse frequency over half of the steps", _ramp),
     "clipped": (f"Inverse-frequency weights kept within {LOWEST:g} and {HIGHEST:g}", _clipped),
     "adaptive": (
