@@ -30,6 +30,9 @@ OWN = "own"
 WEIGHTS = ("erm", "inverse", "sqrt", "effective", "clipped")
 """The strategies that are class weights alone, the same at every step, so that any model can be given them."""
 
+SMOTE = "smote"
+"""The strategy of made-up samples before a fit, which is for all models but the network."""
+
 
 @dataclasses.dataclass(frozen=True)
 class StudyOptions:
@@ -47,7 +50,8 @@ class StudyOptions:
     and `labels`)."""
     strategies: Annotated[str, tyro.conf.arg(metavar="NAME,NAME,...")] = DEFAULT_STRATEGIES
     """Names between commas, the baseline erm first: erm, inverse, sqrt, effective, drw, ramp,
-    clipped, adaptive, la, cdt, vs, ldam, ldam-drw, focal, sampling, sampling-effective, mixup, remix."""
+    clipped, adaptive, la, cdt, vs, ldam, ldam-drw, focal, sampling, sampling-effective, mixup, remix, smote
+    (of imbalanced-learn)."""
     folds: int = 5
     """Folds of the stratified cross-validation, at least 2; each class needs as many samples."""
     seeds: int = 3
@@ -57,7 +61,8 @@ class StudyOptions:
     """What the strategies are tried on, between commas, plain ones first: logistic, boosting, forest,
     balanced_forest (of imbalanced-learn), network, or the import path package.module:Class of a
     classifier of scikit-learn's kind that takes sample weights, which is made with its defaults. Strategies
-    that act within a network's training, and ablations and sensitivity, are of the network alone."""
+    that act within a network's training, and ablations and sensitivity, are of the network alone; smote is
+    of the others."""
     imbalance_ratio: float | None = None
     """Make the data imbalanced: the size of the largest class over that of the smallest, at least 1,
     by one subsample that all seeds share. Left out: all samples are used as they are."""

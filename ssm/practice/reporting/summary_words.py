@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from ssm.practice.options import OWN, WEIGHTS
+from ssm.practice.options import OWN, SMOTE, WEIGHTS
 from ssm.practice.reporting.format import listed
 from ssm.practice.reporting.verdict_words import amount
 from ssm.practice.statistics.comparisons import Comparison, Level
@@ -264,6 +264,8 @@ def _training(candidate: Candidate) -> str:
     if strategy in WEIGHTS:
         less = ", though less than would make all classes count alike"
         return f"Cases of rarer classes count more{HOW_MUCH_MORE.get(strategy, less)}."
+    if strategy == SMOTE:
+        return "Further cases of rarer classes are made up between theirs, until every class has as many."
     return f"With a method for rare classes, called {strategy} in the report."
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from ssm.practice.options import SMOTE
 from ssm.practice.reporting.format import UNKNOWN, interval, listed, number
 from ssm.practice.statistics.comparisons import Comparison, Level
 from ssm.practice.study import attributes
@@ -205,8 +206,12 @@ def _is_kept(verdict: Verdict, candidate: Candidate) -> bool:
 
 def alone(record: xr.Dataset) -> str:
     """A sentence on strategies that other models were not given; empty where there are none."""
+    made_up = any(name.endswith(f": {SMOTE}") for name in attributes.compared_names(record))
+    not_network = (
+        f"{SMOTE} makes samples before a fit, and was not tried on the network." if made_up else ""
+    )
     names = attributes.network_alone(record)
     if not names:
         return ""
     verb, them = ("acts", "it") if len(names) == 1 else ("act", "them")
-    return f"{listed(names)} {verb} within the training of a network, so that the other models were not given {them}."
+    return f"{listed(names)} {verb} within the training of a network, so that the other models were not given {them}. {not_network}".strip()

@@ -11,12 +11,12 @@ from jaxtyping import Float, Int
 from scipy import special
 from sklearn.utils import check_random_state
 
-from ssm.practice.decisions import calibrators, shares
+from ssm.practice.decisions import calibrators, rounds, shares
 from ssm.practice.decisions.reweighted import Reweighted
 from ssm.practice.network import alarms, networks, tasks, training
 from ssm.practice.network.estimator import ReweightedClassifier
-from ssm.practice.options import NETWORK
-from ssm.practice.study import models
+from ssm.practice.options import NETWORK, SMOTE
+from ssm.practice.study import models, synthesis
 from ssm.practice.study.strategies import Parameters, Variant
 
 CORRECTIONS = ("none", "training", "uniform", "temperature")
@@ -162,6 +162,11 @@ def _probabilities(
     """The probabilities that a model reports after a fit, and those for the class shares that it was fitted on."""
     counts = np.bincount(train.labels)
     estimator: Any = models.make(variant.model, counts, seed)
+    if variant.strategy == SMOTE:
+        # Made of the samples of this fit alone, and never asked about.
+        estimator.fit(*synthesis.filled_up(train.X, train.labels, seed))
+        reported = rounds.probabilities(estimator, X, np.arange(len(counts)))
+        return reported, shares.shifted(reported, counts)
     weighted = Reweighted(estimator, **variant.parameters, rounds=1, random_state=seed)
     weighted.fit(train.X, train.labels)
     reported = weighted.predict_proba(X)

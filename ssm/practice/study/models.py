@@ -13,7 +13,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.linear_model import LogisticRegression
 
 from ssm.practice.decisions import routing
-from ssm.practice.options import NETWORK
+from ssm.practice.options import NETWORK, SMOTE
 from ssm.support import errors
 
 BALANCED_FOREST = "balanced_forest"
@@ -158,13 +158,14 @@ def _imported(path: str, seed: int) -> Any:
     return estimator
 
 
-def versions(names: Sequence[str]) -> str:
-    """The libraries that the models other than the network come from, with their versions."""
+def versions(names: Sequence[str], strategies: Sequence[str]) -> str:
+    """The libraries that the models other than the network, and their strategies, come from, with their versions."""
     if set(names) <= {NETWORK}:
         return ""
     owners, distributions = {"scikit-learn"}, importlib.metadata.packages_distributions()
-    for name in names:
-        top = "imblearn" if name == BALANCED_FOREST else name.partition(":")[0].partition(".")[0]
-        if ":" in name or name == BALANCED_FOREST:
-            owners |= set(distributions.get(top, []))
+    tops = {name.partition(":")[0].partition(".")[0] for name in names if ":" in name}
+    if BALANCED_FOREST in names or SMOTE in strategies:
+        tops.add("imblearn")
+    for top in tops:
+        owners |= set(distributions.get(top, []))
     return " ".join(f"{owner}=={importlib.metadata.version(owner)}" for owner in sorted(owners))

@@ -11,8 +11,8 @@ from sklearn.model_selection import StratifiedKFold
 from ssm.practice.data import datasets
 from ssm.practice.data.datasets import Data
 from ssm.practice.network import parameters
-from ssm.practice.options import NETWORK, WEIGHTS, StudyOptions
-from ssm.practice.study import currencies, models, strategies
+from ssm.practice.options import NETWORK, SMOTE, WEIGHTS, StudyOptions
+from ssm.practice.study import currencies, models, strategies, synthesis
 from ssm.practice.study.attributes import Ablation, Sensitivity
 from ssm.practice.study.cells import Cell
 from ssm.practice.study.rules import Currency
@@ -106,6 +106,9 @@ def plan(study: StudyOptions, is_earlier: bool = False) -> StudyPlan:
         num_steps = parameters.training_steps(part, study.batch_size)
     named = strategies.strategies(study.strategy_names, num_steps)
     trained, pairs, changed, ends = [], [], [], []
+    if SMOTE in study.strategy_names:
+        _check_synthesis(study)
+        named = [variant for variant in named if variant.name != SMOTE]
     if NETWORK in study.model_names:
         trained, pairs, changed = _of_network(study, named, num_steps)
         if study.ablations and study.early_stopping != "none" and not is_earlier:
@@ -136,6 +139,18 @@ def plan(study: StudyOptions, is_earlier: bool = False) -> StudyPlan:
         allowed = f"with {NETWORK} among them, or one that two strategies apply to: of {weights}"
         raise errors.invalid("models", study.models, allowed)
     return planned
+
+
+def _check_synthesis(study: StudyOptions) -> None:
+    """Refuse made-up samples where no model can be given them, or a network is left with its baseline alone."""
+    names = study.strategy_names
+    if set(study.model_names) <= {NETWORK, models.BALANCED_FOREST}:
+        allowed = f"tried on another model than {NETWORK} and {models.BALANCED_FOREST}"
+        raise errors.invalid("strategies", SMOTE, allowed)
+    if NETWORK in study.model_names and len(names) < 3:
+        allowed = f"with a strategy of {NETWORK} beside {strategies.BASELINE}, which {SMOTE} is not"
+        raise errors.invalid("strategies", ",".join(names), allowed)
+    synthesis.check()
 
 
 def _of_network(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ssm.practice.network.batches import Mixup
-from ssm.practice.options import NETWORK, OWN, WEIGHTS
+from ssm.practice.options import NETWORK, OWN, SMOTE, WEIGHTS
 from ssm.practice.study import models
 from ssm.practice.study.attributes import Ablation, Sensitivity
 from ssm.problem import weights
@@ -147,6 +147,10 @@ STRATEGIES: dict[str, tuple[str, Callable[[int], Parameters]]] = {
         _remix,
     ),
     "focal": ("Less loss for samples that are already right", _loss("focal")),
+    SMOTE: (
+        "Made-up samples of smaller classes, each between two of theirs, until all classes are as large (SMOTE)",
+        _erm,
+    ),
 }
 
 
@@ -208,7 +212,7 @@ def on_model(model: str, names: Sequence[str]) -> list[Variant]:
             model=model,
         )
         for name in names
-        if name in WEIGHTS
+        if name in (*WEIGHTS, SMOTE)
     ]
 
 

@@ -210,14 +210,15 @@ def _is_of_earlier_version(study: StudyOptions, out: Path) -> bool:
 
 def _describe(planned: StudyPlan, versions: str) -> dict[str, Any]:
     """What a study is, as it is written into its folder, and part of each cell's identity."""
-    options = dataclasses.asdict(planned.study)
+    study, options = planned.study, dataclasses.asdict(planned.study)
+    libraries = models.versions(study.model_names, study.strategy_names)
     if planned.is_earlier:
         options = {name: value for name, value in options.items() if name not in LATER}
     description = {
         "study": json.loads(json.dumps(options)),
         "data": _digest(planned.data),
         "cells": planned.num_cells,
-        "versions": " ".join([versions, models.versions(planned.study.model_names)]).strip(),
+        "versions": " ".join([versions, libraries]).strip(),
     }
     matrix = planned.currency.costs  # A file may hold other costs by then.
     return description | ({} if matrix is None else {"costs": matrix.tolist()})
