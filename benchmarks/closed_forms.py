@@ -22,7 +22,9 @@ processor time. SciPy solves the three numbers of the cross component, point by 
 1e-12, and `ssm.simulate` follows W and H, on all cores; both are timed on some of the points, spread over
 all, and scaled up. Beside them what any small start does while logits are small, all class-mean logits of the
 same problems at as many times up to when the first block is learned, of which 1.6 GB are the logits; and where
-weight decay ends each problem, at as many decays.
+weight decay ends each problem, at as many decays. Then the same number of problems from random balanced starts of scale 1e-3,
+k = 10 and d = 16, each with samples and a start of its own: all class-mean logits at 200 times up to twice when
+its last component is learned, and when each component is; some of the points are timed and scaled up.
 
 Cross-entropy: learning times of all components from a random start of 1e-6 with equal features in a class, 25 billion samples (n_min = 5, R = 1e9),
 k = 10, the longest of g = 0, 1/2, 1 and c = 0, 0.1, 1; and of one start in eight at R = 10, which is what a sweep's run pays."""
@@ -94,6 +96,7 @@ def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
             "a second",
             at_most=TARGET,
         ),
+        *_balanced(quick),
         Row("scipy DOP853, one core, scaled up", f"{by_scipy:.3g} s", by_scipy / ours, "ours"),
         Row("ssm.simulate, compiled, scaled up", f"{simulated:.3g} s", simulated / ours, "ours"),
         *_cross_entropy(quick),
@@ -117,6 +120,36 @@ def _of_decays(problems: step.Step) -> float:
     )
     work = functools.partial(regularised.cross_strengths, grid, decays, decays)
     return float(np.median([_spent(work) for _ in range(3)]))
+
+
+def _balanced(quick: bool) -> list[Row]:
+    """Seconds of 10,000 random balanced starts, from some of them."""
+    number, rng = 20 if quick else 500, np.random.default_rng(0)
+    counts = np.full((number, 10), 5)
+    counts[:, :5] = np.round(5 * np.geomspace(1, 1000, number))[:, None]
+    W = 1e-3 * rng.normal(size=(number, 10, 16))
+    values, vectors = np.linalg.eigh(W.swapaxes(1, 2) @ W)
+    root = vectors * np.sqrt(np.maximum(values, 0))[:, None] @ vectors.swapaxes(1, 2)
+    # Columns of length 1 over the samples, of which only their class means count.
+    frame = np.linalg.qr(rng.normal(size=(number, 50, 16)))[0].swapaxes(1, 2)
+    means = root @ frame.reshape(number, 16, 10, 5).sum(axis=3) / (5 * counts[:, None]) ** 0.5
+    learned = exact.balanced_learning_times(W, means, counts)
+    times = 2 * learned.max(axis=1, keepdims=True) * np.linspace(0, 1, NUM_TIMES)
+    flow = functools.partial(exact.balanced_flow, times, W, means, counts)
+    seconds = [
+        float(np.median([_spent(work) for _ in range(3)])) * 10_000 / number
+        for work in (flow, lambda: exact.balanced_learning_times(W, means, counts))
+    ]
+    return [
+        Row(
+            f"ours: ssm.exact.balanced_flow, 10000 problems x {NUM_TIMES} times, one core, scaled up",
+            f"{seconds[0]:.3g} s",
+            seconds[0],
+            "a second",
+            at_most=TARGET,
+        ),
+        Row("ours: ssm.exact.balanced_learning_times of the same", f"{seconds[1]:.3g} s"),
+    ]
 
 
 def _cross_entropy(quick: bool) -> list[Row]:

@@ -1,5 +1,6 @@
 """What theory says of an array of numbers is what it says of each of them: a heat map needs no loop."""
 
+import mpmath as mp
 import numpy as np
 import pytest
 
@@ -192,3 +193,33 @@ def test_ends_of_deep_components_solve_their_equation(depth):
     c = 20 * decays * 2.0 ** (2 / depth - 2)
     left = ((1 - z) * z ** (1 - 2 / depth)).ravel()[:-2]
     np.testing.assert_allclose(left, c.ravel()[:-2], rtol=ROUNDING, atol=1e-15)  # z is rounded
+
+
+def test_modes_that_overlap_take_grids(rng):
+    rates = np.array([[2.0, 2.0, 0.3], [1.0, 1.0, 1.0]])[:, None]
+    damping = np.repeat([[0.0], [0.5]], 3, axis=1)
+    rows = 1e-3 * rng.normal(size=(2, 3, 4))
+    gram, levels = rows @ rows.swapaxes(1, 2), np.array([0.5, 0.8])
+    found = theory.overlapping_learning_times(rates, damping, gram, 1.0, levels)
+    assert found.times.shape == (2, 2, 3)
+    for i, j in np.ndindex(2, 2):
+        alone = (rates[i, 0], damping[j], gram[j], 1.0, float(levels[j]))
+        one = theory.overlapping_learning_times(*alone)
+        np.testing.assert_allclose(found.first[i, j], one.first, rtol=ROUNDING)
+        # Modes that are alike at one point only look at times of their own: all straight lines between these.
+        np.testing.assert_allclose(found.times[i, j], one.times, rtol=1e-5)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 7])
+def test_learning_times_of_many_layers_are_their_integral(depth):
+    """t = int da / a', by quadrature of 30 digits."""
+    levels, starts = np.array([0.3, 0.999]), np.array([1e-8, 0.1, 0.5])
+    found = exact.deep_learning_time(
+        np.full(3, 0.7), starts, np.ones(3), depth, 1.0, levels[:, None]
+    )
+    for i, j in np.ndindex(2, 3):
+        first, end = min(starts[j], levels[i]) ** (1 / depth), levels[i] ** (1 / depth)
+        with mp.workdps(30):
+            nodes = [mp.mpf(x) for x in np.geomspace(first, end, 12)]
+            whole = mp.quad(lambda g: g ** (1 - depth) / (1 - g**depth), nodes)
+        np.testing.assert_allclose(found[i, j], float(whole / mp.mpf(0.7)), rtol=1e-11)

@@ -227,6 +227,37 @@ def test_a_balanced_spectral_start_follows_the_sigmoid(rng):
     np.testing.assert_allclose(learned, predicted, rtol=1e-12)
 
 
+@pytest.mark.parametrize("balance", [0.0, -0.2])
+def test_a_grid_of_balanced_starts_is_each_of_them_alone(rng, balance):
+    """Points of a grid differ in samples, in sizes of starts, in times and in levels; class means stand for features."""
+    sizes, scales = [(40, 40, 4, 4, 4), (9, 7, 5, 2, 1)], np.array([1e-6, 1e-2, 0.3])
+    starts = [[balanced_start(rng, 7, n, a, a * balance) for a in scales] for n in sizes]
+    counts = np.array(sizes)[:, None]
+    W = np.array([[start[0] for start in row] for row in starts])
+    means = np.array(
+        [
+            [start[1] @ membership(np.repeat(np.arange(5), n), 5) / n for start in row]
+            for n, row in zip(sizes, starts, strict=True)
+        ]
+    )
+    balances, levels = balance * scales, np.array([0.5, 0.9])
+    learned = exact.balanced_learning_times(
+        W[..., None, :, :], means[..., None, :, :], counts[:, None], balances[:, None], levels
+    )
+    times = learned[..., 0, -1, None] * np.linspace(0, 2, 9)
+    found = exact.balanced_flow(times, W, means, counts, balances)
+    assert learned.shape == (2, 3, 2, 4) and found.shape == (2, 3, 9, 5, 5)
+    for i, j in np.ndindex(2, 3):
+        one_W, one_H = starts[i][j]
+        alone = one_W, one_H, sizes[i], float(balances[j])
+        expected = exact.balanced_flow(times[i, j], *alone)
+        # What the means leave to the balance is known to roundings of all of it.
+        np.testing.assert_allclose(found[i, j], expected, rtol=0, atol=1e-12)
+        for m, level in enumerate(levels):
+            one = exact.balanced_learning_times(*alone, level)
+            np.testing.assert_allclose(learned[i, j, m], one, rtol=1e-11)
+
+
 def test_starts_that_cannot_be_solved_are_refused(rng):
     counts, times = (4, 2, 1), np.array([0.0, 1.0])
     W, H = balanced_start(rng, 3, counts, 0.3)

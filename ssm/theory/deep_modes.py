@@ -1,5 +1,4 @@
-"""Components that several layers learn, each alone, in closed form, by one integral or by one number that is
-followed, in float64 NumPy and SciPy."""
+"""Components that several layers learn, each alone, in closed form or by one number that is followed, in float64 NumPy and SciPy."""
 
 from __future__ import annotations
 
@@ -82,21 +81,21 @@ def deep_learning_time(
     its target, in flow time, never below 0; levels broadcast too, shape (..., r).
 
     t = int da / a' is (L / R) int (g^(1 - L) + g / (1 - g^L)) dg over g = (a / s)^(1 / L), with R =
-    L r (s / sqrt(kappa))^(1 - 2 / L): a power and a quadrature. From a small start e it takes a time that
+    L r (s / sqrt(kappa))^(1 - 2 / L): a power, and with y = a / s the difference of y^(2 / L) F(1, 2 / L; 1 + 2 / L; y) / 2,
+    F the hypergeometric function, between the ends. From a small start e it takes a time that
     grows as e^(2 - L) for L > 2. Derived here.
     """
-    from scipy.integrate import quad
+    from scipy.special import hyp2f1
 
     levels = fractions("level", level, 0.999)
     speed, share, _ = _deep(rates, start, target, depth, kernel)
-    end, share = np.broadcast_arrays(levels ** (1 / depth), share)
-    first, p = np.minimum(share ** (1 / depth), end), 2 - depth
-    power = np.log(end / first) if p == 0 else (end**p - first**p) / p
-    rest = [
-        quad(lambda g: g / (1 - g**depth), *ends, epsabs=0, epsrel=1e-13)[0]
-        for ends in zip(first.flat, end.flat, strict=True)
-    ]
-    return depth / speed * (power + np.reshape(rest, first.shape))
+    end, share = np.broadcast_arrays(levels, share)
+    first, p, a = np.minimum(share, end), 2 - depth, 2 / depth
+    power = (
+        np.log(end / first) / depth if p == 0 else (end ** (p / depth) - first ** (p / depth)) / p
+    )
+    rest = [y**a / 2 * hyp2f1(1, a, 1 + a, y) for y in (first, end)]
+    return depth / speed * (power + rest[1] - rest[0])
 
 
 def _deep(
