@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 import ssm
 from ssm import plotting
-from ssm.cli import commands
+from ssm.cli import commands, summaries
 from ssm.dynamics import parameters
 from ssm.dynamics.column_layouts import make_columns
 from ssm.measures.groups import core_strength, spurious_strength
@@ -375,3 +375,16 @@ def test_groups_are_drawn_from_the_shell_and_refused_without(
     err = capsys.readouterr().err
     assert left.value.code == 2 and "kind='groups'" in err and err.count("\n") == 1
     assert "no groups" in err and not (tmp_path / "plain-groups.png").exists()
+
+
+def test_the_worst_group_is_named():
+    """By held-out accuracy where there is any, as all of the training samples are right in the end."""
+    config = dataclasses.replace(BASE, noise_dim=12, held_out=True)
+    for run, name, worst in (
+        (ssm.simulate(config), "held_out_group_accuracy", np.nanargmin),
+        (ssm.simulate(BASE), "group_loss", np.nanargmax),
+    ):
+        g = int(worst(run[name].values[-1]))
+        said = summaries.facts(run)["worst group"]
+        group = f"class {run.group_class.values[g]} with attribute {run.group_attribute.values[g]}"
+        assert said.startswith(f"{group}, {run.group_count.values[g]} samples: accuracy ")

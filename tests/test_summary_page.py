@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ssm.practice.reporting import summary_words
-from ssm.practice.study import outcomes, verdicts
+from ssm.practice import options
+from ssm.practice.reporting import summary_words, verdict_words
+from ssm.practice.study import outcomes, strategies, verdicts
 
 RULES, COSTS = ["argmax", "bayes", "threshold"], np.array([[0.0, 50.0], [1.0, 0.0]])
 FOLDS, N = 4, 400
@@ -86,5 +87,38 @@ def test_the_numbers_of_the_page_are_those_of_the_record(decided):
         assert float(rows[title].value.replace(",", "")) == pytest.approx(mean, abs=0.5)
     assert "ill 50 and well 1" in summary_words.unit(decided, reached)
     assert summary_words.sure(reached).startswith(
-        {"shown": "Shown", "undecided": "Not decided", "baseline": "Sure enough"}[reached.certainty]
+        {"shown": "Shown", "undecided": "Use it for now", "baseline": "Sure enough"}[
+            reached.certainty
+        ]
     )
+
+
+def test_every_strategy_has_words_of_its_own():
+    others = set(strategies.STRATEGIES) - {*options.WEIGHTS, options.SMOTE}
+    assert set(summary_words.METHODS) == others
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (-540.0, 317.0, "540 less to 317 more"),
+        (-106.0, -94.0, "94 to 106 less"),
+        (3.0, 5.0, "3 to 5 more"),
+        (float("nan"), 5.0, verdict_words.TOO_FEW),
+    ],
+)
+def test_what_is_possible_says_which_way(decided, low, high, said):
+    reached = verdicts.verdict(decided, 0.05)
+    gain = reached.gain(next(each for each in reached.candidates if each != reached.plain))
+    assert gain is not None
+    row = gain._replace(simultaneous_low=low, simultaneous_high=high, ties=0, reference_score=1000.0)
+    assert verdict_words.possible(row, reached) == said
+
+
+def test_the_mix_of_classes_is_counted_and_said_to_be_made(decided):
+    plain = summary_words.mix(decided)
+    counts = np.bincount(decided["label"].values)
+    assert f"{counts[1]} of well and {counts[0]} of ill." in plain and "on purpose" not in plain
+    study = json.loads(decided.attrs["study"]) | {"imbalance_ratio": 10.0}
+    made = summary_words.mix(decided.assign_attrs(study=json.dumps(study)))
+    assert made.startswith(plain) and "thinned out on purpose, to 10 of" in made

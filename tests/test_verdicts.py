@@ -99,7 +99,7 @@ def test_what_is_best_by_construction_is_recommended_and_shown(best):
     assert row.simultaneous_low < -100 < row.simultaneous_high < 0
     said = text_of(record, reached)
     assert f"The model {best[0]} with the strategy {best[1]}" in said["What to use"]
-    assert "fewer [" in said["What it buys"] and said["How sure"].startswith("Shown: ")
+    assert " fewer; possible is " in said["What it buys"] and said["How sure"].startswith("Shown: ")
     assert not any(
         "ndecided" in said[title] for title in ("What to use", "What it buys", "How sure")
     )
@@ -174,7 +174,8 @@ def test_costs_are_the_users_own():
     assert of(reached.chosen) == best and reached.margin == pytest.approx(0.05 * 900)
     said = text_of(record, reached)
     assert (
-        said["What it buys"].startswith("Cost of 1000 cases: ") and "less [" in said["What it buys"]
+        said["What it buys"].startswith("Cost of 1000 cases: ")
+        and " less; possible is " in said["What it buys"]
     )
 
 
@@ -189,7 +190,10 @@ def test_recall_at_a_budget_has_one_rule():
     buys = "Recall of <b>ill</b> with alarms for 2 % of the cases: "
     assert said["What it buys"].startswith(buys)
     gain = reached.gain(reached.chosen)
-    assert gain is not None and f"{gain.difference:.3f} more [" in said["What it buys"]
+    assert (
+        gain is not None
+        and f"{100 * gain.difference:.3g} percentage points more; " in said["What it buys"]
+    )
 
 
 def test_three_classes_have_no_threshold_and_old_records_two_rules():

@@ -73,7 +73,8 @@ def facts(dataset: xr.Dataset) -> dict[str, str]:
 
 def _end(dataset: xr.Dataset) -> dict[str, str]:
     """The margin and the geometry at the end of a run, a line each, where they were observed."""
-    if {"margin", "seli_distance", "etf_distance", "held_out_accuracy"}.isdisjoint(dataset):
+    shown = {"margin", "seli_distance", "etf_distance", "held_out_accuracy", "group_loss"}
+    if shown.isdisjoint(dataset):
         return {}
     reached = datasets.reached(dataset)
     if not reached.sizes["time"]:
@@ -85,6 +86,8 @@ def _end(dataset: xr.Dataset) -> dict[str, str]:
         if name in last:
             parts = zip(last["part"].values, last[name].values, strict=True)
             described[words] = ", ".join(f"{part} {value:.3g}" for part, value in parts)
+    if "group_loss" in last:
+        described["worst group"] = _worst_group(last)
     if "held_out_accuracy" in last:
         best, end = datasets.best_held_out(dataset), reached.sizes["time"] - 1
         time = float(dataset["time"].values[best])
@@ -94,6 +97,24 @@ def _end(dataset: xr.Dataset) -> dict[str, str]:
         if left_out := classes.absent(dataset, "held_out_accuracy"):
             described["held out"] += f"; {left_out}"
     return described
+
+
+def _worst_group(state: xr.Dataset) -> str:
+    """The group with the least accuracy on held-out data, where there is any, or else with the highest loss, at one time."""
+    held_out = "held_out_group_accuracy" in state
+    worst = (
+        state["held_out_group_accuracy"].argmin("group")
+        if held_out
+        else state["group_loss"].argmax("group")
+    )
+    own = state.isel(group=int(worst))
+    accuracy = f"accuracy {float(own['group_accuracy']):.3g}, loss {float(own['group_loss']):.3g}"
+    if held_out:
+        accuracy += f", held out {float(own['held_out_group_accuracy']):.3g}"
+    class_, attribute, count = (
+        int(own[f"group_{what}"]) for what in ("class", "attribute", "count")
+    )
+    return f"class {class_} with attribute {attribute}, {count} samples: {accuracy}"
 
 
 def _has_inputs(dataset: xr.Dataset) -> bool:

@@ -90,6 +90,7 @@ def _context(record: xr.Dataset, verdict: Verdict) -> dict[str, Any]:
         "sure": summary_words.sure(verdict),
         "certainty": verdict.certainty,
         "compared": summary_words.compared(record, verdict),
+        "mix": summary_words.mix(record),
         "trade": summary_words.trade(chosen, plain),
         "classes": rows[:MOST_CLASSES],
         "num_classes": len(rows),

@@ -10,14 +10,13 @@ import xarray as xr
 
 from ssm.practice.options import OWN, SMOTE, WEIGHTS
 from ssm.practice.reporting.format import listed
-from ssm.practice.reporting.verdict_words import amount
-from ssm.practice.statistics.comparisons import Comparison, Level
+from ssm.practice.reporting.verdict_words import TOO_FEW, amount, in_words, possible
+from ssm.practice.statistics.comparisons import Level
 from ssm.practice.study import attributes, models
 from ssm.practice.study.outcomes import Outcomes
 from ssm.practice.study.verdicts import Candidate, Verdict
 
 USUAL = "The usual way"
-TOO_FEW = "too few repetitions to tell"
 MOST_TRADES, LEAST = 4, 0.05  # classes, and cases in 1000, that are told of
 PLAIN_STRATEGIES = ("erm", OWN)
 HOW_MUCH_MORE = {
@@ -25,6 +24,22 @@ HOW_MUCH_MORE = {
     "clipped": ", within limits",
 }
 """How far strategies that are class weights go; the others do not make all classes count alike."""
+METHODS = {
+    "la": "the loss adjusted to how frequent classes are",
+    "cdt": "scores of rarer classes scaled down in training, so that they have to grow further",
+    "vs": "scores scaled and shifted in training by how frequent classes are",
+    "ldam": "wider margins for rarer classes",
+    "ldam-drw": "wider margins for rarer classes, which count more from some time on",
+    "focal": "cases that are easily decided counting less",
+    "drw": "cases of rarer classes counting more from some time on",
+    "ramp": "cases of rarer classes counting ever more in training",
+    "adaptive": "cases of those classes counting more that it finds least of",
+    "sampling": "as many cases of each class in each step of training",
+    "sampling-effective": "cases of rarer classes drawn more often in training",
+    "mixup": "mixtures of two cases in place of cases",
+    "remix": "mixtures of two cases in place of cases, counted for the rarer class",
+}
+"""The other strategies."""
 
 
 class Use(NamedTuple):
@@ -71,7 +86,7 @@ def unit(record: xr.Dataset, verdict: Verdict) -> str:
     wrong = currency.costs[~np.eye(len(names), dtype=bool)].reshape(len(names), -1)
     if (wrong == wrong[:, :1]).all() and not currency.costs.diagonal().any():
         prices = [f"{name} {price:g}" for name, price in zip(names, wrong[:, 0], strict=True)]
-        return f"Costs are in the unit of the prices given for a wrong decision about a case of each class: {listed(prices)}."
+        return f"The study was given these prices of a case that is taken for another class: {listed(prices)}."
     return "Costs are in the unit of the table of costs that was given."
 
 
@@ -87,7 +102,12 @@ def rows(record: xr.Dataset, verdict: Verdict) -> list[Row]:
     gain = verdict.gain(chosen)
     if gain is not None:
         found.insert(
-            2, Row("Difference of these two", _signed(gain.difference, metric), _possible(gain))
+            2,
+            Row(
+                "Difference of these two",
+                in_words(gain.difference, verdict),
+                possible(gain, verdict),
+            ),
         )
     return found
 
@@ -133,8 +153,9 @@ def answer(record: xr.Dataset, verdict: Verdict) -> str:
     }[metric]
     beside = "; this is the usual way itself"
     if verdict.chosen != verdict.plain:
-        beside = f", where the usual way has {size(plain.score, metric)}"
-    return f"{costs} (likely {between(verdict, level)}){beside}."
+        usual = f"{models.title(verdict.plain.model)}, every case counting alike"
+        beside = f"; the usual way ({usual}) has {size(plain.score, metric)}"
+    return f"{costs}, likely {between(verdict, level)}{beside}."
 
 
 def sure(verdict: Verdict) -> str:
@@ -157,13 +178,12 @@ def _certainty(verdict: Verdict) -> str:
     gain = verdict.gain(verdict.chosen)
     if gain is None:
         return (
-            "Not decided: none of the alternatives is shown to be better than the usual way, which is recommended "
-            "because it is the simplest among the nearly best; more data may show a better one."
+            "Use it for now: none of the alternatives is shown to be better than the usual way, which is the simplest among the "
+            "nearly best; more data may show a better one."
         )
     return (
-        "Not decided: it did better on average than the usual way, but that may be chance: the true difference may be "
-        f"anything from {_possible(gain)}. It is recommended as the simplest among the nearly best, and more data may "
-        "change that."
+        "Use it for now: it did better on average than the usual way, but is not shown to be better. The true difference may "
+        f"be anything from {possible(gain, verdict)}. It is the simplest among the nearly best, and more data may change that."
     )
 
 
@@ -173,12 +193,11 @@ def _beside_best(verdict: Verdict) -> str:
     if chosen == best:
         return ""
     row = verdict.loss(chosen)
-    shown = (
-        "and is shown to be better by" if row is not None and row.verdict == "kept" else "but by"
-    )
+    is_shown = row is not None and row.verdict == "kept"
+    by = "is shown to be better by" if is_shown else "was better by"
     return (
-        f"Something less simple did better on average ({size(best.level.score, best.level.metric)}), {shown} less than "
-        f"{_margin(verdict)}, which is not counted as a gain here."
+        f"The best of the others below, which is less simple, had {size(best.level.score, best.level.metric)} on average: it {by} "
+        f"less than {_margin(verdict)}, and differences below that were set not to count in this study."
     )
 
 
@@ -204,6 +223,20 @@ def compared(record: xr.Dataset, verdict: Verdict) -> str:
         f"ways: each was tried on all {study['num_samples']:,} cases, split {times} into {study['folds']} parts, so that "
         "every case was decided by a model that had not seen it."
     )
+
+
+def mix(record: xr.Dataset) -> str:
+    """How frequent classes are in the numbers of 1000 cases, in a sentence."""
+    study = attributes.study_facts(record)
+    names = [str(name) for name in record["class"].values]
+    pairs = sorted(zip(study["class_counts"], names, strict=True), reverse=True)
+    own = [f"{count:,} of {name}" for count, name in pairs[:MOST_TRADES]]
+    if len(pairs) > MOST_TRADES:
+        own[-1:] = [f"{len(pairs) - MOST_TRADES + 1} rarer classes"]
+    text = f"In 1000 cases classes are as frequent as in the data, which has {study['num_samples']:,}: {listed(own)}."
+    if (ratio := study.get("imbalance_ratio")) is not None:
+        text += f" It was thinned out on purpose, to {ratio:g} of the most frequent class for one of the rarest: real cases may be mixed otherwise."
+    return text
 
 
 def size(value: float, metric: str) -> str:
@@ -234,27 +267,6 @@ def cases(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 or value < 0.05 else f"{value:.1f}"
 
 
-def _signed(difference: float, metric: str) -> str:
-    """A difference in words, without a sign."""
-    if not math.isfinite(difference):
-        return TOO_FEW
-    if metric == "recall_at_budget":
-        points = f"{abs(100 * difference):.0f} percentage points"
-        return f"{points} {'more' if difference > 0 else 'less'}"
-    return f"{amount(abs(difference), metric)} {'more' if difference > 0 else 'less'}"
-
-
-def _possible(row: Comparison) -> str:
-    """What difference chance leaves open."""
-    if row.ties == row.num_pairs > 0:
-        return "the same in every fold"
-    ends = row.simultaneous_low, row.simultaneous_high
-    if not np.isfinite(ends).all():
-        return TOO_FEW
-    low, high = (float(end) for end in np.clip(ends, *row.room))
-    return f"{_signed(low, row.metric)} to {_signed(high, row.metric)}"
-
-
 def _training(candidate: Candidate) -> str:
     strategy = candidate.strategy
     if candidate.model == models.BALANCED_FOREST:
@@ -266,7 +278,7 @@ def _training(candidate: Candidate) -> str:
         return f"Cases of rarer classes count more{HOW_MUCH_MORE.get(strategy, less)}."
     if strategy == SMOTE:
         return "Further cases of rarer classes are made up between theirs, until every class has as many."
-    return f"With a method for rare classes, called {strategy} in the report."
+    return f"With {METHODS[strategy]} ({strategy} in the report)."
 
 
 def _decision(record: xr.Dataset, verdict: Verdict, candidate: Candidate) -> str:

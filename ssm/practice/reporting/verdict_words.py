@@ -14,6 +14,8 @@ from ssm.practice.study import attributes
 from ssm.practice.study.evidence import METRICS
 from ssm.practice.study.verdicts import Candidate, Verdict
 
+TOO_FEW = "too few repetitions to tell"
+
 
 class Statement(NamedTuple):
     """One part of the verdict."""
@@ -63,6 +65,34 @@ def rule_words(verdict: Verdict, rule: str) -> str:
     }[rule]
 
 
+def in_words(difference: float, verdict: Verdict) -> str:
+    """A difference of the currency, without a sign."""
+    return " ".join(_parts(difference, verdict)) if np.isfinite(difference) else TOO_FEW
+
+
+def possible(row: Comparison, verdict: Verdict) -> str:
+    """What difference chance leaves open, from its simultaneous interval."""
+    if row.ties == row.num_pairs > 0:
+        return "the same in every fold"
+    ends = row.simultaneous_low, row.simultaneous_high
+    if not np.isfinite(ends).all():
+        return TOO_FEW
+    low, high = sorted(np.clip(ends, *row.room).tolist(), key=abs)
+    if low * high > 0:  # both one way: the word for it is said once
+        return f"{_parts(low, verdict)[0]} to {in_words(high, verdict)}"
+    return f"{in_words(min(low, high), verdict)} to {in_words(max(low, high), verdict)}"
+
+
+def _parts(difference: float, verdict: Verdict) -> tuple[str, str]:
+    """The size of a difference, and of what, which way."""
+    way, currency = "more" if difference > 0 else "less", verdict.currency
+    if currency.metric == "recall_at_budget":
+        return f"{abs(100 * difference):.3g}", f"percentage points {way}"
+    if currency.costs is None and way == "less":
+        way = "fewer"
+    return amount(abs(difference), currency.metric), way
+
+
 def reach(level: Level, metric: str) -> str:
     """The interval of a mean in the currency."""
     return _interval(level.low, level.high, metric, 0.0)
@@ -100,17 +130,10 @@ def _buys(record: xr.Dataset, verdict: Verdict) -> str:
     row = verdict.gain(chosen)
     if row is None:
         return f"Nothing beside the plain baseline, since it is that baseline: {counted} {own}."
-    gain, low, high = row.difference, row.simultaneous_low, row.simultaneous_high
-    if np.isfinite([low, high]).all():
-        low, high = (float(end) for end in np.clip([low, high], *row.room))
-    if gain < 0:  # "less" says the sign, so that the interval is of the size.
-        gain, low, high = -gain, -high, -low
-    is_counted = metric == "expected_cost" and verdict.currency.costs is None
-    word = "more" if row.difference > 0 else "fewer" if is_counted else "less"
     return (
         f"{counted[:1].upper()}{counted[1:]}: {own}, where the plain baseline, {plain.variant} by {plain.rule}, has "
-        f"{amount(plain.level.score, metric)} {reach(plain.level, metric)}. That is {amount(abs(gain), metric)} "
-        f"{word} {_interval(low, high, metric)}."
+        f"{amount(plain.level.score, metric)} {reach(plain.level, metric)}. That is {in_words(row.difference, verdict)}; "
+        f"possible is {possible(row, verdict)}."
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import xarray as xr
 
@@ -48,6 +48,8 @@ class StudyFacts(TypedDict):
     num_steps_used: int
     seeds: int
     folds: int
+    imbalance_ratio: NotRequired[float | None]
+    """The option: None, or nothing, where the data are used as they are."""
     margin: float
     minimum_score: float | None
 
