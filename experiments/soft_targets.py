@@ -214,7 +214,7 @@ def _claim_ends(claims: Claims, end: float, pictures: dict[str, Any]) -> None:
             key: cosines(Z, matrix)
             for key, matrix in (("support", outline), ("targets", leaves.centred))
         }
-        pictures["end", name] = sparse["time"].values, cosines
+        pictures["end", name] = sparse["time"].values, angles
         least = (
             np.where(allowed.T, Z[-1], np.inf).min(axis=0)
             - np.where(allowed.T, -np.inf, Z[-1]).max(axis=0)
