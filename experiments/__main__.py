@@ -36,7 +36,8 @@ class Options:
     core: bool = False
     """Run the core experiments, those of the small-scale model itself, and not those on networks that
     are trained on real data (digits, mnist, stop_or_train, bridge, practice, followed_digits, tracked), mini-batches (batch_law) or the
-    larger maps of held-out accuracy, its runs on other data and those of groups (held_out_maps, held_out_data, groups)."""
+    larger maps of held-out accuracy, its runs on other data, those of groups and those of soft or noisy targets
+    (held_out_maps, held_out_data, groups, soft_targets, label_noise)."""
     quick: bool = False
     """A smoke run: fewer points, seeds and steps. Its claims may fail or stay undecided."""
     out: Path | None = None

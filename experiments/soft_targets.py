@@ -23,6 +23,13 @@ weight of a component's contexts, free features:
   (within a thousandth). With sparse supports logits diverge, and for the tree along the centred supports 1[allowed] - share, not along the
   targets, again whatever the weights: these have the least nuclear norm at margins of 1 (dual certificate U V^T; in kind Zhao et al. 2024).
   Their cosine is at least 0.99 at t = 10^6.
+
+Three kinds of these fail. Under cross-entropy the order of bigrams is lost: on sparse supports the logits of large components go on far beyond their
+targets and turn on the way, and pass half of the small targets of others before those have grown by themselves. It is the sharpness
+that does it: with nine tenths of even shares mixed into the same bigrams all of it is in order again, which was claimed after looking. Class
+weights mix the unweighted components, whose times then follow u^T T diag(w) v no better than s, also where targets are that soft. And logits of the
+tree are still turning at t = 10^6, at margins of 13: the least nuclear norm under that margin has a cosine of 0.998, the
+flow, which began along the components of the targets, is behind it. It takes half a minute.
 """
 
 from __future__ import annotations
@@ -41,8 +48,8 @@ from experiments.soft_targets_runs import (
     AT_NODES,
     END,
     LOSSES,
-    NUM_TOKENS,
     SEEDS,
+    SOFT,
     SPREAD,
     VALUES,
     WEIGHTINGS,
@@ -54,6 +61,7 @@ from experiments.soft_targets_runs import (
     halves,
     halves_times,
     logits,
+    long_enough,
     tree,
     tree_values,
 )
@@ -63,7 +71,8 @@ from ssm import spectral
 def run(out: Path, quick: bool, report: Report) -> Claims:
     """Draw `soft_targets.png`, and make the claims."""
     seeds = range(2 if quick else SEEDS)
-    claims, pictures = Claims(), {}
+    claims = Claims()
+    pictures: dict[tuple[str, str], Any] = {}
     _claim_closed_forms(claims, pictures)
     report(0.2)
     _claim_orders(claims, seeds, pictures)
@@ -76,7 +85,7 @@ def run(out: Path, quick: bool, report: Report) -> Claims:
     return claims
 
 
-def _claim_closed_forms(claims: Claims, pictures: dict[str, Any]) -> None:
+def _claim_closed_forms(claims: Claims, pictures: dict[tuple[str, str], Any]) -> None:
     """What is known of each support, and the halves alone."""
     half, leaves = halves(), tree()
     for name, support, wanted in (
@@ -109,7 +118,7 @@ def _claim_closed_forms(claims: Claims, pictures: dict[str, Any]) -> None:
                 claims.at_most(statement, 1.15, times.max() / times.min())
 
 
-def _claim_orders(claims: Claims, seeds: range, pictures: dict[str, Any]) -> None:
+def _claim_orders(claims: Claims, seeds: range, pictures: dict[tuple[str, str], Any]) -> None:
     """Halves and the tree, from Gaussian starts."""
     names = [f"s = {value:.2f}" for value in VALUES]
     half, leaves = halves(), tree()
@@ -119,7 +128,7 @@ def _claim_orders(claims: Claims, seeds: range, pictures: dict[str, Any]) -> Non
         runs = [half.follow(loss=loss, seed=seed) for seed in seeds]
         times = np.array([one["learning_time"].values for one in runs])
         pictures["halves", loss] = VALUES / len(half.targets), times
-        claims.ascending("halves: learning times in the order of the values", names, times.T)
+        claims.ascending("halves: learning times in the order of the values", names, list(times.T))
         if loss == "squared":
             errors = [
                 farthest(t, closed_form(half, one)) for t, one in zip(times, runs, strict=True)
@@ -131,64 +140,79 @@ def _claim_orders(claims: Claims, seeds: range, pictures: dict[str, Any]) -> Non
             half.follow(weights, loss=loss, seed=seed)["learning_time"].values for seed in seeds
         ]
         statement = "halves under w ~ s^-2: in the reverse order"
-        claims.ascending(statement, names[::-1], np.array(reverse).T[::-1])
+        claims.ascending(statement, names[::-1], list(np.array(reverse).T[::-1]))
         found = [leaves.follow(loss=loss, seed=seed)["learning_time"].values for seed in seeds]
         means = np.array([[one[scale == j].mean() for j in range(3)] for one in found])
         pictures["tree", loss] = tree_values() / len(leaves.targets), means
         coarse = [f"s = {value:.2f}" for value in tree_values()]
-        claims.ascending("tree: mean learning times of scales, coarse to fine", coarse, means.T)
+        claims.ascending(
+            "tree: mean learning times of scales, coarse to fine", coarse, list(means.T)
+        )
 
 
-def _claim_bigrams(claims: Claims, seeds: range, pictures: dict[str, Any]) -> None:
+def _claim_bigrams(claims: Claims, seeds: range, pictures: dict[tuple[str, str], Any]) -> None:
     """Random supports, by rank correlations in which what is never learned comes last."""
-    found: dict[str, list[float]] = {}
-    for seed in seeds:
-        support = bigrams(seed)
-        spectrum = spectral.target_spectrum(support.targets.T)
-        values, left = spectrum.singular_values, spectrum.left
-        for loss, words in LOSSES.items():
-            one = support.follow(loss=loss, seed=seed)
-            times = one["learning_time"].values
-            found.setdefault(words, []).append(_rank(times, values))
-            if seed == 0:
-                pictures["bigrams", loss] = values / len(support.targets), times[None]
-            if loss == "squared":
-                error = farthest(times, closed_form(support, one))
-                found.setdefault("closed form", []).append(error)
-        counts = np.bincount(support.targets.argmax(axis=1), minlength=NUM_TOKENS)
-        weights = (1 / counts[counts > 0])[
-            np.unique(support.targets.argmax(axis=1), return_inverse=True)[1]
-        ]
-        weights = weights / weights.mean()
-        measured, rates = early_rates(support, weights, "cross_entropy")
-        found.setdefault("rates", []).append(farthest(measured, rates))
-        times = support.follow(weights)["learning_time"].values
-        right = left.T @ support.centred / values[:, None]
-        first_order = ((left.T @ (support.centred * weights)) * right).sum(axis=1)
-        found.setdefault("weighted", []).append(_rank(times, first_order))
-        found.setdefault("unweighted", []).append(_rank(times, values))
-    each = {name: Estimate.over_seeds(numbers) for name, numbers in found.items()}
+    each = [_of_bigrams(seed, 1.0) for seed in seeds]
+    soft = [_of_bigrams(seed, SOFT) for seed in seeds]
+    support, times = bigrams(0), each[0]["times"]
+    rates = spectral.target_spectrum(support.targets.T).singular_values / len(support.targets)
+    for loss in LOSSES:
+        pictures["bigrams", loss] = rates, times[loss][None]
+
+    def over(found: list[dict[str, Any]], name: str) -> Estimate:
+        return Estimate.over_seeds([one[name] for one in found])
+
     claims.scenario = "bigrams"
     statement = "squared loss: learning times against the closed form of the start, farthest"
-    claims.at_most(statement, 0.05, each["closed form"])
-    for words in LOSSES.values():
-        statement = f"{words}: rank correlation of learning times with the values"
-        claims.at_most(statement, -0.95, each[words])
-    statement = "class weights: early growth of the logits' singular values against the weighted targets', farthest"
-    claims.at_most(statement, 0.01, each["rates"])
-    statement = "class weights: rank correlation of learning times with u^T T diag(w) v"
-    claims.at_most(statement, -0.9, each["weighted"])
-    nearer = np.subtract(found["weighted"], found["unweighted"])
-    statement = "class weights: that less the correlation with the unweighted values"
-    claims.at_most(statement, 0.0, Estimate.over_seeds(nearer))
+    claims.at_most(statement, 0.05, over(each, "squared"))
+    statement = (
+        "class weights: early growth of the logits' singular values against the weighted targets'"
+    )
+    claims.at_most(f"{statement}, farthest", 0.01, over(each, "rates"))
+    for found, which in (
+        (each, ""),
+        (soft, f", {1 - SOFT:g} of even shares mixed in (claimed after looking)"),
+    ):
+        for loss, words in LOSSES.items():
+            statement = f"{words}{which}: rank correlation of learning times with the values"
+            claims.at_most(statement, -0.95, over(found, f"rank {loss}"))
+        statement = f"class weights{which}: rank correlation of learning times with u^T T diag(w) v"
+        claims.at_most(statement, -0.9, over(found, "weighted"))
+        statement = f"class weights{which}: that less the correlation with the unweighted values"
+        claims.at_most(statement, 0.0, over(found, "nearer"))
+
+
+def _of_bigrams(seed: int, sharpness: float) -> dict[str, Any]:
+    """What is read off the runs of one draw."""
+    support = bigrams(seed, sharpness)
+    spectrum = spectral.target_spectrum(support.targets.T)
+    values, left = spectrum.singular_values, spectrum.left
+    found: dict[str, Any] = {"times": {}}
+    for loss in LOSSES:
+        one = support.follow(loss=loss, seed=seed, t1=long_enough(support))
+        found["times"][loss] = times = one["learning_time"].values
+        found[f"rank {loss}"] = _rank(times, values)
+        if loss == "squared":
+            found[loss] = farthest(times, closed_form(support, one))
+    tokens, counts = np.unique(support.targets.argmax(axis=1), return_counts=True)
+    weights = (1 / counts)[np.searchsorted(tokens, support.targets.argmax(axis=1))]
+    weights = weights / weights.mean()
+    found["rates"] = farthest(*early_rates(support, weights, "cross_entropy"))
+    times = support.follow(weights, t1=long_enough(support, weights))["learning_time"].values
+    right = left.T @ support.centred / values[:, None]
+    first_order = ((left.T @ (support.centred * weights)) * right).sum(axis=1)
+    found["weighted"] = _rank(times, first_order)
+    found["nearer"] = found["weighted"] - _rank(times, values)
+    return found
 
 
 def _rank(times: np.ndarray, values: np.ndarray) -> float:
     known = np.where(np.isnan(times), np.inf, times)
-    return float(spearmanr(known, values)[0])
+    found: Any = spearmanr(known, values)
+    return float(found.statistic)
 
 
-def _claim_ends(claims: Claims, end: float, pictures: dict[str, Any]) -> None:
+def _claim_ends(claims: Claims, end: float, pictures: dict[tuple[str, str], Any]) -> None:
     """Where runs end, under ERM and under weights."""
     claims.scenario = "end"
     half, leaves = halves(), tree()
@@ -203,7 +227,7 @@ def _claim_ends(claims: Claims, end: float, pictures: dict[str, Any]) -> None:
         squared = half.follow(weights, loss="squared", init_scale=1e-2, **long)
         off = np.linalg.norm(logits(squared)[-1] - half.centred) / np.linalg.norm(half.centred)
         statement = f"halves, squared loss, {name}: distance of logits from the targets, relative"
-        claims.at_most(statement, 1e-3, off)
+        claims.at_most(statement, 1e-3, float(off))
         full = half.follow(weights, init_scale=1e-2, **long)
         off = np.abs(softmax(logits(full)[-1], axis=0) - half.targets.T).max()
         statement = f"halves, cross-entropy, {name}: largest distance of softmax from p"
@@ -222,3 +246,8 @@ def _claim_ends(claims: Claims, end: float, pictures: dict[str, Any]) -> None:
         statement = f"tree, cross-entropy, {name}: cosine of logits with the centred supports"
         note = f"{angles['targets'][-1]:.4f} with the targets; least margin {least:.3g}"
         claims.at_least(statement, 0.99, angles["support"][-1], note)
+        before = np.interp(
+            np.log(end / 1000), np.log(sparse["time"].values[1:]), angles["support"][1:]
+        )
+        statement = f"tree, cross-entropy, {name}: 1 - cosine over what it was at a thousandth of the time (claimed after looking)"
+        claims.at_most(statement, 0.8, (1 - angles["support"][-1]) / (1 - before))

@@ -9,14 +9,14 @@ import numpy as np
 
 from experiments import pages
 from experiments.pages import HOLLOW, THEORY
-from experiments.soft_targets_runs import LOSSES, NUMBERS, SPREAD, VALUES, WEIGHTINGS
-from ssm.theory.growth import sigmoid
+from experiments.soft_targets_runs import LOSSES, NUMBERS, SCALE, SPREAD, VALUES, WEIGHTINGS
+from ssm.theory.growth import learning_time, sigmoid
 
 SHAPES = {"halves": "o", "tree": "s", "bigrams": "^"}
 LOSS_COLORS = {"squared": "#009E73", "cross_entropy": "#CC79A7"}
 
 
-def draw(path: Path, pictures: dict[str, Any]) -> None:
+def draw(path: Path, pictures: dict[tuple[str, str], Any]) -> None:
     """Strengths of halves over time, learning times over early rates, under weights, and the angle of late logits."""
     with pages.page(path, 4.4) as figure:
         (first, second), (third, fourth) = figure.subplots(2, 2)
@@ -38,15 +38,12 @@ def draw(path: Path, pictures: dict[str, Any]) -> None:
             pages.key(second, name, shape, color="0.4", **HOLLOW)
         for loss, color in LOSS_COLORS.items():
             pages.key(second, LOSSES[loss], "-", color=color)
-        grid = np.geomspace(*second.get_xlim(), 50) if second.get_xlim()[0] > 0 else rates
-        second.plot(grid, 22 / (2 * grid), **THEORY)
-        second.set(
-            xscale="log",
-            yscale="log",
-            xlabel="early rate $s / n$",
-            ylabel="learning time (flow time)",
-        )
-        second.legend(loc="lower left", fontsize=6)
+        grid = np.geomspace(3e-4, 0.06, 50)
+        start = SCALE**2 * 10 / 2  # mean strength of a component in ten dimensions
+        second.plot(grid, learning_time(grid, start / (96 * grid), "squared", 8), **THEORY)
+        second.set(xscale="log", yscale="log", xlabel="early rate $s / n$")
+        second.set_ylabel("learning time (flow time)")
+        second.legend(loc="upper right", fontsize=6, labelspacing=0.2)
         for (name, _), color, mark in zip(WEIGHTINGS.items(), pages.shades(3), "os^", strict=True):
             for loss in LOSSES:
                 found, wanted = pictures[loss, name]
@@ -62,7 +59,11 @@ def draw(path: Path, pictures: dict[str, Any]) -> None:
             xlabel="singular value $s$ (halves)",
             ylabel="learning time (flow time)",
         )
-        third.legend(loc="lower center", fontsize=6)
+        pages.plain_ticks(third.xaxis, (0.3, 0.5, 1, 2))
+        pages.plain_ticks(third.yaxis, (300, 500, 1000, 2000))
+        third.set_ylim(150, 3300)
+        pages.key(third, "closed form", **THEORY)
+        third.legend(loc="lower center", ncols=2, fontsize=6)
         for (name, line), with_what in (
             (pair, what)
             for pair in (("ERM", "-"), ("weights", "-."))

@@ -25,6 +25,7 @@ WEIGHTINGS = {"ERM": 0.0, "$w \\sim 1/s$": 1.0, "$w \\sim 1/s^2$": 2.0}
 SCALE, SPREAD = 1e-5, 1e-4  # of Gaussian and of spectral starts
 SEEDS = 5
 END = 1e6
+SOFT = 0.1  # of the sharpness of bigrams, claimed of after looking
 
 
 class Support(NamedTuple):
@@ -41,9 +42,11 @@ class Support(NamedTuple):
 
     def follow(self, weights: Any = None, start: Any = None, **numbers: Any) -> xr.Dataset:
         """A run, with its states, from a small Gaussian start unless another is said."""
-        size = {} if start is not None else {"init_scale": SCALE}
+        size: dict[str, Any] = {} if start is not None else {"init_scale": SCALE}
         k = self.targets.shape[1]
-        fields = {"feature_dim": k + 2, "num_saves": 100, "save_state": True} | size | numbers
+        fields: dict[str, Any] = (
+            {"feature_dim": k + 2, "num_saves": 100, "save_state": True} | size | numbers
+        )
         config = ssm.Config(**fields)
         return ssm.simulate(config, targets=self.targets, sample_weights=weights, start=start)
 
@@ -78,8 +81,9 @@ def tree_values() -> np.ndarray:
     return np.sqrt([(m * 2.0 ** (levels - 3))[levels > j].sum() for j in range(3)])
 
 
-def bigrams(seed: int) -> Support:
-    """Occurrences of contexts, each with four next tokens, by their frequencies."""
+def bigrams(seed: int, sharpness: float = 1.0) -> Support:
+    """Occurrences of contexts, each with four next tokens, by their frequencies; all less sharp where even shares of all
+    tokens are mixed in."""
     rng = np.random.default_rng([seed, 7])
     zipf = 1 / np.arange(1, NUM_TOKENS + 1)
     numbers = np.round(OCCURRENCES * zipf).astype(int)
@@ -87,6 +91,7 @@ def bigrams(seed: int) -> Support:
     for row in P:
         allowed = rng.choice(NUM_TOKENS, NUM_NEXT, replace=False, p=zipf / zipf.sum())
         row[allowed] = zipf[allowed] / zipf[allowed].sum()
+    P = sharpness * P + (1 - sharpness) / NUM_TOKENS
     return _sorted(np.repeat(P, numbers, axis=0), np.zeros(numbers.sum(), dtype=int))
 
 
@@ -118,6 +123,12 @@ def closed_form(support: Support, found: xr.Dataset) -> np.ndarray:
     gram = rows @ rows.T / np.sqrt(values[:, None] * values)
     rates = values / len(support.targets)
     return overlapping_learning_times(rates, np.zeros_like(rates), gram, 1.0).times
+
+
+def long_enough(support: Support, weights: Any = 1.0) -> float:
+    """A length in which the slowest component is learned, which a run of automatic length does not wait for."""
+    values = np.linalg.svd(support.centred * weights, compute_uv=False)
+    return 30 / (2 * values[values > 1e-9 * values[0]].min() / len(support.targets))
 
 
 def early_rates(support: Support, weights: np.ndarray, loss: str) -> tuple[np.ndarray, np.ndarray]:
