@@ -23,6 +23,7 @@ from benchmarks import (
     timing,
     tracking,
     training,
+    uncertainty,
     watching,
 )
 from benchmarks.limits import copies_moved
@@ -285,3 +286,12 @@ def test_the_log_that_is_watched_has_each_case_twice(tmp_path):
     assert found["seconds"] > 0 and found["memory"] > 2**20
     said = json.loads((tmp_path / "page" / "watch.json").read_text())
     assert said["rows"]["labelled_later"] == 5200 and said["advice"]["action"] == "nothing"
+
+
+def test_uncertainty_is_held_against_the_same_draws():
+    """One draw of the smaller data: each weighting has its scores, and decisions for equal shares those of the same probabilities."""
+    found = uncertainty.scores("breast cancer", False, 0)
+    assert set(found) == {*uncertainty.SCHEDULES, "none, for equal shares"}
+    assert all(0.5 < right <= 1 and 0.5 < precision <= 1 for right, precision in found.values())
+    assert found["none"][1] == found["none, for equal shares"][1]
+    assert uncertainty.difference(np.array([0.3, 0.5]), np.array([0.2, 0.4])).startswith("+0.100 (")

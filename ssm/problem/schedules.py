@@ -36,6 +36,8 @@ from ssm.problem.transformations import (
 from ssm.problem.transformations import (
     step_weights as step_weights,
 )
+from ssm.problem.uncertainty import Uncertainty as Uncertainty
+from ssm.problem.uncertainty import class_entropy as class_entropy
 from ssm.support import errors
 
 
@@ -251,6 +253,10 @@ class Ramp(Transformation):
     def needs_losses(self) -> bool:
         return self.inner.needs_losses
 
+    @property
+    def needs_uncertainty(self) -> bool:
+        return self.inner.needs_uncertainty
+
     def init(self, counts: Counts) -> PyTree:
         return self.inner.init(counts)
 
@@ -353,6 +359,10 @@ class Chain(Transformation):
     @property
     def needs_losses(self) -> bool:
         return any(part.needs_losses for part in self.parts)
+
+    @property
+    def needs_uncertainty(self) -> bool:
+        return any(part.needs_uncertainty for part in self.parts)
 
     @property
     def bounds(self) -> tuple[float, float]:

@@ -30,6 +30,8 @@ class Statistics(NamedTuple):
     """A recent performance of the class in [0, 1], such as its recall; None where no transformation needs it."""
     losses: Weights | None = None
     """The mean loss of the class; None where no transformation needs it."""
+    uncertainty: Weights | None = None
+    """The mean predictive uncertainty of held-out samples of the class, in [0, 1]; None where no transformation needs it."""
 
 
 class Transformation(Settable):
@@ -52,6 +54,11 @@ class Transformation(Settable):
     @property
     def needs_losses(self) -> bool:
         """Whether `update` reads `Statistics.losses`."""
+        return False
+
+    @property
+    def needs_uncertainty(self) -> bool:
+        """Whether `update` reads `Statistics.uncertainty`."""
         return False
 
     @property

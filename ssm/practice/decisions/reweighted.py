@@ -62,8 +62,9 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
             `class_weights` are taken.
         schedule: a transformation of `ssm.schedules` that changes these weights from round to round, which are
             its steps. One that asks for performance is given each class's recall by out-of-fold predictions of
-            the wrapped classifier, fitted with the weights of the round before.
-        rounds: how often the schedule is asked; where it needs performance, each round fits `cv` times.
+            the wrapped classifier, fitted with the weights of the round before, and one that asks for uncertainty each class's mean
+            predictive entropy by such probabilities, of the training shares.
+        rounds: how often the schedule is asked; where it needs either, each round fits `cv` times.
         shares: the class shares that probabilities are for: `none` (the estimator's own, whatever weights made of
             them: pi_c w_c), `training` (pi_c), `uniform`, or a dict {label: share} of sum 1. Unknown ones of
             a batch are found by `estimate_shares`.
@@ -272,15 +273,21 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
         if isinstance(self.decision, str | Mapping):
             shares.checked("decision", self.decision, shares.DECISIONS)
         needs = not decides_itself or self.shares != "none" or self.calibration is not None
+        needs = needs or self._follows_uncertainty()
         if needs and not hasattr(self.estimator, "predict_proba"):
             allowed = (
-                "one with predict_proba, where shares, decision or calibration need probabilities"
+                "one with predict_proba, where shares, decision, calibration or a schedule need "
+                "probabilities"
             )
             raise invalid("estimator", self.estimator, allowed)
 
     def _needs_folds(self) -> bool:
-        is_adaptive = self.schedule is not None and self.schedule.needs_performance
-        return is_adaptive or self.calibration is not None
+        schedule = self.schedule
+        is_adaptive = schedule is not None and schedule.needs_performance
+        return is_adaptive or self._follows_uncertainty() or self.calibration is not None
+
+    def _follows_uncertainty(self) -> bool:
+        return self.schedule is not None and self.schedule.needs_uncertainty
 
     def _check_classes(self) -> None:
         """Refuse shares and costs that are not those of the classes."""

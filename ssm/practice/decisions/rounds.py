@@ -84,7 +84,7 @@ def weights_of_rounds(
 
     Args:
         fits: the estimator and its samples.
-        folds: for the recalls, where the schedule needs them.
+        folds: for recalls and uncertainties, where the schedule needs them.
         fixed: the weights that the schedule begins with, at each round.
         schedule: a transformation of `ssm.schedules`; None: no rounds.
         rounds: their number; round r is the schedule's step r, from 0.
@@ -109,6 +109,11 @@ def weights_of_rounds(
             if schedule.needs_performance:
                 performance = fits.recalls(folds, current)
             seen = schedules.Statistics(counts, performance)
+            if schedule.needs_uncertainty:
+                # For the shares of training, whatever the weights, lest these follow their own effect.
+                found = fits.out_of_fold(folds, current)
+                entropy = schedules.class_entropy(found, fits.labels, fits.sample_weights)
+                seen = seen._replace(uncertainty=entropy)
             weights, state = schedules.step_weights(chain, state, seen, step)
             current = np.asarray(weights, float)
             if not (np.isfinite(current) & (current > 0)).all():
