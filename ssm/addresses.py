@@ -45,7 +45,7 @@ ADDRESSES = {
         f"ssm.practice.{name}": f"ssm.practice.{room}.{name}"
         for room, names in {
             "data": ("datasets",),
-            "decisions": ("conformal", "costs", "curves", "shares", "thresholds"),
+            "decisions": ("conformal", "costs", "curves", "factors", "shares", "thresholds"),
             "deployment": ("cards", "model_files"),
             "network": (
                 "alarms",

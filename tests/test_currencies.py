@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import special
 from sklearn import metrics
 
 import ssm
 from ssm.practice.data.datasets import Data
-from ssm.practice.decisions import thresholds
+from ssm.practice.decisions import factors, thresholds
 from ssm.practice.options import StudyOptions
 from ssm.practice.study import currencies
 from ssm.practice.study.fits import CORRECTIONS, Fitted, HeldOut
@@ -116,17 +117,33 @@ def test_what_decisions_come_to():
 def test_balanced_costs_are_balanced_errors():
     rng = np.random.default_rng(1)
     labels, decided = rng.integers(3, size=(2, 50))
-    matrix = currencies.balanced(np.bincount(labels))
+    matrix = factors.balanced(np.bincount(labels))
     found = matrix[labels, decided].mean()
     assert found == pytest.approx(1 - metrics.balanced_accuracy_score(labels, decided), abs=1e-14)
 
 
-def test_three_classes_have_no_threshold():
-    rows = np.full((4, 3), 1 / 3)
-    found: dict[str, Any] = dict.fromkeys(CORRECTIONS, rows)
-    fitted = Fitted({}, found, HeldOut(rows, np.array([0, 1, 2, 0])))
-    arrays = currencies.judged(fitted, np.array([0, 1, 2, 2]), np.array([2, 1, 1]), Currency())
-    assert np.isnan(arrays["decided.threshold"]) and np.isnan(arrays["decided.expected_cost"][2])
+@pytest.mark.parametrize("matrix", [None, np.array([[0, 1, 2.0], [5, 0, 3], [1, 9, 0]])])
+def test_three_classes_have_factors(matrix):
+    """Chosen on the held-out samples alone, and counted on the others."""
+    rng = np.random.default_rng(0)
+    labels = rng.choice(3, 300, p=[0.7, 0.2, 0.1])
+    rows = special.softmax(rng.standard_normal((300, 3)) + 1.5 * np.eye(3)[labels], axis=1)
+    held, test = slice(0, 150), slice(150, 300)
+    found: dict[str, Any] = dict.fromkeys(CORRECTIONS, rows[test])
+    fitted = Fitted({}, found, HeldOut(rows[held], labels[held]))
+    counts = np.array([70, 20, 10])
+    arrays = currencies.judged(fitted, labels[test], counts, Currency(matrix))
+    f = arrays["decided.class_factors"]
+    np.testing.assert_array_equal(f, factors.class_factors(rows[held], labels[held], matrix))
+    given = np.diag([1 / 70, 1 / 20, 1 / 10]) @ (1 - np.eye(3)) if matrix is None else matrix
+    decided = (rows[test] * f @ given).argmin(1)
+    cost = (
+        1 - metrics.balanced_accuracy_score(labels[test], decided)
+        if matrix is None
+        else matrix[labels[test], decided].mean()
+    )
+    assert arrays["decided.expected_cost"][2] == pytest.approx(1000 * cost)
+    assert np.isnan(arrays["decided.threshold"])
 
 
 # What is asked for

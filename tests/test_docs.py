@@ -290,6 +290,7 @@ def check_any_classifier(said: str, names: dict) -> None:
     # of 53 and 89 held-out samples the 49th and the 81st: the law of what new ones of the class are covered
     low = stats.betabinom(names["coverage"].count[::-1], [49, 81], [5, 9]).ppf(1e-3)
     assert (names["coverage"].covered[::-1] >= low).all() and said.count("recall at") == 2
+    assert names["tuned"].class_factors_.prod() == pytest.approx(1)
 
 
 def check_deploy(said: str, names: dict) -> None:

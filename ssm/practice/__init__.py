@@ -10,7 +10,7 @@ from ssm.support.errors import no_attribute
 if TYPE_CHECKING:
     from ssm.practice import options
     from ssm.practice.data import datasets
-    from ssm.practice.decisions import conformal, costs, curves, shares, thresholds
+    from ssm.practice.decisions import conformal, costs, curves, factors, shares, thresholds
     from ssm.practice.deployment import cards, model_files
     from ssm.practice.deployment.model_files import load_model, save_model
     from ssm.practice.network import (
@@ -44,6 +44,7 @@ __all__ = [
     "datasets",
     "estimator",
     "evaluation",
+    "factors",
     "kernels",
     "load_model",
     "model_files",

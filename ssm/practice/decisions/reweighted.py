@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.utils import _safe_indexing, check_random_state, get_tags, indexable
 from sklearn.utils.metadata_routing import (
@@ -25,6 +25,7 @@ from sklearn.utils.validation import (
 )
 
 from ssm.practice.decisions import calibrators, costs, folds, rounds, routing, shares, weighting
+from ssm.practice.decisions.factors import Tuned, class_factors
 from ssm.practice.decisions.shares import Shares
 from ssm.support import checks
 from ssm.support.errors import invalid
@@ -72,7 +73,8 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
             accuracy), a dict {label: share}, or costs: a `ssm.practice.costs.CostMatrix`, or an array C[true, decided]
             in the order of the sorted labels. By costs the least expected one is decided for the shares of the
             parameter `shares`, or for those of training where it is `none`. All but `trained` use the calibrated
-            probabilities.
+            probabilities. `ssm.practice.factors.Tuned` of any of these but `trained` multiplies them by factors of the
+            classes first, which are chosen on out-of-fold predictions.
         calibration: None, `temperature` or `isotonic`: how the probabilities of the training shares are calibrated
             on out-of-fold predictions, each sample counting s_i. With `shares="none"` the weights are put
             back on what was calibrated.
@@ -88,6 +90,7 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
         round_weights_, round_recalls_: the class weights after each round, shape (r, k), and the out-of-fold recalls
             that they were made of, NaN where none are needed; r = 0 without a schedule.
         calibrator_: the map of the calibration; None without.
+        class_factors_: the factors of a tuned decision, shape (k,); None of any other.
         n_features_in_, feature_names_in_: where the fitted estimator has them.
     """
 
@@ -148,6 +151,7 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
         labels = np.searchsorted(self.classes_, y)
         counts = np.bincount(labels, weights, k)
         self.class_shares_ = counts / counts.sum()
+        self.class_factors_ = None
         self._check_classes()
         fits = rounds.Fits(
             self.estimator, X, y, labels, self.classes_, weights, sample_weight is not None, params
@@ -157,9 +161,14 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
         self.round_weights_, self.round_recalls_ = history
         self.class_weights_ = history[0][-1] if len(history[0]) else fixed
         self.calibrator_ = None
-        if self.calibration is not None:
+        is_tuned = isinstance(self.decision, Tuned)
+        if self.calibration is not None or is_tuned:
             found = fits.out_of_fold(parts, self.class_weights_)
-            self.calibrator_ = calibrators.fitted(self.calibration, found, labels, weights)
+            if self.calibration is not None:
+                self.calibrator_ = calibrators.fitted(self.calibration, found, labels, weights)
+                found = self.calibrator_(found)
+            if is_tuned:
+                self._tune(found, labels, weights)
         self.estimator_ = fits.fitted(self.class_weights_)
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(self.estimator_, name):
@@ -200,12 +209,17 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
     def predict(self, X: Any) -> np.ndarray:
         """The class of each sample, by the parameter `decision`, shape (m,)."""
         check_is_fitted(self)
-        if isinstance(self.decision, str) and self.decision == "trained":
+        aim = self._aim()
+        if isinstance(aim, str) and aim == "trained":
             return self.estimator_.predict(X)
+        if isinstance(self.decision, Tuned):
+            self._check_tuned()
         matrix = self._costs()
         if matrix is None:
-            shares.checked("decision", self.decision, shares.DECISIONS)
-            return self.classes_[self.posterior(X, self.decision).argmax(axis=1)]
+            shares.checked("decision", aim, shares.DECISIONS)
+            wanted = dict(zip(self.classes_.tolist(), self._wanted().tolist(), strict=True))
+            decided_for = aim if self._decided_factors() is None else wanted
+            return self.classes_[self.posterior(X, decided_for).argmax(axis=1)]
         of = "training" if self.shares == "none" else self.shares
         return self.classes_[costs.cheapest(self.posterior(X, of), matrix)]
 
@@ -269,9 +283,12 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
         if self.calibration is not None:
             checks.choice("calibration", self.calibration, calibrators.NAMES)
         shares.checked("shares", self.shares, shares.NAMES)
-        decides_itself = isinstance(self.decision, str) and self.decision == "trained"
-        if isinstance(self.decision, str | Mapping):
-            shares.checked("decision", self.decision, shares.DECISIONS)
+        aim = self._aim()
+        decides_itself = isinstance(aim, str) and aim == "trained"
+        if decides_itself and isinstance(self.decision, Tuned):
+            raise invalid("decision", self.decision, "Tuned of `uniform`, shares or costs")
+        if isinstance(aim, str | Mapping):
+            shares.checked("decision", aim, shares.DECISIONS)
         needs = not decides_itself or self.shares != "none" or self.calibration is not None
         needs = needs or self._follows_uncertainty()
         if needs and not hasattr(self.estimator, "predict_proba"):
@@ -282,27 +299,77 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
             raise invalid("estimator", self.estimator, allowed)
 
     def _needs_folds(self) -> bool:
-        schedule = self.schedule
-        is_adaptive = schedule is not None and schedule.needs_performance
-        return is_adaptive or self._follows_uncertainty() or self.calibration is not None
+        is_adaptive = self.schedule is not None and self.schedule.needs_performance
+        is_tuned = self.calibration is not None or isinstance(self.decision, Tuned)
+        return is_adaptive or self._follows_uncertainty() or is_tuned
 
     def _follows_uncertainty(self) -> bool:
         return self.schedule is not None and self.schedule.needs_uncertainty
 
     def _check_classes(self) -> None:
         """Refuse shares and costs that are not those of the classes."""
-        for name, value in (("shares", self.shares), ("decision", self.decision)):
+        for name, value in (("shares", self.shares), ("decision", self._aim())):
             if isinstance(value, Mapping):
                 shares.of_classes(name, value, self.classes_)
         self._costs()
 
     def _costs(self) -> Float[np.ndarray, "k k"] | None:
-        """The costs that are decided by, in the order of the classes; None where shares are."""
-        if isinstance(self.decision, str | Mapping):
+        """The costs that are decided by, times the factors of a tuned decision; None where shares are."""
+        given, factors = self._given_costs(), self._decided_factors()
+        return given if given is None or factors is None else given * factors[:, None]
+
+    def _given_costs(self) -> Float[np.ndarray, "k k"] | None:
+        """The costs that were given to decide by, in the order of the classes; None where shares were."""
+        aim = self._aim()
+        if isinstance(aim, str | Mapping):
             return None
-        if isinstance(self.decision, costs.CostMatrix):
-            return self.decision.of(self.classes_)
-        return costs.CostMatrix(self.classes_, self.decision).costs
+        if isinstance(aim, costs.CostMatrix):
+            return aim.of(self.classes_)
+        return costs.CostMatrix(self.classes_, aim).costs
+
+    def _wanted(self) -> Float[np.ndarray, " k"]:
+        """The shares that are decided for, times the factors of a tuned decision, of sum 1."""
+        wanted = shares.of_classes("decision", self._aim(), self.classes_)
+        factors = self._decided_factors()
+        if factors is not None:
+            wanted = wanted * factors
+        return wanted / wanted.sum()
+
+    def _decided_factors(self) -> Float[np.ndarray, " k"] | None:
+        """The factors of a tuned decision; None of another, as it may have been set after `fit`."""
+        return self.class_factors_ if isinstance(self.decision, Tuned) else None
+
+    def _aim(self) -> Any:
+        """The decision, tuned or not."""
+        return self.decision.decision if isinstance(self.decision, Tuned) else self.decision
+
+    def _tune(
+        self,
+        found: Float[np.ndarray, "n k"],
+        labels: Int[np.ndarray, " n"],
+        weights: Float[np.ndarray, " n"],
+    ) -> None:
+        """Choose the factors by which decisions cost least on out-of-fold predictions for the shares of training."""
+        self._tuned_prices, to_shares = self._prices(), np.ones(len(self.classes_))
+        if not isinstance(self._aim(), str | Mapping):
+            # Cases have the shares that are decided for, so that samples stand for more or fewer of them.
+            to_shares = self._factors("training" if self.shares == "none" else self.shares)
+        posterior, counted = shares.shifted(found, to_shares), weights * to_shares[labels]
+        options = {"sample_weight": counted}
+        self.class_factors_ = class_factors(posterior, labels, self._tuned_prices, **options)
+
+    def _prices(self) -> Float[np.ndarray, "k k"]:
+        """What a tuned decision counts: its costs, or those of errors about classes as frequent as its shares say; without
+        factors that were chosen before."""
+        if (matrix := self._given_costs()) is not None:
+            return matrix
+        price = shares.of_classes("decision", self._aim(), self.classes_) / self.class_shares_
+        return price[:, None] * (1 - np.eye(len(price)))
+
+    def _check_tuned(self) -> None:
+        """Refuse a tuned decision that was set after `fit`, which chooses factors for one."""
+        if self.class_factors_ is None or not np.array_equal(self._prices(), self._tuned_prices):
+            raise invalid("decision", self.decision, "that of `fit`, which chose its factors")
 
     def _fixed_weights(self, counts: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
         """The class weights that the schedule begins with."""

@@ -124,12 +124,14 @@ def rule_of(model: Any) -> Rule:
     if isinstance(deciding, FixedThresholdClassifier | TunedThresholdClassifierCV):
         return _threshold_of(deciding)
     decision = getattr(deciding, "decision", "trained")
-    if not hasattr(deciding, "class_shares_") or (
+    if not hasattr(deciding, "class_shares_") or (  # A tuned decision is never `trained`.
         isinstance(decision, str) and decision == "trained"
     ):
         return Rule()
-    if isinstance(deciding, Reweighted) and (matrix := deciding._costs()) is not None:
-        return Rule("costs", costs=tuple(map(tuple, matrix.tolist())))
+    if isinstance(deciding, Reweighted):
+        if (matrix := deciding._costs()) is not None:
+            return Rule("costs", costs=tuple(map(tuple, matrix.tolist())))
+        return Rule("shares", shares=tuple(deciding._wanted().tolist()))
     wanted = shares.of_classes("decision", decision, deciding.classes_)
     return Rule("shares", shares=tuple(wanted.tolist()))
 

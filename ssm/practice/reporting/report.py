@@ -142,7 +142,7 @@ def _context(record: xr.Dataset, findings: Findings) -> dict[str, Any]:
         "verdict": verdict_words.statements(record, findings.verdict),
         "unit": verdict_words.unit(record, findings.verdict),
         "rule_words": {
-            rule: verdict_words.rule_words(findings.verdict, rule)
+            rule: verdict_words.rule_words(findings.verdict, rule, len(findings.groups))
             for rule in dict.fromkeys(x.rule for x in findings.verdict.candidates)
         },
         "candidates": _by_variant(findings),

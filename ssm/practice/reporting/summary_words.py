@@ -289,6 +289,12 @@ def _decision(record: xr.Dataset, verdict: Verdict, candidate: Candidate) -> str
         return f"Raise an alarm for the {share} that are most probably {name}"
     if candidate.rule == "argmax":
         return "Take the class that the model finds most probable"
+    if candidate.rule == "threshold" and record.sizes["class"] > 2:
+        alike = "" if verdict.currency.costs is not None else ", all classes counting alike"
+        return (
+            "Multiply the probability of each class by a factor of its own, chosen on cases that the model was not trained "
+            f"on, and take the decision that is then expected to cost least{alike}"
+        )
     if candidate.rule == "threshold":
         counts = attributes.study_facts(record)["class_counts"]
         rarer = record["class"].values[int(counts[1] <= counts[0])]

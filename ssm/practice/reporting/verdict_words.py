@@ -51,8 +51,8 @@ def amount(value: float, metric: str) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}" if value else "0"
 
 
-def rule_words(verdict: Verdict, rule: str) -> str:
-    """How a rule decides."""
+def rule_words(verdict: Verdict, rule: str, num_classes: int) -> str:
+    """How a rule decides among so many classes."""
     if verdict.currency.metric == "recall_at_budget":
         return "alarms from the threshold on that keeps the budget on held-out samples"
     has_costs = verdict.currency.costs is not None
@@ -61,7 +61,10 @@ def rule_words(verdict: Verdict, rule: str) -> str:
         "bayes": "take the decision of least expected cost by its calibrated probabilities"
         if has_costs
         else "put its probabilities to equal class shares and take the most probable class",
-        "threshold": "decide for the rarer class from a threshold on, chosen on held-out samples",
+        "threshold": "decide for the rarer class from a threshold on, chosen on held-out samples"
+        if num_classes == 2
+        else "multiply its probabilities by factors of the classes, chosen on held-out samples, and take the decision of least "
+        "expected cost",
     }[rule]
 
 
@@ -118,7 +121,7 @@ def _use(record: xr.Dataset, verdict: Verdict) -> str:
     chosen = verdict.chosen
     return (
         f"The model {chosen.model} with the strategy {chosen.strategy}; to decide, "
-        f"{rule_words(verdict, chosen.rule)} ({chosen.rule}). Compared were {len(verdict.candidates)} candidates by their "
+        f"{rule_words(verdict, chosen.rule, record.sizes['class'])} ({chosen.rule}). Compared were {len(verdict.candidates)} candidates by their "
         f"{unit(record, verdict)}."
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from ssm.practice.data.datasets import Data
-from ssm.practice.decisions import costs, thresholds
+from ssm.practice.decisions import costs, factors, thresholds
 from ssm.practice.decisions.costs import CASES
 from ssm.practice.options import StudyOptions
 from ssm.practice.study.fits import Arrays, Fitted, HeldOut
@@ -58,18 +58,23 @@ def judged(
     Returns:
         `expected_cost` of 1000 cases, or balanced errors of 1000; `accuracy`, `balanced_accuracy` and
         `worst_class_recall`, each of shape (3,), by rule; the `threshold`; and with a budget `recall_at_budget` and
-        `alarm_share`.
+        `alarm_share`; with more than two classes the `class_factors`, shape (k,).
     """
     decisions = {
         "argmax": fitted.probabilities["none"].argmax(1),
         "bayes": _bayes(fitted, counts, currency),
     }
-    threshold = np.nan
+    threshold, class_factors = np.nan, np.full(len(counts), np.nan)
     if len(counts) == 2:
         rarer = _rarer(counts)
         threshold = chosen_threshold(fitted.held_out, rarer, counts, currency.costs)
         alarm = fitted.probabilities["training"][:, rarer] >= threshold
         decisions["threshold"] = np.where(alarm, rarer, 1 - rarer)
+    else:
+        class_factors = factors.class_factors(*fitted.held_out, currency.costs)
+        matrix = factors.balanced(counts) if currency.costs is None else currency.costs
+        posterior = fitted.probabilities["training"]
+        decisions["threshold"] = factors.decisions(posterior, class_factors, matrix)
     names = ("expected_cost", "accuracy", "balanced_accuracy", "worst_class_recall")
     values = np.full((len(names), len(RULES)), np.nan)
     for j, rule in enumerate(RULES):
@@ -77,6 +82,8 @@ def judged(
             values[:, j] = _scores(labels, decisions[rule], currency.costs, len(counts))
     arrays = {f"decided.{name}": row for name, row in zip(names, values, strict=True)}
     arrays["decided.threshold"] = np.array(threshold)
+    if len(counts) > 2:
+        arrays["decided.class_factors"] = class_factors
     if currency.budget is not None:
         arrays |= _at_budget(fitted, labels, currency)
     return arrays
@@ -89,7 +96,9 @@ def chosen_threshold(
     between two of theirs, and of equally good ones that nearest to the threshold of calibrated probabilities (Elkan 2001)."""
     p, of_class = held_out.posterior[:, rarer], held_out.labels == rarer
     other = 1 - rarer
-    given = balanced(np.bincount(held_out.labels, minlength=2)) if matrix is None else matrix
+    given = (
+        factors.balanced(np.bincount(held_out.labels, minlength=2)) if matrix is None else matrix
+    )
     # What deciding for the rarer class costs more than for the other, sample by sample.
     more = np.where(
         of_class,
@@ -101,20 +110,12 @@ def chosen_threshold(
     # The first threshold makes all samples alarms, the last one none.
     total = np.append(np.cumsum(sums[::-1])[::-1], 0.0)
     edges = np.concatenate([[0.0], (levels[1:] + levels[:-1]) / 2, [ABOVE_ONE]])
-    theory = balanced(counts) if matrix is None else matrix
+    theory = factors.balanced(counts) if matrix is None else matrix
     false = theory[other, rarer] - theory[other, other]
     missed = theory[rarer, other] - theory[rarer, rarer]
     best = np.flatnonzero(total <= total.min() + 1e-9 * np.abs(more).sum())
     nearest = np.abs(edges[best] - false / (false + missed)).argmin()
     return float(edges[best[nearest]])
-
-
-def balanced(counts: Int[np.ndarray, " k"]) -> Costs:
-    """The costs whose mean is 1 - balanced accuracy on samples of these class sizes: 1 / (k share) for an error about a
-    class, shape (k, k)."""
-    k = len(counts)
-    price = counts.sum() / (k * np.maximum(counts, 1))
-    return price[:, None] * (1 - np.eye(k))
 
 
 def _rarer(counts: Int[np.ndarray, " k"]) -> int:

@@ -10,7 +10,7 @@ import xarray as xr
 from jaxtyping import Bool, Float, Int
 from scipy import special
 
-from ssm.practice.decisions import costs, shares
+from ssm.practice.decisions import costs, factors, shares
 from ssm.practice.decisions.costs import CASES
 from ssm.practice.study.rules import Currency
 from ssm.practice.study.verdicts import Candidate
@@ -88,6 +88,10 @@ def _decided(
         return cell["logits"].values[test].argmax(1)
     logits = cell["corrected_logits"].values[test]
     posterior = special.softmax(logits, axis=1)
+    if rule == "threshold" and posterior.shape[1] > 2:
+        counts = cell["train_count"].values
+        matrix = factors.balanced(counts) if currency.costs is None else currency.costs
+        return factors.decisions(posterior, cell["class_factors"].values, matrix)
     if rule == "threshold":
         return _beyond(cell, posterior, cell["label"].values[test])
     if currency.costs is not None:

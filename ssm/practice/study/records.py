@@ -69,8 +69,8 @@ def assemble(plan: StudyPlan, computed: list[Arrays], origin: dict[str, str]) ->
             # The prefix tells the calibration error of the history from the score of that name.
             arrays[f"history_{inner}"] = gather(padded, ("evaluation", *dims))
         elif name.startswith("decided."):
-            dims = ("rule",)[: values[0].ndim]
             inner = name.removeprefix("decided.")
+            dims = ("class" if inner == "class_factors" else "rule",)[: values[0].ndim]
             # The prefix tells the accuracy of a rule from the score of that name.
             named = f"decided_{inner}" if inner in evaluation.SCORES else inner
             arrays[named] = gather(values, dims)

@@ -12,7 +12,8 @@ Costs = Float[np.ndarray, "k k"]
 RULES: tuple[str, ...] = ("argmax", "bayes", "threshold")
 """`argmax`: the class that the model finds most probable, as weights and loss made it. `bayes`: the decision of least
 expected cost by its calibrated probabilities; without costs, as if all classes were equally frequent. `threshold`: of two
-classes the rarer one from that probability on whose decisions cost least on held-out samples."""
+classes the rarer one from that probability on whose decisions cost least on held-out samples; of more the decision of
+least expected cost by probabilities times factors of the classes that are chosen so."""
 
 
 class Currency(NamedTuple):

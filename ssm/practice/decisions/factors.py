@@ -1,0 +1,206 @@
+"""Decisions among any number of classes after factors of their probabilities, which held-out samples choose."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
+
+from ssm.practice.decisions import costs as pricing
+from ssm.support.errors import invalid
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+    """A decision of `ssm.Reweighted` after factors of the classes, which are chosen on out-of-fold predictions
+    (`class_factors`): `ssm.Reweighted(estimator, decision=Tuned("uniform"))`.
+
+    By factors f and shares rho what is decided is what the shares f_c rho_c, made to sum 1, decide; by costs C what the costs
+    f_c C[c, j] do.
+    """
+
+    decision: Any = "uniform"
+    """What `ssm.Reweighted` takes as `decision`, but for `trained`."""
+
+
+MOST_SWEEPS = (
+    20  # over the classes; each sweep lowers the cost on the held-out samples, or is the last
+)
+TIES = 1e-12  # relative; sums of the same costs in another order differ by less
+
+
+def class_factors(
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    costs: ArrayLike | None = None,
+    *,
+    sample_weight: ArrayLike | None = None,
+) -> Float[np.ndarray, " k"]:
+    """Factors f of the classes, of geometric mean 1, by which decisions about held-out samples cost least:
+    `decisions(p, f, C)` takes argmin_j sum_c f_c p_c C[c, j]. All ones are the rule of calibrated probabilities; of
+    two classes factors are a threshold.
+
+    The factors are found one after the other, each as the exact minimum over all its values with the others held,
+    beginning with ones, until none lowers the cost: a minimum along each factor, which need not be that of all
+    together. Where several values cost the same, a factor moves as little as it can.
+
+    Example:
+        >>> p = [[0.6, 0.3, 0.1], [0.6, 0.2, 0.2], [0.5, 0.4, 0.1], [0.2, 0.1, 0.7]]
+        >>> factors = class_factors(p, [0, 0, 1, 2])
+        >>> decisions(p, factors, balanced([2, 1, 1])).tolist()
+        [0, 0, 1, 2]
+
+    Args:
+        probabilities: p of samples that the classifier was not fitted on, for the class shares of the cases to be decided, (n, k).
+        labels: their classes, 0 to k - 1, shape (n,).
+        costs: C[true, decided], shape (k, k); None for balanced errors, 1 / (k times the class's share) for each error about
+            a class, whose mean is 1 - balanced accuracy. Every class then has to be there.
+        sample_weight: how often each sample counts, shape (n,).
+
+    Raises:
+        ssm.InputError: arrays of other shapes, or numbers that are not allowed.
+    """
+    p, y, weight = _checked(probabilities, labels, sample_weight)
+    k = p.shape[1]
+    matrix = balanced(np.bincount(y, weight, k)) if costs is None else _costs(costs, k)
+    factors = np.ones(k)
+    least = _total(p, y, weight, factors, matrix)
+    for _ in range(MOST_SWEEPS):
+        before = least
+        for c in range(k):
+            factor, total = _best(
+                p * np.where(np.arange(k) == c, 1.0, factors), y, weight, c, factors[c], matrix
+            )
+            if total < least - TIES * weight.sum() * matrix.max():
+                factors[c], least = factor, total
+        if least == before:
+            break
+    return factors / np.exp(np.log(factors).mean())
+
+
+def decisions(
+    probabilities: ArrayLike, factors: ArrayLike, costs: ArrayLike
+) -> Int[np.ndarray, " m"]:
+    """The decision of least expected cost of each sample after factors of the classes, argmin_j sum_c f_c p_c C[c, j], shape
+    (m,); of equal ones the first.
+
+    Args:
+        probabilities: p, shape (m, k).
+        factors: f, as `class_factors` finds them, shape (k,).
+        costs: C, the same that the factors were found for; for balanced errors `balanced` of the counts of the classes.
+    """
+    return pricing.cheapest(np.asarray(probabilities, float) * np.asarray(factors, float), costs)
+
+
+def balanced(counts: ArrayLike) -> Float[np.ndarray, "k k"]:
+    """The costs whose mean is 1 - balanced accuracy on samples of these class sizes: 1 / (k share) for an error about a
+    class, shape (k, k)."""
+    sizes = np.asarray(counts, float)
+    k = len(sizes)
+    # A class without samples counts for nothing, whatever its price.
+    price = sizes.sum() / (k * np.where(sizes > 0, sizes, 1.0))
+    return price[:, None] * (1 - np.eye(k))
+
+
+def _best(
+    p: Float[np.ndarray, "n k"],
+    y: Int[np.ndarray, " n"],
+    weight: Float[np.ndarray, " n"],
+    c: int,
+    now: float,
+    matrix: Float[np.ndarray, "k k"],
+) -> tuple[float, float]:
+    """The value t of one class's factor at which decisions cost least, and that cost; p has all other factors in it.
+
+    The expected cost of each decision is a line in t, and what is decided for a sample is the lowest of its k lines. It
+    changes at the corners of that lower envelope, between which the cost of all samples is constant.
+    """
+    slopes = p[:, c, None] * matrix[c]
+    bases = p @ matrix - slopes
+    rows = np.arange(len(p))
+    # At t just above 0 the lowest line, of equal ones the flattest, is decided for.
+    chosen = np.lexsort((slopes, bases), axis=1)[:, 0]
+    total = float(weight @ matrix[y, chosen])
+    corners, changes = [], []
+    for _ in range(p.shape[1] - 1):
+        flatter = slopes[rows, chosen][:, None] - slopes
+        above = bases - bases[rows, chosen][:, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            crossing = np.where(flatter > 0, above / flatter, np.inf)
+        # Of lines that cross at once the flattest is the lowest from there on.
+        follows = np.lexsort((slopes, crossing), axis=1)[:, 0]
+        at = crossing[rows, follows]
+        crosses = np.isfinite(at)
+        if not crosses.any():
+            break
+        change = weight * (matrix[y, follows] - matrix[y, chosen])
+        corners.append(at[crosses])
+        changes.append(change[crosses])
+        chosen = np.where(crosses, follows, chosen)
+    if not corners:
+        return now, total
+    places, index = np.unique(np.concatenate(corners), return_inverse=True)
+    totals = total + np.append(0.0, np.cumsum(np.bincount(index, np.concatenate(changes))))
+    return _nearest(np.append(0.0, places), totals, now), float(totals.min())
+
+
+def _nearest(places: np.ndarray, totals: np.ndarray, now: float) -> float:
+    """The value nearest to `now` by its logarithm in the middle of an interval of least cost: totals[i] holds from places[i]
+    to the next, that after the last one without end."""
+    best = np.flatnonzero(totals <= totals.min() + TIES * np.abs(totals).max())
+    low, high = places[best], np.append(places, np.inf)[best + 1]
+    if ((low < now) & (now < high)).any():
+        return now
+    inner = low > 0
+    # The middle by logarithms; an interval without an end is entered by half of its other end, or twice that.
+    middle = np.where(
+        inner,
+        np.sqrt(np.where(inner, low, 1.0) * np.where(np.isfinite(high), high, 4 * low)),
+        high / 2,
+    )
+    return float(middle[np.abs(np.log(middle / now)).argmin()])
+
+
+def _total(
+    p: np.ndarray, y: np.ndarray, weight: np.ndarray, factors: np.ndarray, matrix: np.ndarray
+) -> float:
+    return float(weight @ matrix[y, pricing.cheapest(p * factors, matrix)])
+
+
+def _checked(
+    probabilities: ArrayLike, labels: ArrayLike, sample_weight: ArrayLike | None
+) -> tuple[Float[np.ndarray, "n k"], Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """The samples, in arrays that go together."""
+    p, y = np.asarray(probabilities, float), np.asarray(labels)
+    if p.ndim != 2 or p.shape[1] < 2 or not len(p) or not (np.isfinite(p).all() and (p >= 0).all()):
+        raise invalid(
+            "probabilities",
+            f"an array of shape {p.shape}",
+            "finite ones of shape (n, k), none negative",
+        )
+    if y.shape != p.shape[:1] or y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= p.shape[1]:
+        raise invalid(
+            "labels",
+            f"an array of shape {y.shape}",
+            f"{len(p)} integers from 0 to {p.shape[1] - 1}",
+        )
+    weight = np.ones(len(p)) if sample_weight is None else np.asarray(sample_weight, float)
+    if weight.shape != y.shape or not (
+        np.isfinite(weight).all() and (weight >= 0).all() and weight.any()
+    ):
+        raise invalid(
+            "sample_weight", f"an array of shape {weight.shape}", f"{len(p)} numbers, none negative"
+        )
+    return p, y, weight
+
+
+def _costs(costs: ArrayLike, k: int) -> Float[np.ndarray, "k k"]:
+    matrix = np.asarray(costs, float)
+    if matrix.shape != (k, k) or not np.isfinite(matrix).all() or (matrix < 0).any():
+        raise invalid(
+            "costs", f"an array of shape {matrix.shape}", f"{k} x {k} numbers, none negative"
+        )
+    return matrix
