@@ -103,11 +103,10 @@ class Flow(Dynamics):
         return crossing(loop.watch.bracket, LEARNED)
 
     def kept(self, loop: _Loop) -> tuple[Recording, Array, Array, Array, Last | None]:
-        """What was recorded, the number of steps, whether the margin has ended the run, whether it would go
-        on, and its end."""
+        """What was recorded, the number of steps, whether the margin has ended the run, the length of the step
+        that would come next, and its end."""
         last = Last(loop.state.params) if self.observe.keep_state else None
-        goes_on = _goes_on(_task(self), loop)
-        return loop.recording, loop.num_steps, loop.stopped, goes_on, last
+        return loop.recording, loop.num_steps, loop.stopped, loop.step, last
 
     def observed(self, kept: Any) -> Observed:
         """The observations, and how many there are."""
@@ -116,8 +115,16 @@ class Flow(Dynamics):
 
     def trajectory(self, kept: Any, crossings: Any, variables: Observed) -> Trajectory:
         """What a run came to, with its status."""
-        recording, num_steps, stopped, goes_on, last = kept
+        recording, num_steps, stopped, step, last = kept
         num_reached = int(recording.number)
+        # On the host: as operations of their own on the device these would be compiled one by one.
+        shortest = _shortest(self.times[-1].astype(step.dtype))
+        goes_on = (
+            num_reached < len(self.times)
+            and not stopped
+            and num_steps < self.max_steps
+            and (step >= shortest or num_steps == 0)
+        )
         if variables.number < num_reached:
             crossings = up_to(crossings, self.times[: variables.number])
             status = Status.NOT_FINITE
@@ -185,7 +192,12 @@ def _task(flow: Flow) -> _Task:
     times = flow.times
     real = flow.field.columns.followed.astype(times.dtype)
     start, end = times[0], times[-1]
-    return _Task(flow, real, start, end, end * jnp.finfo(times.dtype).eps / 16)
+    return _Task(flow, real, start, end, _shortest(end))
+
+
+def _shortest(end: Any) -> Any:
+    """The length of a step below which rounding keeps the time from moving."""
+    return end * jnp.finfo(end.dtype).eps / 16
 
 
 def _begin(task: _Task) -> _Loop:

@@ -96,14 +96,21 @@ def _record(
 ) -> Recording:
     i = recording.number
     times = recording.times.at[:, i].set(jnp.stack([now, log_now]))
-    return Recording(i + 1, put(recording.observed, i, observe(params, now)), times)
+    return Recording(i + 1, put(recording.observed, i, _observed(observe, params, now)), times)
+
+
+@functools.partial(jax.jit, inline=True)
+def _observed(observe: Observe, params: Params, now: Array) -> dict[str, Array]:
+    """What is observed, traced once for its shapes and its numbers, and written where it is called as if it were not
+    apart."""
+    return observe(params, now)
 
 
 def nothing_observed(observe: Observe, params: Params, times: Array) -> dict[str, Array]:
     """What is observed at so many times, each with all times first, before any is: NaN."""
     return {
         name: jnp.full((len(times), *x.shape), jnp.nan, jnp.result_type(x, times.dtype))
-        for name, x in jax.eval_shape(observe, params, times[0]).items()
+        for name, x in jax.eval_shape(_observed, observe, params, times[0]).items()
     }
 
 

@@ -16,6 +16,7 @@ is |H|^2 for free features.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -98,7 +99,7 @@ class Field(eqx.Module):
 
     def slope(self, params: Params) -> Any:
         """The slopes of all parameters, as a `FactoredSlope` where that is the cheaper form."""
-        return self._in_blocks(params) if self._in_factors(params) else self(params)
+        return _slope(self, params)
 
     def whole(self, slope: Any) -> Params:
         """A slope of either form as one array a layer."""
@@ -183,6 +184,12 @@ class Field(eqx.Module):
         nothing = jnp.zeros_like(W), jnp.zeros((W.shape[0], H.shape[1]), H.dtype)
         slope, right = jax.lax.fori_loop(0, H.shape[1] // BLOCK, add, nothing)
         return FactoredSlope(slope, left, right)
+
+
+@functools.partial(jax.jit, inline=True)
+def _slope(field: Field, params: Params) -> Any:
+    """`Field.slope`, traced once for all the stages of a step, and written where it is called as if it were not apart."""
+    return field._in_blocks(params) if field._in_factors(params) else field(params)
 
 
 def log_time_after(
