@@ -122,9 +122,10 @@ def test_nothing_but_a_fit_sees_a_made_up_sample(monkeypatch):
     found = cells.compute(cell, data, {}, Currency(None, 0.2, 1))
     early, whole = given
     scaler = StandardScaler().fit(features[train])
-    rows = [set(map(bytes, scaler.transform(features[part]))) for part in (train, test)]
-    assert {bytes(row) for row in whole} == rows[0] and not rows[0] & rows[1]
-    assert {bytes(row) for row in early} < rows[0] and len(early) == len(
+    X, X_test = (np.asarray(scaler.transform(features[part])) for part in (train, test))
+    rows = [{row.tobytes() for row in part} for part in (X, X_test)]
+    assert {row.tobytes() for row in whole} == rows[0] and not rows[0] & rows[1]
+    assert {row.tobytes() for row in early} < rows[0] and len(early) == len(
         train
     ) - 16  # a fifth is held out
     assert found["scores.balanced_accuracy"].max() < 0.75  # a copy of the label would make it 1
@@ -134,12 +135,7 @@ def test_nothing_but_a_fit_sees_a_made_up_sample(monkeypatch):
     for name in found:
         if name in unjudged or not name.startswith(("scores.", "decided.")):
             assert found[name].tobytes() == again[name].tobytes(), name
-    samples = fits.Samples(
-        scaler.transform(features[train]),
-        labels[train],
-        scaler.transform(features[test]),
-        NAMES[:2],
-    )
+    samples = fits.Samples(X, labels[train], X_test, NAMES[:2])
     held = fits.fit(variant, samples, {}, 0).held_out
     # real ones: a fifth of each class
     assert np.abs(np.bincount(held.labels) - np.bincount(labels[train]) / 5).max() < 1

@@ -53,6 +53,48 @@ def test_what_was_chosen_holds_on_other_samples(seed):
     assert found.recall.mean == pytest.approx(recall, abs=4 * np.sqrt(2 * 0.25 / 2000))
 
 
+@pytest.mark.parametrize("budget", [0.02, 0.05, 0.08])
+def test_a_budget_is_used_up_where_the_most_probable_are_equal(budget):
+    """As by forests: a tenth of the cases has probability 1, nine tenths of which are of the class, and of the others a
+    hundredth. A share b / 0.1 of the tie fits, so that recall is b / 0.1 times that of the whole tie, 0.09 / 0.099,
+    and the share of alarms b, within four standard errors of 20,000 samples each."""
+    rng = np.random.default_rng(0)
+
+    def draw():
+        top = rng.random(20_000) < 0.1
+        y = (rng.random(20_000) < np.where(top, 0.9, 0.01)).astype(int)
+        return np.where(top, 1.0, 0.01), y
+
+    held_out, judged = draw(), draw()
+    assert (
+        thresholds.threshold_at_budget(held_out[0], budget) == np.inf
+    )  # the whole tie does not fit
+    found = thresholds.recall_at_budget(held_out, judged, budget)
+    noise = budget / 0.1 * np.sqrt(2 * 0.1 * 0.9 / 20_000)  # of the size of the tie, twice
+    assert found.share.mean == pytest.approx(budget, abs=4 * noise)
+    recall = budget / 0.1 * 0.09 / 0.099
+    assert found.recall.mean == pytest.approx(recall, abs=4 * recall * np.sqrt(2 / (20_000 * 0.09)))
+    assert found.precision.mean == pytest.approx(0.9, abs=4 * np.sqrt(0.09 / 2000))
+
+
+def test_of_a_tie_the_part_that_fits_is_drawn_by_lot():
+    """By hand: one of ten above, then a tie of six, of which two and a half fit into 35 %."""
+    p = np.array([0.9, *[0.6] * 6, 0.2, 0.2, 0.1])
+    found = thresholds.within_budget(p, 0.35)
+    assert found == pytest.approx((0.75, 0.4, 2.5 / 6))
+    assert found.chances(p).sum() == pytest.approx(3.5)
+    # Of another sample of the tie, whose rounding differs, as of one that lies nearer to it than to others
+    np.testing.assert_allclose(found.chances([0.6 + 1e-9, 0.41, 0.39]), [2.5 / 6, 2.5 / 6, 0])
+    # Where the tie fits whole, and the next one does not, the threshold lies between them.
+    assert thresholds.within_budget(p, 0.7) == pytest.approx((0.4, 0.15, 0.0))
+    whole = thresholds.within_budget([0.9, 0.6, 0.6, 0.2], 0.75)
+    assert whole.threshold == 0.6 and whole.tied_share == 0
+    alone = thresholds.within_budget([0.9, 0.5, 0.4], 0.4)  # a single sample is no tie
+    assert alone.threshold == 0.9 and alone.tied_share == 0
+    assert thresholds.within_budget([0.5, 0.5], 0.0).chances([0.5]).sum() == 0
+    assert thresholds.within_budget([0.5, 0.5], 1.0).chances([0.5]).sum() == 1
+
+
 def test_what_is_judged_has_no_say_in_the_threshold():
     """Other labels and probabilities of the judged samples leave it as it is; the same samples are refused."""
     rng = np.random.default_rng(0)

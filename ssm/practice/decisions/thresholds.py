@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from ssm.practice.decisions import outcomes as judging
@@ -27,6 +28,26 @@ class Alarms(NamedTuple):
     """The share of the alarms that are positive; NaN without alarms."""
     share: Estimate
     """The share of all samples that are alarms."""
+    tied_from: float = np.inf
+    """From here up to the threshold samples are equally probable as far as held-out ones tell."""
+    tied_share: float = 0.0
+    """The share of those that are alarms too, by lot. Recall, precision and share are then the expected ones."""
+
+
+class Budget(NamedTuple):
+    """Which samples are alarms within a budget: all from the threshold on, and of those below it that are equally probable a
+    share that fits."""
+
+    threshold: float
+    tied_from: float
+    tied_share: float
+
+    def chances(self, probabilities: ArrayLike) -> Float[np.ndarray, " m"]:
+        """The chance of each sample to be an alarm: 1 from the threshold on, `tied_share` from `tied_from` on, else 0."""
+        p = np.asarray(probabilities, float)
+        return np.where(
+            p >= self.threshold, 1.0, np.where(p >= self.tied_from, self.tied_share, 0.0)
+        )
 
 
 def threshold_at_precision(
@@ -57,19 +78,42 @@ def threshold_at_budget(probabilities: ArrayLike, budget: float) -> float:
     return float(levels[within[-1]]) if len(within) else np.inf
 
 
+def within_budget(probabilities: ArrayLike, budget: float) -> Budget:
+    """Alarms that are this share of the samples, also where many are equally probable, as by forests, whose probabilities are
+    shares of trees: of a tie that does not fit whole, alarms are drawn by lot.
+
+    Below the samples that fit, a, a tie of m > 1 samples has the share (b n - a) / m as alarms, for the budget b of n samples. It
+    reaches half way to the levels beside it, since other samples need not have the very same probability. Without such a tie
+    the threshold is that of `threshold_at_budget`.
+
+    Example:
+        >>> found = within_budget([1.0, 1.0, 1.0, 0.2], 0.5)
+        >>> found.tied_share, found.chances([1.0, 0.9, 0.1]).round(3).tolist()
+        (0.6666666666666666, [0.667, 0.667, 0.0])
+
+    Raises ssm.InputError for anything but probabilities and a share in [0, 1].
+    """
+    threshold = threshold_at_budget(probabilities, budget)
+    p = np.asarray(probabilities, float)
+    levels, alarms, _ = _cumulative(p, np.zeros(len(p)))
+    place = int((levels >= threshold).sum())  # of the first level that does not fit
+    above = alarms[place - 1] if place else 0
+    if place == len(levels) or alarms[place] - above < 2:
+        return Budget(threshold, threshold, 0.0)
+    tied = levels[place]
+    upper = (levels[place - 1] + tied) / 2 if place else np.inf
+    lower = (tied + levels[place + 1]) / 2 if place + 1 < len(levels) else 0.0
+    # The last sum of a budget may be a rounding below what is above the tie.
+    share = max(budget * len(p) - above, 0.0) / (alarms[place] - above)
+    return Budget(float(upper), float(lower), float(share))
+
+
 def alarms_at(threshold: float, probabilities: ArrayLike, outcomes: ArrayLike) -> Alarms:
     """What alarms at a threshold come to on samples that had no part in choosing it.
 
     Raises ssm.InputError for anything but probabilities and outcomes of 0 and 1.
     """
-    p, y = judging.pairs("judged", (probabilities, outcomes))
-    alarm = p >= threshold
-    return Alarms(
-        float(threshold),
-        _share(float(y[alarm].sum()), float(y.sum())),
-        _share(float(y[alarm].sum()), float(alarm.sum())),
-        _share(float(alarm.sum()), float(len(p))),
-    )
+    return _alarms(Budget(float(threshold), float(threshold), 0.0), (probabilities, outcomes))
 
 
 def recall_at_precision(held_out: Judged, judged: Judged, precision: float) -> Alarms:
@@ -95,13 +139,27 @@ def recall_at_precision(held_out: Judged, judged: Judged, precision: float) -> A
 
 
 def recall_at_budget(held_out: Judged, judged: Judged, budget: float) -> Alarms:
-    """What comes of the threshold at which a share `budget` of the held-out samples are alarms, on others.
+    """What comes of alarms that are a share `budget` of the held-out samples (`within_budget`), on others.
 
     Args and Raises: as for `recall_at_precision`; the budget is a share in [0, 1].
     """
     _check_apart(held_out, judged)
-    threshold = threshold_at_budget(held_out[0], budget)
-    return alarms_at(threshold, *judged)
+    return _alarms(within_budget(held_out[0], budget), judged)
+
+
+def _alarms(rule: Budget, judged: Judged) -> Alarms:
+    """What is to be expected of alarms on samples that had no part in choosing them."""
+    p, y = judging.pairs("judged", judged)
+    chances = rule.chances(p)
+    hits, alarms = float(chances @ y), float(chances.sum())
+    return Alarms(
+        rule.threshold,
+        _share(hits, float(y.sum())),
+        _share(hits, alarms),
+        _share(alarms, float(len(p))),
+        rule.tied_from,
+        rule.tied_share,
+    )
 
 
 def _cumulative(p: Samples, y: Samples) -> tuple[Samples, Samples, Samples]:

@@ -286,7 +286,7 @@ def _decision(record: xr.Dataset, verdict: Verdict, candidate: Candidate) -> str
         assert verdict.currency.budget is not None
         share = f"{100 * verdict.currency.budget:g} % of the cases"
         name = _alarm_class(record, verdict)
-        return f"Raise an alarm for the {share} that are most probably {name}"
+        return f"Raise an alarm for the {share} that are most probably {name}, by lot where several are equally probable"
     if candidate.rule == "argmax":
         return "Take the class that the model finds most probable"
     if candidate.rule == "threshold" and record.sizes["class"] > 2:

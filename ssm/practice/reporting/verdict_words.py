@@ -54,7 +54,7 @@ def amount(value: float, metric: str) -> str:
 def rule_words(verdict: Verdict, rule: str, num_classes: int) -> str:
     """How a rule decides among so many classes."""
     if verdict.currency.metric == "recall_at_budget":
-        return "alarms from the threshold on that keeps the budget on held-out samples"
+        return "alarms from the threshold on that keeps the budget on held-out samples, by lot among equally probable ones"
     has_costs = verdict.currency.costs is not None
     return {
         "argmax": "take the class that it finds most probable",

@@ -144,13 +144,13 @@ def _scores(
 
 
 def _at_budget(fitted: Fitted, labels: Int[np.ndarray, " m"], currency: Currency) -> Arrays:
-    """The recall of the class that alarms are for, and the share of alarms, at the threshold that keeps the budget on
-    held-out samples."""
+    """The recall of the class that alarms are for, and the share of alarms, of alarms that keep the budget on held-out samples;
+    where ties are broken by lot, what is to be expected of them."""
     c, budget = currency.alarm_class, currency.budget
     assert c is not None and budget is not None
     chosen = np.minimum(fitted.held_out.posterior[:, c], 1)
-    threshold = thresholds.threshold_at_budget(chosen, budget)
-    alarm = fitted.probabilities["training"][:, c] >= threshold
+    rule = thresholds.within_budget(chosen, budget)
+    alarm = rule.chances(fitted.probabilities["training"][:, c])
     of_class = labels == c
     recall = alarm[of_class].mean() if of_class.any() else np.nan
     return {
