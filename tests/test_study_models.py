@@ -2,9 +2,14 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -240,6 +245,19 @@ def test_every_model_is_where_a_reader_looks_for_it(whole, tmp_path, monkeypatch
     assert f"<em>{reached.chosen.name}</em>" in page  # for the engineer who looks it up
 
 
+def test_of_three_classes_every_rule_is_a_candidate_and_decided_again_alike(whole):
+    """Also by factors of the classes: what is taken again from the record is as often right as when it was counted."""
+    record = whole[0]
+    reached = verdicts.verdict(record, 0.05)
+    assert {each.rule for each in reached.candidates} == {"argmax", "bayes", "threshold"}
+    assert record["class_factors"].dims == ("variant", "seed", "fold", "class")
+    np.testing.assert_allclose(record["class_factors"].prod("class"), 1, rtol=1e-9)
+    for each in reached.candidates:
+        found = outcomes.outcomes(record, each, reached.currency)
+        right = record["decided_accuracy"].sel(variant=each.variant, rule=each.rule).mean()
+        assert found.found.sum() == pytest.approx(1000 * float(right), abs=1e-9)
+
+
 def test_a_study_of_models_goes_on_to_the_same_record(whole, tmp_path):
     """To the bit, where its cells are lost."""
     record, study, out = whole
@@ -252,6 +270,55 @@ def test_a_study_of_models_goes_on_to_the_same_record(whole, tmp_path):
     again = studies.run_study(study, other)
     for name in record.data_vars:
         assert record[name].values.tobytes() == again[name].values.tobytes()
+
+
+RUN = """
+import sys
+from pathlib import Path
+from ssm.practice import studies
+from ssm.practice.options import StudyOptions
+study = StudyOptions(sys.argv[1], "erm,inverse", 2, 3, label="kind", models="logistic,forest", cost="a=5,b=1,c=9",
+              alarm_budget=0.2, alarm_class="c")
+studies.run_study(study, Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_study_of_plain_models_goes_on_to_the_same_record(tmp_path):
+    """kill -9, and the same call again: all arrays to the bit, whichever cells were left, and none that was finished is
+    fitted again. The other record is that of a study that nobody stopped."""
+    data, table = make_data(), tmp_path / "data.csv"
+    columns = {name: data.features[:, i] for i, name in enumerate("wxyz")}
+    kinds = [data.class_names[label] for label in data.labels]
+    pd.DataFrame(columns | {"kind": kinds}).to_csv(table, index=False)
+    out, whole = tmp_path / "killed", tmp_path / "whole"
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(table), str(out)])
+    while process.poll() is None and len(list(out.glob("cells/*.npz"))) < 9:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = {path: path.stat().st_mtime_ns for path in out.glob("cells/*.npz")}
+    assert 9 <= len(kept) < 24 and not (out / "record.zarr").exists()
+    study = StudyOptions(
+        str(table),
+        "erm,inverse",
+        2,
+        3,
+        label="kind",
+        models="logistic,forest",
+        cost="a=5,b=1,c=9",
+        alarm_budget=0.2,
+        alarm_class="c",
+    )
+    resumed = studies.run_study(study, out)
+    assert all(path.stat().st_mtime_ns == modified for path, modified in kept.items())
+    other = studies.run_study(study, whole)
+    assert set(resumed.data_vars) == set(other.data_vars)
+    for name in other.data_vars:
+        assert resumed[name].values.tobytes() == other[name].values.tobytes(), name
+    for name in ("scores.csv", "class_scores.csv", "decisions.csv", "alarms.csv"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+    assert not list(out.rglob(".*.ssm-writing"))
 
 
 def test_a_folder_of_an_earlier_version_goes_on(made, tmp_path):
