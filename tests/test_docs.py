@@ -291,6 +291,8 @@ def check_any_classifier(said: str, names: dict) -> None:
     low = stats.betabinom(names["coverage"].count[::-1], [49, 81], [5, 9]).ppf(1e-3)
     assert (names["coverage"].covered[::-1] >= low).all() and said.count("recall at") == 2
     assert names["tuned"].class_factors_.prod() == pytest.approx(1)
+    # Samples of shared labels count as much for each class as its votes.
+    np.testing.assert_allclose(names["soft"].class_shares_, names["votes"].mean(0), rtol=1e-12)
 
 
 def check_deploy(said: str, names: dict) -> None:
