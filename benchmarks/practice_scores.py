@@ -30,7 +30,7 @@ class Scores(NamedTuple):
 
     decided: Mapping[str, pd.DataFrame]
     """`balanced_accuracy` and `accuracy` of decisions, with rows (model, strategy, rule); NaN for a threshold of several
-    classes."""
+    classes in records of earlier versions."""
     probabilities: Mapping[str, pd.DataFrame]
     """`macro_average_precision`, `log_loss` as the model reports its probabilities, and `calibrated_log_loss`, after weights are
     taken back and a temperature is fitted; rows (model, strategy)."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ssm.practice.reporting import verdict_words
+from ssm.practice.reporting import summary_words, verdict_words
 from ssm.practice.study import endings, verdicts
 
 MODELS = ["logistic", "boosting", "forest", "network"]
@@ -103,6 +103,40 @@ def test_what_is_best_by_construction_is_recommended_and_shown(best):
     assert not any(
         "ndecided" in said[title] for title in ("What to use", "What it buys", "How sure")
     )
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_balanced_forest_that_wins_is_recommended(rule):
+    """Where our own network is not the best, the study says so, on both of its pages, and what else to use."""
+    record = make_record({("forest", "erm", rule): 100.0})
+    kept = [name for name in record["variant"].values if name != "forest: inverse"]
+    record = record.sel(variant=kept)
+    of_forest = record["model"].values == "forest"
+    names = np.where(of_forest, "balanced_forest: own", record["variant"].values)
+    record = record.assign_coords(
+        variant=names,
+        model=("variant", np.where(of_forest, "balanced_forest", record["model"].values)),
+        strategy=("variant", np.where(of_forest, "own", record["strategy"].values)),
+    )
+    study = {"margin": 0.05, "class_counts": COUNTS, "seeds": SEEDS, "folds": FOLDS}
+    record.attrs |= {
+        "compared": json.dumps(names.tolist()),
+        "descriptions": json.dumps({}),
+        "study": json.dumps(study | {"num_samples": sum(COUNTS)}),
+    }
+    record["threshold"] = (("variant", "seed", "fold"), np.full((7, SEEDS, FOLDS), 0.3))
+    reached = verdicts.verdict(record, 0.05)
+    assert of(reached.chosen) == of(reached.best) == ("balanced_forest", "own", rule)
+    assert reached.certainty == "shown"
+    said = text_of(record, reached)
+    assert said["What to use"].startswith("The model balanced_forest with the strategy own")
+    assert said["How sure"].startswith("Shown: it is better than the plain baseline")
+    use = summary_words.use(record, reached, reached.chosen)
+    assert use.model == "A balanced random forest"
+    assert summary_words.sure(reached).startswith("Shown: it is better than the usual way")
+    mean = float(record["expected_cost"].sel(variant="balanced_forest: own", rule=rule).mean())
+    said = summary_words.answer(record, reached)
+    assert said.startswith(f"Expect about {verdict_words.amount(mean, 'expected_cost')} errors per")
 
 
 def test_the_simplest_of_those_as_good_is_recommended():
