@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 
 from ssm.practice import cards
 
-rng, names = np.random.default_rng(0), ("ill", "well")
+rng, names, logs = np.random.default_rng(0), ("ill", "well"), []
 
 
 def patients(number, share, scale=1.0):
@@ -30,11 +30,11 @@ card = cards.Card(
     performance=cards.Performance(tuple(map(tuple, table))),
 )
 cards.write_card(card, "card.json", overwrite=True)
-logs = []
 for week, day in enumerate(pd.date_range("2026-01-05", periods=52, freq="7D")):
     x, y = patients(2000, 1 / 11 if week < 16 else 1 / 31, 1.0 if week < 35 else 0.6)
     p = model.predict_proba(x).round(5)
-    logs.append(pd.DataFrame({"time": day, "p_ill": p[:, 0], "p_well": p[:, 1], "label": y}))
+    log = pd.DataFrame({"time": day, "p_ill": p[:, 0], "p_well": p[:, 1], "label": y})
+    logs.append(log.join(pd.DataFrame(x.round(3), columns=["feature_blood", "feature_age"])))
 year = pd.concat(logs, ignore_index=True).rename_axis("id").reset_index()
 year.to_csv("year.csv", index=False)
 year[:60_000].to_csv("log.csv", index=False)  # its first 30 weeks

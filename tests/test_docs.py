@@ -1,6 +1,7 @@
 """Every block of code in README.md and in the pages of docs/ runs, or says why it cannot; so does every example."""
 
 import importlib.util
+import json
 import os
 import re
 import runpy
@@ -314,6 +315,12 @@ def check_watch(said, names):
     assert recall["since"] == "2026-09-07" and recall["raised"] == "2026-09-14"
     assert f"{recall['value']:.3f}" == "0.539" and f"{recall['reference']:.3f}" == "0.794"
     assert said.startswith("retrain {'ill': 15.")
+    kinds = {each["class"]: each["feature"] for each in found["features"]["found"]}
+    assert found["features"]["kind"] == "class" and kinds == dict.fromkeys(
+        ("ill", "well", None), "blood"
+    )
+    after = json.loads(Path("next/watch.json").read_text())
+    assert after["advice"]["action"] == "nothing" and after["features"]["kind"] == "still"
 
 
 EXPECTED = {

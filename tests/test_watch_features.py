@@ -154,7 +154,7 @@ def test_a_log_with_features_goes_from_its_lines_to_the_page(tmp_path, monkeypat
     result = next(each for each in said["found"] if each["class"] == "ill")
     assert result["feature"] == "size" and result["raised"] == "2024-02-12"
     page = watch_page.write_page(found, tmp_path / "whole").read_text()
-    assert "Features have moved within a class: ill (most of all `size`)" in page
+    assert "Features have moved within a class: ill (most of all size)" in page
     monkeypatch.setattr(watching, "BLOCK", 20_000)
     content, part = log.read_bytes(), tmp_path / "parts" / "log.csv"
     part.parent.mkdir()

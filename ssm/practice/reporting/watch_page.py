@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ssm.support import files
 NAME, RECORD = "index.html", "watch.json"
 MOST_WINDOWS = 60
 """So many windows are listed and drawn, the last ones; the record has all of them."""
+DAY = r"(\d{4}-\d\d-\d\d)"  # which stays on one line
 CAPTIONS = {
     "recall": "Share of each class's cases that were decided rightly.",
     "precision": "Share of the decisions for each class that were right. It falls where the class gets rarer, too.",
@@ -52,7 +54,8 @@ def write_page(found: dict[str, Any], out: Path) -> Path:
         found=found,
         windows=last["windows"][::-1],
         pictures=pictures,
-        alarms=[watch_words.alarm(each) for each in found["alarms"]],
+        alarms=[re.split(DAY, watch_words.alarm(each)) for each in found["alarms"]],
+        acted=watch_words.acted(found),
         rows=list(watch_words.rows(found)),
         tone="alarm" if found["alarms"] else "calm",
         most=MOST_WINDOWS,

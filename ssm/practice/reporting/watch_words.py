@@ -46,9 +46,10 @@ def alarm(found: dict[str, Any]) -> str:
 def rows(found: dict[str, Any]) -> Iterator[str]:
     """What became of the rows, a sentence for each kind that there was."""
     counts = found["rows"]
-    yield f"{counts['read']:,} rows read, {counts['new']:,} cases".replace(
-        ",", "\N{NARROW NO-BREAK SPACE}"
+    read, new = (
+        f"{counts[kind]:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") for kind in ("read", "new")
     )
+    yield f"{read} rows read, {new} cases"
     for kind, words in HANDLED.items():
         if counts[kind]:
             yield f"{counts[kind]} {words}"
@@ -57,18 +58,31 @@ def rows(found: dict[str, Any]) -> Iterator[str]:
             yield f"{counts['unreadable'][kind]} left out {words}"
 
 
+def acted(found: dict[str, Any]) -> str:
+    """What comes after what is to be done; empty where nothing is."""
+    if found["advice"]["action"] in ("wait", "nothing", "look"):
+        return ""
+    return (
+        "Once you have acted, the alarms of this watch stay. A new threshold, new probabilities, a new model or the one before is to be "
+        "watched with a card and a log of its own, and another --out; so is this one where a cause outside of it was mended."
+    )
+
+
 def lines(found: dict[str, Any]) -> Iterator[str]:
     """What to print: what to do, the alarms, what goes with the shares of now, and what became of the rows."""
     yield found["advice"]["headline"]
     for step in found["advice"]["steps"]:
         yield f"  {step}"
+    if after := acted(found):
+        yield f"  {after}"
     for each in found["alarms"]:
         yield f"alarm: {alarm(each)}"
     now = found["advice"]["now"]
     if now is not None:
         each = zip(found["classes"], now["shares"], strict=True)
         yield "shares now: " + ", ".join(f"{name} {format.number(x)}" for name, x in each)
-        if now["threshold"] is not None:
+        # Where no share is known to have moved, another threshold would follow noise.
+        if now["threshold"] is not None and acted(found):
             rare = found["classes"][now["rare"]]
             yield f"threshold now: decide {rare} from p_{rare} = {format.number(now['threshold'])} on"
     yield "rows: " + "; ".join(rows(found))

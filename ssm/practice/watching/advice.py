@@ -159,8 +159,8 @@ def advise(
     if moved:
         head = "Class shares have moved. Use the new shares and threshold."
         explained = (
-            "Recall stands, so that shares explain the fall of precision and calibration. Should alarms of these last with the new shares, "
-            "fit the calibration again on labelled rows."
+            "Recall stands, so that shares explain the fall of precision and calibration. Should alarms of these come again in a watch with "
+            "the new shares, fit the calibration again on labelled rows."
         )
         return Advice("shares", head, (*use, *([explained] if kinds else [])), values)
     if kinds:

@@ -93,7 +93,7 @@ def _words(
     """What was found, in a sentence or two."""
     if kind == "class":
         each = ", ".join(
-            f"{classes[result.index]} (most of all `{names[result.feature]}`)"
+            f"{classes[result.index]} (most of all {names[result.feature]})"
             for result in of_classes
         )
         return f"Features have moved within a class: {each}. Class shares do not explain that."
