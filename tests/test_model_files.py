@@ -36,7 +36,7 @@ from sklearn.svm import SVC
 from sklearn.utils import all_estimators
 
 import ssm
-from ssm.practice import cards, costs, load_model, model_files, save_model
+from ssm.practice import cards, costs, factors, load_model, model_files, save_model
 from ssm.practice.deployment import card_pages, probes
 
 pytest.importorskip("skops.io", reason="skops is not installed: pip install skops")
@@ -81,6 +81,10 @@ MODELS = {
     ),
     "isotonic, splitter": lambda: ssm.Reweighted(
         trees(), decision=np.array([[0, 9], [1, 0]]), calibration="isotonic", cv=StratifiedKFold(3)
+    ),
+    "factors": lambda: ssm.Reweighted(GaussianNB(), decision=factors.Tuned(), cv=3, random_state=0),
+    "factors, costs": lambda: ssm.Reweighted(
+        GaussianNB(), decision=factors.Tuned(PRICES), cv=3, random_state=0
     ),
     "schedule": lambda: ssm.Reweighted(
         LogisticRegression(), class_weight="balanced", schedule=ssm.schedules.Clip(0.5, 2.0)

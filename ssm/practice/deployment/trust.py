@@ -21,6 +21,7 @@ from ssm.support.errors import InputError, invalid
 OWN = (
     "ssm.practice.decisions.calibrators",
     "ssm.practice.decisions.costs",
+    "ssm.practice.decisions.factors",
     "ssm.practice.decisions.reweighted",
     "ssm.practice.network.alarms",
     "ssm.practice.network.estimator",
