@@ -152,6 +152,44 @@ def test_track(command, tmp_path, rng):
     assert command("plot log.zarr --kind blocks")[0] == 0
 
 
+def test_a_run_on_targets_of_a_file(command, tmp_path, rng):
+    """Of both kinds of file, with the classes of the samples and without, as `ssm.simulate` has it."""
+    targets, labels = rng.dirichlet(np.ones(3), 7), np.array([0, 1, 2, 0, 1, 0, 0])
+    np.save(tmp_path / "P.npy", targets)
+    np.savetxt(tmp_path / "P.csv", targets, "%.17g", ",", header="cat,dog,cow", comments="")
+    np.savetxt(tmp_path / "y.csv", labels, "%d")
+    for line, own in (
+        ("--targets P.npy", None),
+        ("--targets P.csv --labels y.csv", labels),
+    ):
+        code, shown, err = command(f"run {line} --feature-dim 4 --t1 5 --num-saves 5 --overwrite")
+        assert code == 0 and "7 in all" in shown, err
+        config = ssm.Config(feature_dim=4, t1=5.0, num_saves=5)
+        wanted, found = ssm.simulate(config, targets=targets, labels=own), ssm.load("run.zarr")
+        xr.testing.assert_equal(found, wanted)
+        assert found.attrs["targets"] == wanted.attrs["targets"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "it has no numbers"),
+        ("a,b\n", "it has no numbers"),
+        ("0.5,0.5\n1\n", "its rows are of several lengths"),
+        ("0.5,0.5\n0.5,x\n", "could not convert string to float: 'x'"),
+        ("0.5,0.4\n", "targets='row 0, which sums to 0.9'"),
+    ],
+)
+def test_a_bad_file_of_targets_is_one_line(command, tmp_path, text, said):
+    (tmp_path / "P.csv").write_text(text)
+    (tmp_path / "P.npy").write_text(text)
+    code, _, err = command("run --targets P.csv")
+    assert code == 2 and said in err and err.count("\n") == 1 and err.startswith("ssm: targets=")
+    code, _, err = command("run --targets P.npy")
+    assert code == 2 and err.startswith("ssm: targets='P.npy': must be") and err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["P.csv", "P.npy"]
+
+
 def test_a_class_alone_in_its_group_is_shown(command, tmp_path):
     """Its own learning time, and why it has no block: logits that grow evenly to their targets."""
     labels = np.array([0] * 4 + [1] * 4 + [2])
@@ -275,6 +313,10 @@ BAD = [
     ("track nothing.npz", "file='nothing.npz': must be an NPZ file that exists"),
     ("run --imbalance-rato 5", "--imbalance-rato, 5; did you mean --imbalance-ratio?; see ssm run"),
     ("advise --counts 5,3 --couplin 1", "did you mean --coupling?; see ssm advise --help"),
+    ("run --targets no.csv", "targets='no.csv': must be a .npy file"),
+    ("run --targets taken", "targets='taken': must be a .npy file"),
+    ("run --labels taken", "labels='taken': must be left out without --targets"),
+    ("sweep --grid seed=1 --targets own", "Unrecognized or misplaced options: --targets"),
     ("run --zzz", "Unrecognized options: --zzz; see ssm run --help"),
     ("sweep --grid imbalance_ratio 1 10", "write --grid imbalance_ratio=1,10"),
     ("sweep --grid imbalance_ratio=1, 10 --loss squared", "write --grid imbalance_ratio=1,10"),

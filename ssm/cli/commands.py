@@ -38,12 +38,27 @@ class RunCommand:
     """The zarr store to write."""
     overwrite: bool = False
     """Replace the store if it exists."""
+    targets: Path | None = None
+    """A file of what samples are taught in place of labels, .npy or .csv: a row a sample of k numbers that sum to 1. Counts are
+    then those of its samples."""
+    labels: Path | None = None
+    """A file of the class of each sample of `--targets`, integers 0 ... k - 1, .npy or .csv. Left out: the class of its largest
+    target."""
 
     def __call__(self) -> None:
+        if self.labels is not None and self.targets is None:
+            raise invalid("labels", str(self.labels), "left out without --targets")
+
         def work(report: progress.Report) -> xr.Dataset:
+            from ssm.problem.target_files import read_numbers
             from ssm.simulation import simulate
 
-            return simulate(self.config, report)
+            read: dict[str, Any] = {
+                name: read_numbers(name, path)
+                for name, path in (("targets", self.targets), ("labels", self.labels))
+                if path is not None
+            }
+            return simulate(self.config, report, **read)
 
         with new_store(self.out, self.overwrite):
             dataset = progress.with_bar("simulating", work)

@@ -8,8 +8,9 @@ import io
 import shutil
 import sys
 import textwrap
-from typing import Any, Generic, get_type_hints
+from typing import Annotated, Any, Generic, get_type_hints
 
+import tyro
 from tyro.constructors import (
     MISSING_NONPROP,
     ConstructorRegistry,
@@ -18,7 +19,11 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
+from ssm.config import Config
 from ssm.config.documentation import words_of_fields
+
+OF_FILES = ("targets",)
+"""Fields of a Config that have no flag of their own: `own` where a command is given a file of them."""
 
 REGISTRY = ConstructorRegistry()
 """How tyro reads the dataclasses of commands: as it would by itself, but for the breaks of lines."""
@@ -34,13 +39,20 @@ def _fields_in_words(info: StructTypeInfo) -> StructConstructorSpec | None:
     fields = [
         StructFieldSpec(
             name=field.name,
-            type=kinds[field.name],
+            type=_as_flag(info.type, field.name, kinds[field.name]),
             default=_default(field),
             helptext=functools.partial(_words, info.type, field.name),
         )
         for field in dataclasses.fields(info.type)
     ]
     return StructConstructorSpec(instantiate=info.type, fields=tuple(fields))
+
+
+def _as_flag(owner: type, name: str, kind: Any) -> Any:
+    """The type of a field by which tyro makes its flag; none is made where a file says what the field says."""
+    if owner is Config and name in OF_FILES:
+        return Annotated[kind, tyro.conf.Fixed, tyro.conf.Suppress]
+    return kind
 
 
 def _default(field: dataclasses.Field) -> Any:
