@@ -16,7 +16,6 @@ import numpy as np
 
 from ssm.config import Config
 from ssm.dynamics.observables import Names, own_observables
-from ssm.dynamics.optimizers import PlainTransformation, own_optimizer
 from ssm.dynamics.own_start import own_start, size_of
 from ssm.dynamics.parameters import Params
 from ssm.problem import own_objects
@@ -132,7 +131,7 @@ class Additions(NamedTuple):
 
     def check_versions(self) -> None:
         """Refuse what a store could not know again: objects without a version, and bare transformations."""
-        if isinstance(self.optimizer, PlainTransformation):
+        if self.optimizer is not None and _is_bare(self.optimizer):
             allowed = (
                 "a pytree of numbers with transformation() and a version, so that a store can go on"
             )
@@ -184,7 +183,7 @@ def additions(
     """
     given = Additions(
         loss=None if loss is None else own_loss(loss, config.num_classes),
-        optimizer=None if optimizer is None else own_optimizer(optimizer),
+        optimizer=None if optimizer is None else _own_optimizer(optimizer),
         observables=own_observables(observables, NAMES),
         schedule=schedule,
         targets=targets,
@@ -232,3 +231,17 @@ def check_schedule(config: Config, schedule: Any, data: Inputs | None = None) ->
         raise errors.invalid("schedule", schedule, allowed)
     counts = config.class_counts if config.groups is None else config.groups
     schedule.init(np.array(counts))  # refuses weights of another number of classes
+
+
+def _own_optimizer(optimizer: Any) -> Any:
+    """`own_optimizer`, imported where there is one, since optax takes a fifth of a second and no flow needs it."""
+    from ssm.dynamics.optimizers import own_optimizer
+
+    return own_optimizer(optimizer)
+
+
+def _is_bare(optimizer: Any) -> bool:
+    """Whether it was given as a bare transformation of optax."""
+    from ssm.dynamics.optimizers import PlainTransformation
+
+    return isinstance(optimizer, PlainTransformation)

@@ -14,19 +14,17 @@ from ssm import additions
 from ssm.additions import Additions
 from ssm.config import Config
 from ssm.continuation import Reached
-from ssm.dynamics import descent
 from ssm.dynamics.column_layouts import make_columns
 from ssm.dynamics.columns import MANY, Columns
 from ssm.dynamics.coordinates import Reduced
-from ssm.dynamics.descent import Descent
 from ssm.dynamics.flow import Flow
 from ssm.dynamics.held_out import make_held_out
 from ssm.dynamics.observables import check_observables
 from ssm.dynamics.observer import Observer, make_observer
-from ssm.dynamics.optimizers import Settings
 from ssm.dynamics.parameters import padded
 from ssm.dynamics.solvers import SOLVERS
 from ssm.dynamics.starts import Start, make_start
+from ssm.dynamics.trajectories import Dynamics
 from ssm.dynamics.vector_field import Deferral, Field
 from ssm.measures import spectral
 from ssm.problem import Problem, make_problem, own_data, samples
@@ -62,7 +60,7 @@ class PreparedRun(NamedTuple):
     problem: Problem
     components: spectral.LabelSpectrum
     reduced: Reduced | None
-    flow: Flow | Descent
+    flow: Dynamics
     """What is followed: a Descent where an optimiser takes steps."""
     facts: dict[str, Any]
     """What is known of it before."""
@@ -105,6 +103,9 @@ def _new_setting(
     resolved = resolve(config, problem)
     rates = None
     if resolved.learning_rate is not None and resolved.num_steps is not None:
+        # Imported here, since optax takes a fifth of a second, and no flow needs it.
+        from ssm.dynamics import descent
+
         times = save_times(config, float(resolved.num_steps))
         every = np.arange(len(times))
         saved_at = np.maximum.accumulate(np.round(times) - every).astype(int)
@@ -248,10 +249,13 @@ def _law_of_motion(
     observe: Observer,
     given: Additions,
     reached: Reached | None,
-) -> Flow | Descent:
+) -> Dynamics:
     """What is followed from a start: a flow, or the steps of an optimiser."""
     resolved, params = setting.resolved, start.params
     if setting.rates is not None:
+        from ssm.dynamics.descent import Descent
+        from ssm.dynamics.optimizers import Settings
+
         learning_rates, cumulative_rate = setting.rates
         numbers = (
             resolved.momentum,

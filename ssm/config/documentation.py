@@ -50,6 +50,7 @@ def words_of_fields(owner: type) -> dict[str, str]:
     return words
 
 
+@functools.cache
 def docstrings_of_fields(group: type) -> dict[str, str]:
     """What stands below each field in the source of one class."""
     (tree,) = ast.parse(inspect.getsource(group)).body

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Protocol, get_args, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Real
 
@@ -69,7 +68,7 @@ def squared(
 ) -> Float[Array, " m"]:
     """Half the squared distance of a column to its simplex-encoded label e_y - 1/k, times `scale`
     where it is given: shape (m,)."""
-    return optax.l2_loss(squared_gradient(logits, labels, scale)).sum(0)
+    return (0.5 * squared_gradient(logits, labels, scale) ** 2).sum(0)
 
 
 def squared_gradient(
@@ -82,7 +81,7 @@ def squared_gradient(
 
 def cross_entropy(logits: Logits, labels: Labels) -> Float[Array, " m"]:
     """-log softmax(z)_y of each column: shape (m,)."""
-    return optax.softmax_cross_entropy(logits, _one_hot(logits, labels), axis=0)
+    return -(_one_hot(logits, labels) * jax.nn.log_softmax(logits, axis=0)).sum(0)
 
 
 def cross_entropy_gradient(logits: Logits, labels: Labels) -> Logits:
@@ -336,7 +335,8 @@ def _focal_factor(odds: Values, adjustment: AdjustedCrossEntropy) -> Values:
 def _smoothing(logits: Logits, labels: Labels, adjustment: AdjustedCrossEntropy) -> Logits:
     """One-hot labels less smoothed ones: columns sum to zero."""
     one_hot = _one_hot(logits, labels)
-    return one_hot - optax.smooth_labels(one_hot.T, adjustment.label_smoothing).T
+    smoothing = adjustment.label_smoothing
+    return one_hot - ((1.0 - smoothing) * one_hot + smoothing / len(one_hot))
 
 
 def _smoothed(

@@ -15,7 +15,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Float, PyTree
@@ -151,12 +150,16 @@ class Trend(Transformation):
         return True
 
     def init(self, counts: Counts) -> PyTree:
+        import optax  # here, since it takes a fifth of a second, and no flow needs it
+
         xp, ones = arrays(ones_of(counts))
         return optax.EmaState(xp.zeros((), xp.int32), xp.zeros_like(ones))
 
     def update(
         self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
     ) -> tuple[Weights, PyTree]:
+        import optax
+
         if stats.performance is None:
             raise errors.invalid("performance", None, "known where weights follow it (Trend)")
         xp, weights = arrays(weights, self, stats, state)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
-import optax
 from jaxtyping import Float
 
 from ssm.problem.losses import Labels, Logits, Values
@@ -19,7 +18,7 @@ class SoftSquared(NamedTuple):
 
     def value(self, logits: Logits, labels: Labels) -> Values:
         """|z - (p - 1/k)|^2 / 2 of each column: shape (m,)."""
-        return optax.l2_loss(self.logit_gradient(logits, labels)).sum(0)
+        return (0.5 * self.logit_gradient(logits, labels) ** 2).sum(0)
 
     def logit_gradient(self, logits: Logits, labels: Labels) -> Logits:
         """z - (p - 1/k): shape (k, m)."""
@@ -34,7 +33,7 @@ class SoftCrossEntropy(NamedTuple):
 
     def value(self, logits: Logits, labels: Labels) -> Values:
         """-sum_c p_c log softmax(z)_c of each column: shape (m,)."""
-        return optax.softmax_cross_entropy(logits, self.targets, axis=0)
+        return -(self.targets * jax.nn.log_softmax(logits, axis=0)).sum(0)
 
     def logit_gradient(self, logits: Logits, labels: Labels) -> Logits:
         """softmax(z) - p: shape (k, m)."""
