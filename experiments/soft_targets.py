@@ -79,7 +79,7 @@ def run(out: Path, quick: bool, report: Report) -> Claims:
     report(0.5)
     _claim_bigrams(claims, seeds, pictures)
     report(0.7)
-    _claim_ends(claims, 1e3 if quick else END, pictures)
+    _claim_ends(claims, 1e4 if quick else END, pictures)
     report(0.9)
     draw(out / "soft_targets.png", pictures)
     return claims
