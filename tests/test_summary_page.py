@@ -111,7 +111,9 @@ def test_what_is_possible_says_which_way(decided, low, high, said):
     reached = verdicts.verdict(decided, 0.05)
     gain = reached.gain(next(each for each in reached.candidates if each != reached.plain))
     assert gain is not None
-    row = gain._replace(simultaneous_low=low, simultaneous_high=high, ties=0, reference_score=1000.0)
+    row = gain._replace(
+        simultaneous_low=low, simultaneous_high=high, ties=0, reference_score=1000.0
+    )
     assert verdict_words.possible(row, reached) == said
 
 
