@@ -15,7 +15,7 @@ from tyro._docstrings import get_field_docstring
 
 import ssm
 from ssm import Config
-from ssm.config import bounds
+from ssm.config import bounds, documentation
 from ssm.config.data import LARGEST_COUNT
 from ssm.support import errors
 
@@ -238,6 +238,7 @@ def test_without_a_source_the_docstring_is_what_is_left(monkeypatch):
     def no_source(_):
         raise OSError
 
+    documentation.docstrings_of_fields.cache_clear()
     monkeypatch.setattr(inspect, "getsource", no_source)
     described = type(vars(Config)["__doc__"])("\n    Words.\n    ")
     assert described.__get__(None, Config) == "Words."
