@@ -21,7 +21,8 @@ weight. Claimed before any run, of five draws:
    and between f = 0.2 and 0.4 they cease to pay; not stopped, they have lost all of their lead (0.02 at most is left) from f = 0.1 on.
    Weights of true classes, each stopped at its best, are no worse than those of given labels at f = 0.2.
 
-What failed, and why (found after looking; the level 0.5 is of then too). ERM has hardly a time in which minorities are learned and wrong labels are
+What failed, and why (found after looking; the level 0.5 is of then too, and so is that half is counted as memorised from when on it stays so: at
+first the first time was read, which a start at chance can pass by itself). ERM has hardly a time in which minorities are learned and wrong labels are
 not: it calls nearly all of them majorities until t = 60, learns them when it memorises wrong labels, and so has nothing to lose by training on
 up to f = 0.2; weights open that window. So noise makes them pay more, not less, up to f of 0.2 to 0.3, and what they pay hangs on stopping: a third to
 half of it is left at the end. At 0.4, where ERM at its best knows majorities alone, what is gained is within its interval, and at 0.5 it is none. And a
