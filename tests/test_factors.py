@@ -120,3 +120,23 @@ def test_what_cannot_be_is_refused_in_one_line(call, line):
     with pytest.raises(ssm.InputError) as refused:
         call()
     assert str(refused.value).startswith(line) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_decided_is_no_worse_than_without_factors(seed):
+    """Of posteriors in tenths, as a few trees have them, where corners of equal size differ by roundings, and of ones that are
+    nearly sure, beside whose numbers the others are below rounding."""
+    rng, k = np.random.default_rng(seed), 4
+    y = rng.integers(0, k, 300)
+    tenths = rng.multinomial(10, np.full(k, 1 / k), 300) / 10
+    sure = np.where(np.arange(k) == rng.integers(0, k, 300)[:, None], 1.0, 1e-17)
+    matrix = priced(y, k)
+    for p in (tenths, sure):
+        f = factors.class_factors(p, y)
+        assert mean_cost(p, y, f, matrix) <= mean_cost(p, y, np.ones(k), matrix)
+        # none alone is better by what is decided, at places between all corners
+        for c in range(k):
+            for t in f[c] * np.geomspace(1e-3, 1e3, 40):
+                tried = np.where(np.arange(k) == c, t, f)
+                least = mean_cost(p, y, f, matrix) - 1e-9
+                assert mean_cost(p, y, tried, matrix) >= least

@@ -179,3 +179,18 @@ P = [0.2, 0.9]
 def test_bad_input_has_one_clear_line(call, line):
     with pytest.raises(ssm.InputError, match=line):
         call()
+
+
+def test_a_tie_beside_its_neighbouring_number_is_no_more_than_fits():
+    p = [np.nextafter(0.25, 1), *[0.25] * 8, 0.1]
+    assert thresholds.within_budget(p, 0.3).chances(p).sum() == pytest.approx(3)
+    p = [0.5, *[np.nextafter(0.25, 1)] * 8, 0.25]
+    assert thresholds.within_budget(p, 0.3).chances(p).sum() == pytest.approx(3)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_where_all_are_positive_shares_of_ties_are_no_more_than_the_whole(seed):
+    rng = np.random.default_rng(seed)
+    p, other = rng.integers(0, 4, (2, 50)) / 4
+    found = thresholds.recall_at_budget((p, np.ones(50)), (other, np.ones(50)), rng.random())
+    assert found.precision.mean in (1.0, pytest.approx(1.0)) or np.isnan(found.precision.mean)

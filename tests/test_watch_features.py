@@ -199,3 +199,33 @@ def test_shares_and_classes_are_told_apart(found, tested, shares_moved, kind):
     said = moved.summary(of, ["size"], ["well", "ill"], shares_moved, str)
     assert said["kind"] == kind and bool(said["found"]) == bool(found)
     assert ("ill" in said["words"]) == (kind == "class" or (kind == "unknown" and 1 not in tested))
+
+
+def test_a_few_wrong_numbers_hide_no_shift():
+    rng = np.random.default_rng(4)
+    usual, now = rng.normal(size=(2000, 2)), rng.normal((1.0, 0.0), size=(1000, 2))
+    usual[:2, 0] = 1e9
+    assert features.two_sample(usual, now)[0] < 1e-20
+
+
+def test_a_feed_that_is_dead_is_found():
+    """All features are missing in all rows from the seventh week on."""
+    rng, found = np.random.default_rng(5), Features(LEVEL, WEEKS, 2, 4)
+    for week in range(LAST):
+        x = rng.normal(size=(300, 1)) * (np.nan if week >= 6 else 1)
+        found.take(2, (rng.permutation(300), x), week)
+    assert found.found[2].window == 6 and found.found[2].now == ()
+
+
+def test_a_feature_is_read_alike_in_any_block(tmp_path):
+    nan = np.nan
+    log = tmp_path / "log.csv"
+    log.write_bytes(b"time,prediction,label,feature_a\n")
+    columns = records.read_header(log, ("x", "y"))
+    lines = [b"1704067200,x,y,True\n", b"1704067200,x,y,2\n", b"1704067200,x,y,\n"]
+    for content, wanted in zip(
+        [*lines, b"".join(lines)], [[[nan]], [[2]], [[nan]], [[nan], [2], [nan]]], strict=True
+    ):
+        found = records.parse(content, columns).features
+        assert found is not None
+        np.testing.assert_array_equal(found, wanted)

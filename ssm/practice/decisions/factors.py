@@ -29,6 +29,7 @@ class Tuned:
 MOST_SWEEPS = (
     20  # over the classes; each sweep lowers the cost on the held-out samples, or is the last
 )
+SAME = 1e-9  # relative; corners of shares of trees that are equal differ by roundings
 TIES = 1e-12  # relative; sums of the same costs in another order differ by less
 
 
@@ -75,7 +76,11 @@ def class_factors(
                 p * np.where(np.arange(k) == c, 1.0, factors), y, weight, c, factors[c], matrix
             )
             if total < least - TIES * weight.sum() * matrix.max():
-                factors[c], least = factor, total
+                tried = np.where(np.arange(k) == c, factor, factors)
+                # What is decided with the factor itself counts: a corner may lie within a rounding of it.
+                total = _total(p, y, weight, tried, matrix)
+                if total < least - TIES * weight.sum() * matrix.max():
+                    factors, least = tried, total
         if least == before:
             break
     return factors / np.exp(np.log(factors).mean())
@@ -119,7 +124,7 @@ def _best(
     changes at the corners of that lower envelope, between which the cost of all samples is constant.
     """
     slopes = p[:, c, None] * matrix[c]
-    bases = p @ matrix - slopes
+    bases = np.where(np.arange(p.shape[1]) == c, 0.0, p) @ matrix
     rows = np.arange(len(p))
     # At t just above 0 the lowest line, of equal ones the flattest, is decided for.
     chosen = np.lexsort((slopes, bases), axis=1)[:, 0]
@@ -142,9 +147,19 @@ def _best(
         chosen = np.where(crosses, follows, chosen)
     if not corners:
         return now, total
-    places, index = np.unique(np.concatenate(corners), return_inverse=True)
+    places, index = _apart(np.concatenate(corners))
     totals = total + np.append(0.0, np.cumsum(np.bincount(index, np.concatenate(changes))))
     return _nearest(np.append(0.0, places), totals, now), float(totals.min())
+
+
+def _apart(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The places of corners in their order, those within roundings of one another as one, and which of them each corner is."""
+    order = np.argsort(corners, kind="stable")
+    values = corners[order]
+    begins = np.append(True, values[1:] > values[:-1] * (1 + SAME))
+    index = np.empty(len(corners), int)
+    index[order] = np.cumsum(begins) - 1
+    return values[begins], index
 
 
 def _nearest(places: np.ndarray, totals: np.ndarray, now: float) -> float:

@@ -103,6 +103,9 @@ def within_budget(probabilities: ArrayLike, budget: float) -> Budget:
     tied = levels[place]
     upper = (levels[place - 1] + tied) / 2 if place else np.inf
     lower = (tied + levels[place + 1]) / 2 if place + 1 < len(levels) else 0.0
+    # Half way between neighbouring numbers is one of the two.
+    upper = levels[place - 1] if upper <= tied else upper
+    lower = tied if place + 1 < len(levels) and lower <= levels[place + 1] else lower
     # The last sum of a budget may be a rounding below what is above the tie.
     share = max(budget * len(p) - above, 0.0) / (alarms[place] - above)
     return Budget(float(upper), float(lower), float(share))
@@ -151,7 +154,9 @@ def _alarms(rule: Budget, judged: Judged) -> Alarms:
     """What is to be expected of alarms on samples that had no part in choosing them."""
     p, y = judging.pairs("judged", judged)
     chances = rule.chances(p)
-    hits, alarms = float(chances @ y), float(chances.sum())
+    # Sums of shares in another order differ by roundings, and no part is more than its whole.
+    alarms = min(float(chances.sum()), float(len(p)))
+    hits = min(float(chances @ y), alarms, float(y.sum()))
     return Alarms(
         rule.threshold,
         _share(hits, float(y.sum())),

@@ -25,6 +25,7 @@ BATCH, REFERENCE = (4000, 40_000), (4000, 80_000)
 MOST_PRODUCTS = 12
 """Of so many features at most products are given to the classifier too."""
 FARTHEST = 4.0  # in standard deviations: beyond it a number counts as so far, lest one wrong number is all that counts
+OF_MIDDLE_HALF = 1.349  # standard deviations of a normal law
 STRENGTH = 0.1  # C of the logistic regression
 
 
@@ -74,11 +75,12 @@ class Features:
         """Take new rows into account, of class `index` or, at k, of all classes.
 
         Args:
-            rows: their features, shape (m, f). Rows without any are left out.
+            rows: their features, shape (m, f). Of a class, rows without any are left out.
             window: the last that was closed.
         """
-        has_any = np.isfinite(rows[1]).any(1)
-        rows = rows[0][has_any], rows[1][has_any]
+        if index < self.k:  # a row may bring a label alone
+            has_any = np.isfinite(rows[1]).any(1)
+            rows = rows[0][has_any], rows[1][has_any]
         if not len(rows[0]):
             return
         if not self._is_whole(index):
@@ -151,14 +153,11 @@ def _classifier(
     from sklearn.linear_model import LogisticRegression  # takes longer than logs without features
 
     rows = np.concatenate([usual, now]).astype(float)
-    known = np.isfinite(rows)
-    count = np.maximum(known.sum(0), 1)
-    mean = np.where(known, rows, 0).sum(0) / count
-    sd = np.sqrt((np.where(known, rows - mean, 0) ** 2).sum(0) / count)
-    pairs = np.triu_indices(len(mean), 1) if len(mean) <= MOST_PRODUCTS else ([], [])
+    centre, width = _middle(rows)
+    pairs = np.triu_indices(len(centre), 1) if len(centre) <= MOST_PRODUCTS else ([], [])
 
     def columns(x: np.ndarray) -> np.ndarray:
-        z = np.clip(np.nan_to_num((x - mean) / np.where(sd > 0, sd, 1)), -FARTHEST, FARTHEST)
+        z = np.clip(np.nan_to_num((x - centre) / width), -FARTHEST, FARTHEST)
         return np.hstack([z, z**2, z[:, pairs[0]] * z[:, pairs[1]], ~np.isfinite(x)])
 
     made = columns(rows)
@@ -172,6 +171,18 @@ def _classifier(
     weights = np.repeat([0.5 / len(usual), 0.5 / len(now)], [len(usual), len(now)])[order]
     middle = scores[order][min(np.searchsorted(weights.cumsum(), 0.5), len(order) - 1)]
     return lambda x: columns(x) @ coefficients, float(middle)
+
+
+def _middle(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The median of each feature, and its standard deviation as the range of the middle half says it, which a few wrong numbers do not
+    change; where half of the numbers are the same, that of all of them."""
+    centre, width = np.zeros(rows.shape[1]), np.ones(rows.shape[1])
+    for i, values in enumerate(rows.T):
+        known = values[np.isfinite(values)]
+        if len(known):
+            low, centre[i], high = np.quantile(known, [0.25, 0.5, 0.75])
+            width[i] = (high - low) / OF_MIDDLE_HALF or known.std() or 1.0
+    return centre, width
 
 
 def _moved_most(usual: np.ndarray, now: np.ndarray) -> int:

@@ -98,7 +98,7 @@ def _words(
         )
         return f"Features have moved within a class: {each}. Class shares do not explain that."
     if kind == "shares":
-        return "Features of all rows have moved, and those of no class are known to have: moved class shares explain it."
+        return "Features of all rows have moved, and those of no class are known to have: moved class shares can explain it."
     if kind == "unknown":
         open_ones = [name for c, name in enumerate(classes) if c not in tested]
         text = "Features of all rows have moved."

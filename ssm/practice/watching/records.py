@@ -122,6 +122,8 @@ def parse(content: bytes, columns: Columns) -> Rows:
     lines = [line for line in given if _quotes_close(line)] if b'"' in content else given
     used = [*("time", "label"), *(["prediction"] if columns.has_prediction else [])]
     used += ["id"] if columns.has_id else []
+    # As words, which one block reads like another: of numbers and words mixed a guess would depend on the block.
+    used += [FEATURE + name for name in columns.features]
     probable = [PREFIX + name for name in columns.classes] if columns.has_probabilities else []
     frame = _frame(lines, columns.names, used)
     bad = dict.fromkeys(UNREADABLE, 0) | {"line": len(given) - len(frame)}
