@@ -7,7 +7,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.ensemble import BaggingClassifier
 from sklearn.exceptions import ConvergenceWarning
@@ -17,7 +16,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ssm import Reweighted
+from ssm.practice.statistics.estimates import Estimate
 from ssm.problem.schedules import Chain, PrevalencePower, Trend, Uncertainty, UnitMean
+from ssm.support.files import replacing
 
 HEAD = """# Class weights by predictive uncertainty
 
@@ -76,8 +77,8 @@ def difference(values: np.ndarray, beside: np.ndarray) -> str:
     d = values - beside
     if not d.any():
         return "0"
-    reach = stats.t.ppf(0.975, len(d) - 1) * d.std(ddof=1) / len(d) ** 0.5
-    return f"{d.mean():+.3f} ({d.mean() - reach:+.3f} to {d.mean() + reach:+.3f})"
+    found = Estimate.over_seeds(d)
+    return f"{found.mean:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
 
 
 def table(seeds: int) -> str:
@@ -104,7 +105,8 @@ def main() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         text = table(options.seeds)
-    options.out.write_text(text)
+    with replacing(options.out) as scratch:
+        scratch.write_text(text)
     print(text)
 
 

@@ -26,10 +26,8 @@ Counts = Int[np.ndarray, "*#grid k"] | Sequence[int]
 NUMBERS = 2**17  # of the rows that are worked on at once, so that they fit a cache
 TOGETHER = 2**12  # times and points whose rotations are worked out at once
 GRADE = 8.0  # e-folds of the fastest mode for which one rotation serves
-SPACING, BLOCK = (
-    1.02,
-    16,
-)  # ratio of the times that bracket a learning time, and how many are tried at once
+SPACING = 1.02  # ratio of the times that bracket a learning time
+BLOCK = 16  # of which so many are tried at once
 E_FOLDS = 40  # of the slowest mode, after it has grown from its start, when learning is given up
 TINY = 1e-150  # squares of what is smaller are 0
 

@@ -26,9 +26,7 @@ class Tuned:
     """What `ssm.Reweighted` takes as `decision`, but for `trained`."""
 
 
-MOST_SWEEPS = (
-    20  # over the classes; each sweep lowers the cost on the held-out samples, or is the last
-)
+MOST_SWEEPS = 20  # over the classes; each lowers the cost on the held-out samples, or is the last
 SAME = 1e-9  # relative; corners of shares of trees that are equal differ by roundings
 TIES = 1e-12  # relative; sums of the same costs in another order differ by less
 
@@ -72,15 +70,13 @@ def class_factors(
     for _ in range(MOST_SWEEPS):
         before = least
         for c in range(k):
-            factor, total = _best(
-                p * np.where(np.arange(k) == c, 1.0, factors), y, weight, c, factors[c], matrix
-            )
+            others = p * np.where(np.arange(k) == c, 1.0, factors)
+            factor = _best(others, y, weight, c, factors[c], matrix)
+            tried = np.where(np.arange(k) == c, factor, factors)
+            # What is decided with the factor itself counts: a corner may lie within a rounding of it.
+            total = _total(p, y, weight, tried, matrix)
             if total < least - TIES * weight.sum() * matrix.max():
-                tried = np.where(np.arange(k) == c, factor, factors)
-                # What is decided with the factor itself counts: a corner may lie within a rounding of it.
-                total = _total(p, y, weight, tried, matrix)
-                if total < least - TIES * weight.sum() * matrix.max():
-                    factors, least = tried, total
+                factors, least = tried, total
         if least == before:
             break
     return factors / np.exp(np.log(factors).mean())
@@ -117,8 +113,8 @@ def _best(
     c: int,
     now: float,
     matrix: Float[np.ndarray, "k k"],
-) -> tuple[float, float]:
-    """The value t of one class's factor at which decisions cost least, and that cost; p has all other factors in it.
+) -> float:
+    """The value t of one class's factor at which decisions cost least; p has all other factors in it.
 
     The expected cost of each decision is a line in t, and what is decided for a sample is the lowest of its k lines. It
     changes at the corners of that lower envelope, between which the cost of all samples is constant.
@@ -146,10 +142,10 @@ def _best(
         changes.append(change[crosses])
         chosen = np.where(crosses, follows, chosen)
     if not corners:
-        return now, total
+        return now
     places, index = _apart(np.concatenate(corners))
     totals = total + np.append(0.0, np.cumsum(np.bincount(index, np.concatenate(changes))))
-    return _nearest(np.append(0.0, places), totals, now), float(totals.min())
+    return _nearest(np.append(0.0, places), totals, now)
 
 
 def _apart(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
