@@ -1,4 +1,4 @@
-"""What a run can be given beside its Config: a loss, an optimiser, observables, a schedule and a start of one's own.
+"""What a run can be given beside its Config: a loss, an optimiser, observables, a schedule, targets and a start of one's own.
 
 All of it is checked here, before anything runs. A Config that says `own` of its loss, its start or its optimiser
 says that it goes with one that is given, and only such a Config does.
@@ -116,8 +116,7 @@ class Additions(NamedTuple):
         """
         for field, argument in ARGUMENTS.items():
             if getattr(config, field) == "own" and getattr(self, argument) is None:
-                where = "ssm.simulate" if argument == "targets" else "ssm.simulate or ssm.sweep"
-                allowed = f"another word unless {argument} is given, to {where}"
+                allowed = f"another word unless {argument} is given, to ssm.simulate or ssm.sweep"
                 raise errors.invalid(field, "own", allowed)
         loss = self.loss if config.loss == "own" else None
         if loss is not None and config.clock == "loss" and not loss.knows_its_logarithm:
@@ -176,6 +175,7 @@ def additions(
         data: inputs of one's own, if there are any.
         swept: fields that vary; these say themselves where they are `own`.
         loss, optimizer, observables, schedule, start: as `ssm.simulate` takes them.
+        targets: as `own_targets` finds them.
 
     Raises:
         ssm.InputError: something that cannot be used, in one line that names the argument, or a Config that

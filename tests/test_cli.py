@@ -11,7 +11,7 @@ import time
 import tomllib
 import venv
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -158,6 +158,8 @@ def test_a_run_on_targets_of_a_file(command, tmp_path, rng):
     np.save(tmp_path / "P.npy", targets)
     np.savetxt(tmp_path / "P.csv", targets, "%.17g", ",", header="cat,dog,cow", comments="")
     np.savetxt(tmp_path / "y.csv", labels, "%d")
+    weights = np.array([1.0, 2.0, 0.5, 1.0, 1.0, 1.0, 3.0])
+    np.save(tmp_path / "a.npy", weights)
     for line, own in (
         ("--targets P.npy", None),
         ("--targets P.csv --labels y.csv", labels),
@@ -168,6 +170,12 @@ def test_a_run_on_targets_of_a_file(command, tmp_path, rng):
         wanted, found = ssm.simulate(config, targets=targets, labels=own), ssm.load("run.zarr")
         xr.testing.assert_equal(found, wanted)
         assert found.attrs["targets"] == wanted.attrs["targets"]
+    files = "--targets P.csv --labels y.csv --sample-weights a.npy --feature-dim 4 --t1 5"
+    code, _, err = command(f"sweep --grid weight_exponent=0,1 {files} --num-saves 5")
+    assert code == 0, err
+    taught: dict[str, Any] = {"targets": targets, "labels": labels, "sample_weights": weights}
+    swept = ssm.sweep({"weight_exponent": [0.0, 1.0]}, config, **taught)
+    np.testing.assert_array_equal(ssm.load("sweep.zarr")["strength"], swept["strength"])
 
 
 @pytest.mark.parametrize(
@@ -316,7 +324,9 @@ BAD = [
     ("run --targets no.csv", "targets='no.csv': must be a .npy file"),
     ("run --targets taken", "targets='taken': must be a .npy file"),
     ("run --labels taken", "labels='taken': must be left out without --targets"),
-    ("sweep --grid seed=1 --targets own", "Unrecognized or misplaced options: --targets"),
+    ("sweep --grid seed=1 --targets own", "targets='own': must be a .npy file"),
+    ("sweep --grid seed=1 --labels taken", "labels='taken': must be left out without --targets"),
+    ("run --sample-weights taken", "sample_weights='taken': must be left out without --targets"),
     ("run --zzz", "Unrecognized options: --zzz; see ssm run --help"),
     ("sweep --grid imbalance_ratio 1 10", "write --grid imbalance_ratio=1,10"),
     ("sweep --grid imbalance_ratio=1, 10 --loss squared", "write --grid imbalance_ratio=1,10"),

@@ -133,6 +133,65 @@ def test_one_start_runs_under_many_weights():
         ssm.sweep({"init_scale": [1e-3, 1e-2]}, BASE, start=start)
 
 
+SUPPORTS = np.random.default_rng(1).dirichlet(np.full(4, 0.5), 9)
+TAUGHT = ssm.Config(feature_dim=6, t1=20.0, num_saves=6)
+
+
+@pytest.mark.parametrize("changes", [{}, {"noise_dim": 5, "coupling": 0.3, "loss": "squared"}])
+def test_targets_are_taught_to_all_runs(changes):
+    """Each run of a sweep on one's own targets is that of `simulate` to the bit, whichever samples come first."""
+    base = dataclasses.replace(TAUGHT, **changes)
+    taught: dict[str, Any] = {"targets": SUPPORTS, "sample_weights": np.linspace(0.5, 2.0, 9)}
+    runs = ssm.sweep({"weight_exponent": [0.0, 1.0], "seed": [0, 1]}, base, **taught)
+    for exponent, seed in [(0.0, 0), (1.0, 1)]:
+        config = dataclasses.replace(base, weight_exponent=exponent, seed=seed)
+        run, single = (
+            runs.sel(weight_exponent=exponent, seed=seed),
+            ssm.simulate(config, **taught),
+        )
+        for name in ("loss", "strength", "component_target", "class_count", "learning_time"):
+            np.testing.assert_array_equal(run[name], single[name])
+
+
+def test_a_store_knows_the_targets_of_its_runs(tmp_path):
+    path, axes = tmp_path / "taught.zarr", {"seed": [0, 1]}
+    ssm.sweep(axes, TAUGHT, store=path, targets=SUPPORTS)
+    grown = ssm.sweep({"seed": [0, 1, 2]}, TAUGHT, store=path, targets=SUPPORTS)
+    at_once = ssm.sweep({"seed": [0, 1, 2]}, TAUGHT, targets=SUPPORTS)
+    np.testing.assert_array_equal(grown["strength"], at_once["strength"])
+    order = np.argsort(SUPPORTS.argmax(axis=1), kind="stable")[::-1]
+    for other in (SUPPORTS[order], SUPPORTS[:, ::-1]):  # classes in another order too
+        with pytest.raises(ssm.InputError, match=r"^store=.*targets is"):
+            ssm.sweep({"seed": [0, 1, 2]}, TAUGHT, store=path, targets=other)
+
+
+@pytest.mark.parametrize(
+    ("axes", "given", "line"),
+    [
+        (
+            {"imbalance_ratio": [1.0, 2.0]},
+            {"targets": SUPPORTS},
+            "grid[imbalance_ratio]='given': must be left out where targets are given",
+        ),
+        (
+            {"counts, seed": [((5, 4), 0)]},
+            {"targets": np.eye(2)[[0, 1, 0]]},
+            "grid[counts]='given': must be left out where targets are given",
+        ),
+        ({"seed": [0]}, {"labels": [0, 1]}, "labels='given': must be left out unless"),
+        ({"seed": [0]}, {"sample_weights": [1.0]}, "sample_weights='given': must be left out"),
+        ({"targets": ["own"]}, {}, "targets='own': must be another word unless targets is given"),
+        ({"clock": ["loss"]}, {"targets": SUPPORTS}, "clock='loss': must be left out with targets"),
+    ],
+)
+def test_what_targets_of_a_sweep_cannot_be_is_one_line(
+    axes: dict[str, Any], given: dict[str, Any], line: str
+):
+    with pytest.raises(ssm.InputError) as caught:
+        ssm.sweep(axes, TAUGHT, **given)
+    assert str(caught.value).startswith(line) and "\n" not in str(caught.value)
+
+
 class Sorted(NamedTuple):
     """The largest logits of each class, of a number that is its own dimension."""
 

@@ -23,7 +23,32 @@ from ssm.support.errors import InputError, invalid
 
 if TYPE_CHECKING:
     import distributed
+    import numpy as np
     import xarray as xr
+
+
+@dataclasses.dataclass
+class TargetFiles:
+    """Files of what samples are taught, each .npy or .csv."""
+
+    targets: Path | None = None
+    """A file of what samples are taught in place of labels, .npy or .csv: a row a sample of k numbers that sum to 1. Counts are
+    then those of its samples."""
+    labels: Path | None = None
+    """A file of the class of each sample of `--targets`, integers 0 ... k - 1, .npy or .csv. Left out: the class of its largest
+    target."""
+    sample_weights: Path | None = None
+    """A file of a factor of the loss of each sample of `--targets`, positive numbers, .npy or .csv. Left out: 1."""
+
+    def read(self) -> dict[str, np.ndarray]:
+        """What they hold, by the argument that it is of `ssm.simulate` and `ssm.sweep`."""
+        from ssm.problem.target_files import read_numbers
+
+        paths = dataclasses.asdict(self)
+        for name in ("labels", "sample_weights"):
+            if paths[name] is not None and self.targets is None:
+                raise invalid(name, str(paths[name]), "left out without --targets")
+        return {name: read_numbers(name, path) for name, path in paths.items() if path is not None}
 
 
 @dataclasses.dataclass
@@ -34,31 +59,17 @@ class RunCommand:
     """
 
     config: tyro.conf.OmitArgPrefixes[Config]
+    taught: tyro.conf.OmitArgPrefixes[TargetFiles]
     out: Path = Path("run.zarr")
     """The zarr store to write."""
     overwrite: bool = False
     """Replace the store if it exists."""
-    targets: Path | None = None
-    """A file of what samples are taught in place of labels, .npy or .csv: a row a sample of k numbers that sum to 1. Counts are
-    then those of its samples."""
-    labels: Path | None = None
-    """A file of the class of each sample of `--targets`, integers 0 ... k - 1, .npy or .csv. Left out: the class of its largest
-    target."""
 
     def __call__(self) -> None:
-        if self.labels is not None and self.targets is None:
-            raise invalid("labels", str(self.labels), "left out without --targets")
-
         def work(report: progress.Report) -> xr.Dataset:
-            from ssm.problem.target_files import read_numbers
             from ssm.simulation import simulate
 
-            read: dict[str, Any] = {
-                name: read_numbers(name, path)
-                for name, path in (("targets", self.targets), ("labels", self.labels))
-                if path is not None
-            }
-            return simulate(self.config, report, **read)
+            return simulate(self.config, report, **self.taught.read())
 
         with new_store(self.out, self.overwrite):
             dataset = progress.with_bar("simulating", work)
@@ -75,6 +86,7 @@ class Sweep:
     """
 
     config: tyro.conf.OmitArgPrefixes[Config]
+    taught: tyro.conf.OmitArgPrefixes[TargetFiles]
     grid: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """An axis, once for each: `FIELD=A,B,C`; `FIELD=A..B` (all integers); `FIELD=A:B:N` (N numbers
     evenly spaced), `FIELD=A:B:N:log` (by equal factors). Values that are lists stand between
@@ -100,6 +112,7 @@ class Sweep:
         axes = dict(map(grids.parse_axis, self.grid))
         if len(axes) < len(self.grid):
             raise invalid("grid", list(self.grid), "one axis a field")
+        taught = self.taught.read()
         shown = progress.Runs("sweeping")
 
         def work() -> xr.Dataset:
@@ -113,6 +126,7 @@ class Sweep:
                     client,
                     chunk_size=self.chunk_size,
                     progress=shown.count,
+                    **taught,
                 )
 
         def interrupted() -> str:

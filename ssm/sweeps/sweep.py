@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,11 @@ import xarray as xr
 
 from ssm import additions
 from ssm.config import Config, check_config
+from ssm.config.data import DataFields
 from ssm.dynamics.observables import Observable
 from ssm.dynamics.parameters import Params
+from ssm.problem.own_targets import own_targets
+from ssm.problem.problem import Targets
 from ssm.problem.schedules import Transformation
 from ssm.results import datasets
 from ssm.results.stores import SweepStore, checked_path
@@ -38,6 +42,9 @@ def sweep(
     observables: Mapping[str, Observable] | None = None,
     schedule: Transformation | None = None,
     start: Params | None = None,
+    targets: Any = None,
+    labels: Any = None,
+    sample_weights: Any = None,
     chunk_size: int | None = None,
     progress: Progress | bool | None = None,
 ) -> xr.Dataset:
@@ -60,6 +67,8 @@ def sweep(
             `ssm.simulate` takes it; a loss or an optimiser counts where the Config says `own`, which it does
             unless that is an axis. Their numbers can be axes: `loss.NUMBER`, `optimizer.NUMBER`. A store knows
             them by their class, numbers and `version`.
+        targets, labels, sample_weights: what the samples of all runs are taught, as `ssm.simulate` takes it. No axis
+            says how many samples a class has, since they do. A store knows them by their digest.
         chunk_size: most runs of a chunk, the most that an interrupted sweep does again; chosen by
             memory and work when left out.
         progress: called with the number of runs done, and of all; or True for a bar, False for none. Left out: a
@@ -91,7 +100,8 @@ def sweep(
     path = None if store is None else checked_path(store)
     keys = list(grid) if isinstance(grid, Mapping) else []
     swept = {field.strip() for key in keys for field in str(key).split(",")}
-    own = {"loss": loss, "optimizer": optimizer, "observables": observables}
+    base, taught = _taught(base, swept, targets, labels, sample_weights)
+    own = {"loss": loss, "optimizer": optimizer, "observables": observables, "targets": taught}
     base, given = additions.additions(base, swept=swept, schedule=schedule, start=start, **own)
     if path is not None:
         given.check_versions()
@@ -101,6 +111,21 @@ def sweep(
         if path is None:
             return _in_memory(layout, client, report)
         return _in_store(path, layout, client, report)
+
+
+def _taught(
+    base: Config, swept: Collection[str], targets: Any, labels: Any, sample_weights: Any
+) -> tuple[Config, Targets | None]:
+    """What runs have in common, and the targets that all of them are given, whose samples are counted once."""
+    if targets is None and labels is not None:
+        raise errors.invalid("labels", "given", "left out unless targets are given")
+    base, taught, _ = own_targets(base, targets, labels, sample_weights)
+    if targets is not None:
+        for field in dataclasses.fields(DataFields):
+            if field.name in swept:
+                allowed = "left out where targets are given, whose samples say the counts"
+                raise errors.invalid(f"grid[{field.name}]", "given", allowed)
+    return base, taught
 
 
 def _in_memory(
