@@ -1,6 +1,7 @@
 """Every test runs in float64, with implicit rank promotion an error and all array shapes checked."""
 
 import gc
+import itertools
 import multiprocessing
 import os
 import pathlib
@@ -20,7 +21,11 @@ from ssm.support import machine
 
 # Tests compile for longer than they run, so XLA leaves most of its optimisation out, in the processes that tests
 # start too. `compiled_as_for_users` puts it back. Tests marked `long` run for longer than they compile.
-HASTE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+HASTE = {
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,  # parts of a program compiled side by side, which costs more in all
+}
 AS_FOR_USERS = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
 
 
@@ -152,10 +157,15 @@ def findings(record):
     return evidence.find(record)
 
 
+TESTS_BEGUN = itertools.count()
+
+
 @pytest.fixture(autouse=True)
 def has_room_for_programs():
-    """Many tests compile programs without a command or a run of `ssm`, which would see to it."""
-    machine.keep_room_for_programs(0.9 * machine.FULL)
+    """Many tests compile programs without a command or a run of `ssm`, which would see to it. To look takes
+    milliseconds once there are many, so not every test does."""
+    if next(TESTS_BEGUN) % 8 == 0:
+        machine.keep_room_for_programs(0.9 * machine.FULL)
 
 
 @pytest.fixture(autouse=True)
