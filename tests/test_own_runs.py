@@ -13,12 +13,14 @@ import ssm
 from ssm import additions, preparation
 from ssm.dynamics import trajectories
 from ssm.dynamics.parameters import Params, classifier
+from ssm.problem.own_loss import OwnLoss
 
 SMALL: dict[str, Any] = {
     "num_classes": 4,
     "imbalance_ratio": 4.0,
     "minority_count": 2,
     "feature_dim": 6,
+    "num_saves": 50,
 }
 
 
@@ -85,6 +87,17 @@ class FeatureNorm(NamedTuple):
         return jnp.linalg.norm(columns.features(params.H), axis=0)
 
 
+class Undefined(NamedTuple):
+    """No number at the start."""
+
+    dims = ()
+    units = "1"
+    words = "nothing"
+
+    def __call__(self, params, columns, time):
+        return jnp.where(time > 0, time, jnp.nan)
+
+
 class Adam(NamedTuple):
     """Adam, made of its number."""
 
@@ -112,7 +125,7 @@ def largest_error(run, other):
 
 @pytest.mark.parametrize("weights", [0.0, 0.5])
 def test_an_own_loss_that_equals_a_builtin_one_gives_its_run(weights):
-    config = ssm.Config(**SMALL, t1=60.0, num_saves=20, weight_exponent=weights)
+    config = ssm.Config(**SMALL, t1=60.0, weight_exponent=weights, save_state=True)
     run = ssm.simulate(config, loss=OwnCrossEntropy())
     # Rounding, which the flow's growth of early differences makes larger.
     assert largest_error(run, ssm.simulate(config)) < 1e-12
@@ -122,7 +135,7 @@ def test_an_own_loss_that_equals_a_builtin_one_gives_its_run(weights):
 
 def test_the_numbers_of_an_own_loss_are_traced():
     """A temperature is a scale of the logits: the flow of s z from (W, H) is that of z from s^(1/2) (W, H)."""
-    config = ssm.Config(**SMALL, t1=40.0, num_saves=20)
+    config = ssm.Config(**SMALL, t1=40.0, save_state=True)
     ssm.simulate(config, loss=OwnCrossEntropy())
     before = trajectories.num_compilations()
     run = ssm.simulate(config, loss=OwnCrossEntropy(2.0))
@@ -131,8 +144,19 @@ def test_the_numbers_of_an_own_loss_are_traced():
     np.testing.assert_allclose(run["strength"], other["strength"], atol=1e-12)
 
 
+def test_the_gradient_of_an_own_logarithm(rng):
+    """log |dl/dz_c| is log p_c, and log (1 - p_y) of the label, to some roundings of either."""
+    logits, labels = 3 * rng.normal(size=(4, 8)), np.arange(8) % 4
+    odds = np.exp(logits)
+    own = np.eye(4, dtype=bool)[:, labels]
+    expected = np.log(np.where(own, np.where(own, 0, odds).sum(0), odds) / odds.sum(0))
+    found = OwnLoss(WithLogarithm()).log_logit_gradient(jnp.asarray(logits), jnp.asarray(labels))
+    np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.slow
 def test_an_own_loss_with_its_logarithm_runs_by_the_loss_clock():
-    config = ssm.Config(**SMALL, clock="loss", t1=40.0, num_saves=20, init_scale=0.1, rtol=1e-9)
+    config = ssm.Config(**SMALL, clock="loss", t1=40.0, init_scale=0.1, rtol=1e-9)
     run, other = ssm.simulate(config, loss=WithLogarithm()), ssm.simulate(config)
     assert run["margin"].values[-1] > 5
     for name in ("log_loss", "margin", "strength", "log_time"):
@@ -140,60 +164,55 @@ def test_an_own_loss_with_its_logarithm_runs_by_the_loss_clock():
         np.testing.assert_allclose(x[1:], y[1:], rtol=1e-6)  # the flow's tolerance, some 1000 steps
 
 
-def test_an_own_observable_that_equals_a_builtin_one_is_it_to_the_bit():
-    config = ssm.Config(**SMALL, t1=40.0, num_saves=20, stop_margin=50.0)
-    run = ssm.simulate(config, observables={"least": Margin()})
-    np.testing.assert_array_equal(run["least"], run["margin"])
-    assert run["least"].attrs == {"description": "least margin of a sample", "units": "logit"}
+@pytest.fixture(scope="module")
+def observed():
+    """A run that is asked for several observables, which share its compilation."""
+    own = {"least": Margin(), "feature_norm": FeatureNorm(), "nothing": Undefined()}
+    own |= {"risk": Risk(), "twice": Risk(2.0)}
+    config = ssm.Config(**SMALL, t1=40.0, stop_margin=50.0, save_state=True)
+    return ssm.simulate(config, observables=own)
 
 
+def test_own_observables_that_equal_builtin_ones(observed):
+    np.testing.assert_array_equal(observed["least"], observed["margin"])
+    expected = {"description": "least margin of a sample", "units": "logit"}
+    assert observed["least"].attrs == expected
+    np.testing.assert_allclose(observed["risk"], observed["loss"], rtol=1e-14)  # another order
+    np.testing.assert_array_equal(observed["twice"], 2 * observed["risk"])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
-    [
-        {},
-        pytest.param({"loss": "squared"}, marks=pytest.mark.slow),
-        pytest.param({"coupling": 1.0}, marks=pytest.mark.slow),
-        {"optimizer": "adam", "num_steps": 50},
-    ],
+    [{}, {"loss": "squared"}, {"coupling": 1.0}, {"optimizer": "adam", "num_steps": 50}],
 )
 def test_an_own_observable_is_asked_in_every_kind_of_run_and_changes_nothing(
     compiled_as_for_users, fields
 ):
-    config = ssm.Config(**SMALL, num_saves=20, **fields)
+    config = ssm.Config(**SMALL, **fields)
     run = ssm.simulate(config, observables={"risk": Risk(), "twice": Risk(2.0)})
     np.testing.assert_allclose(run["risk"], run["loss"], rtol=1e-14)  # sums in another order
     np.testing.assert_array_equal(run["twice"], 2 * run["risk"])
     np.testing.assert_array_equal(run["loss"], ssm.simulate(config)["loss"])
 
 
-def test_an_own_observable_of_samples_has_no_padding(tmp_path):
-    config = ssm.Config(**SMALL, num_saves=5, save_state=True)
-    run = ssm.simulate(config, observables={"feature_norm": FeatureNorm()})
-    expected = np.linalg.norm(run["H"].values, axis=1)
-    np.testing.assert_allclose(run["feature_norm"], expected, rtol=1e-14)
-    ssm.save(run, tmp_path / "run.zarr")
+def test_an_own_observable_of_samples_has_no_padding(observed, tmp_path):
+    expected = np.linalg.norm(observed["H"].values, axis=1)
+    np.testing.assert_allclose(observed["feature_norm"], expected, rtol=1e-14)
+    ssm.save(observed, tmp_path / "run.zarr")
     again = ssm.load(tmp_path / "run.zarr")
-    np.testing.assert_array_equal(again["feature_norm"], run["feature_norm"])
+    np.testing.assert_array_equal(again["feature_norm"], observed["feature_norm"])
     assert again["feature_norm"].dims == ("time", "sample")
 
 
-def test_an_undefined_own_observable_does_not_end_a_run():
-    class Undefined(NamedTuple):
-        dims = ()
-        units = "1"
-        words = "nothing"
-
-        def __call__(self, params, columns, time):
-            return jnp.where(time > 0, time, jnp.nan)
-
-    run = ssm.simulate(ssm.Config(**SMALL, num_saves=5), observables={"nothing": Undefined()})
-    assert run.attrs["status"] == "finished"
-    np.testing.assert_array_equal(np.isnan(run["nothing"]), np.arange(5) == 0)
-    np.testing.assert_array_equal(run["nothing"][1:], run["time"][1:])
+def test_an_undefined_own_observable_does_not_end_a_run(observed):
+    assert observed.attrs["status"] == "finished"
+    np.testing.assert_array_equal(np.isnan(observed["nothing"]), np.arange(50) == 0)
+    np.testing.assert_array_equal(observed["nothing"][1:], observed["time"][1:])
 
 
 def test_an_own_optimizer_that_equals_a_builtin_one_gives_its_run():
-    config = ssm.Config(**SMALL, optimizer="adam", num_steps=50, num_saves=11)
+    config = ssm.Config(**SMALL, optimizer="adam", num_steps=50)
     run = ssm.simulate(config)
     left_out = dataclasses.replace(config, optimizer="own")
     for own in (optax.adam(1.0), Adam()):
@@ -227,12 +246,11 @@ def test_a_start_reproduces_a_loop_of_cdt_training():
     labels = np.repeat(np.arange(4), [8, 8, 2, 2])
     W, H = rng.normal(size=(4, 6)), 0.5 * rng.normal(size=(6, 20))
     config = ssm.Config(
-        **SMALL,
+        **SMALL | {"num_saves": 13},
         loss="cdt",
         optimizer="gd",
         learning_rate=0.3,
         num_steps=12_000,
-        num_saves=13,
         save_state=True,
     )
     run = ssm.simulate(config, start=Params(W, H))
@@ -252,15 +270,15 @@ def test_a_start_reproduces_a_loop_of_cdt_training():
     "fields",
     [
         {},
-        {"loss": "squared"},
-        {"coupling": 0.3},
+        pytest.param({"loss": "squared"}, marks=pytest.mark.slow),
+        pytest.param({"coupling": 0.3}, marks=pytest.mark.slow),
         {"coupling": 0.3, "between_coupling": 0.1, "loss": "squared"},
         {"depth": 3},
         {"bias": "both"},
     ],
 )
 def test_a_start_that_a_config_has_drawn_gives_its_run(fields):
-    config = ssm.Config(**SMALL, t1=20.0, num_saves=8, save_state=True, rtol=1e-9, **fields)
+    config = ssm.Config(**SMALL, t1=20.0, save_state=True, rtol=1e-9, **fields)
     run = ssm.simulate(config)
     hidden = tuple(run["hidden"].values[0]) if "hidden" in run else ()
     bias = run["bias"].values[0] if "bias" in run else None
@@ -272,7 +290,7 @@ def test_a_start_that_a_config_has_drawn_gives_its_run(fields):
 
 
 def test_a_start_of_shared_features_has_a_column_a_class():
-    config = ssm.Config(**SMALL, coupling=1.0, t1=20.0, num_saves=8, save_state=True, rtol=1e-10)
+    config = ssm.Config(**SMALL, coupling=1.0, t1=20.0, save_state=True, rtol=1e-10)
     run = ssm.simulate(config)
     start = Params(run["W"].values[0], run["H"].values[0])
     np.testing.assert_allclose(ssm.simulate(config, start=start)["loss"], run["loss"], rtol=1e-8)
