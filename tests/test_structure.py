@@ -129,7 +129,11 @@ def test_the_public_addresses_are_the_modules_at_home():
         ("import ssm.practice.alarms, ssm.practice.monitors, ssm.weights", "jax"),
         ("import ssm; ssm.practice.TrainingMonitor", "jax"),
         ("import ssm; ssm.practice.cards", "jax sklearn skops matplotlib xarray"),
-        ("import ssm; ssm.simulate", "diffrax scipy matplotlib zarr sklearn rich"),
+        (
+            "import ssm; ssm.simulate, ssm.sweep",
+            "equinox optax diffrax scipy matplotlib sklearn rich",
+        ),
+        ("import ssm; ssm.simulate", "zarr"),
         ("import ssm.theory, ssm.defaults, ssm.exact, ssm.predictions, ssm.regularised", "jax"),
     ],
 )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,9 +21,10 @@ from ssm.measures import held_out, metrics, spectral
 from ssm.problem import Problem, membership
 from ssm.problem.inputs import Inputs, mean_inputs, noise_rows
 from ssm.problem.problem import Groups
+from ssm.support.pytrees import Pytree, static
 
 
-class EndlessNoise(eqx.Module):
+class EndlessNoise(Pytree):
     """Fresh samples where the noise of each is orthogonal to all that was seen. Where classes have groups, read groups
     for classes, M of `Problem.group_kernel` for C and s / n_g I + M for T.
 
@@ -54,13 +54,13 @@ class EndlessNoise(eqx.Module):
         return means, self.noise * left * jnp.eye(len(params.H), dtype=means.dtype)
 
 
-class DrawnNoise(eqx.Module):
+class DrawnNoise(Pytree):
     """Fresh samples where the noise has as many dimensions as the inputs of the run have."""
 
     mean_inputs: Float[Any, "p q"]
     scale: Any
     """sqrt((1 - c) / q)."""
-    noise: tuple[int, int] = eqx.field(static=True)
+    noise: tuple[int, int] = static()
     """The first input that is noise, and the first beyond."""
 
     def features(self, params: Params, columns: Columns, time: Any) -> tuple[Any, Any]:
@@ -69,13 +69,13 @@ class DrawnNoise(eqx.Module):
         return params.H @ self.mean_inputs, self.scale * params.H[:, first:last]
 
 
-class Mixture(eqx.Module):
+class Mixture(Pytree):
     """All fresh samples of the mixture of a run."""
 
     samples: EndlessNoise | DrawnNoise
     groups: Groups | None
     """Where classes have groups; a class's numbers are then the means over its training samples' groups."""
-    loss: str = eqx.field(static=True)
+    loss: str = static()
     """`squared`, or `cross_entropy` for all others: adjusted losses are for training."""
 
     def __call__(self, params: Params, columns: Columns, time: Any) -> dict[str, Any]:
@@ -124,13 +124,13 @@ def _of_groups(groups: Groups, means: Any, covariance: Any, loss: str) -> dict[s
     return variables
 
 
-class Samples(eqx.Module):
+class Samples(Pytree):
     """Samples of one's own that are not trained on."""
 
     inputs: Float[Any, "p m"]
     labels: Int[Any, " m"]
     members: Float[Any, "m k"]
-    loss: str = eqx.field(static=True)
+    loss: str = static()
     """As of `Mixture`."""
 
     def __call__(self, params: Params, columns: Columns, time: Any) -> dict[str, Any]:
