@@ -36,6 +36,7 @@ Name = Literal[
     "watching",
     "training",
     "closed_forms",
+    "many_classes",
     "gpu",
 ]
 ON_ACCELERATORS = ("gpu",)

@@ -19,6 +19,7 @@ from benchmarks import (
     following,
     gpu,
     machine,
+    many_classes,
     table,
     timing,
     tracking,
@@ -286,6 +287,13 @@ def test_the_log_that_is_watched_has_each_case_twice(tmp_path):
     assert found["seconds"] > 0 and found["memory"] > 2**20
     said = json.loads((tmp_path / "page" / "watch.json").read_text())
     assert said["rows"]["labelled_later"] == 5200 and said["advice"]["action"] == "nothing"
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared"])
+def test_every_class_of_a_dense_run_is_held_against_theory(loss):
+    """As many classes as take a second: what is measured of a thousand holds of these."""
+    found = many_classes.measure_dense(20, loss)
+    assert found["num_steps"] > 10 and found["difference"] < 1e-7
 
 
 def test_uncertainty_is_held_against_the_same_draws():

@@ -1,6 +1,5 @@
 """Cross-entropy for any number of groups of alike classes, against runs of the whole model."""
 
-import time
 import tracemalloc
 
 import numpy as np
@@ -52,11 +51,10 @@ def test_ten_thousand_classes_take_no_matrix_of_them():
     groups = ManyGroups(number, sizes, np.ones(len(sizes)))
     t = np.geomspace(1e2, 1e5, 40) * 1.0
     tracemalloc.start()
-    began = time.process_time()
     found = curves(groups, t, 1e-3, rtol=1e-6)
-    spent, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
+    _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 2**30 / 8 and spent < 60  # a matrix of all classes alone has 800 MB
+    assert peak < 2**30 / 8  # a matrix of all classes alone has 800 MB
     learned = learning_times(found, num_classes=10_000)
     known = learned[np.isfinite(learned)]
     assert len(known) > 3 and (np.diff(known) > 0).all()  # larger classes first

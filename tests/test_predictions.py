@@ -21,6 +21,16 @@ def expected(config):
     return predictions.predicted_learning_times(config, problem, spectral.components(problem))
 
 
+def test_many_classes_are_not_followed_before_a_run_of_them():
+    """Class means of a thousand would take half an hour under cross-entropy; the squared loss has closed forms."""
+    many = ssm.Config(
+        num_classes=predictions.MOST_CLASSES + 1, feature_dim=predictions.MOST_CLASSES
+    )
+    assert np.isnan(expected(many)).all()
+    squared = dataclasses.replace(many, loss="squared", init="spectral")
+    assert np.isfinite(expected(squared)).any()
+
+
 def test_the_damped_rate_is_that_of_the_linear_system():
     """p' = r q - sigma p, q' = r p."""
     rates, damping = np.array([1.0, 0.3, 1e-4]), np.array([0.0, 0.5, 10.0])

@@ -104,6 +104,9 @@ LARGEST_RANGE = 0.15
 LARGEST_DAMPING_OF_EQUALS = 1.0
 FEWEST_OF_A_START = 2.0
 LARGEST_CHANCE = (0.1, 1.0)  # on class means, and on samples around them
+MOST_CLASSES = 250
+"""Of predictions under cross-entropy, which follow all class means: some 10 s of one core there, and k^3.5 beyond, which for 1000 classes
+was half an hour before a run of them began."""
 
 
 def predicted_learning_times(
@@ -133,6 +136,8 @@ def predicted_learning_times(
     - where the component is learned within `FEWEST_E_FOLDS`, under cross-entropy from a start that is given
       `FEWEST_OF_A_START`, unless the start is spectral;
     - everywhere where the noise of inputs has few dimensions for their number (`_noise_is_endless`);
+    - everywhere under cross-entropy with more than `MOST_CLASSES` classes, which would take longer than a run (`ssm.theory.many_groups`
+      has them by groups of equal classes);
     - everywhere when feature_dim < k - 1, since the label matrix then cannot be interpolated;
     - everywhere with a start, a loss or an optimiser of one's own, with decay, by the loss clock, for adjusted logits, deferred weights and the steps of an
       optimiser, and at other depths than 2 unless the loss is squared and the start spectral.
@@ -153,6 +158,8 @@ def predicted_learning_times(
     if config.feature_dim < k - 1 or config.has_decay or config.is_descent or unknown:
         return np.full(k - 1, np.nan)
     if config.loss != "squared":
+        if k > MOST_CLASSES:
+            return np.full(k - 1, np.nan)
         return _times_of_class_means(config, problem, components, start)
     separable = growth.separable(problem, components, config.loss)
     if depth == 2:
