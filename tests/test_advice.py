@@ -23,6 +23,9 @@ from ssm.problem import make_problem
 from ssm.theory import in_networks
 from ssm.theory.in_networks import AT_ONCE, LARGEST, SMALLEST, TOGETHER
 
+# The model is asked for thousands of small steps, each of which costs more to check than to take.
+pytestmark = pytest.mark.usefixtures("untyped")
+
 COUNTS = (8, 8, 2, 2)  # those of `tiny`
 ROOT = Path(__file__).parents[1]
 CLAIMS = (ROOT / "figures" / "claims.md").read_text()
@@ -344,12 +347,12 @@ SQUARED, CROSS_ENTROPY = "squared", "cross_entropy"
 LISTS = [
     # two classes
     ((2, 1), SQUARED),
-    ((10, 9), SQUARED),
+    pytest.param((10, 9), SQUARED, marks=pytest.mark.slow),
     pytest.param((75, 5), SQUARED, marks=pytest.mark.slow),
     ((500, 50), SQUARED),
     pytest.param((200_000, 1), SQUARED, marks=pytest.mark.slow),
     # a class alone in its group
-    ((8, 8, 2), SQUARED),
+    pytest.param((8, 8, 2), SQUARED, marks=pytest.mark.slow),
     pytest.param((9, 3, 3), SQUARED, marks=pytest.mark.slow),
     pytest.param((100, 90, 5), SQUARED, marks=pytest.mark.slow),
     ((5000, 500, 50), SQUARED),

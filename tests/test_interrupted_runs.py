@@ -12,20 +12,17 @@ import pytest
 import ssm
 from ssm.dynamics import trajectories
 
-SMALL = {"num_classes": 4, "imbalance_ratio": 4.0, "minority_count": 2, "feature_dim": 6}
-
 
 @pytest.mark.parametrize(
-    "config",
-    [
-        ssm.Config(**SMALL, t1=60.0, num_saves=40, save_state=True),
-        ssm.Config(**SMALL, optimizer="adam", num_steps=200, num_saves=41),
-    ],
+    "changes",
+    # whose programs are those of `test_a_run_in_pieces_is_the_run_and_reports_up_to_the_end`
+    [{"t1": 60.0}, {"optimizer": "adam", "num_steps": 200, "batch_size": 8}],
     ids=["flow", "adam"],
 )
 def test_an_interrupted_run_is_the_beginning_of_the_whole(
-    compiled_as_for_users, config, monkeypatch
+    compiled_as_for_users, tiny, changes, monkeypatch
 ):
+    config = tiny(**changes)
     whole = ssm.simulate(config)
     monkeypatch.setattr(trajectories, "MOST_AT_ONCE", 7)
     shares = []

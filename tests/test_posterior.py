@@ -116,7 +116,16 @@ def test_every_posterior_is_right_or_refused(loss):
             )
 
 
-def test_posteriors_from_samples_are_right_within_their_error():
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"loss": "vs"},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"loss": "focal"}, marks=pytest.mark.slow),
+        pytest.param({"loss": "ldam", "logit_scale": 1.0}, marks=pytest.mark.slow),
+    ],
+)
+def test_posteriors_from_samples_are_right_within_their_error(loss: dict[str, Any]):
     """Twenty thousand of them in mini-batches, weights that follow held-out recalls."""
     rng = np.random.default_rng(0)
     states = rng.choice(5, 20_000, p=OCCUPIED)
@@ -124,19 +133,17 @@ def test_posteriors_from_samples_are_right_within_their_error():
     schedule = Chain(PrevalencePower(0.5), Trend(2.0, 0.99), CappedUnitMean(0.2, 5.0))
     shared = FULL_BATCH | {"batch_size": 512, "num_steps": 1500}
     rate: Any = optax.cosine_decay_schedule(0.05, 1500)
-    each: list[dict[str, Any]] = [{}, {"loss": "vs"}, {"loss": "focal"}]
-    for loss in (*each, {"loss": "ldam", "logit_scale": 1.0}):
-        found = ReweightedClassifier(
-            **shared,
-            **loss,
-            schedule=schedule,
-            shares="training",
-            learning_rate=rate,
-        ).fit(STATES[states], y)
-        assert np.ptp(found.class_weights_) > 1  # they do weigh
-        error = np.sqrt(POSTERIOR * (1 - POSTERIOR) / (20_000 * OCCUPIED[:, None]))
-        # four standard errors of each frequency, and as much again of one for Adam's own noise
-        assert (np.abs(found.predict_proba(STATES) - POSTERIOR) < 5 * error).all()
+    found = ReweightedClassifier(
+        **shared,
+        **loss,
+        schedule=schedule,
+        shares="training",
+        learning_rate=rate,
+    ).fit(STATES[states], y)
+    assert np.ptp(found.class_weights_) > 1  # they do weigh
+    error = np.sqrt(POSTERIOR * (1 - POSTERIOR) / (20_000 * OCCUPIED[:, None]))
+    # four standard errors of each frequency, and as much again of one for Adam's own noise
+    assert (np.abs(found.predict_proba(STATES) - POSTERIOR) < 5 * error).all()
 
 
 @pytest.mark.parametrize("focusing", [0.0, 0.5, 2.0])

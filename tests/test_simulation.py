@@ -143,7 +143,7 @@ def test_the_same_config_gives_the_same_bits_twice(tiny):
         {},
         # by two methods, one after the other
         pytest.param({"clock": "loss", "stop_margin": 30.0}, marks=pytest.mark.slow),
-        {"optimizer": "momentum", "num_steps": 100, "batch_size": 8},
+        {"optimizer": "adam", "num_steps": 200, "batch_size": 8},
     ],
 )
 def test_a_run_in_pieces_is_the_run_and_reports_up_to_the_end(
@@ -224,7 +224,7 @@ def test_another_listener_compiles_nothing(tiny, caplog):
 )
 def test_learning_times_do_not_depend_on_the_saved_times(run, changes):
     """Fifty saves over a run in which one block is learned within the first of them."""
-    coarse, fine = run(**changes), run(**{**changes, "num_saves": 20_000})
+    coarse, fine = run(**changes), run(**{**changes, "num_saves": 1000})
     for name in ("learning_time", "block_learning_time", "class_learning_time"):
         # crossings are read from the solver's own steps, which do not depend on the saves
         np.testing.assert_array_equal(coarse[name], fine[name])
