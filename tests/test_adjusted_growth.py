@@ -25,20 +25,22 @@ def case(changes):
     return config, make_problem(config)
 
 
-def gradients(config, problem, logits):
+def gradient_of(config, problem):
+    """The gradient as a function of the logits of the classes, compiled."""
     adjustment = losses.adjustment(problem.counts, **config.adjustments)
-    with jax.enable_x64(True):
-        labels = jnp.arange(len(logits))
-        return np.array(
-            losses.adjusted_cross_entropy_gradient(jnp.array(logits), labels, adjustment)
-        )
+
+    @jax.jit
+    def gradient(logits):
+        return losses.adjusted_cross_entropy_gradient(logits, jnp.arange(len(logits)), adjustment)
+
+    return lambda logits: np.asarray(gradient(logits))
 
 
 @pytest.mark.parametrize("changes", CASES)
 def test_rates_are_singular_values_of_the_gradient(changes):
     config, problem = case(changes)
     root = np.sqrt(problem.counts * problem.kernel_eigenvalues)
-    A = -gradients(config, problem, np.zeros((5, 5))) * problem.class_weights * root
+    A = -gradient_of(config, problem)(np.zeros((5, 5))) * problem.class_weights * root
     A = A / problem.counts.sum()
     np.testing.assert_allclose(adjusted_growth.growth_matrix(config, problem), A, atol=1e-15)
     dense = np.linalg.svd(A, compute_uv=False)
@@ -56,6 +58,7 @@ def test_rates_are_singular_values_of_the_gradient(changes):
 def test_a_group_alone_is_learned_when_its_own_equation_says(changes):
     """d log x / dt = 2 r(x) by DOP853; the trapezoidal rule over 100 shares is right to 1e-3."""
     config, problem = case(changes)
+    gradients = gradient_of(config, problem)
     start = predictions.expected_start_strength(config, problem)
     times = adjusted_growth.group_learning_times(config, problem)
     for group, members in enumerate(((0, 1, 2), (3, 4))):
@@ -66,7 +69,7 @@ def test_a_group_alone_is_learned_when_its_own_equation_says(changes):
         pull = problem.class_weights[c] * np.sqrt(n * kappa) / problem.counts.sum()
 
         def slope(_, log_x, contrast=contrast, members=members, pull=pull):
-            g = gradients(config, problem, np.exp(log_x[0]) * contrast)
+            g = gradients(np.exp(log_x[0]) * contrast)
             return [2 * (g[members[1], members[0]] - g[members[0], members[0]]) * pull]
 
         def learned(_, log_x):

@@ -460,6 +460,7 @@ def test_where_a_closed_form_does_not_balance_the_run_is_recommended():
             assert advice_words.has_open_order(case, choice, (1_000_000, 1_000_000, 5, 5))
 
 
+@pytest.mark.slow
 def test_an_exponent_between_runs_is_looked_for_until_its_own_run_balances(advice_on):
     """Straight lines between g = 0, 1/2 and 1 miss it where log ratios of times bend."""
     counts = (1_000_000, 1_000_000, 5)
@@ -570,6 +571,7 @@ def measured_exponents():
             yield np.repeat(counts, 5).tolist(), float(held[1]), float(held[2])
 
 
+@pytest.mark.slow
 def test_no_order_is_claimed_that_a_network_did_not_have():
     """Every order that is printed without a star, against the side of the measured exponent."""
     advised = {}

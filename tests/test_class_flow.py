@@ -116,7 +116,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("ratio", "exponent", "coupling"), CASES)
-def test_the_five_numbers_of_step(ratio, exponent, coupling):
+def test_the_five_numbers_of_step(ratio, exponent, coupling, untyped):
     config = ssm.Config(
         num_classes=6,
         minority_fraction=1 / 3,

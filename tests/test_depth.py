@@ -16,7 +16,7 @@ from ssm.problem import make_problem
     ("loss", "depth", "init"),
     [
         ("squared", 3, "gaussian"),
-        ("cross_entropy", 4, "balanced"),
+        pytest.param("cross_entropy", 4, "balanced", marks=pytest.mark.slow),
         ("cross_entropy", 4, "gaussian"),
     ],
 )
@@ -65,7 +65,7 @@ def test_depth_one_is_the_linear_model(run):
     assert np.isnan(ds["drift"]).all()
 
 
-@pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
+@pytest.mark.parametrize("loss", [pytest.param("squared", marks=pytest.mark.slow), "cross_entropy"])
 def test_equal_decay_fades_what_is_conserved_and_the_objective_falls(run, loss):
     decay = {"weight_decay": 0.01, "feature_decay": 0.01}
     ds = run(loss=loss, init_scale=0.3, weight_exponent=1.0, **decay)
@@ -101,7 +101,10 @@ def test_a_sweep_over_depths_is_its_runs(tiny):
     assert np.isnan(swept["hidden"].sel(depth=2)).all()
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "depth",
+    [1, pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(4, marks=pytest.mark.slow)],
+)
 def test_deep_modes_of_spectral_runs(run, depth):
     """Every component against its scalar equation, and the learning times predicted from it."""
     changes = {"loss": "squared", "init": "spectral", "rtol": 1e-9, "atol": 1e-12}

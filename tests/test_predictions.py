@@ -206,7 +206,7 @@ def test_where_noise_damps_and_where_not(tiny):
 @pytest.mark.parametrize("smoothing", [pytest.param(0.1, marks=pytest.mark.slow), 0.5])
 def test_smoothed_labels_slow_contrasts_down(tiny, smoothing):
     """By 1 - e, which is what all rates are multiplied by, but for logits that saturate sooner."""
-    plain = tiny(init_scale=1e-5, feature_dim=6, num_saves=10)
+    plain = tiny(init_scale=1e-5)
     smooth = dataclasses.replace(plain, label_smoothing=smoothing)
     times, own = expected(plain), expected(smooth)
     within = spectral.components(make_problem(plain)).blocks != "cross"

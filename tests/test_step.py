@@ -95,7 +95,7 @@ POINTS = [
 
 @pytest.mark.parametrize("growing", [False, True])
 @pytest.mark.parametrize(("ratio", "exponent", "coupling", "start"), POINTS)
-def test_cross_curves_against_scipy(ratio, exponent, coupling, start, growing):
+def test_cross_curves_against_scipy(ratio, exponent, coupling, start, growing, untyped):
     """1e-9 of the singular value, of which errors of SciPy's steps are a part."""
     one = step.grid(ratio, exponent, coupling)
     learned = exact.cross_learning_time(one, start, growing=growing)
@@ -107,7 +107,7 @@ def test_cross_curves_against_scipy(ratio, exponent, coupling, start, growing):
     assert found[3] == pytest.approx(size / 2, rel=1e-10)
 
 
-def test_rates_that_are_decades_apart():
+def test_rates_that_are_decades_apart(untyped):
     """What explicit steps cannot follow, against SciPy's Radau at its tightest useful tolerance."""
     one, start = step.grid([1e6, 1e9], 1.5), 1e-6
     learned = np.asarray(exact.cross_learning_time(one, start))

@@ -90,7 +90,10 @@ def test_an_axis_may_be_written_in_another_way(base, store, ran):
     assert ran == []
 
 
-@pytest.mark.parametrize("runs", [1, 3, 5])
+@pytest.mark.parametrize(
+    "runs",
+    [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(5, marks=pytest.mark.slow)],
+)
 def test_an_interrupted_sweep_goes_on_to_the_same_bits(base, tmp_path, whole, ran, runs):
     path = tmp_path / "sweep.zarr"
 
@@ -169,7 +172,15 @@ def alter(store, name):
 DAMAGES = [delete, truncate, empty, alter]
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        delete,
+        pytest.param(truncate, marks=pytest.mark.slow),
+        pytest.param(empty, marks=pytest.mark.slow),
+        alter,
+    ],
+)
 def test_a_damaged_chunk_is_found_and_run_again(base, finished, store, whole, ran, damage):
     """Of any variable, each in one of the ways; chunk 1 holds the run of ratio 2 and seed 2."""
     names = json.loads((store / stores.MARKS / "1.json").read_text())["variables"]
