@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 import time
 
@@ -164,13 +163,15 @@ def test_a_process_of_its_own_answers(tmp_path):
         timing.in_fresh_process("math:nothing", tmp_path)
 
 
-def test_bad_names_are_refused_in_one_line():
-    command = [sys.executable, "-m", "benchmarks", "nonsense", "--quick"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=timing.ROOT)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert "nonsense" in done.stderr
+def test_bad_names_are_refused_in_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(main.sys, "argv", ["benchmarks", "nonsense", "--quick"])
+    with pytest.raises(SystemExit) as stopped:
+        main.main()
+    assert stopped.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert len(said.err.strip().splitlines()) == 1
+    assert "nonsense" in said.err
 
 
 def test_missing_peers_are_named(monkeypatch):

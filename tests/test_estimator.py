@@ -191,14 +191,14 @@ def test_one_reduction_is_the_other_for_unit_weights():
 
 def test_a_weighted_mean_that_halves_the_ratio_of_weights_warns(rng):
     """Weights of 1 and 100, of 190 and 10 samples, in batches of 8, whose law is that of `test_batch_law`."""
-    X, y = rng.normal(size=(200, 2)), np.repeat([0, 1], [190, 10])
-    settings = {"class_weight": {0: 1.0, 1: 100.0}, "num_steps": 60, "random_state": 0}
+    X, y = rng.normal(size=(200, 8)), np.repeat([0, 1], [190, 10])
+    settings = {"class_weight": {0: 1.0, 1: 100.0}}
     sentence = "class weights of ratio 100 act as "
 
     def told(**changes):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            ReweightedClassifier(**(settings | changes)).fit(X, y)
+            classifier(**(settings | changes)).fit(X, y)
         return [str(w.message) for w in caught if sentence in str(w.message)]
 
     (line,) = told(reduction="weighted_mean", batch_size=8)
@@ -500,10 +500,10 @@ def population():
     [
         {},
         {"class_weight": "balanced"},
-        {"class_weight": [1.0, 30.0], "learning_rate": 0.5},
+        pytest.param({"class_weight": [1.0, 30.0], "learning_rate": 0.5}, marks=pytest.mark.slow),
         {"schedule": Chain(PrevalencePower(0.5), UnitMean())},
-        {"loss": "logit_adjustment"},
-        {"loss": "cdt"},
+        pytest.param({"loss": "logit_adjustment"}, marks=pytest.mark.slow),  # both are in VS
+        pytest.param({"loss": "cdt"}, marks=pytest.mark.slow),
         {"loss": "vs", "class_weight": "sqrt"},
     ],
     ids=["erm", "balanced", "given", "schedule", "la", "cdt", "vs"],

@@ -68,9 +68,10 @@ def plain(counts):
 def test_balanced_runs_follow_the_riccati_solution():
     config = ssm.Config(
         **PRECISE,
-        num_classes=12,
+        num_classes=4,
+        imbalance_ratio=4.0,
         minority_count=2,
-        feature_dim=14,
+        feature_dim=6,
         init="balanced",
         init_scale=0.1,
         num_saves=50,

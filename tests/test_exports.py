@@ -88,7 +88,7 @@ def test_a_run_is_a_row_for_each_time(run, tmp_path):
 
 
 def test_single_precision_and_tracked_logs_are_exact(tiny, tracked, tmp_path):
-    done = ssm.simulate(tiny(loss="squared", dtype="float32", num_saves=5))
+    done = ssm.simulate(tiny(loss="squared", dtype="float32"))
     rows = table(done, tmp_path, "singular_value")
     assert done["singular_value"].dtype == np.float32
     assert_column(rows["singular_value"], done["singular_value"])

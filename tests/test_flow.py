@@ -245,7 +245,8 @@ def test_padding_weighs_nothing(tiny):
     assert not padded["H"][:, :, 20:].any()
 
 
-@pytest.mark.parametrize("solver", ["tsit5", pytest.param("dopri5", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("solver", ["tsit5", "dopri5"])
 def test_the_loop_against_another_implementation(tiny, solver):
     """The same pair, tolerance, control and times in diffrax; dense output included."""
     config = tiny(init_scale=0.1, rtol=1e-9, atol=1e-12, solver=solver, save_state=True)

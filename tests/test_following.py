@@ -143,6 +143,18 @@ def test_a_log_that_is_not_there_for_a_moment_is_tried_again(tmp_path, monkeypat
         list(following.versions(store, 7.0))
 
 
+@pytest.fixture(scope="module")
+def offered(run, tmp_path_factory):
+    """A folder of what can be asked for."""
+    folder = tmp_path_factory.mktemp("offered")
+    logged(folder / "log", range(2))
+    logged(folder / "empty", range(2)).rewind(0)
+    ssm.save(ssm.track(np.zeros((1, 15, 3)), LABELS), folder / "tracked.zarr")
+    ssm.save(run(), folder / "run.zarr")
+    (folder / "taken.png").write_text("mine")
+    return folder
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -159,13 +171,9 @@ def test_a_log_that_is_not_there_for_a_moment_is_tried_again(tmp_path, monkeypat
         ("empty", "dataset='a log of no steps': must be one to which a step was added"),
     ],
 )
-def test_anything_else_is_refused_in_one_line(command, tmp_path, run, line, said):
-    logged(tmp_path / "log", range(2))
-    logged(tmp_path / "empty", range(2)).rewind(0)
-    ssm.save(ssm.track(np.zeros((1, 15, 3)), LABELS), tmp_path / "tracked.zarr")
-    ssm.save(run(), tmp_path / "run.zarr")
-    (tmp_path / "taken.png").write_text("mine")
+def test_anything_else_is_refused_in_one_line(command, offered, monkeypatch, line, said):
+    monkeypatch.chdir(offered)
     code, out, err = command(f"plot {line}")
     assert (code, out) == (2, "") and err.startswith(f"ssm: {said}") and err.count("\n") == 1
-    assert not list(tmp_path.glob("*network.png"))
-    assert (tmp_path / "taken.png").read_text() == "mine"
+    assert not list(offered.glob("*network.png"))
+    assert (offered / "taken.png").read_text() == "mine"

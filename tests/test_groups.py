@@ -195,7 +195,6 @@ def test_held_out_groups_are_what_fresh_samples_get(noise_dim):
         noise_dim=noise_dim,
         init_scale=0.3,
         t1=6.0,
-        num_saves=4,
         rtol=1e-7,
         atol=1e-9,
     )
@@ -277,10 +276,9 @@ def test_strengths_of_groups_are_those_of_logits_made_by_hand():
 
 
 def test_a_sweep_of_groups_is_every_run():
-    base = dataclasses.replace(BASE, save_state=False)
-    swept = ssm.sweep({"group_weight_exponent": [0.0, 1.0]}, base)
+    swept = ssm.sweep({"group_weight_exponent": [0.0, 1.0]}, BASE)
     for g in (0.0, 1.0):
-        run = ssm.simulate(dataclasses.replace(base, group_weight_exponent=g))
+        run = ssm.simulate(dataclasses.replace(BASE, group_weight_exponent=g))
         one = swept.sel(group_weight_exponent=g)
         for name in (
             "group_accuracy",
@@ -326,7 +324,7 @@ def test_groups_survive_json_and_the_shell():
 
 @pytest.fixture(scope="module")
 def held_out_run():
-    return ssm.simulate(dataclasses.replace(BASE, held_out=True, noise_dim=40, save_state=False))
+    return ssm.simulate(dataclasses.replace(BASE, held_out=True, noise_dim=40))
 
 
 def test_groups_are_drawn_with_their_numbers(held_out_run, tmp_path):
@@ -353,7 +351,7 @@ def test_groups_are_drawn_with_their_numbers(held_out_run, tmp_path):
 
 
 def test_an_attribute_that_says_nothing_has_no_curve():
-    run = ssm.simulate(dataclasses.replace(BASE, groups=((9,), (6,)), save_state=False))
+    run = ssm.simulate(dataclasses.replace(BASE, groups=((9,), (6,))))
     figure = plotting.figure(run, "groups")
     labels = {line.get_label() for axes in figure.axes for line in axes.lines}
     assert "core" in labels and not {"spurious", "held-out"} & labels
@@ -379,7 +377,7 @@ def test_groups_are_drawn_from_the_shell_and_refused_without(
 
 def test_the_worst_group_is_named():
     """By held-out accuracy where there is any, as all of the training samples are right in the end."""
-    config = dataclasses.replace(BASE, noise_dim=12, held_out=True)
+    config = dataclasses.replace(BASE, noise_dim=40, held_out=True)
     for run, name, worst in (
         (ssm.simulate(config), "held_out_group_accuracy", np.nanargmin),
         (ssm.simulate(BASE), "group_loss", np.nanargmax),

@@ -165,13 +165,23 @@ def test_an_optimiser_steps_in_the_layer_of_the_inputs(mixture):
         np.testing.assert_allclose(found["A"][i], theta[1], atol=1e-10)
 
 
-def test_own_data_that_is_the_mixture_is_its_run(compiled_as_for_users):
-    config = own_config(**COUPLINGS, noise_dim=NOISE, held_out=True)
+@pytest.mark.slow
+def test_own_data_that_is_the_mixture_is_its_run_to_the_bit(compiled_as_for_users):
+    config = own_config(**COUPLINGS, noise_dim=NOISE)
+    inputs, labels = ssm.mixture_inputs(config)
     found = ssm.simulate(config)
+    own = ssm.simulate(own_config(), inputs=inputs, labels=labels)
+    for name in ("W", "A", "loss", "class_accuracy", "singular_value", "drift"):
+        np.testing.assert_array_equal(own[name], found[name])
+
+
+def test_own_data_that_is_the_mixture_is_its_run(mixture):
+    config, found = mixture(held_out=True)
     inputs, labels = ssm.mixture_inputs(config)
     own = ssm.simulate(own_config(), inputs=inputs, labels=labels, held_out_data=(inputs, labels))
     for name in ("W", "A", "loss", "class_accuracy", "singular_value", "drift"):
-        np.testing.assert_array_equal(own[name], found[name])
+        # Two programs, whose sums may round apart: through sixty units of a stable flow.
+        np.testing.assert_allclose(own[name], found[name], atol=1e-12)
     # Samples that are trained on, held out as well, are observed by other sums: rounding.
     assert own["held_out_accuracy"].equals(own["class_accuracy"])
     np.testing.assert_allclose(own["held_out_loss"], own["class_loss"], atol=1e-13)

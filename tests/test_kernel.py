@@ -128,6 +128,8 @@ MORE_RUNS = [
     {"loss": "cross_entropy", "weight_start": 20.0, "weight_exponent": 1.0, **KERNELS[1]},
 ]  # fmt: skip
 SLOW = pytest.mark.slow  # as each is a program of its own to be compiled
+# The check of shapes takes longer than a step of the exact flow; those of the other tests are checked.
+MANY_STEPS = pytest.mark.usefixtures("untyped")
 
 
 @pytest.mark.parametrize("changes", [*RUNS, *(pytest.param(own, marks=SLOW) for own in MORE_RUNS)])
@@ -237,7 +239,7 @@ def test_growth_rates_are_singular_values_of_the_flow(tiny, between, bias, expon
 
 
 @pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
-@pytest.mark.parametrize("bias", ["none", "both"])
+@pytest.mark.parametrize("bias", [pytest.param("none", marks=SLOW), "both"])
 @pytest.mark.parametrize(
     "between", [pytest.param(0.0, marks=SLOW), 0.1, pytest.param(0.4, marks=SLOW)]
 )
@@ -590,19 +592,23 @@ def test_what_is_kept_of_seven_numbers():
     assert kept[0] == pytest.approx(2e-4, rel=1e-9)
 
 
-@pytest.mark.parametrize("bias", BIASES[1:])
-def test_biases_move_curves_of_contrasts_but_hardly_their_learning_times_under_cross_entropy(bias):
+@MANY_STEPS
+def test_biases_move_curves_of_contrasts_but_hardly_their_learning_times_under_cross_entropy():
     """Contrasts feel what the softmax makes of the other group, which shows from logits of order 1 on."""
     options = {"num_classes": 4, "minority_count": 2, "between_coupling": 0.1}
-    plain, biased = (step.grid(4.0, 0.5, 0.3, bias=own, **options) for own in ("none", bias))  # pyright: ignore[reportArgumentType] # one of the names
-    learned = [exact.cross_entropy_learning_times(x, 1e-6)[[0, 2]] for x in (plain, biased)]
-    np.testing.assert_allclose(learned[1], learned[0], rtol=0.01)
-    times = np.linspace(0, 1.6 * learned[0].max(), 50)
-    shares = [exact.cross_entropy_step(times, x, 1e-6).blocks[:, [0, 2]] for x in (plain, biased)]
-    moved = np.abs(shares[1] - shares[0]).max(axis=0) / shares[0].max(axis=0)
-    assert (moved > 0.03).all() and moved[0] > 0.15
+    plain, *biased = (step.grid(4.0, 0.5, 0.3, bias=own, **options) for own in BIASES)  # pyright: ignore[reportArgumentType] # their names
+    learned = exact.cross_entropy_learning_times(plain, 1e-6)[[0, 2]]
+    times = np.linspace(0, 1.6 * learned.max(), 50)
+    shares = exact.cross_entropy_step(times, plain, 1e-6).blocks[:, [0, 2]]
+    for own in biased:
+        found = exact.cross_entropy_learning_times(own, 1e-6)[[0, 2]]
+        np.testing.assert_allclose(found, learned, rtol=0.01)
+        there = exact.cross_entropy_step(times, own, 1e-6).blocks[:, [0, 2]]
+        moved = np.abs(there - shares).max(axis=0) / shares.max(axis=0)
+        assert (moved > 0.03).all() and moved[0] > 0.15
 
 
+@MANY_STEPS
 def test_class_times_are_when_the_margin_is_there():
     grid = step.grid(np.array([3.0, 30.0]), 0.3, 0.3, between_coupling=0.1, bias="both")
     found = exact.cross_entropy_class_times(grid, 1e-6)

@@ -1,5 +1,6 @@
 """Networks against NumPy and SciPy, and what padding does to them: nothing."""
 
+import functools
 import itertools
 import math
 import re
@@ -141,18 +142,27 @@ def by_loops(images, kernel):
 @pytest.mark.parametrize("shape", [(6, 6), (5, 7), (4, 3), (1, 2)])
 def test_a_convolution_is_that_of_xla_and_of_loops_and_so_is_its_gradient(rng, shape):
     images, kernel = rng.normal(size=(2, *shape, 3)), rng.normal(size=(3, 3, 3, 4))
-    ways = networks.convolved, _convolution_of_xla
-    (ours, pull_back), (theirs, pull_theirs) = (jax.vjp(way, images, kernel) for way in ways)
     expected = by_loops(images, kernel)
+    pull = rng.normal(size=expected.shape)
+
+    (ours, gradients), (theirs, other_gradients) = (
+        with_gradient(way, images, kernel, pull)
+        for way in (networks.convolved, _convolution_of_xla)
+    )
     # rounding of sums of 27 numbers
     np.testing.assert_allclose(ours, expected, atol=1e-13)
     np.testing.assert_allclose(theirs, expected, atol=1e-13)
-    pull = rng.normal(size=expected.shape)
-    for one, other in zip(pull_back(pull), pull_theirs(pull), strict=True):
+    for one, other in zip(gradients, other_gradients, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-13)  # of 36 numbers at most
     # The convolution is linear in the kernel: <pull, conv(images, kernel)> = <gradient, kernel>.
-    _, of_kernel = pull_back(pull)
+    _, of_kernel = gradients
     assert np.vdot(of_kernel, kernel) == pytest.approx(np.vdot(pull, expected), rel=1e-10)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def with_gradient(way, images, kernel, pull):
+    out, pull_back = jax.vjp(way, images, kernel)
+    return out, pull_back(pull)
 
 
 def _convolution_of_xla(images, kernel):

@@ -20,8 +20,9 @@ SMALL: dict[str, Any] = {
     "imbalance_ratio": 4.0,
     "minority_count": 2,
     "feature_dim": 6,
-    "num_saves": 50,
 }
+# by most tests, for the programs of that many times
+SHARED = SMALL | {"num_saves": 50}
 
 
 class OwnCrossEntropy(NamedTuple):
@@ -125,7 +126,7 @@ def largest_error(run, other):
 
 @pytest.mark.parametrize("weights", [0.0, 0.5])
 def test_an_own_loss_that_equals_a_builtin_one_gives_its_run(weights):
-    config = ssm.Config(**SMALL, t1=60.0, weight_exponent=weights, save_state=True)
+    config = ssm.Config(**SHARED, t1=60.0, weight_exponent=weights, save_state=True)
     run = ssm.simulate(config, loss=OwnCrossEntropy())
     # Rounding, which the flow's growth of early differences makes larger.
     assert largest_error(run, ssm.simulate(config)) < 1e-12
@@ -135,7 +136,7 @@ def test_an_own_loss_that_equals_a_builtin_one_gives_its_run(weights):
 
 def test_the_numbers_of_an_own_loss_are_traced():
     """A temperature is a scale of the logits: the flow of s z from (W, H) is that of z from s^(1/2) (W, H)."""
-    config = ssm.Config(**SMALL, t1=40.0, save_state=True)
+    config = ssm.Config(**SHARED, t1=40.0, save_state=True)
     ssm.simulate(config, loss=OwnCrossEntropy())
     before = trajectories.num_compilations()
     run = ssm.simulate(config, loss=OwnCrossEntropy(2.0))
@@ -150,13 +151,13 @@ def test_the_gradient_of_an_own_logarithm(rng):
     odds = np.exp(logits)
     own = np.eye(4, dtype=bool)[:, labels]
     expected = np.log(np.where(own, np.where(own, 0, odds).sum(0), odds) / odds.sum(0))
-    found = OwnLoss(WithLogarithm()).log_logit_gradient(jnp.asarray(logits), jnp.asarray(labels))
+    found = jax.jit(OwnLoss(WithLogarithm()).log_logit_gradient)(logits, labels)
     np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.slow
 def test_an_own_loss_with_its_logarithm_runs_by_the_loss_clock():
-    config = ssm.Config(**SMALL, clock="loss", t1=40.0, init_scale=0.1, rtol=1e-9)
+    config = ssm.Config(**SHARED, clock="loss", t1=40.0, init_scale=0.1, rtol=1e-9)
     run, other = ssm.simulate(config, loss=WithLogarithm()), ssm.simulate(config)
     assert run["margin"].values[-1] > 5
     for name in ("log_loss", "margin", "strength", "log_time"):
@@ -169,7 +170,7 @@ def observed():
     """A run that is asked for several observables, which share its compilation."""
     own = {"least": Margin(), "feature_norm": FeatureNorm(), "nothing": Undefined()}
     own |= {"risk": Risk(), "twice": Risk(2.0)}
-    config = ssm.Config(**SMALL, t1=40.0, stop_margin=50.0, save_state=True)
+    config = ssm.Config(**SHARED, t1=40.0, stop_margin=50.0, save_state=True)
     return ssm.simulate(config, observables=own)
 
 
@@ -189,7 +190,7 @@ def test_own_observables_that_equal_builtin_ones(observed):
 def test_an_own_observable_is_asked_in_every_kind_of_run_and_changes_nothing(
     compiled_as_for_users, fields
 ):
-    config = ssm.Config(**SMALL, **fields)
+    config = ssm.Config(**SHARED, **fields)
     run = ssm.simulate(config, observables={"risk": Risk(), "twice": Risk(2.0)})
     np.testing.assert_allclose(run["risk"], run["loss"], rtol=1e-14)  # sums in another order
     np.testing.assert_array_equal(run["twice"], 2 * run["risk"])
@@ -212,7 +213,7 @@ def test_an_undefined_own_observable_does_not_end_a_run(observed):
 
 
 def test_an_own_optimizer_that_equals_a_builtin_one_gives_its_run():
-    config = ssm.Config(**SMALL, optimizer="adam", num_steps=50)
+    config = ssm.Config(**SHARED, optimizer="adam", num_steps=50)
     run = ssm.simulate(config)
     left_out = dataclasses.replace(config, optimizer="own")
     for own in (optax.adam(1.0), Adam()):
@@ -246,7 +247,7 @@ def test_a_start_reproduces_a_loop_of_cdt_training():
     labels = np.repeat(np.arange(4), [8, 8, 2, 2])
     W, H = rng.normal(size=(4, 6)), 0.5 * rng.normal(size=(6, 20))
     config = ssm.Config(
-        **SMALL | {"num_saves": 13},
+        **SHARED | {"num_saves": 13},
         loss="cdt",
         optimizer="gd",
         learning_rate=0.3,
@@ -278,7 +279,7 @@ def test_a_start_reproduces_a_loop_of_cdt_training():
     ],
 )
 def test_a_start_that_a_config_has_drawn_gives_its_run(fields):
-    config = ssm.Config(**SMALL, t1=20.0, save_state=True, rtol=1e-9, **fields)
+    config = ssm.Config(**SHARED, t1=20.0, save_state=True, rtol=1e-9, **fields)
     run = ssm.simulate(config)
     hidden = tuple(run["hidden"].values[0]) if "hidden" in run else ()
     bias = run["bias"].values[0] if "bias" in run else None
@@ -290,7 +291,7 @@ def test_a_start_that_a_config_has_drawn_gives_its_run(fields):
 
 
 def test_a_start_of_shared_features_has_a_column_a_class():
-    config = ssm.Config(**SMALL, coupling=1.0, t1=20.0, save_state=True, rtol=1e-10)
+    config = ssm.Config(**SHARED, coupling=1.0, t1=20.0, save_state=True, rtol=1e-10)
     run = ssm.simulate(config)
     start = Params(run["W"].values[0], run["H"].values[0])
     np.testing.assert_allclose(ssm.simulate(config, start=start)["loss"], run["loss"], rtol=1e-8)
@@ -479,6 +480,6 @@ class Complex(NamedTuple):
 )
 def test_what_cannot_be_given_is_refused_in_one_line(fields, given, line):
     with pytest.raises(ssm.InputError) as caught:
-        config, beside = additions.additions(ssm.Config(**SMALL, **fields), **given)
+        config, beside = additions.additions(ssm.Config(**SHARED, **fields), **given)
         preparation.prepare(config, given=beside.of(config))
     assert line in str(caught.value) and "\n" not in str(caught.value)

@@ -21,6 +21,12 @@ OWN = {
 GRID = {"imbalance_ratio": [1, 3], "weight_exponent": [0, 0.5, 1], "seed": range(2)}
 
 
+@pytest.fixture
+def coarse(monkeypatch):
+    """Files of few pixels, where what is drawn does not depend on it."""
+    monkeypatch.setitem(plotting.STYLE, "savefig.dpi", 30)
+
+
 @pytest.fixture(scope="module")
 def sweep(tiny):
     return ssm.sweep(GRID, tiny(loss="squared"))
@@ -28,7 +34,12 @@ def sweep(tiny):
 
 @pytest.mark.parametrize("kind", plotting.KINDS)
 @pytest.mark.parametrize(
-    "profile", [{}, {"imbalance_ratio": 1.0}, {"profile": "custom", "counts": (3, 3, 3, 3)}]
+    "profile",
+    [
+        {},
+        pytest.param({"imbalance_ratio": 1.0}, marks=pytest.mark.slow),
+        {"profile": "custom", "counts": (3, 3, 3, 3)},
+    ],
 )
 def test_every_kind_draws_every_profile(run, tmp_path, kind, profile):
     profile = profile | {"loss": "squared"} | OWN.get(kind, {})
@@ -71,7 +82,7 @@ def hidden(figure):
     return over
 
 
-LONE = {"profile": "custom", "counts": (8, 8, 8, 2)}
+LONE = {"profile": "custom", "counts": (6, 6, 6, 2)}
 
 
 @pytest.mark.parametrize("kind", sorted(set(plotting.KINDS) - set(OWN)))
@@ -159,7 +170,8 @@ def test_tracked_logits_have_no_loss_to_draw(rng):
 
 def test_a_failed_run_can_be_drawn(run, tmp_path):
     for kind in set(plotting.KINDS) - {"geometry"}:
-        failed = run(max_steps=20, **OWN.get(kind, {}))
+        failed = run(max_steps=20, loss="squared", **OWN.get(kind, {}))
+        assert failed.status == "out of steps"
         plotting.save_figure(plotting.figure(failed, kind), tmp_path / f"{kind}.png")
 
 
@@ -204,7 +216,7 @@ def test_a_terminal_run_is_drawn_over_its_margin(run, tmp_path):
         ({"max_steps": [3, 100], "seed": [0]}, {"loss": "squared"}),  # failed runs
     ],
 )
-def test_every_sweep_kind_draws_every_sweep(tiny, tmp_path, kind, grid, changes):
+def test_every_sweep_kind_draws_every_sweep(tiny, coarse, tmp_path, kind, grid, changes):
     ds = ssm.sweep(grid, tiny(**changes))
     figure = plotting.figure(ds, kind)  # the same bytes each time: the next test
     for axes in figure.axes:
@@ -212,7 +224,7 @@ def test_every_sweep_kind_draws_every_sweep(tiny, tmp_path, kind, grid, changes)
     plotting.save_figure(figure, tmp_path / "figure.png")
 
 
-def test_a_stored_sweep_is_drawn_like_one_in_memory(sweep, tiny, tmp_path):
+def test_a_stored_sweep_is_drawn_like_one_in_memory(sweep, tiny, coarse, tmp_path):
     stored = ssm.sweep(GRID, tiny(loss="squared"), store=tmp_path / "sweep.zarr")
     for kind in sweep_plots.KINDS:
         for name, ds in (("memory", sweep), ("store", stored)):
@@ -323,10 +335,10 @@ def test_what_is_not_drawn_says_why(tiny):
 
 @pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
 def test_curves_say_what_the_target_is(tiny, loss):
-    swept = ssm.sweep({"seed": [0, 1]}, tiny(loss=loss, num_saves=3))
+    swept = ssm.sweep({"seed": [0, 1]}, tiny(loss=loss))
     label = plotting.figure(swept, "curves").axes[0].get_ylabel()
     assert ("squared-loss target" in label) == (loss != "squared")
-    both = ssm.sweep({"loss": ["squared", "cross_entropy"], "seed": [0]}, tiny(num_saves=3))
+    both = ssm.sweep({"loss": ["squared", "cross_entropy"], "seed": [0]}, tiny())
     assert sweep_plots.passes_targets(both)
     assert sweep_plots.passes_targets(both.sel(loss_name=loss)) == (loss != "squared")
 
@@ -416,7 +428,7 @@ def test_what_a_run_and_words_cannot_be_drawn_as(run, tiny):
             plotting.figure(run(loss="squared"), kind)
     with pytest.raises(ssm.InputError, match=r"axes=.'seed',.: must be left out"):
         plotting.figure(run(loss="squared"), "blocks", ("seed",))
-    words = ssm.sweep({"loss": ["squared"], "seed": [0, 1]}, tiny(num_saves=3))
+    words = ssm.sweep({"loss": ["squared"], "seed": [0, 1]}, tiny())
     with pytest.raises(ssm.InputError, match=r"must be 1 of .* here seed"):
         plotting.figure(words, "curves", ("loss_name",))
     with pytest.raises(ssm.InputError, match=r"axes=.'seed',.: must be 2 of .* here seed"):

@@ -56,13 +56,13 @@ def test_neither_the_order_of_points_nor_chunks_change_a_bit(base, whole):
 
 def test_any_fields_move_together(tiny):
     """Words, lists of numbers, `loss`, whose name a variable has, and `t1`, whose name a fact has."""
-    points = [("squared", (5, 2), 3.0, 0), ("cross_entropy", (3, 9), 4.0, 1)]
-    base = ssm.Config(feature_dim=6, num_saves=4)
+    points = [("squared", (5, 2, 2, 1), 3.0, 0), ("cross_entropy", (8, 9, 2, 1), 4.0, 1)]
+    base = ssm.Config(feature_dim=6, num_saves=50)
     swept = ssm.sweep({"loss, counts, t1, seed": points}, base)
     assert swept.loss.dims == ("point", "time") and swept.t1.values.tolist() == [3.0, 4.0]
     assert swept.loss_name.values.tolist() == ["squared", "cross_entropy"]
-    assert swept.counts.values.tolist() == ["5,2", "3,9"]
-    np.testing.assert_array_equal(swept.class_count, [[5, 2], [3, 9]])
+    assert swept.counts.values.tolist() == ["5,2,2,1", "8,9,2,1"]
+    np.testing.assert_array_equal(swept.class_count, [[5, 2, 2, 1], [8, 9, 2, 1]])
     np.testing.assert_array_equal(swept.flow_time[:, -1], [3.0, 4.0])
 
 

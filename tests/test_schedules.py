@@ -2,6 +2,7 @@
 keep."""
 
 import copy
+import itertools
 import pickle
 from typing import Any
 
@@ -389,8 +390,14 @@ ALONE = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
-@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        # of the other types what has all parts, quickly
+        pytest.param(*case, marks=[] if {"float64", "everything"} & {*case} else pytest.mark.slow)
+        for case in itertools.product(ALONE, ("float32", "float64", "int64"))
+    ],
+)
 def test_numpy_alone_has_the_numbers_of_jax(monkeypatch, rng, name, dtype):
     """And nothing of JAX is used for them, so that nothing is compiled or put on a device."""
     part, seen, counts = ALONE[name], rng.random((5, K)), COUNTS.astype(dtype)

@@ -152,7 +152,6 @@ def test_squared_runs_of_any_size_share_one_compilation_and_are_single_runs(squa
         "imbalance_ratio": [1e6, 1, 30],
         "weight_exponent": [0, 0.7],
         "coupling": [0.5, 0],
-        "seed": [2, 0],
         "init_scale": [0.1, 1e-3],
     }
     swept = ssm.sweep(grid, base)

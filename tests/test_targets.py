@@ -108,7 +108,7 @@ def test_a_run_is_the_flow_of_its_targets(name):
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "squared"])
-@pytest.mark.parametrize("coupling", [0.0, 0.3])
+@pytest.mark.parametrize("coupling", [0.0, pytest.param(0.3, marks=pytest.mark.slow)])
 def test_one_hot_targets_are_labels_to_the_bit(loss, coupling):
     config = dataclasses.replace(BASE, loss=loss, coupling=coupling, weight_exponent=0.5)
     run = ssm.simulate(config, targets=np.eye(K)[LABELS])
@@ -262,13 +262,7 @@ def test_targets_of_inputs_and_of_an_optimiser():
         "init_scale": 0.1,
     }
     descended = ssm.simulate(ssm.Config(**steps), inputs=X, labels=y, targets=P)
-    flow = ssm.simulate(
-        ssm.Config(feature_dim=5, num_saves=10, init_scale=0.1, t1=20.0),
-        inputs=X,
-        labels=y,
-        targets=P,
-    )
-    assert abs(float(descended["loss"][-1]) - float(flow["loss"][-1])) < 0.01  # steps of 0.01
+    assert abs(float(descended["loss"][-1]) - float(own["loss"][-1])) < 0.01  # steps of 0.01
 
 
 BAD = [

@@ -89,7 +89,7 @@ def test_a_run_that_never_reaches_its_margin_goes_to_its_end(run):
 
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0])
-@pytest.mark.parametrize("init", ["gaussian", "collapsed"])
+@pytest.mark.parametrize("init", ["gaussian", pytest.param("collapsed", marks=pytest.mark.slow)])
 def test_weights_do_not_change_the_end(run, exponent, init):
     """Distance to SELI falls as 1 / margin, over thousands of orders of magnitude of the loss."""
     changes = {"init": init, "weight_exponent": exponent, "stop_margin": 1e5}
@@ -108,6 +108,7 @@ def test_weights_do_not_change_the_end(run, exponent, init):
     assert last["etf_distance"].sel(part="W") > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coupling", [0.3, 1.0])
 def test_coupled_features_have_a_limit_of_their_own(run, coupling):
     """SELI of n_c / kappa_c samples a class, the simplex ETF for shared features."""

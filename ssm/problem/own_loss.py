@@ -84,39 +84,43 @@ def own_loss(value: Any, num_classes: int) -> OwnLoss:
 def _try(loss: OwnLoss, num_classes: int) -> None:
     """Refuse a loss that cannot be trained on, by its values on a few samples with small logits."""
     k, name = num_classes, type(loss.loss).__name__
-    labels = jnp.arange(2 * k) % k
-    logits = jnp.asarray(0.1 * np.random.default_rng(0).normal(size=(k, 2 * k)))
+    labels = np.arange(2 * k) % k
+    logits = 0.1 * np.random.default_rng(0).normal(size=(k, 2 * k))
+
+    @jax.jit  # one program, as in a run, is compiled faster than each operation
+    def tried(logits: Logits, labels: Labels) -> Any:
+        first = loss.value(logits[:, :1], labels[:1])
+        return loss.value(logits, labels), loss.logit_gradient(logits, labels), first
 
     def refused(allowed: str) -> errors.InputError:
         return errors.invalid("loss", name, allowed)
 
     try:
-        values, gradient = loss.value(logits, labels), loss.logit_gradient(logits, labels)
-        first = loss.value(logits[:, :1], labels[:1])
+        values, gradient, first = map(np.asarray, tried(logits, labels))
     except Exception as error:
         said = " ".join(str(error).split())[:200]
         allowed = (
             f"differentiable by JAX on logits of shape ({k}, m); {type(error).__name__}: {said}"
         )
         raise refused(allowed) from None
-    if jnp.shape(values) != labels.shape:
-        raise refused(f"of one value a column, shape ({2 * k},), not {jnp.shape(values)}")
-    if jnp.shape(gradient) != logits.shape:
-        raise refused(f"of one gradient a logit, shape {logits.shape}, not {jnp.shape(gradient)}")
-    if not jnp.isfinite(values).all() or not jnp.isfinite(gradient).all():
+    if values.shape != labels.shape:
+        raise refused(f"of one value a column, shape ({2 * k},), not {values.shape}")
+    if gradient.shape != logits.shape:
+        raise refused(f"of one gradient a logit, shape {logits.shape}, not {gradient.shape}")
+    if not np.isfinite(values).all() or not np.isfinite(gradient).all():
         raise refused("finite, and its gradient too, at small logits")
     if not (gradient != 0).any():
         raise refused("a loss with a gradient, which is 0 everywhere here")
     if abs(first[0] - values[0]) > LARGEST_ERROR * abs(values[0]):
         raise refused("of values that depend on their own column only")
     if loss.knows_its_logarithm:
-        logarithms = loss.log_value(logits, labels)
-        if jnp.shape(logarithms) != labels.shape:
+        logarithms = np.asarray(jax.jit(loss.log_value)(logits, labels))
+        if logarithms.shape != labels.shape:
             raise refused(f"of one log_value a column, shape ({2 * k},)")
-        if not (jnp.abs(jnp.exp(logarithms) - values) <= LARGEST_ERROR * jnp.abs(values)).all():
+        if not (np.abs(np.exp(logarithms) - values) <= LARGEST_ERROR * np.abs(values)).all():
             raise refused("one whose log_value is the logarithm of its value")
-        at_label = jnp.arange(k)[:, None] == labels[None]
-        if (jnp.where(at_label, gradient > 0, gradient < 0)).any():
+        at_label = np.arange(k)[:, None] == labels[None]
+        if np.where(at_label, gradient > 0, gradient < 0).any():
             raise refused(
                 "one that falls with the logit of the label and rises with the others, as log_value needs"
             )
