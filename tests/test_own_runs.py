@@ -22,7 +22,7 @@ SMALL: dict[str, Any] = {
     "feature_dim": 6,
 }
 # by most tests, for the programs of that many times
-SHARED = SMALL | {"num_saves": 50}
+SHARED: dict[str, Any] = SMALL | {"num_saves": 50}
 
 
 class OwnCrossEntropy(NamedTuple):
@@ -247,7 +247,8 @@ def test_a_start_reproduces_a_loop_of_cdt_training():
     labels = np.repeat(np.arange(4), [8, 8, 2, 2])
     W, H = rng.normal(size=(4, 6)), 0.5 * rng.normal(size=(6, 20))
     config = ssm.Config(
-        **SHARED | {"num_saves": 13},
+        **SMALL,
+        num_saves=13,
         loss="cdt",
         optimizer="gd",
         learning_rate=0.3,
