@@ -441,7 +441,8 @@ def test_the_verdict_recommends_only_what_its_own_table_calls_together(counts, l
 def test_where_a_closed_form_does_not_balance_the_run_is_recommended():
     """At R = 2e5 the start of scale 1e-3 is not small: under 1 / n^g* free features learn the smallest
     classes first."""
-    advice = advise((1_000_000, 1_000_000, 5, 5), 0.0)
+    counts = (1_000_000, 1_000_000, 5, 5)
+    advice = advise(counts, 0.0)
     (case,), choices = advice.cases, by_name(advice)
     assert choices["g*"].order == SMALLEST and case.balance == case.balancing_exponent == 0.5
     assert (
@@ -449,15 +450,14 @@ def test_where_a_closed_form_does_not_balance_the_run_is_recommended():
     )
     assert "(at the closed form, 1 / n^0.5, it learns the smallest classes first)" in advice.verdict
     # networks balanced within 0.05 of the exponents: what is as near to them is marked as open
-    for coupling in (0.0, 0.2):
-        (case,) = advise((1_000_000, 1_000_000, 5, 5), coupling).cases
+    for each in (case, *advise(counts, 0.2).cases):
         near = [
-            choice for choice in case.choices if abs(choice.exponent - case.balance) <= runs.NEAR
+            choice for choice in each.choices if abs(choice.exponent - each.balance) <= runs.NEAR
         ]
         early = [choice for choice in near if choice.order == SMALLEST]
         assert early
         for choice in early:
-            assert advice_words.has_open_order(case, choice, (1_000_000, 1_000_000, 5, 5))
+            assert advice_words.has_open_order(each, choice, counts)
 
 
 @pytest.mark.slow

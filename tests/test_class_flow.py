@@ -17,6 +17,9 @@ from ssm.dynamics.starts import make_start
 from ssm.problem import make_problem
 from ssm.theory import class_flow, explicit
 
+# Thousands of small steps in Python, which checks of shapes slow down fourfold; other tests have the same code checked.
+UNCHECKED = pytest.mark.usefixtures("untyped")
+
 
 def start_of(config):
     """The problem, its components, W and the class means of a start."""
@@ -42,6 +45,7 @@ GAUSSIAN = [
 ]
 
 
+@UNCHECKED
 @pytest.mark.parametrize(("k", "ratio", "exponent", "coupling"), GAUSSIAN)
 def test_every_component_of_gaussian_runs(k, ratio, exponent, coupling):
     """Contrasts within both groups and across, each by its own share of the start."""
@@ -60,6 +64,7 @@ def test_every_component_of_gaussian_runs(k, ratio, exponent, coupling):
     np.testing.assert_allclose(predicted, times_of_run(config, predicted), rtol=STEPS)
 
 
+@UNCHECKED
 @pytest.mark.parametrize(
     "changes",
     [
@@ -87,6 +92,7 @@ def test_any_counts_weights_labels_and_starts(changes):
     np.testing.assert_allclose(predicted, times_of_run(config, predicted), rtol=STEPS)
 
 
+@UNCHECKED
 @pytest.mark.parametrize(
     ("ratio", "scale", "worst"),
     [(100.0, 0.03, 0.02), (1000.0, 0.0133, 0.05)],
@@ -115,6 +121,7 @@ CASES = [
 ]
 
 
+@UNCHECKED
 @pytest.mark.parametrize(("ratio", "exponent", "coupling"), CASES)
 def test_the_five_numbers_of_step(ratio, exponent, coupling, untyped):
     config = ssm.Config(

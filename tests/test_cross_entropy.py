@@ -224,6 +224,7 @@ def test_the_flow_of_all_classes(sizes, ratio, exponent, coupling, imbalance, cl
     assert found.blocks[3, last] == pytest.approx(0.5, rel=1e-11)
 
 
+@MANY_STEPS
 @pytest.mark.slow
 def test_what_is_conserved():
     """lam_g is used by the field itself; of the direction between the groups it is a law. From far behind and
@@ -300,6 +301,7 @@ def test_class_times_are_when_the_margin_is_there(clock):
     np.testing.assert_allclose(of_its_own, 0.7, rtol=1e-11)
 
 
+@MANY_STEPS
 @pytest.mark.slow
 def test_what_is_never_learned():
     """Free features at R = 10^9 from 1e-12 need logits of some thousand across, whose time no number holds."""
@@ -325,6 +327,7 @@ def test_groups_may_be_exchanged():
     np.testing.assert_allclose(learned[0], learned[1][..., ::-1], rtol=1e-11)
 
 
+@MANY_STEPS
 @pytest.mark.slow
 def test_points_of_a_grid_are_those_alone():
     """Newton's iterations end together, the only thing points share: 1e-12 is some of their rounding, at

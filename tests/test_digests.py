@@ -57,7 +57,7 @@ def test_no_change_of_a_byte_or_a_value_goes_unseen(kind, cases):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["run", "tracked", "saved_sweep", "sweep", "resumed_sweep"])
 def test_no_change_of_many_goes_unseen(kind):
-    assert not fuzz(kind, 40 if kind == "resumed_sweep" else 150, seed=1)[1]
+    assert not fuzz(kind, 20 if kind == "resumed_sweep" else 80, seed=1)[1]
 
 
 def edit(store, change, *, everywhere=True):

@@ -26,6 +26,9 @@ from ssm.dynamics.column_layouts import make_columns
 from ssm.dynamics.starts import make_start
 from ssm.problem import make_problem
 
+# Thousands of small steps in Python, which checks of shapes slow down fourfold; other tests have the same code checked.
+UNCHECKED = pytest.mark.usefixtures("untyped")
+
 BIASES = ("none", "hidden", "output", "both")
 KERNELS = [
     {"coupling": 0.3, "between_coupling": 0.1},
@@ -553,6 +556,7 @@ def test_a_bias_of_the_logits_comes_to_rest_before_features(tiny, loss):
     assert found.logit_bias[1] == pytest.approx(np.log(risk[0] / risk[-1]), abs=1e-3)
 
 
+@UNCHECKED
 @pytest.mark.slow
 def test_points_of_a_grid_that_shares_are_those_alone():
     grid = step.grid(

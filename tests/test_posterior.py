@@ -87,21 +87,24 @@ def fitted(**parameters):
     return ReweightedClassifier(learning_rate=rate, **chosen).fit(X, y, counted)
 
 
-# Quick are the two without adjustments and the one with all of them, whose parts the others are: five fits each,
-# in as many steps as Adam needs to come within the tolerance.
+# Quick are the two without adjustments and the one with all of them, whose parts the others are: five fits each, and of
+# the others two, with weights of classes and with a schedule; in as many steps as Adam needs to come within the tolerance.
 QUICK = {"cross_entropy": 1500, "squared": 1500, "focal, margins, adjusted": 2250}
+CASES = [
+    pytest.param(loss, tuple(WEIGHTS), id=loss)
+    if loss in QUICK
+    else pytest.param(loss, ("given", "deferred"), id=loss, marks=pytest.mark.slow)
+    for loss in LOSSES
+]
 
 
-@pytest.mark.parametrize(
-    "loss",
-    [pytest.param(loss, marks=() if loss in QUICK else pytest.mark.slow) for loss in LOSSES],
-)
-def test_every_posterior_is_right_or_refused(loss):
+@pytest.mark.parametrize(("loss", "weightings"), CASES)
+def test_every_posterior_is_right_or_refused(loss, weightings):
     """For the shares of the data, equal ones and others, whatever the weights and their schedule."""
     other = {0: 0.2, 1: 0.5, 2: 0.3}
     near = 2e-3 if loss == "ldam" else 1e-6  # to which Adam comes in so many steps
-    for weights in WEIGHTS.values():
-        found = fitted(**LOSSES[loss], **weights, num_steps=QUICK.get(loss, 3000))
+    for weighting in weightings:
+        found = fitted(**LOSSES[loss], **WEIGHTS[weighting], num_steps=QUICK.get(loss, 3000))
         logits = found.logits(STATES)
         for shares, expected in (
             ("training", POSTERIOR),

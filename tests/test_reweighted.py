@@ -218,7 +218,7 @@ def test_unknown_shares_are_within_their_interval(k):
     for draw in range(100):
         actual = world.rng.dirichlet(np.full(k, 10.0))
         X, _ = world.draw(600, actual)
-        found = model.estimate_shares(X, seed=draw)
+        found = model.estimate_shares(X, num_resamples=199, seed=draw)
         inside += (found.low <= actual) & (actual <= found.high)
     assert 90 <= inside.mean() <= 99
     assert 90 <= inside[0] <= 99

@@ -382,7 +382,7 @@ def test_a_study_of_an_earlier_version_goes_on_and_is_sealed(study, whole, copy,
     [
         ("cells", 12),
         pytest.param("cells", 30, marks=pytest.mark.slow),
-        pytest.param("study", 20, marks=pytest.mark.slow),
+        pytest.param("study", 12, marks=pytest.mark.slow),
     ],
 )
 def test_whatever_is_changed_a_study_has_the_same_record(kind, cases):

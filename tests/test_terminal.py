@@ -268,10 +268,10 @@ STIFF = [
 @pytest.mark.parametrize("changes", STIFF)
 def test_default_runs_by_the_loss_clock_keep_their_tolerance(tiny, changes):
     """Mild and stiff: 20 times the tolerance of a step, against order 5 at 1e-9 all the way."""
-    config = tiny(clock="loss", num_saves=20, **changes)
+    config = tiny(clock="loss", num_saves=20, save_state=True, **changes)
     ended = ssm.simulate(config)
     t1 = float(end(ended)["time"])
-    whole = dataclasses.replace(config, t1=t1, stop_margin=1e9, save_state=True)
+    whole = dataclasses.replace(config, t1=t1, stop_margin=1e9)
     found = ssm.simulate(whole)
     wanted = ssm.simulate(
         dataclasses.replace(whole, solver="tsit5", rtol=1e-9, max_steps=1_000_000)
@@ -344,12 +344,14 @@ def flow_of_log_risk(config, problem):
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "-".join(map(str, shape.values())))
 def test_default_runs_by_the_loss_clock_against_a_flow_written_anew(shape):
-    """Mild and stiff, 30 of them: 20 times the tolerance of a step, against DOP853 of scipy at a ten
+    """Mild and stiff, 16 of them: 20 times the tolerance of a step, against DOP853 of scipy at a ten
     thousandth of it. Samples are padded, so that all runs of a shape share a compilation."""
     k = shape["num_classes"]
-    # Through three layers the margin of a small start explodes at the end of a long plateau, where DOP853
-    # would take millions of steps: there only the two large starts are followed.
-    taken = slice(None, None, 3 if "depth" in shape else 1)
+    # One shape has the stiffest and the mildest, the next the two between. Through three layers the margin of a
+    # small start explodes at the end of a long plateau, where DOP853 would take millions of steps: there it is the two
+    # large starts too.
+    between = SHAPES.index(shape) % 2 and "depth" not in shape
+    taken = slice(1, 3) if between else slice(None, None, 3)
     configs = [
         ssm.Config(
             clock="loss",
