@@ -66,8 +66,8 @@ def slope(cell: Cell, images: np.ndarray, labels: np.ndarray, seed: int) -> floa
             labels_,
             of_samples,
             np.float32(rate),
+            np.array([cell.bias in (layer, "both") for layer in ("hidden", "output")], np.float32),
             cell.units,
-            cell.bias,
         )
     gains = np.asarray(gains)[: int(steps)]
     times = np.array(
@@ -80,7 +80,7 @@ def slope(cell: Cell, images: np.ndarray, labels: np.ndarray, seed: int) -> floa
     return float(fits.power_law(inverse, times[:, 1] / times[:, 0])["exponent"])
 
 
-@functools.partial(jax.jit, static_argnames=("units", "bias"))
+@functools.partial(jax.jit, static_argnames="units")
 def _descend(
     A: Float[Array, "p d"],
     W: Float[Array, "d k"],
@@ -88,14 +88,14 @@ def _descend(
     labels: Float[Array, "n k"],
     of_samples: Float[Array, "e n"],
     rate: Array,
+    biases: Float[Array, " 2"],
     units: Units,
-    bias: Bias,
 ) -> tuple[Array, Array]:
     """Gradient descent under each row of weights, until all contrasts have gained half of their target: the number of
-    steps, and the shares of the target that the groups' contrasts have at each of them, (t, e, 2)."""
+    steps, and the shares of the target that the groups' contrasts have at each of them, (t, e, 2). The biases of the
+    hidden layer and of the logits move at these shares of the rate, 0 or 1."""
     num, averages = len(of_samples), (labels / labels.sum(0)[None]).T
     gates = X @ A > 0
-    hidden, output = (np.float32(bias in (part, "both")) for part in ("hidden", "output"))
 
     def risk(params: Any, own: Array) -> tuple[Array, Array]:
         A, a, W, b = params
@@ -111,7 +111,7 @@ def _descend(
         i, params, kept = state
         grads, Z = slopes(params, of_samples)
         kept = kept.at[i].set(jax.vmap(lambda z: networks.contrasts(averages @ z))(Z))
-        scales = (1.0, hidden, 1.0, output)
+        scales = (1.0, biases[0], 1.0, biases[1])
         moved = [x - rate * s * g for x, s, g in zip(params, scales, grads, strict=True)]
         return i + 1, tuple(moved), kept
 

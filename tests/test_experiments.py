@@ -185,11 +185,12 @@ def test_a_quick_bridge_finds_the_balancing_exponents(tmp_path):
     assert len(near) == 5 and max(distances) <= 0.15 and (tmp_path / "bridge.png").is_file()
 
 
-@pytest.mark.slow
-@pytest.mark.long
-@pytest.mark.parametrize(
-    ("name", "figures"),
-    [
+# In networks alone a quick run takes longer than its programs take to compile. Its many steps are as users have them, since checks
+# of shapes, which the tests of ssm have, multiply the time of what runs in Python.
+NETWORKS = ("practice", "followed_digits")
+QUICK_RUNS = [
+    pytest.param(*case, marks=pytest.mark.long if case[0] in NETWORKS else ())
+    for case in (
         ("overview", 1),
         ("early_training", 4),
         ("imbalance_sweep", 4),
@@ -211,8 +212,13 @@ def test_a_quick_bridge_finds_the_balancing_exponents(tmp_path):
         ("groups", 1),
         ("practice", 2),
         ("followed_digits", 1),
-    ],
-)
+    )
+]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize(("name", "figures"), QUICK_RUNS)
 def test_a_quick_run_draws_its_figures_and_no_claim_fails(tmp_path, name, figures):
     """What is left undecided by the one or two seeds of a quick run is a mean over them. What is claimed of classes with
     biases, of the exponent that balances the end under a polynomial tail, of thousands of classes with both factors

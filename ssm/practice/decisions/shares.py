@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
+from threadpoolctl import threadpool_limits
 
 from ssm.support import checks
 from ssm.support.errors import InputError, invalid
@@ -155,15 +156,17 @@ def estimate(
     num_resamples = checks.integer("num_resamples", num_resamples, 19, 10**6)
     prior = prior / prior.sum()
     likelihood = rows / prior
-    found = fixed_point(likelihood, np.ones((1, m)), prior[None], STEP)
     rng = np.random.default_rng(seed)
     resampled, block = [], max(1, AT_ONCE // m)
-    for start in range(0, num_resamples, block):
-        size = min(block, num_resamples - start)
-        counts = rng.multinomial(m, np.full(m, 1 / m), size=size).astype(float)
-        # A share of 0 would stay 0, so that resamples begin a little inside.
-        begin = np.repeat(0.99 * found + 0.01 * prior, size, axis=0)
-        resampled.append(fixed_point(likelihood, counts, begin, STEP_OF_RESAMPLES))
+    # In hundreds of small products threads of BLAS mostly wait for each other, on a busy machine many times as long as one needs.
+    with threadpool_limits(1, "blas"):
+        found = fixed_point(likelihood, np.ones((1, m)), prior[None], STEP)
+        for start in range(0, num_resamples, block):
+            size = min(block, num_resamples - start)
+            counts = rng.multinomial(m, np.full(m, 1 / m), size=size).astype(float)
+            # A share of 0 would stay 0, so that resamples begin a little inside.
+            begin = np.repeat(0.99 * found + 0.01 * prior, size, axis=0)
+            resampled.append(fixed_point(likelihood, counts, begin, STEP_OF_RESAMPLES))
     ends = [(1 - level) / 2, (1 + level) / 2]
     low, high = np.quantile(np.concatenate(resampled), ends, axis=0)
     return ShareEstimate(labels, found[0], np.minimum(low, found[0]), np.maximum(high, found[0]))
