@@ -239,9 +239,28 @@ def test_without_a_source_the_docstring_is_what_is_left(monkeypatch):
         raise OSError
 
     documentation.docstrings_of_fields.cache_clear()
+    documentation._source.cache_clear()
     monkeypatch.setattr(inspect, "getsource", no_source)
     described = type(vars(Config)["__doc__"])("\n    Words.\n    ")
     assert described.__get__(None, Config) == "Words."
+
+
+@dataclasses.dataclass
+class Twin:
+    x: int = 0
+    """Of the module."""
+
+
+def test_fields_are_found_in_the_class_that_they_belong_to():
+    @dataclasses.dataclass
+    class Twin:  # of the same name as another
+        x: int = 0
+        """Of the function."""
+
+    described = documentation.words_of_fields
+    assert described(Twin) == {"x": "Of the function."}
+    assert described(globals()["Twin"]) == {"x": "Of the module."}
+    assert described(dataclasses.make_dataclass("Made", ["x"])) == {}  # which stands nowhere
 
 
 def test_numbers_of_another_kind_of_run_are_told_apart():

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import inspect
 import itertools
+import sys
 import textwrap
 import types
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -52,14 +53,36 @@ def words_of_fields(owner: type) -> dict[str, str]:
 
 @functools.cache
 def docstrings_of_fields(group: type) -> dict[str, str]:
-    """What stands below each field in the source of one class."""
-    (tree,) = ast.parse(inspect.getsource(group)).body
-    assert isinstance(tree, ast.ClassDef)
+    """What stands below each field in the source of one class; raises OSError where there is none."""
     return {
         ast.unparse(line.target): ast.literal_eval(below.value)
-        for line, below in itertools.pairwise(tree.body)
+        for line, below in itertools.pairwise(_definition(group).body)
         if isinstance(line, ast.AnnAssign) and isinstance(below, ast.Expr)
     }
+
+
+def _definition(group: type) -> ast.ClassDef:
+    """The class in the source of its module, which is read once for all of its classes: `inspect.getsource` of a class
+    goes through its text word by word to find its end, which takes most of the time."""
+    found: Any = _source(group.__module__)
+    for name in group.__qualname__.replace(".<locals>", "").split("."):
+        inside = (
+            node
+            for node in ast.walk(found)
+            if node is not found and getattr(node, "name", None) == name
+        )
+        found = next(inside, None)
+        if found is None:
+            raise OSError(f"no source of {group.__qualname__}")
+    return found
+
+
+@functools.cache
+def _source(module: str) -> ast.Module:
+    try:
+        return ast.parse(inspect.getsource(sys.modules[module]))
+    except (KeyError, TypeError):  # a module without a file, as of what is typed by hand
+        raise OSError(f"no source of {module}") from None
 
 
 def _kind(hint: Any) -> str:
