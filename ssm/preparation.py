@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -218,7 +217,7 @@ def _setting_of(
 ) -> _Setting:
     """That of a run, which is kept where nothing but the Config decides it."""
     if inputs is None and given.loss is None and given.targets is None and reached is None:
-        return _setting(dataclasses.replace(config, seed=0), size)
+        return _setting(config.with_seed(0), size)
     problem = _problem(config, given.targets, inputs)
     is_drawn = inputs is not None or config.has_inputs
     columns = None if is_drawn else make_columns(config, problem, size, loss=given.loss)
@@ -237,7 +236,7 @@ def _problem(
         problem = samples.of_unit_mean(problem)
     X = None if inputs is None else inputs.training
     if config.has_inputs and X is None:
-        X = draw_inputs(dataclasses.replace(config, seed=0), problem)
+        X = draw_inputs(config.with_seed(0), problem)
     return samples.with_growth_rates(problem, X)
 
 

@@ -245,6 +245,15 @@ def test_without_a_source_the_docstring_is_what_is_left(monkeypatch):
     assert described.__get__(None, Config) == "Words."
 
 
+def test_another_seed_is_all_that_changes():
+    config = Config(num_classes=4, imbalance_ratio=3.0)
+    assert config.with_seed(7) == dataclasses.replace(config, seed=7) and config.seed == 0
+    seed: Any = np.int64(7)
+    assert type(config.with_seed(seed).seed) is int
+    with pytest.raises(ssm.InputError, match=r"^seed=-1: must be"):
+        config.with_seed(-1)
+
+
 @dataclasses.dataclass
 class Twin:
     x: int = 0

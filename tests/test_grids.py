@@ -195,9 +195,33 @@ def test_runs_are_in_row_major_order(tiny):
     grid = make_grid(axes, tiny(feature_dim=5))
     assert grid.shape == (2, 3, 2)
     for run, (seed, ratio, exponent) in enumerate(itertools.product(*axes.values())):
-        assert grid.config(run) == tiny(
+        assert grid.run(run)[0] == tiny(
             feature_dim=5, seed=seed, imbalance_ratio=ratio, weight_exponent=exponent
         )
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_runs_that_differ_in_their_seed_only_are_a_row(tiny, place):
+    axes = [("imbalance_ratio", [1.0, 2.0, 4.0]), ("weight_exponent", [0, 1])]
+    axes.insert(place, ("seed", [3, 1]))
+    grid = make_grid(dict(axes), tiny())
+    rows = grid.settings()
+    assert sorted(rows.ravel()) == list(range(12)) and (np.diff(rows[:, 0]) > 0).all()
+    for row in rows:
+        first, _ = grid.run(row[0])
+        assert grid.from_seeds(first, row.tolist()) == [grid.run(run)[0] for run in row]
+    alone = make_grid(dict(axes[:place] + axes[place + 1 :]), tiny(seed=5))
+    assert alone.settings().tolist() == [[run] for run in range(6)]
+    assert alone.from_seeds(alone.run(2)[0], [2]) == [alone.run(2)[0]]
+
+
+@pytest.mark.parametrize("seed_first", [True, False])
+def test_of_several_runs_that_are_not_allowed_the_first_is_named(tiny, seed_first):
+    axes = {"seed": [0, -1, -2], "coupling": [0.5, 2.0]}
+    axes = axes if seed_first else dict(reversed(axes.items()))
+    point = "seed=0, coupling=2.0" if seed_first else "coupling=0.5, seed=-1"
+    with pytest.raises(ssm.InputError, match=rf"\(at {point}\)$"):
+        ssm.sweep(axes, tiny())
 
 
 def test_anything_that_can_be_iterated_is_an_axis():

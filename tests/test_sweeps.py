@@ -141,7 +141,7 @@ def assert_is_every_run(swept, grid, base, tolerance=None, simulate=ssm.simulate
     grid = grids.make_grid(grid, base)
     for run, index in enumerate(np.ndindex(grid.shape)):
         point = swept.isel(dict(zip(grid.dimensions, index, strict=True)))
-        assert_is(point, simulate(grid.config(run)), tolerance)
+        assert_is(point, simulate(grid.run(run)[0]), tolerance)
 
 
 def test_squared_runs_of_any_size_share_one_compilation_and_are_single_runs(squared):
@@ -388,8 +388,8 @@ def test_an_interrupt_does_not_wait_for_the_chunk(squared, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ssm.sweep({"seed": range(400)}, squared(), chunk_size=200, progress=progress)
-    assert len(begun) < 100  # some groups when the first is reported, and those begun until then
+        ssm.sweep({"seed": range(2000)}, squared(), chunk_size=1000, progress=progress)
+    assert len(begun) < 500  # some groups when the first is reported, and those begun until then
 
 
 @pytest.mark.slow
@@ -455,6 +455,25 @@ def test_the_chunks_of_a_sweep_hold_every_run_once(squared, size):
     for chunk in chunks:
         np.testing.assert_array_equal(np.reshape(chunk.runs, chunk.shape), runs[chunk.block])
     assert sorted(run for chunk in chunks for run in chunk.runs) == list(range(12))
+
+
+@pytest.mark.parametrize("most", [1, 4, 10])
+def test_runs_that_are_followed_together_differ_in_their_seed_only(squared, most):
+    axes = {"seed": range(10), "coupling": [0.0, 1.0]}
+    laid_out = layout.make_layout(grids.make_grid(axes, squared()))
+    groups = laid_out.alike(range(1, 20), most)
+    assert sorted(run for group in groups for run in group) == list(range(1, 20))
+    assert len(groups) == -(-10 // most) + -(-9 // most)
+    for group in groups:
+        assert len({run % 2 for run in group}) == 1 and sorted(group) == group
+    assert max(map(len, groups)) - min(map(len, groups)) <= 1
+
+
+def test_fewer_runs_of_many_samples_are_followed_together(squared, tiny):
+    def together(base):
+        return layout.make_layout(grids.make_grid({"seed": range(99)}, base)).together
+
+    assert together(tiny(coupling=1.0)) == 64 and together(tiny(imbalance_ratio=300.0)) == 16
 
 
 def test_single_precision_is_of_what_was_observed_only(squared):

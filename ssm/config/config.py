@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from ssm.config import showing
-from ssm.config.bounds import Within, checked_fields
+from ssm.config.bounds import Within, checked_fields, interval
 from ssm.config.data import DataFields
 from ssm.config.documentation import DocstringOfFields
 from ssm.config.flow import FlowClockFields, FlowEndFields, FlowSolverFields
@@ -173,6 +174,12 @@ class Config(
         """Whether margins and the logarithm of the loss are observed."""
         terminal = self.clock == "loss" or self.stop_margin is not None or self.geometry
         return terminal and self.loss != "squared"
+
+    def with_seed(self, seed: int) -> Self:
+        """The same run from another start. Nothing but the seed is checked again, since no other field depends on it."""
+        other = copy.copy(self)
+        object.__setattr__(other, "seed", interval(type(self), "seed").integer("seed", seed))
+        return other
 
     def to_json(self) -> str:
         """All fields as JSON."""

@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, np.ndarray]
 Progress = Callable[[int, int], None]
-GROUP = 16
-"""Runs that differ in their seed only and are followed together by one thread: enough that the work on the
-host, what they are predicted to learn first of all, is shared by many, few enough that all cores have work to
-the end."""
 
 
 def compute(
@@ -119,7 +115,8 @@ def _on_cores(
                 # are cores, so that none of them has to wait for another's.
                 while programs and (len(compiling) < cores or programs[0][0] <= place + 1):
                     compiling.append(pool.submit(_compile_run, layout, programs.popleft()[1]))
-                groups = layout.alike(chunk.runs, min(GROUP, -(-len(chunk.runs) // (2 * cores))))
+                most = min(layout.together, -(-len(chunk.runs) // (2 * cores)))
+                groups = layout.alike(chunk.runs, most)
                 ahead.append(
                     (chunk, {pool.submit(_follow, layout, runs, stopped): runs for runs in groups})
                 )
@@ -172,7 +169,7 @@ def compute_chunk(layout: SweepLayout, chunk: Chunk) -> tuple[Arrays, dict[str, 
     clock = _Clock()
     if jax.default_backend() == "cpu":
         runs = {}
-        for group in layout.alike(chunk.runs, GROUP):
+        for group in layout.alike(chunk.runs, layout.together):
             runs |= zip(group, _follow(layout, group), strict=True)
     else:
         runs = _follow_batched(layout, chunk.runs)
@@ -256,7 +253,7 @@ def _prepared_alike(layout: SweepLayout, runs: Sequence[int]) -> list[preparatio
     """Runs of the grid that differ in their seed only, made ready to be followed in the number of columns
     laid out for them."""
     first, given = layout.grid.run(runs[0])
-    configs = [first, *(layout.grid.config(run) for run in runs[1:])]
+    configs = layout.grid.from_seeds(first, runs)
     return preparation.prepare_alike(configs, layout.padded_columns(first), given=given)
 
 

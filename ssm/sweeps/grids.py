@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 import numpy as np
+from jaxtyping import Int
 
 from ssm import additions
 from ssm.additions import Additions
@@ -79,10 +80,6 @@ class Grid(NamedTuple):
             values |= zip(fields, options[i] if len(fields) > 1 else [options[i]], strict=True)
         return values
 
-    def config(self, number: int) -> Config:
-        """The Config of one run of the flattened grid; raises InputError that names the point."""
-        return self._config(self._values(number))
-
     def _config(self, point: Mapping[str, Any]) -> Config:
         """The Config of a run, given the value of each field in it."""
         values = {field: value for field, value in point.items() if "." not in field}
@@ -94,6 +91,23 @@ class Grid(NamedTuple):
             return dataclasses.replace(self.base, **values)
         except errors.InputError as error:
             raise _at(error, point) from None
+
+    def settings(self) -> Int[np.ndarray, "settings seeds"]:
+        """The numbers of all runs, a row for those that differ in their seed only; a single one in each where seeds are no
+        axis of their own. Rows are in the order of their first runs."""
+        numbers = np.arange(math.prod(self.shape)).reshape(self.shape)
+        if "seed" not in self.axes:
+            return numbers.reshape(-1, 1)
+        place = list(self.axes).index("seed")
+        return np.moveaxis(numbers, place, -1).reshape(-1, self.shape[place])
+
+    def from_seeds(self, config: Config, numbers: Sequence[int]) -> list[Config]:
+        """The Configs of runs of one row of `settings`, of which one is given."""
+        if "seed" not in self.axes:
+            return [config]
+        place = list(self.axes).index("seed")
+        seeds = np.unravel_index(np.asarray(numbers), self.shape)[place].tolist()
+        return [config.with_seed(self.axes["seed"][i]) for i in seeds]
 
     def to_json(self) -> dict[str, Any]:
         """Base and axes as JSON types: what two sweeps must agree on to be the same."""

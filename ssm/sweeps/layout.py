@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
+from ssm.additions import Additions
 from ssm.config import Config
 from ssm.measures import geometry, spectral
 from ssm.preparation import can_be_padded, prepare
 from ssm.results import schema
 from ssm.results.variables import OBSERVED
-from ssm.support import checks
+from ssm.support import checks, errors
 from ssm.sweeps import grids
 from ssm.sweeps.grids import Grid
 from ssm.theory import defaults
 
 CHUNK_RUNS, CHUNK_BYTES = 256, 2**26
 CHUNK_COLUMNS = 200_000  # feature columns of all runs of a chunk, which are some seconds of work
+TOGETHER, TOGETHER_COLUMNS = (16, 64), 4400
+"""Runs that differ in their seed only and are followed together by one thread, between two numbers, and about how many feature
+columns they have: enough that the work on the host, what they are predicted to learn first of all, is shared by many, few
+enough that all cores have work to the end."""
 
 
 class Chunk(NamedTuple):
@@ -55,6 +60,8 @@ class SweepLayout(NamedTuple):
     """A number for each run, the same for runs that probably share a program."""
     blocks: tuple[tuple[slice, ...], ...]
     """The part of the grid that each chunk is, in order."""
+    together: int
+    """Most runs that are followed together by one thread."""
 
     def chunk(self, number: int) -> Chunk:
         """The chunk of that number, with the numbers of its runs."""
@@ -64,7 +71,7 @@ class SweepLayout(NamedTuple):
         return Chunk(number, block, runs.ravel().tolist())
 
     def alike(self, runs: Sequence[int], most: int) -> list[list[int]]:
-        """Runs in groups of at most `most` that differ in their seed only, in order."""
+        """Runs in groups of at most `most` that differ in their seed only, about equally large and in order."""
         places = np.unravel_index(np.asarray(runs), self.grid.shape)
         others = [
             place.tolist()
@@ -75,7 +82,9 @@ class SweepLayout(NamedTuple):
         for run, *setting in zip(runs, *others, strict=True):
             groups.setdefault(tuple(setting), []).append(run)
         return [
-            group[i : i + most] for group in groups.values() for i in range(0, len(group), most)
+            part.tolist()
+            for group in groups.values()
+            for part in np.array_split(group, -(-len(group) // most))
         ]
 
     def programs_by_need(self, chunks: Iterable[Chunk]) -> list[tuple[int, int]]:
@@ -114,8 +123,7 @@ def make_layout(grid: Grid, chunk_size: int | None = None) -> SweepLayout:
     kept, precisions, most_columns = set(), set(), 0
     own = grid.given.variables()
     own_dims = {dim for variable in own.values() for dim in variable.dims}
-    for run in range(math.prod(grid.shape)):
-        config, given = grid.run(run)
+    for config, given, runs in _settings(grid):
         k, d = config.num_classes, config.feature_dim
         lengths = {"time": config.num_saves, "class": k, "component": k - 1, "feature": d}
         lengths["mode"] = min(k, d)
@@ -138,9 +146,9 @@ def make_layout(grid: Grid, chunk_size: int | None = None) -> SweepLayout:
         precisions.add(config.dtype)
         most_columns = max(most_columns, config.num_columns)
         together = _padded_together(config)
-        sized[together, config.num_columns].append(run)
+        sized[together, config.num_columns].extend(runs)
         if can_be_padded(config):
-            columns.setdefault(together, collections.Counter())[config.num_columns] += 1
+            columns.setdefault(together, collections.Counter())[config.num_columns] += len(runs)
     floats: str = max(precisions)  # float64 where there are both
     dtypes = {
         name: floats if variable.dtype == OBSERVED else variable.dtype
@@ -156,13 +164,31 @@ def make_layout(grid: Grid, chunk_size: int | None = None) -> SweepLayout:
     for (kind, size), runs in sized.items():
         program = kind, padded.get(kind, {}).get(size, size)
         programs[runs] = numbers.setdefault(program, len(numbers))
-    layout = SweepLayout(grid, padded_sizes, dtypes, padded, programs, ())
+    together = int(np.clip(TOGETHER_COLUMNS // most_columns, *TOGETHER))
+    layout = SweepLayout(grid, padded_sizes, dtypes, padded, programs, (), together)
     if own:
         layout = layout._replace(padded_sizes=_with_own_dims(layout))
     size_of_run = sum(8 * math.prod(layout.shape(name)) for name in dtypes)
     most = min(CHUNK_RUNS, CHUNK_BYTES // size_of_run, CHUNK_COLUMNS // most_columns)
     chunk = grids.chunk_shape(grid.shape, chunk_size or max(most, 1))
     return layout._replace(blocks=tuple(grids.blocks(grid.shape, chunk)))
+
+
+def _settings(grid: Grid) -> Iterator[tuple[Config, Additions, list[int]]]:
+    """The Config of the first of each runs that differ in their seed only, what they are given, and their numbers.
+
+    Raises ssm.InputError for a run that is not allowed: for the first of the grid.
+    """
+    try:
+        for i, row in enumerate(grid.settings()):
+            config, given = grid.run(int(row[0]))
+            if i == 0:
+                grid.from_seeds(config, row.tolist())  # which are allowed in all if they are in one
+            yield config, given, row.tolist()
+    except errors.InputError:
+        for run in range(math.prod(grid.shape)):
+            grid.run(run)
+        raise
 
 
 def _with_own_dims(layout: SweepLayout) -> dict[str, int]:
