@@ -82,6 +82,7 @@ class SweepStore:
         if not laid_out:
             raise digests.changed(path)
         self._parts: dict[int, list[dict[str, Any]]] = {}
+        self._opened: dict[str, zarr.Array[Any]] = {}
 
     @classmethod
     def create(
@@ -284,6 +285,7 @@ class SweepStore:
         digests.seal(self.path, digests.of_values(coordinates))
         self.metadata = Metadata(self.path)
         del self._group  # opened as another store than this is now
+        self._opened.clear()
 
     def origins(self) -> list[dict[str, Any]]:
         """The origin of each part that has been written, or seen to be done: when, where and by which
@@ -330,9 +332,11 @@ class SweepStore:
         )
 
     def _array(self, name: str) -> zarr.Array[Any]:
-        array = self._group[name]
-        assert isinstance(array, zarr.Array)
-        return array
+        if name not in self._opened:  # opening one takes about as long as reading a chunk of it
+            array = self._group[name]
+            assert isinstance(array, zarr.Array)
+            self._opened[name] = array
+        return self._opened[name]
 
     def _arrays(self, chunk: int) -> dict[str, np.ndarray]:
         return {name: np.asarray(self._array(name)[self.blocks[chunk]]) for name in self.variables}
