@@ -148,10 +148,10 @@ def few_values(rng):
 @pytest.mark.parametrize(
     ("draw", "error"),
     [
-        (calibrated, 0),
+        pytest.param(calibrated, 0, marks=pytest.mark.slow),
         (overconfident, 0.1),
         (of_one_class, 0.1),
-        (few_values, abs(GAPS).mean()),
+        pytest.param(few_values, abs(GAPS).mean(), marks=pytest.mark.slow),
     ],
     ids=["calibrated", "overconfident", "class", "values"],
 )

@@ -310,6 +310,7 @@ def test_the_limit_of_the_windows_length(exponent, weight):
     assert early_stopping.limit_of_length(10, exponent) == pytest.approx(1 - 1 / weight, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_the_command_prints_its_table_and_leaves_the_committed_claims_alone(
     tmp_path, monkeypatch, capsys
 ):

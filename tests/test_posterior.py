@@ -151,21 +151,25 @@ def test_posteriors_from_samples_are_right_within_their_error(loss: dict[str, An
     assert (np.abs(found.predict_proba(STATES) - POSTERIOR) < 5 * error).all()
 
 
+@jax.jit
+def risk(z, q, numbers):
+    """The loss of logits z over labels of probabilities q."""
+    each = z[:, None].repeat(4, 1)
+    return q @ losses.adjusted_cross_entropy(each, jnp.arange(4), numbers)
+
+
+slope = jax.jit(jax.grad(risk))
+
+
 @pytest.mark.parametrize("focusing", [0.0, 0.5, 2.0])
 @pytest.mark.parametrize("margin", [0.0, 3.0, 15.0])
 def test_a_posterior_is_that_whose_risk_its_logits_minimise(rng, focusing, margin):
     """Against a minimiser of SciPy's."""
     counts = np.array([100, 50, 20, 5])
     numbers = losses.adjustment(counts, largest_margin=margin, focusing=focusing)
-    labels = jnp.arange(4)
-
-    @jax.jit
-    def risk(z, q):
-        return q @ losses.adjusted_cross_entropy(z[:, None].repeat(4, 1), labels, numbers)
-
-    slope = jax.jit(jax.grad(risk))
     for q in rng.dirichlet(np.ones(4), 3):
-        found = optimize.minimize(risk, np.zeros(4), (q,), jac=slope, options={"gtol": 1e-11})
+        given = (q, numbers)
+        found = optimize.minimize(risk, np.zeros(4), given, jac=slope, options={"gtol": 1e-11})
         posterior = special.softmax(posthoc.minimised(found.x[:, None], numbers.margins, focusing))
         # the minimiser has come this near
         np.testing.assert_allclose(posterior[:, 0], q, atol=1e-7)
