@@ -9,7 +9,7 @@ import scipy.stats
 from ssm.measures import held_out
 from ssm.problem import losses, membership
 
-NUM_SAMPLES = 1_000_000
+NUM_SAMPLES = 400_000
 
 
 def mixture(rng, k, rank, distance=1.0):

@@ -241,7 +241,7 @@ def test_growth_rates_are_singular_values_of_the_flow(tiny, between, bias, expon
         np.testing.assert_allclose(found, blocks, rtol=1e-12)
 
 
-@pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
+@pytest.mark.parametrize("loss", [pytest.param("squared", marks=SLOW), "cross_entropy"])
 @pytest.mark.parametrize("bias", [pytest.param("none", marks=SLOW), "both"])
 @pytest.mark.parametrize(
     "between", [pytest.param(0.0, marks=SLOW), 0.1, pytest.param(0.4, marks=SLOW)]
@@ -332,7 +332,7 @@ INPUTS = {"coupling": 0.3, "between_coupling": 0.1, "held_out": True}
     [KERNELS[0], INPUTS, {**INPUTS, "coupling": 1.0}, {"coupling": 1.0, "between_coupling": 0.3}, {**INPUTS, "noise_dim": 40}],
 )  # fmt: skip
 def test_the_expected_start_is_the_mean_over_draws(tiny, init, changes):
-    """Within four standard errors of 300 draws."""
+    """Within four standard errors of 150 draws."""
     config = tiny(init=init, init_scale=0.3, loss="cross_entropy", **changes)
     problem = make_problem(config)
     components = spectral.components(problem)
@@ -342,14 +342,14 @@ def test_the_expected_start_is_the_mean_over_draws(tiny, init, changes):
     growing = np.stack(theory.growing_half(theory.class_growth_rates(problem), damping))
     p_part, q_part = (growing @ within**2)[:, :, None]
     strengths = []
-    for seed in range(300):
+    for seed in range(150):
         drawn = dataclasses.replace(config, seed=seed)
         X = ssm.preparation.draw_inputs(drawn, problem) if config.has_inputs else None
         columns = make_columns(drawn, problem, None, X)
         params = make_start(drawn, problem, columns).params
         p, q = within.T @ params.W, within.T @ (root * columns.class_means(params.H).T)
         strengths.append((p_part * q_part * (p_part * p + q_part * q) ** 2).sum(1))
-    error = np.std(strengths, axis=0) / np.sqrt(300)
+    error = np.std(strengths, axis=0) / np.sqrt(150)
     expected = (within**2).T @ predictions.expected_start_strength(config, problem)
     assert (np.abs(np.mean(strengths, axis=0) - expected) < 4 * error).all()
 
@@ -501,6 +501,7 @@ def test_the_cross_component_of_spectral_runs(run, tiny, changes):
     assert learned == pytest.approx(ds.block_learning_time.values[1], rel=1e-7)
 
 
+@MANY_STEPS
 @pytest.mark.parametrize("clock", ["time", pytest.param("loss", marks=SLOW)])
 @pytest.mark.parametrize("changes", CROSS)
 def test_seven_numbers_are_spectral_runs_under_cross_entropy(run, tiny, changes, clock):

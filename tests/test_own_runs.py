@@ -13,7 +13,7 @@ import ssm
 from ssm import additions, preparation
 from ssm.dynamics import trajectories
 from ssm.dynamics.parameters import Params, classifier
-from ssm.problem.own_loss import OwnLoss
+from ssm.problem.own_loss import own_loss
 
 SMALL: dict[str, Any] = {
     "num_classes": 4,
@@ -151,7 +151,7 @@ def test_the_gradient_of_an_own_logarithm(rng):
     odds = np.exp(logits)
     own = np.eye(4, dtype=bool)[:, labels]
     expected = np.log(np.where(own, np.where(own, 0, odds).sum(0), odds) / odds.sum(0))
-    found = jax.jit(OwnLoss(WithLogarithm()).log_logit_gradient)(logits, labels)
+    found = jax.jit(own_loss(WithLogarithm(), 4).log_logit_gradient)(logits, labels)
     np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-13)
 
 

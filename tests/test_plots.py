@@ -86,7 +86,10 @@ LONE = {"profile": "custom", "counts": (6, 6, 6, 2)}
 
 
 @pytest.mark.parametrize("kind", sorted(set(plotting.KINDS) - set(OWN)))
-@pytest.mark.parametrize("changes", [{}, {"loss": "squared"}, {"weight_exponent": 1.0}, LONE])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"loss": "squared"}, pytest.param({"weight_exponent": 1.0}, marks=pytest.mark.slow), LONE],
+)
 def test_the_legend_hides_no_curve(run, kind, changes):
     assert hidden(plotting.figure(run(**changes), kind)) == 0
 
@@ -203,7 +206,6 @@ def test_a_terminal_run_is_drawn_over_its_margin(run, tmp_path):
     np.testing.assert_array_equal(drawn[0].get_ydata(), ds["seli_distance"].sel(part="W"))
 
 
-@pytest.mark.parametrize("kind", sweep_plots.KINDS)
 @pytest.mark.parametrize(
     ("grid", "changes"),
     [
@@ -216,12 +218,13 @@ def test_a_terminal_run_is_drawn_over_its_margin(run, tmp_path):
         ({"max_steps": [3, 100], "seed": [0]}, {"loss": "squared"}),  # failed runs
     ],
 )
-def test_every_sweep_kind_draws_every_sweep(tiny, coarse, tmp_path, kind, grid, changes):
+def test_every_sweep_kind_draws_every_sweep(tiny, coarse, tmp_path, grid, changes):
     ds = ssm.sweep(grid, tiny(**changes))
-    figure = plotting.figure(ds, kind)  # the same bytes each time: the next test
-    for axes in figure.axes:
-        assert axes.get_xlabel() or axes.get_ylabel()
-    plotting.save_figure(figure, tmp_path / "figure.png")
+    for kind in sweep_plots.KINDS:
+        figure = plotting.figure(ds, kind)  # the same bytes each time: the next test
+        for axes in figure.axes:
+            assert axes.get_xlabel() or axes.get_ylabel(), kind
+        plotting.save_figure(figure, tmp_path / f"{kind}.png")
 
 
 def test_a_stored_sweep_is_drawn_like_one_in_memory(sweep, tiny, coarse, tmp_path):

@@ -1,5 +1,6 @@
 """The report of a study: whole, self-contained, escaped, the same each time, and honest."""
 
+import functools
 import html.parser
 import json
 import re
@@ -13,6 +14,7 @@ from study_record import CLASSES, STRATEGIES, make_record
 from ssm import plotting
 from ssm.plots import studies
 from ssm.practice.reporting import format, report, words
+from ssm.practice.statistics import calibration
 from ssm.practice.study import evidence
 
 SECTIONS = [
@@ -54,6 +56,13 @@ class Reader(html.parser.HTMLParser):
     @property
     def text(self):
         return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    """Of intervals for calibration errors, on which no word here depends. The shared findings and pages have all."""
+    interval = functools.partial(calibration.bootstrap_interval, num_resamples=99)
+    monkeypatch.setattr(calibration, "bootstrap_interval", interval)
 
 
 @pytest.fixture(scope="module")

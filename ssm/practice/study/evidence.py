@@ -302,7 +302,10 @@ def out_of_reach(findings: Findings) -> list[str]:
 def probabilities(record: xr.Dataset, variant: str, correction: str) -> Float[np.ndarray, "m k"]:
     """The probabilities that the first repetition predicted for each sample when it was a test sample,
     under one of `CORRECTED`; NaN where training failed."""
-    first = record.sel(variant=variant).isel(seed=0)
+    names = {"none": ["logits"], "temperature": ["corrected_logits", "temperature", "fold_of"]}
+    # The other variables, of which a record has many, are not selected from, as each takes its time.
+    needed = record[names.get(correction, ["corrected_logits"])]
+    first = needed.sel(variant=variant).isel(seed=0)
     if correction == "none":
         return special.softmax(first["logits"].values, axis=1)
     logits = first["corrected_logits"].values
