@@ -181,12 +181,16 @@ def test_a_wide_draw_keeps_no_more_coordinates_than_there_are_samples():
 
 
 def test_the_cost_of_wide_features_follows_the_samples(tiny):
-    """4 classes of at most 8 samples and 300 dimensions; the drift in the frame of the start is that
-    in all dimensions."""
-    config = tiny(loss="squared", feature_dim=300, init_scale=1e-2, save_state=True)
+    """4 classes of at most 8 samples and 300 dimensions."""
+    config = tiny(loss="squared", feature_dim=300)
     assert config.num_columns == 4 * 32 and tiny(loss="squared").num_columns == 4 * 7
     assert tiny(loss="squared", feature_dim=300, imbalance_ratio=50.0).num_columns == 4 * 100
-    ds = ssm.simulate(config)
+
+
+@pytest.mark.slow
+def test_the_drift_of_wide_features(tiny):
+    """In the frame of the start it is that in all dimensions."""
+    ds = ssm.simulate(tiny(loss="squared", feature_dim=300, init_scale=1e-2, save_state=True))
     W, H = ds["W"].values, ds["H"].values
     left, right = W.transpose(0, 2, 1) @ W, H @ H.transpose(0, 2, 1)
     change = np.linalg.norm(left - right - (left - right)[0], axis=(1, 2))

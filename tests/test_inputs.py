@@ -281,6 +281,7 @@ def test_lengths_and_rates_of_own_data_follow_from_its_means(rng, changes):
         assert 5 < learned[0] / learned[1] < 20 and 5 < learned[1] / learned[2] < 20
 
 
+@pytest.mark.slow
 def test_steps_along_what_classes_share_are_stable():
     """As stable as of contrasts, which a hundred samples with a bias of the features would not be at the contrasts'
     own learning rate: the loss never rises, as flow has it."""

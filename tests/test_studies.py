@@ -192,6 +192,7 @@ def test_the_record_is_of_its_cells(whole, study):
     assert json.loads(record.attrs["strategies"]) == list(study.strategy_names)
 
 
+@pytest.mark.slow
 def test_a_shorter_study_that_is_evaluated_every_step_goes_the_same_way(study, whole, tmp_path):
     """Splits, networks and mini-batches depend on seed and step alone, so that its evaluations are among
     those of the longer study, which has one every second step. To rounding, since a scan of one step and
