@@ -111,7 +111,7 @@ def run(out: Path, quick: bool, report: Report) -> Claims:
     found = side_by_side(lambda case: _noisy(*case), cases, part(report, 0.0, 0.6))
     shape = (len(names), len(flips), len(seeds))
     lead, fall = (np.reshape(values, shape) for values in zip(*found, strict=True))
-    draws = range(FIRST_SEED, FIRST_SEED + (3 if quick else DRAWS))
+    draws = range(FIRST_SEED, FIRST_SEED + (2 if quick else DRAWS))
     kinds = list(BIASES)[: 1 if quick else None]
     drawn = [(bias, g, seed) for bias in kinds for g in WEIGHTINGS.values() for seed in draws]
     runs = side_by_side(lambda case: _of_pixels(*case), drawn, part(report, 0.6, 1.0))

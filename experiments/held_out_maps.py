@@ -76,8 +76,9 @@ def run(out: Path, quick: bool, report: Report) -> Claims:
     ratios, noises = (RATIOS[2:3], NOISES[:3:2]) if quick else (RATIOS, NOISES)
     seeds = range(FIRST_SEED, FIRST_SEED + (2 if quick else SEEDS))
     by_ratio = [setting(ratio, noise, 2.5, 5) for ratio in ratios for noise in noises]
+    levels = SIGNALS[1:2] if quick else SIGNALS
     by_signal = [
-        setting(10, noise, signal, 5) for signal in SIGNALS for noise in NOISES[: 1 if quick else 3]
+        setting(10, noise, signal, 5) for signal in levels for noise in NOISES[: 1 if quick else 3]
     ]
     own = range(FIRST_SEED, FIRST_SEED + (2 if quick else SEEDS_OF_SETTINGS))
     cases = [(config, seeds) for config in by_ratio + by_signal]
@@ -89,7 +90,7 @@ def run(out: Path, quick: bool, report: Report) -> Claims:
     )
     signals = np.reshape(
         [[p.lead, p.early_over_late] for p in pairs[len(by_ratio) : -2]],
-        (len(SIGNALS), -1, 2, len(seeds)),
+        (len(levels), -1, 2, len(seeds)),
     )
     claims = Claims()
     _claim_maps(claims, maps, ratios, noises)
@@ -110,6 +111,7 @@ def run(out: Path, quick: bool, report: Report) -> Claims:
         signals,
         ratios,
         noises,
+        levels,
         dict(zip(settings, first, strict=True)),
     )
     return claims
@@ -288,6 +290,7 @@ def _draw(
     signals: np.ndarray,
     ratios: tuple[int, ...],
     noises: tuple[int, ...],
+    levels: tuple[float, ...],
     first: dict[str, np.ndarray],
 ) -> None:
     """Above, both maps over R and q / n; below, over signal and q / n, and exponents against g*."""
@@ -305,7 +308,7 @@ def _draw(
             _map(panels[below], signals[:, :, which].mean(axis=-1), **style)
             panels[above].set_title(f"$g = 1$: {names[which]}")
             _ticks(panels[above], noises, ratios, pages.RATIO)
-            _ticks(panels[below], noises[: signals.shape[1]], SIGNALS, "signal $s$")
+            _ticks(panels[below], noises[: signals.shape[1]], levels, "signal $s$")
         _draw_exponents(panels["e"], first)
 
 

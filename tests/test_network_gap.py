@@ -30,10 +30,11 @@ def test_what_is_left_out_of_a_network_stays_out(units: Units, bias: Bias, rng):
     n, rate = len(y), 0.05
     X, A, W = rng.normal(size=(n, 6)), rng.normal(size=(6, 7)), rng.normal(size=(7, 10))
     own = np.stack([weights.power_law(counts, g)[y] for g in (0.0, 1.0)])
-    given = (A, W, X, np.eye(10)[y], own, np.asarray(rate))
+    moving = np.array([bias in ("hidden", "both"), bias in ("output", "both")])
+    given = (A, W, X, np.eye(10)[y], own, np.asarray(rate), moving)
     with jax.enable_x64(False):
         floats = [x.astype(np.float32) for x in given]
-        steps, gains = network_gap_runs._descend(*floats, units, bias)
+        steps, gains = network_gap_runs._descend(*floats, units)
     assert int(steps) > 4
     for e, w in enumerate(own):
         B, V, a, b = A.copy(), W.copy(), np.zeros(7), np.zeros(10)
@@ -47,8 +48,8 @@ def test_what_is_left_out_of_a_network_stays_out(units: Units, bias: Bias, rng):
             G = w[:, None] * (P / P.sum(axis=1, keepdims=True) - np.eye(10)[y]) / n
             back, grad = (G @ V.T) * gates, (H * gates).T @ G
             B, V = B - rate * X.T @ back, V - rate * grad
-            a = a - rate * back.sum(axis=0) * (bias in ("hidden", "both"))
-            b = b - rate * G.sum(axis=0) * (bias in ("output", "both"))
+            a = a - rate * back.sum(axis=0) * moving[0]
+            b = b - rate * G.sum(axis=0) * moving[1]
 
 
 @pytest.mark.slow
