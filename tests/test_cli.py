@@ -19,7 +19,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import ssm
-from ssm.cli import commands, explorer, parsing, showing
+from ssm.cli import commands, descriptions, explorer, parsing, showing
 from ssm.results import digests
 from ssm.results.digests import StoreWarning
 from ssm.support import sharing
@@ -38,6 +38,21 @@ def test_run_show_plot(command, run, tmp_path):
     assert code == 0 and out.strip() == "mine-accuracy.png" and (tmp_path / out.strip()).is_file()
     code, out, _ = command("plot mine.zarr --out figure.pdf")
     assert code == 0 and (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_words_of_fields_are_read_where_they_are_shown_only(monkeypatch):
+    """Of a command line that is right they take as long as the rest of it."""
+    asked = []
+    words = descriptions.words_of_fields
+    monkeypatch.setattr(
+        descriptions, "words_of_fields", lambda owner: asked.append(owner) or words(owner)
+    )
+    descriptions._all_words.cache_clear()
+    made = parsing.parse(commands.Command, "ssm", "", ["run", "--imbalance-ratio", "3"])
+    assert made.config == ssm.Config(imbalance_ratio=3.0) and not asked
+    with pytest.raises(ssm.InputError, match="PATH An NPZ file with `logits`"):
+        parsing.parse(commands.Command, "ssm", "", ["track"])
+    assert asked
 
 
 def test_merge_and_export(command, tmp_path):

@@ -8,6 +8,7 @@ import io
 import shutil
 import sys
 import textwrap
+from collections.abc import Callable
 from typing import Annotated, Any, Generic, get_type_hints
 
 import tyro
@@ -25,12 +26,18 @@ from ssm.config.documentation import words_of_fields
 OF_FILES = ("targets",)
 """Fields of a Config that have no flag of their own: `own` where a command is given a file of them."""
 
-REGISTRY = ConstructorRegistry()
-"""How tyro reads the dataclasses of commands: as it would by itself, but for the breaks of lines."""
+
+def registry(in_words: bool) -> ConstructorRegistry:
+    """How tyro reads the dataclasses of commands: as it would by itself, but for the breaks of lines, and without any words
+    unless they are asked for, since finding them in the source takes as long as reading the arguments."""
+    made = ConstructorRegistry()
+    made.struct_rule(functools.partial(_fields, _words if in_words else _silence))
+    return made
 
 
-@REGISTRY.struct_rule
-def _fields_in_words(info: StructTypeInfo) -> StructConstructorSpec | None:
+def _fields(
+    words: Callable[[type, str], str | None], info: StructTypeInfo
+) -> StructConstructorSpec | None:
     """A dataclass whose fields are described in paragraphs. What tyro reads by itself keeps the breaks that the
     source has in the middle of a sentence, in the help and in what a shell is told to complete."""
     if not dataclasses.is_dataclass(info.type) or issubclass(info.type, Generic):
@@ -41,7 +48,7 @@ def _fields_in_words(info: StructTypeInfo) -> StructConstructorSpec | None:
             name=field.name,
             type=_as_flag(info.type, field.name, kinds[field.name]),
             default=_default(field),
-            helptext=functools.partial(_words, info.type, field.name),
+            helptext=functools.partial(words, info.type, field.name),
         )
         for field in dataclasses.fields(info.type)
     ]
@@ -65,6 +72,10 @@ def _words(owner: type, name: str) -> str | None:
     """What stands below a field, its paragraphs each in one line; None where nothing does."""
     words = _all_words(owner).get(name)
     return words and "\n\n".join(" ".join(part.split()) for part in words.split("\n\n"))
+
+
+def _silence(owner: type, name: str) -> str:
+    return ""  # which tyro fills up from nowhere else, as it would None
 
 
 @functools.cache

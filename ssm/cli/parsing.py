@@ -34,19 +34,14 @@ def parse(command: Any, prog: str, description: str, arguments: list[str]) -> An
     names = command_names(command)
     if names and arguments and not arguments[0].startswith("-") and arguments[0] not in names:
         raise invalid("command", arguments[0], one_of(arguments[0], names))
+    is_help = not {"-h", "--help"}.isdisjoint(arguments)
+    in_words = is_help or any(argument.startswith("--tyro-") for argument in arguments)
     complaint, asked = io.StringIO(), descriptions.Wrapped()
     try:
         with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(asked):
-            return tyro.cli(
-                command,
-                prog=prog,
-                args=_lists_in_words(arguments),
-                description=description,
-                registry=descriptions.REGISTRY,
-            )
+            return _made_by_tyro(command, prog, description, arguments, in_words)
     except SystemExit as stop:
-        if stop.code in (0, None):
-            is_help = not {"-h", "--help"}.isdisjoint(arguments)  # or else a script of a shell
+        if stop.code in (0, None):  # after the help, or a script of a shell
             print(asked.lines() if is_help else asked.getvalue(), end="")
             raise
         cause: BaseException | None = stop
@@ -63,6 +58,27 @@ def parse(command: Any, prog: str, description: str, arguments: list[str]) -> An
         if close := _suggested(complaint.getvalue(), name):
             message += f"; did you mean {' or '.join(close)}?"
         raise InputError(f"{message}; see {name} --help") from None
+
+
+def _made_by_tyro(
+    command: Any, prog: str, description: str, arguments: list[str], in_words: bool
+) -> Any:
+    """The command that tyro makes of the arguments. It does so without the words of fields where they are not shown; bad
+    arguments are read once more with them, since what is said of some shows them too."""
+    try:
+        unheard = contextlib.redirect_stderr(io.StringIO())
+        with contextlib.nullcontext() if in_words else unheard:
+            return tyro.cli(
+                command,
+                prog=prog,
+                args=_lists_in_words(arguments),
+                description=description,
+                registry=descriptions.registry(in_words),
+            )
+    except SystemExit:
+        if in_words:
+            raise
+    return _made_by_tyro(command, prog, description, arguments, in_words=True)
 
 
 def command_names(command: Any) -> tuple[str, ...]:
