@@ -8,6 +8,10 @@ import pathlib
 import signal
 import sys
 
+# Tests have small matrices and run side by side, where the threads of NumPy's and SciPy's libraries wait for each other
+# longer than they work. The libraries look when they are imported.
+os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | os.environ)
+
 import jax
 import jaxtyping
 import numpy as np
