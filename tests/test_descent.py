@@ -257,7 +257,10 @@ LATER = [
     {"optimizer": "gd", "num_steps": 200, "learning_rate": 0.5},
     # its three programs are compiled as for users, some ten seconds
     pytest.param({"save_state": True}, marks=pytest.mark.slow),
-    pytest.param({"clock": "loss", "t1": 20.0, "rtol": 1e-4}, marks=pytest.mark.slow),
+    # to an end that shares its program with a run in pieces
+    pytest.param(
+        {"clock": "loss", "t1": 20.0, "stop_margin": 30.0, "rtol": 1e-4}, marks=pytest.mark.slow
+    ),
 ]
 
 
