@@ -38,6 +38,19 @@ def test_arrays_are_leaves_and_what_is_static_is_structure():
     assert paths == [".slope", ".shift"]
 
 
+def test_anything_can_stand_in_the_place_of_arrays():
+    """As JAX does in vmap and while it compares structures: no constructor is asked, which may check shapes."""
+
+    class Refusing(Line):
+        def __post_init__(self):
+            assert np.ndim(self.slope) == 0
+
+    lines = [Refusing(np.array(slope)) for slope in (1.0, 3.0)]
+    both = jax.tree.map(lambda *leaves: np.stack(leaves), *lines)
+    assert type(both) is Refusing and both.slope.tolist() == [1.0, 3.0]
+    assert jax.vmap(lambda line: line(2.0))(both).tolist() == [2.0, 6.0]
+
+
 def test_those_of_one_shape_share_a_compilation():
     traced = []
 
