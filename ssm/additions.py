@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import equinox as eqx
 import numpy as np
 
 from ssm.config import Config
@@ -21,12 +22,10 @@ from ssm.problem import own_objects
 from ssm.problem.inputs import Inputs
 from ssm.problem.own_loss import OwnLoss, own_loss
 from ssm.problem.problem import Targets, make_problem
+from ssm.problem.schedules import Transformation
 from ssm.results import digests, schema
 from ssm.results.schema import Variable
 from ssm.support import errors
-
-if TYPE_CHECKING:
-    from ssm.problem.schedules import Transformation
 
 START_SIZES = {"float64": (1e-70, 1e70), "float32": (1e-18, 1e18)}
 """What `init_scale` can be."""
@@ -64,8 +63,6 @@ class Additions(NamedTuple):
                 for name, each in self.observables.items()
             }
         if self.schedule is not None:
-            import equinox as eqx  # here, since it takes a tenth of a second, and nothing else needs it
-
             known["schedule"] = eqx.tree_pformat(self.schedule, short_arrays=False)
         if self.targets is not None:
             P, weights, _ = self.targets
@@ -217,8 +214,6 @@ def _said_to_be_own(config: Config, field: str) -> Config:
 
 def check_schedule(config: Config, schedule: Any, data: Inputs | None = None) -> None:
     """Refuse what is no schedule, and one that the run of a Config cannot follow."""
-    from ssm.problem.schedules import Transformation  # here, since it needs equinox
-
     if not isinstance(schedule, Transformation):
         raise errors.invalid("schedule", schedule, "a transformation of ssm.schedules")
     if not config.is_descent:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,12 +22,10 @@ from ssm.preparation import PreparedRun, common_size, prepare
 from ssm.problem import Problem, own_data, samples, weights
 from ssm.problem.inputs import Inputs
 from ssm.problem.own_targets import own_targets
+from ssm.problem.schedules import Transformation
 from ssm.results import datasets, digests
 from ssm.support import errors, machine, notebooks
 from ssm.theory import growth
-
-if TYPE_CHECKING:
-    from ssm.problem.schedules import Transformation
 
 OF_A_CLASS = (
     "class_loss",

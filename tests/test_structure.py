@@ -136,8 +136,8 @@ WITHOUT_JAX = {
         {HELPED.format("experiments", "--help", "experiments.__main__"): "jax xarray numpy"},
         WITHOUT_JAX,
         {
-            "import ssm; ssm.simulate": "equinox optax diffrax scipy matplotlib zarr sklearn rich",
-            "import ssm; ssm.sweep": "equinox optax diffrax scipy matplotlib sklearn rich",
+            "import ssm; ssm.simulate": "optax diffrax scipy matplotlib zarr sklearn rich",
+            "import ssm; ssm.sweep": "optax diffrax scipy matplotlib sklearn rich",
         },
     ],
     ids=["help", "version", "experiments", "without jax", "simulate"],

@@ -15,12 +15,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ssm.problem import losses
-from ssm.support.pytrees import Pytree, static
 
 BLOCK = 1024
 """Columns of a block, so few that their features and logits stay in the processor's cache."""
@@ -30,7 +30,7 @@ MANY = 8192
 """Number of columns from which on blocks are faster, measured for 10 classes and 16 to 64 features."""
 
 
-class GroupColumns(Pytree):
+class GroupColumns(eqx.Module):
     """What belongs to groups inside classes, of columns that stand for samples."""
 
     labels: Int[Any, " m"]
@@ -46,7 +46,7 @@ class GroupColumns(Pytree):
     """(s I + M N)^-1 M with N the counts, so that s K^-1 = I - C inverse C^T (Woodbury)."""
 
 
-class Columns(Pytree):
+class Columns(eqx.Module):
     """The constants of m feature columns, as host arrays. A column with multiplicity 0 is padding: it
     weighs nothing and stays where it is.
 
@@ -97,10 +97,10 @@ class Columns(Pytree):
     """1 - c for coordinates, a factor that keeps K^-1 finite as c tends to 1; else 1."""
     loss: losses.Loss
     """The loss of a column: of coordinates the squared loss, whose label is in the first only."""
-    weighted_mean: bool = static()
+    weighted_mean: bool = eqx.field(static=True)
     """Whether losses are averaged over the sum of their weights, not over their number. The two differ
     on mini-batches only, since over all samples the given weights have unit mean."""
-    coordinates: bool = static()
+    coordinates: bool = eqx.field(static=True)
     """Whether they are coordinates of classes."""
 
     @property

@@ -12,6 +12,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,7 +38,6 @@ from ssm.measures.metrics import class_accuracy
 from ssm.measures.spectral import LEARNED
 from ssm.problem.schedules import Statistics, step_weights
 from ssm.support import errors
-from ssm.support.pytrees import static
 
 SHORTEST = 1024
 """The least number that learning rates are padded to; longer ones are padded to a power of 2."""
@@ -67,9 +67,9 @@ class Descent(Dynamics):
     """What the optimiser remembers of a run that this one goes on from; None where it begins anew."""
     weighting: Float[Any, " entries"] | None = None
     """The same of the schedule."""
-    optimizer: str = static(kw_only=True)
+    optimizer: str = eqx.field(static=True, kw_only=True)
     """A name of `ssm.dynamics.optimizers`."""
-    batch_size: int | None = static(kw_only=True, default=None)
+    batch_size: int | None = eqx.field(static=True, kw_only=True, default=None)
     """Samples drawn for each step, with replacement; None for all."""
 
     def begin(self) -> _Course:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,7 +42,6 @@ from ssm.dynamics.trajectories import (
 )
 from ssm.dynamics.vector_field import Field, log_time_after
 from ssm.measures.spectral import LEARNED
-from ssm.support.pytrees import static
 
 
 class Flow(Dynamics):
@@ -62,7 +62,7 @@ class Flow(Dynamics):
     """Margin at which the run ends; None for a run without."""
     log_time: Any = None
     """The logarithm of flow time at the start, where the loss drives the clock; None where it is 0 there."""
-    solver: Solver = static(default=SOLVERS["tsit5"])
+    solver: Solver = eqx.field(static=True, default=SOLVERS["tsit5"])
 
     def begin(self) -> _Loop:
         """The run before its first step."""

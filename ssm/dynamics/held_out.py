@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,10 +22,9 @@ from ssm.measures import held_out, metrics, spectral
 from ssm.problem import Problem, membership
 from ssm.problem.inputs import Inputs, mean_inputs, noise_rows
 from ssm.problem.problem import Groups
-from ssm.support.pytrees import Pytree, static
 
 
-class EndlessNoise(Pytree):
+class EndlessNoise(eqx.Module):
     """Fresh samples where the noise of each is orthogonal to all that was seen. Where classes have groups, read groups
     for classes, M of `Problem.group_kernel` for C and s / n_g I + M for T.
 
@@ -54,13 +54,13 @@ class EndlessNoise(Pytree):
         return means, self.noise * left * jnp.eye(len(params.H), dtype=means.dtype)
 
 
-class DrawnNoise(Pytree):
+class DrawnNoise(eqx.Module):
     """Fresh samples where the noise has as many dimensions as the inputs of the run have."""
 
     mean_inputs: Float[Any, "p q"]
     scale: Any
     """sqrt((1 - c) / q)."""
-    noise: tuple[int, int] = static()
+    noise: tuple[int, int] = eqx.field(static=True)
     """The first input that is noise, and the first beyond."""
 
     def features(self, params: Params, columns: Columns, time: Any) -> tuple[Any, Any]:
@@ -69,13 +69,13 @@ class DrawnNoise(Pytree):
         return params.H @ self.mean_inputs, self.scale * params.H[:, first:last]
 
 
-class Mixture(Pytree):
+class Mixture(eqx.Module):
     """All fresh samples of the mixture of a run."""
 
     samples: EndlessNoise | DrawnNoise
     groups: Groups | None
     """Where classes have groups; a class's numbers are then the means over its training samples' groups."""
-    loss: str = static()
+    loss: str = eqx.field(static=True)
     """`squared`, or `cross_entropy` for all others: adjusted losses are for training."""
 
     def __call__(self, params: Params, columns: Columns, time: Any) -> dict[str, Any]:
@@ -124,13 +124,13 @@ def _of_groups(groups: Groups, means: Any, covariance: Any, loss: str) -> dict[s
     return variables
 
 
-class Samples(Pytree):
+class Samples(eqx.Module):
     """Samples of one's own that are not trained on."""
 
     inputs: Float[Any, "p m"]
     labels: Int[Any, " m"]
     members: Float[Any, "m k"]
-    loss: str = static()
+    loss: str = eqx.field(static=True)
     """As of `Mixture`."""
 
     def __call__(self, params: Params, columns: Columns, time: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,10 +21,9 @@ from ssm.dynamics.starts import Start
 from ssm.dynamics.vector_field import Field
 from ssm.measures import geometry, groups, spectral
 from ssm.problem import Problem, samples
-from ssm.support.pytrees import Pytree, static
 
 
-class Observer(Pytree):
+class Observer(eqx.Module):
     """What is observed of a run, as a `trajectories.Observe`."""
 
     rows: Float[Any, "k k"]
@@ -50,12 +50,12 @@ class Observer(Pytree):
     """Observables of one's own by name."""
     begun: Float[Any, ""]
     """The time, or of an optimiser the sum of the rates, at which the run begins."""
-    width: int = static()
+    width: int = eqx.field(static=True)
     """d."""
-    keep_state: bool = static()
-    keep_margin: bool = static()
-    keep_geometry: bool = static()
-    keep_weights: bool = static()
+    keep_state: bool = eqx.field(static=True)
+    keep_margin: bool = eqx.field(static=True)
+    keep_geometry: bool = eqx.field(static=True)
+    keep_weights: bool = eqx.field(static=True)
 
     @property
     def columns(self) -> Columns:

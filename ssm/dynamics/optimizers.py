@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
@@ -18,7 +19,6 @@ from jaxtyping import Array, Float
 from ssm.dynamics import parameters
 from ssm.problem import own_objects
 from ssm.support import errors
-from ssm.support.pytrees import Pytree, static
 
 
 class Settings(NamedTuple):
@@ -120,10 +120,10 @@ _MAKERS: dict[str, Callable[[Settings], optax.GradientTransformation]] = {
 }
 
 
-class PlainTransformation(Pytree):
+class PlainTransformation(eqx.Module):
     """A transformation of optax, as an optimiser of one's own without numbers. Each compiles anew."""
 
-    plain: Any = static()
+    plain: Any = eqx.field(static=True)
 
     def transformation(self) -> optax.GradientTransformation:
         """The transformation itself."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +20,6 @@ from ssm.dynamics.parameters import Params
 from ssm.dynamics.statuses import Status
 from ssm.dynamics.vector_field import Field
 from ssm.support import interrupts
-from ssm.support.pytrees import Pytree
 
 # On a CPU small products are not worth spreading over cores, which other runs can use.
 OPTIONS = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
@@ -90,7 +90,7 @@ class Observed(NamedTuple):
     """How many of the times are known, from the first on."""
 
 
-class Dynamics(Pytree, abc.ABC):
+class Dynamics(eqx.Module):
     """A law of motion with a start: a gradient flow, or the steps of an optimiser. Runs of one shape
     share one compilation."""
 

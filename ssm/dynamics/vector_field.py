@@ -19,6 +19,7 @@ import dataclasses
 import functools
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,8 +29,7 @@ from ssm.dynamics import parameters
 from ssm.dynamics.columns import BLOCK, Columns
 from ssm.dynamics.parameters import Params
 from ssm.dynamics.runge_kutta import hermite
-from ssm.problem.ramps import linear_ramp
-from ssm.support.pytrees import Pytree, static
+from ssm.problem.schedules import linear_ramp
 
 
 class FactoredSlope(NamedTuple):
@@ -62,7 +62,7 @@ class Deferral(NamedTuple):
         return jnp.where(since >= self.start, linear_ramp(time, self.start, self.length), 0)
 
 
-class Field(Pytree):
+class Field(eqx.Module):
     """The slopes of all parameters as a function of them, with its constants."""
 
     columns: Columns
@@ -72,8 +72,8 @@ class Field(Pytree):
     """lam_H; None where weight_decay is."""
     deferral: Deferral | None = None
     """None where weights act from the beginning."""
-    loss_clock: bool = static(default=False)
-    classifier_is_held: bool = static(default=False)
+    loss_clock: bool = eqx.field(static=True, default=False)
+    classifier_is_held: bool = eqx.field(static=True, default=False)
     """Whether W stays as it is: depth 1, where it is the identity."""
 
     @property

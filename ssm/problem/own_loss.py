@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,13 +12,12 @@ import numpy as np
 from ssm.problem.losses import Labels, Logits, Values
 from ssm.problem.own_objects import as_arrays
 from ssm.support import errors
-from ssm.support.pytrees import Pytree
 
 LARGEST_ERROR = 1e-6
 """Of the logarithm that a loss gives of itself, and of values that should not depend on other samples."""
 
 
-class OwnLoss(Pytree):
+class OwnLoss(eqx.Module):
     """A loss that is given as a pytree with a method `value(logits, labels)`, as a `losses.LogLoss`.
 
     What else that object has is used: `logit_gradient`, else the gradient of the sum of its values; and

@@ -21,7 +21,6 @@ from jaxtyping import Float, PyTree
 
 from ssm.problem.array_modules import arrays, like
 from ssm.problem.capped_mean import capped_unit_mean
-from ssm.problem.ramps import linear_ramp
 from ssm.problem.settable import Settable, array, number, positive
 from ssm.problem.transformations import (
     Counts,
@@ -213,6 +212,14 @@ class LinearRamp(Settable):
 
     def __call__(self, step: ArrayLike) -> Float[Any, ""]:
         return linear_ramp(step, self.start, self.length)
+
+
+def linear_ramp(time: Any, start: Any, length: Any) -> Any:
+    """A number that is 0 before `start`, exactly 1 from `start` + `length` on, and linear between; where `length`
+    is 0 it jumps."""
+    xp, since = arrays(time - start, length)
+    share = xp.clip(since / xp.where(length > 0, length, 1), 0, 1)
+    return xp.where(since >= length, 1.0, share)  # compiled, x / x need not be 1
 
 
 def _schedule(schedule: Any) -> Any:

@@ -18,6 +18,7 @@ from ssm.dynamics.observables import Observable
 from ssm.dynamics.parameters import Params
 from ssm.problem.own_targets import own_targets
 from ssm.problem.problem import Targets
+from ssm.problem.schedules import Transformation
 from ssm.results import datasets
 from ssm.results.stores import SweepStore, checked_path
 from ssm.support import errors, files, machine, notebooks, sharing
@@ -28,8 +29,6 @@ from ssm.sweeps.layout import Chunk, SweepLayout, make_layout
 
 if TYPE_CHECKING:
     import distributed
-
-    from ssm.problem.schedules import Transformation
 
 
 def sweep(
