@@ -23,7 +23,6 @@ from ssm.support.errors import InputError, invalid
 
 if TYPE_CHECKING:
     import distributed
-    import numpy as np
     import xarray as xr
 
 
@@ -40,7 +39,7 @@ class TargetFiles:
     sample_weights: Path | None = None
     """A file of a factor of the loss of each sample of `--targets`, positive numbers, .npy or .csv. Left out: 1."""
 
-    def read(self) -> dict[str, np.ndarray]:
+    def read(self) -> dict[str, Any]:
         """What they hold, by the argument that it is of `ssm.simulate` and `ssm.sweep`."""
         from ssm.problem.target_files import read_numbers
 
