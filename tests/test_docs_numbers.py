@@ -17,7 +17,7 @@ QUOTED = {
         ("balances at 0.80 to 1.21 by seed", *BRIDGE),
         ("R^(-0.52 g) to R^(-0.77 g)", "bridge", f"small start: {SLOPES}"),
         ("R^(-0.83 g) to R^(-0.88 g)", "bridge", f"standard start: {SLOPES}"),
-        ("9.4 times where the digits network has 3.3", "network_gap", "by size of the start and optimiser"),
+        ("9.5 times where the digits network has 3.3", "network_gap", "by size of the start and optimiser"),
         ("by 0.62 of minority recall", "practice", "digits: early lead of weights in minority"),
         ("by 0.62 of minority recall", "practice", "digit 8: early lead of weights in minority"),
         ("by 0.01 of balanced accuracy", "practice", "digits: balanced accuracy at the end, weights"),

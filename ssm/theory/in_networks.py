@@ -16,7 +16,7 @@ LARGEST, SMALLEST, AT_ONCE = "largest first", "smallest first", "together"
 """The orders in which the largest and the smallest classes may be learned."""
 RATIOS = (
     "Ratios of learning times do not carry over to networks (digits, 130:13 images, coupling 0.4, ERM with momentum, "
-    "minority over majority, geometric mean over seeds: 9.4 in the model, 3.3 in the network)."
+    "minority over majority, geometric mean over seeds: 9.5 in the model, 3.3 in the network)."
 )
 """The sentence on ratios, which do not carry over."""
 TWO_CLASSES = (
