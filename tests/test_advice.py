@@ -221,6 +221,7 @@ def test_pulls_are_the_gradients_parts_in_the_metric_of_the_flow(advice_on, coup
     np.testing.assert_allclose(choices["g*"].pull, 1 / 4, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_what_is_learned_long_before_the_rest_is_seen_too(advice_on):
     """Shared features, R = 10^4: contrasts ten thousand times apart, before the first observation."""
     erm = by_name(advice_on(coupling=1.0, counts=(10**6, 10**6, 100, 100)))["ERM"]

@@ -83,6 +83,7 @@ def test_a_terminal_run_from_the_shell(command, run, tmp_path):
     assert code == 0 and (tmp_path / out.strip()).is_file()
 
 
+@pytest.mark.slow
 def test_a_run_with_data_held_out_from_the_shell(command, run, tmp_path):
     """What it gets of that is in its summary, and can be drawn."""
     line = f"{TINY_FLAGS} --loss squared --held-out --coupling 0.5"  # as in tests of figures
@@ -605,7 +606,7 @@ sys.exit(main())
 @pytest.mark.parametrize(
     ("line", "code"),
     [
-        ("track log.npz", 0),
+        pytest.param("track log.npz", 0, marks=pytest.mark.slow),
         pytest.param("plot log.zarr", 0, marks=pytest.mark.slow),
         ("show nothing.zarr", 2),
     ],
@@ -665,7 +666,7 @@ def test_of_two_commands_at_once_the_second_says_so(track_slowly, command, tmp_p
     ssm.load("log.zarr")
 
 
-@pytest.mark.parametrize("platform", ["cuda", "abacus"])
+@pytest.mark.parametrize("platform", ["abacus", pytest.param("cuda", marks=pytest.mark.slow)])
 def test_a_platform_that_is_not_there_is_refused(platform, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": platform}
     script = "import jax; print(jax.devices()[0].platform)"

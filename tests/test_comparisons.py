@@ -143,6 +143,7 @@ def test_equivalence_is_two_one_sided_tests(metric, rng):
     assert compared[1].p_value > 0.05
 
 
+@pytest.mark.slow
 def test_equivalence_errs_as_often_as_it_may(rng):
     """A difference of just the margin is called less in 2.5 % of 1500 studies, half of 5 %, since
     the interval has two ends; give or take four standard errors of 0.4 %. That nothing is shown is

@@ -81,14 +81,17 @@ def test_a_schedule_goes_on_too():
 @pytest.mark.parametrize(
     "fields",
     [
-        {},
+        pytest.param({}, marks=pytest.mark.slow),
         {"loss": "squared", "coupling": 0.2},
-        {
-            "weight_decay": 1e-2,
-            "feature_decay": 1e-2,
-            "weight_exponent": 1.0,
-            "weight_start": 25.0,
-        },
+        pytest.param(
+            {
+                "weight_decay": 1e-2,
+                "feature_decay": 1e-2,
+                "weight_exponent": 1.0,
+                "weight_start": 25.0,
+            },
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_flow_cut_in_two_is_the_whole_within_its_tolerance(fields):

@@ -310,6 +310,7 @@ def test_what_is_never_learned():
 
 
 @MANY_STEPS
+@pytest.mark.slow
 def test_groups_may_be_exchanged():
     """The names of the groups are in no formula: equal to rounding, which a millionfold faster group amplifies
     in the other to 1e-12."""

@@ -468,7 +468,7 @@ ALIKE = [
 ]
 
 
-@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize("damaged", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_what_only_looks_like_a_part_of_a_store_is_spared(written, run, tmp_path, damaged):
     """Also where the digest of the store does not vouch for its metadata."""
     for number, (store, name, said) in enumerate(ALIKE):
@@ -501,6 +501,7 @@ def test_arrays_that_no_store_has_are_spared(folder, run, tmp_path):
             ssm.save(new, folder / store, overwrite=True)
 
 
+@pytest.mark.slow
 def test_any_dataset_of_ours_is_overwritten_as_long_as_its_names_are_vouched_for(
     earlier, run, tmp_path
 ):

@@ -80,6 +80,7 @@ def test_weights_are_ones_or_balance_the_classes(split, method):
         np.testing.assert_allclose(shares, counts.sum() / 10, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_same_seed_same_bits(split, trained):
     again, other = (digits_network.run_one(CONFIG, split, 0.0, seed) for seed in (0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(trained, again, strict=True))

@@ -61,6 +61,7 @@ def test_a_third_seed_computes_one_third(base, store, ran, tmp_path):
     assert not ran
 
 
+@pytest.mark.slow
 def test_a_new_axis_with_the_value_of_the_base_keeps_what_is_there(base, store, ran, tmp_path):
     grid = {"coupling": [0.5, 0.0], **GRID, "num_classes": [4, 5]}
     ssm.sweep(grid, base, store)

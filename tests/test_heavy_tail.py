@@ -1,6 +1,7 @@
 """Laws of class losses under a heavy tail of class sizes, by independent flows and by runs."""
 
 import numpy as np
+import pytest
 from scipy.integrate import solve_ivp
 from scipy.special import logsumexp
 
@@ -21,6 +22,7 @@ def test_the_loss_of_held_features_is_the_flow_of_a_softmax():
     np.testing.assert_allclose(heavy_tail.held_loss(times, 4), loss, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_both_factors_late(untyped):
     """1 / (2 r t x margin) falls short by 1 / margin, and by what margins are still unequal; slopes by its square."""
     sizes = heavy_tail.SMALL_SIZES.astype(float)

@@ -16,8 +16,14 @@ from ssm.dynamics import trajectories
 @pytest.mark.parametrize(
     "changes",
     # whose programs are those of `test_a_run_in_pieces_is_the_run_and_reports_up_to_the_end`
-    [{"t1": 60.0}, {"optimizer": "adam", "num_steps": 200, "batch_size": 8}],
-    ids=["flow", "adam"],
+    [
+        pytest.param({"t1": 60.0}, id="flow"),
+        pytest.param(
+            {"optimizer": "adam", "num_steps": 200, "batch_size": 8},
+            id="adam",
+            marks=pytest.mark.slow,
+        ),
+    ],
 )
 def test_an_interrupted_run_is_the_beginning_of_the_whole(
     compiled_as_for_users, tiny, changes, monkeypatch

@@ -70,6 +70,7 @@ def test_a_second_process_compiles_nothing(environment, tmp_path):
     assert finish(begin(environment))[1:] == (1, 0)
 
 
+@pytest.mark.slow
 def test_a_full_disk_breaks_nothing_and_is_forgotten(environment, tmp_path):
     finish(begin(environment, FULL + PROGRAM))
     (damaged,) = kept(tmp_path)
@@ -88,6 +89,7 @@ def test_a_folder_that_cannot_be_made_breaks_nothing(environment, tmp_path):
     assert finish(begin(environment)) == ("None", 0, 0)
 
 
+@pytest.mark.slow
 def test_what_the_user_has_set_stays(environment, tmp_path):
     """Another folder, in the environment or in JAX, and no cache at all."""
     other, none = tmp_path / "other", tmp_path / "none"

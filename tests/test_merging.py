@@ -119,6 +119,7 @@ def test_merging_is_associative_and_its_order_changes_nothing(base, parts, whole
         assert known == GRID and list(known) == list(GRID)
 
 
+@pytest.mark.slow
 def test_values_in_no_order_stay_as_they_appear(base, tmp_path):
     axis = "imbalance_ratio, seed"
     one, other = [[4.0, 1], [2.0, 0]], [[2.0, 1], [4.0, 1]]
@@ -171,6 +172,7 @@ def test_a_store_without_an_axis_is_at_the_value_of_its_base(base, parts, tmp_pa
     xr.testing.assert_equal(merged.load(), ssm.sweep(axes, base))
 
 
+@pytest.mark.slow
 def test_stores_of_other_numbers_of_classes_are_padded(base, tmp_path):
     for classes in (4, 5):
         ssm.sweep({"num_classes": [classes], "seed": [0]}, base, tmp_path / f"{classes}.zarr")
@@ -265,6 +267,7 @@ def test_bad_arguments_are_refused(base, parts, tmp_path):
     assert merged.sizes["seed"] == 3
 
 
+@pytest.mark.slow
 def test_stores_of_own_losses_and_observables_merge(tmp_path, ran):
     own = {"loss": OwnCrossEntropy(), "observables": {"risk": Risk()}}
     base, paths = (

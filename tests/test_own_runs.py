@@ -276,7 +276,7 @@ def test_a_start_reproduces_a_loop_of_cdt_training():
         pytest.param({"coupling": 0.3}, marks=pytest.mark.slow),
         {"coupling": 0.3, "between_coupling": 0.1, "loss": "squared"},
         {"depth": 3},
-        {"bias": "both"},
+        pytest.param({"bias": "both"}, marks=pytest.mark.slow),
     ],
 )
 def test_a_start_that_a_config_has_drawn_gives_its_run(fields):

@@ -92,6 +92,7 @@ def test_own_numbers_are_axes_that_compile_nothing(tmp_path):
         ssm.sweep({"loss.scal": [1.0]}, BASE, **OWN)
 
 
+@pytest.mark.slow
 def test_built_in_and_own_losses_are_one_axis():
     runs = ssm.sweep({"loss": ["own", "cross_entropy"]}, BASE, loss=OwnCrossEntropy())
     own, builtin = runs.sel(loss_name="own"), runs.sel(loss_name="cross_entropy")
@@ -137,7 +138,13 @@ SUPPORTS = np.random.default_rng(1).dirichlet(np.full(4, 0.5), 9)
 TAUGHT = ssm.Config(feature_dim=6, t1=20.0, num_saves=6)
 
 
-@pytest.mark.parametrize("changes", [{}, {"noise_dim": 5, "coupling": 0.3, "loss": "squared"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"noise_dim": 5, "coupling": 0.3, "loss": "squared"},
+        pytest.param({}, marks=pytest.mark.slow),
+    ],
+)
 def test_targets_are_taught_to_all_runs(changes):
     """Each run of a sweep on one's own targets is that of `simulate` to the bit, whichever samples come first."""
     base = dataclasses.replace(TAUGHT, **changes)
@@ -205,6 +212,7 @@ class Sorted(NamedTuple):
         return jnp.sort(logits, axis=0)[: min(len(logits) - 1, 4)].T
 
 
+@pytest.mark.slow
 def test_own_dimensions_are_filled_up():
     runs = ssm.sweep(
         {"num_classes": [3, 4]}, BASE, observables={"order": Sorted(), "norm": FeatureNorm()}

@@ -358,6 +358,7 @@ def test_what_is_not_of_a_record_is_not_overwritten(study, copy):
     assert (copy / "record.zarr" / "notes.txt").read_text() == "precious"
 
 
+@pytest.mark.slow
 def test_a_study_of_an_earlier_version_goes_on_and_is_sealed(study, whole, copy, computed):
     """Whose cells and description had no digest."""
     for path in (copy / "cells").iterdir():

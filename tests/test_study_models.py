@@ -321,6 +321,7 @@ def test_a_killed_study_of_plain_models_goes_on_to_the_same_record(tmp_path):
     assert not list(out.rglob(".*.ssm-writing"))
 
 
+@pytest.mark.slow
 def test_a_folder_of_an_earlier_version_goes_on(made, tmp_path):
     """Whose description knows no models: the default command is taken for the one that began it."""
     study = StudyOptions(

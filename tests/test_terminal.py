@@ -88,7 +88,7 @@ def test_a_run_that_never_reaches_its_margin_goes_to_its_end(run):
     assert ds.status == "finished" and np.isfinite(ds["margin"]).all()
 
 
-@pytest.mark.parametrize("exponent", [0.0, 1.0])
+@pytest.mark.parametrize("exponent", [pytest.param(0.0, marks=pytest.mark.slow), 1.0])
 @pytest.mark.parametrize("init", ["gaussian", pytest.param("collapsed", marks=pytest.mark.slow)])
 def test_weights_do_not_change_the_end(run, exponent, init):
     """Distance to SELI falls as 1 / margin, over thousands of orders of magnitude of the loss."""
