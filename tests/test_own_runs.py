@@ -37,8 +37,9 @@ class OwnCrossEntropy(NamedTuple):
 
 
 class WithLogarithm(NamedTuple):
-    """Cross-entropy that is known to any margin."""
+    """Cross-entropy that is known to any margin, by its leading term beyond a number."""
 
+    far: float = -30.0
     version = "1"
 
     def value(self, logits, labels):
@@ -48,8 +49,8 @@ class WithLogarithm(NamedTuple):
         own = jnp.arange(len(logits))[:, None] == labels[None]
         behind = logits - jnp.where(own, logits, 0).sum(0)[None]
         odds = jax.nn.logsumexp(jnp.where(own, -jnp.inf, behind), axis=0)
-        plain = jnp.log(jnp.log1p(jnp.exp(jnp.maximum(odds, -30.0))))
-        return jnp.where(odds < -30, odds, plain)
+        plain = jnp.log(jnp.log1p(jnp.exp(jnp.maximum(odds, self.far))))
+        return jnp.where(odds < self.far, odds, plain)
 
 
 class Risk(NamedTuple):
@@ -151,7 +152,8 @@ def test_the_gradient_of_an_own_logarithm(rng):
     odds = np.exp(logits)
     own = np.eye(4, dtype=bool)[:, labels]
     expected = np.log(np.where(own, np.where(own, 0, odds).sum(0), odds) / odds.sum(0))
-    found = jax.jit(own_loss(WithLogarithm(), 4).log_logit_gradient)(logits, labels)
+    loss = own_loss(WithLogarithm(), 4)
+    found = jax.jit(lambda z, y: loss.log_logit_gradient(z, y))(logits, labels)
     np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-13)
 
 
