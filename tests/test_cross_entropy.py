@@ -18,7 +18,7 @@ SIZES = [(1, 1), (1, 3), (4, 2), (5, 5)]
 SCALE = 1e-2  # of a spectral start, whose product strength is its square
 # Thousands of steps, whose arrays have their shapes checked in the runs and references of the other tests: the check
 # takes longer than the step.
-MANY_STEPS = pytest.mark.usefixtures("untyped")
+UNCHECKED = pytest.mark.usefixtures("untyped")
 AXES = ("contrasts", "classifier", "features", "blocks", "class_margins", "class_strengths")
 
 
@@ -207,7 +207,7 @@ CASES = [
 ]
 
 
-@MANY_STEPS
+@UNCHECKED
 @pytest.mark.parametrize(("sizes", "ratio", "exponent", "coupling", "imbalance", "clock"), CASES)
 def test_the_flow_of_all_classes(sizes, ratio, exponent, coupling, imbalance, clock):
     """1e-9 of the largest logit: steps of 1e-12 by SciPy add up, and the direction between the groups, which
@@ -224,7 +224,7 @@ def test_the_flow_of_all_classes(sizes, ratio, exponent, coupling, imbalance, cl
     assert found.blocks[3, last] == pytest.approx(0.5, rel=1e-11)
 
 
-@MANY_STEPS
+@UNCHECKED
 @pytest.mark.slow
 def test_what_is_conserved():
     """lam_g is used by the field itself; of the direction between the groups it is a law. From far behind and
@@ -245,7 +245,7 @@ def test_what_is_conserved():
 FARTHEST = [pytest.param(1e9, exponent, marks=pytest.mark.slow) for exponent in (0.0, 0.5, 1.0)]
 
 
-@MANY_STEPS
+@UNCHECKED
 @pytest.mark.parametrize(("ratio", "exponent"), [(1e6, 0.0), *FARTHEST])
 def test_learning_times_are_when_the_share_is_half(ratio, exponent):
     """From the first to the last block there are up to twelve decades, and at the end the share goes as the
@@ -287,7 +287,7 @@ def test_contrasts_of_a_random_start_from_its_growing_start(ratio):
     np.testing.assert_allclose(found[[0, 2]], blocks[[0, 2]], rtol=0.05)
 
 
-@MANY_STEPS
+@UNCHECKED
 @pytest.mark.parametrize("clock", ["time", "loss"])
 def test_class_times_are_when_the_margin_is_there(clock):
     """To some roundings of the margin, at either time of the two groups and by either clock."""
@@ -301,7 +301,7 @@ def test_class_times_are_when_the_margin_is_there(clock):
     np.testing.assert_allclose(of_its_own, 0.7, rtol=1e-11)
 
 
-@MANY_STEPS
+@UNCHECKED
 @pytest.mark.slow
 def test_what_is_never_learned():
     """Free features at R = 10^9 from 1e-12 need logits of some thousand across, whose time no number holds."""
@@ -309,7 +309,7 @@ def test_what_is_never_learned():
     assert np.isfinite(learned[[0, 2]]).all() and learned[1] == np.inf
 
 
-@MANY_STEPS
+@UNCHECKED
 @pytest.mark.slow
 def test_groups_may_be_exchanged():
     """The names of the groups are in no formula: equal to rounding, which a millionfold faster group amplifies
@@ -328,7 +328,7 @@ def test_groups_may_be_exchanged():
     np.testing.assert_allclose(learned[0], learned[1][..., ::-1], rtol=1e-11)
 
 
-@MANY_STEPS
+@UNCHECKED
 @pytest.mark.slow
 def test_points_of_a_grid_are_those_alone():
     """Newton's iterations end together, the only thing points share: 1e-12 is some of their rounding, at
@@ -374,7 +374,7 @@ def test_two_classes_have_margins_that_features_alone_part():
     np.testing.assert_array_equal(np.isnan(learned), [True, False, True])
 
 
-@MANY_STEPS
+@UNCHECKED
 @pytest.mark.parametrize(
     ("ratio", "coupling"),
     [

@@ -131,8 +131,6 @@ MORE_RUNS = [
     {"loss": "cross_entropy", "weight_start": 20.0, "weight_exponent": 1.0, **KERNELS[1]},
 ]  # fmt: skip
 SLOW = pytest.mark.slow  # as each is a program of its own to be compiled
-# The check of shapes takes longer than a step of the exact flow; those of the other tests are checked.
-MANY_STEPS = pytest.mark.usefixtures("untyped")
 
 
 @pytest.mark.parametrize("changes", [*RUNS, *(pytest.param(own, marks=SLOW) for own in MORE_RUNS)])
@@ -501,7 +499,7 @@ def test_the_cross_component_of_spectral_runs(run, tiny, changes):
     assert learned == pytest.approx(ds.block_learning_time.values[1], rel=1e-7)
 
 
-@MANY_STEPS
+@UNCHECKED
 @pytest.mark.parametrize("clock", ["time", pytest.param("loss", marks=SLOW)])
 @pytest.mark.parametrize("changes", CROSS)
 def test_seven_numbers_are_spectral_runs_under_cross_entropy(run, tiny, changes, clock):
@@ -597,7 +595,7 @@ def test_what_is_kept_of_seven_numbers():
     assert kept[0] == pytest.approx(2e-4, rel=1e-9)
 
 
-@MANY_STEPS
+@UNCHECKED
 def test_biases_move_curves_of_contrasts_but_hardly_their_learning_times_under_cross_entropy():
     """Contrasts feel what the softmax makes of the other group, which shows from logits of order 1 on."""
     options = {"num_classes": 4, "minority_count": 2, "between_coupling": 0.1}
@@ -613,7 +611,7 @@ def test_biases_move_curves_of_contrasts_but_hardly_their_learning_times_under_c
         assert (moved > 0.03).all() and moved[0] > 0.15
 
 
-@MANY_STEPS
+@UNCHECKED
 def test_class_times_are_when_the_margin_is_there():
     grid = step.grid(np.array([3.0, 30.0]), 0.3, 0.3, between_coupling=0.1, bias="both")
     found = exact.cross_entropy_class_times(grid, 1e-6)
