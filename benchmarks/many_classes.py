@@ -41,7 +41,7 @@ def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
             for loss in ("cross_entropy", "squared")
         }
     report(1.0)
-    seconds, memory = groups["seconds"], groups["memory"]
+    seconds = groups["seconds"]
     rows = [
         Row(
             f"ours: many_groups.curves, {many:,} classes x {NUM_TIMES} times",
@@ -50,13 +50,7 @@ def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
             f"{TARGET_SECONDS:g} s",
             at_most=1,
         ),
-        Row(
-            "memory",
-            f"{memory / 2**20:.0f} MiB",
-            memory / TARGET_MEMORY,
-            "1 GiB",
-            at_most=1,
-        ),
+        Row.of_memory(groups["memory"], TARGET_MEMORY),
     ]
     against = {"cross_entropy": "the groups", "squared": "sigmoids"}
     for loss, found in runs.items():
@@ -76,26 +70,31 @@ def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
     return rows
 
 
+def zipf(number: int, coupling: float = 0.0) -> many_groups.ManyGroups:
+    """So many classes in octaves, of whole numbers of samples."""
+    counts = profiles.zipf_counts(number, float(number), 5)
+    sizes, classes, _ = many_groups.octaves(counts)
+    return many_groups.ManyGroups(classes, np.round(sizes), np.ones(len(sizes)), coupling)
+
+
 def measure(number: int) -> dict[str, Any]:
     """Seconds of processor time and memory of the curves of `number` classes, in this process."""
-    sizes, classes, _ = many_groups.octaves(profiles.zipf_counts(number, float(number), 5))
-    zipf = many_groups.ManyGroups(classes, sizes, np.ones(len(sizes)))
+    groups = zipf(number)
     begun = time.process_time()
-    many_groups.curves(zipf, np.geomspace(1e2, 1e5, NUM_TIMES), 1e-3, rtol=1e-6)
+    many_groups.curves(groups, np.geomspace(1e2, 1e5, NUM_TIMES), 1e-3, rtol=1e-6)
     return {"seconds": time.process_time() - begun, "memory": timing.peak_memory()}
 
 
 def measure_dense(number: int, loss: Literal["cross_entropy", "squared"]) -> dict[str, Any]:
     """Seconds of the clock of one run that holds every class, and how far it is from theory."""
-    sizes, classes, _ = many_groups.octaves(profiles.zipf_counts(number, float(number), 5))
-    sizes = np.round(sizes)
+    groups = zipf(number, coupling=1.0)
     config = ssm.Config(
-        counts=tuple(np.repeat(sizes, classes).astype(int).tolist()),
+        counts=tuple(np.repeat(groups.counts, groups.num_classes).astype(int).tolist()),
         loss=loss,
         init="spectral",
         init_scale=SCALE,
         feature_dim=number - 1,
-        coupling=1.0,
+        coupling=groups.coupling,
         t1=LENGTH,
         num_saves=3,
         rtol=1e-9,
@@ -108,9 +107,8 @@ def measure_dense(number: int, loss: Literal["cross_entropy", "squared"]) -> dic
     if loss == "squared":
         difference = _from_sigmoids(found)
     else:
-        zipf = many_groups.ManyGroups(classes, sizes, np.ones(len(sizes)), config.coupling)
-        curves = many_groups.curves(zipf, found["time"].values, SCALE, rtol=1e-11)
-        group = np.repeat(np.arange(len(sizes)), classes)
+        curves = many_groups.curves(groups, found["time"].values, SCALE, rtol=1e-11)
+        group = np.repeat(np.arange(len(groups.counts)), groups.num_classes)
         difference = np.abs(found["class_loss"].values / curves.class_loss[:, group] - 1).max()
     steps = int(found.attrs["num_steps"])
     return {"seconds": seconds, "num_steps": steps, "difference": float(difference)}

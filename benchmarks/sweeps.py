@@ -142,7 +142,7 @@ def run_many(quick: bool, report: Callable[[float], None]) -> list[Row]:
     memory = max(one["memory"] for one in found)
     return [
         Row(f"{num_runs:,} runs", f"{rate:.0f} runs a second"),
-        Row("memory", f"{memory / 2**20:.0f} MiB", memory / 2**31, "2 GiB", at_most=1),
+        Row.of_memory(memory, 2**31),
     ]
 
 

@@ -26,6 +26,13 @@ class Row:
     lower_bound: bool = False
     """Whether the ratio is only known to be larger, as of a peer that never arrives."""
 
+    @classmethod
+    def of_memory(cls, used: float, most: int) -> Row:
+        """Bytes beside how many they may be at most, whole GiB."""
+        return cls(
+            "memory", f"{used / 2**20:.0f} MiB", used / most, f"{most / 2**30:g} GiB", at_most=1
+        )
+
     @property
     def target(self) -> str:
         """The target in words, empty where there is none."""

@@ -45,13 +45,7 @@ def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
             at_most=1,
         ),
         Row("ours: again", f"{again['seconds']:.3g} s", again["seconds"] / seconds, "ours"),
-        Row(
-            "memory",
-            f"{memory / 2**20:.0f} MiB",
-            memory / TARGET_MEMORY,
-            "1 GiB",
-            at_most=1,
-        ),
+        Row.of_memory(memory, TARGET_MEMORY),
     ]
 
 
