@@ -155,11 +155,10 @@ def predicted_learning_times(
     unknown |= config.loss == "own" or config.init == "own"
     unknown |= config.has_adjustment and not config.has_only_smoothing
     unknown |= not _noise_is_endless(config, problem)
+    unknown |= config.loss != "squared" and k > MOST_CLASSES
     if config.feature_dim < k - 1 or config.has_decay or config.is_descent or unknown:
         return np.full(k - 1, np.nan)
     if config.loss != "squared":
-        if k > MOST_CLASSES:
-            return np.full(k - 1, np.nan)
         return _times_of_class_means(config, problem, components, start)
     separable = growth.separable(problem, components, config.loss)
     if depth == 2:
