@@ -27,7 +27,7 @@ OF_FILES = ("targets",)
 """Fields of a Config that have no flag of their own: `own` where a command is given a file of them."""
 
 
-def registry(in_words: bool) -> ConstructorRegistry:
+def constructors(in_words: bool) -> ConstructorRegistry:
     """How tyro reads the dataclasses of commands: as it would by itself, but for the breaks of lines, and without any words
     unless they are asked for, since finding them in the source takes as long as reading the arguments."""
     made = ConstructorRegistry()

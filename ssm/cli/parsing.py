@@ -67,13 +67,12 @@ def _made_by_tyro(
     arguments are read once more with them, since what is said of some shows them too."""
     try:
         unheard = contextlib.redirect_stderr(io.StringIO())
-        with contextlib.nullcontext() if in_words else unheard:
+        with (
+            contextlib.nullcontext() if in_words else unheard,
+            descriptions.constructors(in_words),
+        ):
             return tyro.cli(
-                command,
-                prog=prog,
-                args=_lists_in_words(arguments),
-                description=description,
-                registry=descriptions.registry(in_words),
+                command, prog=prog, args=_lists_in_words(arguments), description=description
             )
     except SystemExit:
         if in_words:
