@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from marks import UNCHECKED
 from rich.console import Console
 from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
@@ -23,8 +24,7 @@ from ssm.problem import make_problem
 from ssm.theory import in_networks
 from ssm.theory.in_networks import AT_ONCE, LARGEST, SMALLEST, TOGETHER
 
-# The model is asked for thousands of small steps, each of which costs more to check than to take.
-pytestmark = pytest.mark.usefixtures("untyped")
+pytestmark = UNCHECKED
 
 COUNTS = (8, 8, 2, 2)  # those of `tiny`
 ROOT = Path(__file__).parents[1]

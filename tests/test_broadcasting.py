@@ -3,6 +3,7 @@
 import mpmath as mp
 import numpy as np
 import pytest
+from marks import UNCHECKED
 
 import ssm
 from ssm import Config, exact, regularised, spectral, step, theory
@@ -52,7 +53,7 @@ def test_own_times_of_an_early_phase(rng):
         np.testing.assert_array_equal(logits[i], theory.linear_phase(W, M, problem, own))
 
 
-@pytest.mark.usefixtures("untyped")  # whose check takes longer than the many steps
+@UNCHECKED
 def test_levels_broadcast():
     """Newton iterations stop when all points are there: some roundings."""
     grid, levels = step.grid([2.0, 30.0], 0.5), np.array([0.2, 0.5, 0.9])
@@ -114,7 +115,7 @@ def problems_of(grid_axes, **fields):
         yield place, make_problem(config)
 
 
-@pytest.mark.usefixtures("untyped")  # whose check takes longer than the many steps
+@UNCHECKED
 def test_numbers_of_classes_and_shares_of_minorities_broadcast():
     k, rho, R = np.array([3, 10, 10, 2]), np.array([0.4, 0.5, 0.25, 0.5]), np.array([[1.0], [20.0]])
     grid = step.grid(R, 0.5, 0.2, num_classes=k, minority_fraction=rho)

@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+from marks import UNCHECKED
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 from scipy.optimize import brentq
@@ -16,9 +17,6 @@ from ssm.dynamics.column_layouts import make_columns
 from ssm.dynamics.starts import make_start
 from ssm.problem import make_problem
 from ssm.theory import class_flow, explicit
-
-# Thousands of small steps in Python, which checks of shapes slow down fourfold; other tests have the same code checked.
-UNCHECKED = pytest.mark.usefixtures("untyped")
 
 
 def start_of(config):
@@ -123,7 +121,7 @@ CASES = [
 
 @UNCHECKED
 @pytest.mark.parametrize(("ratio", "exponent", "coupling"), CASES)
-def test_the_five_numbers_of_step(ratio, exponent, coupling, untyped):
+def test_the_five_numbers_of_step(ratio, exponent, coupling):
     config = ssm.Config(
         num_classes=6,
         minority_fraction=1 / 3,

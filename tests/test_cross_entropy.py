@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+from marks import UNCHECKED
 from scipy.integrate import solve_ivp
 from scipy.special import log_softmax
 
@@ -16,9 +17,6 @@ from ssm.problem import make_problem
 
 SIZES = [(1, 1), (1, 3), (4, 2), (5, 5)]
 SCALE = 1e-2  # of a spectral start, whose product strength is its square
-# Thousands of steps, whose arrays have their shapes checked in the runs and references of the other tests: the check
-# takes longer than the step.
-UNCHECKED = pytest.mark.usefixtures("untyped")
 AXES = ("contrasts", "classifier", "features", "blocks", "class_margins", "class_strengths")
 
 

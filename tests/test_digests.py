@@ -388,11 +388,8 @@ def test_marks_of_earlier_sweeps_are_whole(base, earlier, ran):
             with pytest.warns(digests.StoreWarning, match="earlier version"):
                 ssm.load(store)
     ssm.sweep(GRID, base, store)
-    assert sorted(ran) == [
-        0,
-        1,
-        2,
-    ]  # of the two whose marks lack something, and not those of the first
+    # Of the two whose marks lack something, and not those of the first.
+    assert sorted(ran) == [0, 1, 2]
 
 
 # What may be overwritten, and where to.

@@ -5,6 +5,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from marks import UNCHECKED
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
@@ -25,9 +26,6 @@ from ssm.dynamics import parameters, trajectories
 from ssm.dynamics.column_layouts import make_columns
 from ssm.dynamics.starts import make_start
 from ssm.problem import make_problem
-
-# Thousands of small steps in Python, which checks of shapes slow down fourfold; other tests have the same code checked.
-UNCHECKED = pytest.mark.usefixtures("untyped")
 
 BIASES = ("none", "hidden", "output", "both")
 KERNELS = [

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import UNCHECKED
 from scipy.integrate import solve_ivp
 from scipy.linalg import sqrtm
 
@@ -14,9 +15,6 @@ import ssm
 from ssm import exact, predictions, preparation, spectral, theory
 from ssm.problem import make_problem
 from ssm.theory import class_flow
-
-# Thousands of small steps in Python, which checks of shapes slow down fourfold; other tests have the same code checked.
-UNCHECKED = pytest.mark.usefixtures("untyped")
 
 
 def expected(config):
