@@ -334,7 +334,7 @@ def _prepared(axes: dict[str, list[Any]], base: Any, columns: int) -> Iterator[l
     for values in itertools.product(*(axes[field] for field in fields)):
         setting = dataclasses.replace(base, **dict(zip(fields, values, strict=True)))
         configs = [dataclasses.replace(setting, seed=seed) for seed in axes["seed"]]
-        yield preparation.prepare_alike(configs, columns)
+        yield preparation.prepare_together([preparation.Alike(configs, columns)])[0]
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:

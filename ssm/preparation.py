@@ -144,17 +144,41 @@ def prepare(
     of different sizes can share a compilation. `inputs` are one's own, if there are any, and then the
     Config is that of `own_data.own_inputs`; with what is `given` beside it, it is that of
     `additions.additions`, and with what another run has `reached` that of `continuation.going_on`."""
-    return prepare_alike([config], size, inputs, given, reached)[0]
+    return prepare_together([Alike([config], size, inputs, given, reached)])[0][0]
 
 
-def prepare_alike(
-    configs: Sequence[Config],
-    size: int | None = None,
-    inputs: Inputs | None = None,
-    given: Additions = additions.NONE,
-    reached: Reached | None = None,
-) -> list[PreparedRun]:
-    """The same for runs that differ in their seed only."""
+class Alike(NamedTuple):
+    """Runs that differ in their seed only, with the arguments of `prepare`."""
+
+    configs: Sequence[Config]
+    size: int | None = None
+    inputs: Inputs | None = None
+    given: Additions = additions.NONE
+    reached: Reached | None = None
+
+
+def prepare_together(groups: Sequence[Alike]) -> list[list[PreparedRun]]:
+    """The runs of several groups, `prepare` each; when they will learn is predicted of all groups at once."""
+    prepared, prospects, predicted = [], [], []
+    for i, group in enumerate(groups):
+        runs, prospect = _not_predicted(group)
+        prepared.append(runs)
+        if prospect is not None:
+            prospects.append(prospect)
+            predicted.append(i)
+    for i, times in zip(predicted, predictions.predicted_together(prospects), strict=True):
+        each = np.broadcast_to(times, (len(prepared[i]), times.shape[-1]))
+        prepared[i] = [
+            run._replace(predicted_learning_time=own)
+            for run, own in zip(prepared[i], each, strict=True)
+        ]
+    return prepared
+
+
+def _not_predicted(group: Alike) -> tuple[list[PreparedRun], predictions.Prospect | None]:
+    """Runs that differ in their seed only, made ready but for what is predicted of them, and what predictions ask for;
+    None where nothing can be predicted."""
+    configs, size, inputs, given, reached = group
     config = configs[0]
     setting = _setting_of(config, size, inputs, given, reached)
     problem, components = setting.problem, setting.components
@@ -183,15 +207,8 @@ def prepare_alike(
         drawn.append((start, columns.class_means(start.params.H)))
         laws.append(_law_of_motion(each, setting, field, start, observe, given, reached))
     shapes = check_observables(config, given.observables, laws[0].params, laws[0].field.columns)
-    predicted = np.full(len(components.singular_values), np.nan)
-    if inputs is None and reached is None and problem.growth_rates is None:
-        starts = predictions.Start(
-            np.stack([start.params.W for start, _ in drawn]),
-            np.stack([class_means for _, class_means in drawn]),
-        )
-        predicted = predictions.predicted_learning_times(config, problem, components, starts)
-    predicted = np.broadcast_to(predicted, (len(configs), len(components.singular_values)))
-    return [
+    unknown = np.full(len(components.singular_values), np.nan)
+    runs = [
         PreparedRun(
             each,
             problem,
@@ -199,13 +216,20 @@ def prepare_alike(
             start.reduced,
             law,
             setting.facts,
-            times,
+            unknown,
             given,
             reached,
             shapes,
         )
-        for each, (start, _), law, times in zip(configs, drawn, laws, predicted, strict=True)
+        for each, (start, _), law in zip(configs, drawn, laws, strict=True)
     ]
+    if inputs is not None or reached is not None or problem.growth_rates is not None:
+        return runs, None
+    starts = predictions.Start(
+        np.stack([start.params.W for start, _ in drawn]),
+        np.stack([class_means for _, class_means in drawn]),
+    )
+    return runs, predictions.Prospect(config, problem, components, starts)
 
 
 def _setting_of(

@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 from scipy.special import softmax
 
 import ssm
-from ssm import exact, predictions, spectral, theory
+from ssm import exact, predictions, spectral, step, theory
 from ssm.dynamics.column_layouts import make_columns
 from ssm.dynamics.starts import make_start
 from ssm.problem import make_problem
@@ -202,6 +202,7 @@ def test_the_linear_phase_of_noisy_features(rng):
     states, times = flow.after_the_linear_phase(W, N)
     wanted = expm(times[0] * generator) @ np.concatenate([W[0], N[0]])
     np.testing.assert_allclose(states[0], wanted, rtol=1e-9)
+    flow = flow.of_starts((1,))
     logits = np.abs(flow.logits(states)).max()
     assert 0.01 * class_flow.SMALL < logits < 10 * class_flow.SMALL
     tiny = 1e-9 / np.abs(states).max()  # where the field is linear
@@ -221,6 +222,79 @@ def test_several_starts_are_each_alone(rng):
     for i in range(3):
         alone = class_flow.component_learning_times(problem, components, W[i], M[i])
         np.testing.assert_allclose(whole[i], alone, rtol=1e-9)
+
+
+TOGETHER = {
+    "plain": ({"imbalance_ratio": 3.0}, {"imbalance_ratio": 30.0, "weight_exponent": 0.5}),
+    # Noise decides in the first only, and labels are smoothed in the second only.
+    "noise and smoothing": (
+        {"imbalance_ratio": 100.0, "init_scale": 0.03},
+        {"label_smoothing": 0.2, "init_scale": 1e-4},
+    ),
+    "shared": ({"coupling": 0.3, "between_coupling": 0.1}, {"coupling": 0.1}, {"bias": "hidden"}),
+    "biases": ({"bias": "output"}, {"bias": "both", "imbalance_ratio": 20.0}),
+    # Of which the majority's are learned, and the cross component is waited for beyond the most steps.
+    "too slow": ({"imbalance_ratio": 2e3, "init_scale": 1e-5}, {"imbalance_ratio": 2.0}),
+}
+
+
+@pytest.mark.parametrize("changes", TOGETHER.values(), ids=TOGETHER)
+def test_several_settings_are_each_alone(changes, rng, monkeypatch):
+    """Problems of other counts, weights and noise, each with two starts, of which rounding alone depends on the others."""
+    monkeypatch.setattr(explicit, "MOST_STEPS", 100)
+    monkeypatch.setattr(explicit, "TOGETHER", 3)
+    prospects = []
+    for change in changes:
+        config = ssm.Config(num_classes=4, feature_dim=6, **change)
+        problem = make_problem(config)
+        W, M = config.init_scale * rng.normal(size=(2, 2, 4, 6))
+        start = predictions.Start(W, M.swapaxes(1, 2) / np.sqrt(problem.counts))
+        components = spectral.components(problem)
+        prospects += [
+            predictions.Prospect(config, problem, components, start),
+            predictions.Prospect(config, problem, components),  # of the mean start
+        ]
+    together = predictions.predicted_together(prospects)
+    assert np.isfinite(np.concatenate([x.ravel() for x in together])).any()
+    for prospect, found in zip(prospects, together, strict=True):
+        config, problem, components, start = prospect
+        if start is None:
+            alone = predictions.predicted_learning_times(*prospect)
+            np.testing.assert_allclose(found, alone, rtol=1e-9)
+            continue
+        for i, (W, means) in enumerate(zip(*start, strict=True)):
+            one = predictions.Start(W, means)
+            alone = predictions.predicted_learning_times(config, problem, components, one)
+            np.testing.assert_allclose(found[i], alone, rtol=1e-9)
+
+
+def test_a_heat_map_of_step(rng, monkeypatch):
+    """One start over a grid of ratios and exponents, without a run, in blocks: each point as by itself, and of a spectral
+    start by the five numbers of STEP."""
+    monkeypatch.setattr(explicit, "TOGETHER", 4)
+    R, g = np.array([2.0, 30.0])[:, None], np.array([0.0, 0.5, 1.0])
+    problems = step.grid(R, g, num_classes=4)
+    basis = step.components(problems)
+    W, M = 1e-4 * rng.normal(size=(4, 6)), 1e-4 * rng.normal(size=(6, 4))
+    found = class_flow.component_learning_times(problems, basis, W, M)
+    classes = class_flow.class_learning_times(problems, basis, W, M)
+    assert found.shape == (2, 3, 3) and classes.shape == (2, 3, 4)
+    for i, j in np.ndindex(2, 3):
+        config = ssm.Config(num_classes=4, imbalance_ratio=R[i, 0], weight_exponent=float(g[j]))
+        problem = make_problem(config)
+        own = basis._replace(singular_values=basis.singular_values[i, 0])
+        alone = class_flow.component_learning_times(problem, own, W, M)
+        np.testing.assert_allclose(found[i, j], alone, rtol=1e-9)
+        alone = class_flow.class_learning_times(problem, own, W, M)
+        np.testing.assert_allclose(classes[i, j], alone, rtol=1e-9)
+    left, s, scale = basis.left, basis.singular_values, 1e-6
+    right = (problems.kernel[..., [0, 0, 1, 1]][..., None] * left / s[..., None, :]).swapaxes(
+        -1, -2
+    )
+    spectral_start = scale * left, scale * right
+    found = class_flow.component_learning_times(problems, basis, *spectral_start)
+    wanted = exact.cross_entropy_learning_times(problems, scale**2)
+    np.testing.assert_allclose(found, wanted, rtol=STEPS)
 
 
 @pytest.mark.parametrize("ratio", [1e4, 1e9])

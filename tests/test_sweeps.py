@@ -1,6 +1,7 @@
 """Sweeps: every point is the run of its Config, whatever runs beside it; few compilations."""
 
 import dataclasses
+import itertools
 import json
 from typing import Any
 
@@ -367,9 +368,9 @@ def test_at_most_two_chunks_are_under_way(squared, monkeypatch):
     begun, told = [], []
     follow = execution._follow
 
-    def counted(layout, runs, *more):
-        begun.extend(runs)
-        return follow(layout, runs, *more)
+    def counted(layout, groups, *more):
+        begun.extend(itertools.chain(*groups))
+        return follow(layout, groups, *more)
 
     monkeypatch.setattr(execution, "_follow", counted)
 
@@ -384,9 +385,9 @@ def test_an_interrupt_does_not_wait_for_the_chunk(squared, monkeypatch):
     begun = []
     follow = execution._follow
 
-    def counted(layout, runs, *more):
-        begun.extend(runs)
-        return follow(layout, runs, *more)
+    def counted(layout, groups, *more):
+        begun.extend(itertools.chain(*groups))
+        return follow(layout, groups, *more)
 
     monkeypatch.setattr(execution, "_follow", counted)
 
@@ -408,7 +409,7 @@ def test_batched_runs_are_single_runs(squared):
     together = execution._follow_batched(planned, numbers)
     assert sorted(together) == sorted(numbers)
     for number, batched in together.items():
-        alone = execution._follow(planned, [number])[0]
+        alone = execution._follow(planned, [[number]])[0]
         assert alone.keys() == batched.keys() and batched["status"] == alone["status"]
         for name, values in alone.items():
             if values.dtype.kind == "f":  # the same arithmetic in another order

@@ -116,10 +116,11 @@ def _on_cores(
                 while programs and (len(compiling) < cores or programs[0][0] <= place + 1):
                     compiling.append(pool.submit(_compile_run, layout, programs.popleft()[1]))
                 most = min(layout.together, -(-len(chunk.runs) // (2 * cores)))
-                groups = layout.alike(chunk.runs, most)
-                ahead.append(
-                    (chunk, {pool.submit(_follow, layout, runs, stopped): runs for runs in groups})
-                )
+                futures = {
+                    pool.submit(_follow, layout, groups, stopped): list(itertools.chain(*groups))
+                    for groups in layout.bundles(chunk.runs, most)
+                }
+                ahead.append((chunk, futures))
                 if len(ahead) > 1:
                     yield finish()
             while ahead:
@@ -169,8 +170,8 @@ def compute_chunk(layout: SweepLayout, chunk: Chunk) -> tuple[Arrays, dict[str, 
     clock = _Clock()
     if jax.default_backend() == "cpu":
         runs = {}
-        for group in layout.alike(chunk.runs, layout.together):
-            runs |= zip(group, _follow(layout, group), strict=True)
+        for groups in layout.bundles(chunk.runs, layout.together):
+            runs |= zip(itertools.chain(*groups), _follow(layout, groups), strict=True)
     else:
         runs = _follow_batched(layout, chunk.runs)
     return _stack(layout, chunk, runs), clock.origin(layout, len(runs))
@@ -200,14 +201,18 @@ _looking_up = threading.Lock()  # two threads must not make two locks for one pr
 
 
 def _follow(
-    layout: SweepLayout, runs: Sequence[int], stopped: threading.Event | None = None
+    layout: SweepLayout, groups: Sequence[Sequence[int]], stopped: threading.Event | None = None
 ) -> list[Arrays]:
-    """Runs of the grid that differ in their seed only, as their arrays; fewer where `stopped` is set
+    """Runs of the grid, in groups that differ in their seed only, as their arrays; fewer where `stopped` is set
     meanwhile."""
-    ready = _prepared_alike(layout, runs)
-    _compile(ready[0])
-    going_on = itertools.takewhile(lambda _: stopped is None or not stopped.is_set(), ready)
-    return list(map(_run_arrays, ready, simulation.follow_alike(going_on)))
+    found = []
+    for ready in _prepared(layout, groups):
+        if stopped is not None and stopped.is_set():
+            break
+        _compile(ready[0])
+        going_on = itertools.takewhile(lambda _: stopped is None or not stopped.is_set(), ready)
+        found += map(_run_arrays, ready, simulation.follow_alike(going_on))
+    return found
 
 
 def _compile(ready: preparation.PreparedRun) -> None:
@@ -226,7 +231,7 @@ def _compile(ready: preparation.PreparedRun) -> None:
 
 def _compile_run(layout: SweepLayout, run: int) -> None:
     """The same for a run of the grid."""
-    _compile(_prepared_alike(layout, [run])[0])
+    _compile(_prepared(layout, [[run]])[0][0])
 
 
 def _follow_batched(layout: SweepLayout, runs: Sequence[int]) -> dict[int, Arrays]:
@@ -237,8 +242,8 @@ def _follow_batched(layout: SweepLayout, runs: Sequence[int]) -> dict[int, Array
     """
     batches: dict[Any, list[tuple[list[int], list[preparation.PreparedRun]]]]
     batches, arrays = collections.defaultdict(list), {}
-    for group in layout.alike(runs, len(runs)):
-        ready = _prepared_alike(layout, group)
+    groups = layout.alike(runs, len(runs))
+    for group, ready in zip(groups, _prepared(layout, groups), strict=True):
         batches[_program(ready[0])].append((group, ready))
     for batch in batches.values():
         found = iter(simulation.found_in_batch([run for _, ready in batch for run in ready]))
@@ -249,12 +254,17 @@ def _follow_batched(layout: SweepLayout, runs: Sequence[int]) -> dict[int, Array
     return arrays
 
 
-def _prepared_alike(layout: SweepLayout, runs: Sequence[int]) -> list[preparation.PreparedRun]:
-    """Runs of the grid that differ in their seed only, made ready to be followed in the number of columns
-    laid out for them."""
-    first, given = layout.grid.run(runs[0])
-    configs = layout.grid.from_seeds(first, runs)
-    return preparation.prepare_alike(configs, layout.padded_columns(first), given=given)
+def _prepared(
+    layout: SweepLayout, groups: Sequence[Sequence[int]]
+) -> list[list[preparation.PreparedRun]]:
+    """Runs of the grid, in groups that differ in their seed only, made ready to be followed in the number of
+    columns laid out for them."""
+    alike = []
+    for runs in groups:
+        first, given = layout.grid.run(runs[0])
+        configs = layout.grid.from_seeds(first, runs)
+        alike.append(preparation.Alike(configs, layout.padded_columns(first), given=given))
+    return preparation.prepare_together(alike)
 
 
 def _program(ready: preparation.PreparedRun) -> Hashable:

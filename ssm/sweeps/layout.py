@@ -24,7 +24,7 @@ from ssm.theory import defaults
 CHUNK_RUNS, CHUNK_BYTES = 256, 2**26
 CHUNK_COLUMNS = 200_000  # feature columns of all runs of a chunk, which are some seconds of work
 TOGETHER, TOGETHER_COLUMNS = (16, 64), 4400
-"""Runs that differ in their seed only and are followed together by one thread, between two numbers, and about how many feature
+"""Runs that one thread makes ready at once and follows one after the other, between two numbers, and about how many feature
 columns they have: enough that the work on the host, what they are predicted to learn first of all, is shared by many, few
 enough that all cores have work to the end."""
 
@@ -61,7 +61,7 @@ class SweepLayout(NamedTuple):
     blocks: tuple[tuple[slice, ...], ...]
     """The part of the grid that each chunk is, in order."""
     together: int
-    """Most runs that are followed together by one thread."""
+    """Most runs that one thread makes ready at once."""
 
     def chunk(self, number: int) -> Chunk:
         """The chunk of that number, with the numbers of its runs."""
@@ -86,6 +86,18 @@ class SweepLayout(NamedTuple):
             for group in groups.values()
             for part in np.array_split(group, -(-len(group) // most))
         ]
+
+    def bundles(self, runs: Sequence[int], most: int) -> Iterator[list[list[int]]]:
+        """The groups of `alike`, those that stand next to each other joined to bundles of at most `most` runs, which one thread
+        makes ready at once."""
+        bundle: list[list[int]] = []
+        for group in self.alike(runs, most):
+            if bundle and sum(map(len, bundle)) + len(group) > most:
+                yield bundle
+                bundle = []
+            bundle.append(group)
+        if bundle:
+            yield bundle
 
     def programs_by_need(self, chunks: Iterable[Chunk]) -> list[tuple[int, int]]:
         """The place of the first of these chunks that probably needs a program, and its

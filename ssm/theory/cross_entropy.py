@@ -19,7 +19,7 @@ from ssm.theory import implicit, shared_cross_entropy_flow
 from ssm.theory.cross_entropy_flow import Flow
 from ssm.theory.groups import (
     Step,
-    classes_of,
+    by_class,
     cross_start,
     refuse_shared,
     step_of,
@@ -151,7 +151,7 @@ def growing_start(
     """
     refuse_shared(problem)
     step = problem if isinstance(problem, Step) else step_of(problem)
-    classes = classes_of(problem)
+    classes = by_class(problem)
     root = np.sqrt(classes.counts / classes.kernel_eigenvalues)[..., None]
     N = root * class_means.swapaxes(-1, -2)
     if isinstance(problem, Step):

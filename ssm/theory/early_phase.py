@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from ssm.measures import spectral
 from ssm.problem import Problem
-from ssm.theory.groups import Step, classes_of
+from ssm.theory.groups import Step, by_class
 from ssm.theory.growth import component_growth_rates, overlap, risk_shares, separable, sigmoid
 
 NUMBERS = 2**16  # logits that are worked out at once, so that they fit a cache
@@ -66,7 +66,7 @@ def linear_phase(
     Returns:
         W(t) M(t), with the bias of the logits where there is one, shape (..., t, k, k), [time, logit, class].
     """
-    shares, root = risk_shares(problem), classes_of(problem).kernel_root
+    shares, root = risk_shares(problem), by_class(problem).kernel_root
     k = shares.shape[-1]
     P = np.eye(k) - 1 / k
     left, rates, right = np.linalg.svd(P @ (shares[..., None] * root))
@@ -155,7 +155,7 @@ def block_curves(
         >>> curves[..., 0, 2].round(2).tolist()  # shape (2, 3)
         [[1.0, 1.0, 1.0], [0.0, 0.76, 1.0]]
     """
-    classes, targets = classes_of(problem), components.singular_values
+    classes, targets = by_class(problem), components.singular_values
     root = np.sqrt(classes.counts / classes.kernel_eigenvalues)[..., None]
     factors = components.left.T @ (W + root * class_means.swapaxes(-1, -2)) / 2
     rates = component_growth_rates(problem, components)

@@ -74,7 +74,7 @@ def step_of(problem: Problem) -> Step:
     return Step(sizes, counts, weights, kernel, common, problem.output_bias)
 
 
-class Classes(NamedTuple):
+class ByClass(NamedTuple):
     """A problem class by class, or each of a grid of them."""
 
     counts: Float[np.ndarray, "*grid k"] | Int[np.ndarray, " k"]
@@ -94,29 +94,38 @@ class Classes(NamedTuple):
         return each[..., None] * np.eye(each.shape[-1]) + self.common_coupling[..., None, None]
 
     @property
+    def shared_direction(self) -> Float[np.ndarray, "*grid k"]:
+        """v, `Problem.shared_direction`."""
+        f = np.sqrt(self.common_coupling[..., None] * self.counts / self.kernel_eigenvalues)
+        return f / np.sqrt(1 + np.sqrt(1 + (f * f).sum(axis=-1, keepdims=True)))
+
+    @property
     def kernel_root(self) -> Float[np.ndarray, "*grid k k"]:
         """L, `Problem.class_kernel_root`."""
-        common = self.common_coupling[..., None]
-        f = np.sqrt(common * self.counts / self.kernel_eigenvalues)
-        v = f / np.sqrt(1 + np.sqrt(1 + (f * f).sum(axis=-1, keepdims=True)))
-        root = np.sqrt(self.kernel_eigenvalues / self.counts)
+        v, root = self.shared_direction, np.sqrt(self.kernel_eigenvalues / self.counts)
         return root[..., None] * (np.eye(root.shape[-1]) + v[..., None] * v[..., None, :])
 
 
-def classes_of(problem: Problem | Step) -> Classes:
+Problems = Problem | Step | ByClass
+"""One problem, or a grid of them."""
+
+
+def by_class(problem: Problems) -> ByClass:
     """A problem, or those of a grid, class by class.
 
     Raises:
         ssm.InputError: a grid whose groups have not the same whole number of classes at every point.
     """
+    if isinstance(problem, ByClass):
+        return problem
     if isinstance(problem, Step):
         group = np.repeat([0, 1], whole_sizes(problem))
         each = np.broadcast_arrays(problem.counts, problem.weights, problem.kernel)
         counts, weights, kernel = (x[..., group] for x in each)
-        return Classes(counts, weights, kernel, problem.common[..., 0], problem.output_bias)
+        return ByClass(counts, weights, kernel, problem.common[..., 0], problem.output_bias)
     p = problem
     common = np.array(p.common_coupling)
-    return Classes(p.counts, p.class_weights, p.kernel_eigenvalues, common, p.output_bias)
+    return ByClass(p.counts, p.class_weights, p.kernel_eigenvalues, common, p.output_bias)
 
 
 def whole_sizes(step: Step) -> Int[np.ndarray, " 2"]:

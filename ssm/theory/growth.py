@@ -1,7 +1,7 @@
 """Closed forms that runs are held against. Times are flow time, the same unit as `Config.t1`.
 
-A problem may be a whole grid of STEP ones too (`step.grid`), with the basis of `step.components`: the axes of
-the grid then lead what comes out, here (...). All other numbers broadcast.
+A problem may be a whole grid too, of STEP ones (`step.grid`) with the basis of `step.components`, or of any
+(`groups.ByClass`) with their bases stacked: the axes of the grid then lead what comes out, here (...). All other numbers broadcast.
 
 All but the sigmoid modes were derived for this project from the flow at zero logits, where both
 losses have the gradient -S Omega / n; see paper_notes.md.
@@ -14,27 +14,26 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
 from ssm.measures import spectral
-from ssm.problem import Problem
-from ssm.theory.groups import Step, classes_of
+from ssm.theory.groups import Problems, by_class
 
 Values = ArrayLike | float | int
 Numbers = Float[np.ndarray, "*shape"] | np.float64
 
 
-def class_growth_rates(problem: Problem | Step) -> Float[np.ndarray, "*grid k"]:
+def class_growth_rates(problem: Problems) -> Float[np.ndarray, "*grid k"]:
     """Rate r_c = w_c sqrt(n_c kappa_c) / n at which contrasts of a class with its equals grow:
     features ~ e^(r t), logits ~ e^(2 r t).
 
     kappa_c = 1 + c (n_c - 1): free features w_c sqrt(n_c) / n, shared ones w_c n_c / n. Shape (..., k),
     per unit of flow time.
     """
-    p = classes_of(problem)
+    p = by_class(problem)
     n = p.counts.sum(axis=-1, keepdims=True)
     return p.class_weights * np.sqrt(p.counts * p.kernel_eigenvalues) / n
 
 
 def component_growth_rates(
-    problem: Problem | Step, components: spectral.LabelSpectrum
+    problem: Problems, components: spectral.LabelSpectrum
 ) -> Float[np.ndarray, "*grid r"]:
     """Growth rate r_j of each component of the label matrix, NaN where the component does not grow as one mode
     by itself.
@@ -64,7 +63,7 @@ def component_growth_rates(
         cross 0.032
         minority 0.02
     """
-    p, shares = classes_of(problem), risk_shares(problem)
+    p, shares = by_class(problem), risk_shares(problem)
     n, seen = p.counts.sum(axis=-1)[..., None], seen_contrasts(problem, components)
     root_q, left = class_growth_rates(problem) * n, components.left
     common = p.common_coupling[..., None, None] * n[..., None] ** 2 * shares[..., None]
@@ -78,23 +77,23 @@ def component_growth_rates(
 
 
 def mean_growth_rates(
-    problem: Problem | Step, components: spectral.LabelSpectrum
+    problem: Problems, components: spectral.LabelSpectrum
 ) -> Float[np.ndarray, "*grid r"]:
     """The r_j of `component_growth_rates`, also where a component does not grow by itself."""
     squares, seen = class_growth_rates(problem) ** 2, seen_contrasts(problem, components)
     shown = (risk_shares(problem)[..., None, :] @ seen)[..., 0, :]
-    common = classes_of(problem).common_coupling[..., None] * shown**2
+    common = by_class(problem).common_coupling[..., None] * shown**2
     return np.sqrt((seen**2 * squares[..., None]).sum(axis=-2) + common)
 
 
-def risk_shares(problem: Problem | Step) -> Float[np.ndarray, "*grid k"]:
+def risk_shares(problem: Problems) -> Float[np.ndarray, "*grid k"]:
     """n_c w_c / n, what each class weighs in the risk. Shape (..., k)."""
-    p = classes_of(problem)
+    p = by_class(problem)
     return p.counts * p.class_weights / p.counts.sum(axis=-1, keepdims=True)
 
 
 def seen_contrasts(
-    problem: Problem | Step, components: spectral.LabelSpectrum
+    problem: Problems, components: spectral.LabelSpectrum
 ) -> Float[np.ndarray, "*grid k r"]:
     """What the gradient of each class shows of every u_j while features are small: u_j itself, or with a
     bias of the logits at rest u_j - (u_j^T p) 1, p_c = n_c w_c / sum_j n_j w_j. Shape (..., k, k - 1), or
@@ -265,7 +264,7 @@ def growing_half(
 
 
 def separable(
-    problem: Problem | Step, components: spectral.LabelSpectrum, loss: str
+    problem: Problems, components: spectral.LabelSpectrum, loss: str
 ) -> Bool[np.ndarray, "*grid r"]:
     """Which components of the label matrix learn as one mode each, unmoved by the others: bool,
     shape (..., k - 1).
@@ -275,7 +274,7 @@ def separable(
     Under cross-entropy, where the softmax ties unequal classes together, and wherever a bias or a coupling
     between classes does, they are only the contrasts of equal classes.
     """
-    p, support = classes_of(problem), np.abs(components.left) > 1e-9
+    p, support = by_class(problem), np.abs(components.left) > 1e-9
 
     def alike(numbers: np.ndarray) -> np.ndarray:
         each = numbers[..., None]
@@ -286,16 +285,14 @@ def separable(
     return alone & (alike(p.counts) | ~tied[..., None])
 
 
-def overlap(
-    problem: Problem | Step, components: spectral.LabelSpectrum
-) -> Float[np.ndarray, "*grid r"]:
+def overlap(problem: Problems, components: spectral.LabelSpectrum) -> Float[np.ndarray, "*grid r"]:
     """What a product mode of unit size shows in the label matrix's own basis: sqrt(kappa) of each component's
     classes.
 
     With a bias, or a coupling between classes, it is the size of that of the mode which grows first, u_j^T N T D v / (s_j
     r_j) with N = diag(n_c), T of `Problem.class_kernel`, D = diag(n_c w_c) / n and v of `seen_contrasts`: the
     same for contrasts of equal classes. Shape (..., k - 1)."""
-    p, left = classes_of(problem), components.left
+    p, left = by_class(problem), components.left
     own = np.sqrt((left**2 * p.kernel_eigenvalues[..., None]).sum(axis=-2))
     tied = (p.common_coupling > 0) | p.output_bias
     if not tied.any():

@@ -5,6 +5,7 @@ Nothing in `dynamics` sees these predictions, since runs are held against them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from jaxtyping import Bool, Float
 from ssm.config import Config
 from ssm.measures import spectral
 from ssm.problem import Problem
-from ssm.theory import class_flow, exact, growth, overlapping
+from ssm.theory import class_flow, exact, groups, growth, overlapping
 
 
 class Start(NamedTuple):
@@ -22,6 +23,18 @@ class Start(NamedTuple):
     W: Float[Any, "*starts k d"]
     class_means: Float[Any, "*starts d k"]
     """The mean feature of each class."""
+
+
+class Prospect(NamedTuple):
+    """What is known of runs that differ in their start only, before they begin."""
+
+    config: Config
+    problem: Problem
+    """What `make_problem` makes of it."""
+    components: spectral.LabelSpectrum
+    """Those of `spectral.components(problem)`."""
+    start: Start | None = None
+    """The start of the run, or the starts of several; where it is None, the mean over starts stands for it."""
 
 
 def noise_damping(config: Config, problem: Problem) -> Float[np.ndarray, " k"]:
@@ -143,12 +156,38 @@ def predicted_learning_times(
       optimiser, and at other depths than 2 unless the loss is squared and the start spectral.
 
     Args:
-        config, problem: the run, and what `make_problem` makes of it.
-        components: those of `spectral.components(problem)`.
-        start: the start of the run, or the starts of several; left out, the mean over starts.
+        config, problem, components, start: as in `Prospect`.
 
     Source: derived for this project.
     """
+    return predicted_together([Prospect(config, problem, components, start)])[0]
+
+
+def predicted_together(prospects: Sequence[Prospect]) -> list[Float[np.ndarray, "*starts r"]]:
+    """`predicted_learning_times` of several settings, the same up to roundings. Under cross-entropy those with equal numbers of
+    classes, features and starts are followed together, at a fifth of the cost where each has one start."""
+    found: list[np.ndarray] = []
+    followed: dict[tuple[object, ...], list[int]] = {}
+    for i, prospect in enumerate(prospects):
+        config, problem, components, start = prospect
+        found.append(np.full(len(problem.counts) - 1, np.nan))
+        if not _can_be_known(config, problem):
+            continue
+        if config.loss == "squared":
+            found[i] = _times_of_squared_loss(config, problem, components, start)
+            continue
+        shape = None if start is None else start.W.shape
+        alike = len(problem.counts), config.feature_dim, problem.output_bias, shape
+        followed.setdefault(alike, []).append(i)
+    for alike in followed.values():
+        times = _times_of_class_means([prospects[i] for i in alike])
+        for i, of_setting in zip(alike, times, strict=True):
+            found[i] = of_setting
+    return found
+
+
+def _can_be_known(config: Config, problem: Problem) -> bool:
+    """Whether anything is predicted of a run; the list is in `predicted_learning_times`."""
     k, depth = len(problem.counts), config.depth
     unknown = depth != 2 and (config.loss != "squared" or config.init != "spectral")
     unknown |= config.clock == "loss" or config.has_deferral
@@ -156,10 +195,14 @@ def predicted_learning_times(
     unknown |= config.has_adjustment and not config.has_only_smoothing
     unknown |= not _noise_is_endless(config, problem)
     unknown |= config.loss != "squared" and k > MOST_CLASSES
-    if config.feature_dim < k - 1 or config.has_decay or config.is_descent or unknown:
-        return np.full(k - 1, np.nan)
-    if config.loss != "squared":
-        return _times_of_class_means(config, problem, components, start)
+    return not (config.feature_dim < k - 1 or config.has_decay or config.is_descent or unknown)
+
+
+def _times_of_squared_loss(
+    config: Config, problem: Problem, components: spectral.LabelSpectrum, start: Start | None
+) -> Float[np.ndarray, "*starts r"]:
+    """Learning times under the squared loss, where they are near enough."""
+    k, depth = len(problem.counts), config.depth
     separable = growth.separable(problem, components, config.loss)
     if depth == 2:
         times, trusted = _two_layer_times(config, problem, components, start, separable)
@@ -213,29 +256,65 @@ def mean_start(config: Config, problem: Problem) -> Start:
     return Start(left[:, :-1] * size, size[:, None] * right[:-1] @ root.T)
 
 
-def _times_of_class_means(
-    config: Config, problem: Problem, components: spectral.LabelSpectrum, start: Start | None
-) -> Float[np.ndarray, "*starts r"]:
-    """Learning times under cross-entropy, where they are near enough."""
-    p, k, noise = problem, len(problem.counts), _noise(config, problem)
-    rates = growth.mean_growth_rates(p, components)
-    damping = noise.sum() / rates
-    alone = growth.separable(p, components, config.loss)
-    trusted = np.where(
-        alone, damping <= LARGEST_DAMPING_OF_EQUALS, damping.max() <= LARGEST_DAMPING
+def _times_of_class_means(prospects: Sequence[Prospect]) -> list[Float[np.ndarray, "*starts r"]]:
+    """Learning times under cross-entropy of settings with as many classes, features and starts, where they are near
+    enough."""
+    trusted = [_is_near_class_means(prospect) for prospect in prospects]
+    found = [np.full(which.shape, np.nan) for which in trusted]
+    followed = [i for i, which in enumerate(trusted) if which.any()]
+    if not followed:
+        return found
+    configs, problems, components, starts = zip(*(prospects[i] for i in followed), strict=True)
+    starts = [
+        mean_start(config, problem) if start is None else start
+        for config, problem, start in zip(configs, problems, starts, strict=True)
+    ]
+    W, class_means = (np.stack(x) for x in zip(*starts, strict=True))
+
+    def stacked(numbers: Sequence[np.ndarray] | Sequence[float]) -> np.ndarray:
+        """Numbers of settings, whose axis comes before those of starts, of which each setting has as many."""
+        return np.expand_dims(np.stack(numbers), tuple(range(1, W.ndim - 2)))
+
+    together = groups.ByClass(
+        stacked([problem.counts for problem in problems]),
+        stacked([problem.class_weights for problem in problems]),
+        stacked([problem.kernel_eigenvalues for problem in problems]),
+        stacked([np.array(problem.common_coupling) for problem in problems]),
+        problems[0].output_bias,
     )
-    smoothing = config.label_smoothing
+    times = class_flow.component_learning_times(
+        together,
+        components[0]._replace(
+            left=stacked([each.left for each in components]),
+            singular_values=stacked([each.singular_values for each in components]),
+        ),
+        W,
+        class_means,
+        # `_noise` has sigma / k, the damping at zero logits.
+        stacked([_noise(*each) * W.shape[-2] for each in zip(configs, problems, strict=True)]),
+        stacked([np.array(config.label_smoothing) for config in configs]),
+    )
+    for i, of_setting in zip(followed, times, strict=True):
+        config, problem, basis, start = prospects[i]
+        near = trusted[i]
+        if config.init != "spectral":
+            fewest = FEWEST_E_FOLDS if start is None else FEWEST_OF_A_START
+            rates = growth.mean_growth_rates(problem, basis)
+            near = near & (2 * rates * of_setting >= fewest)
+        found[i] = np.where(near, of_setting, np.nan)
+    return found
+
+
+def _is_near_class_means(prospect: Prospect) -> Bool[np.ndarray, " r"]:
+    """Which components noise lets come near to their learning times by class means under cross-entropy."""
+    config, p, components, _ = prospect
+    k, smoothing = len(p.counts), config.label_smoothing
+    damping = _noise(config, p).sum() / growth.mean_growth_rates(p, components)
+    alone = growth.separable(p, components, config.loss)
     # Smoothed labels are met where logits of a label stand that far above others, perhaps for ever below the level.
     ends = np.log1p((1 - smoothing) * k / smoothing) if smoothing else np.inf
-    if not trusted.any() or ends <= spectral.LEARNED:
-        return np.full(k - 1, np.nan)
-    W, class_means = mean_start(config, p) if start is None else start
-    # `_noise` has sigma / k, the damping at zero logits.
-    times = class_flow.component_learning_times(p, components, W, class_means, noise * k, smoothing)
-    if config.init != "spectral":
-        fewest = FEWEST_E_FOLDS if start is None else FEWEST_OF_A_START
-        trusted = trusted & (2 * rates * times >= fewest)
-    return np.where(trusted, times, np.nan)
+    near = np.where(alone, damping <= LARGEST_DAMPING_OF_EQUALS, damping.max() <= LARGEST_DAMPING)
+    return near & (ends > spectral.LEARNED)
 
 
 def _two_layer_times(
