@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ssm.support import errors
+
+if TYPE_CHECKING:
+    import jax
+
+    AnyArray = np.ndarray | jax.Array
+    """An array of NumPy's or of JAX's."""
+else:
+    # JAX is not imported for a name; the shapes and types of numbers are checked with it all the same.
+    AnyArray = Any
 
 
 def as_numpy(name: str, value: Any, allowed: str) -> np.ndarray:
