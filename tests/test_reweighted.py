@@ -595,7 +595,7 @@ REFUSED: list[tuple[Any, str]] = [
         r"^class_weight=\[1, 2, 3\]: must be N",
     ),
     (
-        Reweighted(LogisticRegression(), schedule="drw"),
+        Reweighted(LogisticRegression(), schedule="drw"),  # pyright: ignore[reportArgumentType] # on purpose
         r"^schedule='drw': must be a transformation",
     ),
     (Reweighted(LogisticRegression(), rounds=0), r"^rounds=0: must be an integer in \[1, 1000\]"),
@@ -620,7 +620,7 @@ REFUSED: list[tuple[Any, str]] = [
         r"^decision=.*: must be trained or",
     ),
     (Reweighted(LogisticRegression(), decision=np.ones((3, 3))), r"^costs=.*shape \(2, 2\)"),
-    (Reweighted(LogisticRegression(), decision=None), r"^costs=None: must be finite numbers"),
+    (Reweighted(LogisticRegression(), decision=None), r"^costs=None: must be finite numbers"),  # pyright: ignore[reportArgumentType] # on purpose
     (
         Reweighted(LogisticRegression(), decision=of_prices({"a": 1, "b": 2})),
         r"^class of a cost matrix='a': must be one of \['0', '1'\]",
@@ -650,7 +650,7 @@ REFUSED: list[tuple[Any, str]] = [
         r"^cv=.*: must be folds whose training parts have all classes",
     ),
     (
-        Reweighted(LogisticRegression(), calibration="isotonic", cv="five"),
+        Reweighted(LogisticRegression(), calibration="isotonic", cv="five"),  # pyright: ignore[reportArgumentType] # on purpose
         r"^cv='five': must be folds of",
     ),
 ]

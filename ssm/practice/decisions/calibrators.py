@@ -16,9 +16,8 @@ from ssm.support.errors import InputError
 
 NAMES = ("temperature", "isotonic")
 Probabilities = Float[np.ndarray, "m k"]
-LEAST = float(
-    np.finfo(float).eps
-)  # of a probability before its logarithm, as in scikit-learn's log loss
+# Probabilities below this are raised to it before a logarithm is taken, as in scikit-learn's log loss.
+LEAST = float(np.finfo(float).eps)
 log = logging.getLogger("ssm.training")
 
 
@@ -33,13 +32,13 @@ class Temperature(NamedTuple):
 
 
 class Isotonic(NamedTuple):
-    """Isotonic regression of each class against the rest, then divided by their sum; of two classes only the
-    second has a map, and the first has what is left (Zadrozny and Elkan 2002)."""
+    """Isotonic regression of each class against the rest, whose results are divided by their sum. With two classes only the
+    second has a map, and the probability of the first is 1 minus its result (Zadrozny and Elkan 2002)."""
 
     maps: tuple[IsotonicRegression, ...]
 
     def __call__(self, probabilities: Probabilities) -> Probabilities:
-        """The calibrated probabilities, shape (m, k); a row that all maps take to 0 gets equal ones."""
+        """The calibrated probabilities, shape (m, k); where all maps give 0, the probabilities of the row are equal."""
         if len(self.maps) == 1:
             second = self.maps[0].predict(probabilities[:, 1])
             return np.stack([1 - second, second], axis=1)
@@ -80,5 +79,5 @@ def fitted(
 
 
 def _logarithms(probabilities: Probabilities) -> Probabilities:
-    """log p, of which none is infinite: a tree's probability may be 0."""
+    """log p, where a p of 0, as trees report it, counts as `LEAST` so that the logarithm is finite."""
     return np.log(np.maximum(probabilities, LEAST))

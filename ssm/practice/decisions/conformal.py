@@ -22,8 +22,8 @@ def class_quantiles(
 ) -> Float[np.ndarray, " k"]:
     """The least confidence that each class needs to be in a set, as its strangeness q_c, shape (k,).
 
-    q_c is the ceil((n_c + 1)(1 - error))-th smallest of 1 - p_c among the n_c held-out samples of class c, and
-    infinite, so that the class is in all sets, where that is more than n_c.
+    q_c is the r-th smallest of 1 - p_c among the n_c held-out samples of class c, with r = ceil((n_c + 1)(1 - error)). Where
+    r > n_c it is infinite, so that the class is in all sets.
 
     Args:
         probabilities: of samples that neither the classifier nor its calibration was fitted on, (m, k).
@@ -40,7 +40,7 @@ def class_quantiles(
     found = np.full(rows.shape[1], np.inf)
     for c in range(rows.shape[1]):
         strangeness = np.sort(1 - rows[classes == c, c])
-        # Rounding must not turn (n + 1)(1 - error) that is whole into the next integer.
+        # Rounding must not raise a whole (n + 1)(1 - error) to the next integer.
         rank = int(np.ceil((len(strangeness) + 1) * (1 - error) - 1e-9))
         if rank <= len(strangeness):
             found[c] = strangeness[rank - 1]
@@ -53,8 +53,8 @@ def prediction_sets(
     """Whether class c is in the set of sample i, 1 - p_c <= q_c: shape (m, k). A set can be empty, or hold
     several classes.
 
-    Of samples exchangeable with the held-out ones within their class, each of class c has c in its set with
-    probability of at least 1 - error, and of at most 1 - error + 1 / (n_c + 1) where no two are equal.
+    A new sample of class c that is exchangeable with the held-out ones of its class has c in its set with a probability of at
+    least 1 - error, and of at most 1 - error + 1 / (n_c + 1) where no two probabilities are equal.
 
     Raises ssm.InputError for quantiles that are not one a class.
     """
@@ -65,7 +65,7 @@ def prediction_sets(
 
 
 class Coverage(NamedTuple):
-    """How many samples of each class have it in their sets, each of shape (k,)."""
+    """How many samples of each class have their class in their sets, each array of shape (k,)."""
 
     covered: Int[np.ndarray, " k"]
     count: Int[np.ndarray, " k"]
@@ -80,7 +80,7 @@ class Coverage(NamedTuple):
 
 
 def coverage(sets: Bool[np.ndarray, "m k"], labels: ArrayLike) -> Coverage:
-    """How often sets hold the true class, class by class, on samples that are new to everything that made them.
+    """How often sets hold the true class, class by class, on samples that had no part in making the sets.
 
     Args:
         sets: from `prediction_sets`, shape (m, k).

@@ -15,20 +15,21 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from sklearn.metrics import confusion_matrix
 
+from ssm.practice.data.classifiers import Label
 from ssm.practice.statistics.estimates import Estimate
 from ssm.support import checks
 from ssm.support.errors import InputError, did_you_mean, invalid
 
-CASES = 1000  # expected costs are for so many
+CASES = 1000  # Expected costs are those of so many cases.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CostMatrix:
     """The cost of each decision about each class.
 
-    Costs are finite and not negative: a gain is a cost of all other decisions, and what is added to a whole
+    Costs are finite and not negative. A gain is written as a cost of all other decisions, since a number that is added to a whole
     row changes no decision. A right decision may cost something, as a treatment does, but no more than a
-    wrong one about the same class, since rows and columns are exchanged where it does (Elkan 2001 calls
+    wrong one about the same class: where it costs more, rows and columns are probably exchanged (Elkan 2001 calls
     such matrices unreasonable).
 
     Example:
@@ -43,8 +44,8 @@ class CostMatrix:
         ssm.InputError: anything else.
     """
 
-    classes: Any
-    costs: Any
+    classes: Any  # labels in any sequence, which are kept as a tuple
+    costs: Any  # anything of numbers, which is kept as an array
 
     def __post_init__(self) -> None:
         labels = np.asarray(checks.items("classes", self.classes, "labels, at least two")).tolist()
@@ -67,8 +68,8 @@ class CostMatrix:
         object.__setattr__(self, "costs", costs)
 
     def of(self, classes: ArrayLike) -> Float[np.ndarray, "k k"]:
-        """The costs in the order of these labels, shape (k, k). A label of another type counts as the one that
-        is written alike, since files hold text.
+        """The costs in the order of these labels, shape (k, k). Where types differ, labels that are written alike count as the same,
+        since files hold text.
 
         Raises:
             ssm.InputError: labels that are not those of the matrix.
@@ -88,8 +89,8 @@ class CostMatrix:
 
     def class_weights(self) -> Float[np.ndarray, " k"]:
         """The mean cost of getting a class wrong above that of getting it right, sum_{j != c} (C[c, j] - C[c, c]) /
-        (k - 1), shape (k,). Of two classes a classifier trained with them decides by cost; of more they are a rule
-        of thumb, since a weight cannot tell one error about a class from another.
+        (k - 1), shape (k,). With two classes, a classifier that is trained with them decides by cost. With more, they are a rule
+        of thumb, since one weight of a class cannot tell its different errors apart.
 
         Source: Breiman et al. 1984; Elkan 2001 (two classes).
         """
@@ -98,8 +99,8 @@ class CostMatrix:
 
 
 def of_prices(prices: Mapping[Any, float] | Sequence[str] | str) -> CostMatrix:
-    """The matrix of errors that cost the same whatever the wrong decision: C[c, j] = price_c for j != c, and 0
-    for right decisions.
+    """The matrix for errors about a class that all cost the same, whatever the wrong decision: C[c, j] = price_c for j != c, and
+    0 for right decisions.
 
     Example:
         >>> of_prices("ill=50,well=1").costs.tolist()
@@ -155,8 +156,8 @@ def read(path: str | Path) -> CostMatrix:
 
 
 def cheapest(probabilities: ArrayLike, costs: ArrayLike) -> Int[np.ndarray, " m"]:
-    """The decision of least expected cost for each sample, argmin_j sum_c C[c, j] p_c, shape (m,); of equal ones
-    the first. Of two classes it is the second where p_2 >= C_12 / (C_12 + C_21), for right decisions that cost 0.
+    """The decision of least expected cost for each sample, argmin_j sum_c C[c, j] p_c, shape (m,); the first of those that
+    cost the same. With two classes and right decisions that cost 0, it is the second where p_2 >= C_12 / (C_12 + C_21).
 
     Example:
         >>> cheapest([[0.97, 0.03], [0.995, 0.005]], [[0, 1], [50, 0]]).tolist()
@@ -171,7 +172,7 @@ def cheapest(probabilities: ArrayLike, costs: ArrayLike) -> Int[np.ndarray, " m"
     return (np.asarray(probabilities, float) @ np.asarray(costs, float)).argmin(axis=1)
 
 
-def confusion(y_true: ArrayLike, y_decided: ArrayLike, classes: Sequence[Any]) -> pd.DataFrame:
+def confusion(y_true: ArrayLike, y_decided: ArrayLike, classes: Sequence[Label]) -> pd.DataFrame:
     """The number of samples of each true class (rows) about which each decision was taken (columns).
 
     Raises:
@@ -206,7 +207,7 @@ def expected_cost(
 ) -> Estimate:
     """The expected cost of 1000 cases, with the 95 % interval of the percentiles of bootstrap samples of cases.
 
-    The decisions must not have been made by anything that was fitted on, or chosen by, these cases.
+    These cases must have had no part in fitting or choosing what made the decisions.
 
     Args:
         y_true: labels of the cases, shape (m,).
@@ -233,7 +234,8 @@ def cost_difference(
     seed: int | np.random.Generator = 0,
 ) -> Estimate:
     """How much more 1000 cases cost by one rule of decision than by a reference, with the 95 % interval of the
-    percentiles of bootstrap samples of cases, each with both of its decisions: what is common to both cancels.
+    percentiles of bootstrap samples of cases. A case is drawn with both of its decisions, so that noise which both rules
+    share cancels.
 
     Args and Raises: as for `expected_cost`; `y_reference` are the decisions of the reference.
     """
@@ -244,7 +246,8 @@ def cost_difference(
 def _bootstrapped(
     each: Float[np.ndarray, " m"], num_resamples: int, seed: int | np.random.Generator
 ) -> Estimate:
-    """The mean over the cases with its interval. Equal costs are drawn together, as a multinomial count."""
+    """The mean over the cases, times `CASES`, with its interval. Cases of equal cost are drawn together, as a multinomial
+    count."""
     num_resamples = checks.integer("num_resamples", num_resamples, 19, 10**6)
     values, counts = np.unique(each, return_counts=True)
     m = len(each)
@@ -270,8 +273,8 @@ def _check_pairs(true: np.ndarray, decided: np.ndarray) -> None:
         raise invalid("y_decided", f"{len(decided)} labels", f"one for each of {len(true)} cases")
 
 
-def _index(name: str, labels: ArrayLike, classes: Sequence[Any]) -> Int[np.ndarray, " m"]:
-    """The position of each label among the classes, which may be written in a file."""
+def _index(name: str, labels: ArrayLike, classes: Sequence[Label]) -> Int[np.ndarray, " m"]:
+    """The position of each label among the classes. A label that is none of them counts as the class that is written alike."""
     given = np.asarray(labels)
     if given.ndim != 1:
         raise invalid(name, labels, "labels, shape (m,)")

@@ -23,7 +23,7 @@ Curve = Float[np.ndarray, " t"]
 
 
 class DecisionCurve(NamedTuple):
-    """Net benefit by the probability at which one acts, each of shape (t,). Acting on none has 0."""
+    """Net benefit by the probability at which one acts, each array of shape (t,). Acting on no case has a net benefit of 0."""
 
     thresholds: Curve
     model: Curve
@@ -43,9 +43,9 @@ def decision_curve(
 ) -> DecisionCurve:
     """The net benefit of acting where p >= t, TP / m - (FP / m) t / (1 - t), in true positives per case.
 
-    A threshold t says that one would act on (1 - t) / t negatives for one positive. None is chosen on these
-    samples: each stands for a user's own costs. Intervals are of the percentiles of bootstrap samples of cases. They
-    lack what these cases lack: where one acts on none of them, the interval is the point 0.
+    A threshold t says that one would act on (1 - t) / t negatives for the sake of one positive. No threshold is chosen on these
+    samples; each stands for the costs of some user. Intervals are those of the percentiles of bootstrap samples of cases. They
+    know nothing that is not among these cases: where one acts on none of them, the interval is the point 0.
 
     Example:
         >>> found = decision_curve([0.9, 0.6, 0.4, 0.1], [1, 0, 1, 0], [0.2, 0.5])
@@ -70,7 +70,7 @@ def decision_curve(
     odds = at / (1 - at)
     hits, false = _acts(p >= at[:, None], y)
     m = len(p)
-    # A bootstrap sample draws cases; it matters only how many hits, false alarms and others it has.
+    # Of a bootstrap sample of cases only the numbers of hits, of false alarms and of other cases matter.
     kinds = np.stack([hits, false, m - hits - false], axis=1) / m
     drawn = np.random.default_rng(seed).multinomial(m, kinds, size=(num_resamples, len(at)))
     low, high = np.quantile((drawn[..., 0] - odds * drawn[..., 1]) / m, ENDS, axis=0)
@@ -79,14 +79,14 @@ def decision_curve(
 
 
 class CostCurve(NamedTuple):
-    """Normalised expected cost by operating point, each of shape (t,)."""
+    """Normalised expected cost by operating point, each array of shape (t,)."""
 
     points: Curve
-    """Share of the positive class times cost of missing it, over the sum of this and of the same of the negative
+    """x: the share of the positive class times the cost of missing it, over the sum of this product and that of the negative
     class."""
     model: Curve
     trivial: Curve
-    """That of the better of deciding always the same, min(x, 1 - x)."""
+    """The cost of always deciding for the same class, whichever costs less: min(x, 1 - x)."""
     low: Curve
     """The lower end of the model's interval."""
     high: Curve
@@ -104,16 +104,16 @@ def cost_curve(
     """The expected cost of deciding by a classifier's probabilities, for all class shares and costs at once.
 
     At the operating point x = s_1 C_1 / (s_1 C_1 + s_0 C_0), of shares s and costs C of errors, the probabilities
-    are taken from their own shares to x and the more probable class is decided; the cost, over the most that it
+    are taken from the share that they are for to x, and the more probable class is decided. The cost, divided by the most that it
     could be, is x (1 - recall) + (1 - x) (share of false alarms). No threshold is chosen on these samples, so that
-    the curve is not better than it will be, unlike a lower envelope of all thresholds. Intervals are of the percentiles
-    of bootstrap samples of the cases of each class, since the shares of the classes are x and not the sample's. They lack what
-    these cases lack: where no error was seen, the interval is the point 0.
+    the curve is not too favourable, unlike a lower envelope over all thresholds. Intervals are those of the percentiles
+    of bootstrap samples of the cases of each class apart, since x decides how much each class counts. They know nothing that is not
+    among these cases: where no error was seen, the interval is the point 0.
 
     Args:
         probabilities: of the positive class, shape (m,).
         outcomes: 1 where it came true, else 0, both present, shape (m,).
-        share: of the positive class, that the probabilities are for, in (0, 1).
+        share: the share of the positive class that the probabilities are for, in (0, 1).
         points: x in [0, 1], shape (t,).
         num_resamples: bootstrap samples.
         seed: of the bootstrap.
@@ -142,11 +142,11 @@ def cost_curve(
 
 
 class BudgetCurve(NamedTuple):
-    """Recall and precision by the share of cases that one can look at, each of shape (t,), with Wilson's 95 % intervals."""
+    """Recall and precision by the share of cases that one can look at, each array of shape (t,), with Wilson's 95 % intervals."""
 
     budgets: Curve
     share: Curve
-    """The alarms that there were, as a share of the judged cases."""
+    """The number of alarms over that of the judged cases."""
     recall: Curve
     recall_low: Curve
     recall_high: Curve
@@ -157,10 +157,10 @@ class BudgetCurve(NamedTuple):
 
 
 def budget_curve(held_out: Judged, judged: Judged, budgets: ArrayLike) -> BudgetCurve:
-    """What alarms come to for many budgets: `thresholds.recall_at_budget` for each, whose threshold is chosen on the
-    held-out samples and judged on others.
+    """Recall and precision of alarms for many budgets (`thresholds.recall_at_budget`), each with a threshold that is chosen on
+    the held-out samples and judged on others.
 
-    Intervals are those of judging the thresholds that were found, not of finding others.
+    Intervals account for the noise of the judged samples, not for that of the choice of thresholds.
 
     Args:
         held_out: probabilities and outcomes by which thresholds are chosen.
@@ -180,6 +180,6 @@ def budget_curve(held_out: Judged, judged: Judged, budgets: ArrayLike) -> Budget
 def _acts(
     acts: np.ndarray, y: Float[np.ndarray, " m"]
 ) -> tuple[Int[np.ndarray, " t"], Int[np.ndarray, " t"]]:
-    """How many positive and how many negative cases are acted on, from what is, shape (t, m)."""
+    """How many positive and how many negative cases are acted on, by threshold, from the mask `acts` of shape (t, m)."""
     hits = (acts & (y == 1)).sum(1)
     return hits, acts.sum(1) - hits

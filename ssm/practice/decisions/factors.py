@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
 from ssm.practice.decisions import costs as pricing
+from ssm.practice.decisions.costs import CostMatrix
+from ssm.practice.decisions.shares import Shares
 from ssm.support.errors import invalid
 
 
@@ -18,17 +19,21 @@ class Tuned:
     """A decision of `ssm.Reweighted` after factors of the classes, which are chosen on out-of-fold predictions
     (`class_factors`): `ssm.Reweighted(estimator, decision=Tuned("uniform"))`.
 
-    By factors f and shares rho what is decided is what the shares f_c rho_c, made to sum 1, decide; by costs C what the costs
-    f_c C[c, j] do.
+    With factors f and shares rho, the most probable class is decided for the shares f_c rho_c, divided by their sum; with factors f
+    and costs C, the decision of least expected cost is taken for the costs f_c C[c, j].
     """
 
-    decision: Any = "uniform"
+    decision: Shares | CostMatrix | ArrayLike = "uniform"
     """What `ssm.Reweighted` takes as `decision`, but for `trained`."""
 
 
-MOST_SWEEPS = 20  # over the classes; each lowers the cost on the held-out samples, or is the last
-SAME = 1e-9  # relative; corners of shares of trees that are equal differ by roundings
-TIES = 1e-12  # relative; sums of the same costs in another order differ by less
+MOST_SWEEPS = 20
+"""The most times that all factors are sought, class by class; the search ends earlier where none lowers the cost."""
+SAME = 1e-9
+"""Factors that differ relatively by less count as the same, since the probabilities of forests are shares of trees and differ by
+roundings where they are equal."""
+TIES = 1e-12
+"""Costs that differ relatively by less count as the same, since sums in another order differ by roundings."""
 
 
 def class_factors(
@@ -39,11 +44,11 @@ def class_factors(
     sample_weight: ArrayLike | None = None,
 ) -> Float[np.ndarray, " k"]:
     """Factors f of the classes, of geometric mean 1, by which decisions about held-out samples cost least:
-    `decisions(p, f, C)` takes argmin_j sum_c f_c p_c C[c, j]. All ones are the rule of calibrated probabilities; of
-    two classes factors are a threshold.
+    `decisions(p, f, C)` takes argmin_j sum_c f_c p_c C[c, j]. Factors of 1 give the rule of calibrated probabilities; with
+    two classes, factors amount to a threshold.
 
-    The factors are found one after the other, each as the exact minimum over all its values with the others held,
-    beginning with ones, until none lowers the cost: a minimum along each factor, which need not be that of all
+    The search begins with ones and takes the factors one after the other: each is set to its exact best value with the others
+    held fixed, until none lowers the cost. What is found is a minimum along each factor, which need not be that over all of them
     together. Where several values cost the same, a factor moves as little as it can.
 
     Example:
@@ -55,8 +60,8 @@ def class_factors(
     Args:
         probabilities: p of samples that the classifier was not fitted on, for the class shares of the cases to be decided, (n, k).
         labels: their classes, 0 to k - 1, shape (n,).
-        costs: C[true, decided], shape (k, k); None for balanced errors, 1 / (k times the class's share) for each error about
-            a class, whose mean is 1 - balanced accuracy. Every class then has to be there.
+        costs: C[true, decided], shape (k, k). None for balanced errors: each error about a class costs 1 / (k times its share),
+            so that the mean cost is 1 - balanced accuracy where every class has samples.
         sample_weight: how often each sample counts, shape (n,).
 
     Raises:
@@ -91,7 +96,7 @@ def decisions(
     Args:
         probabilities: p, shape (m, k).
         factors: f, as `class_factors` finds them, shape (k,).
-        costs: C, the same that the factors were found for; for balanced errors `balanced` of the counts of the classes.
+        costs: C, for which the factors were found, shape (k, k); for balanced errors those of `balanced`.
     """
     return pricing.cheapest(np.asarray(probabilities, float) * np.asarray(factors, float), costs)
 
@@ -101,7 +106,7 @@ def balanced(counts: ArrayLike) -> Float[np.ndarray, "k k"]:
     class, shape (k, k)."""
     sizes = np.asarray(counts, float)
     k = len(sizes)
-    # A class without samples counts for nothing, whatever its price.
+    # A class without samples adds no cost, whatever an error about it would cost.
     price = sizes.sum() / (k * np.where(sizes > 0, sizes, 1.0))
     return price[:, None] * (1 - np.eye(k))
 
@@ -114,15 +119,21 @@ def _best(
     now: float,
     matrix: Float[np.ndarray, "k k"],
 ) -> float:
-    """The value t of one class's factor at which decisions cost least; p has all other factors in it.
+    """The value t of the factor of class c at which decisions cost least.
 
-    The expected cost of each decision is a line in t, and what is decided for a sample is the lowest of its k lines. It
-    changes at the corners of that lower envelope, between which the cost of all samples is constant.
+    The expected cost of each decision about a sample is a straight line in t, and the lowest of the k lines is decided. The
+    decision changes at the corners of that lower envelope; between corners the cost of all samples is constant.
+
+    Args:
+        p: probabilities times the factors of all classes but c.
+        y, weight, matrix: labels, sample weights and costs.
+        c: the class.
+        now: its present factor, which is kept where no value costs less.
     """
     slopes = p[:, c, None] * matrix[c]
     bases = np.where(np.arange(p.shape[1]) == c, 0.0, p) @ matrix
     rows = np.arange(len(p))
-    # At t just above 0 the lowest line, of equal ones the flattest, is decided for.
+    # Just above t = 0 the lowest line is decided, and among equally low ones the flattest.
     chosen = np.lexsort((slopes, bases), axis=1)[:, 0]
     total = float(weight @ matrix[y, chosen])
     corners, changes = [], []
@@ -131,7 +142,7 @@ def _best(
         above = bases - bases[rows, chosen][:, None]
         with np.errstate(divide="ignore", invalid="ignore"):
             crossing = np.where(flatter > 0, above / flatter, np.inf)
-        # Of lines that cross at once the flattest is the lowest from there on.
+        # Among lines that cross at the same place, the flattest is the lowest from there on.
         follows = np.lexsort((slopes, crossing), axis=1)[:, 0]
         at = crossing[rows, follows]
         crosses = np.isfinite(at)
@@ -149,7 +160,8 @@ def _best(
 
 
 def _apart(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The places of corners in their order, those within roundings of one another as one, and which of them each corner is."""
+    """The places of corners in ascending order, where corners that differ by roundings share a place, and the index of each
+    corner's place."""
     order = np.argsort(corners, kind="stable")
     values = corners[order]
     begins = np.append(True, values[1:] > values[:-1] * (1 + SAME))
@@ -159,14 +171,15 @@ def _apart(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _nearest(places: np.ndarray, totals: np.ndarray, now: float) -> float:
-    """The value nearest to `now` by its logarithm in the middle of an interval of least cost: totals[i] holds from places[i]
-    to the next, that after the last one without end."""
+    """`now`, where it lies in an interval of least cost, else the middle of such an interval that is nearest to it by its
+    logarithm. totals[i] is the cost from places[i] to the next place; the last interval has no end."""
     best = np.flatnonzero(totals <= totals.min() + TIES * np.abs(totals).max())
     low, high = places[best], np.append(places, np.inf)[best + 1]
     if ((low < now) & (now < high)).any():
         return now
     inner = low > 0
-    # The middle by logarithms; an interval without an end is entered by half of its other end, or twice that.
+    # The middle is that of the logarithms. An interval that begins at 0 has half of its end in its place, and one without an end
+    # twice its beginning.
     middle = np.where(
         inner,
         np.sqrt(np.where(inner, low, 1.0) * np.where(np.isfinite(high), high, 4 * low)),
@@ -178,13 +191,14 @@ def _nearest(places: np.ndarray, totals: np.ndarray, now: float) -> float:
 def _total(
     p: np.ndarray, y: np.ndarray, weight: np.ndarray, factors: np.ndarray, matrix: np.ndarray
 ) -> float:
+    """The cost of all samples together, decided with these factors."""
     return float(weight @ matrix[y, pricing.cheapest(p * factors, matrix)])
 
 
 def _checked(
     probabilities: ArrayLike, labels: ArrayLike, sample_weight: ArrayLike | None
 ) -> tuple[Float[np.ndarray, "n k"], Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """The samples, in arrays that go together."""
+    """The samples as arrays of matching shapes; raises ssm.InputError where they are not, or hold numbers that are not allowed."""
     p, y = np.asarray(probabilities, float), np.asarray(labels)
     if p.ndim != 2 or p.shape[1] < 2 or not len(p) or not (np.isfinite(p).all() and (p >= 0).all()):
         raise invalid(
@@ -209,6 +223,7 @@ def _checked(
 
 
 def _costs(costs: ArrayLike, k: int) -> Float[np.ndarray, "k k"]:
+    """The costs as an array; raises ssm.InputError unless they are k x k finite numbers, none negative."""
     matrix = np.asarray(costs, float)
     if matrix.shape != (k, k) or not np.isfinite(matrix).all() or (matrix < 0).any():
         raise invalid(

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
-from sklearn.model_selection import StratifiedKFold, check_cv
+from numpy.typing import ArrayLike
+from sklearn.model_selection import (
+    BaseCrossValidator,
+    BaseShuffleSplit,
+    StratifiedKFold,
+    check_cv,
+)
 
+from ssm.practice.data.classifiers import Rows
 from ssm.support import checks
 from ssm.support.errors import invalid
 
 Fold = tuple[np.ndarray, np.ndarray]
 """The positions of the samples that a fit is given, and of those that it predicts."""
+CrossValidation = (
+    int | BaseCrossValidator | BaseShuffleSplit | Iterable[tuple[ArrayLike, ArrayLike]] | None
+)
+"""A number of folds, a splitter of scikit-learn's kind, pairs (train, test) of positions, or None for scikit-learn's own choice."""
 
 
 def folds_of(
-    cv: Any,
-    X: Any,
+    cv: Any,  # a `CrossValidation`, but type checkers take `check_cv` to accept numbers alone
+    X: Rows,
     y: np.ndarray,
     used: Int[np.ndarray, " u"],
     seed: int,
-    metadata: Mapping[str, Any],
+    metadata: Mapping[str, object],
 ) -> list[Fold]:
     """The folds of a cross-validation, in which each sample that is used is held out once.
 
@@ -31,23 +42,21 @@ def folds_of(
             an iterable of (train, test) pairs.
         X: all samples.
         y: all labels.
-        used: the samples that are not left out, n of them. Positions in the folds are among these.
+        used: positions of the samples that are not left out, shape (u,). Positions in the folds count these samples alone.
         seed: of the shuffling.
-        metadata: what a splitter is given beside these, such as `groups`.
+        metadata: further arguments of the splitter, such as `groups`.
 
     Raises:
         ssm.InputError: more folds than samples of a class; a training part that lacks a class; a sample
-            that is in both parts, or is not held out exactly once.
+            that is in both parts of a fold, or that is not held out exactly once.
     """
-    splitter: Any
     classes, labels = np.unique(y[used], return_inverse=True)
     if isinstance(cv, int | np.integer):
-        splitter = StratifiedKFold(
-            _number_of_folds(cv, labels, classes), shuffle=True, random_state=seed
-        )
+        number = _number_of_folds(cv, labels, classes)
+        splitter = StratifiedKFold(number, shuffle=True, random_state=seed)
         return list(splitter.split(labels, labels))
     try:
-        splitter = check_cv(cv, y, classifier=True)
+        splitter: Any = check_cv(cv, y, classifier=True)
         folds = list(splitter.split(X, y, **metadata))
     except (TypeError, ValueError) as error:
         raise invalid("cv", cv, f"folds of these samples ({error})") from None
@@ -66,7 +75,8 @@ def folds_of(
     return [(train, test) for train, test in folds if len(test)]
 
 
-def _number_of_folds(cv: Any, labels: Int[np.ndarray, " n"], classes: np.ndarray) -> int:
+def _number_of_folds(cv: object, labels: Int[np.ndarray, " n"], classes: np.ndarray) -> int:
+    """`cv` as an int from 2 on; raises ssm.InputError for anything else, and where a class has fewer samples than folds."""
     number = np.bincount(labels)
     cv = checks.integer("cv", cv, 2, 10**6)
     if number.min() < cv:

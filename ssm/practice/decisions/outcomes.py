@@ -26,7 +26,7 @@ def pairs(name: str, value: Judged) -> tuple[Samples, Samples]:
 
 
 def within_unit(name: str, value: ArrayLike, open_ends: str = "") -> Float[np.ndarray, " t"]:
-    """Numbers from 0 to 1, of which `)` leaves 1 out, as an array; raises ssm.InputError for anything else."""
+    """Numbers from 0 to 1 as an array, shape (t,); with `open_ends=")"` 1 is not allowed. Raises ssm.InputError for anything else."""
     allowed = f"numbers in [0, 1{open_ends or ']'}, shape (t,)"
     given = checks.array(name, value, allowed)
     inside = (given >= 0) & ((given < 1) if open_ends else (given <= 1))

@@ -1,15 +1,15 @@
-"""A scikit-learn meta-estimator: class weights, probabilities and decisions of any classifier that takes sample
-weights."""
+"""A scikit-learn meta-estimator: class weights, probabilities and decisions of any classifier that takes sample weights."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
-from sklearn.utils import _safe_indexing, check_random_state, get_tags, indexable
+from sklearn.utils import Tags, _safe_indexing, check_random_state, get_tags, indexable
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
@@ -24,14 +24,21 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
+from ssm.practice.data.classifiers import Classifier, Rows
 from ssm.practice.decisions import calibrators, costs, folds, rounds, routing, shares, weighting
+from ssm.practice.decisions.costs import CostMatrix
 from ssm.practice.decisions.factors import Tuned, class_factors
+from ssm.practice.decisions.folds import CrossValidation
 from ssm.practice.decisions.shares import Shares
+from ssm.practice.decisions.weighting import ClassWeight
 from ssm.support import checks
 from ssm.support.errors import invalid
 
+if TYPE_CHECKING:
+    from ssm.problem.schedules import Transformation
 
-def _has_probabilities(classifier: Any) -> bool:
+
+def _has_probabilities(classifier: Reweighted) -> bool:
     """True; raises AttributeError where the wrapped estimator has no probabilities."""
     return bool(classifier.estimator.predict_proba)
 
@@ -40,10 +47,10 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
     """Any classifier, trained on weighted classes, with probabilities and decisions set apart from the weights.
 
     The estimator is fitted with sample weights s_i w_{y_i}: those of the samples, s, times those of the classes, w.
-    What it then reports is a posterior q of class shares proportional to pi_c w_c, with pi those of the training
-    samples. For probabilities the weights are taken back, p_c ~ q_c / w_c, and other shares rho put in,
-    p_c ~ q_c rho_c / (w_c pi_c). For decisions they need not be: `decision` says which class shares, or which costs,
-    `predict` decides for. `shares` and `decision` are those of `ssm.ReweightedClassifier`.
+    It then reports a posterior q for class shares proportional to pi_c w_c, where pi are the shares of the training
+    samples. `predict_proba` takes the weights back, p_c ~ q_c / w_c, and puts other shares rho in where `shares` asks for them,
+    p_c ~ q_c rho_c / (w_c pi_c). `predict` decides for the class shares or the costs of `decision`, which may be others.
+    `shares` and `decision` mean the same as in `ssm.ReweightedClassifier`.
 
     Example:
         >>> from sklearn.datasets import load_breast_cancer
@@ -55,31 +62,31 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
         (169, 2)
 
     Args:
-        estimator: a classifier whose `fit` takes `sample_weight`, or a pipeline that ends in one, whose other steps
-            get no weights. Without any weights every classifier will do. One that weighs classes itself (`class_weight`, `scale_pos_weight`,
+        estimator: a classifier whose `fit` takes `sample_weight`, or a pipeline that ends in one, whose other steps get no weights. Where
+            there are no weights at all, every classifier will do. One that weighs classes itself (`class_weight`, `scale_pos_weight`,
             `is_unbalance`) is refused, since its own weights could not be taken back.
         class_weight: None (ones), `balanced`, `sqrt`, `effective`, a dict {label: weight}, a weight for each of the
             sorted labels, a function of the class sizes, or a `ssm.practice.costs.CostMatrix`, whose
             `class_weights` are taken.
-        schedule: a transformation of `ssm.schedules` that changes these weights from round to round, which are
-            its steps. One that asks for performance is given each class's recall by out-of-fold predictions of
-            the wrapped classifier, fitted with the weights of the round before, and one that asks for uncertainty each class's mean
-            predictive entropy by such probabilities, of the training shares.
-        rounds: how often the schedule is asked; where it needs either, each round fits `cv` times.
-        shares: the class shares that probabilities are for: `none` (the estimator's own, whatever weights made of
-            them: pi_c w_c), `training` (pi_c), `uniform`, or a dict {label: share} of sum 1. Unknown ones of
-            a batch are found by `estimate_shares`.
-        decision: `trained` (what the estimator itself predicts, as weights made it), `uniform` (for balanced
+        schedule: a transformation of `ssm.schedules` that changes these weights from round to round; each round is one of
+            its steps. A schedule that asks for performance is given the recall of each class, by out-of-fold predictions of the
+            wrapped classifier fitted with the weights of the round before. One that asks for uncertainty is given the mean
+            predictive entropy of each class, by such probabilities for the training shares.
+        rounds: the number of rounds. Where the schedule needs either of these, each round fits the estimator once a fold.
+        shares: the class shares that probabilities are for: `none` (those of the estimator as weighted, proportional to
+            pi_c w_c), `training` (pi_c), `uniform`, or a dict {label: share} of sum 1. `estimate_shares` finds unknown shares of
+            a batch.
+        decision: `trained` (what the estimator itself predicts, as its weights made it), `uniform` (for balanced
             accuracy), a dict {label: share}, or costs: a `ssm.practice.costs.CostMatrix`, or an array C[true, decided]
-            in the order of the sorted labels. By costs the least expected one is decided for the shares of the
+            in the order of the sorted labels. With costs, the decision of least expected cost is taken for the shares of the
             parameter `shares`, or for those of training where it is `none`. All but `trained` use the calibrated
-            probabilities. `ssm.practice.factors.Tuned` of any of these but `trained` multiplies them by factors of the
-            classes first, which are chosen on out-of-fold predictions.
-        calibration: None, `temperature` or `isotonic`: how the probabilities of the training shares are calibrated
-            on out-of-fold predictions, each sample counting s_i. With `shares="none"` the weights are put
-            back on what was calibrated.
-        cv: the folds: a number of stratified and shuffled ones, or what scikit-learn takes, each sample held out
-            once. Where samples belong together, take a splitter of groups, such as `GroupKFold`.
+            probabilities. `ssm.practice.factors.Tuned` of any of these but `trained` first multiplies probabilities by factors of
+            the classes, which are chosen on out-of-fold predictions.
+        calibration: None, `temperature` or `isotonic`: how the probabilities for the training shares are calibrated
+            on out-of-fold predictions, in which each sample counts s_i. With `shares="none"` the weights are put
+            back after the calibration.
+        cv: the folds: a number of stratified and shuffled ones, or what scikit-learn takes; each sample has to be held out
+            exactly once. Where samples belong together, take a splitter of groups, such as `GroupKFold`.
         random_state: seed or generator of the folds.
 
     Attributes:
@@ -87,25 +94,25 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
         classes_: the sorted labels, shape (k,).
         class_shares_: the shares of the classes among the samples given to `fit`, shape (k,).
         class_weights_: the last class weights, shape (k,).
-        round_weights_, round_recalls_: the class weights after each round, shape (r, k), and the out-of-fold recalls
-            that they were made of, NaN where none are needed; r = 0 without a schedule.
-        calibrator_: the map of the calibration; None without.
-        class_factors_: the factors of a tuned decision, shape (k,); None of any other.
-        n_features_in_, feature_names_in_: where the fitted estimator has them.
+        round_weights_, round_recalls_: the class weights after each of r rounds, and the out-of-fold recalls from which they were
+            made, each of shape (r, k). Recalls are NaN where the schedule needs none; r = 0 without a schedule.
+        calibrator_: the map from reported to calibrated probabilities; None without calibration.
+        class_factors_: the factors of a tuned decision, shape (k,); None for any other decision.
+        n_features_in_, feature_names_in_: the same as those of the fitted estimator, where it has them.
     """
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: Classifier,
         *,
-        class_weight: Any = None,
-        schedule: Any = None,
+        class_weight: ClassWeight | CostMatrix = None,
+        schedule: Transformation | None = None,
         rounds: int = 3,
         shares: Shares = "none",
-        decision: Any = "trained",
+        decision: Shares | CostMatrix | ArrayLike | Tuned = "trained",
         calibration: str | None = None,
-        cv: Any = 5,
-        random_state: Any = None,
+        cv: CrossValidation = 5,
+        random_state: int | np.random.RandomState | None = None,
     ):
         self.estimator = estimator
         self.class_weight = class_weight
@@ -117,15 +124,17 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
         self.cv = cv
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any) -> Reweighted:
-        """Fit the estimator, and what turns its word into probabilities.
+    # X and y are `Any`, since the checks that turn them into arrays have no types.
+    def fit(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, **fit_params: object
+    ) -> Reweighted:
+        """Fit the estimator, its calibration, and the factors of a tuned decision.
 
         Args:
             X: samples, as the estimator takes them.
             y: labels, shape (n,).
             sample_weight: how often each sample counts, (n,); samples of weight 0 are left out.
-            fit_params: handed to the estimator's `fit`, and under metadata routing to the splitter too, by
-                request.
+            fit_params: further arguments of the estimator's `fit`, and under metadata routing of the splitter, by request.
 
         Raises:
             ssm.InputError (a ValueError): parameters or data that cannot be used.
@@ -176,22 +185,22 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
         return self
 
     @available_if(_has_probabilities)
-    def predict_proba(self, X: Any) -> Float[np.ndarray, "m k"]:
+    def predict_proba(self, X: Rows) -> Float[np.ndarray, "m k"]:
         """Probabilities of the classes in the order of `classes_`, for the class shares of the parameter `shares`:
         shape (m, k)."""
         check_is_fitted(self)
         return self.posterior(X, self.shares)
 
     @available_if(_has_probabilities)
-    def predict_log_proba(self, X: Any) -> Float[np.ndarray, "m k"]:
+    def predict_log_proba(self, X: Rows) -> Float[np.ndarray, "m k"]:
         """Logarithms of the probabilities, shape (m, k); -inf where one is 0."""
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 
     @available_if(_has_probabilities)
-    def posterior(self, X: Any, shares_of: Shares) -> Float[np.ndarray, "m k"]:
-        """Probabilities for any class shares, given as the parameter `shares` is, calibrated where `calibration` asks
-        for it: shape (m, k).
+    def posterior(self, X: Rows, shares_of: Shares) -> Float[np.ndarray, "m k"]:
+        """Probabilities for any class shares, given in any form that the parameter `shares` may have, calibrated where `calibration`
+        asks for it: shape (m, k).
 
         Raises:
             ssm.InputError: unknown shares.
@@ -206,7 +215,7 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
             trained = self.calibrator_(trained)
         return shares.shifted(trained, factors)
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Rows) -> np.ndarray:
         """The class of each sample, by the parameter `decision`, shape (m,)."""
         check_is_fitted(self)
         aim = self._aim()
@@ -216,7 +225,7 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
             self._check_tuned()
         matrix = self._costs()
         if matrix is None:
-            shares.checked("decision", aim, shares.DECISIONS)
+            aim = shares.checked("decision", aim, shares.DECISIONS)
             wanted = dict(zip(self.classes_.tolist(), self._wanted().tolist(), strict=True))
             decided_for = aim if self._decided_factors() is None else wanted
             return self.classes_[self.posterior(X, decided_for).argmax(axis=1)]
@@ -226,7 +235,7 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
     @available_if(_has_probabilities)
     def estimate_shares(
         self,
-        X: Any,
+        X: Rows,
         *,
         level: float = 0.95,
         num_resamples: int = 499,
@@ -234,8 +243,8 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
     ) -> shares.ShareEstimate:
         """The class shares of a batch of samples without labels, with bootstrap intervals (`shares.estimate`).
 
-        They are for `set_params(shares=estimate.by_label)`. They are not estimated by `predict_proba` itself, since
-        the probabilities of a sample should not depend on which others it is asked about with.
+        `set_params(shares=estimate.by_label)` then makes probabilities be for them. `predict_proba` does not estimate them itself,
+        since the probabilities of a sample should not depend on the samples that it is given with.
 
         Raises:
             ssm.InputError: numbers that are not allowed.
@@ -247,8 +256,8 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
         return shares.estimate(posterior, self.class_shares_, self.classes_, **options)
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """How scikit-learn routes metadata: sample weights are this estimator's own, other arguments of `fit` go to the
-        estimator and to the splitter."""
+        """How scikit-learn routes metadata: this estimator takes sample weights itself, and hands other arguments of `fit` to the
+        wrapped estimator and to the splitter."""
         to_fit, to_split = (
             MethodMapping().add(caller="fit", callee=callee) for callee in ("fit", "split")
         )
@@ -256,14 +265,14 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
         router = router.add(estimator=self.estimator, method_mapping=to_fit)
         return router.add(splitter=self.cv, method_mapping=to_split)
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags = get_tags(self.estimator).input_tags
         return tags
 
-    def _routed(self, fit_params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """The arguments of `fit` for the estimator and for the splitter. Sample weights are not routed: what the
-        estimator gets is their product with those of the classes."""
+    def _routed(self, fit_params: Mapping[str, object]) -> dict[str, dict[str, object]]:
+        """The arguments of `fit` for the estimator and for the splitter, without sample weights: the estimator is given the product
+        of these with the class weights."""
         if not routing.is_enabled():
             return {"estimator": dict(fit_params), "splitter": {}}
         if not fit_params:
@@ -272,13 +281,13 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
         return {"estimator": routed.estimator.fit, "splitter": routed.splitter.split}
 
     def _check_parameters(self) -> None:
-        """Refuse bad parameters as far as they can be told without data."""
+        """Refuse parameters that are bad whatever the data."""
         if isinstance(self.estimator, type) or not hasattr(self.estimator, "fit"):
             raise invalid("estimator", self.estimator, "a classifier of scikit-learn's kind")
         routing.refuse_own_weights(self.estimator)
         if self.schedule is not None:
             allowed = "a transformation of ssm.schedules, or None"
-            weighting.check_schedule("schedule", self.schedule, allowed)
+            weighting.checked_schedule("schedule", self.schedule, allowed)
         checks.integer("rounds", self.rounds, 1, 1000)
         if self.calibration is not None:
             checks.choice("calibration", self.calibration, calibrators.NAMES)
@@ -314,12 +323,12 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
         self._costs()
 
     def _costs(self) -> Float[np.ndarray, "k k"] | None:
-        """The costs that are decided by, times the factors of a tuned decision; None where shares are."""
+        """The costs by which `predict` decides, times the factors of a tuned decision; None where it decides for shares."""
         given, factors = self._given_costs(), self._decided_factors()
         return given if given is None or factors is None else given * factors[:, None]
 
     def _given_costs(self) -> Float[np.ndarray, "k k"] | None:
-        """The costs that were given to decide by, in the order of the classes; None where shares were."""
+        """The costs of the parameter `decision`, in the order of the classes; None where it holds shares."""
         aim = self._aim()
         if isinstance(aim, str | Mapping):
             return None
@@ -328,7 +337,7 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
         return costs.CostMatrix(self.classes_, aim).costs
 
     def _wanted(self) -> Float[np.ndarray, " k"]:
-        """The shares that are decided for, times the factors of a tuned decision, of sum 1."""
+        """The shares for which `predict` decides, times the factors of a tuned decision, divided by their sum."""
         wanted = shares.of_classes("decision", self._aim(), self.classes_)
         factors = self._decided_factors()
         if factors is not None:
@@ -336,11 +345,11 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
         return wanted / wanted.sum()
 
     def _decided_factors(self) -> Float[np.ndarray, " k"] | None:
-        """The factors of a tuned decision; None of another, as it may have been set after `fit`."""
+        """The factors of a tuned decision; None for any other decision, which may have been set after `fit`."""
         return self.class_factors_ if isinstance(self.decision, Tuned) else None
 
-    def _aim(self) -> Any:
-        """The decision, tuned or not."""
+    def _aim(self) -> Shares | CostMatrix | ArrayLike:
+        """The parameter `decision`, without the mark that it is tuned."""
         return self.decision.decision if isinstance(self.decision, Tuned) else self.decision
 
     def _tune(
@@ -349,37 +358,37 @@ class Reweighted(ClassifierMixin, MetaEstimatorMixin, weighting.WithSchedule, Ba
         labels: Int[np.ndarray, " n"],
         weights: Float[np.ndarray, " n"],
     ) -> None:
-        """Choose the factors by which decisions cost least on out-of-fold predictions for the shares of training."""
+        """Choose the factors by which decisions cost least on out-of-fold predictions, which are for the shares of training."""
         self._tuned_prices, to_shares = self._prices(), np.ones(len(self.classes_))
         if not isinstance(self._aim(), str | Mapping):
-            # Cases have the shares that are decided for, so that samples stand for more or fewer of them.
+            # Cases have the shares for which is decided, so each sample counts as often as those say.
             to_shares = self._factors("training" if self.shares == "none" else self.shares)
         posterior, counted = shares.shifted(found, to_shares), weights * to_shares[labels]
         options = {"sample_weight": counted}
         self.class_factors_ = class_factors(posterior, labels, self._tuned_prices, **options)
 
     def _prices(self) -> Float[np.ndarray, "k k"]:
-        """What a tuned decision counts: its costs, or those of errors about classes as frequent as its shares say; without
-        factors that were chosen before."""
+        """The costs that the factors of a tuned decision are to make small: its own costs, or, for a decision for shares, the
+        class's share over its share in training for each error about a class. Earlier factors play no part."""
         if (matrix := self._given_costs()) is not None:
             return matrix
         price = shares.of_classes("decision", self._aim(), self.classes_) / self.class_shares_
         return price[:, None] * (1 - np.eye(len(price)))
 
     def _check_tuned(self) -> None:
-        """Refuse a tuned decision that was set after `fit`, which chooses factors for one."""
+        """Refuse a tuned decision that was set after `fit`, for which no factors were chosen."""
         if self.class_factors_ is None or not np.array_equal(self._prices(), self._tuned_prices):
             raise invalid("decision", self.decision, "that of `fit`, which chose its factors")
 
     def _fixed_weights(self, counts: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
-        """The class weights that the schedule begins with."""
+        """The class weights of the parameter `class_weight`, which a schedule changes."""
         spec = self.class_weight
         if isinstance(spec, costs.CostMatrix):
             spec = costs.CostMatrix(self.classes_, spec.of(self.classes_)).class_weights()
         return weighting.by_label(spec, counts, self.classes_)
 
     def _factors(self, shares_of: Shares) -> Float[np.ndarray, " k"]:
-        """What takes a posterior of the training shares to the wanted ones."""
+        """The factors of the classes that take a posterior for the training shares to the wanted shares, shape (k,)."""
         shares.checked("shares", shares_of, shares.NAMES)
         if shares_of == "none":
             return self.class_weights_

@@ -4,7 +4,7 @@ that follow a schedule."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,30 +12,35 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_method_params
 
+from ssm.practice.data.classifiers import Classifier, Rows
 from ssm.practice.decisions import routing, shares
 from ssm.practice.decisions.folds import Fold
 from ssm.support.errors import invalid
+
+if TYPE_CHECKING:
+    from ssm.problem.schedules import Transformation
 
 
 class Fits(NamedTuple):
     """All that fits of an estimator have in common, whatever the class weights."""
 
-    estimator: Any
-    X: Any
+    estimator: Classifier
+    """Not fitted; each fit is one of a clone."""
+    X: Rows
     y: np.ndarray
     labels: Int[np.ndarray, " n"]
-    """Classes as indices."""
+    """The position of each sample's class in `classes`."""
     classes: np.ndarray
     sample_weights: Float[np.ndarray, " n"]
     are_given: bool
-    """Whether the sample weights are the user's, so that an estimator without weights will not do."""
-    fit_params: dict[str, Any]
+    """Whether the user gave the sample weights, so that an estimator which takes none is refused."""
+    fit_params: dict[str, object]
 
     def fitted(
         self, class_weights: Float[np.ndarray, " k"], part: Int[np.ndarray, " t"] | None = None
-    ) -> Any:
+    ) -> Classifier:
         """A clone that is fitted on a part of the samples, or on all of them."""
-        estimator: Any = clone(self.estimator)
+        estimator: Classifier = clone(self.estimator)
         X, y, params = self.X, self.y, self.fit_params
         weights = self.sample_weights * class_weights[self.labels]
         if part is not None:
@@ -48,7 +53,7 @@ class Fits(NamedTuple):
     def out_of_fold(
         self, folds: Sequence[Fold], class_weights: Float[np.ndarray, " k"]
     ) -> Float[np.ndarray, "n k"]:
-        """Probabilities for the class shares of all samples, each by a fit that has not seen the sample."""
+        """The probabilities of each sample, by a fit that has not seen it, for the class shares of all samples: shape (n, k)."""
         n, k = len(self.labels), len(self.classes)
         found = np.empty((n, k))
         whole = np.bincount(self.labels, self.sample_weights, k)
@@ -77,7 +82,7 @@ def weights_of_rounds(
     fits: Fits,
     folds: Sequence[Fold],
     fixed: Float[np.ndarray, " k"],
-    schedule: Any,
+    schedule: Transformation | None,
     rounds: int,
 ) -> tuple[Float[np.ndarray, "r k"], Float[np.ndarray, "r k"]]:
     """The class weights after each round of a schedule, and the out-of-fold recalls that they were made of.
@@ -85,9 +90,12 @@ def weights_of_rounds(
     Args:
         fits: the estimator and its samples.
         folds: for recalls and uncertainties, where the schedule needs them.
-        fixed: the weights that the schedule begins with, at each round.
-        schedule: a transformation of `ssm.schedules`; None: no rounds.
-        rounds: their number; round r is the schedule's step r, from 0.
+        fixed: the weights that the schedule changes in each round, always anew, shape (k,).
+        schedule: a transformation of `ssm.schedules`; None for no rounds at all.
+        rounds: the number of rounds, r; each is a step of the schedule, and the first is step 0.
+
+    Returns:
+        Weights and recalls, each of shape (r, k); recalls are NaN where the schedule needs none.
 
     Raises:
         ssm.InputError: a schedule that makes weights which are not positive and finite.
@@ -95,7 +103,7 @@ def weights_of_rounds(
     k = len(fixed)
     if schedule is None:
         return np.empty((0, k)), np.empty((0, k))
-    import jax  # here, since nothing else does need it
+    import jax  # here, since nothing else in this module needs it
 
     from ssm.problem import schedules
 
@@ -110,7 +118,7 @@ def weights_of_rounds(
                 performance = fits.recalls(folds, current)
             seen = schedules.Statistics(counts, performance)
             if schedule.needs_uncertainty:
-                # For the shares of training, whatever the weights, lest these follow their own effect.
+                # The probabilities are for the shares of training, so that the weights do not follow their own effect on them.
                 found = fits.out_of_fold(folds, current)
                 entropy = schedules.class_entropy(found, fits.labels, fits.sample_weights)
                 seen = seen._replace(uncertainty=entropy)
@@ -124,12 +132,11 @@ def weights_of_rounds(
     return np.array(history), np.array(recalls)
 
 
-def probabilities(estimator: Any, X: Any, classes: np.ndarray) -> Float[np.ndarray, "m k"]:
-    """The probabilities that a fitted estimator reports, in float64 and with the sum 1 of each row to the last digits,
-    shape (m, k).
+def probabilities(estimator: Classifier, X: Rows, classes: np.ndarray) -> Float[np.ndarray, "m k"]:
+    """The probabilities that a fitted estimator reports, in float64, each row divided by its sum: shape (m, k).
 
     Raises:
-        ssm.InputError: an estimator whose classes are others.
+        ssm.InputError: an estimator of other classes than these.
     """
     if not np.array_equal(estimator.classes_, classes):
         raise invalid("estimator.classes_", estimator.classes_, f"the labels, {classes.tolist()}")

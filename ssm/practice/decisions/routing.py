@@ -5,36 +5,41 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import sklearn
+from jaxtyping import Float
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.validation import has_fit_parameter
 
+from ssm.practice.data.classifiers import Classifier
 from ssm.support.errors import invalid
 
+Scoring = str | Callable[..., float]
+"""A score of a fitted estimator: its name, or a function of the estimator, the samples and their labels."""
 OWN_WEIGHTS = {
     "class_weight": (None,),
     "scale_pos_weight": (None, 1),  # of XGBoost and LightGBM
     "is_unbalance": (None, False),  # of LightGBM
 }
-"""Parameters by which classifiers weigh classes themselves, and their values that do not."""
+"""Parameters by which classifiers weigh classes themselves, each with the values at which it weighs none."""
 
 
 def is_enabled() -> bool:
-    """Whether scikit-learn's metadata routing is."""
+    """Whether scikit-learn's metadata routing is switched on."""
     return bool(sklearn.get_config()["enable_metadata_routing"])
 
 
-def name_of_weights(estimator: Any) -> str | None:
-    """The argument of `fit` by which an estimator takes sample weights: those of the last step of a pipeline,
-    or of what a search is over; None where it takes none."""
+def name_of_weights(estimator: Classifier) -> str | None:
+    """The argument of `fit` by which an estimator takes sample weights; None where it takes none. A pipeline takes them for its
+    last step, and a search for the estimator whose parameters it searches."""
     if isinstance(estimator, FrozenEstimator):
-        return None  # what is frozen is not fitted, whatever it is given
+        return None  # The `fit` of a frozen estimator does nothing.
     if isinstance(estimator, Pipeline):
         name, last = estimator.steps[-1]
         inner = name_of_weights(last)
@@ -48,12 +53,12 @@ def name_of_weights(estimator: Any) -> str | None:
     return None
 
 
-def refuse_own_weights(estimator: Any) -> None:
-    """Refuse an estimator that weighs classes itself. Both weights would act, and how much of its own there is
-    depends on the estimator (`balanced_subsample` of forests is drawn), so that it cannot be taken back.
+def refuse_own_weights(estimator: Classifier) -> None:
+    """Refuse an estimator that weighs classes itself. Its weights would act beside those of `ssm.Reweighted`, and they cannot be
+    taken back from its probabilities, since they depend on the estimator (those of `balanced_subsample` differ from tree to tree).
 
     Raises:
-        ssm.InputError: the parameter by which it does.
+        ssm.InputError: an estimator that does; the message names the parameter by which it does.
     """
     last = estimator
     while isinstance(last, Pipeline):
@@ -70,12 +75,14 @@ def refuse_own_weights(estimator: Any) -> None:
             raise invalid(f"estimator, {name}", value, allowed)
 
 
-def weights_for(estimator: Any, weights: Any) -> dict[str, Any]:
-    """The arguments of `fit` that hand sample weights to an estimator, which is changed under metadata routing so
-    that it asks for them; it should be a clone.
+def weights_for(
+    estimator: Classifier, weights: Float[np.ndarray, " n"]
+) -> dict[str, Float[np.ndarray, " n"]]:
+    """The arguments of `fit` that hand sample weights to an estimator. Under metadata routing the estimator is changed so that
+    it asks for them, so it should be a clone.
 
     Raises:
-        ssm.InputError: an estimator that takes none.
+        ssm.InputError: an estimator that takes no sample weights.
     """
     name = name_of_weights(estimator)
     if name is None:
@@ -87,8 +94,8 @@ def weights_for(estimator: Any, weights: Any) -> dict[str, Any]:
     return {name: weights}
 
 
-def _request(estimator: Any, wanted: bool) -> None:
-    """Ask for sample weights, or decline them, where the user has not chosen, in all that they pass through."""
+def _request(estimator: Classifier, wanted: bool) -> None:
+    """Let an estimator, and all those within it, ask for sample weights or decline them, where the user has not chosen."""
     if isinstance(estimator, Pipeline):
         for _, step in estimator.steps[:-1]:
             _request(step, False)
@@ -106,11 +113,12 @@ def _request(estimator: Any, wanted: bool) -> None:
         estimator.set_fit_request(sample_weight=wanted)
 
 
-def _request_of_scores(search: Any, wanted: bool) -> None:
-    """Ask for the same weights in the scores that a search goes by, where the user has not chosen: as scikit-learn does
-    where metadata are not routed. Without a choice a search is refused, or worse has no score at all of a pipeline."""
+def _request_of_scores(search: Classifier, wanted: bool) -> None:
+    """Let the scores by which a search chooses ask for the same weights, where the user has not chosen. Without metadata routing
+    scikit-learn hands weights to scores by itself; under it, without a choice, it refuses a search, or scores no candidate
+    that is a pipeline."""
     scoring = search.scoring
-    if scoring is None and hasattr(search, "estimator"):  # the estimator's own
+    if scoring is None and hasattr(search, "estimator"):  # The estimator's own score is used.
         last = search.estimator
         while isinstance(last, Pipeline):
             last = last.steps[-1][1]
@@ -123,10 +131,11 @@ def _request_of_scores(search: Any, wanted: bool) -> None:
         search.scoring = _scorer(scoring, wanted)
 
 
-def _scorer(scoring: Any, wanted: bool) -> Any:
-    """A scorer, named or given, that asks for weights where its metric takes them. Other functions are as they were."""
+def _scorer(scoring: Scoring, wanted: bool) -> Scoring:
+    """A scorer, named or given, that asks for weights where its metric takes them. A function that is not made of a metric is
+    returned as it is."""
     if isinstance(scoring, str) and scoring not in get_scorer_names():
-        return scoring  # which the search itself refuses, or knows what to do with
+        return scoring  # The search itself refuses the name, or has a meaning for it.
     scorer = copy.deepcopy(get_scorer(scoring))
     function = getattr(scorer, "_score_func", None)
     if function is not None:
@@ -135,6 +144,7 @@ def _scorer(scoring: Any, wanted: bool) -> Any:
 
 
 def _choose_scores(scored: Any, wanted: bool) -> None:
+    """Let an estimator or a scorer ask for weights in its scores, or decline them, where the user has not chosen."""
     if not hasattr(scored, "set_score_request"):
         return
     routing = scored.get_metadata_routing()
@@ -142,5 +152,6 @@ def _choose_scores(scored: Any, wanted: bool) -> None:
         scored.set_score_request(sample_weight=wanted)
 
 
-def _is_request(routing: Any) -> bool:
+def _is_request(routing: object) -> bool:
+    """Whether a description of routing is that of one object alone, and not of others within it."""
     return isinstance(routing, MetadataRequest)

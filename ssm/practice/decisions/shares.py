@@ -10,6 +10,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
+from ssm.practice.data.classifiers import Label
 from ssm.support import checks
 from ssm.support.errors import InputError, invalid
 
@@ -19,18 +20,17 @@ NAMES = ("none", "training", "uniform")
 """The shares that probabilities can be for, beside a dict."""
 DECISIONS = ("trained", "uniform")
 """The shares that can be decided for, beside a dict."""
-ROUNDING = (
-    0.01  # by so much given shares may differ from a sum of 1, since they were written down rounded
-)
-MOST_STEPS, STEP, STEP_OF_RESAMPLES = 10_000, 1e-9, 1e-6  # where EM has come to rest
-AT_ONCE = 4_000_000  # numbers of an array over resamples and samples
+ROUNDING = 0.01  # Given shares may sum to 1 up to this much, since people write them down rounded.
+# Expectation and maximisation ends after so many steps, or where a step changes no share by more than this.
+MOST_STEPS, STEP, STEP_OF_RESAMPLES = 10_000, 1e-9, 1e-6
+AT_ONCE = 4_000_000  # The largest number of entries of an array over resamples and samples.
 
 
 def checked(
-    name: str, value: Shares, names: Sequence[str], labels: list[Any] | None = None
+    name: str, value: object, names: Sequence[str], labels: Sequence[Label] | None = None
 ) -> Shares:
-    """`value` if it is one of the names, or a dict of positive shares that sum to 1 up to rounding (0.01);
-    where labels are given, a dict of exactly these.
+    """`value` if it is one of the names, or a dict of positive shares that sum to 1 up to rounding (0.01). Where
+    labels are given, the dict has to have exactly these.
 
     Raises:
         ssm.InputError: anything else.
@@ -52,7 +52,7 @@ def checked(
     return value
 
 
-def of_classes(name: str, value: Shares, classes: np.ndarray) -> Float[np.ndarray, " k"]:
+def of_classes(name: str, value: object, classes: np.ndarray) -> Float[np.ndarray, " k"]:
     """The share of each class, shape (k,): equal shares for `uniform`, else those of a dict {label:
     share}, divided by their sum.
 
@@ -63,7 +63,7 @@ def of_classes(name: str, value: Shares, classes: np.ndarray) -> Float[np.ndarra
         return np.full(len(classes), 1 / len(classes))
     labels = classes.tolist()
     given = checked(name, value, (), labels)
-    assert isinstance(given, Mapping)  # No name is allowed here.
+    assert isinstance(given, Mapping)  # since no name is allowed
     shares = np.array([float(given[label]) for label in labels])
     return shares / shares.sum()
 
@@ -71,8 +71,8 @@ def of_classes(name: str, value: Shares, classes: np.ndarray) -> Float[np.ndarra
 def shifted(
     posterior: Float[np.ndarray, "m k"], factors: Float[np.ndarray, " k"]
 ) -> Float[np.ndarray, "m k"]:
-    """Bayes' rule: p_c f_c / sum_j p_j f_j, shape (m, k). Factors rho_c / pi_c take a posterior from class
-    shares pi to rho, and 1 / w_c takes the class weights of training back.
+    """The posterior after a factor for each class, by Bayes' rule: p_c f_c / sum_j p_j f_j, shape (m, k). Factors rho_c / pi_c
+    take a posterior from class shares pi to rho, and factors 1 / w_c take the class weights of training back.
 
     Example:
         >>> shifted(np.array([[0.8, 0.2]]), np.array([1.0, 4.0])).tolist()
@@ -94,9 +94,9 @@ class ShareEstimate(NamedTuple):
     high: Float[np.ndarray, " k"]
 
     @property
-    def by_label(self) -> dict[Any, float]:
-        """{label: share}, as `shares` and `decision` of a classifier take it. A share of 0 becomes the
-        smallest number, which makes the class impossible as well as 0 does."""
+    def by_label(self) -> dict[Label, float]:
+        """{label: share}, as `shares` and `decision` of a classifier take it. They refuse a share of 0, so that one becomes the
+        smallest positive number, which makes the class impossible as well."""
         least = np.maximum(self.shares, np.finfo(float).tiny)
         return dict(zip(self.classes.tolist(), least.tolist(), strict=True))
 
@@ -104,7 +104,7 @@ class ShareEstimate(NamedTuple):
 def estimate(
     posterior: ArrayLike,
     training_shares: ArrayLike,
-    classes: Sequence[Any] | np.ndarray | None = None,
+    classes: Sequence[Label] | np.ndarray | None = None,
     *,
     level: float = 0.95,
     num_resamples: int = 499,
@@ -112,14 +112,14 @@ def estimate(
 ) -> ShareEstimate:
     """The class shares of samples without labels, by expectation and maximisation.
 
-    Under label shift, P(x | c) is as in training and P(c) another. The shares that maximise the likelihood
+    Under label shift, P(x | c) is as in training and P(c) is not. The shares that maximise the likelihood
     sum_i log sum_c rho_c p_ic / pi_c are the fixed point of
 
         rho_c <- (1/m) sum_i (rho_c p_ic / pi_c) / (sum_j rho_j p_ij / pi_j),
 
     which begins with pi and raises the likelihood at each step. The likelihood is concave. The interval is
-    that of the percentiles of bootstrap samples of the batch. It holds the noise of the batch; what the
-    posterior gets wrong, it takes for shares, so calibrate first.
+    that of the percentiles of bootstrap samples of the batch. It accounts for the noise of the batch alone: an
+    error of the posterior is taken for a change of shares, so calibrate first.
 
     Example:
         >>> sharp = np.repeat([[0.99, 0.01], [0.01, 0.99]], [20, 80], axis=0)
@@ -129,10 +129,10 @@ def estimate(
     Args:
         posterior: p, the probabilities for the shares of training, of the samples of the batch: shape (m, k).
         training_shares: pi, shape (k,).
-        classes: the labels, shape (k,); None: 0 to k - 1.
-        level: coverage of the interval of each class.
-        num_resamples: bootstrap samples.
-        seed: of the bootstrap, an integer or a NumPy generator.
+        classes: the labels, shape (k,); None for 0 to k - 1.
+        level: the coverage of the interval of each class.
+        num_resamples: the number of bootstrap samples.
+        seed: the seed of the bootstrap, an integer or a NumPy generator.
 
     Raises:
         ssm.InputError: anything else.
@@ -158,13 +158,14 @@ def estimate(
     likelihood = rows / prior
     rng = np.random.default_rng(seed)
     resampled, block = [], max(1, AT_ONCE // m)
-    # In hundreds of small products threads of BLAS mostly wait for each other, on a busy machine many times as long as one needs.
+    # Threads of BLAS mostly wait for each other in hundreds of small products: on a busy machine many times as long as one
+    # thread needs for all of the work.
     with threadpool_limits(1, "blas"):
         found = fixed_point(likelihood, np.ones((1, m)), prior[None], STEP)
         for start in range(0, num_resamples, block):
             size = min(block, num_resamples - start)
             counts = rng.multinomial(m, np.full(m, 1 / m), size=size).astype(float)
-            # A share of 0 would stay 0, so that resamples begin a little inside.
+            # A share that begins at 0 would stay there, so resamples begin with positive shares.
             begin = np.repeat(0.99 * found + 0.01 * prior, size, axis=0)
             resampled.append(fixed_point(likelihood, counts, begin, STEP_OF_RESAMPLES))
     ends = [(1 - level) / 2, (1 + level) / 2]
@@ -178,8 +179,8 @@ def fixed_point(
     shares: Float[np.ndarray, "r k"],
     step: float,
 ) -> Float[np.ndarray, "r k"]:
-    """Where EM comes to rest, for each of several resamples in which sample i occurs counts[r, i] times:
-    until no share changes by more than `step` in one iteration."""
+    """The shares at which expectation and maximisation comes to rest, shape (r, k), in each of r resamples in which sample i
+    occurs counts[r, i] times. It ends where no share changes by as much as `step` in one iteration."""
     total = counts.sum(1, keepdims=True)
     for _ in range(MOST_STEPS):
         mixed = np.maximum(shares @ likelihood.T, np.finfo(float).tiny)

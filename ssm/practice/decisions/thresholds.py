@@ -18,7 +18,7 @@ from ssm.support.errors import invalid
 
 
 class Alarms(NamedTuple):
-    """What alarms at a threshold come to, each with Wilson's 95 % interval."""
+    """How well alarms at a threshold do, each number with Wilson's 95 % interval."""
 
     threshold: float
     """Samples whose probability is at least this are alarms; infinite for none."""
@@ -29,14 +29,14 @@ class Alarms(NamedTuple):
     share: Estimate
     """The share of all samples that are alarms."""
     tied_from: float = np.inf
-    """From here up to the threshold samples are equally probable as far as held-out ones tell."""
+    """From this probability up to the threshold, samples count as equally probable, since held-out ones were."""
     tied_share: float = 0.0
-    """The share of those that are alarms too, by lot. Recall, precision and share are then the expected ones."""
+    """The share of these samples that are alarms too, drawn by lot. Recall, precision and share are then expected values."""
 
 
 class Budget(NamedTuple):
-    """Which samples are alarms within a budget: all from the threshold on, and of those below it that are equally probable a
-    share that fits."""
+    """Which samples are alarms within a budget: all from the threshold on, and the share `tied_share` of those below it that are
+    equally probable, from `tied_from` on."""
 
     threshold: float
     tied_from: float
@@ -53,8 +53,8 @@ class Budget(NamedTuple):
 def threshold_at_precision(
     probabilities: ArrayLike, outcomes: ArrayLike, precision: float
 ) -> float:
-    """The threshold of most recall whose alarms have at least this precision on these samples; infinite where
-    none has.
+    """The threshold of highest recall among those whose alarms have at least this precision on these samples; infinite where
+    no threshold has.
 
     Raises ssm.InputError for anything but probabilities, outcomes of 0 and 1, and a precision in (0, 1].
     """
@@ -66,8 +66,8 @@ def threshold_at_precision(
 
 
 def threshold_at_budget(probabilities: ArrayLike, budget: float) -> float:
-    """The lowest threshold at which at most this share of the samples are alarms; infinite where even the most
-    probable ones, being equal, are more.
+    """The lowest threshold at which at most this share of the samples are alarms; infinite where already the samples of the
+    highest probability are more.
 
     Raises ssm.InputError for anything but probabilities and a share in [0, 1].
     """
@@ -79,12 +79,12 @@ def threshold_at_budget(probabilities: ArrayLike, budget: float) -> float:
 
 
 def within_budget(probabilities: ArrayLike, budget: float) -> Budget:
-    """Alarms that are this share of the samples, also where many are equally probable, as by forests, whose probabilities are
-    shares of trees: of a tie that does not fit whole, alarms are drawn by lot.
+    """Alarms that are this share of the samples, even where many samples are equally probable, as with forests, whose probabilities
+    are shares of trees. Where only a part of such a tie fits into the budget, its alarms are drawn by lot.
 
-    Below the samples that fit, a, a tie of m > 1 samples has the share (b n - a) / m as alarms, for the budget b of n samples. It
-    reaches half way to the levels beside it, since other samples need not have the very same probability. Without such a tie
-    the threshold is that of `threshold_at_budget`.
+    With a budget b, n samples, and a of them above the tie, (b n - a) / m of the m > 1 tied samples are alarms. The tie
+    reaches half way to the next probabilities above and below, since new samples need not have exactly the same probability.
+    Where no tie is cut, the threshold is that of `threshold_at_budget`.
 
     Example:
         >>> found = within_budget([1.0, 1.0, 1.0, 0.2], 0.5)
@@ -96,23 +96,23 @@ def within_budget(probabilities: ArrayLike, budget: float) -> Budget:
     threshold = threshold_at_budget(probabilities, budget)
     p = np.asarray(probabilities, float)
     levels, alarms, _ = _cumulative(p, np.zeros(len(p)))
-    place = int((levels >= threshold).sum())  # of the first level that does not fit
+    place = int((levels >= threshold).sum())  # the index of the first level that does not fit
     above = alarms[place - 1] if place else 0
     if place == len(levels) or alarms[place] - above < 2:
         return Budget(threshold, threshold, 0.0)
     tied = levels[place]
     upper = (levels[place - 1] + tied) / 2 if place else np.inf
     lower = (tied + levels[place + 1]) / 2 if place + 1 < len(levels) else 0.0
-    # Half way between neighbouring numbers is one of the two.
+    # Between two neighbouring floating-point numbers, the middle is rounded to one of them.
     upper = levels[place - 1] if upper <= tied else upper
     lower = tied if place + 1 < len(levels) and lower <= levels[place + 1] else lower
-    # The last sum of a budget may be a rounding below what is above the tie.
+    # Rounding may leave the budget slightly below the number of samples above the tie.
     share = max(budget * len(p) - above, 0.0) / (alarms[place] - above)
     return Budget(float(upper), float(lower), float(share))
 
 
 def alarms_at(threshold: float, probabilities: ArrayLike, outcomes: ArrayLike) -> Alarms:
-    """What alarms at a threshold come to on samples that had no part in choosing it.
+    """How well alarms at a threshold do on samples that had no part in choosing it.
 
     Raises ssm.InputError for anything but probabilities and outcomes of 0 and 1.
     """
@@ -120,7 +120,7 @@ def alarms_at(threshold: float, probabilities: ArrayLike, outcomes: ArrayLike) -
 
 
 def recall_at_precision(held_out: Judged, judged: Judged, precision: float) -> Alarms:
-    """What comes of the threshold that reaches a precision with most recall on held-out samples, on others.
+    """How well the threshold that has the highest recall at a precision on held-out samples does on others.
 
     Example:
         >>> held_out = [0.9, 0.8, 0.4, 0.1], [1, 1, 0, 0]
@@ -128,9 +128,9 @@ def recall_at_precision(held_out: Judged, judged: Judged, precision: float) -> A
         0.5
 
     Args:
-        held_out: probabilities and outcomes by which the threshold is chosen, of samples that the classifier
-            was not fitted on.
-        judged: those of other samples, on which it is judged.
+        held_out: probabilities and outcomes of samples that the classifier was not fitted on, by which the
+            threshold is chosen.
+        judged: probabilities and outcomes of other samples, on which the threshold is judged.
         precision: in (0, 1].
 
     Raises:
@@ -142,7 +142,7 @@ def recall_at_precision(held_out: Judged, judged: Judged, precision: float) -> A
 
 
 def recall_at_budget(held_out: Judged, judged: Judged, budget: float) -> Alarms:
-    """What comes of alarms that are a share `budget` of the held-out samples (`within_budget`), on others.
+    """How well alarms that are a share `budget` of the held-out samples (`within_budget`) do on others.
 
     Args and Raises: as for `recall_at_precision`; the budget is a share in [0, 1].
     """
@@ -151,10 +151,10 @@ def recall_at_budget(held_out: Judged, judged: Judged, budget: float) -> Alarms:
 
 
 def _alarms(rule: Budget, judged: Judged) -> Alarms:
-    """What is to be expected of alarms on samples that had no part in choosing them."""
+    """How well a rule for alarms is expected to do on samples that had no part in choosing it."""
     p, y = judging.pairs("judged", judged)
     chances = rule.chances(p)
-    # Sums of shares in another order differ by roundings, and no part is more than its whole.
+    # Sums in another order differ by roundings, after which a part could exceed its whole.
     alarms = min(float(chances.sum()), float(len(p)))
     hits = min(float(chances @ y), alarms, float(y.sum()))
     return Alarms(
@@ -168,7 +168,7 @@ def _alarms(rule: Budget, judged: Judged) -> Alarms:
 
 
 def _cumulative(p: Samples, y: Samples) -> tuple[Samples, Samples, Samples]:
-    """All levels of p from the highest, and how many samples and positive ones are at or above each."""
+    """The different values of p in descending order, and how many samples and how many positive ones are at or above each."""
     levels, first, counts = np.unique(-p, return_inverse=True, return_counts=True)
     return -levels, np.cumsum(counts), np.cumsum(np.bincount(first, y))
 

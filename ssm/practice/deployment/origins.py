@@ -6,13 +6,12 @@ import dataclasses
 
 import numpy as np
 
+from ssm.practice.data.classifiers import Label
 from ssm.practice.deployment import fields
 from ssm.practice.deployment.fields import Numbers
 from ssm.support import checks
 from ssm.support.errors import invalid
 
-Label = str | int | float | bool
-"""What classes are called in a card."""
 KINDS = ("trained", "shares", "costs", "threshold")
 """How a model decides: as it was trained to, for class shares, for the least expected cost, or by a threshold on the
 probability of one class."""

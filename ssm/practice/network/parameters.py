@@ -80,7 +80,7 @@ def check(classifier: GivenParameters) -> None:
     """Refuse bad values of those parameters that no other function here reads before training."""
     if classifier.schedule is not None:
         allowed = "a transformation of ssm.schedules, or None"
-        weighting.check_schedule("schedule", classifier.schedule, allowed)
+        weighting.checked_schedule("schedule", classifier.schedule, allowed)
     if not isinstance(classifier.checkpoint_dir, str | Path | None):
         raise invalid("checkpoint_dir", classifier.checkpoint_dir, "a path, or None")
     seeded = isinstance(classifier.random_state, Integral)
