@@ -348,6 +348,7 @@ def _deferral(config: Config, columns: Columns) -> Deferral | None:
         return None
     unweighted = columns.multiplicity / columns.counts.sum()
     if config.targets == "own":  # whose samples keep the weights of their own
+        assert columns.sample_weights is not None
         unweighted = unweighted * columns.sample_weights
     return Deferral(np.asarray(config.weight_start), np.asarray(config.weight_ramp), unweighted)
 

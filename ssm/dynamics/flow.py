@@ -1,21 +1,22 @@
 """Gradient flow of the small-scale model, observed inside the solve.
 
-Runge-Kutta steps with error control (Hairer, Norsett, Wanner 1993, II.4) in one compiled loop that
-watches every step, so that learning times need no second run, that can keep the slopes of many
-columns in factors, and that can end a run when its margin is large enough. It is given the field to
-follow and what to observe, and knows nothing of what theory expects.
+Runge-Kutta steps with error control (Hairer, Norsett, Wanner 1993, II.4) are taken in one compiled loop. It
+watches every step, so that learning times need no second run, can keep the slopes of many columns in
+factors, and can end a run when its margin is large enough. The loop is given the field to follow and what
+to observe, and knows nothing of what theory expects.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, PyTree
 
 from ssm.dynamics.parameters import Params
 from ssm.dynamics.recording import (
@@ -40,8 +41,9 @@ from ssm.dynamics.trajectories import (
     count_compilation,
     up_to,
 )
-from ssm.dynamics.vector_field import Field, log_time_after
+from ssm.dynamics.vector_field import FactoredSlope, Field, log_time_after
 from ssm.measures.spectral import LEARNED
+from ssm.support.arrays import AnyArray
 
 
 class Flow(Dynamics):
@@ -53,15 +55,17 @@ class Flow(Dynamics):
     """
 
     times: Float[Any, " t"]
-    """Ascending, by the field's clock, the first the time of the start."""
-    rtol: Any
-    atol: Any
-    """Tolerances of one step."""
-    max_steps: Any
-    stop_margin: Any = None
-    """Margin at which the run ends; None for a run without."""
-    log_time: Any = None
-    """The logarithm of flow time at the start, where the loss drives the clock; None where it is 0 there."""
+    """The times to observe, ascending, by the field's clock; the first is the time of the start."""
+    rtol: Float[AnyArray, ""]
+    """The relative tolerance of one step."""
+    atol: Float[AnyArray, ""]
+    """The absolute tolerance of one step."""
+    max_steps: Int[AnyArray, ""]
+    """The most steps that are tried."""
+    stop_margin: Float[AnyArray, ""] | None = None
+    """The margin at which the run ends; None where no margin ends it."""
+    log_time: Float[Any, ""] | None = None
+    """The logarithm of flow time at the start, where the loss drives the clock; None where flow time is 0 there."""
     solver: Solver = eqx.field(static=True, default=SOLVERS["tsit5"])
 
     def begin(self) -> _Loop:
@@ -69,8 +73,8 @@ class Flow(Dynamics):
         count_compilation(self.solver.name)
         return _begin(_task(self))
 
-    def advance(self, loop: _Loop, until: Any) -> _Loop:
-        """More steps, in one loop over those of each method."""
+    def advance(self, loop: _Loop, until: int | Array) -> _Loop:
+        """The run after more steps, up to number `until`, in one loop for each method of the solver."""
         task = _task(self)
         first, last = self.solver.first, self.solver.last
 
@@ -93,13 +97,13 @@ class Flow(Dynamics):
         return jax.lax.while_loop(goes_on, functools.partial(_step, task, last), loop)
 
     def share(self, loop: _Loop) -> Array:
-        """The share of the time that is behind; 1 where the run has ended."""
+        """The share of the time to follow that has passed; 1 where the run has ended."""
         task = _task(self)
         share = (loop.state.time - task.start) / (task.end - task.start)
         return jnp.where(_goes_on(task, loop), jnp.minimum(share, ALMOST_ALL), 1)
 
     def crossings(self, loop: _Loop) -> Array:
-        """When each watched series was learned, inside the steps in which they were."""
+        """When each watched series was learned, interpolated inside the step in which it was."""
         return crossing(loop.watch.bracket, LEARNED)
 
     def kept(self, loop: _Loop) -> tuple[Recording, Array, Array, Array, Last | None]:
@@ -108,16 +112,21 @@ class Flow(Dynamics):
         last = Last(loop.state.params) if self.observe.keep_state else None
         return loop.recording, loop.num_steps, loop.stopped, loop.step, last
 
-    def observed(self, kept: Any) -> Observed:
+    def observed(self, kept: PyTree) -> Observed:
         """The observations, and how many there are."""
         recording, *_ = kept
         return Observed(recording.observed, int(recording.number))
 
-    def trajectory(self, kept: Any, crossings: Any, variables: Observed) -> Trajectory:
-        """What a run came to, with its status."""
+    def trajectory(
+        self,
+        kept: PyTree,
+        crossings: Float[np.ndarray, " s"],
+        variables: Observed,
+    ) -> Trajectory:
+        """The Trajectory of the run, with its status."""
         recording, num_steps, stopped, step, last = kept
         num_reached = int(recording.number)
-        # On the host: as operations of their own on the device these would be compiled one by one.
+        # This is computed on the host, since on the device each of these operations would be compiled on its own.
         shortest = _shortest(self.times[-1].astype(step.dtype))
         goes_on = (
             num_reached < len(self.times)
@@ -139,7 +148,7 @@ class Flow(Dynamics):
         else:
             status = Status.STEP_TOO_SMALL
         saved, log_times = recording.times
-        # A time that the solve did not move keeps the precision in which it was asked for.
+        # A time that the solve left as it was keeps the precision in which it was asked for.
         times = np.where(saved != self.times.astype(saved.dtype), saved, self.times)
         clocks = {"log_time": log_times} if self.field.loss_clock else {}
         return Trajectory(times, clocks, variables.values, crossings, status, int(num_steps), last)
@@ -149,11 +158,11 @@ class _Task(NamedTuple):
     """What all steps of one solve share."""
 
     flow: Flow
-    real: Array
-    """1 for each column that is followed, 0 for padding: shape (m,)."""
+    real: Float[AnyArray, " m"]
+    """1 for each column that is followed, 0 for padding."""
     start: Array
     end: Array
-    smallest: Array
+    smallest: AnyArray
     """The length of a step below which rounding keeps the time from moving."""
 
 
@@ -162,26 +171,26 @@ class _State(NamedTuple):
 
     time: Array
     log_time: Array
-    """log of flow time, where the loss drives the clock."""
+    """The logarithm of flow time, where the loss drives the clock."""
     log_risk: Array
-    """(2,): log L and its slope, where the loss drives the clock."""
+    """log L and its slope, where the loss drives the clock: shape (2,)."""
     params: Params
-    slope: Any
+    slope: Params | FactoredSlope
 
 
 class _Loop(NamedTuple):
     """What one step hands to the next."""
 
     state: _State
-    memory: Any
+    memory: PyTree
     """What the method remembers."""
     num_held_back: Array
-    """Steps so far of a first method that stability held back."""
+    """How many steps of a first method stability has held back so far."""
     step: Array
-    """Length of the next step."""
+    """The length of the next step."""
     num_steps: Array
     last_error: Array
-    """Error of the last accepted step that was not cut short, over its tolerance."""
+    """The error of the last accepted step that was not cut short, over its tolerance."""
     recording: Recording
     stopped: Array
     """Whether the margin has ended the run."""
@@ -195,7 +204,7 @@ def _task(flow: Flow) -> _Task:
     return _Task(flow, real, start, end, _shortest(end))
 
 
-def _shortest(end: Any) -> Any:
+def _shortest(end: AnyArray) -> AnyArray:
     """The length of a step below which rounding keeps the time from moving."""
     return end * jnp.finfo(end.dtype).eps / 16
 
@@ -223,7 +232,7 @@ def _begin(task: _Task) -> _Loop:
 
 
 def _goes_on(task: _Task, loop: _Loop) -> Array:
-    """Whether the run takes another step. A first step is always tried, as its start is observed in
+    """Whether the run takes another step. A first step is always tried, since the start is observed in
     it."""
     return (
         (loop.recording.number < len(task.flow.times))
@@ -234,7 +243,8 @@ def _goes_on(task: _Task, loop: _Loop) -> Array:
 
 
 def _step(task: _Task, method: Method, loop: _Loop) -> _Loop:
-    """One step: attempted, accepted or not, its saved times observed, its crossings watched."""
+    """The run after one more step, which is accepted or not; times to be saved in it are observed, and the series
+    watched."""
     flow, state = task.flow, loop.state
     tried, goal = _attempt(task, method, loop)
     accepted, following, last_error = _accept(task, method, loop, tried)
@@ -261,7 +271,7 @@ def _step(task: _Task, method: Method, loop: _Loop) -> _Loop:
 
 
 def _attempt(task: _Task, method: Method, loop: _Loop) -> tuple[TriedStep, Array]:
-    """A step that was tried, and the time that it must not pass: the end of the run, the next jump of
+    """A step that was tried, and the time that it must not pass: the first of the end of the run, the next jump of
     the field, and for a method that knows no state inside its steps the next time to be saved."""
     flow, state = task.flow, loop.state
     goal = task.end
@@ -280,12 +290,12 @@ def _accept(
     task: _Task, method: Method, loop: _Loop, tried: TriedStep
 ) -> tuple[Array, Array, Array]:
     """Whether a step is within its tolerance, the length of the step that follows, and the error that
-    the choice of the length after that looks back on.
+    will count as that of the last step when the length after that is chosen.
 
-    A step that is accepted is followed by one 0.9 e^(-0.7 / q) e_last^(0.3 / q) times as long, with e
+    A step that is accepted is followed by one 0.9 e^(-0.7 / q) e_last^(0.3 / q) times as long, where e is
     its error over the tolerance, e_last that of the last step that was accepted before, and q the order of
-    the error; one that is not is tried again 0.9 e^(-0.4 / q) times as long. That is
-    proportional and integral control, which at equal accuracy takes fewer steps than e alone. Source:
+    the error; a step that is not accepted is tried again 0.9 e^(-0.4 / q) times as long. That is
+    proportional and integral control, which at equal accuracy takes fewer steps than control by e alone. Source:
     Hairer, Wanner 1996, IV.2.
     """
     flow = task.flow
@@ -303,8 +313,10 @@ def _accept(
     return accepted, following, jnp.where(accepted & ~cut, error, loop.last_error)
 
 
-def _arrive(field: Field, state: _State, tried: TriedStep, time: Array) -> tuple[_State, Any]:
-    """The state that a step leads to, ready for the steps to come, and the logarithm of flow time as
+def _arrive(
+    field: Field, state: _State, tried: TriedStep, time: Array
+) -> tuple[_State, Callable[[Array], Array]]:
+    """The state that a step leads to, from which the next one starts, and the logarithm of flow time as
     a function of the share of the step."""
     slope = tried.slopes[-1]
     risk = _log_risk(field.at(time, state.time), tried.params, slope)
@@ -320,14 +332,14 @@ def _arrive(field: Field, state: _State, tried: TriedStep, time: Array) -> tuple
 
 
 def _beyond_jump(
-    field: Field, time: Array, params: Params, slope: Any, risk: Array
-) -> tuple[Any, Array]:
-    """Slope and log L for the steps to come, which change where weights begin to act."""
+    field: Field, time: Array, params: Params, slope: Params | FactoredSlope, risk: Array
+) -> tuple[Params | FactoredSlope, Array]:
+    """The slope and log L with which the next step starts; they change at a time where weights begin to act."""
     if field.deferral is None:
         return slope, risk
     after = field.at(time, time)
 
-    def anew() -> tuple[Any, Array]:
+    def anew() -> tuple[Params | FactoredSlope, Array]:
         slope = after.slope(params)
         return slope, _log_risk(after, params, slope)
 
@@ -335,8 +347,8 @@ def _beyond_jump(
     return jax.lax.cond(jumps, anew, lambda: (slope, risk))
 
 
-def _log_risk(field: Field, params: Params, slope: Any) -> Array:
-    """log L and how fast it changes, where the loss drives the clock; else zeros."""
+def _log_risk(field: Field, params: Params, slope: Params | FactoredSlope) -> Array:
+    """log L and its derivative in time where the loss drives the clock, else zeros: shape (2,)."""
     if not field.loss_clock:
         return jnp.zeros(2, params.W.dtype)
     return jnp.stack(jax.jvp(field.log_risk, (params,), (slope,)))
@@ -350,12 +362,12 @@ def _tolerance(flow: Flow, *params: Params) -> Params:
     )
 
 
-def _size(real: Array, x: Params, scale: Params) -> Array:
-    """Root mean square of x over its scale, padding left out."""
+def _size(real: AnyArray, x: Params, scale: Params) -> Array:
+    """The root mean square of x over its scale, without padding."""
     x = jax.tree.map(lambda a, s: a / s, x, scale)
     others = jax.tree.leaves(x._replace(H=()))
     numbers = sum(y.size for y in others) + len(x.H) * real.sum()
-    # Products with a vector, since a plain sum is not vectorised by the compiler of a CPU.
+    # These are products with a vector, since the compiler for CPUs does not vectorise a plain sum.
     ones = jnp.ones(len(x.H), x.H.dtype)
     squares = sum(jnp.vdot(y, y) for y in others) + (ones @ (x.H * x.H)) @ real
     return jnp.sqrt(squares / numbers)

@@ -1,4 +1,4 @@
-"""What is observed of a run: sums over samples inside the solve, made into variables on the host."""
+"""What is observed of a run: sums over samples inside the solve, of which the host makes variables."""
 
 from __future__ import annotations
 
@@ -9,49 +9,53 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 
 from ssm.config import Config
 from ssm.dynamics import parameters
 from ssm.dynamics.columns import Columns
 from ssm.dynamics.held_out import Mixture, Samples
-from ssm.dynamics.observables import OWN
+from ssm.dynamics.observables import OWN, Observable
 from ssm.dynamics.parameters import Params
 from ssm.dynamics.starts import Start
 from ssm.dynamics.vector_field import Field
 from ssm.measures import geometry, groups, spectral
 from ssm.problem import Problem, samples
+from ssm.support.arrays import AnyArray
 
 
 class Observer(eqx.Module):
     """What is observed of a run, as a `trajectories.Observe`."""
 
     rows: Float[Any, "k k"]
-    """Left vectors of the label matrix and those, such as the constant one, that complete them to a basis: rows
-    in which logits are followed."""
+    """A basis, as columns, in which logits are followed: the left vectors of the label matrix, and further ones, such as
+    the constant vector, that make them complete."""
     targets: Float[Any, " r"]
-    mean_targets: Float[Any, "k k"] | None
-    """The mean centred target of the samples of each class; None where it is their label."""
-    block_weights: Float[Any, "blocks r"]
+    """The target of each component."""
+    mean_targets: Float[AnyArray, "k k"] | None
+    """The mean centred target of the samples of each class; None where it is their centred label."""
+    block_weights: Float[AnyArray, "blocks r"]
+    """The weights of the strengths of components in the share that a block has reached of its target."""
     field: Field
-    conserved: Float[Any, "pairs q q"] | None
+    conserved: Float[AnyArray, "pairs q q"] | None
     """The conserved matrices at the start, which fade by e^(-2 lam t) where all layers decay alike. None
     where nothing is conserved."""
-    frame: Float[Any, "d q"] | None
+    frame: Float[AnyArray, "d q"] | None
     """Orthonormal directions of feature space that span the whole run, in which conserved matrices are
     compared; None for all d directions."""
-    basis: Float[Any, "k p width"] | None
-    """Where columns are coordinates: the coordinates of the samples on which accuracy is measured."""
-    drawn: Float[Any, "k p"] | None
-    """1 where a class has such a sample."""
+    basis: Float[AnyArray, "k p width"] | None
+    """The coordinates of the samples on which accuracy is measured, where columns are coordinates; else None."""
+    drawn: Float[AnyArray, "k p"] | None
+    """1 for each of those samples that its class has, and 0 for padding; None where `basis` is None."""
     held_out: Mixture | Samples | None
-    """What is asked of data that is held out; None where nothing is."""
-    own: dict[str, Any]
+    """What is asked of data that is held out; None where nothing is held out."""
+    own: dict[str, Observable]
     """Observables of one's own by name."""
-    begun: Float[Any, ""]
-    """The time, or of an optimiser the sum of the rates, at which the run begins."""
+    begun: Float[AnyArray, ""]
+    """The flow time, or for an optimiser the sum of the learning rates so far, at which the run begins."""
     width: int = eqx.field(static=True)
-    """d."""
+    """The number d of features."""
     keep_state: bool = eqx.field(static=True)
     keep_margin: bool = eqx.field(static=True)
     keep_geometry: bool = eqx.field(static=True)
@@ -62,25 +66,25 @@ class Observer(eqx.Module):
         """The columns of the field."""
         return self.field.columns
 
-    def __call__(self, params: Params, time: Any) -> dict[str, Any]:
+    def __call__(self, params: Params, time: ArrayLike) -> dict[str, AnyArray]:
         """Sums over samples, from which `summarise` makes the variables of a Dataset."""
         if self.field.deferral is not None:
             return dataclasses.replace(self, field=self.field.at(time, time))(params, time)
         columns, H, W = self.columns, params.H, parameters.classifier(params)
-        # Logits are divided by an upper bound, since squares of small ones would round to 0.
+        # Logits are divided by an upper bound of their norm, since the squares of small logits would round to 0.
         unit = self._size(params, W)
         safe = unit + (unit == 0)
         turning = (self.rows.T @ W) / safe
         turned_bias = None if params.bias is None else (self.rows.T @ params.bias) / safe
         log_risk = self.field.log_risk(params) if self.field.loss_clock else None
 
-        def sums(part: Columns, features: Any) -> dict[str, Any]:
+        def sums(part: Columns, features: Array) -> dict[str, Array]:
             logits = part.logits(W, features, params.bias)
             turned = part.logits(turning, features, turned_bias)
             return self._sums(part, logits, turned, features, log_risk)
 
         totals = columns.total(sums, H)
-        observed = {
+        observed: dict[str, AnyArray] = {
             "loss": totals["loss"],
             "class_loss": totals["values"][0] / columns.some_of_each,
             "class_sums": totals["class_sums"],
@@ -102,14 +106,14 @@ class Observer(eqx.Module):
             observed["objective"] = observed["loss"] + self.field.penalty(params)
         if self.keep_geometry:
             observed |= self._geometry(params, W)
-        if self.basis is None:
+        if self.basis is None or self.drawn is None:
             observed["class_accuracy"] = totals["values"][1] / columns.some_of_each
         else:
             logits = self.field.logits(params)
             observed["class_accuracy"] = _coordinate_accuracy(logits, self.basis, self.drawn)
         if self.held_out is not None:
             observed |= self.held_out(params, columns, time)
-        # The barrier keeps what is asked beside from being merged with the rest, whose rounding stays.
+        # The barrier keeps the compiler from merging own observables with the rest, whose rounding they would change.
         apart = jax.lax.optimization_barrier(params) if self.own else params
         for name, own in self.own.items():
             observed[OWN + name] = jnp.asarray(own(apart, columns, time), H.dtype)
@@ -121,22 +125,26 @@ class Observer(eqx.Module):
             observed |= {"hidden": jnp.stack(params.hidden)} if params.hidden else {}
         return observed
 
-    def _drift(self, params: Params, time: Any, scatter: Any) -> Any:
-        """How far the conserved matrices have changed, over the size of their terms."""
+    def _drift(
+        self, params: Params, time: ArrayLike, scatter: Float[Array, "d d"] | None
+    ) -> Float[Array, ""]:
+        """How far the conserved matrices have changed, over the size of their terms. `scatter` is H H^T where it is
+        known and enough."""
         if self.frame is not None:
             params = params._replace(W=params.W @ self.frame, H=self.frame.T @ params.H)
         if scatter is None:
             left, right = parameters.conserved_terms(params, self.columns)
         else:
             left, right = (params.W.T @ params.W)[None], scatter[None]
-        kept: Any = self.conserved
+        kept = self.conserved
+        assert kept is not None
         if self.field.weight_decay is not None:
             kept = kept * jnp.exp(-2 * self.field.weight_decay * (time - self.begun))
         scale = jnp.linalg.norm(left) + jnp.linalg.norm(right)
         return jnp.linalg.norm(left - right - kept) / (scale + (scale == 0))
 
-    def _size(self, params: Params, W: Any) -> Any:
-        """A bound on the norm of the logits, not far above it."""
+    def _size(self, params: Params, W: Float[Array, "k d"]) -> Float[Array, ""]:
+        """An upper bound on the norm of the logits, of about its size."""
         columns, features = self.columns, params.H
         size = jnp.linalg.norm(W) * jnp.linalg.norm(features)
         if columns.inputs is not None:
@@ -145,7 +153,7 @@ class Observer(eqx.Module):
             size = size + jnp.linalg.norm(params.bias) * jnp.sqrt(columns.counts.sum())
         return size
 
-    def _geometry(self, params: Params, W: Any) -> dict[str, Any]:
+    def _geometry(self, params: Params, W: Float[Array, "k d"]) -> dict[str, AnyArray]:
         """Classifier, class means and the scatter of samples around them."""
         columns, H = self.columns, self.columns.features(params.H)
         means = H @ columns.sum_columns / columns.counts[None]
@@ -153,7 +161,7 @@ class Observer(eqx.Module):
         weighted = deviations * columns.multiplicity[None]
         balanced = weighted / (columns.counts[columns.labels] * len(columns.counts))[None]
         logits, features, members = self.field.logits(params), H, columns.member_columns
-        if self.basis is not None:
+        if self.basis is not None and self.drawn is not None:
             features, members = _drawn_samples(H, self.basis, self.drawn)
             logits = W @ features
             logits = logits if params.bias is None else logits + params.bias
@@ -166,9 +174,14 @@ class Observer(eqx.Module):
         }
 
     def _sums(
-        self, columns: Columns, logits: Any, turned: Any, H: Any, log_risk: Any
-    ) -> dict[str, Any]:
-        """The observations that are sums over columns, given their logits and these in `rows`."""
+        self,
+        columns: Columns,
+        logits: Float[Array, "k m"],
+        turned: Float[Array, "k m"],
+        H: Float[Array, "d columns"],
+        log_risk: Float[Array, ""] | None,
+    ) -> dict[str, Array]:
+        """The observations that are sums over columns, given their logits and these in the basis `rows`."""
         if self.field.loss_clock:  # the loss itself would round to 0 there
             values = [jnp.exp(columns.log_losses(logits))]
             gradient = columns.log_risk_gradient(logits, log_risk)
@@ -192,11 +205,13 @@ class Observer(eqx.Module):
 
     @property
     def _spectrum(self) -> spectral.LabelSpectrum:
-        """The spectrum of the label matrix without the names of blocks, which cannot be compiled."""
+        """The spectrum of the label matrix without the names of blocks, since a compiled program holds no words."""
         return spectral.LabelSpectrum(self.rows[:, : len(self.targets)], self.targets, np.array(()))
 
-    def _strengths(self, sums: Float[Any, "*batch k q"]) -> tuple[Any, Any]:
-        """Those of components and of classes, from `Columns.sums` of the logits."""
+    def _strengths(
+        self, sums: Float[AnyArray, "*batch k q"]
+    ) -> tuple[Float[AnyArray, "*batch r"], Float[AnyArray, "*batch k"]]:
+        """The strengths of components and of classes, from the `Columns.sums` of the logits."""
         k, counts = len(self.rows), self.columns.counts
         if self.mean_targets is None:
             by_class = spectral.class_strengths(sums, counts)
@@ -205,13 +220,13 @@ class Observer(eqx.Module):
         by_class = spectral.mean_target_strengths(sums[..., :k], self.mean_targets, counts)
         return spectral.strengths(sums[..., k:], self._spectrum), by_class
 
-    def watch(self, class_sums: Float[Any, "k q"]) -> Float[Any, " s"]:
-        """The series that learning times are read from: the shares of their targets that components,
-        classes and blocks have reached, s = r + k + 3 of them, from the `Columns.sums` of the logits."""
+    def watch(self, class_sums: Float[AnyArray, "k q"]) -> Float[AnyArray, " s"]:
+        """The series that learning times are read from, given the `Columns.sums` of the logits: the shares of their
+        targets that components, classes and blocks have reached, s = r + k + 3 numbers."""
         strength, by_class = self._strengths(class_sums)
         return jnp.concatenate([strength / self.targets, by_class, self.block_weights @ strength])
 
-    def summarise(self, observed: dict[str, Any]) -> dict[str, Any]:
+    def summarise(self, observed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Every time-dependent variable of the Dataset but the block means, on the host."""
         observed |= {name: observed.pop(OWN + name) for name in self.own}
         sums, gram, unit = (observed.pop(name) for name in ("class_sums", "gram", "unit"))
@@ -234,8 +249,8 @@ class Observer(eqx.Module):
             "residual": spectral.residual(strength / unit, energy),
         }
 
-    def _of_groups(self, observed: dict[str, Any]) -> dict[str, Any]:
-        """Strengths of what the class and the attribute say, where classes have groups."""
+    def _of_groups(self, observed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The strengths of what class and attribute say in the logits, where classes have groups."""
         if self.columns.groups is None:
             return {}
         means = observed.pop("group_logits")
@@ -246,8 +261,8 @@ class Observer(eqx.Module):
             "spurious_strength": spurious,
         }
 
-    def _shapes(self, observed: dict[str, Any]) -> dict[str, Any]:
-        """Neural collapse and the distances to the two geometries, where the geometry is observed."""
+    def _shapes(self, observed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The measures of neural collapse and the distances to the geometries SELI and ETF, where these are observed."""
         if not self.keep_geometry:
             return {}
         W, means, scatter, within = (
@@ -261,21 +276,30 @@ class Observer(eqx.Module):
         }
 
 
-def _coordinate_accuracy(logits: Any, basis: Any, drawn: Any) -> Float[Any, " k"]:
+def _coordinate_accuracy(
+    logits: Float[Array, "k columns"],
+    basis: Float[AnyArray, "k p r"],
+    drawn: Float[AnyArray, "k p"],
+) -> Float[Array, " k"]:
     """The share of right decisions among the samples of each class that were drawn one by one."""
     correct = _of_samples(logits, basis).argmax(0) == jnp.arange(len(logits))[:, None]
     return (correct * drawn).sum(1) / drawn.sum(1)
 
 
-def _of_samples(X: Any, basis: Any) -> Any:
-    """Coordinates (rows x k r) as the samples that were drawn one by one: rows x k x p."""
+def _of_samples(
+    X: Float[AnyArray, "rows columns"], basis: Float[AnyArray, "k p r"]
+) -> Float[Array, "rows k p"]:
+    """The samples that were drawn one by one, from their coordinates (rows x k r)."""
     k, _, width = basis.shape
     return jnp.einsum("lcr,cpr->lcp", X.reshape(len(X), k, width), basis)
 
 
-def _drawn_samples(H: Any, basis: Any, drawn: Any) -> tuple[Any, Any]:
-    """Features of the samples that were drawn one by one, and the class of each: d x (k p), (k p) x
-    k."""
+def _drawn_samples(
+    H: Float[AnyArray, "d columns"],
+    basis: Float[AnyArray, "k p r"],
+    drawn: Float[AnyArray, "k p"],
+) -> tuple[Float[Array, "d kp"], Float[AnyArray, "kp k"]]:
+    """The features of the samples that were drawn one by one, and a matrix with a 1 at the class of each."""
     k, size, _ = basis.shape
     features = _of_samples(H, basis)
     members = drawn[:, :, None] * jnp.eye(k, dtype=H.dtype)[:, None]
@@ -289,12 +313,12 @@ def make_observer(
     start: Start,
     components: spectral.LabelSpectrum,
     held_out: Mixture | Samples | None = None,
-    own: dict[str, Any] | None = None,
+    own: dict[str, Observable] | None = None,
     begun: float = 0.0,
     keep_weights: bool = False,
 ) -> Observer:
-    """The observer of one run, which remembers the conserved matrices of its start, and when it has `begun`.
-    Class weights are kept where deferral or a schedule changes them."""
+    """The observer of one run, which remembers the conserved matrices of its start and the time at which it has `begun`.
+    Class weights are observed where deferral or a schedule changes them, or where `keep_weights` asks for them."""
     params, reduced, _ = start
     k = len(field.columns.counts)
     conserved, frame = None, None

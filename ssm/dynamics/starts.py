@@ -1,4 +1,4 @@
-"""Where a run starts, in the columns in which it is followed."""
+"""The start of a run, in the columns in which it is followed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ssm.measures import spectral
 from ssm.problem import Problem, samples
 from ssm.problem.inputs import noise_rows
 from ssm.problem.samples import NEGLIGIBLE
+from ssm.support.arrays import AnyArray
 
 
 class Start(NamedTuple):
@@ -24,11 +25,11 @@ class Start(NamedTuple):
 
     params: Params
     reduced: Reduced | None = None
-    """Of coordinates, the rows that they were drawn from: the features over their scale, or the rows that O
-    combines in a balanced start."""
+    """Where columns are coordinates, the rows that they were drawn from: the features over their scale, or in a balanced
+    start the rows that O combines. Else None."""
     class_part: Float[np.ndarray, "d q"] | None = None
-    """A_0 of the part of the inputs that fresh samples of each class, or group, share with those seen, where the
-    features start from inputs of which only the couplings are known; else None."""
+    """The part of the features that fresh samples of each class, or group, share at the start with those of training:
+    A_0 of their shared inputs, where only the couplings of the inputs are known. Else None."""
 
 
 def make_start(
@@ -38,21 +39,21 @@ def make_start(
 
     - `gaussian`: all entries N(0, init_scale^2).
     - `balanced`: W as above, H = W^T O R with O (k x n) of random orthonormal rows and R^T R = K, so that
-      the conserved matrix W^T W - H K^-1 H^T is zero. A hidden layer is (X^T X)^(1/2) Q, X the
-      layers before it as far as their Gram matrix goes and Q a random rotation.
+      the conserved matrix W^T W - H K^-1 H^T is zero. A hidden layer is (X^T X)^(1/2) Q, with Q a random
+      rotation and X any matrix that has the Gram matrix of the layer before it.
     - `spectral`: balanced with every label component at product strength init_scale^depth: W =
       init_scale U F^T, H = init_scale F V^T K^(1/2), with U, V singular vectors of S K^(1/2) and F
-      (d x r) of random orthonormal columns, a new one for each hidden layer; when d < k - 1 only the
-      d largest components are there.
+      (d x r) of random orthonormal columns, a new F for each hidden layer; when d < k - 1 the start has the
+      d largest components only.
     - `collapsed`: all layers and one feature a class N(0, init_scale^2), all features of a class
       equal.
     - `own`: the one that is given.
 
-    For shared features K = I: a column stands for its whole class. At depth 1 W is the identity. Where
+    For shared features K = I, since a column stands for its whole class. At depth 1 W is the identity. Where
     samples have inputs X, A starts in the place of H, with K = I and singular vectors of S X^T; a collapsed start
     has no part along the noise. With `held_out` and no such inputs, Gaussian and collapsed starts are A_0 X
-    of the inputs that the couplings stand for. A bias starts at 0; that of the features, which is one more
-    input, only where the start is not balanced.
+    of the inputs that the couplings stand for. A bias of the logits starts at 0. A bias of the features, which is
+    one more input, starts at 0 unless the start is balanced.
     """
     if own is not None:
         return Start(padded(own, columns))
@@ -90,7 +91,7 @@ def make_start(
         return Start(layers._replace(H=columns.spread(scale * rng.normal(size=(d, k)))))
     else:
         class_part = None
-    if config.init == "collapsed":
+    if config.init == "collapsed" and class_part is not None:
         return Start(layers._replace(H=columns.spread_in_groups(class_part)), None, class_part)
     rows, reduced = k if config.init == "balanced" else d, None
     if columns.coordinates:
@@ -113,7 +114,7 @@ def make_start(
 
 def _label_vectors(
     problem: Problem, columns: Columns, feature_dim: int
-) -> tuple[Float[np.ndarray, "k r"], Float[np.ndarray, "rows r"]]:
+) -> tuple[Float[AnyArray, "k r"], Float[AnyArray, "rows r"]]:
     """U, and K^(1/2) V by class (k x r), or V of S X^T (p x r), of the r <= d largest label components."""
     rank = min(feature_dim, len(problem.counts) - 1)
     if not samples.are_alike(problem):
@@ -138,7 +139,7 @@ def _label_vectors(
 
 def _target_vectors(
     problem: Problem, columns: Columns, feature_dim: int
-) -> tuple[Float[np.ndarray, "k r"], Float[np.ndarray, "rows r"]]:
+) -> tuple[Float[AnyArray, "k r"], Float[AnyArray, "rows r"]]:
     """U, and K^(1/2) V by sample (m x r) or V of T X^T (p x r), of the largest components of the targets T."""
     assert columns.target_columns is not None
     T = columns.target_columns.T
@@ -161,7 +162,7 @@ def _input_layer(
     last: Float[np.ndarray, "k d"],
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "d p"]:
-    """A at the start, given the product of all layers before it as far as a balanced start goes."""
+    """A at the start. A balanced one is made from `last`, a matrix with the Gram matrix of the layer before it."""
     assert columns.inputs is not None
     number = len(columns.inputs)
     if config.init == "balanced":
@@ -175,7 +176,8 @@ def _input_layer(
 
 
 def _class_part(A: Float[np.ndarray, "d inputs"], problem: Problem) -> Float[np.ndarray, "d q"]:
-    """A of sqrt(c_b) e_0 + sqrt(c - c_b) e_y, for each class y; with sqrt(c_a) e_b for each group."""
+    """A times sqrt(c_b) e_0 + sqrt(c - c_b) e_y for each class y; where classes have groups, for each of these, with
+    sqrt(c_a) e_b added for its value b of the attribute."""
     c, b = problem.coupling, problem.between_coupling
     k = len(problem.counts)
     by_class = np.sqrt(b) * A[:, :1] + np.sqrt(c - b) * A[:, 1 : 1 + k]
@@ -185,22 +187,23 @@ def _class_part(A: Float[np.ndarray, "d inputs"], problem: Problem) -> Float[np.
     return by_class[:, groups.classes] + by_attribute[:, groups.attributes]
 
 
-def _root(X: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
+def _root(X: Float[AnyArray, "d d"]) -> Float[np.ndarray, "d d"]:
     """The symmetric square root of a positive semi-definite matrix."""
     values, vectors = np.linalg.eigh(X)
     return (vectors * np.sqrt(values.clip(0))) @ vectors.T
 
 
 def _orthonormal(X: Float[np.ndarray, "m r"]) -> Float[np.ndarray, "m r"]:
-    """Orthonormal columns with the span of X, uniformly distributed (Haar) for Gaussian X: the
-    signs make the QR factorisation unique."""
+    """Orthonormal columns with the span of X, uniformly distributed (Haar) for Gaussian X, for which
+    the signs make the QR factorisation unique."""
     Q, R = np.linalg.qr(X)
     return Q * np.sign(np.diag(R))
 
 
-def _times_root(X: Float[np.ndarray, "r m"], columns: Columns) -> Float[np.ndarray, "r m"]:
-    """X R with R^T R = K = D + e e^T: R = (I + f f^T)^(1/2) D^(1/2) with f = D^(-1/2) e. Of groups K has the root
-    sqrt(s) on what deviates from the mean of a group, and (s I + N^(1/2) M N^(1/2))^(1/2) on their unit vectors."""
+def _times_root(X: Float[np.ndarray, "r m"], columns: Columns) -> Float[AnyArray, "r m"]:
+    """X R with R^T R = K = D + e e^T: R = (I + f f^T)^(1/2) D^(1/2) with f = D^(-1/2) e. Where classes have groups,
+    R is sqrt(s) on what deviates from the mean of a group, and (s I + N^(1/2) M N^(1/2))^(1/2) on the unit vectors
+    of the groups."""
     if (groups := columns.groups) is not None and columns.inputs is None:
         units = groups.members / np.sqrt(groups.counts)
         root = np.sqrt(groups.counts)
@@ -213,8 +216,8 @@ def _times_root(X: Float[np.ndarray, "r m"], columns: Columns) -> Float[np.ndarr
     return _times_root_within(X, columns)
 
 
-def _times_root_within(X: Float[np.ndarray, "r m"], columns: Columns) -> Float[np.ndarray, "r m"]:
-    """X D^(1/2); on samples sqrt(kappa_c) on the class mean of each row, sqrt(1 - c) on what
+def _times_root_within(X: Float[AnyArray, "r m"], columns: Columns) -> Float[AnyArray, "r m"]:
+    """X D^(1/2), which on samples is sqrt(kappa_c) on the class mean of each row and sqrt(1 - c) on what
     deviates from it."""
     if columns.kernel is not None:
         return X * np.sqrt(columns.kernel)

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int, Real, Shaped
 
 from ssm.config import profiles
 from ssm.problem import Problem
+from ssm.support.arrays import AnyArray
 
 BLOCKS = (profiles.MAJORITY, "cross", profiles.MINORITY)
 LEARNED = 0.5  # the share of its target at which a component or a class counts as learned
@@ -27,10 +28,10 @@ class LabelSpectrum(NamedTuple):
     entry left[c, j] / singular_values[j] on the samples of class c when the matrix is unweighted.
     """
 
-    left: Float[Any, "k r"]
+    left: Float[np.ndarray, "k r"]
     """Left singular vectors u_j as columns, r = k - 1; each sums to zero. Inside a multiplet the
     choice is arbitrary."""
-    singular_values: Float[Any, " r"]
+    singular_values: Float[np.ndarray, " r"]
     """s_j, descending."""
     blocks: Shaped[np.ndarray, " r"]
     """`majority`, `cross` or `minority`: the kind of contrast that holds most of u_j."""
@@ -158,7 +159,7 @@ def target_spectrum(
     return LabelSpectrum(left, values, blocks)
 
 
-def complement(columns: Float[np.ndarray, "m r"]) -> Float[np.ndarray, "m q"]:
+def complement(columns: Float[AnyArray, "m r"]) -> Float[np.ndarray, "m q"]:
     """Orthonormal columns that span all that is orthogonal to others, q = m - r of them where these are independent."""
     return np.linalg.qr(columns, mode="complete")[0][:, columns.shape[1] :]
 
@@ -180,7 +181,7 @@ def _blocks(left: Float[np.ndarray, "k r"], groups: Shaped[np.ndarray, " k"]) ->
 
 
 def strengths(
-    class_sums: Float[Any, "*batch k k"], spectrum: LabelSpectrum
+    class_sums: Float[AnyArray, "*batch k k"], spectrum: LabelSpectrum
 ) -> Float[Any, "*batch r"]:
     """Strength u_j^T Z v_j of every component in the fixed basis of the label matrix S.
 
@@ -199,7 +200,9 @@ def strengths(
 
 
 def mean_target_strengths(
-    class_sums: Float[Any, "*batch k k"], mean_targets: Float[Any, "k k"], counts: Real[Any, " k"]
+    class_sums: Float[AnyArray, "*batch k k"],
+    mean_targets: Float[AnyArray, "k k"],
+    counts: Real[AnyArray, " k"],
 ) -> Float[Any, "*batch k"]:
     """Each class's mean logits on the mean centred target of its samples, <zbar_c, tbar_c> / |tbar_c|^2, 1 at
     interpolation: `class_strengths` of samples that are taught distributions. Shape (..., k); 0 for a class
@@ -225,7 +228,7 @@ def mean_targets(
 
 
 def class_strengths(
-    class_sums: Float[Any, "*batch k k"], counts: Real[Any, " k"]
+    class_sums: Float[AnyArray, "*batch k k"], counts: Real[AnyArray, " k"]
 ) -> Float[Any, "*batch k"]:
     """Each class's mean logits on its simplex-encoded target, 1 at interpolation: <zbar_c, s_c> /
     |s_c|^2.
@@ -266,7 +269,7 @@ def singular_values(gram: Float[np.ndarray, "*batch k k"]) -> Float[np.ndarray, 
 
 
 def residual(
-    strength: Float[Any, "*batch r"], energy: Float[Any, "*batch"]
+    strength: Float[AnyArray, "*batch r"], energy: Float[AnyArray, "*batch"]
 ) -> Float[Any, "*batch"]:
     """Share of the logits' energy |Z|^2 that lies outside the fixed basis: 1 - sum_j strength_j^2 /
     |Z|^2, in [0, 1].
