@@ -1,4 +1,4 @@
-"""Below which recall of a class to act: exact limits for a window of labelled cases, beside the held-out ones."""
+"""At which recall of a class to act: exact limits for a window of labelled cases, given how the held-out cases went."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from ssm.support import checks
 from ssm.support.errors import invalid
 
 WINDOWS = (20, 50, 100, 200, 500, 1000)
-"""Labelled cases of one class for which a card says when to act, unless others are asked for."""
+"""The numbers of labelled cases of one class for which a card says when to act, unless others are asked for."""
 
 
 def most_right(reference: Proportion, num_cases: int, level: float = 0.05) -> int | None:
-    """The most right decisions among so many new cases of a class that show a lower recall than held-out cases had.
+    """The largest number of right decisions about new cases of a class that shows a lower recall than that of held-out cases.
 
-    With x of n held-out cases right, s of w new ones are an alarm where P(S <= s) <= level, S hypergeometric: the right
-    ones among w cases drawn from all n + w, of which x + s are right. That is Fisher's exact test to one side. If the
-    recall is the same it alarms with a probability of at most `level`, whatever the recall, and although x is noisy too.
+    With x of n held-out cases right, s right decisions about w new cases are an alarm where P(S <= s) <= level. Here S is
+    hypergeometric: the number of right ones among w cases that are drawn from all n + w, of which x + s are right. This is Fisher's
+    exact test to one side. Where the recall has stayed the same, the probability of an alarm is at most `level`, whatever that
+    recall is, and the noise of x is accounted for.
 
     Example:
         >>> most_right(Proportion(90, 100), 50)
         39
 
     Args:
-        reference: the right ones of the held-out cases of the class.
-        num_cases: w, new cases of the class whose true class is known.
-        level: the most probability of a false alarm.
+        reference: the right decisions about the held-out cases of the class.
+        num_cases: w, the number of new cases of the class, whose true class is known.
+        level: the highest probability of a false alarm.
 
     Returns:
-        s; None where even no right decision is no alarm, since there are too few cases.
+        The largest such s; None where there are too few cases for an alarm, even without any right decision.
 
     Raises:
         ssm.InputError: anything else.
@@ -57,14 +58,14 @@ def alarm_limits(
     performance: Performance, level: float = 0.05, windows: Sequence[int] = WINDOWS
 ) -> AlarmLimits:
     """The limits of all classes, for windows of several sizes: `most_right` at level / k for each of k classes, so that
-    in a window in which nothing has changed any of them alarms with a probability of at most `level`.
+    in a window in which nothing has changed the probability of any alarm is at most `level`.
 
-    Who looks at many windows sees false alarms all the same, in at most a share `level` of the windows.
+    Over many windows there are false alarms all the same, on average in at most a share `level` of the windows.
 
     Args:
-        performance: on held-out cases.
-        level: in (0, 1).
-        windows: labelled cases of one class, w, of each at least 1.
+        performance: how well the classifier did on held-out cases.
+        level: the highest probability of a false alarm in one window, in (0, 1).
+        windows: numbers of labelled cases of one class, w, each at least 1.
 
     Raises:
         ssm.InputError: anything else.

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
+from ssm.practice.data.classifiers import Label
 from ssm.practice.deployment.cards import Card
 from ssm.practice.deployment.measured import Proportion
 from ssm.practice.deployment.origins import Rule
 
 
 def as_markdown(card: Card) -> str:
-    """The page of a card: what stands in its file, but for digests of files."""
+    """The page of a card, which says all that the card holds but the digests of files."""
     parts = ["# Card of a model", f"`{card.model}`", *_origin(card), *_decisions(card)]
     if card.performance is not None:
         parts += _performance(card)
@@ -24,7 +24,7 @@ def as_markdown(card: Card) -> str:
 
 
 def _origin(card: Card) -> list[str]:
-    """The data, and a table of the classes."""
+    """The parts of the page on the data and on training, with a table of the classes."""
     data, training = card.data, card.training
     columns = "" if data.num_features is None else f" of {data.num_features} features"
     lines = [f"{data.name}: {data.num_rows} rows{columns}."]
@@ -46,6 +46,7 @@ def _origin(card: Card) -> list[str]:
 
 
 def _decisions(card: Card) -> list[str]:
+    """The parts of the page on how the model decides and was calibrated."""
     parts = ["## Decisions", _rule(card.rule, card.classes)]
     if card.rule.costs is not None:
         parts.append(_cost_table(card.rule.costs, card.classes))
@@ -53,7 +54,8 @@ def _decisions(card: Card) -> list[str]:
     return [*parts, f"Calibration of the probabilities: {calibrated}."]
 
 
-def _rule(rule: Rule, classes: Sequence[Any]) -> str:
+def _rule(rule: Rule, classes: Sequence[Label]) -> str:
+    """How the model decides, in a sentence."""
     if rule.kind == "shares":
         assert rule.shares is not None
         pairs = zip(classes, rule.shares, strict=True)
@@ -69,6 +71,7 @@ def _rule(rule: Rule, classes: Sequence[Any]) -> str:
 
 
 def _performance(card: Card) -> list[str]:
+    """The parts of the page on how well the model did on held-out cases, which the card has to hold."""
     found = card.performance
     assert found is not None
     rows = [
@@ -97,6 +100,7 @@ def _performance(card: Card) -> list[str]:
 
 
 def _alarms(card: Card) -> list[str]:
+    """The parts of the page on when to act, whose limits the card has to hold."""
     limits = card.alarms
     assert limits is not None
     text = (
@@ -117,7 +121,7 @@ def _alarms(card: Card) -> list[str]:
     return ["## When to act", text, _table(head, rows)]
 
 
-def _cost_table(costs: Sequence[Sequence[float]], classes: Sequence[Any]) -> str:
+def _cost_table(costs: Sequence[Sequence[float]], classes: Sequence[Label]) -> str:
     pairs = zip(classes, costs, strict=True)
     rows = [[_label(label), *map(_number, row)] for label, row in pairs]
     return _table(["", *map(_label, classes)], rows)
@@ -143,6 +147,6 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
-def _label(label: Any) -> str:
-    """A label as a cell of a table can hold it."""
+def _label(label: Label | None) -> str:
+    """A label in a form that a cell of a table can hold."""
     return " ".join(str(label).split()).replace("|", r"\|")

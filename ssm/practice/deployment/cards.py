@@ -1,5 +1,5 @@
-"""The card of a model: what it was trained on and with which weights, how it decides, how well it did on held-out
-cases, and below which recall to act. A card is a JSON file that needs no library to be read."""
+"""The card of a model: the data and weights that it was trained with, how it decides, how well it did on held-out
+cases, and at which recall to act. A card is a JSON file that needs no library to be read."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
+from ssm.practice.data.classifiers import Label
 from ssm.practice.deployment import fields
 from ssm.practice.deployment.alarm_limits import alarm_limits, most_right
-from ssm.practice.deployment.fields import Numbers
+from ssm.practice.deployment.fields import Json, Numbers
 from ssm.practice.deployment.measured import AlarmLimits, Performance, Proportion
-from ssm.practice.deployment.origins import Data, Label, Rule, Training
+from ssm.practice.deployment.origins import Data, Rule, Training
 from ssm.support import checks, files
 from ssm.support.errors import InputError, invalid, one_of
 
@@ -37,15 +38,16 @@ __all__ = [
 ]
 FORMAT = "ssm-card/1"
 """The version of the schema, as files have it under `format`."""
-CARD = "card.json"  # in the folder of a model
-PARTS: dict[str, type] = {
+CARD = "card.json"  # the name of a card's file in the folder of a model
+Part = Data | Training | Rule | Performance | AlarmLimits
+PARTS: dict[str, type[Part]] = {
     "data": Data,
     "training": Training,
     "rule": Rule,
     "performance": Performance,
     "alarms": AlarmLimits,
 }
-# What files hold beside the fields, for whoever reads them without this package.
+# Numbers that files hold beside the fields, for readers without this package; they follow from the fields.
 DERIVED = {
     "training": ("effective_shares",),
     "performance": ("recall", "precision"),
@@ -58,8 +60,8 @@ class Card:
     """What a model is and how well it does. Arrays by class are in the order of `classes`.
 
     Raises:
-        ssm.InputError: parts that are not of these classes, an expected cost without costs, labels that are not text
-            or numbers.
+        ssm.InputError: a field of another type, a part for another number of classes, an expected cost without costs,
+            labels that are not text or numbers.
     """
 
     model: str
@@ -73,16 +75,16 @@ class Card:
     calibration: str | None = None
     """How probabilities were calibrated, in one line; None where they were not."""
     costs: tuple[Numbers, ...] | None = None
-    """C[c, j] of deciding j where c is true, in any one unit: those of the expected cost. They may be others than the
-    rule's."""
+    """The costs C[c, j] of deciding j where c is true, in any one unit, from which the expected cost is computed. They may
+    differ from those of the rule."""
     performance: Performance | None = None
     alarms: AlarmLimits | None = None
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Of Python and of the libraries that the model was saved with."""
+    """The versions of Python and of the libraries that the model was saved with."""
     created: str = ""
-    """When the card was made, in UTC, as ISO 8601 writes it; now where it is left out."""
+    """When the card was made, with the time zone, as ISO 8601 writes it; the present time in UTC where it is left out."""
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """SHA-256 of each file that lies beside the card, by its name."""
+    """The SHA-256 of each file that lies beside the card, by the name of the file."""
 
     def __post_init__(self) -> None:
         fields.text("model", self.model)
@@ -190,48 +192,49 @@ def _as_text(card: Card) -> str:
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _digest(content: Any) -> str:
-    """The SHA-256 of JSON types, which does not depend on the order of keys nor on blanks."""
+def _digest(content: Json) -> str:
+    """The SHA-256 of an object of JSON, which depends neither on the order of keys nor on blanks."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _content(card: Card) -> dict[str, Any]:
-    """A card in JSON types, with what is derived from it."""
-    found = _fields(card)
+def _content(card: Card) -> Json:
+    """A card in JSON types, with the numbers that follow from its fields."""
+    content = _fields(card)
     for name in PARTS:
-        found[name] = None if found[name] is None else _fields(found[name])
-    found["training"]["effective_shares"] = card.training.effective_shares
+        content[name] = None if content[name] is None else _fields(content[name])
+    content["training"]["effective_shares"] = card.training.effective_shares
     if card.performance is not None:
-        part = found["performance"]
+        part = content["performance"]
         for name in ("recall", "precision"):
             part[name] = [_proportion(each) for each in getattr(card.performance, name)]
         for name in ("calibration_error", "expected_cost"):
             value = part[name]
             part[name] = value and dict(zip(("value", "low", "high"), value, strict=True))
     if card.alarms is not None:
-        found["alarms"]["recall"] = [card.alarms.recall(c) for c in range(len(card.classes))]
-    return json.loads(json.dumps(found))  # tuples become lists
+        content["alarms"]["recall"] = [card.alarms.recall(c) for c in range(len(card.classes))]
+    return json.loads(json.dumps(content))  # tuples become lists
 
 
-def _fields(part: Any) -> dict[str, Any]:
-    """The fields of a dataclass, by name."""
+def _fields(part: Card | Part) -> Json:
+    """The fields of a card or of a part of it, by name."""
     values = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
     return {name: dict(x) if isinstance(x, Mapping) else x for name, x in values.items()}
 
 
-def _proportion(each: Proportion) -> dict[str, Any]:
+def _proportion(each: Proportion) -> Json:
+    """A proportion with its interval in JSON types; None for numbers that are not known."""
     ends = {name: getattr(each, name) for name in ("share", "low", "high")}
     numbers = {name: None if math.isnan(x) else x for name, x in ends.items()}
     return {"count": each.count, "of": each.of, **numbers}
 
 
-def _card(content: dict[str, Any]) -> Card:
-    """The card of JSON types, without what is derived."""
+def _card(content: Json) -> Card:
+    """The card that an object of JSON holds. Numbers that follow from the fields are left out."""
     parts = dict(content)
     for name, kind in PARTS.items():
         part = parts.get(name)
         if not isinstance(part, dict):
-            continue  # which the card itself refuses where it is not None
+            continue  # The card itself refuses it, unless it is None.
         part = {key: x for key, x in part.items() if key not in DERIVED.get(name, ())}
         for key in ("calibration_error", "expected_cost") if kind is Performance else ():
             if isinstance(part.get(key), dict):
@@ -240,8 +243,12 @@ def _card(content: dict[str, Any]) -> Card:
     return _made(Card, parts)
 
 
-def _made(kind: type, values: dict[str, Any], prefix: str = "") -> Any:
-    """A dataclass of these fields; raises ssm.InputError for unknown and for missing ones."""
+_Made = TypeVar("_Made", bound=Card | Part)
+
+
+def _made(kind: type[_Made], values: Json, prefix: str = "") -> _Made:
+    """A card or a part of it with these fields; raises ssm.InputError for unknown and for missing fields. `prefix` stands
+    before the names of fields in messages."""
     known = [field.name for field in dataclasses.fields(kind)]
     for name in values:
         if name not in known:
@@ -252,15 +259,15 @@ def _made(kind: type, values: dict[str, Any], prefix: str = "") -> Any:
     return kind(**values)
 
 
-def _agree(ours: Any, theirs: Any) -> bool:
-    """Whether JSON types are equal, numbers up to the rounding of other machines."""
-    if isinstance(ours, float) or isinstance(theirs, float):
-        both = all(isinstance(x, float | int) for x in (ours, theirs))
-        return both and math.isclose(ours, theirs, rel_tol=1e-9, abs_tol=1e-12)
+def _agree(ours: object, theirs: object) -> bool:
+    """Whether two values of JSON types are equal; numbers may differ by the rounding of other machines."""
+    a_float = float in (type(ours), type(theirs))
+    if a_float and isinstance(ours, float | int) and isinstance(theirs, float | int):
+        return math.isclose(ours, theirs, rel_tol=1e-9, abs_tol=1e-12)
     if type(ours) is not type(theirs):
         return False
-    if isinstance(ours, dict):
+    if isinstance(ours, dict) and isinstance(theirs, dict):
         return ours.keys() == theirs.keys() and all(_agree(ours[k], theirs[k]) for k in ours)
-    if isinstance(ours, list):
+    if isinstance(ours, list) and isinstance(theirs, list):
         return len(ours) == len(theirs) and all(map(_agree, ours, theirs))
     return ours == theirs

@@ -1,10 +1,10 @@
-"""What a fitted classifier says of itself: its weights, the shares that its probabilities are for, and how it decides."""
+"""What can be read off a fitted classifier: its weights, the shares that its probabilities are for, and how it decides."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClas
 from sklearn.pipeline import Pipeline
 from sklearn.utils.class_weight import compute_class_weight
 
+from ssm.practice.data.classifiers import Classifier
 from ssm.practice.decisions import calibrators, routing, shares
 from ssm.practice.decisions.reweighted import Reweighted
 from ssm.practice.deployment.origins import Data, Rule, Training
@@ -22,11 +23,11 @@ from ssm.results import digests
 from ssm.support import versions
 
 LIBRARIES = {"scikit-learn": "sklearn", "numpy": "numpy", "scipy": "scipy", "skops": "skops"}
-"""What a model needs to be loaded, by the names of the distributions and of what is imported."""
+"""The libraries that a model needs to be loaded: the names of their distributions, and those by which they are imported."""
 
 
-def inner(model: Any) -> Any:
-    """What decides in a model: the last step of a pipeline, and what a search has found best."""
+def inner(model: Classifier) -> Classifier:
+    """The classifier within a model that decides: the last step of a pipeline, and the best estimator of a search."""
     while True:
         if isinstance(model, Pipeline):
             model = model.steps[-1][1]
@@ -37,7 +38,7 @@ def inner(model: Any) -> Any:
 
 
 def data_of(X: Any, y: np.ndarray, classes: np.ndarray, name: str) -> Data:
-    """What a model was trained on, of the rows and labels that `fit` was given."""
+    """What a model was trained on, from the rows and labels that `fit` was given."""
     num_rows, names = len(y), None
     shape = X.shape if hasattr(X, "shape") else _of_list(X).shape
     num_features = shape[1] if len(shape) == 2 else None
@@ -49,6 +50,7 @@ def data_of(X: Any, y: np.ndarray, classes: np.ndarray, name: str) -> Data:
 
 
 def _arrays(X: Any) -> dict[str, np.ndarray]:
+    """Samples as arrays by name, of which a digest can be made."""
     if isinstance(X, pd.DataFrame):
         return {f"{i} {column}": _values(X.iloc[:, i]) for i, column in enumerate(X.columns)}
     if sparse.issparse(X):
@@ -57,8 +59,8 @@ def _arrays(X: Any) -> dict[str, np.ndarray]:
     return {"X": np.asarray(X) if hasattr(X, "shape") else _of_list(X)}
 
 
-def _of_list(X: Any) -> np.ndarray:
-    """Rows that are no array: as one, or each as text where they are of different lengths."""
+def _of_list(X: Sequence[object]) -> np.ndarray:
+    """A list of rows as an array; where the rows have different lengths, an array of each row as text."""
     try:
         return np.asarray(X)
     except ValueError:
@@ -69,12 +71,13 @@ def _values(column: pd.Series) -> np.ndarray:
     return np.asarray(column.astype(object) if not _is_plain(column.dtype) else column)
 
 
-def _is_plain(dtype: Any) -> bool:
+def _is_plain(dtype: object) -> bool:
+    """Whether a type of pandas' or NumPy's is one of NumPy's numbers or booleans."""
     return isinstance(dtype, np.dtype) and dtype.kind in "biuf"
 
 
-def training_of(model: Any, y: np.ndarray, classes: np.ndarray) -> Training:
-    """The class shares and weights of training, as far as the model tells them."""
+def training_of(model: Classifier, y: np.ndarray, classes: np.ndarray) -> Training:
+    """The class shares of the training samples, and the weights that they were trained with as far as the model shows them."""
     deciding = inner(model)
     if hasattr(deciding, "class_shares_"):
         weights = tuple(np.asarray(deciding.class_weights_, float).tolist())
@@ -83,9 +86,9 @@ def training_of(model: Any, y: np.ndarray, classes: np.ndarray) -> Training:
     return Training(tuple((counts / counts.sum()).tolist()), _own_weights(model, y, classes))
 
 
-def _own_weights(model: Any, y: np.ndarray, classes: np.ndarray) -> tuple[float, ...] | None:
-    """The weights by the estimator's own parameter `class_weight`, ones where nothing in it weighs classes, and None where
-    something does of which the weights cannot be told."""
+def _own_weights(model: Classifier, y: np.ndarray, classes: np.ndarray) -> tuple[float, ...] | None:
+    """The class weights of an estimator's own parameter `class_weight`; ones where no parameter weighs classes, and None where
+    another parameter does, whose weights cannot be known."""
     deciding = inner(model)
     if not hasattr(deciding, "get_params"):
         return None
@@ -102,7 +105,7 @@ def _own_weights(model: Any, y: np.ndarray, classes: np.ndarray) -> tuple[float,
     return (1.0,) * len(classes)
 
 
-def shares_of_probabilities(model: Any, training: Training) -> tuple[float, ...] | None:
+def shares_of_probabilities(model: Classifier, training: Training) -> tuple[float, ...] | None:
     """The class shares that `predict_proba` is for; None where they are not known, or there are no probabilities."""
     if not hasattr(model, "predict_proba"):
         return None
@@ -111,20 +114,22 @@ def shares_of_probabilities(model: Any, training: Training) -> tuple[float, ...]
         return training.effective_shares
     named = getattr(deciding, "prior_correction", None) or deciding.shares
     if named == "none":
-        # Of a network its loss decides too, of which the shares do not follow.
+        # For a network they depend on its loss too, so that they are not known.
         return training.effective_shares if isinstance(deciding, Reweighted) else None
     if named == "training":
         return training.class_shares
     return tuple(shares.of_classes("shares", named, deciding.classes_).tolist())
 
 
-def rule_of(model: Any) -> Rule:
+def rule_of(model: Classifier) -> Rule:
     """How a model decides."""
     deciding = inner(model)
     if isinstance(deciding, FixedThresholdClassifier | TunedThresholdClassifierCV):
         return _threshold_of(deciding)
     decision = getattr(deciding, "decision", "trained")
-    if not hasattr(deciding, "class_shares_") or (  # A tuned decision is never `trained`.
+    if not hasattr(
+        deciding, "class_shares_"
+    ) or (  # A tuned decision is not text, and never `trained`.
         isinstance(decision, str) and decision == "trained"
     ):
         return Rule()
@@ -136,9 +141,9 @@ def rule_of(model: Any) -> Rule:
     return Rule("shares", shares=tuple(wanted.tolist()))
 
 
-def _threshold_of(model: Any) -> Rule:
-    """The rule of scikit-learn's classifiers with a threshold. One on something else than a probability is what the model
-    was trained to do."""
+def _threshold_of(model: FixedThresholdClassifier | TunedThresholdClassifierCV) -> Rule:
+    """The rule of scikit-learn's classifiers with a threshold. Where the threshold is not one of a probability, a card cannot
+    hold it, and the rule is that the model decides as it was trained to."""
     found = getattr(model, "best_threshold_", getattr(model, "threshold", None))
     method = getattr(model, "response_method", "auto")
     if method == "decision_function" or not hasattr(model, "predict_proba"):
@@ -151,8 +156,8 @@ def _threshold_of(model: Any) -> Rule:
     )
 
 
-def calibration_of(model: Any) -> str | None:
-    """How the probabilities of a model were calibrated, in words."""
+def calibration_of(model: Classifier) -> str | None:
+    """How the probabilities of a model were calibrated, in words; None where the model shows no calibration."""
     deciding = inner(model)
     if isinstance(deciding, CalibratedClassifierCV):
         return f"{deciding.method}, by scikit-learn's CalibratedClassifierCV"
@@ -167,6 +172,6 @@ def calibration_of(model: Any) -> str | None:
 
 
 def versions_now() -> dict[str, str]:
-    """The versions of Python and of what a model needs to be loaded."""
+    """The versions of Python, of this package and of the libraries that a model needs to be loaded."""
     libraries = {name: importlib.metadata.version(name) for name in LIBRARIES}
     return {"python": platform.python_version(), "ssm": versions.own()} | libraries

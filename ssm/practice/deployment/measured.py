@@ -1,4 +1,4 @@
-"""Parts of a card that say how well a model did on held-out cases, and below which recall to act."""
+"""Parts of a card that say how well a model did on held-out cases, and at which recall to act."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssm.support.errors import invalid
 
 @dataclasses.dataclass(frozen=True)
 class Proportion:
-    """So many of so many cases, with Wilson's 95 % interval of the share.
+    """A number of cases out of others, as a share with Wilson's 95 % interval.
 
     Example:
         >>> recall = Proportion(45, 50)
@@ -32,17 +32,17 @@ class Proportion:
 
     @property
     def share(self) -> float:
-        """count / of; NaN of no cases."""
+        """count / of; NaN where there are no cases."""
         return self.count / self.of if self.of else math.nan
 
     @property
     def low(self) -> float:
-        """The lower end of the interval; NaN of no cases."""
+        """The lower end of the interval; NaN where there are no cases."""
         return self._ends()[0]
 
     @property
     def high(self) -> float:
-        """The upper end of the interval; NaN of no cases."""
+        """The upper end of the interval; NaN where there are no cases."""
         return self._ends()[1]
 
     def _ends(self) -> tuple[float, float]:
@@ -54,18 +54,18 @@ class Proportion:
 
 @dataclasses.dataclass(frozen=True)
 class Performance:
-    """What a model came to on held-out cases.
+    """How well a model did on held-out cases.
 
-    Raises ssm.InputError unless the table is square and of whole numbers, not all 0, and an estimate lies within its
+    Raises ssm.InputError unless the table is square and of whole numbers, not all 0, and each estimate lies within its
     interval.
     """
 
     confusion: tuple[tuple[int, ...], ...]
-    """The cases of each true class (rows) about which each decision was taken (columns), (k, k)."""
+    """The number of cases of each true class (rows) about which each decision was taken (columns), shape (k, k)."""
     calibration_error: Estimate | None = None
-    """Of the most probable class: the estimate without the bias of bins, and its 95 % interval."""
+    """The calibration error of the most probable class, estimated without the bias of bins, with its 95 % interval."""
     expected_cost: Estimate | None = None
-    """Of 1000 cases, by the card's costs, with its 95 % interval."""
+    """The expected cost of 1000 cases by the card's costs, with its 95 % interval."""
 
     def __post_init__(self) -> None:
         what = "k rows of k whole numbers, not all 0: a row a true class, a column a decision"
@@ -83,12 +83,12 @@ class Performance:
 
     @property
     def num_cases(self) -> int:
-        """All held-out cases."""
+        """The number of all held-out cases."""
         return sum(map(sum, self.confusion))
 
     @property
     def recall(self) -> tuple[Proportion, ...]:
-        """Of the cases of each class, those about which it was decided."""
+        """Of the cases of each class, those for which the class was decided."""
         return tuple(Proportion(row[c], sum(row)) for c, row in enumerate(self.confusion))
 
     @property
@@ -100,19 +100,19 @@ class Performance:
 
 @dataclasses.dataclass(frozen=True)
 class AlarmLimits:
-    """Below which recall of a class to act, by how many labelled cases of the class a window holds.
+    """At which recall of a class to act, by how many labelled cases of the class a window holds.
 
-    Raises ssm.InputError unless the table has a row for each class and a column for each window, with numbers of
-    right decisions that are less than the cases.
+    Raises ssm.InputError unless the table has a column for each window, with numbers of right decisions that are less
+    than the number of cases.
     """
 
     level: float
-    """The most probability that any class alarms in one window, if all is as on the held-out cases."""
+    """The highest probability that any class alarms in one window, if all is as on the held-out cases."""
     windows: tuple[int, ...]
-    """Labelled cases of one class, shape (v,)."""
+    """The numbers of labelled cases of one class that a window may hold, shape (v,)."""
     most_right: tuple[tuple[int | None, ...], ...]
-    """The most right decisions among so many cases of the class that are an alarm, shape (k, v); None where even none
-    is no alarm."""
+    """The largest number of right decisions that is an alarm, by class and window, shape (k, v); None where there is no alarm
+    even without any right decision."""
 
     def __post_init__(self) -> None:
         level = checks.real("alarms.level", self.level, 0, 1, open_ends="()")
@@ -136,6 +136,6 @@ class AlarmLimits:
         object.__setattr__(self, "most_right", tuple(table))
 
     def recall(self, c: int) -> tuple[float | None, ...]:
-        """The recall of class c at or below which to act, for each window; None where none is an alarm."""
+        """The recall of class c at or below which to act, for each window; None where no recall is an alarm."""
         pairs = zip(self.most_right[c], self.windows, strict=True)
         return tuple(None if most is None else most / window for most, window in pairs)

@@ -11,7 +11,6 @@ import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,6 +19,7 @@ from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from ssm.practice.data.classifiers import Classifier, Rows
 from ssm.practice.decisions.costs import CostMatrix
 from ssm.practice.deployment import card_pages, descriptions, performance, probes, trust
 from ssm.practice.deployment.alarm_limits import WINDOWS, alarm_limits
@@ -29,7 +29,7 @@ from ssm.support.errors import invalid
 
 MODEL, PROBE, PAGE = "model.skops", "probe.json", "card.md"
 HeldOut = tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike]
-"""True classes and decisions of held-out cases, each of shape (m,), and if wanted probabilities, shape (m, k)."""
+"""True classes and decisions of held-out cases, each of shape (m,), and optionally their probabilities, shape (m, k)."""
 
 
 class VersionWarning(UserWarning):
@@ -37,10 +37,10 @@ class VersionWarning(UserWarning):
 
 
 def save_model(
-    model: Any,
+    model: Classifier,
     folder: str | Path,
-    X: Any,
-    y: Any,
+    X: Rows,
+    y: ArrayLike,
     *,
     data: str = "unnamed",
     held_out: HeldOut | None = None,
@@ -52,21 +52,21 @@ def save_model(
 ) -> Card:
     """Write a fitted classifier and its card into a folder, whole or not at all.
 
-    Of a `ssm.ReweightedClassifier` the record of its training, `history_`, is left out. The folder holds the first ten
-    rows of X. It needs `pip install skops`.
+    The record of the training of a `ssm.ReweightedClassifier`, `history_`, is left out. The folder holds the first ten
+    rows of X. Saving needs `pip install skops`.
 
     Args:
         model: a fitted `ssm.Reweighted`, or any fitted classifier of scikit-learn, pipelines included.
-        folder: where to, in a folder that exists.
-        X, y: the samples that it was fitted on, for the card.
-        data: what these are, in words.
+        folder: the new folder, whose parent has to exist.
+        X, y: the samples that the model was fitted on, which the card describes.
+        data: what these samples are, in words.
         held_out: (y_true, y_decided) or (y_true, y_decided, probabilities) of cases that had no part in fitting or choosing
-            anything, such as out-of-fold predictions: from them the card's performance and its limits for alarms.
-        costs: of which the card has the expected cost; where they are left out those that the model decides by.
-        level: of the alarms of all classes together, in (0, 1).
-        windows: for how many labelled cases of a class the card says when to act.
+            anything, such as out-of-fold predictions. The card's performance and its limits for alarms are computed from them.
+        costs: the costs from which the card's expected cost is computed; where they are left out, those that the model decides by.
+        level: the highest probability of a false alarm of any class in one window, in (0, 1).
+        windows: the numbers of labelled cases of a class for which the card says when to act.
         trusted: names of types beside those of scikit-learn, NumPy and this package that the model may be made of,
-            as `xgboost.sklearn.XGBClassifier`. Whoever loads it has to trust them as well.
+            as `xgboost.sklearn.XGBClassifier`. Whoever loads the model has to trust them as well.
         overwrite: whether the folder of another model may be replaced.
 
     Returns:
@@ -74,7 +74,8 @@ def save_model(
 
     Raises:
         ssm.InputError: skops that is not installed; a model that is not fitted, or has parts of types that are not
-            trusted; data of other labels; a folder that exists, or is none of a model.
+            trusted; labels that the model does not have; a folder that exists, or, with `overwrite`, one that holds anything
+            but a model.
     """
     trust.check_skops()
     trusted = trust.check_trusted(trusted)
@@ -90,9 +91,9 @@ def save_model(
     rule, training = descriptions.rule_of(model), descriptions.training_of(model, y, classes)
     if costs is None and rule.costs is not None:
         costs = CostMatrix(classes, rule.costs)
-    found = None
+    measured = None
     if held_out is not None:
-        found = performance.measured(classes, *_held_out(held_out), matrix=costs)
+        measured = performance.measured(classes, *_held_out(held_out), matrix=costs)
     card = Card(
         model=" ".join(repr(model).split()),
         classes=tuple(classes.tolist()),
@@ -102,8 +103,8 @@ def save_model(
         probabilities_for=descriptions.shares_of_probabilities(model, training),
         calibration=descriptions.calibration_of(model),
         costs=None if costs is None else tuple(map(tuple, costs.of(classes).tolist())),
-        performance=found,
-        alarms=None if found is None else alarm_limits(found, level, windows),
+        performance=measured,
+        alarms=None if measured is None else alarm_limits(measured, level, windows),
         versions=descriptions.versions_now(),
         files={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     )
@@ -116,19 +117,19 @@ def save_model(
     return card
 
 
-def load_model(folder: str | Path, *, trusted: Sequence[str] = ()) -> Any:
+def load_model(folder: str | Path, *, trusted: Sequence[str] = ()) -> Classifier:
     """The fitted classifier of a folder, which predicts the rows of its probe as it did when it was saved.
 
-    Its card is read by `ssm.practice.cards.read_card`. What the digests in the card show is that nothing was damaged,
-    not who made it: a file of skops from a stranger runs no code, but may decide whatever the stranger wishes.
+    Its card is read by `ssm.practice.cards.read_card`. The digests in the card show that nothing was damaged, not who made the
+    model: a file of skops from a stranger runs no code, but the model may decide whatever the stranger wishes.
 
     Args:
-        folder: as `save_model` has written it.
-        trusted: names of types beside those of scikit-learn, NumPy and this package that it may be made of.
+        folder: a folder that `save_model` has written.
+        trusted: names of types beside those of scikit-learn, NumPy and this package that the model may be made of.
 
     Raises:
-        ssm.InputError: skops that is not installed; a folder that is none of a model, lacks a file or has changed;
-            parts of types that are not trusted; a model that predicts otherwise than it did.
+        ssm.InputError: skops that is not installed; a folder that holds no model, lacks a file or has changed;
+            parts of types that are not trusted; a model that predicts other things than it did when it was saved.
 
     Warns:
         VersionWarning: other versions of libraries than those it was saved with.
@@ -141,9 +142,8 @@ def load_model(folder: str | Path, *, trusted: Sequence[str] = ()) -> Any:
     card = read_card(folder)
     contents = {name: _read(folder, name, card) for name in (MODEL, PROBE)}
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", InconsistentVersionWarning
-        )  # all versions are compared below
+        # All versions are compared below.
+        warnings.simplefilter("ignore", InconsistentVersionWarning)
         model = trust.of_bytes(contents[MODEL], trusted, str(folder / MODEL))
     if np.asarray(getattr(model, "classes_", None)).tolist() != list(card.classes):
         what = f"one of the classes of its card, {list(card.classes)}"
@@ -177,8 +177,9 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
         raise invalid("folder", str(folder), what)
 
 
-def _labels(model: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The classes of a fitted classifier, and the labels, which are among them."""
+def _labels(model: Classifier, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """The classes of a fitted classifier, shape (k,), and the labels as an array, shape (n,); raises ssm.InputError for a
+    model that is not fitted and for labels that are not among its classes."""
     try:
         check_is_fitted(model)
     except (TypeError, NotFittedError):
@@ -188,16 +189,17 @@ def _labels(model: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         raise invalid("model", model, "a fitted classifier of one label a sample")
     try:
         check_classification_targets(y)
-        y = column_or_1d(y)
+        labels = column_or_1d(y)
     except ValueError as error:
         raise invalid("y", y, f"labels, shape (n,) ({error})") from None
-    for label in np.unique(y).tolist():
+    for label in np.unique(labels).tolist():
         if label not in classes.tolist():
             raise invalid("y", label, f"labels of the model, {classes.tolist()}")
-    return classes, y
+    return classes, labels
 
 
-def _held_out(value: Any) -> HeldOut:
+def _held_out(value: HeldOut) -> HeldOut:
+    """`value` if it is a tuple of two or three; raises ssm.InputError for anything else."""
     if not isinstance(value, tuple) or len(value) not in (2, 3):
         what = "(y_true, y_decided) or (y_true, y_decided, probabilities)"
         raise invalid("held_out", value, what)
@@ -205,7 +207,7 @@ def _held_out(value: Any) -> HeldOut:
 
 
 def _read(folder: Path, name: str, card: Card) -> bytes:
-    """The bytes of a file beside a card, which are those that the card was made with."""
+    """The bytes of a file beside a card; raises ssm.InputError where they are not those that the card was made with."""
     try:
         content = (folder / name).read_bytes()
     except OSError as error:

@@ -13,28 +13,28 @@ from ssm.support import checks
 from ssm.support.errors import invalid
 
 KINDS = ("trained", "shares", "costs", "threshold")
-"""How a model decides: as it was trained to, for class shares, for the least expected cost, or by a threshold on the
-probability of one class."""
+"""The ways in which a model may decide: as it was trained to, for class shares, for the least expected cost, or by a threshold on
+the probability of one class."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
     """What a model was trained on.
 
-    Raises ssm.InputError for counts that are not whole numbers, features that have other names than columns, and a
-    digest that is none.
+    Raises ssm.InputError for counts that are not whole numbers, for feature names unless there is one for each column, and for a
+    digest that is not a SHA-256.
     """
 
     name: str
-    """In the user's words."""
+    """What the data are, in the user's words."""
     num_rows: int
     class_counts: tuple[int, ...]
-    """Rows of each class, in the order of the card's classes; their sum is at most `num_rows`, since rows of sample
-    weight 0 are left out."""
+    """The number of rows of each class, in the order of the card's classes. Their sum is at most `num_rows`, since rows
+    of sample weight 0 are left out."""
     num_features: int | None = None
     feature_names: tuple[str, ...] | None = None
     digest: str | None = None
-    """SHA-256 of the rows and labels, or of the file that they came from."""
+    """The SHA-256 of the rows and labels, or of the file that they came from."""
 
     def __post_init__(self) -> None:
         fields.text("data.name", self.name)
@@ -61,13 +61,13 @@ class Data:
 class Training:
     """The class shares of the training samples, and the weights that they were trained with.
 
-    Raises ssm.InputError unless shares are positive and of sum 1, and weights positive, one for each.
+    Raises ssm.InputError unless shares are positive and sum to 1, and weights are positive, one for each class.
     """
 
     class_shares: Numbers
-    """pi_c, which counts each sample as often as its sample weight says."""
+    """The shares pi_c, in which each sample counts as often as its sample weight says."""
     class_weights: Numbers | None = None
-    """w_c; None where they are not known."""
+    """The weights w_c; None where they are not known."""
 
     def __post_init__(self) -> None:
         fields.set_shares(self, "class_shares", "training")
@@ -80,8 +80,7 @@ class Training:
 
     @property
     def effective_shares(self) -> Numbers | None:
-        """The class shares that weights made of those of training, pi_c w_c / sum_j pi_j w_j; None where the weights
-        are not known."""
+        """The class shares as weighted in training, pi_c w_c / sum_j pi_j w_j; None where the weights are not known."""
         if self.class_weights is None:
             return None
         made = np.array(self.class_shares) * self.class_weights
@@ -92,17 +91,18 @@ class Training:
 class Rule:
     """How a model decides.
 
-    Raises ssm.InputError for a kind that is none of `KINDS`, and for numbers that the kind lacks or does not have.
+    Raises ssm.InputError for a kind that is none of `KINDS`, for a number that the kind needs and is not given, and for one that
+    is given and does not belong to the kind.
     """
 
     kind: str = "trained"
     shares: Numbers | None = None
-    """Of kind `shares`: those for which the most probable class is decided."""
+    """Of the kind `shares` only: the class shares for which the most probable class is decided."""
     costs: tuple[Numbers, ...] | None = None
-    """Of kind `costs`: C[c, j] of deciding j where c is true."""
+    """Of the kind `costs` only: the cost C[c, j] of deciding j where c is true."""
     label: Label | None = None
-    """Of kind `threshold`: the class that is decided where its probability is at least `threshold`. Of two classes the
-    other is decided elsewhere, of more the most probable of the others."""
+    """Of the kind `threshold` only: the class that is decided where its probability is at least `threshold`. Elsewhere the most
+    probable of the other classes is decided."""
     threshold: float | None = None
 
     def __post_init__(self) -> None:

@@ -1,13 +1,13 @@
-"""How well a model did on held-out cases, as its card has it."""
+"""How well a model did on held-out cases, in the form in which its card keeps it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ssm.practice.data.classifiers import Label
 from ssm.practice.decisions import costs
 from ssm.practice.decisions.costs import CostMatrix
 from ssm.practice.deployment.measured import Performance
@@ -16,22 +16,22 @@ from ssm.practice.statistics.estimates import Estimate
 
 
 def measured(
-    classes: Sequence[Any] | np.ndarray,
+    classes: Sequence[Label] | np.ndarray,
     y_true: ArrayLike,
     y_decided: ArrayLike,
     probabilities: ArrayLike | None = None,
     matrix: CostMatrix | None = None,
     seed: int = 0,
 ) -> Performance:
-    """The performance of decisions on cases that had no part in anything that made them.
+    """The performance of decisions on cases that had no part in making whatever decides.
 
     Args:
         classes: the labels, in the order of the columns of the probabilities, shape (k,).
         y_true: the true classes, shape (m,).
         y_decided: the decisions, shape (m,).
-        probabilities: of the classes, shape (m, k); without them there is no calibration error.
-        matrix: costs; without them there is no expected cost.
-        seed: of the bootstraps of the calibration error and of the cost.
+        probabilities: the probabilities of the classes, shape (m, k); without them there is no calibration error.
+        matrix: the costs; without them there is no expected cost.
+        seed: the seed of the bootstraps of the calibration error and of the cost.
 
     Raises:
         ssm.InputError: anything else.
@@ -44,7 +44,7 @@ def measured(
         positions = np.array([place[label] for label in np.asarray(y_true).tolist()])
         top = calibration.top_label(probabilities, positions)
         found = calibration.bootstrap_interval(*top, seed=seed)
-        # Where no error is kept, the test's nearest one is all that there is; it lies on an end.
+        # Where the test keeps no error at all, the interval is the single point nearest to being kept, and may lack the estimate.
         ends = min(found.low, found.estimate), max(found.high, found.estimate)
         error = Estimate(found.estimate, *ends)
     if matrix is not None:
