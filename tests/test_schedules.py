@@ -425,7 +425,7 @@ def test_lists_are_numbers_too(untyped):
     weights, _ = schedules.step_weights(chain, chain.init(stats.counts), stats, 4)
     assert type(weights) is np.ndarray
     np.testing.assert_array_equal(weights, weights_of(chain, COUNTS, 4, np.linspace(0, 1, K)))
-    doubled, _ = Costs([0.5, 2.5]).update([1, 2], (), Statistics([3, 1]), 0)
+    doubled, _ = Costs([0.5, 2.5]).update([1, 2], (), Statistics([3, 1]), 0)  # pyright: ignore[reportArgumentType] # as a loop without types may
     assert doubled.tolist() == [0.5, 5.0]
 
 

@@ -267,7 +267,7 @@ class Columns(eqx.Module):
         scale = 1 / weights.sum() if self.weighted_mean else self.counts.sum() / drawn.sum()
         return dataclasses.replace(self, risk_weights=weights * scale)
 
-    def weighted(self, class_weights: Float[Array, " k"]) -> Columns:
+    def weighted(self, class_weights: Float[AnyArray, " k"]) -> Columns:
         """The columns under other class weights, or under weights of groups where classes have groups."""
         if self.groups is not None:
             weights = self.multiplicity * class_weights[self.groups.labels]

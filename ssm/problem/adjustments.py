@@ -1,6 +1,6 @@
 """How class sizes adjust the logits of cross-entropy, for NumPy and JAX alike.
 
-What is here needs no JAX, so that theory can use it too; `losses` adds what needs it.
+This module does not import JAX, so that theory can use it too; `losses` holds the rest, which needs JAX.
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-Scalar = float | int | Float[Any, ""]
+from ssm.support.arrays import AnyArray
+
+Scalar = float | int | Float[AnyArray, ""]
 
 
 class ClassAdjustments(NamedTuple):
-    """What each class's logit is changed by: z'_c = factors_c z_c + offsets_c - [c = y] margins_c."""
+    """The numbers that change the logit of each class: z'_c = factors_c z_c + offsets_c - [c = y] margins_c. They are
+    arrays of NumPy, as theory needs them, or of JAX where a number is one."""
 
     factors: Float[Any, " k"]
     offsets: Float[Any, " k"]
     margins: Float[Any, " k"]
-    """Taken off the logit of the label alone."""
+    """m_c, which is taken off the logit of the label alone."""
 
 
 def class_adjustments(
@@ -30,8 +33,8 @@ def class_adjustments(
     largest_margin: Scalar,
     logit_scale: Scalar,
 ) -> ClassAdjustments:
-    """The adjustments of classes of given sizes, each of shape (k,); arrays of JAX where the number that
-    it comes from is one.
+    """The adjustments of classes of given sizes, each of shape (k,): an array of JAX where it comes from a number
+    that is one.
 
     factors_c = s (n_c / n_max)^g,  offsets_c = tau log(n_c / n),  margins_c = s m (n_min / n_c)^(1/4)
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from ssm.problem.array_modules import arrays, like
+from ssm.support.arrays import AnyArray
 
-Vector = Float[Any, " k"]
+Vector = Float[AnyArray, " k"]
 
 
 def capped_unit_mean(
-    weights: Vector, shares: Vector, low: Float[Any, ""], high: Float[Any, ""]
+    weights: Vector, shares: Vector, low: Float[AnyArray, ""], high: Float[AnyArray, ""]
 ) -> Vector:
     """clip(lam w_c, low, high), shape (k,), with the lam > 0 that makes sum_c pi_c of it 1.
 
@@ -28,15 +28,15 @@ def capped_unit_mean(
         low, high: bounds in [0, 1] and from 1 on.
     """
     xp, _ = arrays(weights)
-    # A weight of zero is raised to next to nothing of the largest, since its places would be at infinity.
+    # A weight of zero is raised to a tiny share of the largest weight, since its places would be at infinity.
     least = xp.finfo(weights.dtype).tiny ** 0.5
     relative = xp.maximum(weights / weights.max(), least)
     places = xp.sort(xp.concatenate([low / relative, high / relative]))
 
-    def mean(factor: Any) -> Any:
+    def mean(factor: Float[AnyArray, ""]) -> Float[AnyArray, ""]:
         return (shares * xp.clip(factor * relative, low, high)).sum()
 
-    def halve(_: Any, ends: tuple[Any, Any]) -> tuple[Any, Any]:
+    def halve(_: ArrayLike, ends: tuple[AnyArray, AnyArray]) -> tuple[AnyArray, AnyArray]:
         middle = (ends[0] + ends[1]) // 2
         below = mean(places[middle]) < 1
         return xp.where(below, middle, ends[0]), xp.where(below, ends[1], middle)

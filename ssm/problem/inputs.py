@@ -5,8 +5,8 @@ of the features a constant 1. A sample of class y is
 
     x = sqrt(c_b) e_0 + sqrt(c - c_b) e_y + sqrt(1 - c) xi,    xi ~ N(0, I/q),
 
-so that x^T x' is c within a class and c_b between two, on average. Where classes have groups, sqrt(c_a) of an input
-of the attribute comes to it, and sqrt(1 - c - c_a) is left of the noise.
+so that x^T x' is c within a class and c_b between two, on average. Where classes have groups, sqrt(c_a) times an input
+of the attribute is added, and the factor of the noise is sqrt(1 - c - c_a).
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ class HeldOutSamples(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What the features of a run are made of."""
+    """The inputs that the features of a run are made of."""
 
     training: Float[np.ndarray, "p n"]
     """X, its samples sorted by class."""
     held_out: HeldOutSamples | None = None
-    """Samples of one's own; None for the whole mixture, or none."""
+    """Held-out samples of one's own; None where the whole mixture is held out, or nothing."""
 
 
 def noise_rows(config: Config) -> slice:
-    """The inputs that are noise."""
+    """The rows of X that hold noise."""
     assert config.noise_dim is not None
     first = 1 + config.num_classes + config.num_attributes
     return slice(first, first + config.noise_dim)
@@ -62,7 +62,8 @@ def mean_inputs(config: Config, problem: Problem) -> Float[np.ndarray, "p q"]:
 def draw_inputs(config: Config, problem: Problem) -> Float[np.ndarray, "p n"]:
     """X of the mixture of a Config, sorted by class, as its seed draws it."""
     assert config.noise_dim is not None
-    rng = np.random.default_rng([config.seed, 2])  # apart from the draws of the start
+    # These draws are independent of those of the start.
+    rng = np.random.default_rng([config.seed, 2])
     labels = problem.labels if problem.groups is None else problem.groups.labels
     X = mean_inputs(config, problem)[:, labels]
     noise = rng.normal(size=(config.noise_dim, len(problem.labels)))
@@ -74,7 +75,7 @@ def mixture_inputs(
     config: Config,
 ) -> tuple[Float[np.ndarray, "n p"], Int[np.ndarray, " n"]]:
     """The samples that a Config with `noise_dim` draws by its seed, as data of one's own: inputs, a row a
-    sample, and labels. A bias of the features, one more input that is 1, is not among them.
+    sample, and labels. A bias of the features would be one more input that is 1; it is not among them.
 
     Raises:
         ssm.InputError: something else than a Config, or one without `noise_dim`.

@@ -2,7 +2,7 @@
 labels (m,): squared, cross-entropy, and cross-entropy of logits that class sizes adjust.
 
 Each loss is a group of functions, and an object that has them as methods (`Squared`, `CrossEntropy`,
-`AdjustedCrossEntropy`), so that what is trained, feature columns or a network, need not know which it is.
+`AdjustedCrossEntropy`), so that the code that trains feature columns or a network need not know which loss it is.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int, Real
+from jaxtyping import Array, Bool, Float, Int, Real
 
 from ssm.config import Config, Reduction
 from ssm.problem.adjustments import Scalar, class_adjustments
 from ssm.support import checks
+from ssm.support.arrays import AnyArray
 
 Logits = Float[Array, "k m"]
 Labels = Int[Array, " m"]
@@ -43,10 +44,10 @@ class Loss(Protocol):
 
 @runtime_checkable
 class LogLoss(Loss, Protocol):
-    """A loss that falls to 0 as the margin grows, and is known there by its logarithm."""
+    """A loss that falls to 0 as the margin grows, and whose logarithm stays exact there."""
 
     def log_value(self, logits: Logits, labels: Labels) -> Values:
-        """log l of each column, as exact at any margin: shape (m,)."""
+        """log l of each column, equally exact at any margin: shape (m,)."""
         ...
 
     def log_logit_gradient(self, logits: Logits, labels: Labels) -> Logits:
@@ -64,7 +65,7 @@ def _one_hot(logits: Logits, labels: Labels) -> Logits:
 
 
 def squared(
-    logits: Logits, labels: Labels, scale: Float[Array, " m"] | None = None
+    logits: Logits, labels: Labels, scale: Float[AnyArray, " m"] | None = None
 ) -> Float[Array, " m"]:
     """Half the squared distance of a column to its simplex-encoded label e_y - 1/k, times `scale`
     where it is given: shape (m,)."""
@@ -72,7 +73,7 @@ def squared(
 
 
 def squared_gradient(
-    logits: Logits, labels: Labels, scale: Float[Array, " m"] | None = None
+    logits: Logits, labels: Labels, scale: Float[AnyArray, " m"] | None = None
 ) -> Logits:
     """Z - S, with S the simplex-encoded labels, times `scale` where it is given: shape (k, m)."""
     encoded = _one_hot(logits, labels) - 1 / logits.shape[0]
@@ -93,8 +94,7 @@ def log_cross_entropy(logits: Logits, labels: Labels) -> Float[Array, " m"]:
     """log l of each column, l = -log softmax(z)_y = log(1 + e^s) with s = log sum_{c != y} e^(z_c -
     z_y): shape (m,).
 
-    As exact at a margin of 500, where l is e^-500, as at 5, and still a number where l itself
-    underflows.
+    It is as exact at a margin of 500, where l is e^-500, as at 5, and still finite where l underflows.
     """
     return _log_softplus(_log_odds(logits, labels))
 
@@ -114,7 +114,7 @@ def margins(logits: Logits, labels: Labels) -> Float[Array, " m"]:
     return _of_labels(logits, labels) - others.max(0)
 
 
-def is_label(logits: Logits, labels: Labels) -> Any:
+def is_label(logits: Logits, labels: Labels) -> Bool[Array, "k m"]:
     """Whether an entry is that of its column's label: shape (k, m)."""
     return jnp.arange(logits.shape[0])[:, None] == labels[None]
 
@@ -131,7 +131,7 @@ def _log_odds(logits: Logits, labels: Labels) -> Float[Array, " m"]:
 
 
 def _log_softplus(x: Float[Array, " m"]) -> Float[Array, " m"]:
-    """log log(1 + e^x), which is x itself where e^x is below the rounding of 1."""
+    """log log(1 + e^x), which equals x where e^x is below the rounding of 1."""
     small = -40.0
     return jnp.where(x < small, x, jnp.log(jax.nn.softplus(jnp.maximum(x, small))))
 
@@ -139,8 +139,8 @@ def _log_softplus(x: Float[Array, " m"]) -> Float[Array, " m"]:
 class Squared(NamedTuple):
     """The squared loss."""
 
-    label_scale: Float[Any, " m"] | None = None
-    """A factor of each column's encoded label; None where it is 1."""
+    label_scale: Float[AnyArray, " m"] | None = None
+    """A factor of each column's encoded label; None where the factor is 1."""
 
     def value(self, logits: Logits, labels: Labels) -> Values:
         """`squared`."""
@@ -176,7 +176,7 @@ class CrossEntropy(NamedTuple):
 
 
 class AdjustedCrossEntropy(NamedTuple):
-    """An adjusted cross-entropy: its numbers, all arrays, which `adjustment` makes."""
+    """An adjusted cross-entropy, by its numbers, arrays of NumPy or of JAX; `adjustment` makes them."""
 
     factors: Float[Any, " k"]  # s Delta_c, times z_c
     offsets: Float[Any, " k"]  # added to z_c
@@ -206,7 +206,7 @@ class AdjustedCrossEntropy(NamedTuple):
 
 
 Adjustment = AdjustedCrossEntropy
-"""An earlier name, by which classifiers that were pickled under it are read."""
+"""The earlier name of the class, by which classifiers that were pickled under it are read."""
 
 
 def adjustment(
@@ -220,7 +220,7 @@ def adjustment(
     label_smoothing: Scalar = 0.0,
 ) -> AdjustedCrossEntropy:
     """The adjusted cross-entropy for classes of given sizes. Its numbers are NumPy arrays in float64,
-    unless one is given as a JAX array. What is left out is neutral: with nothing it is cross-entropy.
+    unless one is given as a JAX array. Each number that is left out has no effect: without any the loss is cross-entropy.
 
     factors_c = s (n_c / n_max)^g,  offsets_c = tau log(n_c / n),  margins_c = s m (n_min / n_c)^(1/4)
 
@@ -229,7 +229,7 @@ def adjustment(
         additive_adjustment: tau of logit adjustment; 1 is balanced softmax.
         multiplicative_adjustment: g of CDT.
         largest_margin: m, LDAM's margin of the smallest class.
-        logit_scale: s, of logits and margins but not of offsets.
+        logit_scale: s, which multiplies logits and margins but not offsets.
         focusing: gamma of the focal loss.
         label_smoothing: e in [0, 1).
 
@@ -328,12 +328,12 @@ def _log_toward(logits: Logits, labels: Labels, odds: Values) -> Logits:
 
 
 def _focal_factor(odds: Values, adjustment: AdjustedCrossEntropy) -> Values:
-    """(1 - p_y)^focusing; its logarithm is finite where 1 - p_y underflows, so 0^0 is 1."""
+    """(1 - p_y)^focusing, by its logarithm, which is finite where 1 - p_y underflows, so that 0^0 is 1."""
     return jnp.exp(adjustment.focusing * jax.nn.log_sigmoid(odds))
 
 
 def _smoothing(logits: Logits, labels: Labels, adjustment: AdjustedCrossEntropy) -> Logits:
-    """One-hot labels less smoothed ones: columns sum to zero."""
+    """The one-hot labels minus the smoothed ones: each column sums to zero."""
     one_hot = _one_hot(logits, labels)
     smoothing = adjustment.label_smoothing
     return one_hot - ((1.0 - smoothing) * one_hot + smoothing / len(one_hot))
@@ -349,18 +349,18 @@ def _smoothed(
 
 def risk_shares(
     labels: Labels,
-    class_weights: Float[Any, " k"],
+    class_weights: Float[AnyArray, " k"],
     reduction: str,
-    sample_weights: Float[Any, " m"] | None = None,
+    sample_weights: Float[AnyArray, " m"] | None = None,
 ) -> Values:
-    """The a_i with which losses add up to the risk sum_i a_i l_i, shape (m,), for samples that count
-    s_i times (once where it is left out).
+    """The factors a_i of the losses in the risk sum_i a_i l_i, shape (m,), for samples that count
+    s_i times (once where `sample_weights` are left out).
 
-    "mean" is s_i w_{y_i} / sum_j s_j, "weighted_mean" is s_i w_{y_i} / sum_j s_j w_{y_j}, what
+    "mean" is s_i w_{y_i} / sum_j s_j. "weighted_mean" is s_i w_{y_i} / sum_j s_j w_{y_j}, which is what
     torch's `CrossEntropyLoss(weight=w)` computes (with label smoothing torch differs: it weights
     each class's share of a label by that class's weight).
 
-    Raises ssm.InputError for another reduction, and for weights that are known and not positive.
+    Raises ssm.InputError for another reduction, and for weights that are not traced and not positive.
     """
     checks.choice("reduction", reduction, REDUCTIONS)
     if not isinstance(class_weights, jax.Array):
@@ -368,16 +368,16 @@ def risk_shares(
     weights = jnp.asarray(class_weights)[labels]
     if sample_weights is None:
         return weights / (len(labels) if reduction == "mean" else weights.sum())
-    weighted = sample_weights * weights
+    weighted = weights * sample_weights
     return weighted / (sample_weights if reduction == "mean" else weighted).sum()
 
 
 def weighted_risk(
-    values: Values, labels: Labels, class_weights: Float[Any, " k"], reduction: str
+    values: Values, labels: Labels, class_weights: Float[AnyArray, " k"], reduction: str
 ) -> Float[Array, ""]:
     """The risk sum_i a_i l_i of losses l_i whose classes are weighted from outside, with the a_i of
-    `risk_shares`: a number for users who evaluate a loss of their own, as the runs of this library do in
-    parts.
+    `risk_shares`. It is for users who evaluate a loss of their own; the runs of this library compute the
+    same sum in parts.
 
     Raises ssm.InputError for an unknown reduction.
     """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -14,28 +12,28 @@ from ssm.problem.own_targets import class_labels, of_counts
 from ssm.problem.problem import MeasuredKernel, Problem
 from ssm.support import checks, errors
 
-LARGEST_INPUT = 1e100  # squares of larger ones, summed, may not be finite
-ITERATIONS = 30
+LARGEST_INPUT = 1e100  # The sum of squares of larger inputs may not be finite.
+ITERATIONS = 30  # of the power method of `_largest_eigenvalue`
 OF_THE_MIXTURE = ("coupling", "between_coupling", "noise_dim", "held_out")
-"""Fields that say of inputs what their values say here."""
+"""Fields that describe inputs to be drawn, and that inputs of one's own make meaningless."""
 FEATURES = "real finite numbers, a row a sample and a column a feature"
 
 
 def own_inputs(
     config: Config,
-    inputs: Any,
-    labels: Any,
-    held_out_data: Any = None,
+    inputs: object,
+    labels: object,
+    held_out_data: object = None,
     are_labels_of_targets: bool = False,
 ) -> tuple[Config, Inputs | None]:
-    """Samples of one's own, sorted by class, and the Config of their run: that of `config` with the counts
-    of the labels. Where there is no data at all, `config` and None.
+    """The Config of a run on samples of one's own, which is `config` with the counts of the labels, and these samples
+    sorted by class. Where no data is given at all, `config` and None.
 
     Args:
-        config: the run; what it says of counts is left out, or true of the labels.
+        config: the run. Its fields that determine the counts are left out, or agree with the labels.
         inputs: a row a sample, shape (n, p).
         labels: an integer 0 ... k - 1 a row, each of them at least once.
-        held_out_data: a pair of the same for samples that are not trained on; None for none.
+        held_out_data: a pair of inputs and labels of samples that are not trained on; None for no such samples.
         are_labels_of_targets: whether the labels go with targets, which need no inputs.
 
     Raises:
@@ -75,14 +73,14 @@ def own_inputs(
 
 
 def measured(config: Config, problem: Problem, inputs: Inputs) -> Problem:
-    """A problem that knows of its kernel what the inputs of its samples say: kappa_c = n_c |xbar_c - xbar|^2
+    """The problem with its kernel as measured on the inputs of its samples: kappa_c = n_c |xbar_c - xbar|^2
     k / (k - 1), with xbar_c the class means and xbar their mean, and the size of X Omega X^T.
 
-    Where the class means have any Gram matrix of a I + b 11^T this is n_c a, as of the couplings, whatever
-    they share. Theory needs it to choose a length and a learning rate.
+    Where the Gram matrix of the class means is a I + b 11^T, kappa_c is n_c a for any b, as it is for couplings.
+    Theory needs these numbers to choose a length and a learning rate.
 
     Raises:
-        ssm.InputError: the mean input of a class is that of all classes, and a length or a learning rate is
+        ssm.InputError: the mean input of a class equals that of all classes, and a length or a learning rate is
             left to theory.
 
     Source: derived for this project.
@@ -111,7 +109,7 @@ def _check_nothing_is_chosen(config: Config) -> None:
 
 
 def _largest_eigenvalue(X: Float[np.ndarray, "p n"]) -> float:
-    """That of X X^T to a few per cent, by power iteration."""
+    """The largest eigenvalue of X X^T to a few per cent, by power iteration."""
     vector = np.random.default_rng(0).normal(size=len(X))
     size = 0.0
     for _ in range(ITERATIONS):
@@ -126,14 +124,14 @@ def _columns(rows: Float[np.ndarray, "m q"], bias: int) -> Float[np.ndarray, "p 
 
 
 def _check_left_out(config: Config) -> None:
-    """Refuse a Config that describes inputs of another kind."""
+    """Refuse a Config with fields that describe inputs to be drawn."""
     for name in OF_THE_MIXTURE:
         if (value := getattr(config, name)) != getattr(Config, name):
             allowed = "left out with inputs of one's own, which have it in their values"
             raise errors.invalid(name, value, allowed)
 
 
-def _checked_inputs(name: str, value: Any) -> Float[np.ndarray, "m q"]:
+def _checked_inputs(name: str, value: object) -> Float[np.ndarray, "m q"]:
     X = checks.array(name, value, FEATURES)
     if X.ndim != 2 or not X.size:
         raise errors.invalid(name, f"an array of shape {X.shape}", FEATURES)
@@ -145,7 +143,7 @@ def _checked_inputs(name: str, value: Any) -> Float[np.ndarray, "m q"]:
     return X
 
 
-def _checked_labels(name: str, value: Any, number: int) -> Int[np.ndarray, " m"]:
+def _checked_labels(name: str, value: object, number: int) -> Int[np.ndarray, " m"]:
     each = "0 ... k - 1, each of them at least once"
     words = f"{number} integers from 0 on, one a row of its inputs", each
     return class_labels(name, value, number, number, words)
@@ -158,7 +156,7 @@ def _check_classes(name: str, counts: Int[np.ndarray, " k"], num_classes: int) -
 
 
 def _checked_held_out(
-    value: Any, num_inputs: int, num_classes: int
+    value: object, num_inputs: int, num_classes: int
 ) -> tuple[Float[np.ndarray, "m q"], Int[np.ndarray, " m"]]:
     """Rows and labels of samples that are not trained on."""
     pair = checks.items("held_out_data", value, "a pair of inputs and labels")

@@ -1,31 +1,31 @@
-"""A loss of one's own: any value of one sample's logits and label, whose gradients JAX takes."""
+"""A loss of one's own: any function of one sample's logits and label, which JAX differentiates."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from ssm.problem.losses import Labels, Logits, Values
 from ssm.problem.own_objects import as_arrays
 from ssm.support import errors
 
 LARGEST_ERROR = 1e-6
-"""Of the logarithm that a loss gives of itself, and of values that should not depend on other samples."""
+"""The largest relative error that is allowed of the logarithm that a loss gives of itself, and of values that should
+not depend on other samples."""
 
 
 class OwnLoss(eqx.Module):
     """A loss that is given as a pytree with a method `value(logits, labels)`, as a `losses.LogLoss`.
 
-    What else that object has is used: `logit_gradient`, else the gradient of the sum of its values; and
-    `log_value`, log l of each sample to any margin, without which there is no clock of the loss. Then
-    log |dl/dz| is log l + log |d log l / dz|.
+    Two more methods are used where the object has them. `logit_gradient` stands in for the gradient that JAX takes
+    of the sum of the values. `log_value` is log l of each sample at any margin, without which a run cannot follow
+    the clock of the loss; log |dl/dz| is then log l + log |d log l / dz|.
     """
 
-    loss: Any
+    loss: PyTree
 
     @property
     def knows_its_logarithm(self) -> bool:
@@ -59,8 +59,8 @@ class OwnLoss(eqx.Module):
         return logits
 
 
-def own_loss(value: Any, num_classes: int) -> OwnLoss:
-    """A loss of one's own, its numbers as arrays, tried on a few samples of `num_classes` classes.
+def own_loss(value: object, num_classes: int) -> OwnLoss:
+    """A loss of one's own with its numbers as arrays, once it has been tried on a few samples of `num_classes` classes.
 
     Args:
         value: a pytree of numbers, such as a NamedTuple, with `value(logits, labels)`: l of each column of
@@ -87,8 +87,8 @@ def _try(loss: OwnLoss, num_classes: int) -> None:
     labels = np.arange(2 * k) % k
     logits = 0.1 * np.random.default_rng(0).normal(size=(k, 2 * k))
 
-    @jax.jit  # one program, as in a run, is compiled faster than each operation
-    def tried(logits: Logits, labels: Labels) -> Any:
+    @jax.jit  # One program, as in a run, is compiled faster than each operation by itself.
+    def tried(logits: Logits, labels: Labels) -> tuple[Values, Logits, Values]:
         first = loss.value(logits[:, :1], labels[:1])
         return loss.value(logits, labels), loss.logit_gradient(logits, labels), first
 
@@ -98,9 +98,9 @@ def _try(loss: OwnLoss, num_classes: int) -> None:
     try:
         values, gradient, first = map(np.asarray, tried(logits, labels))
     except Exception as error:
-        said = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         allowed = (
-            f"differentiable by JAX on logits of shape ({k}, m); {type(error).__name__}: {said}"
+            f"differentiable by JAX on logits of shape ({k}, m); {type(error).__name__}: {reason}"
         )
         raise refused(allowed) from None
     if values.shape != labels.shape:

@@ -1,5 +1,5 @@
-"""Objects of one's own that a run is given beside its Config: pytrees of numbers, known by their name, their
-numbers and their version."""
+"""Objects of one's own that a run is given beside its Config: pytrees of numbers, which are told apart by their
+name, their numbers and their version."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from ssm.support import checks, errors
 
 VERSION = "1, 2, ... or a word, a new one after each change of what it computes"
 
 
-def as_arrays(name: str, value: Any) -> Any:
-    """A pytree with its numbers as arrays, so that objects that differ in them only share a compilation.
+def as_arrays(name: str, value: PyTree) -> PyTree:
+    """The pytree with its numbers as arrays, so that objects that differ only in their numbers share a compilation.
 
-    Raises ssm.InputError, which names the argument `name`, for what is in it and no number.
+    Raises ssm.InputError, which names the argument `name`, for anything but a pytree of numbers.
     """
     try:
         leaves, structure = jax.tree.flatten(value)
@@ -26,7 +27,7 @@ def as_arrays(name: str, value: Any) -> Any:
         allowed = f"a pytree of numbers, as a NamedTuple is ({type(error).__name__})"
         raise errors.invalid(name, type(value).__name__, allowed) from None
     allowed = "a pytree of numbers: a NamedTuple, an equinox.Module or a dataclass that JAX knows"
-    if any(leaf is value for leaf in leaves):  # what JAX does not know the parts of
+    if any(leaf is value for leaf in leaves):  # JAX does not know the parts of such an object.
         raise errors.invalid(name, value, allowed)
     arrays = []
     for leaf in leaves:
@@ -35,8 +36,8 @@ def as_arrays(name: str, value: Any) -> Any:
     return jax.tree.unflatten(structure, arrays)
 
 
-def number_names(value: Any) -> tuple[str, ...]:
-    """The names of the single numbers of an object, as fields of a NamedTuple or a dataclass."""
+def number_names(value: PyTree) -> tuple[str, ...]:
+    """The names of those fields of a NamedTuple or a dataclass that hold a single number; none for other objects."""
     if hasattr(value, "_fields"):
         names = value._fields
     else:
@@ -44,20 +45,20 @@ def number_names(value: Any) -> tuple[str, ...]:
     return tuple(name for name in names if np.ndim(getattr(value, name)) == 0)
 
 
-def with_number(value: Any, name: str, number: float) -> Any:
-    """The object with another number of that name."""
+def with_number(value: PyTree, name: str, number: float) -> PyTree:
+    """A copy of the object whose field of that name holds another number."""
     if hasattr(value, "_fields"):
         return value._replace(**{name: np.asarray(number)})
     return dataclasses.replace(value, **{name: np.asarray(number)})
 
 
-def _is_dataclass(value: Any) -> bool:
+def _is_dataclass(value: object) -> bool:
     return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
-def identity(value: Any) -> dict[str, Any]:
-    """What an object is known by, as JSON types: the name of its class, its version, and its numbers by their
-    place in it."""
+def identity(value: PyTree) -> dict[str, Any]:
+    """The facts by which an object is told apart, as JSON types: the name of its class, its version, and its numbers by
+    their place in it."""
     kind = type(value)
     leaves, _ = jax.tree_util.tree_flatten_with_path(value)
     return {
@@ -70,13 +71,13 @@ def identity(value: Any) -> dict[str, Any]:
     }
 
 
-def _version(value: Any) -> str | None:
+def _version(value: object) -> str | None:
     version = getattr(value, "version", None)
     return None if version is None else str(version)
 
 
-def check_version(name: str, value: Any) -> None:
-    """Refuse an object without a version, which a store that goes on later has to know it by."""
+def check_version(name: str, value: object) -> None:
+    """Refuse an object without a version. A store that goes on later recognises the object by its version."""
     if _version(value) is None:
         allowed = f"of a class with an attribute version = {VERSION}, so that a store can go on"
         raise errors.invalid(name, type(value).__name__, allowed)

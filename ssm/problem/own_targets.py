@@ -8,7 +8,6 @@ and counted. One-hot targets of the class are its label.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -19,22 +18,23 @@ from ssm.problem.problem import Targets
 from ssm.support import checks, errors
 
 LARGEST_ERROR = 1e-9
-"""Of the sum of a target, which then is divided by it; what decimal fractions and averages are off by is less."""
+"""The largest error that is allowed of the sum of a target, which is then divided by its sum. Decimal fractions and
+averages are off by less."""
 LARGEST_WEIGHT = 1e50
 DISTRIBUTIONS = "a row a sample of k >= 2 numbers from 0 to 1 that sum to 1"
 
 
 def own_targets(
-    config: Config, targets: Any, labels: Any, sample_weights: Any
-) -> tuple[Config, Targets | None, Any]:
-    """Targets of one's own, sorted by class, the Config of their run, and the classes of the samples in the order
-    in which they were given; without targets nothing, the Config, and the labels as they are.
+    config: Config, targets: object, labels: object, sample_weights: object
+) -> tuple[Config, Targets | None, object]:
+    """The Config of a run with targets of one's own, these targets sorted by class, and the classes of the samples in
+    the order in which they were given. Without targets, the Config, None, and the labels unchanged.
 
-    Where every target is the one-hot label of its sample, and no sample has a weight of its own, there are none:
-    the Config has the counts of the labels. Else it says `targets="own"` beside them.
+    Where every target is the one-hot label of its sample, and no sample has a weight of its own, the targets are None
+    too, and the Config has the counts of the labels. Else the Config has these counts and `targets="own"`.
 
     Args:
-        config: the run; what it says of counts is left out, or true of the labels.
+        config: the run. Its fields that determine the counts are left out, or agree with the labels.
         targets: a row a sample, shape (n, k).
         labels: the class of each sample, integers 0 ... k - 1; None for that of its largest target, the first of
             equal ones.
@@ -65,7 +65,7 @@ def own_targets(
 
 
 def of_counts(config: Config, counts: tuple[int, ...], targets: str = "labels") -> Config:
-    """The Config with the counts of given labels; raises ssm.InputError where it says something else."""
+    """The Config with the counts of given labels; raises ssm.InputError where its fields say other counts."""
     left_out = Config()
     fields = {field.name: getattr(left_out, field.name) for field in dataclasses.fields(DataFields)}
     of_labels = fields | {"profile": "custom", "num_classes": len(counts), "counts": counts}
@@ -79,7 +79,7 @@ def of_counts(config: Config, counts: tuple[int, ...], targets: str = "labels") 
     return dataclasses.replace(config, **of_labels | {"targets": targets})
 
 
-def distributions(value: Any) -> Float[np.ndarray, "n k"]:
+def distributions(value: object) -> Float[np.ndarray, "n k"]:
     """Targets, a row a sample, as distributions; raises ssm.InputError for anything else."""
     P = checks.array("targets", value, DISTRIBUTIONS)
     if P.ndim != 2 or not len(P) or P.shape[1] < 2:
@@ -100,10 +100,10 @@ def distributions(value: Any) -> Float[np.ndarray, "n k"]:
 
 
 def class_labels(
-    name: str, value: Any, number: int, num_classes: int, words: tuple[str, str]
+    name: str, value: object, number: int, num_classes: int, words: tuple[str, str]
 ) -> Int[np.ndarray, " n"]:
-    """`number` integers below `num_classes` as an array; raises ssm.InputError, which says the first of two words of
-    what is no such array, and the second of an integer that is none of these."""
+    """`number` integers below `num_classes` as an array. Raises ssm.InputError, which says what is allowed by the first
+    of the two `words` where `value` is no array of so many integers, and by the second where an integer is out of range."""
     whole, each = words
     checks.array(name, value, whole)
     labels: Shaped[np.ndarray, " n"] = np.asarray(value)
@@ -115,7 +115,7 @@ def class_labels(
     return labels.astype(np.int64)
 
 
-def _checked_weights(value: Any, n: int) -> Float[np.ndarray, " n"]:
+def _checked_weights(value: object, n: int) -> Float[np.ndarray, " n"]:
     if value is None:
         return np.ones(n)
     allowed = f"{n} positive numbers up to {LARGEST_WEIGHT:g}, one a row of targets"

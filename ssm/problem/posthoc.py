@@ -1,5 +1,5 @@
-"""Corrections of the logits of a trained network, (k, m): what a weighted or adjusted loss did to
-them is undone, or what a plain one left out is added."""
+"""Corrections of the logits of a trained network, (k, m). They undo the effect of a weighted or adjusted loss on the
+logits, or add the adjustment that a plain loss left out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scipy import optimize, special
 from ssm.support import checks, errors
 
 
-def unweighted(logits: Any, class_weights: Any) -> Float[np.ndarray, "k m"]:
+def unweighted(logits: object, class_weights: object) -> Float[np.ndarray, "k m"]:
     """z_c - log w_c: logits of the posterior where z minimise weighted cross-entropy.
 
     The minimiser over all functions has softmax(z)_c ~ w_c P(c | x), so that
@@ -36,15 +36,15 @@ def unweighted(logits: Any, class_weights: Any) -> Float[np.ndarray, "k m"]:
     return logits - np.log(_of_classes("class_weights", class_weights, logits))[:, None]
 
 
-def unadjusted(logits: Any, counts: Any, additive: Any = 1.0) -> Float[np.ndarray, "k m"]:
-    """z_c + additive log(n_c / n): logits of the posterior where z were trained with logit
-    adjustment, which are the logits that loss saw. It is for logits from elsewhere: a trained network of
-    `ssm.practice` takes all adjustments of its own loss back.
+def unadjusted(logits: object, counts: object, additive: object = 1.0) -> Float[np.ndarray, "k m"]:
+    """z_c + additive log(n_c / n): the logits that the loss saw where z were trained with logit adjustment, which are
+    those of the posterior. It is for logits from elsewhere: a trained network of `ssm.practice` undoes all
+    adjustments of its own loss by itself.
 
     Args:
         logits: shape (k, m).
         counts: n_c > 0 of the training set, shape (k,).
-        additive: tau they were trained with.
+        additive: tau with which the logits were trained.
 
     Raises:
         ssm.InputError: anything else.
@@ -55,7 +55,7 @@ def unadjusted(logits: Any, counts: Any, additive: Any = 1.0) -> Float[np.ndarra
     return logits + _log_prior(logits, counts, additive)
 
 
-def balanced(logits: Any, counts: Any, additive: Any = 1.0) -> Float[np.ndarray, "k m"]:
+def balanced(logits: object, counts: object, additive: object = 1.0) -> Float[np.ndarray, "k m"]:
     """z_c - additive log(n_c / n): post-hoc logit adjustment of what plain cross-entropy (ERM)
     learned; 1 gives the posterior under equally frequent classes.
 
@@ -74,9 +74,9 @@ def balanced(logits: Any, counts: Any, additive: Any = 1.0) -> Float[np.ndarray,
 
 
 def minimised(
-    logits: Any, margins: Any = None, focusing: Any = 0.0, label_smoothing: Any = 0.0
+    logits: object, margins: object = None, focusing: object = 0.0, label_smoothing: object = 0.0
 ) -> Float[np.ndarray, "k m"]:
-    """Logits of the (weighted) posterior q that an adjusted cross-entropy's minimiser stands for.
+    """Logits of the (weighted) posterior q that belongs to the minimiser of an adjusted cross-entropy.
 
     At the minimiser of sum_y q_y l(z, y) the gradients balance, sum_y q_y dl(z, y)/dz_c = 0. For
     l = (1 - p_y)^g (-log p_y), p = softmax(z - D_y e_y), the gradients are the rates of a reversible
@@ -90,9 +90,9 @@ def minimised(
 
     Args:
         logits: z as the loss saw them, with its factors and offsets but without margins, (k, m).
-        margins: D_c >= 0 of each class, taken off a label's own logit, shape (k,); None: none.
+        margins: D_c >= 0 of each class, which is taken off the logit of the label, shape (k,); None for 0.
         focusing: g >= 0 of the focal factor.
-        label_smoothing: e in [0, 1); with margins or a focal factor the minimum is another, or none.
+        label_smoothing: e in [0, 1), and 0 with margins or a focal factor, with which the inverse has no closed form.
 
     Returns:
         log q up to a constant of each column, -inf where q is 0: shape (k, m).
@@ -130,14 +130,14 @@ def _log_odds(logits: Float[np.ndarray, "k m"]) -> Float[np.ndarray, "k m"]:
     total = special.logsumexp(logits, axis=0)
     with np.errstate(divide="ignore"):
         others = total + np.log1p(-np.exp(logits - total))
-    # Beside the largest next to nothing may be left of the total, so that the others are summed.
+    # Without its largest term the total may lose all its digits, so the other terms are summed by themselves.
     largest = np.arange(len(logits))[:, None] == logits.argmax(axis=0)
     rest: Any = special.logsumexp(np.where(largest, -np.inf, logits), axis=0)
     others = np.where(largest, rest, others)
     return others - logits
 
 
-def tempered(logits: Any, temperature: Any) -> Float[np.ndarray, "k m"]:
+def tempered(logits: object, temperature: object) -> Float[np.ndarray, "k m"]:
     """z / T, which leaves the order of the classes as it is.
 
     Raises ssm.InputError for logits that are not finite (k, m) and a temperature T that is not
@@ -146,7 +146,7 @@ def tempered(logits: Any, temperature: Any) -> Float[np.ndarray, "k m"]:
     return _logits(logits) / checks.real("temperature", temperature, 0, open_ends="(")
 
 
-def fit_temperature(logits: Any, labels: Any, sample_weight: Any = None) -> float:
+def fit_temperature(logits: object, labels: object, sample_weight: object = None) -> float:
     """T > 0 that minimises the mean cross-entropy of softmax(z / T) (temperature scaling).
 
     The risk is convex in b = 1/T, and its slope sum_i s_i sum_c softmax(b z_i)_c (z_c - z_y)_i has one
@@ -155,11 +155,11 @@ def fit_temperature(logits: Any, labels: Any, sample_weight: Any = None) -> floa
     Args:
         logits: shape (k, m), held out from training.
         labels: shape (m,), integers below k.
-        sample_weight: s_i > 0, how often each sample counts, shape (m,); None: once.
+        sample_weight: s_i > 0, how often each sample counts, shape (m,); None for once.
 
     Raises:
-        ssm.InputError: anything else; logits for which the best T is 0, since no label has a larger
-            one than its own, or infinite, since own logits are no larger than others on average.
+        ssm.InputError: anything else; logits for which the best T is 0, since on every sample the logit of its
+            label is the largest, or infinite, since the logits of labels are on average no larger than the others.
 
     Source: Guo et al. 2017.
     """
@@ -193,7 +193,7 @@ def fit_temperature(logits: Any, labels: Any, sample_weight: Any = None) -> floa
     return float(unit / solution.root)
 
 
-def _logits(value: Any) -> Float[np.ndarray, "k m"]:
+def _logits(value: object) -> Float[np.ndarray, "k m"]:
     allowed = "finite numbers of shape (k, m), k at least 2"
     logits = _numbers("logits", value, allowed)
     if logits.ndim != 2 or len(logits) < 2 or not np.isfinite(logits).all():
@@ -201,7 +201,9 @@ def _logits(value: Any) -> Float[np.ndarray, "k m"]:
     return logits
 
 
-def _of_classes(name: str, value: Any, logits: Float[np.ndarray, "k m"]) -> Float[np.ndarray, " k"]:
+def _of_classes(
+    name: str, value: object, logits: Float[np.ndarray, "k m"]
+) -> Float[np.ndarray, " k"]:
     allowed = f"{len(logits)} positive numbers, one a class"
     numbers = _numbers(name, value, allowed)
     positive = np.isfinite(numbers).all() and (numbers > 0).all()
@@ -210,7 +212,7 @@ def _of_classes(name: str, value: Any, logits: Float[np.ndarray, "k m"]) -> Floa
     return numbers
 
 
-def _labels(value: Any, logits: Float[np.ndarray, "k m"]) -> np.ndarray:
+def _labels(value: object, logits: Float[np.ndarray, "k m"]) -> np.ndarray:
     k, m = logits.shape
     allowed = f"{m} integers in [0, {k - 1}], at least one"
     numbers = _numbers("labels", value, allowed)
@@ -221,16 +223,16 @@ def _labels(value: Any, logits: Float[np.ndarray, "k m"]) -> np.ndarray:
     return labels
 
 
-def _numbers(name: str, value: Any, allowed: str) -> np.ndarray:
+def _numbers(name: str, value: object, allowed: str) -> np.ndarray:
     """`value` as an array in float64, of any shape."""
     try:
         return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):  # ragged, or no numbers
+    except (TypeError, ValueError):  # Lists may be ragged, or hold something other than numbers.
         raise errors.invalid(name, value, allowed) from None
 
 
 def _log_prior(
-    logits: Float[np.ndarray, "k m"], counts: Any, additive: Any
+    logits: Float[np.ndarray, "k m"], counts: object, additive: object
 ) -> Float[np.ndarray, "k 1"]:
     """additive log(n_c / n)."""
     counts = _of_classes("counts", counts, logits)

@@ -14,7 +14,7 @@ NOTHING = np.array(0.0)
 
 
 class MeasuredKernel(NamedTuple):
-    """What is measured of a coupling kernel that is X^T X of inputs of one's own."""
+    """The numbers that are measured of a coupling kernel X^T X of inputs of one's own."""
 
     eigenvalues: Float[np.ndarray, " k"]
     """kappa_c."""
@@ -23,7 +23,7 @@ class MeasuredKernel(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """What samples are taught, sorted by class."""
+    """The distributions that samples are taught, sorted by class."""
 
     probabilities: Float[np.ndarray, "k n"]
     """p_j, a column a sample."""
@@ -65,7 +65,7 @@ class Groups(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What gradient flow learns, as host arrays over the k classes. n = sum of the counts."""
+    """The problem that gradient flow learns, as host arrays over the k classes; n is the sum of the counts."""
 
     counts: Int[np.ndarray, " k"]
     """Samples n_c of each class."""
@@ -82,18 +82,18 @@ class Problem(NamedTuple):
     output_bias: bool = False
     """Whether the logits have a bias."""
     measured: MeasuredKernel | None = None
-    """Of inputs of one's own, which have no couplings; else None."""
+    """The kernel of inputs of one's own, which have no couplings; else None."""
     targets: Targets | None = None
-    """What samples are taught; None where that is their label."""
+    """The targets of the samples; None where each is taught its label."""
     groups: Groups | None = None
-    """None where classes have no groups."""
+    """The groups inside the classes; None where classes have none."""
     growth_rates: Float[np.ndarray, " r"] | None = None
     """Rates at which components grow from small starts, largest first, where the samples of a class are not all
-    alike; None where what is known of classes decides."""
+    alike; None where the numbers of the classes determine the rates."""
 
     @property
     def private_coupling(self) -> float:
-        """1 - c - c_a, what training a sample moves its own features by beside what others have too."""
+        """1 - c - c_a, how far training a sample moves its own features beyond what it moves those of others."""
         of_attribute = 0.0 if self.groups is None else self.groups.attribute_coupling
         return float(1 - self.coupling) - of_attribute
 
@@ -161,14 +161,15 @@ class Problem(NamedTuple):
 
 
 def make_problem(config: Config) -> Problem:
-    """The problem a Config describes."""
+    """The problem that a Config describes."""
     counts = np.array(config.class_counts)
-    class_weights = np.ones(len(counts))  # of a class without samples, which weighs nothing
-    present, found = counts[counts > 0], _class_weights(config, counts[counts > 0])
+    class_weights = np.ones(len(counts))  # This is the weight of classes without samples too.
+    present = counts[counts > 0]
+    of_present = _class_weights(config, present)
     if config.reduction == "weighted_mean":
         # Such a risk does not depend on the scale of its weights.
-        found = found / weights.mean_sample_weight(present, found)
-    class_weights[counts > 0] = found
+        of_present = of_present / weights.mean_sample_weight(present, of_present)
+    class_weights[counts > 0] = of_present
     return Problem(
         counts=counts,
         class_groups=np.array(config.class_groups),

@@ -1,5 +1,5 @@
-"""What is known of single samples where those of a class are not all alike: their targets, what they weigh, what
-couples them, and how fast what they teach grows."""
+"""The targets, weights and couplings of single samples, where those of a class are not all alike, and the rates at
+which the components that they teach grow."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from jaxtyping import Float
 from ssm.problem.problem import Problem, membership, simplex_labels
 
 NEGLIGIBLE = 1e-7
-"""The root of the rounding of 1, times ten: smaller values of a matrix X, over its largest, are rounding where they are
-roots of those of X X^T."""
+"""The share of the largest singular value below which another one is taken for rounding: some ten times the root of the
+rounding of 1, since the values are computed as roots of the eigenvalues of X X^T."""
 
 
 def are_alike(problem: Problem) -> bool:
@@ -19,7 +19,7 @@ def are_alike(problem: Problem) -> bool:
 
 
 def centred_targets(problem: Problem) -> Float[np.ndarray, "k n"]:
-    """T with the columns p_j - 1/k: of labels the SEL matrix."""
+    """T with the columns p_j - 1/k, which is the SEL matrix where samples are taught their labels."""
     if problem.targets is not None:
         return problem.targets.centred
     return simplex_labels(problem.labels, len(problem.counts))
@@ -35,8 +35,8 @@ def sample_weights(problem: Problem) -> Float[np.ndarray, " n"]:
 
 
 def of_unit_mean(problem: Problem) -> Problem:
-    """A problem whose samples weigh 1 on average, with the weights of their classes, as a weighted mean has it, whose
-    risk does not depend on the scale of weights."""
+    """The problem with the factors of its samples scaled so that the weight of a sample, that of its class included, is 1
+    on average. It is for a weighted mean, whose risk does not depend on the scale of the weights."""
     each = problem.class_weights[problem.labels] * sample_weights(problem)
     if (targets := problem.targets) is not None:
         scaled = targets._replace(sample_weights=targets.sample_weights / each.mean())
@@ -47,7 +47,7 @@ def of_unit_mean(problem: Problem) -> Problem:
 
 
 def coupled(problem: Problem, X: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r n"]:
-    """X K, K the coupling kernel of the samples."""
+    """X K, with K the coupling kernel of the samples."""
     if problem.groups is not None:
         members = membership(problem.groups.labels, problem.groups.counts.size)
         return problem.private_coupling * X + (X @ members) @ problem.group_kernel @ members.T
@@ -58,7 +58,7 @@ def coupled(problem: Problem, X: Float[np.ndarray, "r n"]) -> Float[np.ndarray, 
 
 
 def with_growth_rates(problem: Problem, inputs: Float[np.ndarray, "p n"] | None = None) -> Problem:
-    """A problem whose samples are not all alike within a class, with the rates at which its components grow from
+    """The problem, whose samples are not all alike within a class, with the rates at which its components grow from
     small starts: the singular values of [r_j (p_j - 1/k)] K^(1/2), with r_j = w_{y_j} a_j / n the factor of a
     sample's loss in the risk. With inputs K = X^T X.
 

@@ -2,8 +2,8 @@
 transformations, each of which changes the weights so far. Each is a pytree of its numbers, so runs that differ only in them share
 a compilation, and each has scikit-learn's `get_params` and a `set_params` that returns a new one.
 
-They compute with NumPy where all that they are given is NumPy's or plain Python's, as in a training loop of another framework,
-and with JAX where anything is an array of JAX, traced ones included."""
+They compute with JAX where any number that they are given is an array of JAX, traced or not, and else with NumPy, as in a training
+loop of another framework."""
 
 from __future__ import annotations
 
@@ -38,16 +38,17 @@ from ssm.problem.transformations import (
 from ssm.problem.uncertainty import Uncertainty as Uncertainty
 from ssm.problem.uncertainty import class_entropy as class_entropy
 from ssm.support import errors
+from ssm.support.arrays import AnyArray
 
 
-def _transformation(name: str, value: Any) -> Any:
-    """A transformation; raises InputError for anything else."""
+def _transformation(name: str, value: object) -> Transformation:
+    """`value` if it is a transformation; raises InputError for anything else."""
     if not isinstance(value, Transformation):
         raise errors.invalid(name, value, "a transformation, as PrevalencePower(0.5)")
     return value
 
 
-def _check_length(name: str, vector: Any, counts: Counts) -> None:
+def _check_length(name: str, vector: AnyArray, counts: Counts) -> None:
     if vector.shape != as_counts(counts).shape:
         raise errors.invalid(name, vector, f"{len(counts)} numbers, one a class")
 
@@ -56,7 +57,7 @@ class PrevalencePower(Transformation):
     """Multiplies the weight of class c by (n_c / min_j n_j)^-g: g = 1 is inverse frequency, 1/2 its square
     root."""
 
-    exponent: Float[Any, ""] = eqx.field(converter=number("exponent"))
+    exponent: Float[AnyArray, ""] = eqx.field(converter=number("exponent"))
 
     def update(
         self, weights: Weights, state: PyTree, stats: Statistics, step: ArrayLike
@@ -70,9 +71,9 @@ class EffectiveNumber(Transformation):
     """Multiplies the weight of class c by (1 - b) / (1 - b^n_c), one over its effective number of samples (Cui et
     al. 2019), for b in [0, 1)."""
 
-    beta: Float[Any, ""]
-    log_beta: Float[Any, ""] = eqx.field(repr=False)
-    """log b, which in float32 keeps the digits by which b differs from 1."""
+    beta: Float[AnyArray, ""]
+    log_beta: Float[AnyArray, ""] = eqx.field(repr=False)
+    """log b, which even in float32 keeps the digits by which b differs from 1."""
 
     def __init__(self, beta: ArrayLike):
         self.beta = b = number("beta", 0.0, 1.0, open_ends=")")(beta)
@@ -90,7 +91,7 @@ class EffectiveNumber(Transformation):
         return weights * (xp.expm1(log_beta) / xp.expm1(powers)), state
 
 
-def _class_costs(costs: Any) -> Any:
+def _class_costs(costs: object) -> Float[AnyArray, " k"]:
     """The cost of each class, given as such or as a matrix C[true, predicted]."""
     costs = array("costs", costs)
     k = len(costs) if costs.ndim == 2 else 0
@@ -100,11 +101,11 @@ def _class_costs(costs: Any) -> Any:
 
 
 class Costs(Transformation):
-    """Multiplies the weight of class c by its cost. That is the given number, for costs of shape (k,), or the mean
+    """Multiplies the weight of class c by its cost. The cost is the given number, for costs of shape (k,), or the mean
     cost of getting the class wrong, sum_{j != c} C[c, j] / (k - 1), for a matrix C[true, predicted] of shape
     (k, k) (Breiman et al. 1984)."""
 
-    costs: Float[Any, " k"] = eqx.field(converter=_class_costs)
+    costs: Float[AnyArray, " k"] = eqx.field(converter=_class_costs)
 
     def init(self, counts: Counts) -> PyTree:
         _check_length("costs", self.costs, counts)
@@ -120,7 +121,7 @@ class Costs(Transformation):
 class Fixed(Transformation):
     """Replaces the weights so far by the given ones."""
 
-    weights: Float[Any, " k"] = eqx.field(converter=lambda value: positive("weights", value))
+    weights: Float[AnyArray, " k"] = eqx.field(converter=lambda value: positive("weights", value))
 
     def init(self, counts: Counts) -> PyTree:
         _check_length("weights", self.weights, counts)
@@ -138,19 +139,19 @@ class Trend(Transformation):
     behind the mean gains weight, by less than a factor e^strength.
 
     `recent` is an exponential moving average of the performance, of which a share `memory` in [0, 1) remains
-    after each step. It is corrected for its start at zero as Adam's averages are (Kingma and Ba 2015), and it
-    is the state.
+    after each step. It is corrected for its start at zero as Adam's averages are (Kingma and Ba 2015). The
+    average is the state.
     """
 
-    strength: Float[Any, ""] = eqx.field(converter=number("strength"))
-    memory: Float[Any, ""] = eqx.field(converter=number("memory", 0.0, 1.0, open_ends=")"))
+    strength: Float[AnyArray, ""] = eqx.field(converter=number("strength"))
+    memory: Float[AnyArray, ""] = eqx.field(converter=number("memory", 0.0, 1.0, open_ends=")"))
 
     @property
     def needs_performance(self) -> bool:
         return True
 
     def init(self, counts: Counts) -> PyTree:
-        import optax  # here, since it takes a fifth of a second, and no flow needs it
+        import optax  # Its import takes a fifth of a second, which runs without this class need not wait for.
 
         xp, ones = arrays(ones_of(counts))
         return optax.EmaState(xp.zeros((), xp.int32), xp.zeros_like(ones))
@@ -165,9 +166,9 @@ class Trend(Transformation):
         xp, weights = arrays(weights, self, stats, state)
         memory, performance = like(weights, self.memory), like(weights, stats.performance)
         if xp is jnp:
-            average: Any = optax.ema(memory)
+            average: Any = optax.ema(memory)  # Its types are those of all pytrees.
             recent, state = average.update(performance, state)
-        else:  # the same, since optax computes with JAX whatever it is given
+        else:  # The same formula is written out, since optax always computes with JAX.
             count, value = state.count + 1, (1 - memory) * performance + memory * state.ema
             recent = like(weights, value / (1 - memory**count))
             state = optax.EmaState(count, value)
@@ -181,7 +182,7 @@ class WorstGroup(Transformation):
     with l_c mean losses (group distributionally robust optimisation, Sagawa et al. 2020). log q is the state, which
     begins with q even."""
 
-    rate: Float[Any, ""] = eqx.field(converter=number("rate", 0.0))
+    rate: Float[AnyArray, ""] = eqx.field(converter=number("rate", 0.0))
 
     @property
     def needs_losses(self) -> bool:
@@ -205,28 +206,30 @@ class WorstGroup(Transformation):
 
 class LinearRamp(Settable):
     """A schedule that is 0 before `start`, 1 from `start` + `length` on, and linear between; where `length` is 0
-    it jumps."""
+    it jumps from 0 to 1."""
 
-    start: Float[Any, ""] = eqx.field(converter=number("start"))
-    length: Float[Any, ""] = eqx.field(converter=number("length", 0.0))
+    start: Float[AnyArray, ""] = eqx.field(converter=number("start"))
+    length: Float[AnyArray, ""] = eqx.field(converter=number("length", 0.0))
 
-    def __call__(self, step: ArrayLike) -> Float[Any, ""]:
+    def __call__(self, step: ArrayLike) -> Float[AnyArray, ""]:
         return linear_ramp(step, self.start, self.length)
 
 
-def linear_ramp(time: Any, start: Any, length: Any) -> Any:
+def linear_ramp(time: ArrayLike, start: AnyArray, length: AnyArray) -> AnyArray:
     """A number that is 0 before `start`, exactly 1 from `start` + `length` on, and linear between; where `length`
-    is 0 it jumps."""
+    is 0 it jumps from 0 to 1. All three arguments are in the same unit of time."""
     xp, since = arrays(time - start, length)
     share = xp.clip(since / xp.where(length > 0, length, 1), 0, 1)
-    return xp.where(since >= length, 1.0, share)  # compiled, x / x need not be 1
+    return xp.where(since >= length, 1.0, share)  # In compiled code x / x need not be exactly 1.
 
 
-def _schedule(schedule: Any) -> Any:
+def _schedule(schedule: object) -> Callable[[ArrayLike], Any]:
+    """`schedule` as a pytree; raises InputError for anything that cannot be called."""
     if not callable(schedule):
         allowed = "a function of the step, as LinearRamp(start=100, length=0)"
         raise errors.invalid("schedule", schedule, allowed)
-    # A plain function is no array. Inside a Partial it belongs to what is compiled.
+    # JAX takes a plain function for a leaf of the pytree, which would have to be an array. A Partial makes the
+    # function a part of the structure.
     leaf = jax.tree_util.all_leaves([schedule])
     return jax.tree_util.Partial(schedule) if leaf else schedule
 
@@ -235,7 +238,7 @@ class Ramp(Transformation):
     """Mixes the weights so far with those of `inner`, (1 - s) w + s inner(w) with s = schedule(step): exactly w
     at s = 0, exactly the inner weights at s = 1. A jump from 0 to 1 is deferred re-weighting, DRW (Cao et al. 2019).
 
-    `schedule` is any of optax, a `LinearRamp`, or another function of the step. One of optax computes with JAX.
+    `schedule` is a schedule of optax, which computes with JAX, a `LinearRamp`, or another function of the step.
 
     Example:
         >>> ramp = Ramp(LinearRamp(start=100, length=50), PrevalencePower(1.0))
@@ -269,7 +272,7 @@ class Ramp(Transformation):
         new, state = self.inner.update(weights, state, stats, step)
         share = self.schedule(step)
         if not isinstance(share, Tracer):
-            share = np.asarray(share)  # what optax makes of a plain number is an array of JAX
+            share = np.asarray(share)  # optax makes an array of JAX even of a plain number.
         _, weights = arrays(weights, self, share, new)
         share = like(weights, share)
         return (1 - share) * weights + share * new, state
@@ -278,8 +281,8 @@ class Ramp(Transformation):
 class Clip(Transformation):
     """Clips each weight to [low, high], with low at least 0."""
 
-    low: Float[Any, ""] = eqx.field(converter=number("low", 0.0))
-    high: Float[Any, ""] = eqx.field(converter=number("high", 0.0))
+    low: Float[AnyArray, ""] = eqx.field(converter=number("low", 0.0))
+    high: Float[AnyArray, ""] = eqx.field(converter=number("high", 0.0))
 
     def __check_init__(self) -> None:
         known = not any(isinstance(x, Tracer) for x in (self.low, self.high))
@@ -311,12 +314,12 @@ class CappedUnitMean(Transformation):
     """Scales and clips the weights to clip(lam w_c, low, high), with the lam > 0 that makes their mean over
     samples 1; low in [0, 1], high >= 1.
 
-    Both are done at once, since clipping after `UnitMean` breaks the mean, and the other way round the bounds;
-    lam is exact, in O(k log k).
+    Both are done at once, since clipping after `UnitMean` would change the mean, and clipping before it would
+    break the bounds; lam is exact, in O(k log k).
     """
 
-    low: Float[Any, ""] = eqx.field(converter=number("low", 0.0, 1.0))
-    high: Float[Any, ""] = eqx.field(converter=number("high", 1.0))
+    low: Float[AnyArray, ""] = eqx.field(converter=number("low", 0.0, 1.0))
+    high: Float[AnyArray, ""] = eqx.field(converter=number("high", 1.0))
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -342,14 +345,14 @@ class Chain(Transformation):
     def __init__(self, *parts: Transformation):
         self.parts = tuple(_transformation(f"parts[{i}]", part) for i, part in enumerate(parts))
 
-    def _arguments(self) -> dict[str, Any]:
+    def _arguments(self) -> dict[str, object]:
         names = [type(part).__name__.lower() for part in self.parts]
         for name in {name for name in names if names.count(name) > 1}:
             for position in range(names.count(name)):
                 names[names.index(name)] = f"{name}-{position + 1}"
         return dict(zip(names, self.parts, strict=True))
 
-    def _made_of(self, arguments: Mapping[str, Any]) -> Any:
+    def _made_of(self, arguments: Mapping[str, Transformation]) -> Chain:
         return type(self)(*arguments.values())
 
     def __repr__(self) -> str:

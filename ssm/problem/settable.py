@@ -13,30 +13,32 @@ import equinox as eqx
 import jax
 import numpy as np
 from jax.core import Tracer
+from jaxtyping import Float
 
 from ssm.support import checks, errors
+from ssm.support.arrays import AnyArray
 
-LONGEST_SHOWN = 6  # numbers of an array
+LONGEST_SHOWN = 6  # Arrays with more numbers than these are shown shortened.
 
 
 class Settable(eqx.Module):
-    """An object made of named numbers, and of others like it. What its constructor takes, it keeps
-    as attributes of the same names."""
+    """An object made of named numbers, and of other such objects. It keeps each argument of its constructor
+    as an attribute of the same name."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """What the constructor takes to make an equal object, by name: numbers as floats, arrays as
-        lists. With `deep` also what is inside of it, as in `inner__exponent`."""
+        """The arguments by which the constructor makes an equal object, by name: numbers as floats, arrays as
+        lists. With `deep` the arguments of the objects inside are there too, as `inner__exponent`."""
         params = {name: _plain(value) for name, value in self._arguments().items()}
         for name, value in list(params.items()):
             if deep and isinstance(value, Settable):
                 params |= {f"{name}__{inner}": x for inner, x in value.get_params().items()}
         return params
 
-    def set_params(self, **params: Any) -> Self:
+    def set_params(self, **params: object) -> Self:
         """A new object with some parameters changed, by the names that `get_params` gives them; this
         one stays as it is, unlike a scikit-learn estimator.
 
-        Raises ssm.InputError for a name that there is not, and a value that is not allowed.
+        Raises ssm.InputError for a name that is no parameter's, and for a value that is not allowed.
         """
         own, inside = self.get_params(deep=False), {}
         for name, value in params.items():
@@ -64,17 +66,17 @@ class Settable(eqx.Module):
             own[first] = own[first].set_params(**changes)
         return self._made_of(own)
 
-    def _arguments(self) -> dict[str, Any]:
-        """What the constructor takes, by name, as it is kept."""
+    def _arguments(self) -> dict[str, object]:
+        """The arguments of the constructor, by name, as the object keeps them."""
         taken = inspect.signature(type(self).__init__).parameters
         return {name: getattr(self, name) for name in taken if hasattr(self, name)}
 
     def _made_of(self, arguments: Mapping[str, Any]) -> Self:
-        """The object that such arguments make."""
+        """The object that the constructor makes of these arguments."""
         return type(self)(**arguments)
 
     def __sklearn_clone__(self) -> Self:
-        return self  # what never changes may be shared
+        return self  # An object that never changes may be shared.
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={_shown(x)}" for name, x in self._arguments().items())
@@ -83,11 +85,11 @@ class Settable(eqx.Module):
 
 def number(
     name: str, low: float = -math.inf, high: float = math.inf, *, open_ends: str = ""
-) -> Callable[[Any], Any]:
-    """A converter of a field to an array without axes; raises InputError outside [low, high], as far
-    as the value is known."""
+) -> Callable[[object], Float[AnyArray, ""]]:
+    """A converter of a field to an array without axes, which raises InputError for a value outside [low, high].
+    A value that JAX traces is not known yet, and is not checked."""
 
-    def convert(value: Any) -> Any:
+    def convert(value: object) -> Float[AnyArray, ""]:
         if isinstance(value, Tracer):
             return value
         return np.asarray(checks.real(name, value, low, high, open_ends=open_ends))
@@ -95,13 +97,14 @@ def number(
     return convert
 
 
-def array(name: str, value: Any) -> Any:
-    """An array; raises InputError where there are no numbers."""
+def array(name: str, value: object) -> AnyArray:
+    """`value` as an array; raises InputError for anything but real numbers."""
     return value if isinstance(value, Tracer) else checks.array(name, value, "an array of numbers")
 
 
-def positive(name: str, value: Any) -> Any:
-    """A vector; raises InputError where it is known not to be of positive finite numbers."""
+def positive(name: str, value: object) -> Float[AnyArray, " k"]:
+    """`value` as a vector of positive finite numbers; raises InputError for anything else. Of a value that JAX
+    traces only the number of axes is known and checked."""
     if not isinstance(value, Tracer):
         return checks.positive(name, value)
     if value.ndim != 1:
@@ -109,9 +112,9 @@ def positive(name: str, value: Any) -> Any:
     return value
 
 
-def _plain(value: Any) -> Any:
-    """Arrays as floats and lists, a Partial around a plain function as that function; all else, what
-    is being traced too, as it is."""
+def _plain(value: object) -> object:
+    """An array as a float or a list, a Partial around a plain function as that function, and anything else, arrays
+    that JAX traces among it, unchanged."""
     if isinstance(value, np.ndarray | np.generic | jax.Array) and not isinstance(value, Tracer):
         return np.asarray(value).tolist()
     if isinstance(value, jax.tree_util.Partial) and not value.args and not value.keywords:
@@ -119,10 +122,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     plain = _plain(value)
     if isinstance(plain, types.FunctionType):
-        return plain.__qualname__  # not where it is in memory
+        return plain.__qualname__  # The function's repr would hold its address in memory.
     if isinstance(plain, list) and len(plain) > LONGEST_SHOWN:
         first, last = ", ".join(map(repr, plain[:3])), repr(plain[-1])
         return f"[{first}, ..., {last}]"

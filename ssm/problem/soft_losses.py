@@ -1,20 +1,21 @@
-"""Losses of samples that are taught distributions over the classes, as `ssm.problem.losses` has them of labels."""
+"""Losses of samples that are taught distributions over the classes, as those of `ssm.problem.losses` are of labels."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from jaxtyping import Float
 
 from ssm.problem.losses import Labels, Logits, Values
+from ssm.support.arrays import AnyArray
 
 
 class SoftSquared(NamedTuple):
     """Half the squared distance of a column of logits to its centred target, p - 1/k."""
 
-    targets: Float[Any, "k m"]
-    """p of each column, whose order is that of all columns of a run."""
+    targets: Float[AnyArray, "k m"]
+    """p of each column, in the order of the columns of the run."""
 
     def value(self, logits: Logits, labels: Labels) -> Values:
         """|z - (p - 1/k)|^2 / 2 of each column: shape (m,)."""
@@ -28,8 +29,8 @@ class SoftSquared(NamedTuple):
 class SoftCrossEntropy(NamedTuple):
     """Cross-entropy with a target, -sum_c p_c log softmax(z)_c, whose least value is the entropy of p."""
 
-    targets: Float[Any, "k m"]
-    """As of `SoftSquared`."""
+    targets: Float[AnyArray, "k m"]
+    """p of each column, as in `SoftSquared`."""
 
     def value(self, logits: Logits, labels: Labels) -> Values:
         """-sum_c p_c log softmax(z)_c of each column: shape (m,)."""

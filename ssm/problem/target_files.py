@@ -1,4 +1,4 @@
-"""Targets and labels of one's own from files: what the shell hands to `ssm.simulate`."""
+"""Targets and labels of one's own, which the shell reads from files for `ssm.simulate`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ FILES = "a .npy file of NumPy's, or a .csv file of numbers with commas between, 
 
 
 def read_numbers(name: str, path: Path) -> np.ndarray:
-    """The numbers of a file, as integers where all are whole and written so: a row a line of a .csv file, whose first line may
-    be a header, or the array of a .npy file.
+    """The numbers of a file: the array of a .npy file, or the lines of a .csv file as rows, whose first line may be a
+    header. The numbers of a .csv file are integers where all of them are written as integers.
 
     Args:
-        name: what they are, for messages.
+        name: the name of the numbers, for messages.
         path: the file.
 
     Raises:
-        ssm.InputError: another file, or one that cannot be read so, in one line.
+        ssm.InputError: a file of another kind, or one that cannot be read, in one line.
     """
     suffix = path.suffix.lower()
     if suffix not in (".npy", ".csv") or not path.is_file():
@@ -35,7 +35,7 @@ def read_numbers(name: str, path: Path) -> np.ndarray:
 
 
 def _from_csv(path: Path) -> np.ndarray:
-    """Rows of numbers; of one column a list."""
+    """The numbers as rows, shape (lines, columns), or as a vector where there is one column."""
     lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     if lines and not _are_numbers(lines[0]):
         lines = lines[1:]

@@ -1,10 +1,11 @@
-"""What a transformation of class weights is, in the manner of optax, and what it may read."""
+"""The interface of a transformation of class weights, in the manner of optax, and the statistics that it may read."""
 
 from __future__ import annotations
 
 import abc
 import math
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -15,17 +16,18 @@ from jaxtyping import Float, PyTree, Real
 from ssm.problem.array_modules import arrays, like
 from ssm.problem.settable import Settable
 from ssm.support import checks
+from ssm.support.arrays import AnyArray
 
-Weights = Float[Any, " k"]
-Counts = Real[Any, " k"]
+Weights = Float[AnyArray, " k"]
+Counts = Real[AnyArray, " k"] | Sequence[float]
 
 
 class Statistics(NamedTuple):
-    """What a transformation may read about each class at a step, or about each group where classes have groups."""
+    """The numbers of each class that a transformation may read at a step, or of each group where classes have groups."""
 
     counts: Counts
-    """The samples n_c > 0 of the class. A transformation that reads them refuses values that it knows not to be
-    positive."""
+    """The number of samples n_c > 0 of the class. A transformation that reads the counts refuses values that it knows
+    not to be positive."""
     performance: Weights | None = None
     """A recent performance of the class in [0, 1], such as its recall; None where no transformation needs it."""
     losses: Weights | None = None
@@ -63,7 +65,7 @@ class Transformation(Settable):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The bounds of all weights that this transformation makes, as far as it has any."""
+        """The lowest and the highest weight that this transformation can make; 0 and infinity where it sets no bounds."""
         return 0.0, math.inf
 
     def init(self, counts: Counts) -> PyTree:
@@ -85,7 +87,7 @@ def step_weights(
     return transformation.update(ones_of(stats.counts), state, stats, step)
 
 
-def as_counts(counts: Counts) -> Counts:
+def as_counts(counts: Counts) -> Real[AnyArray, " k"]:
     """Counts as an array; raises InputError where they are known not to be positive."""
     if not isinstance(counts, Tracer):
         checks.positive("counts", counts)
@@ -94,8 +96,8 @@ def as_counts(counts: Counts) -> Counts:
 
 def ones_of(counts: Counts) -> Weights:
     """A weight of 1 for each count."""
-    xp, counts = arrays(as_counts(counts))
-    return xp.ones_like(counts, dtype=xp.result_type(counts, 1.0))  # integers may be counts
+    xp, numbers = arrays(as_counts(counts))
+    return xp.ones_like(numbers, dtype=xp.result_type(numbers, 1.0))  # Counts may be integers.
 
 
 def counts_like(weights: Weights, stats: Statistics) -> Weights:

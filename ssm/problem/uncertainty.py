@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import equinox as eqx
 import numpy as np
 from jax.typing import ArrayLike
@@ -13,17 +11,18 @@ from ssm.problem.array_modules import arrays, like
 from ssm.problem.settable import number
 from ssm.problem.transformations import Statistics, Transformation, Weights
 from ssm.support import errors
+from ssm.support.arrays import AnyArray
 
 LEAST = 1e-3
-"""No class counts as more certain, so that none loses all its weight."""
+"""The lowest uncertainty that a class counts with, so that no class loses all its weight."""
 
 
 class Uncertainty(Transformation):
     """Multiplies the weight of class c by (u_c / mean_j u_j)^g, with u_c the mean predictive uncertainty of its held-out samples
     (`class_entropy`), at least 1e-3, and g the exponent. The probabilities of an ensemble, or of a posterior over the last layer, are
-    those of the mean over its members. `ssm.Reweighted` knows u_c by out-of-fold predictions; a loop of one's own gives it."""
+    the mean over its members. `ssm.Reweighted` measures u_c by out-of-fold predictions; a training loop of one's own has to give it."""
 
-    exponent: Float[Any, ""] = eqx.field(converter=number("exponent"))
+    exponent: Float[AnyArray, ""] = eqx.field(converter=number("exponent"))
 
     @property
     def needs_uncertainty(self) -> bool:
@@ -45,7 +44,7 @@ def class_entropy(
     labels: Int[np.ndarray, " n"],
     sample_weights: Float[np.ndarray, " n"] | None = None,
 ) -> Float[np.ndarray, " k"]:
-    """The mean predictive entropy of the samples of each class, over that of even odds: u_c = - sum_{i in c} s_i sum_j p_ij log p_ij /
+    """The mean predictive entropy of the samples of each class, divided by that of even odds: u_c = - sum_{i in c} s_i sum_j p_ij log p_ij /
     (log k sum_{i in c} s_i), from 0 to 1.
 
     Example:

@@ -1,5 +1,4 @@
-"""Class weights. Their scale matters to gradient flow, so the laws here are scaled to unit mean
-over samples."""
+"""Class weights. Their scale changes how fast gradient flow runs, so the laws here are scaled to unit mean over samples."""
 
 from __future__ import annotations
 
@@ -14,8 +13,8 @@ from jaxtyping import Float, Real
 from ssm.support import checks, errors
 
 Counts = Real[np.ndarray, " k"] | Sequence[int] | Sequence[float]
-LARGEST_BATCH = 2**53  # integers that a float64 holds
-SPACING = 0.2  # of the nodes in log u of `_mean_weights`
+LARGEST_BATCH = 2**53  # A float64 holds all integers up to this one.
+SPACING = 0.2  # the distance in log u between the nodes of `_mean_weights`
 
 
 def power_law(counts: Counts, exponent: float) -> Float[np.ndarray, " k"]:
@@ -36,7 +35,8 @@ def power_law(counts: Counts, exponent: float) -> Float[np.ndarray, " k"]:
     """
     counts = checks.positive("counts", counts)
     exponent = checks.real("exponent", exponent, -math.inf)
-    reference = counts.min() if exponent > 0 else counts.max()  # no power of a ratio overflows
+    # Powers of ratios to this count do not overflow.
+    reference = counts.min() if exponent > 0 else counts.max()
     return _of_unit_mean(counts, (counts / reference) ** -exponent)
 
 
@@ -49,13 +49,13 @@ def effective_number(counts: Counts, beta: float | None = None) -> Float[np.ndar
 
     Args:
         counts: samples n_c > 0 of each class, shape (k,); weighted samples need not count whole.
-        beta: b in [0, 1). Left out: (n - 1) / n, and 0 where n is no more than one sample.
+        beta: b in [0, 1). None is (n - 1) / n, and 0 where n is at most 1.
 
     Raises ssm.InputError for anything else.
     """
     counts = checks.positive("counts", counts)
     if beta is None:
-        inverse = 1 / max(counts.sum(), 1.0)  # 1 - b, which b itself would round
+        inverse = 1 / max(counts.sum(), 1.0)  # 1 - b, which loses digits if it is computed of b.
         log_beta = math.log1p(-inverse) if inverse < 1 else -math.inf
     else:
         beta = checks.real("beta", beta, 0, 1, open_ends=")")
@@ -69,7 +69,7 @@ def of_unit_class_mean(class_weights: Float[np.ndarray, " k"]) -> Float[np.ndarr
 
     It is how class-balanced weights are published (Cui et al. 2019), and what much code does. The laws of
     this module have unit mean over samples instead. The two differ by one factor for all classes, which
-    is one of the learning rate, and which `mean_sample_weight` tells.
+    acts as a factor of the learning rate, and which `mean_sample_weight` gives.
 
     Raises ssm.InputError for weights that are not positive and finite.
 
@@ -122,7 +122,7 @@ def class_weights(spec: object, counts: Counts) -> Float[np.ndarray, " k"]:
         numbers = [spec.get(c, 1.0) for c in range(k)]
     try:
         weights = np.asarray(numbers)
-    except (TypeError, ValueError, OverflowError):  # rows of different lengths
+    except (TypeError, ValueError, OverflowError):  # Rows may have different lengths.
         raise _refuse(spec, k) from None
     # Sets, strings, booleans and complex numbers are no weights, though NumPy could convert some.
     if weights.shape != (k,) or weights.dtype.kind not in "iuf":
@@ -162,9 +162,9 @@ def effective_sample_share(counts: Counts, class_weights: Float[np.ndarray, " k"
     finite, or all 0.
     """
     counts, given = _exposed(counts, class_weights)
-    relative = given / given.max()  # squares of any scale stay finite
+    relative = given / given.max()  # The squares are finite, whatever the scale of the weights.
     share = (counts * relative).sum() ** 2 / (counts.sum() * (counts * relative**2).sum())
-    return float(min(share, 1.0))  # rounding may lift it above
+    return float(min(share, 1.0))  # Rounding may lift it above 1.
 
 
 def effective_class_weights(
@@ -179,8 +179,8 @@ def effective_class_weights(
         v_c = E[m_c w_c / sum_j m_j w_j] / pi_c = B w_c int_0^inf e^(-w_c u) (sum_j pi_j e^(-w_j u))^(B - 1) du
 
     A batch of one ignores the weights, v = 1; large batches have v_c = w_c / sum_j pi_j w_j. The scale of
-    the weights does not matter. In batches drawn without replacement, of which an epoch consists, v
-    is nearer to what was asked, the more the larger a share of all samples they are.
+    the weights does not matter. In batches drawn without replacement, as those of an epoch are, v
+    is nearer to w, and the nearer the larger the share of all samples in a batch.
 
     Args:
         counts: samples n_c > 0 of each class, shape (k,); weighted samples need not count whole.
@@ -203,7 +203,7 @@ def effective_class_weights(
     return _mean_weights(counts / counts.sum(), given, np.asarray(size))
 
 
-def effective_ratio(weight_ratio: Any, minority_share: Any, batch_size: Any) -> Any:
+def effective_ratio(weight_ratio: object, minority_share: object, batch_size: object) -> Any:
     """The ratio of two classes' weights that a weighted mean over mini-batches trains with, in place of
     the one that was asked for.
 
@@ -243,7 +243,7 @@ def effective_ratio(weight_ratio: Any, minority_share: Any, batch_size: Any) -> 
     try:
         ratio, share, size = np.broadcast_arrays(ratio, share, size)
     except ValueError:
-        shapes = [np.shape(x) for x in (weight_ratio, minority_share, batch_size)]
+        shapes = [x.shape for x in (ratio, share, size)]
         allowed = "arrays that broadcast"
         raise errors.invalid("weight_ratio, minority_share, batch_size", shapes, allowed) from None
     both = np.stack([1 - share, share], -1), np.stack([np.ones_like(ratio), ratio], -1)
@@ -259,7 +259,7 @@ def _mean_weights(
 ) -> Float[np.ndarray, "*grid k"]:
     """v_c = B w_c int_0^inf e^(-w_c u) phi(u)^(B - 1) du with phi = sum_j pi_j e^(-w_j u).
 
-    It is the expectation of B w_c / (w_c + what B - 1 draws weigh), with 1 / x = int_0^inf e^(-x u) du. In
+    It is the expectation of B w_c / (w_c + what B - 1 draws weigh), by 1 / x = int_0^inf e^(-x u) du. In
     x = log u the integrand is analytic up to an imaginary part of pi / 2, and along a line of imaginary
     part y its modulus integrates to at most v_c / cos y. So the trapezoidal rule of spacing h is right to
     2 e (2 pi / h) e^(-pi^2 / h) of v_c, 1e-19 at h = 0.2, whatever weights, shares and size; u below the
@@ -284,8 +284,7 @@ def _mean_weights(
 def _exposed(
     counts: Counts, class_weights: Counts
 ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-    """Counts and weights in float64, once they are known to be ones; a weight of 0 leaves a class
-    out."""
+    """Counts and weights in float64, once they are checked; a weight of 0 leaves its class out."""
     counts = checks.positive("counts", counts)
     allowed = f"{len(counts)} finite numbers of at least 0, not all of them 0"
     given = checks.positive("class_weights", class_weights, allowed, or_zero=True)
