@@ -15,19 +15,19 @@ RELATIVE = {
     "class_strength": True,
     "held_out_strength": True,
 }
-"""What can be compared between groups, and whether the tolerance is relative: strengths grow without
-end under cross-entropy, accuracies end at 1."""
+"""The quantities that can be compared between groups, and whether the tolerance is relative: strengths grow without
+end under cross-entropy, while accuracies end at 1."""
 
 
 def settling_time(values: xr.DataArray, level: float | xr.DataArray) -> xr.DataArray:
-    """From when on values stay at a level or above it, as far as they were observed.
+    """The time from which on values stay at a level or above it, as far as they were observed.
 
-    It is the time, linearly between observations, at which they pass the level after the last
-    observation below it; the first observed time where none is below, and NaN where the last one is.
+    It is the time, linearly between observations, at which the values pass the level after the last
+    observation below it. It is the first observed time where no observation is below, and NaN where the last one is.
 
     Args:
         values: with the dimension `time` and times as the coordinate `time`, or `flow_time` where runs
-            of a sweep differ in them. NaN, as of times that a run did not reach, counts as not observed.
+            of a sweep differ in their times. NaN, as at times that a run did not reach, counts as not observed.
         level: a number, or an array that broadcasts.
 
     Returns:
@@ -46,10 +46,10 @@ def time_to_balance(
 ) -> xr.DataArray:
     """The first time from which on minorities are level with majorities, and stay so to the end.
 
-    With m_maj and m_min the means of a quantity over the classes of each group (but those without samples in a log), groups are level where
+    With m_maj and m_min the means of a quantity over the classes of each group (in a log, of those with samples), groups are level where
     |m_min - m_maj| <= tolerance for accuracies, and <= tolerance max(|m_min|, |m_maj|) for strengths,
-    whichever group is ahead. That both know nothing yet is level too: what counts is the last time at
-    which they are not (`settling_time`), so a run has to be long enough to have one.
+    whichever group is ahead. Groups of which nothing is learned yet are level too. The time follows the last one at
+    which they are not (`settling_time`), so the run has to be long enough to have such a time.
 
     Args:
         dataset: a run or a sweep of any axes.
@@ -60,7 +60,7 @@ def time_to_balance(
     Returns:
         Over the axes of the sweep, in the run's own time (flow time, steps, or that of the loss clock),
         between the saved times by interpolation. NaN where groups are not level at the end of the run,
-        and where one has no class.
+        and where a group has no class.
 
     Raises ssm.InputError for another tolerance, or a quantity that the dataset does not have.
 
@@ -79,7 +79,7 @@ def time_to_balance(
 
 
 def _group_mean(dataset: xr.Dataset, quantity: str, group: str) -> xr.DataArray:
-    """Mean over the classes of a group of which anything is known, NaN where one of them is, or there is none."""
+    """The mean over those classes of a group that have values, NaN where the value of one of them is NaN or there is none."""
     is_known = dataset[quantity].notnull().any("time")
     members = (dataset["class_group"] == group) & is_known
     total = dataset[quantity].where(members, 0.0).sum("class", skipna=False)
@@ -87,7 +87,7 @@ def _group_mean(dataset: xr.Dataset, quantity: str, group: str) -> xr.DataArray:
 
 
 def _settled(times: Float[np.ndarray, " t"], above: Float[np.ndarray, " t"]) -> float:
-    """From when on `above` is not negative."""
+    """The time from which on `above` is not negative, in the unit of `times`."""
     seen = np.isfinite(above) & np.isfinite(times)
     times, above = times[seen], above[seen]
     if not len(times) or above[-1] < 0:

@@ -1,4 +1,4 @@
-"""Which files in a store's folder belong to the store, so that replacing it takes nothing else along."""
+"""Which files in the folder of a store belong to the store, so that nothing else is lost when the store is replaced."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Grid = tuple[int, ...]
 def foreign_entries(path: Path, names: Iterable[str]) -> Iterator[str]:
     """The files and folders in a store that were not written with it, those at the top first.
 
-    A store has its metadata and a folder for each array. That holds the array's own metadata and
+    A store has its metadata and a folder for each array. This folder holds the metadata of the array and its
     chunks, whose names are places in the grid of chunks that the metadata describe. The store of a
     sweep that was written chunk by chunk has a mark for each chunk of runs, too.
 
     Args:
         path: the folder of a store whose metadata can be read.
-        names: those of its arrays that it may have been written with.
+        names: the names of the arrays with which the store may have been written.
     """
     metadata = Metadata(path)
     grids = {name: _grids(path, metadata, name) for name in names}
@@ -58,10 +58,10 @@ def foreign_entries(path: Path, names: Iterable[str]) -> Iterator[str]:
 
 
 def misplaced_chunks(path: Path) -> Iterator[Path]:
-    """The files in a store that are called as chunks are, but lie in no grid of chunks.
+    """The files in a store that have the name of a chunk, but a place outside the grid of chunks.
 
-    This needs no metadata of the whole store: an array is judged by what is left of them or of its
-    own, and is passed over where both are lost.
+    The metadata of the whole store may be damaged: the grid of an array is read from what is left of them or of the
+    metadata of the array, and an array is skipped where both are lost.
     """
     try:
         stored = Metadata(path).arrays()
@@ -76,7 +76,7 @@ def misplaced_chunks(path: Path) -> Iterator[Path]:
 
 
 def _is_part_of_array(entry: Path, grids: Iterable[Grid]) -> bool:
-    """Whether what is in an array's folder is its metadata, or a chunk within one of the grids."""
+    """Whether an entry of the folder of an array is the metadata of the array, or a chunk within one of the grids."""
     if not _is_plain_file(entry):
         return False
     if entry.name in (".zarray", ".zattrs"):
@@ -86,7 +86,7 @@ def _is_part_of_array(entry: Path, grids: Iterable[Grid]) -> bool:
         return False
     place, is_partial = [int(number) for number in chunk[1].split(".")], chunk[2] is not None
     for grid in grids:
-        lengths = grid or (1,)  # the one chunk of a single number is called 0
+        lengths = grid or (1,)  # The one chunk of a single number has the name 0.
         # A partial file lacks the last number of its chunk, unless that is the only one.
         num_numbers = max(len(lengths) - 1, 1) if is_partial else len(lengths)
         if len(place) == num_numbers and all(i < n for i, n in zip(place, lengths, strict=False)):
@@ -95,7 +95,7 @@ def _is_part_of_array(entry: Path, grids: Iterable[Grid]) -> bool:
 
 
 def _grid_of(layout: Any) -> Grid | None:
-    """The grid of chunks that the metadata of an array describe, None where they are damaged."""
+    """The grid of chunks that the metadata of an array, parsed JSON, describe; None where they are damaged."""
     try:
         shape, sizes = list(layout["shape"]), list(layout["chunks"])
     except (KeyError, TypeError):
@@ -111,8 +111,8 @@ def _num_chunks(length: int, size: int) -> int:
 
 
 def _grids(path: Path, metadata: Metadata, name: str) -> list[Grid]:
-    """The grids of an array by what is said of it: in the metadata of the store, and where their
-    digest does not vouch for them, also in those of the array, one of which may be damaged."""
+    """The possible grids of an array: that in the metadata of the store and, where no digest vouches for these, also that
+    in the metadata of the array, since either may be damaged."""
     layouts = [metadata.arrays()[name][0]]
     if not metadata.is_sealed:
         layouts.append(_stored_layout(path / name))
@@ -121,7 +121,7 @@ def _grids(path: Path, metadata: Metadata, name: str) -> list[Grid]:
 
 
 def _stored_layout(folder: Path) -> Any:
-    """What the folder of an array says of it, None where that cannot be read."""
+    """The JSON of the metadata in the folder of an array; None where they cannot be read."""
     try:
         return json.loads((folder / ".zarray").read_bytes())
     except (OSError, ValueError):
@@ -129,7 +129,7 @@ def _stored_layout(folder: Path) -> Any:
 
 
 def _is_mark(entry: Path, num_chunks: int) -> bool:
-    """Whether an entry says of one of a sweep's chunks that it is done, or is a mark on its way."""
+    """Whether an entry is the mark of one of the chunks of a sweep, or such a mark that a killed process was writing."""
     mark = re.fullmatch(r"(\.?)(0|[1-9][0-9]*)\.json(.*)", entry.name)
     if mark is None or int(mark[2]) >= num_chunks:
         return False

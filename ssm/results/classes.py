@@ -1,5 +1,5 @@
-"""The classes that a Dataset knows something of, as the samples at which a network is watched may lack some. One rule
-holds everywhere: a class without samples is left out of means and legends, and that is said."""
+"""The classes of which a Dataset has values, since the samples at which a network is watched may lack some. One rule
+holds everywhere: a class without samples is left out of means and legends, and the output says so."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import xarray as xr
 from jaxtyping import Bool, Float
 
 MOST = 4
-"""So many classes are named where it is said that they lack samples."""
+"""The largest number of classes without samples that are named one by one."""
 
 
 def known(dataset: xr.Dataset, name: str) -> Bool[np.ndarray, " k"]:
-    """The classes of which a variable over time and class is ever known."""
+    """The classes for which a variable over time and class is finite at some time."""
     values = dataset[name].transpose("time", "class").values
     return np.asarray(np.isfinite(values).any(axis=0))
 
 
 def mean(dataset: xr.Dataset, name: str, group: str | None = None) -> Float[np.ndarray, " time"]:
-    """The mean of a variable over those classes, of a group or of all, of which it is ever known; NaN at the gaps of a
-    log, and where no class is known."""
+    """The mean of a variable over those `known` classes that belong to a group, or over all of them; NaN at the gaps of a
+    log, and where there are no such classes."""
     values, mine = dataset[name].transpose("time", "class").values, known(dataset, name)
     if group is not None:
         mine &= dataset["class_group"].values == group
@@ -33,13 +33,13 @@ def names(dataset: xr.Dataset) -> list[str]:
 
 
 def absent(dataset: xr.Dataset, name: str) -> str:
-    """That some classes are left out since a variable is known of others and never of them; an empty text where there are
-    none."""
+    """A text which says that some classes are left out, since a variable is known for others and never for them. It is empty
+    where no class is left out."""
     mine = known(dataset, name)
-    if mine.all() or not mine.any():  # of which the second is a log of gaps alone
+    if mine.all() or not mine.any():  # Where none is known, the log has only gaps.
         return ""
     left_out = np.flatnonzero(~mine & (dataset["class_group"].values != "")).tolist()
-    if not left_out:  # as of a run that was taken from a sweep with more classes
+    if not left_out:  # A run that was taken from a sweep may have classes of no group.
         return ""
     what = "held-out samples" if name.startswith("held_out") else "samples"
     if len(left_out) > MOST:

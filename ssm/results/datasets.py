@@ -1,4 +1,4 @@
-"""Runs and sweeps as labelled Datasets, with their whole origin in the attributes."""
+"""Runs and sweeps as labelled Datasets, whose attributes hold their whole origin."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import DTypeLike
 
 from ssm.config import Config
 from ssm.measures import geometry, spectral
@@ -22,7 +23,7 @@ def spectral_arrays(
     counts: np.ndarray,
     class_groups: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """The part of a result that all logits have, whether they come from a run or from a network.
+    """The part of a result that exists for all logits, whether they come from a run or from a network.
 
     Args:
         times: when the logits were observed, shape (t,).
@@ -51,10 +52,10 @@ def spectral_arrays(
 def assemble(
     arrays: dict[str, np.ndarray], own: Mapping[str, schema.Variable] | None = None
 ) -> xr.Dataset:
-    """A Dataset of arrays by name, each with its dimensions, description and units: variables of the table,
-    and `own` ones."""
+    """A Dataset of arrays by name, each with its dimensions, description and units: those of the table of variables,
+    or of `own` variables."""
 
-    def described(variables: Mapping[str, schema.Variable]) -> dict[str, Any]:
+    def described(variables: Mapping[str, schema.Variable]) -> dict[str, xr.Variable]:
         return {
             name: _variable(variable.dims, arrays[name], variable.attributes)
             for name, variable in variables.items()
@@ -67,27 +68,27 @@ def assemble(
 
 
 def _variable(
-    dims: str | Sequence[Hashable], values: np.ndarray, attributes: Mapping[str, Any] | None = None
+    dims: str | Sequence[Hashable], values: np.ndarray, attributes: Mapping[str, str] | None = None
 ) -> xr.Variable:
-    """A variable of an array of NumPy's, which xarray takes as it is. It would look otherwise whether the array
-    is one of Dask's, and import Dask for that where it is installed, which takes a sixth of a second."""
+    """A variable of a NumPy array, which xarray is told not to check. Its check would ask whether the array is one of
+    Dask's, and would import Dask for that where it is installed, which takes a sixth of a second."""
     return xr.Variable(dims, values, attributes, fastpath=True)
 
 
 def reached(dataset: xr.Dataset) -> xr.Dataset:
     """The part of a run up to the last time that it reached.
 
-    Times that a run did not reach hold NaN. The end of a run that its margin ended is a time that it
+    Times that a run did not reach hold NaN. Where a run ended at a margin, the time of its end is one that it
     reached.
     """
     has_numbers = np.isfinite(dataset["strength"].transpose("time", "component").values)
-    times = np.flatnonzero(has_numbers.any(axis=1))  # a log may have gaps
+    times = np.flatnonzero(has_numbers.any(axis=1))  # A log may have gaps.
     return dataset.isel(time=slice(int(times[-1]) + 1 if times.size else 0))
 
 
 def best_held_out(dataset: xr.Dataset) -> int:
-    """The place among the times of a run at which accuracy on held-out data, its mean over all classes that have any, is
-    largest: the first, of equal ones."""
+    """The index of the time at which the accuracy of a run on held-out data is largest, and of the first such time where
+    several are equal. The accuracy is the mean over all classes that have held-out data."""
     balanced = classes.mean(dataset, "held_out_accuracy")
     return int(np.where(np.isnan(balanced), -np.inf, balanced).argmax())
 
@@ -96,8 +97,8 @@ def time_spacing(dataset: xr.Dataset) -> str:
     """How the saved times of a run or sweep are spaced: `linear`, or `log` for evenly in the
     logarithm after 0.
 
-    Times have it as their attribute `spacing`, unless the runs of a sweep differ in it, which counts
-    as `linear`. Stores of earlier versions have it in the JSON of their settings only.
+    Times have the attribute `spacing`. Where the runs of a sweep differ in their spacing they lack it, and the answer
+    is `linear`. Stores of earlier versions say it only in the JSON of their settings.
     """
     for name in ("time", "flow_time"):
         if name in dataset.coords and "spacing" in dataset[name].attrs:
@@ -106,7 +107,7 @@ def time_spacing(dataset: xr.Dataset) -> str:
     return "log" if '"save_spacing": "log"' in settings else "linear"
 
 
-def indices(sizes: dict[str, int]) -> dict[str, Any]:
+def indices(sizes: dict[str, int]) -> dict[str, xr.Variable]:
     """The coordinates that number classes and components, and name blocks, parts and factors.
 
     Args:
@@ -119,13 +120,13 @@ def indices(sizes: dict[str, int]) -> dict[str, Any]:
     return {dim: _variable(dim, values) for dim, values in (numbers | words).items()}
 
 
-def filling(dtype: Any) -> Any:
-    """The value that stands where a run of a sweep has no entry: NaN, 0 or an empty word."""
+def filling(dtype: DTypeLike) -> float | str:
+    """The value in the entries of an array that a run of a sweep does not fill: NaN, 0 or an empty word."""
     return {"f": np.nan, "i": 0, "U": ""}[np.dtype(dtype).kind]
 
 
 def sweep_dataset(
-    arrays: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray | xr.Variable],
     sweep: Mapping[str, Any],
     coordinates: Mapping[str, np.ndarray],
     origins: Sequence[Mapping[str, Any]],
@@ -133,16 +134,16 @@ def sweep_dataset(
 ) -> xr.Dataset:
     """A sweep as a Dataset.
 
-    Coordinates keep only the axes that they vary along. Times that all runs share are the coordinate
-    `time`; where runs differ in them they are `flow_time`.
+    Coordinates keep only the axes along which they vary. The times are the coordinate `time` where all runs share
+    them, and else `flow_time`.
 
     Args:
         arrays: arrays or variables by name, the axes first.
         sweep: the base Config and the axes as JSON types, for the attributes.
         coordinates: values of each coordinate of the axes (`schema.axis_coordinates`).
-        origins: where each chunk of runs comes from.
-        done: which runs of the grid are there; all of them when left out. Coordinates are judged and read
-            by these.
+        origins: the origin of each chunk of runs.
+        done: which runs of the grid are done; all of them when left out. Whether a coordinate varies, and its values,
+            are read from these runs.
     """
     dimensions = schema.axis_coordinates(sweep["axes"])
     axes = list(dict.fromkeys(dimensions.values()))
@@ -167,8 +168,8 @@ def sweep_dataset(
 
 
 def _clock_and_spacing(sweep: Mapping[str, Any]) -> tuple[str, str | None]:
-    """What the times of a sweep's runs count, and how they are spaced; None where runs differ in
-    that."""
+    """The unit that the times of a sweep's runs count, and the spacing of these times, which is None where runs differ
+    in it."""
     optimizers = _values_of(sweep, "optimizer", "flow")
     spacings = {*_values_of(sweep, "save_spacing", "linear")}
     clock = sweep["base"].get("clock", "time")
@@ -178,8 +179,8 @@ def _clock_and_spacing(sweep: Mapping[str, Any]) -> tuple[str, str | None]:
     return clock, spacings.pop() if len(spacings) == 1 else None
 
 
-def _values_of(sweep: Mapping[str, Any], field: str, default: Any) -> list[Any]:
-    """The values that a field has in a sweep; `default` where a sweep of an earlier version lacks it."""
+def _values_of(sweep: Mapping[str, Any], field: str, default: str) -> list[Any]:
+    """The values of a field in a sweep; only `default` where a sweep of an earlier version lacks the field."""
     for axis, values in sweep["axes"].items():
         fields = schema.fields_of(axis)
         if field in fields:
@@ -188,9 +189,9 @@ def _values_of(sweep: Mapping[str, Any], field: str, default: Any) -> list[Any]:
     return [sweep["base"].get(field, default)]
 
 
-def _common_origin(origins: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The provenance of a sweep: each version, commit and device that a chunk of it comes from, the
-    first and last time that a chunk was made, and the cost of all chunks."""
+def _common_origin(origins: Sequence[Mapping[str, Any]]) -> dict[str, str | float]:
+    """The provenance of a sweep: all versions, commits and devices by which a chunk of it was computed, the
+    first and last time at which a chunk was made, and the cost of all chunks in seconds."""
     times = sorted(origin["created"] for origin in origins)
     sources = {
         name: "; ".join(sorted({origin[name] for origin in origins}))
@@ -212,7 +213,7 @@ def _where_it_varies(
     shape = tuple(variable.sizes[dim] for dim in axes)
     known = xr.Variable(axes, np.ones(shape, bool) if done is None else done)
     for dim in axes:
-        first = variable.isel({dim: known.argmax(dim)})  # the first that is known
+        first = variable.isel({dim: known.argmax(dim)})  # at the first run that is done
         same = variable == first
         if variable.dtype.kind == "f":
             same |= variable.isnull() & first.isnull()
@@ -224,11 +225,11 @@ def _where_it_varies(
 def dataset(
     config: Config,
     arrays: dict[str, np.ndarray],
-    facts: dict[str, Any],
+    facts: Mapping[str, object],
     own: Mapping[str, schema.Variable] | None = None,
 ) -> xr.Dataset:
     """A run as a Dataset of its arrays. The attributes hold the Config as JSON, the `facts` of the
-    run, its dtype and its origin; `own` are variables that are not in the table."""
+    run, its dtype and its origin; `own` describes variables that are not in the table."""
     clock = "steps" if config.is_descent else config.clock
     dataset = _with_one_name(assemble(arrays, own))
     return _with_described_times(dataset, clock, config.save_spacing).assign_attrs(
@@ -241,28 +242,28 @@ def dataset(
 
 
 def alone(dataset: xr.Dataset, group: str) -> xr.DataArray:
-    """Which class is the only one of a group, or of a log the only one of which samples are watched.
+    """Which class is the only one of its group. In a log only classes with samples in the probe count.
 
-    One class has no contrasts within its group, so that the group has no block, and what is learned
-    of the group is the strength of that class.
+    One class has no contrasts within its group, so that the group has no block; the strength of the class then says
+    what is learned of the group.
 
     Args:
         dataset: a run or a sweep.
         group: `majority` or `minority`.
 
     Returns:
-        Booleans over `class`, and over those axes of a sweep along which they vary.
+        Booleans over `class`, and over those axes of a sweep along which groups vary.
     """
     groups = dataset["class_group"]
     is_in_group, counts = groups.values == group, dataset["class_count"]
-    if counts.dims == groups.dims:  # in a sweep every class that has a group has samples
+    if counts.dims == groups.dims:  # In a sweep every class with a group has samples.
         is_in_group &= counts.values > 0
     is_alone = is_in_group & (is_in_group.sum(groups.get_axis_num("class"), keepdims=True) == 1)
     return xr.DataArray(_variable(groups.dims, is_alone), groups.coords, name=groups.name)
 
 
 def _with_described_times(dataset: xr.Dataset, clock: str, spacing: str | None) -> xr.Dataset:
-    """A Dataset whose times say what they count and how they are spaced."""
+    """The Dataset with the unit and the spacing of its times in their attributes."""
     for name in ("time", "flow_time"):
         if name not in dataset.coords:
             continue
@@ -274,7 +275,7 @@ def _with_described_times(dataset: xr.Dataset, clock: str, spacing: str | None) 
 
 
 def _with_one_name(dataset: xr.Dataset) -> xr.Dataset:
-    """A Dataset whose features are called H, whether its columns are samples or classes. Where runs
+    """The Dataset with its features under the name H, whether their columns are samples or classes. Where runs
     of a sweep differ in that, both names stay."""
     only_classes = "class_H" in dataset and "H" not in dataset
     return dataset.rename(class_H="H") if only_classes else dataset

@@ -1,4 +1,4 @@
-"""Digests of a store, which show that neither its layout (all that its metadata say) nor its values
+"""Digests of a store, which show that neither its layout (the content of its metadata) nor its values
 have changed since it was written."""
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import xarray as xr
 
 from ssm.support import errors
 
-METADATA = ".zmetadata"  # the file that is read; those of single arrays must agree with it
-COVERING = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{64}")  # digests of the layout and of the values
+METADATA = ".zmetadata"  # This file is read; the files of single arrays must agree with it.
+COVERING = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{64}")  # The digests of the layout and of the values.
 
 
 class StoreWarning(UserWarning):
@@ -28,7 +28,7 @@ class Metadata:
     attributes of each array."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ssm.InputError where there is no store, or none that can be read."""
+        """Raises ssm.InputError where there is no store, or where its metadata cannot be read."""
         self.path = path
         try:
             self._document = json.loads((path / METADATA).read_bytes())
@@ -38,24 +38,23 @@ class Metadata:
             without_digest = self.text_with(self.attributes)
             self.layout = hashlib.sha256(without_digest.encode()).hexdigest()
             """The digest of all the metadata but the stored digest itself."""
-        except Exception as error:  # JSON of another kind raises many
+        except Exception as error:  # JSON of another structure raises many kinds of errors.
             raise unreadable(path, error) from None
         self.is_covered = isinstance(self.digest, str) and bool(COVERING.fullmatch(self.digest))
-        """Whether the stored digest is of the layout and of the values. That of an earlier version
-        covers less."""
+        """Whether the stored digest covers both the layout and the values. The digest of an earlier version covers less."""
 
     @property
-    def values(self) -> Any:
+    def values(self) -> object:
         """The stored digest of the values, which is the only one in a store of an earlier version."""
         return self.digest.partition(".")[2] if self.is_covered else self.digest
 
     @property
     def is_sealed(self) -> bool:
-        """Whether a digest shows that the metadata are as they were written."""
+        """Whether the digest shows that the metadata have not changed since they were written."""
         return self.is_covered and self.digest.startswith(f"{self.layout}.")
 
     def check(self) -> None:
-        """Raise ssm.InputError where the layout is not the one that was written."""
+        """Raise ssm.InputError where the layout has changed since it was written."""
         if self.is_covered and not self.is_sealed:
             raise changed(self.path)
 
@@ -77,14 +76,14 @@ class Metadata:
         """The metadata files of single arrays and groups that differ from those of the store."""
         return [name for name, entry in self.entries.items() if not self._agrees(name, entry)]
 
-    def _agrees(self, name: str, entry: Any) -> bool:
+    def _agrees(self, name: str, entry: object) -> bool:
         try:
             return _as_text(json.loads((self.path / name).read_bytes())) == _as_text(entry)
-        except Exception:  # lost, or no JSON
+        except Exception:  # The file may be lost, or be no JSON.
             return False
 
     def restore(self) -> None:
-        """Write the metadata files of single arrays and groups that differ again."""
+        """Rewrite those metadata files of single arrays and groups that differ from the metadata of the store."""
         for name in self.strays():
             (self.path / name).parent.mkdir(exist_ok=True)
             (self.path / name).write_text(_as_text(self.entries[name]))
@@ -103,7 +102,7 @@ def seal(path: Path, values: str) -> None:
     (path / METADATA).write_text(metadata.text_with(attributes))
 
 
-def of_values(arrays: Mapping[str, np.ndarray], context: Any = None) -> str:
+def of_values(arrays: Mapping[str, np.ndarray], context: object = None) -> str:
     """The digest of arrays with their names, types and shapes.
 
     Args:
@@ -117,7 +116,7 @@ def of_values(arrays: Mapping[str, np.ndarray], context: Any = None) -> str:
         else:
             values = values.astype(values.dtype.newbyteorder("="), copy=False)
             if values.dtype.kind == "f":
-                values = np.where(np.isnan(values), np.nan, values)  # all NaNs have the same bits
+                values = np.where(np.isnan(values), np.nan, values)  # NaNs get the same bits.
             kind, data = values.dtype.str, np.ascontiguousarray(values).tobytes()
         sha.update(_as_text([name, kind, values.shape]).encode())
         sha.update(data)
@@ -129,7 +128,7 @@ def of_dataset(dataset: xr.Dataset) -> str:
     return of_values({str(name): dataset[name].values for name in dataset.variables})
 
 
-def of_values_before(arrays: Mapping[str, np.ndarray], attributes: Any = None) -> str:
+def of_values_before(arrays: Mapping[str, np.ndarray], attributes: object = None) -> str:
     """The digest that earlier versions wrote, which covers values, shapes and attributes."""
     sha = hashlib.sha256(_as_text(attributes).encode())
     for name, values in sorted(arrays.items()):
@@ -149,7 +148,7 @@ def of_dataset_before(dataset: xr.Dataset) -> str:
     return of_values_before(arrays, [dataset.attrs, attributes])
 
 
-def _as_text(content: Any) -> str:
+def _as_text(content: object) -> str:
     """JSON types as text that does not depend on the order of their keys."""
     return json.dumps(content, sort_keys=True)
 
@@ -165,5 +164,5 @@ def changed(path: Path) -> errors.InputError:
 
 
 def replaced(path: Path) -> errors.InputError:
-    """The error for a store that is not the one any more that was opened."""
+    """The error for a store that has been replaced by another one since it was opened."""
     return errors.invalid("store", str(path), "opened again: it has grown or been replaced since")

@@ -17,11 +17,11 @@ from ssm.support import checks, errors, files, interrupts
 
 SUFFIXES = (".nc", ".csv")
 MOST_ROWS = 2**16
-"""Rows of a table that are held in memory at once."""
+"""The largest number of rows of a table that are in memory at once."""
 ENGINE = "h5netcdf"
 NEEDED = (ENGINE, "h5py")
-"""What writes NetCDF. The format that SciPy writes without it, version 3, has no integers of 64 bits, which counts of
-samples are, and no words."""
+"""The packages that write NetCDF 4. SciPy writes version 3 without them, which has neither words nor integers of 64
+bits, as counts of samples are."""
 
 
 def export(
@@ -33,19 +33,19 @@ def export(
 ) -> None:
     """Write a run, a sweep or a tracked log for other programs: as NetCDF (`.nc`) or as a table (`.csv`).
 
-    NetCDF is the Dataset with all that its attributes say; `xarray.open_dataset(path)` reads the same numbers.
+    A NetCDF file holds the Dataset with all of its attributes; `xarray.open_dataset(path)` reads the same numbers.
     It needs `pip install h5netcdf h5py`.
 
     A table has a row for each run of a sweep, or for each time of a run, and a column for each variable with
     one value there. With `variables` it has a row for each value of the one with most dimensions, so that of
-    `class_loss` there is one for each run, time and class; variables with fewer dimensions are repeated. Beside
-    them are the coordinates of a row, and integers where a dimension has none. It is written some rows at
-    a time, whatever its length. `pandas.read_csv(path)` reads the same numbers, before pandas 3.1 with `float_precision="round_trip"`.
+    `class_loss` there is one for each run, time and class; variables with fewer dimensions are repeated. More
+    columns hold the coordinates of a row, and integers where a dimension has no coordinate. A table is written some
+    rows at a time, whatever its length. `pandas.read_csv(path)` reads the same numbers, before pandas 3.1 with `float_precision="round_trip"`.
 
     Args:
         dataset: a Dataset, or the path of a store.
         path: the file to write, whole or not at all.
-        variables: those of a table; of NetCDF all when left out.
+        variables: the variables to write. When they are left out, a table has those with one value a row, and NetCDF all.
         overwrite: whether a file that is there already may be replaced.
 
     Raises:
@@ -92,7 +92,7 @@ def checked_output(path: str | Path, overwrite: bool) -> Path:
 
 
 def _checked_names(dataset: xr.Dataset, variables: Iterable[str]) -> list[str]:
-    """The names of variables of a Dataset; raises ssm.InputError for one that it does not have."""
+    """The names as a list; raises ssm.InputError for a name that is no variable of the Dataset."""
     known = list(map(str, dataset.variables))
     names = [
         checks.choice("variables", name, known)
@@ -104,9 +104,9 @@ def _checked_names(dataset: xr.Dataset, variables: Iterable[str]) -> list[str]:
 
 
 def _table(dataset: xr.Dataset, names: Sequence[str] | None) -> tuple[list[str], list[str]]:
-    """The dimensions along which a table has its rows, and the names of its columns but for them.
+    """The dimensions along which the rows of a table run, and the names of its other columns.
 
-    Raises ssm.InputError where these are of more than one dimension that the others do not have.
+    Raises ssm.InputError where the columns do not fit into the same rows.
     """
     if names is None:
         rows = _dimensions_of_rows(dataset)
@@ -129,7 +129,7 @@ def _table(dataset: xr.Dataset, names: Sequence[str] | None) -> tuple[list[str],
 
 
 def _dimensions_of_rows(dataset: xr.Dataset) -> list[str]:
-    """The axes of a sweep, the times of a run."""
+    """The dimensions along which the rows of a table run where no variables are named: the axes of a sweep, or time."""
     if dataset.attrs.get("format") != schema.SWEEP_FORMAT:
         return [dim for dim in ("time",) if dim in dataset.dims]
     axes = schema.axis_coordinates(json.loads(dataset.attrs["sweep"])["axes"])
@@ -145,7 +145,7 @@ def _write_table(
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*rows, *columns])
         for block in _blocks(sizes):
-            hear()  # since all is removed that is not whole, Ctrl-C need not wait for it
+            hear()  # Ctrl-C need not wait for the end, since a table that is not whole is removed.
             part = dataset.isel(dict(zip(rows, block, strict=True)))
             shape = {dim: part.sizes[dim] for dim in rows}
             # Python's own floats are written with as many digits as tell them from all others.

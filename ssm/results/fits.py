@@ -1,9 +1,7 @@
-"""What is read off a sweep by everybody: where a ratio passes a level, and the power law that a quantity
-follows, each with its interval over seeds."""
+"""Two common results of a sweep: where a ratio passes a level, and the power law that a quantity follows, each with its
+interval over seeds."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -19,8 +17,8 @@ Values = xr.DataArray | ArrayLike
 
 
 def ratio_of_learning_times(dataset: xr.Dataset) -> xr.DataArray:
-    """Minority over majority block learning time of each run, NaN where either is not reached, or
-    not there: a group of one class has no block."""
+    """The block learning time of the minority over that of the majority of each run. It is NaN where either block is not
+    learned or does not exist, since a group of one class has no block."""
     times = dataset["block_learning_time"]
     majority, minority = (
         times.sel(block=group, drop=True).where(lambda t: t > 0) for group in profiles.GROUPS
@@ -42,30 +40,29 @@ def crossing(
     """Where a positive quantity passes a level along an axis, for every point of all other axes.
 
     Between neighbours i and i + 1 on different sides of the level, x = x_i + s (x_(i+1) - x_i) with s =
-    l_i / (l_i - l_(i+1)) and l = log(value / level), and log x in the place of x on an axis in equal
-    factors. Over seeds the geometric mean is read, and its interval is Student's by the jackknife: the
+    l_i / (l_i - l_(i+1)) and l = log(value / level), and log x takes the place of x on an axis in equal
+    factors. The crossing is that of the geometric mean over seeds. Its interval is Student's by the jackknife: the
     crossings c_i of the means that leave one of S seeds out have the standard error sqrt((S - 1) / S sum_i
     (c_i - mean)^2), and S - 1 degrees of freedom. It assumes that seeds are independent and that the
-    crossing is near to linear in the logarithms' means, as it is while it stays between the same two
-    points of the axis; unlike a mean over the seeds' own crossings it needs not each of them to cross.
+    crossing is nearly linear in the means of the logarithms, as it is while it stays between the same two
+    points of the axis. Unlike a mean over the crossings of single seeds it does not need each seed to cross.
 
     Args:
         values: an array with the dimension `along`, whose coordinate is x; a sweep stands for its
-            `ratio_of_learning_times`. What is not finite counts as missing.
-        along: an axis, in any order, no value twice.
+            `ratio_of_learning_times`. Values that are not finite count as missing.
+        along: an axis, whose values are in any order and all different.
         level: > 0.
-        over: the dimension of seeds; without it there is one, whose interval is endless.
+        over: the dimension of seeds; values without it are of one seed, whose interval is infinite.
         confidence: of the interval, in (0, 1).
         spacing: `linear` or `log`; left out, `log` where x is positive and the steps of its logarithm are
             more even than its own.
 
     Returns:
-        Over the other axes `crossing`, `low`, `high`, `number` (of crossings, of which the first in x is
-        given) and `reason`, empty unless the crossing is NaN: `above`, `below` or `at` the level
-        throughout, or `missing` values, without which it is not known. A level that is touched without
-        being passed is not crossed, one that is reached at an end of the axis is. `each`, over `over` too,
-        is what single seeds have. The interval is endless where a mean that leaves one seed out does not
-        cross.
+        Over the other axes `crossing`, `low`, `high`, `number` (of crossings, the first of which in x is
+        given) and `reason`, which is empty unless the crossing is NaN. Then values are `above`, `below` or `at` the
+        level throughout, or it is not known, since some are `missing`. A level that is touched without being passed
+        is not crossed, but one that is reached at an end of the axis is. `each`, over `over` too, holds the crossings
+        of single seeds. The interval is infinite where a mean that leaves one seed out does not cross.
 
     Raises ssm.InputError for values that are not positive, no such axis, and other arguments.
 
@@ -114,26 +111,26 @@ def power_law(
     other axes, and how far from one y is.
 
     For each seed log y = log a + b (log x) is fitted with equal weights; `exponent` and log `factor` are
-    means over seeds, with Student's interval from what seeds differ by, which assumes that seeds are
+    means over seeds, with Student's interval from the differences between seeds, which assumes that seeds are
     independent and their exponents about normal, but nothing of the errors within a seed. Where there is
-    one seed the interval is that of the regression, from the residuals with m - 2 degrees of freedom of m
-    points, and assumes that errors of points are independent and alike: it is too narrow where what is
-    left is a bend.
+    one seed the interval is that of the regression, from the residuals of m points with m - 2 degrees of freedom. It
+    assumes that the errors of points are independent and of one size, and is too narrow where the residuals come from
+    a bend.
 
-    Whether it is one at all: `curvature`, d^2 log y / d (log x)^2 of the parabola through the logarithms,
-    has an interval in the same way (m - 3 degrees of freedom for one seed), which without 0 says that it
-    bends; `departure` is the largest |log(y / fit)| of the geometric mean over seeds.
+    Two numbers say whether y follows a power law at all. `curvature`, d^2 log y / d (log x)^2 of the parabola through
+    the logarithms, has an interval in the same way (m - 3 degrees of freedom for one seed); where the interval
+    excludes 0, y bends. `departure` is the largest |log(y / fit)| of the geometric mean over seeds.
 
     Args:
         x, y: positive, arrays with the dimension `along` that are broadcast, or NumPy vectors. A missing
-            y is NaN, and what is fitted to it too.
+            y is NaN, and so is each fit that needs it.
         along: the axis, at least two points, whose neighbours differ in x; left out, the only dimension of x.
-        over: the dimension of seeds, or none.
+        over: the dimension of seeds, which x and y may lack.
         confidence: of the intervals, in (0, 1).
 
     Returns:
         Over the other axes `exponent`, `factor` and `curvature`, each with `..._low` and `..._high`
-        (endless without degrees of freedom), and `departure`; over `between` the neighbours'
+        (infinite without degrees of freedom), and `departure`; over `between` the neighbours'
         `local_exponent` and `local_x`, the geometric mean of their x; over `over` each `each_exponent`.
 
     Raises ssm.InputError for numbers that are not positive, no such axis, or too few points.
@@ -192,7 +189,7 @@ def _vector(values: ArrayLike) -> xr.DataArray:
 
 
 def _by_draw(array: xr.DataArray, over: str, along: str) -> xr.DataArray:
-    """With the dimensions of seeds, of which there may be a single one, and of points last."""
+    """The array with the dimension of seeds, of length 1 where it lacks one, and that of points as its last two."""
     if over == along:
         raise errors.invalid("over", over, "another dimension than along")
     given = (
@@ -201,16 +198,19 @@ def _by_draw(array: xr.DataArray, over: str, along: str) -> xr.DataArray:
     return given.transpose(..., over, along)
 
 
-def _logs(name: str, values: Any) -> Float[np.ndarray, "*shape"]:
-    """Logarithms, NaN for what is not finite."""
+def _logs(name: str, values: np.ndarray) -> Float[np.ndarray, "*shape"]:
+    """The logarithms of the values; NaN for values that are not finite."""
     numbers = np.asarray(values, dtype=np.float64)
     if (numbers <= 0).any():
         raise errors.invalid(name, float(np.nanmin(numbers)), "positive, or NaN where missing")
     return np.log(np.where(np.isfinite(numbers), numbers, np.nan))
 
 
-def _axis(name: str, values: Any, spacing: str | None) -> tuple[Float[np.ndarray, " m"], str]:
-    """Where an ascending axis is interpolated, its numbers or their logarithms, and which."""
+def _axis(
+    name: str, values: np.ndarray, spacing: str | None
+) -> tuple[Float[np.ndarray, " m"], str]:
+    """The places along an ascending axis between which is interpolated, its numbers or their logarithms, and which of
+    `SPACINGS` they are."""
     x = checks.array(name, values, "numbers")
     if not (np.isfinite(x).all() and (np.diff(x) > 0).all()):
         raise errors.invalid(name, x.tolist(), "finite numbers, each only once")
@@ -233,7 +233,7 @@ def _spacing_of(x: Float[np.ndarray, " m"]) -> str:
 def _jackknife_error(
     x: Float[np.ndarray, " m"], logs: Float[np.ndarray, "*batch s m"]
 ) -> Float[np.ndarray, "*batch"]:
-    """The standard error of where the mean over draws passes 0, from the means that leave one out."""
+    """The standard error of the place where the mean over seeds passes 0, from the means that leave one seed out."""
     num = logs.shape[-2]
     if num == 1:
         return np.full(logs.shape[:-2], np.inf)
@@ -248,8 +248,8 @@ def _over_draws(
     freedom: int,
     confidence: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The mean over draws with its interval, from what they differ by; a single one's from its own
-    standard error, of so many degrees of freedom."""
+    """The mean over seeds with its interval. The interval comes from the differences between seeds, or for a single seed
+    from its own standard error with `freedom` degrees of freedom."""
     num = values.shape[-1]
     error = errors[..., 0]
     if num > 1:
@@ -261,7 +261,7 @@ def _over_draws(
 def _interval(
     mean: np.ndarray, error: np.ndarray, freedom: int, confidence: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Student's quantile times a standard error to either side; endless where there is no error."""
+    """The mean minus and plus Student's quantile times the standard error; infinite where the error is not known."""
     reach = np.full(np.shape(mean), np.inf)
     if freedom > 0:
         quantile = float(special.stdtrit(freedom, (1 + confidence) / 2))
@@ -275,8 +275,7 @@ def _coefficient(
     """The highest coefficient of the polynomial of a degree through points, by least squares, and its
     standard error from the residuals; NaN where there are too few points.
 
-    With q what of X^degree is orthogonal to lower powers, it is q^T Y / q^T q, and no lower power
-    enters.
+    With q the part of X^degree that is orthogonal to lower powers, the coefficient is q^T Y / q^T q.
     """
     m = X.shape[-1]
     if m <= degree:
@@ -300,7 +299,7 @@ def _coefficient(
 def _share(
     one: Float[np.ndarray, "*batch m"], other: Float[np.ndarray, "*batch m"]
 ) -> Float[np.ndarray, "*batch"]:
-    """How much of `one` there is in `other`, <one, other> / |one|^2."""
+    """The coefficient of the projection of `other` on `one`, <one, other> / |one|^2."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return (one * other).sum(axis=-1) / (one**2).sum(axis=-1)
 
@@ -308,7 +307,7 @@ def _share(
 def _first_crossings(
     x: Float[np.ndarray, " m"], y: Float[np.ndarray, "*batch m"]
 ) -> tuple[Float[np.ndarray, "*batch"], Int[np.ndarray, "*batch"]]:
-    """The first place where y passes 0, and how many there are, of each curve."""
+    """The first place where each curve passes 0, and the number of such places."""
     curves = y.reshape(-1, len(x))
     found = [_places(x, curve) for curve in curves]
     first = np.array([places[0] if places else np.nan for places in found], dtype=np.float64)
@@ -317,7 +316,7 @@ def _first_crossings(
 
 
 def _places(x: Float[np.ndarray, " m"], y: Float[np.ndarray, " m"]) -> list[float]:
-    """Where y passes 0 along x, linearly between neighbours; missing values have no neighbours."""
+    """The places along x where y passes 0, interpolated linearly between neighbours; missing values are no neighbours."""
     places, signs, i = [], np.sign(y), 0
     while i < len(x):
         if signs[i] == 0:
@@ -326,7 +325,9 @@ def _places(x: Float[np.ndarray, " m"], y: Float[np.ndarray, " m"]) -> list[floa
                 end += 1
             before = signs[i - 1] if i else np.nan
             after = signs[end] if end < len(x) else np.nan
-            if before != after and end - i < len(x):  # NaN, for nothing there, differs from all
+            if before != after and end - i < len(
+                x
+            ):  # NaN, where there is no neighbour, differs from all.
                 places.append(float(x[i]))
             i = end
             continue

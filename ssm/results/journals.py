@@ -1,8 +1,8 @@
-"""Rows of numbers on disk that are there as soon as they are appended.
+"""Rows of numbers on disk, each of which can be read as soon as it is appended.
 
 A journal is a folder with one file: a line of JSON, its header, which says what the numbers of a row are, and
 then the rows, each with a checksum of itself and of the header. Each row is appended by one write, so that a process that is killed
-loses at most the row in flight, of which what is there is passed over.
+loses at most the row that it is writing; readers skip a row that is there in part only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ssm.results.schema import LOG_FORMAT
 from ssm.support import errors, files, locks
 
 NAME = "journal"
-CHECKSUM = 4  # bytes
+CHECKSUM = 4  # The bytes of a checksum.
 
 
 def is_journal(path: Path) -> bool:
@@ -31,7 +31,8 @@ def is_journal(path: Path) -> bool:
 
 
 def stamp(path: Path) -> tuple[int, int] | None:
-    """What changes whenever rows come or go, the length of a journal and when it was last changed; None where there is none."""
+    """The length of a journal in bytes and the time of its last change in nanoseconds, which change whenever rows are added or removed;
+    None where there is no journal."""
     try:
         status = (path / NAME).stat()
     except OSError:
@@ -40,7 +41,7 @@ def stamp(path: Path) -> tuple[int, int] | None:
 
 
 def read(path: Path) -> tuple[dict[str, Any], np.ndarray]:
-    """The header of a journal and its rows, shape (rows, numbers). Of a row that is being written nothing is read.
+    """The header of a journal and its rows, shape (rows, numbers). A row that is still being written is left out.
 
     Raises:
         ssm.InputError: the journal is damaged.
@@ -55,7 +56,7 @@ def read(path: Path) -> tuple[dict[str, Any], np.ndarray]:
         size = _num_numbers(header) * 8
     except errors.InputError:
         raise
-    except Exception as error:  # what is no JSON, or JSON of another kind
+    except Exception as error:  # The header may be no JSON, or JSON of another structure.
         raise digests.unreadable(path, error) from None
     number = len(rest) // (size + CHECKSUM)
     rows = np.frombuffer(rest, np.uint8, number * (size + CHECKSUM)).reshape(
@@ -64,9 +65,8 @@ def read(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     seed = zlib.crc32(line)
     for place, row in enumerate(rows):
         if row[size:].tobytes() != _checksum(row[:size].tobytes(), seed):
-            if (
-                place == number - 1
-            ):  # cut off while it was written, by a machine that lost its power
+            # A machine that lost its power may have cut off the last row.
+            if place == number - 1:
                 rows = rows[:-1]
                 break
             raise digests.changed(path)
@@ -82,19 +82,19 @@ def _num_numbers(header: Mapping[str, Any]) -> int:
 
 
 class Journal:
-    """A journal that rows are appended to by one process."""
+    """A journal to which one process appends rows."""
 
     def __init__(self, path: Path, header: dict[str, Any], rows: np.ndarray):
-        """Put a journal with a header and some rows in the place of what is at `path`, whole or not at all.
+        """Write a journal with a header and some rows to `path`, whole or not at all, and replace what is there.
 
         Raises:
-            ssm.InputError: another process appends to the journal that is there, or its folder cannot be written to.
+            ssm.InputError: another process appends to a journal at `path`, or the folder of `path` cannot be written to.
         """
         self._file, self.path, self.header = -1, path, header
         line = json.dumps(header).encode()
         self._seed = zlib.crc32(line)
         if is_journal(path):
-            self._file = self._kept()
+            self._file = self._locked_file()
         try:
             with files.replacing(path) as scratch:
                 scratch.mkdir()
@@ -103,7 +103,7 @@ class Journal:
                     for row in rows:
                         new.write(self._as_bytes(row))
             self.close()
-            self._file = self._kept()
+            self._file = self._locked_file()
         except OSError as error:
             self.close()
             allowed = f"in a folder that can be written to ({error.strerror})"
@@ -112,8 +112,8 @@ class Journal:
             self.close()
             raise
 
-    def _kept(self) -> int:
-        """The file of the journal, which is locked, open to be appended to."""
+    def _locked_file(self) -> int:
+        """The descriptor of the file of the journal, opened for appending and locked."""
         file = os.open(self.path / NAME, os.O_WRONLY | os.O_APPEND)
         try:
             locks.try_lock(file)
@@ -121,7 +121,7 @@ class Journal:
             os.close(file)
             allowed = "a log that no other tracker is writing; close that one, or take another name"
             raise errors.invalid("store", str(self.path), allowed) from None
-        except OSError:  # on a disk without locks
+        except OSError:  # The disk may have no locks.
             pass
         return file
 
@@ -130,7 +130,7 @@ class Journal:
         return numbers + _checksum(numbers, self._seed)
 
     def append(self, row: np.ndarray) -> None:
-        """Add a row. Raises ssm.InputError where it cannot be written, after which the journal is as it was before."""
+        """Add a row. Raises ssm.InputError where the row cannot be written, and leaves the journal as it was before."""
         content = self._as_bytes(row)
         before = os.fstat(self._file).st_size
         try:
@@ -147,13 +147,13 @@ class Journal:
         return read(self.path)[1]
 
     def truncate(self, number: int) -> None:
-        """Keep the first so many rows."""
+        """Keep the first `number` rows and remove the others."""
         header = len(json.dumps(self.header)) + 1
         size = _num_numbers(self.header) * 8 + CHECKSUM
         os.ftruncate(self._file, header + number * size)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file, which releases its lock."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -163,10 +163,11 @@ class Journal:
 
 
 class Rows:
-    """The same in memory, for a log that is not stored."""
+    """Rows like those of a `Journal`, in memory, for a log that is not stored."""
 
     def __init__(self, header: dict[str, Any]):
-        self.header, self._rows = header, []
+        self.header = header
+        self._rows: list[np.ndarray] = []
 
     def append(self, row: np.ndarray) -> None:
         """Add a row."""
@@ -177,8 +178,8 @@ class Rows:
         return np.array(self._rows).reshape(len(self._rows), _num_numbers(self.header))
 
     def truncate(self, number: int) -> None:
-        """Keep the first so many rows."""
+        """Keep the first `number` rows and remove the others."""
         del self._rows[number:]
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Do nothing, since there is no file to close."""

@@ -18,7 +18,7 @@ from ssm.results import datasets
 from ssm.results.provenance import provenance
 
 CONTRASTS, MARGINS = "contrasts", "margins"
-"""What class weights may balance."""
+"""The two things that class weights may balance between majority and minority, as `balance` names them."""
 
 
 def dataset(
@@ -28,15 +28,15 @@ def dataset(
     origin: Mapping[str, str] | None = None,
     names: list[str] | None = None,
 ) -> xr.Dataset:
-    """What was observed of a network over time, with learning times, as a Dataset whose variables are called as those of a
-    run.
+    """The observations of a network over time, with learning times, as a Dataset whose variables have the names of those
+    of a run.
 
     Args:
         probe: the classes of the samples that were watched.
         times: ascending, shape (t,).
         observations: arrays by variable name, time first.
-        origin: attributes that say where and when it was made; here and now when left out.
-        names: of the classes, where they have any but their numbers.
+        origin: attributes that say where and when the log was made; here and now when left out.
+        names: the names of the classes; left out where they have none but their numbers.
     """
     components, counts = probe.components, probe.counts
     arrays = datasets.spectral_arrays(times, dict(observations), components, counts, probe.groups)
@@ -63,7 +63,7 @@ def dataset(
 def of_rows(header: Mapping[str, Any], rows: np.ndarray) -> xr.Dataset:
     """The Dataset of a log from its header and its rows, one a time (`journals.Journal`).
 
-    The attribute `log` of it has the header as JSON, by which its log can go on.
+    Its attribute `log` holds the header as JSON, with which a tracker can continue the log.
     """
     counts = np.array(header["counts"]), np.array(header["training_counts"])
     observations, first = {}, 0
@@ -83,7 +83,7 @@ def is_log(dataset: xr.Dataset) -> bool:
 
 
 def clock(dataset: xr.Dataset) -> str:
-    """What the times of a log are: `step` of one that a `Tracker` wrote, else `time` in the unit that was given."""
+    """The word for the times of a log: `step` where a `Tracker` wrote it, else `time`, which is in the unit that was given."""
     return "step" if "log" in dataset.attrs else "time"
 
 
@@ -99,12 +99,12 @@ def probe(dataset: xr.Dataset) -> Probe:
 
 
 def balance(dataset: xr.Dataset) -> tuple[str, Float[np.ndarray, " time"]]:
-    """What can be balanced by class weights n_c^-g in the network of a log, and the exponent g at which it is by the
-    coupling of each time.
+    """The thing that class weights n_c^-g can balance in the network of a log, and the exponent g that balances it at
+    the coupling of each time.
 
-    These are `CONTRASTS` within majorities and within minorities, at g*, or the `MARGINS` of two classes, at 2 g* - 1
-    (`theory.margin_exponent`). A class that is alone in its group has no contrasts: of three classes or more there is then
-    no such exponent, and the word is empty, as where all classes have one size or no coupling is known.
+    It is the `CONTRASTS` within majorities and within minorities, at g*, or the `MARGINS` of two classes, at 2 g* - 1
+    (`theory.margin_exponent`). A class that is alone in its group has no contrasts: with three classes or more there is
+    then no such exponent. The word is empty then, and also where all classes have one size or no coupling is known.
     """
     counts = training_counts(dataset).tolist()
     if "balancing_exponent" in dataset:

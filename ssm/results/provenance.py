@@ -12,7 +12,7 @@ from ssm.results.schema import FORMAT
 from ssm.support import versions
 
 VERSIONED = ("jax", "equinox", "numpy", "xarray", "zarr")
-"""The libraries whose versions are kept with a result."""
+"""The libraries whose versions are stored with a result."""
 
 
 def provenance() -> dict[str, str]:
@@ -36,7 +36,7 @@ def provenance() -> dict[str, str]:
 
 @functools.cache
 def _git_commit() -> str:
-    """The commit of the clone that this package lies in, looked up once a process."""
+    """The commit of the clone in which this package lies, which is looked up once a process."""
     package = Path(__file__).resolve().parents[1]
 
     def git(*args: str) -> str:
@@ -47,7 +47,7 @@ def _git_commit() -> str:
 
     try:
         if Path(git("rev-parse", "--show-toplevel")) != package.parent:
-            return "unknown"  # installed inside somebody else's repository
+            return "unknown"  # The package is installed inside the repository of another project.
         changed = git("status", "--porcelain", "--", str(package))
         return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):

@@ -1,5 +1,5 @@
-"""The table of everything that a result can hold: names, dimensions, words, units, types, and which
-runs have it."""
+"""The table of everything that a result can hold, with names, dimensions, descriptions, units, types, and the runs that
+have it."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ FACTS = {
         (), "1 where feature_dim lets the labels be interpolated, else 0", dtype=COUNT
     ),
 }
-"""What is one value a run: an attribute of a run, and a variable over the axes of a sweep."""
+"""The facts that are one value a run: each is an attribute of a run, and a variable over the axes of a sweep."""
 
 SWEEP_ONLY = {"flow_time": COORDINATES["time"]}
 """The times of a sweep's runs where they differ. Where all runs share them they are `time`."""
@@ -95,13 +95,13 @@ LAST = {
         ("schedule_entry",), "the state of the schedule of class weights at the end"
     ),
 }
-"""The end of a run that keeps its states, from which another can go on: of single runs only."""
+"""The end of a run that keeps its states, from which another run can go on. Only single runs have it."""
 
 SWEPT = {name: v for name, v in (DATA | COORDINATES | FACTS | SWEEP_ONLY).items() if name != "time"}
-"""What the store of a sweep holds beside its axes, in the order in which it is written."""
+"""The variables in the store of a sweep beside its axes, in the order in which they are written."""
 
 VARIABLES = DATA | COORDINATES | FACTS | SWEEP_ONLY | LAST
-"""All of them by name."""
+"""All variables of runs and sweeps by name."""
 
 INDICES = ("class", "component", "group", "block", "part", "factor")
 """Dimensions whose entries have a number or a name, kept as a coordinate of the same name."""
@@ -127,11 +127,11 @@ CLOCK_WORDS = {
     "steps": "training step",
     "mixed": "flow time, or training step of an optimiser",
 }
-"""What times are where the clock is not flow time."""
+"""The description of times by clock, for clocks other than flow time."""
 
 
 def fields_of(axis: str) -> list[str]:
-    """The fields that an axis of a sweep is of: several, with commas between, where they move together."""
+    """The fields that vary along an axis of a sweep. The name of an axis has commas between fields that move together."""
     return axis.split(", ")
 
 
@@ -163,7 +163,7 @@ def has_variable(name: str, config: Config) -> bool:
 
 
 def own_variables(given: Mapping[str, Any]) -> dict[str, Variable]:
-    """The variables that observables of one's own add, from what is known of them (`Additions.to_json`)."""
+    """The variables that observables of one's own add, from their description in JSON (`Additions.to_json`)."""
     return {
         name: Variable(("time", *known["dims"]), known["words"], known["units"])
         for name, known in given.get("observables", {}).items()

@@ -16,7 +16,7 @@ from ssm.results.belongings import MARKS
 from ssm.results.schema import SWEEP_FORMAT
 from ssm.results.variables import OBSERVED
 
-# Zstd refuses a file that was cut off. Blosc, the usual compressor, would read beyond its end.
+# Zstd refuses to decompress a file that was cut off. Blosc, the usual compressor, would read beyond its end.
 COMPRESSOR = Zstd()
 
 
@@ -27,7 +27,8 @@ def lay_out(
     variables: Mapping[str, tuple[tuple[int, ...], str]],
     blocks: Sequence[tuple[slice, ...]],
 ) -> None:
-    """Write the layout of a store as `SweepStore.create` does, where nobody looks yet."""
+    """Write the layout of a store into a folder that no other process reads yet. The arguments are those of
+    `SweepStore.create`."""
     chunk = tuple(block.stop - block.start for block in blocks[0])
     dimensions = schema.axis_coordinates(sweep["axes"])
     axes = list(dict.fromkeys(dimensions.values()))
@@ -45,7 +46,7 @@ def lay_out(
             dtype=dtype,
             chunks=chunk + shape[len(chunk) :],
             compressors=COMPRESSOR,
-            # xarray would read a fill value of integers or words as missing, as NaN.
+            # xarray would read integers or words that equal a fill value as missing, as NaN.
             fill_value=np.nan if np.dtype(dtype).kind == "f" else None,
             attributes={
                 **known[name].attributes,
@@ -70,12 +71,12 @@ def is_laid_out(
     coordinates: Mapping[str, str],
     blocks: Sequence[tuple[slice, ...]],
 ) -> bool:
-    """Whether the arrays of a store are laid out as the table of results says.
+    """Whether the arrays of a store have the layout that the table of results says.
 
     Args:
-        arrays: layout and attributes of each array, as `Metadata.arrays` has them.
+        arrays: layout and attributes of each array, as `Metadata.arrays` returns them.
         sweep: the stored sweep.
-        axes: its dimensions.
+        axes: the dimensions of the axes of the sweep.
         coordinates: the coordinates of its axes, each with its dimension.
         blocks: the part of the grid in each chunk.
     """
@@ -92,7 +93,7 @@ def is_laid_out(
         if name in coordinates:
             expected, chunks = [coordinates[name]], array["chunks"]
             known = dtype.kind in "biufU"
-            described: dict[str, Any] = {}
+            described: dict[str, str] = {}
         else:
             expected = [*axes, *variables[name].dims]
             chunks = first + array["shape"][len(first) :]
@@ -106,7 +107,7 @@ def is_laid_out(
         empty = "NaN" if dtype.kind == "f" and name not in coordinates else None
         if array["fill_value"] != empty or array["filters"] or array["order"] != "C":
             return False
-        # The words of a description may be those of an earlier version.
+        # The description is not compared, since an earlier version may have had other words for it.
         others = set(attributes) - {*described, "_ARRAY_DIMENSIONS"}
         if attributes.get("units") != described.get("units") or others:
             return False

@@ -1,5 +1,5 @@
-"""Datasets on disk that are written whole: runs and sweeps. `ssm.results.sweep_stores` has the sweeps
-that are written chunk by chunk."""
+"""Datasets on disk that are written whole: runs and sweeps. `ssm.results.sweep_stores` is for sweeps that are written
+chunk by chunk."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["MARKS", "SweepStore", "check_store", "checked_path", "load", "save"]
 def save(dataset: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> None:
     """Write the Dataset of a run to a zarr store, whole or not at all.
 
-    Values and types are written as they are, whatever store the Dataset was read from and however it
+    Values and types are written unchanged, whatever store the Dataset was read from and however it
     was encoded there. Where `path` is a symlink it stays one, and the store that it points to is
     replaced.
 
@@ -50,8 +50,8 @@ def save(dataset: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> N
 
 
 def check_store(path: Path, overwrite: bool) -> None:
-    """Refuse a store that cannot be written, as `files.check_output` does, or in whose place there is
-    something else, or which holds something else too and would be overwritten."""
+    """Refuse a path at which a store cannot be written, as `files.check_output` does, or where there is something else
+    than a store, or a store that would be overwritten and whose folder holds other files too."""
     if path.exists():
         if not _is_ours(path):
             raise errors.invalid("out", str(path), "a new path, or a store to overwrite")
@@ -72,10 +72,10 @@ def _is_ours(path: Path) -> bool:
 def _foreign_entries(path: Path) -> Iterator[str]:
     """The files and folders in a store that were not written with it.
 
-    The digest of a store shows which arrays it was written with. Where it does not, because it is
-    damaged or that of an earlier version, arrays may be those that runs and sweeps can have. Others
-    may be there too if the whole store can be read, since the digest of an earlier version covers
-    the names and values of all arrays.
+    The digest of a store shows with which arrays it was written. Where it does not, because it is damaged or of an
+    earlier version, the arrays that runs and sweeps can have are taken for those of the store. Other arrays are
+    too if the whole store can be read, since the digest of an earlier version covers the names and values of all
+    arrays.
     """
     metadata = Metadata(path)
     names = set(metadata.arrays())
@@ -85,7 +85,7 @@ def _foreign_entries(path: Path) -> Iterator[str]:
 
 
 def _can_be_loaded(path: Path) -> bool:
-    """Whether all of a store can be read and is as it was written."""
+    """Whether all of a store can be read and has not changed since it was written."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", digests.StoreWarning)
@@ -98,13 +98,13 @@ def _can_be_loaded(path: Path) -> bool:
 def load(path: str | Path) -> xr.Dataset:
     """Read what `save`, `ssm.sweep` or a `Tracker` wrote: a run or a log into memory, a sweep as its values are asked for.
 
-    Of a sweep that is not finished, or that another process is writing, what is there is read into memory,
-    with a StoreWarning: runs that are not done have the status `not computed`, and NaN, 0 or empty words.
+    Of a sweep that is not finished, or that another process is writing, the runs that are done are read into memory,
+    with a StoreWarning. Other runs have the status `not computed`, and NaN, 0 or empty words.
 
     The store is checked against the digests that were written with it, that of a sweep chunk after
     chunk. The digest of an earlier version covers values but not all metadata: such a store is
-    checked against the layout that it must have, and a StoreWarning is given. Saved again, it gets
-    digests that cover all of it.
+    checked against the layout that it must have, and a StoreWarning is given. Once it is saved again, its digests
+    cover all of it.
 
     Args:
         path: the folder of a store.
@@ -134,14 +134,14 @@ def load(path: str | Path) -> xr.Dataset:
     dataset.attrs.pop("digest", None)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of numbers that are decoded
+            warnings.simplefilter("ignore")  # They are about numbers that are decoded.
             dataset = dataset.load()
             if metadata.is_covered:
                 intact = digests.of_dataset(dataset) == metadata.values
             else:
                 same = digests.of_dataset_before(dataset) == metadata.values
                 intact = same and _is_laid_out(dataset)
-    except Exception as error:  # zarr and its codecs raise many kinds
+    except Exception as error:  # zarr and its codecs raise many kinds of errors.
         raise digests.unreadable(path, error) from None
     if not intact:
         raise digests.changed(path)
@@ -166,7 +166,7 @@ def _load_sweep(path: Path) -> xr.Dataset:
 
 
 def _part(store: SweepStore) -> tuple[xr.Dataset, int]:
-    """What is there of a sweep that is not finished, in memory, and how many of its runs."""
+    """The runs that are done of a sweep that is not finished, in memory, and their number."""
     belongs, _ = store.parts()
     done = np.zeros(belongs.shape, bool)
     arrays = {
@@ -188,7 +188,7 @@ def _is_laid_out(dataset: xr.Dataset) -> bool:
     """Whether the variables of a Dataset that are in the table of results have the dimensions, the
     kind of numbers and the place among variables or coordinates that the table says."""
     if dataset.attrs["format"] == STUDY_FORMAT:
-        return True  # the record of a study has other variables, some of the same name
+        return True  # The record of a study has other variables, some of which have the same names.
     swept = dataset.attrs["format"] == SWEEP_FORMAT
     for name, variable in dataset.variables.items():
         if name not in schema.VARIABLES:
@@ -208,11 +208,11 @@ def _is_laid_out(dataset: xr.Dataset) -> bool:
 
 
 def _fits(stored: Sequence[Hashable], dims: Sequence[str], swept: bool) -> bool:
-    """Whether stored dimensions are some of those that a variable of a run has, in their order.
+    """Whether stored dimensions are some of the dimensions of a variable of a run, in their order.
 
     Args:
         stored: the dimensions of a variable in a store.
-        dims: those of the variable in the table.
+        dims: the dimensions of the variable in the table.
         swept: whether the axes of a sweep may be among the stored ones.
     """
     of_run = [dim for dim in stored if dim in dims]
@@ -238,9 +238,9 @@ def checked_path(store: str | Path) -> Path:
         raise errors.invalid("store", store, "a path")
     try:
         Path(store).stat()
-    except (FileNotFoundError, NotADirectoryError):  # as it may be where a store is to be written
+    except (FileNotFoundError, NotADirectoryError):  # The store may be yet to be written.
         pass
-    except (TypeError, ValueError):  # bytes, or a character that no name can have
+    except (TypeError, ValueError):  # It is bytes, or has a character that no name can have.
         raise errors.invalid("store", store, "a path") from None
     except OSError as error:
         allowed = f"a path that can be looked up ({error.strerror})"

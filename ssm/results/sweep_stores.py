@@ -23,7 +23,7 @@ from ssm.results.schema import FORMAT, SWEEP_FORMAT
 from ssm.support import errors, files
 
 LAYOUT = ("sweep", "dimensions", "blocks")
-"""Attributes of a store that say what its sweep is."""
+"""The attributes of a store that describe its sweep."""
 ORIGIN = {
     "variables": list,
     "runs": int,
@@ -38,13 +38,13 @@ ORIGIN = {
 
 
 def open_dataset(path: Path) -> xr.Dataset:
-    """A store as xarray reads it, which reads values when they are asked for; raises ssm.InputError
-    where that fails."""
+    """A store as a Dataset of xarray, which reads values when they are asked for; raises ssm.InputError
+    where it cannot be opened."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about stores that were not written here
+            warnings.simplefilter("ignore")  # They are about stores of other programs.
             return xr.open_zarr(OpenedStore(path, read_only=True), chunks=None, consolidated=True)
-    except Exception as error:  # zarr and its codecs raise errors of many kinds
+    except Exception as error:  # zarr and its codecs raise many kinds of errors.
         raise digests.unreadable(path, error) from None
 
 
@@ -52,8 +52,8 @@ class SweepStore:
     """A zarr store of a sweep that is written chunk by chunk.
 
     It holds an array for each variable over the whole grid, with a zarr chunk for each chunk of runs.
-    A file for each chunk of runs, its mark, says which of them are done and where each part of them
-    comes from: all in one piece as a rule, in several where the store has grown.
+    Each chunk of runs has a file, its mark, which says which runs are done and where each part of them
+    comes from. As a rule a chunk is one part; it has several where the store has grown.
     """
 
     def __init__(self, path: Path) -> None:
@@ -77,7 +77,7 @@ class SweepStore:
             laid_out = store_layouts.is_laid_out(
                 self.metadata.arrays(), self.sweep, self.axes, self.coordinates, self.blocks
             )
-        except Exception as error:  # what is no JSON, or JSON of another kind
+        except Exception as error:  # The attributes may be no JSON, or JSON of another structure.
             raise digests.unreadable(path, error) from None
         if not laid_out:
             raise digests.changed(path)
@@ -93,14 +93,14 @@ class SweepStore:
         variables: Mapping[str, tuple[tuple[int, ...], str]],
         blocks: Sequence[tuple[slice, ...]],
     ) -> SweepStore:
-        """A new store that is laid out and not yet filled. It is there whole or not at all.
+        """A new store that is laid out and not yet filled. Its folder appears whole or not at all.
 
         Args:
             path: the folder to write.
             sweep: the base Config and the axes, kept as JSON.
             coordinates: values of each coordinate of the axes (`schema.axis_coordinates`).
             variables: shape (axes first) and type of each variable, by name.
-            blocks: the part of the grid in each chunk. The first chunk is as large as any.
+            blocks: the part of the grid in each chunk. No chunk is larger than the first.
         """
         files.check_output(path, overwrite=False)
         with files.replacing(path) as scratch:
@@ -124,15 +124,15 @@ class SweepStore:
         parts: Sequence[Mapping[str, Any]],
         places: Sequence[int] | None = None,
     ) -> None:
-        """Write runs of one chunk, and after that mark them as done. What else of the chunk is known to
-        be done stays as it is.
+        """Write runs of one chunk, and after that mark them as done. Other runs of the chunk that are known to be done
+        are not changed.
 
         Args:
-            chunk: its number.
-            arrays: the runs' values by name, runs first.
-            parts: where they come from and what they took: one origin for all, or several, each with the
-                `places` in the chunk of its runs.
-            places: those of all these runs in the chunk; all of it when left out.
+            chunk: the number of the chunk.
+            arrays: the values of the runs by name, runs first.
+            parts: the origin and cost of the runs: one part for all of them, or several, each with the `places` of
+                its runs in the chunk.
+            places: the places of all these runs in the chunk; the whole chunk when left out.
         """
         block, known = self.blocks[chunk], self._parts.get(chunk, [])
         shape = tuple(part.stop - part.start for part in block)
@@ -165,9 +165,11 @@ class SweepStore:
             scratch.write_text(json.dumps({"digest": digest, **content}))
         self._parts[chunk] = parts
 
-    def _digest(self, chunk: int, arrays: Mapping[str, np.ndarray], content: Any) -> str:
-        """The digest of a chunk: of the values of its runs that are done and their origin, of which chunk
-        it is, and of which store."""
+    def _digest(
+        self, chunk: int, arrays: Mapping[str, np.ndarray], content: Mapping[str, Any]
+    ) -> str:
+        """The digest of a chunk. It covers the values and the origin of its runs that are done, the number of the chunk
+        and the layout of the store."""
         if "parts" in content:
             places = [place for part in content["parts"] for place in part["places"]]
             axes = len(self.axes)
@@ -178,13 +180,13 @@ class SweepStore:
         return digests.of_values(arrays, [chunk, self.metadata.layout, content])
 
     def is_intact(self) -> bool:
-        """Whether the axes and the metadata are as they were laid out."""
+        """Whether the axes and the metadata are unchanged since the store was laid out."""
         return not self.metadata.strays() and self._are_axes_intact()
 
     def _are_axes_intact(self) -> bool:
         try:
             coordinates = self.coordinate_values()
-        except Exception:  # zarr and its codecs raise errors of many kinds
+        except Exception:  # zarr and its codecs raise many kinds of errors.
             return False
         if self.metadata.is_covered:
             return self.metadata.values == digests.of_values(coordinates)
@@ -192,11 +194,11 @@ class SweepStore:
         return self.metadata.values == digests.of_values_before(coordinates, layout)
 
     def repair(self, coordinates: Mapping[str, np.ndarray]) -> None:
-        """Remove the files that a killed process has left, and write damaged axes and the metadata of
-        single arrays again; raises ssm.InputError where the store is still damaged after that."""
+        """Remove the files that a killed process has left, and rewrite damaged axes and damaged metadata of single
+        arrays; raises ssm.InputError where the store is still damaged after that."""
         for name in (*self.metadata.arrays(), MARKS):
             for entry in (self.path / name).glob("*.partial"):
-                if re.fullmatch(r".*\.[0-9a-f]{32}\.partial", entry.name):  # a name given by zarr
+                if re.fullmatch(r".*\.[0-9a-f]{32}\.partial", entry.name):  # zarr gives such names.
                     entry.unlink()
         if (self.path / MARKS).is_dir():
             files.sweep(self.path / MARKS)
@@ -214,19 +216,19 @@ class SweepStore:
         return math.prod(part.stop - part.start for part in self.blocks[chunk])
 
     def is_done(self, chunk: int) -> bool:
-        """Whether all of a chunk is marked as done and still holds what was written."""
+        """Whether all runs of a chunk are marked as done and their values are unchanged since then."""
         return len(self.done_runs(chunk)) == self.num_runs(chunk)
 
     def is_marked(self, chunk: int) -> bool:
-        """Whether a mark says of any run of a chunk that it is done."""
+        """Whether a mark says that some run of a chunk is done."""
         return self._mark(chunk).exists()
 
     def look_through(self) -> list[int]:
-        """The numbers of the chunks that are not done, or in part only, after all have been read.
+        """Read all chunks, and return the numbers of those that are not done or done only in part.
 
-        Raises ssm.InputError where the axes or the metadata are not as they were laid out, or a chunk that
-        is marked as done is not what was written. One that is marked later than it is looked for is not
-        there yet.
+        Raises ssm.InputError where the axes or the metadata have changed since the store was laid out, or the values
+        of a chunk since it was marked as done. A chunk that is marked after this method has looked for its mark
+        counts as not done.
         """
         if not self.is_intact():
             raise digests.changed(self.path)
@@ -247,12 +249,12 @@ class SweepStore:
         return missing
 
     def done_runs(self, chunk: int) -> list[int]:
-        """The places in a chunk of its runs that are marked as done and still are what was written."""
+        """The places of those runs of a chunk that are marked as done and unchanged since then."""
         return self.read(chunk)[0]
 
     def read(self, chunk: int) -> tuple[list[int], dict[str, np.ndarray]]:
-        """The places of the done runs of a chunk, and all of its arrays as they were read to be sure of
-        that; nothing where it is not marked or not as it was written."""
+        """The places of the done runs of a chunk, and all of its arrays, which are read for the digest. Both are empty
+        where the chunk has no mark or has changed since it was written."""
         self._parts.pop(chunk, None)
         try:
             content = json.loads(self._mark(chunk).read_bytes())
@@ -266,7 +268,7 @@ class SweepStore:
                     and set(content["variables"]) == set(arrays)
                     and content["runs"] == self.num_runs(chunk)
                 )
-        except Exception:  # whatever is wrong with the chunk, it has to be run again
+        except Exception:  # Whatever is wrong with the chunk, it has to be run again.
             return [], {}
         if not intact:
             return [], {}
@@ -276,7 +278,7 @@ class SweepStore:
         return sorted(place for part in content["parts"] for place in part["places"]), arrays
 
     def complete(self) -> None:
-        """Give a finished store of an earlier version the digests of this one."""
+        """Give a finished store of an earlier version the digests of this version."""
         if self.metadata.is_covered:
             return
         for chunk in range(len(self.blocks)):
@@ -284,17 +286,17 @@ class SweepStore:
         coordinates = self.coordinate_values()
         digests.seal(self.path, digests.of_values(coordinates))
         self.metadata = Metadata(self.path)
-        del self._group  # opened as another store than this is now
+        del self._group  # It was opened as the store before its digests changed.
         self._opened.clear()
 
     def origins(self) -> list[dict[str, Any]]:
-        """The origin of each part that has been written, or seen to be done: when, where and by which
-        versions its runs were computed, and at what cost."""
+        """The origin of each part that this object has written or found done: when, where and by which versions its runs
+        were computed, and at what cost in seconds."""
         return [part for _, parts in sorted(self._parts.items()) for part in parts]
 
     def parts(self) -> tuple[np.ndarray, list[dict[str, Any]]]:
-        """Which part each run of the grid belongs to, -1 where it is not known to be done, and the parts,
-        of all chunks that have been seen to be done in whole or in part."""
+        """The index of the part to which each run of the grid belongs, -1 for a run that is not known to be done, and
+        the parts of all chunks that were found done in whole or in part."""
         shape = tuple(max(block[i].stop for block in self.blocks) for i in range(len(self.axes)))
         belongs, parts = np.full(shape, -1), []
         for chunk, of_chunk in self._parts.items():
@@ -307,13 +309,13 @@ class SweepStore:
         return belongs, parts
 
     def values(self, name: str, places: Sequence[np.ndarray]) -> np.ndarray:
-        """A variable at some places along each axis."""
+        """The values of a variable at the given places along each axis."""
         array = self._array(name)
         selection = (*places, *(slice(None) for _ in array.shape[len(places) :]))
         return np.asarray(array.oindex[selection])
 
     def dataset(self) -> xr.Dataset:
-        """The sweep as a Dataset, which reads variables over time when they are asked for."""
+        """The sweep as a Dataset, which reads the values of a variable over time when they are asked for."""
         stored = open_dataset(self.path)
         coordinates = {name: stored[name].values for name in self.coordinates}
         variables = {
@@ -332,7 +334,9 @@ class SweepStore:
         )
 
     def _array(self, name: str) -> zarr.Array[Any]:
-        if name not in self._opened:  # opening one takes about as long as reading a chunk of it
+        if (
+            name not in self._opened
+        ):  # Opening an array takes about as long as reading a chunk of it.
             array = self._group[name]
             assert isinstance(array, zarr.Array)
             self._opened[name] = array

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ssm.config import Config
 
 OBSERVED = "observed"
-"""The type of what is observed while a run is followed: floats in the precision of that run."""
+"""The type of observations of a run while it goes on: floats in the precision of that run."""
 WORD, COUNT, REAL = "<U14", "int64", "float64"
 
 
@@ -17,7 +17,7 @@ class Variable(NamedTuple):
 
     dims: tuple[str, ...]
     words: str
-    """What it is, for the attribute `description`."""
+    """Its description, for the attribute `description`."""
     units: str = "1"
     """Its units, empty for words."""
     dtype: str = OBSERVED
@@ -27,7 +27,7 @@ class Variable(NamedTuple):
 
     @property
     def attributes(self) -> dict[str, str]:
-        """The attributes `description` and `units` of it in a Dataset."""
+        """Its attributes `description` and `units` in a Dataset."""
         units = {"units": self.units} if self.units else {}
         return {"description": self.words} | units
 
@@ -63,7 +63,7 @@ def has_groups(config: Config) -> bool:
 
 
 def only_of_networks(config: Config) -> bool:
-    """No run has it: a log of a network has, as far as it was told."""
+    """False, since no run has the variable. The log of a network has it where it was given the data for it."""
     return False
 
 

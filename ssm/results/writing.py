@@ -13,10 +13,10 @@ from ssm.support import errors, files
 
 
 def write(dataset: xr.Dataset, path: Path) -> None:
-    """Write a Dataset whole or not at all, in the place of what is there, which the caller has to know.
+    """Write a Dataset whole or not at all, and replace what is at `path`. The caller has to know that it may be replaced.
 
     Raises:
-        ssm.InputError: it would not be the same when it is read again, or another process is writing there.
+        ssm.InputError: the Dataset would not be the same when it is read again, or another process is writing there.
     """
     bare = dataset.drop_encoding()
     compressed = {name: {"compressors": (COMPRESSOR,)} for name in bare.variables}
@@ -25,7 +25,10 @@ def write(dataset: xr.Dataset, path: Path) -> None:
     with files.replacing(path) as scratch:
         try:
             bare.to_zarr(scratch, mode="w-", zarr_format=2, consolidated=True, encoding=compressed)
-        except (TypeError, ValueError):  # what neither arrays nor JSON can hold
+        except (
+            TypeError,
+            ValueError,
+        ):  # The Dataset holds something that neither arrays nor JSON can hold.
             raise no_dataset from None
         digest = digests.of_dataset(bare)
         digests.seal(scratch, digest)
