@@ -30,7 +30,10 @@ HASTE = {
     "xla_cpu_parallel_codegen_split_count": 1,  # parts of a program compiled side by side, which costs more in all
 }
 AS_FOR_USERS = {"xla_backend_optimization_level": 3}
-if jax.__version_info__ < (0, 12):  # where XLA still has a choice; later it ends the process for a flag that it lacks
+if jax.__version_info__ < (
+    0,
+    12,
+):  # where XLA still has a choice; later it ends the process for a flag that it lacks
     HASTE["xla_cpu_use_fusion_emitters"] = False
     AS_FOR_USERS["xla_cpu_use_fusion_emitters"] = True
 
