@@ -164,25 +164,29 @@ def predicted_learning_times(
 
 
 def predicted_together(prospects: Sequence[Prospect]) -> list[Float[np.ndarray, "*starts r"]]:
-    """`predicted_learning_times` of several settings, the same up to roundings. Under cross-entropy those with equal numbers of
-    classes, features and starts are followed together, at a fifth of the cost where each has one start."""
-    found: list[np.ndarray] = []
-    followed: dict[tuple[object, ...], list[int]] = {}
-    for i, prospect in enumerate(prospects):
-        config, problem, components, start = prospect
-        found.append(np.full(len(problem.counts) - 1, np.nan))
+    """`predicted_learning_times` of several settings, the same up to roundings. Those with equal numbers of classes,
+    features and starts are worked out together, under cross-entropy at a fifth of the cost where each has one start."""
+    found = [np.full(len(prospect.problem.counts) - 1, np.nan) for prospect in prospects]
+    together: dict[tuple[object, ...], list[int]] = {}
+    for i, (config, problem, components, start) in enumerate(prospects):
         if not _can_be_known(config, problem):
             continue
-        if config.loss == "squared":
-            found[i] = _times_of_squared_loss(config, problem, components, start)
+        if config.depth != 2:
+            found[i] = _deep_times(config, problem, components)
             continue
         shape = None if start is None else start.W.shape
-        alike = len(problem.counts), config.feature_dim, problem.output_bias, shape
-        followed.setdefault(alike, []).append(i)
-    for alike in followed.values():
-        times = _times_of_class_means([prospects[i] for i in alike])
-        for i, of_setting in zip(alike, times, strict=True):
-            found[i] = of_setting
+        alike = (
+            config.loss == "squared",
+            len(problem.counts),
+            config.feature_dim,
+            problem.output_bias,
+            shape,
+        )
+        together.setdefault(alike, []).append(i)
+    for (is_squared, *_), indices in together.items():
+        predict = _times_of_squared_loss if is_squared else _times_of_class_means
+        for i, times in zip(indices, predict([prospects[i] for i in indices]), strict=True):
+            found[i] = times
     return found
 
 
@@ -198,20 +202,16 @@ def _can_be_known(config: Config, problem: Problem) -> bool:
     return not (config.feature_dim < k - 1 or config.has_decay or config.is_descent or unknown)
 
 
-def _times_of_squared_loss(
-    config: Config, problem: Problem, components: spectral.LabelSpectrum, start: Start | None
-) -> Float[np.ndarray, "*starts r"]:
-    """Learning times under the squared loss, where they are near enough."""
-    k, depth = len(problem.counts), config.depth
-    separable = growth.separable(problem, components, config.loss)
-    if depth == 2:
-        times, trusted = _two_layer_times(config, problem, components, start, separable)
-        return np.where(separable & trusted, times, np.nan)
-    times, shown = np.full(k - 1, np.nan), growth.overlap(problem, components)[separable]
-    times[separable] = exact.deep_learning_time(
-        growth.component_growth_rates(problem, components)[separable],
+def _deep_times(
+    config: Config, problem: Problem, components: spectral.LabelSpectrum
+) -> Float[np.ndarray, " r"]:
+    """Learning times from a spectral start under the squared loss, at other depths than 2."""
+    depth, alone = config.depth, growth.separable(problem, components, config.loss)
+    times, shown = np.full(alone.shape, np.nan), growth.overlap(problem, components)[alone]
+    times[alone] = exact.deep_learning_time(
+        growth.component_growth_rates(problem, components)[alone],
         shown * config.init_scale**depth,
-        components.singular_values[separable],
+        components.singular_values[alone],
         depth,
         shown**2,
     )
@@ -317,34 +317,54 @@ def _is_near_class_means(prospect: Prospect) -> Bool[np.ndarray, " r"]:
     return near & (ends > spectral.LEARNED)
 
 
-def _two_layer_times(
-    config: Config,
-    problem: Problem,
-    components: spectral.LabelSpectrum,
-    start: Start | None,
-    asked: Bool[np.ndarray, " r"],
-) -> tuple[Float[np.ndarray, "*starts r"], Bool[np.ndarray, "*starts r"]]:
-    """Learning times of two layers under the squared loss, of the components `asked` for at least, and
-    where the closed form is near enough."""
-    p, left = problem, components.left
-    rates = growth.mean_growth_rates(p, components)
+class _Modes(NamedTuple):
+    """The modes of two layers under the squared loss, for `overlapping.overlapping_learning_times`."""
+
+    rates: Float[np.ndarray, " r"]
+    damping: Float[np.ndarray, " r"]
+    gram: Float[np.ndarray, "*starts r r"]
+
+
+def _times_of_squared_loss(prospects: Sequence[Prospect]) -> list[Float[np.ndarray, "*starts r"]]:
+    """Learning times of two layers under the squared loss, of settings with as many classes, features and starts, where
+    the closed form is near enough."""
+    modes = [_modes(prospect) for prospect in prospects]
+    alone = [growth.separable(x.problem, x.components, "squared") for x in prospects]
+    rates, damping, gram = (np.stack(x) for x in zip(*modes, strict=True))
+    axes = tuple(range(1, gram.ndim - 2))  # of starts, after that of settings
+    learning = overlapping.overlapping_learning_times(
+        np.expand_dims(rates, axes),
+        np.expand_dims(damping, axes),
+        gram,
+        1.0,
+        asked=np.any(alone, axis=0),
+    )
+    found = []
+    for i, (config, problem, *_) in enumerate(prospects):
+        own = overlapping.Learning(*(times[i] for times in learning))
+        noise = _noise(config, problem).sum() / rates[i]
+        near = _trusted(config, problem, own, growth.damped_rate(rates[i], damping[i]), noise)
+        found.append(np.where(alone[i] & near, own.times, np.nan))
+    return found
+
+
+def _modes(prospect: Prospect) -> _Modes:
+    """The modes of a setting, and the overlaps of their starts."""
+    config, p, components, start = prospect
+    left, rates = components.left, growth.mean_growth_rates(p, components)
     damping = (left**2 * noise_damping(config, p)[:, None]).sum(axis=0)
     shown = growth.overlap(p, components) / components.singular_values
     if start is None:
         shares = shown * (left**2 * expected_start_strength(config, p)[:, None]).sum(axis=0)
-        gram = np.diag(shares)
-    else:
-        by_class = growth.class_growth_rates(p)
-        right = by_class[:, None] * growth.seen_contrasts(p, components) / rates
-        root = np.sqrt(p.counts / p.kernel_eigenvalues)
-        first, second = growth.growing_half(rates, damping)
-        rows = first[:, None] * (left.T @ start.W)
-        rows += second[:, None] * (right.T @ (root[:, None] * start.class_means.swapaxes(-1, -2)))
-        rows *= np.sqrt(first * second * shown)[:, None]
-        gram = rows @ rows.swapaxes(-1, -2)
-    learning = overlapping.overlapping_learning_times(rates, damping, gram, 1.0, asked=asked)
-    noise = _noise(config, p).sum() / rates
-    return learning.times, _trusted(config, p, learning, growth.damped_rate(rates, damping), noise)
+        return _Modes(rates, damping, np.diag(shares))
+    by_class = growth.class_growth_rates(p)
+    right = by_class[:, None] * growth.seen_contrasts(p, components) / rates
+    root = np.sqrt(p.counts / p.kernel_eigenvalues)
+    first, second = growth.growing_half(rates, damping)
+    rows = first[:, None] * (left.T @ start.W)
+    rows += second[:, None] * (right.T @ (root[:, None] * start.class_means.swapaxes(-1, -2)))
+    rows *= np.sqrt(first * second * shown)[:, None]
+    return _Modes(rates, damping, rows @ rows.swapaxes(-1, -2))
 
 
 def _trusted(
