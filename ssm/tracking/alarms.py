@@ -1,4 +1,4 @@
-"""What a log of a network warns of while it is written."""
+"""The alarms that the log of a network raises while it is written."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from ssm.practice.network.alarms import Alarm
 from ssm.results import classes, logs
 
 LEARNED = 0.75
-"""The mean accuracy of the other classes from which on one that is not learned counts as behind."""
+"""The lowest mean accuracy of the other classes at which a class can count as behind them."""
 BEHIND = 0.5
-"""The share of that mean below which it does."""
+"""The share of that mean below which the accuracy of a class counts as behind."""
 NOISE = 3.0
-"""So many standard errors of its accuracy are allowed on top."""
+"""The accuracy of a class must be below that share by this many of its standard errors."""
 COLLAPSED = 0.9
-"""The least mean cosine of minority classes that counts as collapse."""
+"""The lowest mean cosine of minority classes that counts as collapse."""
 
 
 Key = tuple[str, int | None]
-"""What tells alarms apart at one time: the kind, and the class that it is about."""
+"""The identity of an alarm at one time: its kind, and the class that it concerns, or None."""
 
 
 class TrackerWarning(UserWarning):
-    """The category of what a `Tracker` warns of."""
+    """The category of the warnings of a `Tracker`."""
 
 
 class Spell(NamedTuple):
     """An alarm and how long it held."""
 
     alarm: Alarm
-    """As it was raised."""
+    """The alarm as it was raised."""
     last: float
-    """The last time at which it held."""
+    """The last time at which the alarm held, in the unit of the log."""
     holds: bool
-    """Whether it does at the end of the log."""
+    """Whether the alarm holds at the end of the log."""
 
 
 def spells(dataset: xr.Dataset) -> list[Spell]:
@@ -64,11 +64,11 @@ def present(
     names: list[str],
     is_first: bool,
 ) -> dict[Key, Alarm]:
-    """All that is wrong at one time. The first time may be that of an untrained network, of which only numbers that are
-    not finite are worth an alarm.
+    """The alarms that hold at one time. At the first time the network may be untrained, so only numbers that are not
+    finite raise an alarm then.
 
-    - `class_behind`: a class's accuracy is below half of the mean of the others by three standard errors,
-      sqrt(a (1 - a) / n_c) at that half, where that mean is at least 3/4.
+    - `class_behind`: the accuracy of a class is below a, half of the mean of the others, by three standard errors
+      sqrt(a (1 - a) / n_c), and that mean is at least 3/4.
     - `minority_collapse`: the mean cosine of the minority classes' rows of the classifier, or of their centred mean
       features, is nearer to 1 than to its value in the SELI geometry, where training without regularisation ends, and at least 0.9.
       It also holds early in training by plain risk, before minorities are told apart.
@@ -102,7 +102,9 @@ def _behind(step: float, accuracy: np.ndarray, probe: Probe, names: list[str]) -
 
 
 def _collapse(step: float, cosines: np.ndarray | None, probe: Probe) -> list[Alarm]:
-    if cosines is None or np.isnan(cosines).all():  # as of one minority class, which has no other
+    if (
+        cosines is None or np.isnan(cosines).all()
+    ):  # They are NaN where only one class is a minority.
         return []
     raised = []
     whose = ("rows of the classifier", "mean features")

@@ -1,8 +1,8 @@
-"""What is collected of a probe at one step, batch after batch."""
+"""The sums over a probe at one step, which its batches of samples add up."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from ssm.tracking import observing
 from ssm.tracking.alarms import Alarm
 
 BLOCK = 2**15
-"""Numbers that are made float64 at once, or `ROWS` samples where these are more."""
+"""How many numbers are converted to float64 at once; at least those of `ROWS` samples are."""
 
 
 class Layer(NamedTuple):
@@ -26,8 +26,8 @@ class Layer(NamedTuple):
     are_given: bool
 
     @classmethod
-    def of(cls, k: int, classifier: Any, gradient: Any, weights: Any) -> Layer:
-        """What is given of it, checked; weights of one where there are none."""
+    def of(cls, k: int, classifier: object, gradient: object, weights: object) -> Layer:
+        """The layer made of arguments of `Tracker.add`, checked; weights are 1 where none are given."""
         W, G = (
             None if value is None else _matrix(name, value, k, rows=True).astype(np.float64)
             for name, value in (("classifier", classifier), ("gradient", gradient))
@@ -42,7 +42,7 @@ class Layer(NamedTuple):
 
 
 class Batches:
-    """What is collected of a probe at one step, batch after batch."""
+    """The sums over a probe at one step, to which its batches of samples are added."""
 
     def __init__(self, labels: np.ndarray, held_out: np.ndarray | None, num_classes: int):
         self._labels, self._held_out, self._k = labels, held_out, num_classes
@@ -54,10 +54,10 @@ class Batches:
             self._held_sums = SampleSums(num_classes)
             self._held_losses = observing.CrossEntropy(num_classes)
         self.raised: list[Alarm] = []
-        """The alarms that the step has raised, once it is recorded."""
+        """The alarms of the step, once it is recorded."""
 
-    def add(self, logits: Any, features: Any = None) -> None:
-        """The logits of the next samples of the probe, shape (m, k), and their features, shape (m, d)."""
+    def add(self, logits: object, features: object = None) -> None:
+        """Add the logits of the next samples of the probe, shape (m, k), and their features, shape (m, d)."""
         logits = _matrix("logits", logits, self._k)
         labels = self._next("logits", logits, self._labels, self._num_added)
         bad = ~_usable_rows(logits)
@@ -84,8 +84,8 @@ class Batches:
             _sum_up(self._sums, self._losses, logits, labels)
 
     def _keep(self, features: np.ndarray, first: int) -> None:
-        """Keep the features of the samples from one on: all of them as they are, and of a batch a copy in its place, as loops
-        use their buffers again."""
+        """Keep the features of a batch, whose samples begin at the index `first`. A batch of all samples is kept as it is.
+        Smaller batches are copied, since training loops reuse their buffers."""
         n, before = len(self._labels), self._features
         if len(features) == n:
             self._features = features
@@ -96,8 +96,8 @@ class Batches:
         self._features = before.astype(kind, copy=False)
         self._features[first : first + len(features)] = features
 
-    def add_held_out(self, logits: Any) -> None:
-        """The logits of the next held-out samples, shape (m, k)."""
+    def add_held_out(self, logits: object) -> None:
+        """Add the logits of the next held-out samples, shape (m, k)."""
         logits = _matrix("held_out_logits", logits, self._k)
         if self._held_out is None:
             allowed = "left out: the tracker was made without held_out_labels"
@@ -114,7 +114,7 @@ class Batches:
             raise errors.invalid(field, f"{first + len(logits)} rows", allowed)
         return labels[first : first + len(logits)]
 
-    def observed(self, probe: Probe, layer: Layer) -> dict[str, Any]:
+    def observed(self, probe: Probe, layer: Layer) -> dict[str, np.ndarray | float]:
         """The variables of the step by name."""
         if self._num_added < len(self._labels):
             allowed = f"{len(self._labels)} rows in all, one a label"
@@ -128,17 +128,17 @@ class Batches:
             found |= observing.held_out(self._held_sums, self._held_losses, counts)
         found |= self._of_layer(probe, layer)
         if self._num_bad:
-            found = {
+            found |= {
                 name: np.full_like(value, np.nan, dtype=float) for name, value in found.items()
             }
         if layer.are_given:
             found["weight"] = layer.weights
         return found | {"not_finite": np.array(self._num_bad)}
 
-    def _of_layer(self, probe: Probe, layer: Layer) -> dict[str, Any]:
-        """The variables of features, classifier and gradient, as far as these were given."""
+    def _of_layer(self, probe: Probe, layer: Layer) -> dict[str, np.ndarray | float]:
+        """The variables of those of features, classifier and gradient that were given."""
         features, classifier, gradient = self._features, layer.classifier, layer.gradient
-        found: dict[str, Any] = {}
+        found: dict[str, np.ndarray | float] = {}
         if (
             features is not None
             and classifier is not None
@@ -161,7 +161,7 @@ class Batches:
 def _sum_up(
     sums: SampleSums, losses: observing.CrossEntropy, logits: np.ndarray, labels: np.ndarray
 ) -> None:
-    """Add samples to both sums, in blocks of which each is made float64 once and is what is in memory beside the logits."""
+    """Add samples to both sums, in blocks. Each block is converted to float64 once, and only one is in memory at a time."""
     rows = max(BLOCK // (logits.shape[1] * ROWS), 1) * ROWS
     for first in range(0, len(labels), rows):
         block = np.ascontiguousarray(logits[first : first + rows], dtype=np.float64)
@@ -169,7 +169,7 @@ def _sum_up(
         losses.add(block, labels[first : first + rows])
 
 
-def _matrix(name: str, value: Any, size: int | None = None, rows: bool = False) -> np.ndarray:
+def _matrix(name: str, value: object, size: int | None = None, rows: bool = False) -> np.ndarray:
     """An array of real numbers with two axes, one of them of a given size: columns, or rows."""
     axis = (
         "(samples, features)"

@@ -1,4 +1,4 @@
-"""The order in which a network learned majority and minority, in words, held against the small-scale model's."""
+"""The order in which a network learned majority and minority, in words, compared with that of the small-scale model."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from ssm.tracking.expectations import Expectation
 FIRST = {LARGEST: "the majority first", SMALLEST: "the minority first", AT_ONCE: "both at once"}
 
 
-class _Found(NamedTuple):
-    """What a log says of the order of majority and minority."""
+class _Order(NamedTuple):
+    """The order of majority and minority in a log."""
 
     order: str
     """One of `FIRST`; empty where it is not known."""
     ratio: float
-    """Learning time of the minority over that of the majority, counted from 0; NaN where that is not known."""
+    """The learning time of the minority over that of the majority, both counted from 0; NaN where it is not known."""
     remark: str
-    """Why the order is not known, or what it rests on."""
+    """The reason why the order is not known, or the basis on which it is."""
     until: float
-    """The time of the last of both to be learned; infinity where that is yet to come."""
+    """The time at which the later one of the two is learned; infinity where it is not learned yet."""
 
 
 def lines(dataset: xr.Dataset) -> list[str]:
-    """What the model says of the order of majority and minority, whether that came, and what carries over to networks."""
+    """Sentences on the order of majority and minority in the model, on whether it came, and on what carries over to networks."""
     expected = expectations.expectation(dataset)
     k = dataset.sizes["class"]
     if isinstance(expected, str):
         return [f"Model: it says nothing of the order here, since {expected}.{_instead(dataset)}"]
-    found = _found(dataset, k)
+    found = _observed_order(dataset, k)
     carried = (
         "Carries over from the model to networks: the order of majority and minority, and which exponent balances them. Does not: "
         f"when the cross block comes. {RATIOS}"
@@ -55,15 +55,15 @@ def lines(dataset: xr.Dataset) -> list[str]:
 
 
 def _instead(dataset: xr.Dataset) -> str:
-    """Where else to look, for a class that is alone in its group."""
+    """A sentence that refers to `ssm advise` where a class is alone in its group; else an empty text."""
     counts = logs.training_counts(dataset).tolist()
     if len(counts) == 2 or not profiles.no_contrasts(counts) or len(set(counts)) == 1:
         return ""
     return f" `ssm advise` follows the model itself for such counts, but {ALONE}."
 
 
-def _found(dataset: xr.Dataset, num_classes: int) -> _Found:
-    """The order in a log, by contrasts within the groups or, of two classes, by their own strengths."""
+def _observed_order(dataset: xr.Dataset, num_classes: int) -> _Order:
+    """The order in a log, by contrasts within the groups or, for two classes, by the strengths of the classes."""
     times = dataset["time"].values
     learned = []
     for group in profiles.GROUPS:
@@ -76,29 +76,29 @@ def _found(dataset: xr.Dataset, num_classes: int) -> _Found:
             learned.append(float(dataset["block_learning_time"].values[place]))
         else:
             why = f"the probe has fewer than two classes of the {group}, so no contrasts within it"
-            return _Found("", np.nan, why, np.inf)
+            return _Order("", np.nan, why, np.inf)
     majority, minority = learned
     if np.isnan(learned).all():
-        return _Found("", np.nan, "neither is learned yet", np.inf)
+        return _Order("", np.nan, "neither is learned yet", np.inf)
     if np.isnan(minority):
-        return _Found(LARGEST, np.nan, "the minority is yet to come", np.inf)
+        return _Order(LARGEST, np.nan, "the minority is yet to come", np.inf)
     if np.isnan(majority):
-        return _Found(SMALLEST, np.nan, "the majority is yet to come", np.inf)
+        return _Order(SMALLEST, np.nan, "the majority is yet to come", np.inf)
     last, clock = max(learned), logs.clock(dataset)
     places = np.searchsorted(times, learned)
     if places.max() == 0:
-        return _Found("", np.nan, f"both were learned by the first {clock}", last)
+        return _Order("", np.nan, f"both were learned by the first {clock}", last)
     if places[0] == places[1]:
-        return _Found(
+        return _Order(
             "", np.nan, f"both came between the same two {clock}s that were watched", last
         )
-    if min(learned) <= max(times[0], 0.0):  # when is not known, or no ratio can be made of it
-        return _Found(LARGEST if majority < minority else SMALLEST, np.nan, "", last)
+    if min(learned) <= max(times[0], 0.0):  # One time is not known, or is 0 and has no ratio.
+        return _Order(LARGEST if majority < minority else SMALLEST, np.nan, "", last)
     ratio = minority / majority
-    return _Found(order_of_times(ratio), ratio, "", last)
+    return _Order(order_of_times(ratio), ratio, "", last)
 
 
-def _model(dataset: xr.Dataset, expected: Expectation, found: _Found) -> str:
+def _model(dataset: xr.Dataset, expected: Expectation, found: _Order) -> str:
     counts, clock = logs.training_counts(dataset), logs.clock(dataset)
     said = (
         f"Model: with {counts.max()} to {counts.min()} training samples a class and the coupling that features first showed, "
@@ -133,10 +133,10 @@ def _model(dataset: xr.Dataset, expected: Expectation, found: _Found) -> str:
     return f"{said}{came}, {'as the model does' if holds else 'against the model'}."
 
 
-def _ratio(expected: Expectation, found: _Found) -> str:
+def _ratio(expected: Expectation, found: _Order) -> str:
     here = f"{found.ratio:.3g} here, " if np.isfinite(found.ratio) else ""
     return f"Learning time of the minority over that of the majority: {here}{expected.ratio:.3g} in the model."
 
 
 def _number(exponent: float) -> str:
-    return f"{round(exponent, 2) + 0.0:g}"  # adding 0 turns -0 into 0
+    return f"{round(exponent, 2) + 0.0:g}"  # Adding 0 turns -0 into 0.

@@ -1,5 +1,5 @@
-"""What the small-scale model says of a network that is followed, from its training counts, its class weights and the first
-coupling that its features show."""
+"""The prediction of the small-scale model for a network that is followed, from its training counts, its class weights and the
+first coupling that its features show."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from ssm.theory import exact, growth
 from ssm.theory.in_networks import AT_ONCE, exponent_between_extremes, side
 
 START = 1e-6
-"""The product of the factors of a spectral start, of which the ratio of times of two classes is computed."""
+"""The product of the factors of the spectral start from which the learning times of two classes are computed."""
 SAME = 1e-6
-"""Weights whose ratios differ by no more than this are the same."""
+"""Weights count as equal if their shares differ by at most this relative difference."""
 
 
 class Expectation(NamedTuple):
-    """What the model says of the order of majority and minority."""
+    """The prediction of the model for the order of majority and minority."""
 
     coupling: float
-    """The first that is known."""
+    """The first coupling that is known."""
     step: float
-    """The time of that coupling."""
+    """The time of that coupling, in the unit of the log."""
     exponent: float
-    """g of weights n_c^-g that give the smallest class over the largest what the first weights in force do."""
+    """g of the weights n_c^-g whose ratio of the smallest class to the largest equals that of the first weights in force."""
     fixed: float
-    """The exponent that balances where features hardly move, 2 g* - 1 (`theory.margin_exponent`)."""
+    """The exponent that balances if features hardly move, 2 g* - 1 (`theory.margin_exponent`)."""
     balance: float
     """The exponent that balances in the model: g*, or that of the margins of two classes."""
     order: str
     """`in_networks.LARGEST` or `in_networks.SMALLEST`; empty where the exponent in force is within `in_networks.NEAR` of the range
     from `fixed` to `balance`, in which networks balance."""
     ratio: float
-    """Learning time of the minority over that of the majority."""
+    """The learning time of the minority over that of the majority."""
 
 
 def weights(dataset: xr.Dataset) -> tuple[str, Float[np.ndarray, "time k"]]:
-    """The name of the variable that says which class weights were in force, and its values: what mini-batches make of
-    the weights, else the weights as given; where no weights are known no name, and ones."""
+    """The name of the variable that holds the class weights in force, and its values. These are the weights as mini-batches
+    make them, or else the weights as given. Where no weights are known the name is empty and all weights are 1."""
     for name in ("effective_weight", "weight"):
         if name in dataset:
             return name, dataset[name].values
@@ -52,8 +52,8 @@ def weights(dataset: xr.Dataset) -> tuple[str, Float[np.ndarray, "time k"]]:
 
 
 def changed(dataset: xr.Dataset, until: float) -> float:
-    """The first time, no later than `until`, at which the weights in force differ from the first ones by more than
-    a common factor; NaN where there is none."""
+    """The first time, no later than `until`, at which the weights in force differ from the first weights by more than
+    a common factor; NaN where there is no such time."""
     times, (_, values) = dataset["time"].values, weights(dataset)
     shares = values / values.sum(axis=1, keepdims=True)
     differ = (np.abs(shares - shares[0]) > SAME * shares[0]).any(axis=1) & (times <= until)
@@ -61,11 +61,11 @@ def changed(dataset: xr.Dataset, until: float) -> float:
 
 
 def expectation(dataset: xr.Dataset) -> Expectation | str:
-    """What the model says of the network of a log; a clause that says why there is none where it says nothing.
+    """The prediction of the model for the network of a log, or a clause that says why it makes none.
 
-    Contrasts of a class with its equals grow at r_c = w_c sqrt(n_c kappa_c) / n (`theory.class_growth_rates`), so
-    that from small starts times go as 1 / r_c: the ratio is that of the means over the classes of each group. The times of two classes,
-    which have no such contrasts, are those of their margins under cross-entropy (`exact.cross_entropy_class_times`)
+    Contrasts between classes of the size of class c grow at r_c = w_c sqrt(n_c kappa_c) / n (`theory.class_growth_rates`), so
+    that from small starts their learning times are proportional to 1 / r_c, and the ratio is that of the means over the classes of
+    each group. Two classes have no such contrasts; their times are those of their margins under cross-entropy (`exact.cross_entropy_class_times`)
     from a start of 1e-3.
     """
     counts = logs.training_counts(dataset)

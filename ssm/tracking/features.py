@@ -1,9 +1,8 @@
-"""What is observed of a network at one time from the features of the samples of a probe, and from its classifier."""
+"""The observations of a network at one time from the features of the samples of a probe, and from its classifier."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -15,9 +14,9 @@ from ssm.measures.probes import Probe
 from ssm.practice.network import kernels
 from ssm.theory import growth
 
-BLOCK = (
-    2**15
-)  # numbers that are in memory as float64 at once; of more the memory is given back and fetched each time
+BLOCK = 2**15
+"""How many numbers are in memory as float64 at once. The memory of larger blocks would go back to the system and be
+allocated anew for each."""
 
 (_add_outer_products,) = get_blas_funcs(("syrk",), dtype=np.float64)
 
@@ -28,15 +27,15 @@ def observe(
     labels: Int[np.ndarray, " n"],
     predictions: Int[np.ndarray, " n"],
     probe: Probe,
-) -> dict[str, Any]:
+) -> dict[str, np.ndarray | float]:
     """Neural collapse, the distances to SELI and to the ETF, the coupling and the cosines of minority classes, as far as
-    features or the classifier are there.
+    they follow from the features or the classifier that are given.
 
-    All of it is of the classes that the probe has. Sums over samples are of float64.
+    All variables are over the classes that the probe has. Sums over samples are in float64.
 
     Args:
-        features: of any real type, one row a sample; None where there are none.
-        classifier: one row a class; None where there is none.
+        features: one row a sample, of any real type; None where they are not known.
+        classifier: one row a class; None where it is not known.
         predictions: the class of each sample's largest logit.
     """
     present, found = probe.present, {}
@@ -65,8 +64,8 @@ def _of_features(
     labels: Int[np.ndarray, " n"],
     predictions: Int[np.ndarray, " n"],
     probe: Probe,
-) -> tuple[Float[np.ndarray, "d p"], Float[np.ndarray, "d d"], dict[str, Any]]:
-    """Class means, the scatter about them, and the variables that need no classifier."""
+) -> tuple[Float[np.ndarray, "d p"], Float[np.ndarray, "d d"], dict[str, np.ndarray | float]]:
+    """The class means, the scatter about them, and the variables that need no classifier."""
     present = probe.present
     counts, place = probe.counts[present], np.zeros(len(probe.counts), int)
     place[present] = np.arange(len(present))
@@ -109,9 +108,9 @@ def _collapse(
     whitened: dict[str, Float[np.ndarray, " p"]],
     roots: dict[str, tuple[np.ndarray, float]],
     means: Float[np.ndarray, "p d"],
-) -> dict[str, Any]:
-    """NC1 in both averages and both forms, and CDNV, from the sums by class of squared deviations, as they are and
-    whitened by each root."""
+) -> dict[str, np.ndarray | float]:
+    """NC1 in both averages and both forms, and CDNV, from the sums by class of squared deviations, plain and whitened by
+    each root."""
     p, found = len(counts), {}
     for by, name in zip(collapse.BY, ("nc1", "nc1_pooled"), strict=True):
         shares = 1 / (p * counts) if by == "classes" else np.full(p, 1 / counts.sum())
@@ -123,9 +122,9 @@ def _collapse(
 
 def _coupling(
     means: Float[np.ndarray, "p d"], squares: Float[np.ndarray, " p"], probe: Probe
-) -> dict[str, Any]:
-    """The coupling that the features show and the exponent of class weights that balances it; NaN where a class has one
-    sample only, or where all features are alike."""
+) -> dict[str, np.ndarray | float]:
+    """The coupling that the features show and the exponent of class weights that balances it; NaN where a class has only
+    one sample, or where all features are equal."""
     counts = probe.counts[probe.present]
     if counts.min() < 2:
         return {"coupling": np.nan, "balancing_exponent": np.nan}
@@ -143,7 +142,7 @@ def _minority_cosines(
     W: Float[np.ndarray, "p d"], means: Float[np.ndarray, "d p"], probe: Probe
 ) -> Float[np.ndarray, " 2"]:
     """The mean cosine of two minority classes, of their rows in the classifier and of their centred mean features, in the
-    order of `geometry.FACTORS`. It is NaN where there are no two."""
+    order of `geometry.FACTORS`. It is NaN where there are fewer than two."""
     is_minority = probe.groups[probe.present] == "minority"
     if is_minority.sum() < 2:
         return np.full(2, np.nan)
@@ -160,7 +159,7 @@ def _minority_cosines(
 def _blocks(
     features: Shaped[np.ndarray, "n d"],
 ) -> Iterator[tuple[Float[np.ndarray, "m d"], slice]]:
-    """Blocks of rows as float64, with the range of each."""
+    """Blocks of rows as float64, each with its range of rows."""
     size = max(BLOCK // features.shape[1], 32)
     for first in range(0, len(features), size):
         rows = slice(first, first + size)
@@ -168,5 +167,5 @@ def _blocks(
 
 
 def _members(own: Int[np.ndarray, " m"], p: int) -> scipy.sparse.csc_array:
-    """Which samples each class has, p x m."""
+    """The matrix with a 1 where a sample belongs to a class, p x m."""
     return scipy.sparse.csc_array((np.ones(len(own)), own, np.arange(len(own) + 1)), (p, len(own)))

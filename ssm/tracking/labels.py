@@ -1,8 +1,9 @@
-"""Labels in the forms that people have them, as classes numbered from 0."""
+"""Labels in their usual forms, converted to classes that are numbered from 0."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -13,20 +14,20 @@ ALLOWED = "classes of samples: integers, words, or one row of 0 and a single 1 f
 
 
 class Labels(NamedTuple):
-    """Labels as integers, the number of classes, and their names where these are not 0 .. k - 1."""
+    """Labels as integers, the number of classes, and the names of the classes; None where these are 0 .. k - 1."""
 
     classes: Int[np.ndarray, " n"]
     num_classes: int
     names: list[str] | None
 
 
-def numbered(labels: Any, classes: Any = None, field: str = "labels") -> Labels:
+def numbered(labels: object, classes: object = None, field: str = "labels") -> Labels:
     """Labels as integers 0 .. k - 1, in the order of the columns of logits.
 
     Args:
-        labels: one a sample: integers from 0 on, words, or one-hot rows; of any library.
-        classes: the number of classes, or the label of each in the order of the columns of logits. Left out: of
-            integers the largest and one, of words those that occur in alphabetical order.
+        labels: one a sample: integers from 0 on, words, or one-hot rows, as an array of any library.
+        classes: the number of classes, or the label of each in the order of the columns of logits. Left out, the number
+            is the largest integer plus one, or the classes are the words that occur, in alphabetical order.
 
     Raises:
         ssm.InputError: anything else, and a label that is not among the classes.
@@ -65,5 +66,5 @@ def _of_one_hot(rows: np.ndarray, field: str) -> np.ndarray:
     return ones.argmax(axis=1)
 
 
-def _shown(known: list[Any]) -> str:
+def _shown(known: Sequence[object]) -> str:
     return ", ".join(map(str, known if len(known) <= 12 else [*known[:10], "...", known[-1]]))

@@ -20,43 +20,44 @@ from ssm.tracking.observing import LARGEST_LOGIT, spectrum, spectrum_on_targets
 
 LOGITS = "real numbers of shape (time, n, k)"
 LOGITS_NOW = "real numbers of shape (n, k) at each time"
-BLOCK = 2**24  # bytes of logits, as float64, that are read at once
+BLOCK = 2**24  # The bytes of logits, as float64, that are read at once.
 
 
 def track(
-    logits: Any,
-    labels: Any = None,
-    times: Any = None,
+    logits: object,
+    labels: object = None,
+    times: object = None,
     progress: Callable[[float], None] | None = None,
     *,
-    targets: Any = None,
+    targets: object = None,
 ) -> xr.Dataset:
-    """Follow what logits learn of each spectral component of their label matrix.
+    """Follow how much of each spectral component of their label matrix logits learn over time.
 
     The variables are those of a simulated run, in the same units: strength u_j^T Z v_j in the fixed
     basis of the SEL matrix of `labels`, block means, class strengths and accuracies, singular
-    values, residual and learning times (NaN where half of the target is not reached). The logits of
+    values, residual and learning times in the unit of `times` (NaN where half of the target is not reached). The logits of
     each time must be of the same samples.
 
-    Components are contrasts between classes, k - 1 of them; per class see `class_strength`. A group
-    (majority or minority) of one class has no contrasts within itself, so that its block is NaN:
+    Components are contrasts between classes, k - 1 of them; per class see `class_strength`. A
+    group (majority or minority) of one class has no contrasts within itself, so that its block is NaN:
     `class_strength` and `class_learning_time` say what is learned of that class.
 
-    The logits are read once, in blocks of samples, and all sums are of float64 whatever their type.
+    The logits are read once, in blocks of samples, and all sums are in float64 whatever the type of the logits.
     Singular values are right to the rounding of the largest, c eps sigma_1 (`SampleSums`). An array
-    that is sliced as NumPy's are but is not in memory (of zarr, h5py, dask or xarray, or one of
-    `load_logits`) is never in memory as a whole, only 16 MiB of it at a time and what its library
-    reads for them, such as whole chunks; nor are the pages of a `np.memmap` of mode "r" kept. Lists,
-    tensors and arrays of JAX are made into a NumPy array first.
+    outside memory that is sliced as those of NumPy are (of zarr, h5py, dask or xarray, or one of `load_logits`) is
+    never in memory as a whole: 16 MiB of it are read at a time, with what its library reads for them, such as whole
+    chunks. The pages of a `np.memmap` of mode "r" are not kept either. Lists, tensors and arrays of JAX are made into
+    a NumPy array first.
 
     Args:
         logits: shape (time, n, k), real and finite; or an iterator, such as a generator, over the logits of one time
-            after another, shape (n, k), which may be of any library and are let go of in turn.
+            after another, shape (n, k), which may be of any library and of which only one is kept in memory.
         labels: shape (n,), integers 0 .. k - 1; every class must occur, k at least 2, unless targets are given.
         times: shape (time,), ascending, in any unit such as steps; 0, 1, 2, ... when left out.
         progress: called with the share of the times done, in [0, 1].
-        targets: distributions over the classes that the samples are taught in place of labels, shape (n, k), with the
-            components of the centred targets; labels left out are those of the largest targets. Not of an iterator.
+        targets: distributions over the classes that the samples are taught in place of labels, shape (n, k). The
+            components are then those of the centred targets, and labels that are left out are those of the largest
+            targets. They are not allowed where logits are an iterator.
 
     Returns:
         A Dataset over `time`, `class`, `component`, `block` and `mode`.
@@ -69,24 +70,27 @@ def track(
             raise errors.invalid("targets", "given", "left out where logits are an iterator")
         return _of_stream(logits, labels, times, progress)
     if targets is not None:
-        logits, labels, times, probe = _taught(logits, labels, times, targets)
+        checked, numbers, when, probe = _taught(logits, labels, times, targets)
     else:
-        logits, labels, times = _checked(logits, labels, times)
-        counts = np.bincount(labels, minlength=logits.shape[2])
+        checked, numbers, when = _checked(logits, labels, times)
+        counts = np.bincount(numbers, minlength=checked.shape[2])
         probe = Probe(counts, counts)
-    num_times = logits.shape[0]
+    num_times = checked.shape[0]
     observed = []
-    for i, blocks in enumerate(_by_time(logits)):
-        observed.append(_observe(i, blocks, labels, probe))
+    for i, blocks in enumerate(_by_time(checked)):
+        observed.append(_observe(i, blocks, numbers, probe))
         if progress:
             progress((i + 1) / num_times)
-    return log_datasets.dataset(probe, times, _stacked(observed))
+    return log_datasets.dataset(probe, when, _stacked(observed))
 
 
 def _of_stream(
-    logits: Iterator[Any], labels: Any, times: Any, progress: Callable[[float], None] | None
+    logits: Iterator[object],
+    labels: object,
+    times: object,
+    progress: Callable[[float], None] | None,
 ) -> xr.Dataset:
-    """`track` of logits of which those of one time are there at once."""
+    """`track` of an iterator over the logits of single times."""
     observed, known = [], []
     probe: Probe | None = None
     shape: tuple[int, ...] = ()
@@ -117,15 +121,15 @@ def _of_stream(
     return log_datasets.dataset(probe, checked, _stacked(observed))
 
 
-def _stacked(observed: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """What was observed at each time, with time as the first axis."""
+def _stacked(observed: list[dict[str, np.ndarray | float]]) -> dict[str, np.ndarray]:
+    """The observations of all times as arrays with time as the first axis."""
     return {name: np.stack([now[name] for now in observed]) for name in observed[0]}
 
 
 def _observe(
     index: int, blocks: Iterable[np.ndarray], labels: np.ndarray, probe: Probe
-) -> dict[str, Any]:
-    """What is observed at the time of one index, from its logits in blocks of samples in order;
+) -> dict[str, np.ndarray | float]:
+    """The observations at the time of one index, by name, from its logits in blocks of samples in order;
     raises ssm.InputError for logits that are not finite or too large."""
     sums, first = SampleSums(len(probe.counts)), 0
     taught = probe if isinstance(probe, TaughtProbe) else None
@@ -143,9 +147,9 @@ def _observe(
 
 
 def _by_time(logits: Any) -> Iterator[Iterable[np.ndarray]]:
-    """The logits of each time in turn, as blocks of samples, of which only one is read at a time.
-    Small times are read several at once, large ones in whole rows of the factorisation, so that the
-    results do not depend on where the logits lie."""
+    """The logits of each time in turn, as blocks of samples, of which only one is read at a time. Several times are
+    read at once where they are small, and blocks are whole multiples of `ROWS` samples where they are large, so that the
+    results do not depend on where the logits are stored."""
     num_times, n, k = logits.shape
     if 8 * n * k > BLOCK:
         rows = max(BLOCK // (8 * k * ROWS), 1) * ROWS
@@ -158,7 +162,7 @@ def _by_time(logits: Any) -> Iterator[Iterable[np.ndarray]]:
 
 
 def _read(logits: Any, times: slice, samples: slice) -> np.ndarray:
-    """A block of the logits in memory."""
+    """A block of the logits, read into memory."""
     if isinstance(logits, np.memmap) and logits.mode == "r":
         _release(logits)
     block = logits[times, samples]
@@ -168,8 +172,8 @@ def _read(logits: Any, times: slice, samples: slice) -> np.ndarray:
 
 
 def _release(mapped: np.memmap) -> None:
-    """Let go of the pages of a file that is mapped for reading. They are read again where they are
-    asked for; else they count as this process's memory until the system wants them for others."""
+    """Release the pages of a file that is mapped for reading. They are read again when they are needed. Without this
+    they count as memory of this process until the system needs it for others."""
     memory = mapped
     while memory is not None and not isinstance(memory, mmap.mmap):
         memory = getattr(memory, "base", None)
@@ -181,12 +185,12 @@ def load_logits(path: str | Path) -> dict[str, Any]:
     """Read the arguments of `track` from an NPZ file with arrays `logits`, `labels` and optionally
     `times`, none of them pickled. Names, types and shapes are checked before any values are read.
 
-    Logits stay in the file, compressed or not, and are read as `track` asks for them, when a damaged
-    file raises too; `np.asarray` reads them all. Logits in Fortran order, whose times are scattered
-    over the file, are read here as a whole.
+    Logits stay in the file, compressed or not, and are read when `track` needs them, so that a damaged
+    file raises only then; `np.asarray` reads them all. Logits in Fortran order, whose times are scattered
+    over the file, are read at once as a whole.
 
     Raises:
-        ssm.InputError: a file that is not there, is not such a file, or has other arrays.
+        ssm.InputError: the file does not exist, is no such file, or has other arrays.
     """
     path = Path(path)
     if not path.is_file():
@@ -194,7 +198,7 @@ def load_logits(path: str | Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as stored:
             names = sorted(name.removesuffix(".npy") for name in stored.namelist())
-    except Exception:  # zipfile raises errors of many kinds
+    except Exception:  # zipfile raises many kinds of errors.
         raise archives.unreadable(path) from None
     if names not in (["labels", "logits"], ["labels", "logits", "times"]):
         allowed = f"one with arrays logits, labels and optionally times, not {names}"
@@ -202,7 +206,7 @@ def load_logits(path: str | Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as stored:
             headers = {name: archives.read_header(stored, name) for name in names}
-    except Exception:  # NumPy, zipfile and zlib raise errors of many kinds
+    except Exception:  # NumPy, zipfile and zlib raise many kinds of errors.
         raise archives.unreadable(path) from None
     _check_layout(headers["logits"], headers["labels"], headers.get("times"))
     in_blocks = not headers["logits"].fortran_order
@@ -217,10 +221,10 @@ def load_logits(path: str | Path) -> dict[str, Any]:
 
 
 def _checked(
-    logits: Any, labels: Any, times: Any, all_occur: bool = True
+    logits: Any, labels: object, times: object, all_occur: bool = True
 ) -> tuple[Any, np.ndarray, np.ndarray]:
-    """The arguments of `track` as arrays, with times for those that have none; raises
-    ssm.InputError. The values of logits are not read."""
+    """The arguments of `track` as arrays, with the times 0, 1, 2, ... where none are given; raises ssm.InputError. Logits
+    are any array that is sliced as those of NumPy are; their values are not read."""
     if not (_is_sliced(logits) or isinstance(logits, np.memmap)):
         logits = arrays.as_numpy("logits", logits, LOGITS)
     _check_layout(logits)
@@ -243,17 +247,17 @@ def _checked(
 
 
 def _taught(
-    logits: Any, labels: Any, times: Any, targets: Any
+    logits: object, labels: object, times: object, targets: object
 ) -> tuple[Any, np.ndarray, np.ndarray, TaughtProbe]:
     """The arguments of `track` with targets, as arrays, and their probe."""
     P = distributions(arrays.as_numpy("targets", targets, "real numbers of shape (n, k)"))
     known = P.argmax(axis=1) if labels is None else labels
-    logits, found, when = _checked(logits, known, times, all_occur=False)
-    if P.shape != logits.shape[1:]:
-        allowed = f"of shape {tuple(logits.shape[1:])}, a row a sample of the logits"
+    checked, found, when = _checked(logits, known, times, all_occur=False)
+    if P.shape != checked.shape[1:]:
+        allowed = f"of shape {tuple(checked.shape[1:])}, a row a sample of the logits"
         raise errors.invalid("targets", arrays.shape_of(P), allowed)
     counts = np.bincount(found, minlength=P.shape[1])
-    return logits, found, when, TaughtProbe(counts, counts, P.T, found, labels is not None)
+    return checked, found, when, TaughtProbe(counts, counts, P.T, found, labels is not None)
 
 
 def _ascending(times: np.ndarray, number: int) -> np.ndarray:
@@ -266,7 +270,7 @@ def _ascending(times: np.ndarray, number: int) -> np.ndarray:
 
 def _check_values(index: int, block: np.ndarray) -> None:
     """Raise ssm.InputError for logits of one time that are not finite or too large."""
-    low, high = block.min(), block.max()  # of which a NaN makes NaN
+    low, high = block.min(), block.max()  # Both are NaN where any value is.
     if not (np.isfinite(low) and np.isfinite(high)):
         raise errors.invalid("logits", f"not finite at time index {index}", "finite everywhere")
     if (largest := max(-float(low), float(high))) > LARGEST_LOGIT:
@@ -278,8 +282,7 @@ def _check_layout(
     labels: np.ndarray | archives.Header | None = None,
     times: np.ndarray | archives.Header | None = None,
 ) -> None:
-    """Raise ssm.InputError for types and shapes of arrays, or of their headers, that do not go
-    together."""
+    """Raise ssm.InputError where the types and shapes of arrays, or of their headers, do not fit together."""
     if logits.dtype.kind not in "fiu" or len(logits.shape) != 3 or not all(logits.shape):
         raise errors.invalid("logits", arrays.shape_of(logits), f"{LOGITS}, with no axis empty")
     num_times, n, k = logits.shape
@@ -298,9 +301,8 @@ def _times(number: int) -> str:
     return f"{number} finite ascending numbers, as many as logits has times"
 
 
-def _is_sliced(logits: Any) -> bool:
-    """Whether logits are an array out of memory of which slices are read: not one that gives its
-    memory away."""
+def _is_sliced(logits: object) -> bool:
+    """Whether logits are an array outside memory, of which slices are read. An array in memory offers it by DLPack."""
     shape = getattr(logits, "shape", None)
     return (
         isinstance(getattr(logits, "dtype", None), np.dtype)

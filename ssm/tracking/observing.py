@@ -1,8 +1,6 @@
-"""What is observed of a network at one time from the logits of the samples of a probe, which may come in batches."""
+"""The observations of a network at one time from the logits of the samples of a probe, which may come in batches."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -12,20 +10,18 @@ from ssm.measures import spectral
 from ssm.measures.probes import Probe, TaughtProbe
 from ssm.measures.sample_sums import SampleSums
 
-LARGEST_LOGIT = 1e100  # sums of squares of larger ones may not be finite
+LARGEST_LOGIT = 1e100  # The sum of squares of larger logits may not be finite.
 
 
 def is_usable(values: Shaped[np.ndarray, ...]) -> bool:
     """Whether all numbers are finite and their squares can be summed."""
-    low, high = (
-        float(values.min(initial=0)),
-        float(values.max(initial=0)),
-    )  # of which a NaN makes NaN
+    # Both are NaN where any value is.
+    low, high = float(values.min(initial=0)), float(values.max(initial=0))
     return bool(low >= -LARGEST_LOGIT and high <= LARGEST_LOGIT)
 
 
-def spectrum(sums: SampleSums, probe: Probe) -> dict[str, Any]:
-    """The spectral variables of logits whose sums these are. Of classes that the probe lacks they are NaN."""
+def spectrum(sums: SampleSums, probe: Probe) -> dict[str, np.ndarray | float]:
+    """The spectral variables of logits, from their sums. They are NaN for classes that the probe lacks."""
     k, present = len(probe.counts), probe.present
     class_sums, counts = sums.class_sums[:, present], probe.counts[present]
     unit = float(np.abs(sums.triangle).max()) or 1.0
@@ -43,8 +39,9 @@ def spectrum(sums: SampleSums, probe: Probe) -> dict[str, Any]:
 
 def spectrum_on_targets(
     sums: SampleSums, on_targets: Float[np.ndarray, "k k"], probe: TaughtProbe
-) -> dict[str, Any]:
-    """The same of samples that are taught distributions, from Z T^T too, T the centred targets."""
+) -> dict[str, np.ndarray | float]:
+    """The spectral variables of samples that are taught distributions, from the sums of their logits and from Z T^T, with T
+    the centred targets."""
     k, present = len(probe.counts), probe.present
     unit = float(np.abs(sums.triangle).max()) or 1.0
     strength = spectral.strengths(on_targets, probe.components)
@@ -62,7 +59,7 @@ def spectrum_on_targets(
 def over_classes(
     values: Float[np.ndarray, "p ..."], present: Int[np.ndarray, " p"], k: int
 ) -> Float[np.ndarray, "k ..."]:
-    """What is known of the classes that are present over all k of them, NaN for the others."""
+    """The values of the classes that are present as an array over all k classes, with NaN for the others."""
     if len(present) == k:
         return values
     whole = np.full((k, *values.shape[1:]), np.nan)
@@ -78,24 +75,25 @@ class CrossEntropy:
         self.squared_gradients = np.zeros(num_classes)
 
     def add(self, logits: Float[np.ndarray, "m k"], labels: Int[np.ndarray, " m"]) -> None:
-        """Add samples, of finite logits."""
+        """Add samples, whose logits are finite."""
         k, own = len(self.losses), (np.arange(len(labels)), labels)
         behind = logits - logits[own][:, None]
         behind[own] = -np.inf
         largest = behind.max(axis=1)
         chances = np.exp(behind - largest[:, None])
-        odds = largest + np.log(
-            chances.sum(axis=1)
-        )  # log of those of an error, which keeps the digits of a small loss
+        # The log odds of an error keep the digits of a small loss.
+        odds = largest + np.log(chances.sum(axis=1))
         losses = np.logaddexp(0, odds)
         chances *= np.exp(largest - losses)[:, None]
         chances[own] = expit(odds)  # 1 - p_y
         self.losses += np.bincount(labels, losses, k)
         self.squared_gradients += np.bincount(labels, (chances**2).sum(axis=1), k)
 
-    def observed(self, probe: Probe, weights: Float[np.ndarray, " k"]) -> dict[str, Any]:
-        """Mean loss of each class, and the share of it in the gradient of the weighted loss over the training samples."""
-        with np.errstate(invalid="ignore"):  # 0 / 0 where a class is absent
+    def observed(
+        self, probe: Probe, weights: Float[np.ndarray, " k"]
+    ) -> dict[str, np.ndarray | float]:
+        """The mean loss of each class, and the share of the class in the gradient of the weighted loss over the training samples."""
+        with np.errstate(invalid="ignore"):  # An absent class has 0 / 0.
             loss = self.losses / probe.counts
             squares = self.squared_gradients / probe.counts
         pulls = weights * np.sqrt(probe.training_counts * squares)
@@ -105,7 +103,7 @@ class CrossEntropy:
 
 def held_out(
     logits_sums: SampleSums, losses: CrossEntropy, counts: Int[np.ndarray, " k"]
-) -> dict[str, Any]:
+) -> dict[str, np.ndarray | float]:
     """The variables of samples that a network is not trained on, by class; NaN for classes that are absent."""
     with np.errstate(invalid="ignore"):
         accuracy, loss = logits_sums.correct / counts, losses.losses / counts

@@ -1,8 +1,6 @@
-"""Which samples of a data set a network is watched at."""
+"""The choice of the samples of a data set at which a network is watched."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -14,19 +12,20 @@ BALANCED, STRATIFIED = "balanced", "stratified"
 
 
 def probe_set(
-    labels: Any, size: int, how: str = BALANCED, seed: int = 0, classes: Any = None
+    labels: object, size: int, how: str = BALANCED, seed: int = 0, classes: object = None
 ) -> Int[np.ndarray, " m"]:
-    """Indices of samples to watch a network at, ascending, drawn without replacement and the same for the same arguments.
+    """The indices of samples at which a network is watched, ascending. They are drawn without replacement, and equal arguments give
+    equal indices.
 
-    - `balanced`: every class has as many, up to one, as the size allows; a class that has fewer is taken whole, and
-      the others share what it leaves.
+    - `balanced`: classes have equal numbers of samples, to within one. A class that has fewer samples is taken whole, and
+      the others share the rest.
     - `stratified`: every class has its share of all samples, rounded so that their sum is the size (largest remainders), and at least one.
 
     Args:
-        labels: of all samples, in any form that `Tracker` takes.
-        size: how many to draw, at least one a class and at most all.
+        labels: the labels of all samples, in any form that `Tracker` takes.
+        size: the number of samples to draw, at least one a class and at most all.
         how: `balanced` or `stratified`.
-        seed: of the draw.
+        seed: the seed of the draw.
         classes: as for `Tracker`.
 
     Raises:
@@ -54,7 +53,7 @@ def probe_set(
 
 
 def _equal(counts: Int[np.ndarray, " k"], size: int) -> Int[np.ndarray, " k"]:
-    """As many of each class, of small ones all; what is left over goes to the first that have more."""
+    """Equal numbers of samples, or all samples of a small class; the remainder goes to the first classes that have more."""
     level = 0
     while np.minimum(counts, level + 1).sum() <= size and level < counts.max():
         level += 1
@@ -65,11 +64,11 @@ def _equal(counts: Int[np.ndarray, " k"], size: int) -> Int[np.ndarray, " k"]:
 
 
 def _in_proportion(counts: Int[np.ndarray, " k"], size: int) -> Int[np.ndarray, " k"]:
-    """Shares of the size, rounded to the largest remainders, with one at least of each class that there is."""
+    """Numbers of samples in proportion to the classes, rounded by largest remainders, at least 1 for each class with samples."""
     exact = counts * size / counts.sum()
     taken = np.maximum(np.floor(exact).astype(int), counts > 0)
     while taken.sum() < size:
         taken[(exact - taken).argmax()] += 1
-    while taken.sum() > size:  # where small classes were raised to one
+    while taken.sum() > size:  # The sum is too large where small classes were raised to 1.
         taken[np.where(taken > 1, taken - exact, -np.inf).argmax()] -= 1
     return taken

@@ -1,4 +1,4 @@
-"""What a log of a network says, in words: what was learned in which order, and what of that the small-scale model says."""
+"""The log of a network in words: what was learned in which order, and what the small-scale model predicts of that."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from ssm.results import classes, datasets, logs
 from ssm.tracking import alarms, comparisons, expectations
 
 MOST = 12
-"""So many classes, alarms or gaps are named one by one."""
+"""The largest number of classes, alarms or gaps that are named one by one."""
 
 
 def lines(dataset: xr.Dataset) -> list[str]:
     """Paragraphs on the log of a network that `ssm.track` or a `Tracker` made, each one line.
 
-    They say when blocks and classes were learned, what the model predicts of that and whether it came so, the coupling and
-    the exponent of class weights that balances now, shares of the gradient and class weights by class, alarms and gaps.
+    They say when blocks and classes were learned, what the model predicts of that and whether the prediction held, the
+    coupling and the exponent of class weights that balances now, shares of the gradient and class weights by class, alarms
+    and gaps.
     """
     seen = datasets.reached(dataset)
     if not seen.sizes["time"]:
@@ -44,8 +45,8 @@ def _blocks(dataset: xr.Dataset, seen: xr.Dataset) -> str:
     present = [np.any(dataset["component_block"].values == block) for block in spectral.BLOCKS]
     shares = seen["block_strength"].values[-1] / seen["block_target"].values
     times = dataset["block_learning_time"].values
-    said = _in_order(dataset, list(spectral.BLOCKS), times, shares, np.array(present))
-    return f"Blocks, half of the target reached: {said}."
+    sentence = _in_order(dataset, list(spectral.BLOCKS), times, shares, np.array(present))
+    return f"Blocks, half of the target reached: {sentence}."
 
 
 def _classes(dataset: xr.Dataset, seen: xr.Dataset) -> str:
@@ -75,7 +76,7 @@ def _in_order(
     shares: Float[np.ndarray, " n"],
     counted: Bool[np.ndarray, " n"],
 ) -> str:
-    """Names with their times from the first learned on, and then those not learned yet with the share that is."""
+    """The names with their learning times in ascending order, then those that are not learned yet with the share that is."""
     first = float(dataset["time"].values[0])
     learned = [int(i) for i in np.argsort(times, kind="stable") if np.isfinite(times[i])]
     parts = [
@@ -97,12 +98,14 @@ def _coupling(dataset: xr.Dataset) -> list[str]:
     if not known.size:
         return []
     last = int(known[-1])
-    said = f"Coupling at {_at(dataset, last)}: {dataset['coupling'].values[last]:.3g}"
+    sentence = f"Coupling at {_at(dataset, last)}: {dataset['coupling'].values[last]:.3g}"
     what, exponents = logs.balance(dataset)
     if what:
         whose = "contrasts at g* =" if what == logs.CONTRASTS else "both classes at g ="
-        said += f", at which the model's class weights n^-g balance {whose} {exponents[last]:.3g}"
-    return [f"{said}."]
+        sentence += (
+            f", at which the model's class weights n^-g balance {whose} {exponents[last]:.3g}"
+        )
+    return [f"{sentence}."]
 
 
 def _gradient(dataset: xr.Dataset) -> list[str]:
@@ -125,14 +128,14 @@ def _weights(dataset: xr.Dataset) -> list[str]:
     small, large = counts.argmin(), counts.argmax()
     shown = _by_class(dataset, values[-1], "{:.3g}", np.nanmean)
     if name == "weight":
-        said = f"Class weights at {clock}: {shown}"
+        sentence = f"Class weights at {clock}: {shown}"
     else:
-        said = f"Class weights as mini-batches make them at {clock}: {shown}"
+        sentence = f"Class weights as mini-batches make them at {clock}: {shown}"
         if "weight" in dataset and counts[small] < counts[large]:
             asked = dataset["weight"].values[-1]
             found = values[-1][small] / values[-1][large]
-            said += f"; smallest over largest class {found:.3g}, of {asked[small] / asked[large]:.3g} that were asked for"
-    return [f"{said}."]
+            sentence += f"; smallest over largest class {found:.3g}, of {asked[small] / asked[large]:.3g} that were asked for"
+    return [f"{sentence}."]
 
 
 def _by_class(
@@ -141,7 +144,7 @@ def _by_class(
     form: str,
     together: Callable[..., np.floating],
 ) -> str:
-    """A value for each class, or where they are many what they come to in each group."""
+    """The value of each class, or where there are many classes the sum or mean (`together`) over each group."""
     names, groups = classes.names(dataset), dataset["class_group"].values
     known = np.isfinite(values)
     if known.sum() <= MOST:
@@ -169,7 +172,7 @@ def _alarms(dataset: xr.Dataset) -> list[str]:
 
 
 def _gaps(dataset: xr.Dataset) -> list[str]:
-    """Times of which nothing is known, as ranges."""
+    """A paragraph on the times at which nothing is known, as ranges."""
     times = dataset["time"].values
     unknown = ~np.isfinite(dataset["block_strength"].values).any(axis=1)
     if not unknown.any():

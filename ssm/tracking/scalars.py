@@ -1,4 +1,4 @@
-"""What was observed of a network at one step, in single numbers by name."""
+"""The observations of a network at one step, in single numbers by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network followed while it is trained, in anybody's loop."""
+"""A network followed while it is trained, in any training loop."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import hashlib
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -27,37 +26,38 @@ from ssm.tracking.batches import Batches, Layer
 from ssm.tracking.labels import numbered
 
 FACTS = ("counts", "training_counts", "names", "labels", "held_out", "batch_size")
-"""What a log must have in common with a tracker that goes on with it."""
+"""The facts in which a log must agree with a tracker that continues it."""
 
 
 class Tracker:
-    """Follows what a network learns of each class and of each spectral component while it is trained.
+    """Follows how much of each class and of each spectral component a network learns while it is trained.
 
-    At some steps of a training loop the network is given the same samples, the probe, and `add` is told its logits and,
-    where there are any, the features before its last layer, that layer's weights and gradient, and the class weights
-    in force. `dataset` returns what `ssm.track` returns of logits, with the variables of a run: strengths, accuracies,
-    singular values, losses and gradient shares by class; of features and classifier the measures NC1 to NC4 of neural
-    collapse, the distances to the SELI and ETF geometries, the coupling and the exponent of class weights that balances it. Arrays may be
-    of NumPy, JAX, PyTorch, Keras or any other library.
+    At some steps of a training loop the network is given the same samples, the probe, and `add` is given its logits and,
+    where they are known, the features before its last layer, the weights and the gradient of that layer, and the class
+    weights in force. `dataset` returns a Dataset as that of `ssm.track`, with the variables of a run: strengths, accuracies,
+    singular values, losses and gradient shares by class. From features and classifier come the measures NC1 to NC4 of
+    neural collapse, the distances to the SELI and ETF geometries, the coupling and the exponent of class weights that
+    balances it. Arrays may be of NumPy, JAX, PyTorch, Keras or any other library.
 
-    Only numbers by class and component are kept, not what they were computed from. With a store they are on disk after each `add`, so
-    that a training that is killed keeps all that was added; the same call then goes on with it. It is a folder that
-    `ssm.load`, `ssm show` and `ssm plot` read at any time; `close`, or the end of a `with` block, makes a zarr store of it.
+    Only numbers by class and component are kept, not the arrays from which they were computed. With a store they are on disk
+    after each `add`, so that a training that is killed loses nothing that was added, and the same call then continues the
+    log. The store is a folder that `ssm.load`, `ssm show` and `ssm plot` read at any time; `close`, or the end of a `with`
+    block, makes a zarr store of it.
 
     Args:
-        labels: of the samples of the probe, shape (n,): integers from 0 on, words, or one-hot rows (n, k).
+        labels: the labels of the samples of the probe, shape (n,): integers from 0 on, words, or one-hot rows (n, k).
         store: the folder to write.
-        classes: number of classes, or their labels in the order of the columns of logits, where the probe lacks some or
+        classes: the number of classes, or their labels in the order of the columns of logits, where the probe lacks some or
             columns are not in the order of labels.
-        class_counts: samples of each class that the network is trained on, which say what is a majority and where training
-            ends; those of the probe when left out.
-        held_out_labels: of samples that the network is not trained on, whose logits may be added too.
-        batch_size: samples of a mini-batch whose mean loss is divided by the sum of their weights, as PyTorch's weighted
-            cross-entropy is: adds `effective_weight` (`weights.effective_class_weights`).
+        class_counts: the number of samples of each class that the network is trained on, which decides which classes are
+            majorities and where training ends; that of the probe when left out.
+        held_out_labels: the labels of samples that the network is not trained on, whose logits may be added too.
+        batch_size: the samples of a mini-batch, for a loss that is divided by the sum of their weights, as PyTorch's
+            weighted cross-entropy is. It adds `effective_weight` (`weights.effective_class_weights`).
         on_alarm: called with each `Alarm` in place of a warning.
 
     Raises:
-        ssm.InputError: anything else, and a store that is of something else or that another process writes.
+        ssm.InputError: anything else, and a store that holds something else or that another process writes.
 
     Example:
         >>> import numpy as np
@@ -70,12 +70,12 @@ class Tracker:
 
     def __init__(
         self,
-        labels: Any,
+        labels: object,
         store: str | Path | None = None,
         *,
-        classes: Any = None,
-        class_counts: Any = None,
-        held_out_labels: Any = None,
+        classes: object = None,
+        class_counts: object = None,
+        held_out_labels: object = None,
         batch_size: int | None = None,
         on_alarm: Callable[[Alarm], object] | None = None,
     ):
@@ -100,14 +100,15 @@ class Tracker:
         self._names = known.names
         self._path = None if store is None else stores.checked_path(store)
         self._rows: journals.Journal | journals.Rows | None = None
-        self._step, self._last = -math.inf, {}
+        self._step = -math.inf
+        self._last: dict[str, np.ndarray] = {}
         self._raised: set[alarms.Key] = set()
-        self._take_up()
+        self._continue_log()
         if self._path is not None and not self._path.parent.is_dir():
             raise errors.invalid("store", str(self._path), "in a folder that exists")
 
     @property
-    def _facts(self) -> dict[str, Any]:
+    def _facts(self) -> dict[str, object]:
         held_out = None if self._held_out is None else _digest(self._held_out)
         return {
             "counts": self.probe.counts.tolist(),
@@ -118,8 +119,8 @@ class Tracker:
             "batch_size": self._batch_size,
         }
 
-    def _take_up(self) -> None:
-        """Take up the log of a store that is there, whether it was closed or its process was killed."""
+    def _continue_log(self) -> None:
+        """Continue the log of a store that exists, whether it was closed or its process was killed."""
         path = self._path
         if path is None or self._rows is not None or not path.exists():
             return
@@ -145,33 +146,33 @@ class Tracker:
     def add(
         self,
         step: float,
-        logits: Any,
-        features: Any = None,
-        classifier: Any = None,
-        gradient: Any = None,
-        weights: Any = None,
-        held_out_logits: Any = None,
+        logits: object,
+        features: object = None,
+        classifier: object = None,
+        gradient: object = None,
+        weights: object = None,
+        held_out_logits: object = None,
     ) -> list[Alarm]:
         """Observe the network at one step.
 
-        What is given at the first step has to be given at every one. Logits or features that are not finite are kept as
-        gaps: the variables that follow from them are NaN, and `not_finite` counts the samples.
+        The arguments that are given at the first step have to be given at every step. Where logits or features are not
+        finite there is a gap: the variables that follow from them are NaN, and `not_finite` counts the samples.
 
         Args:
             step: a number above those before, in steps or any other unit.
-            logits: of the probe's samples in the order of their labels, shape (n, k).
-            features: what the last layer is given of each of them, shape (n, d).
+            logits: the logits of the samples of the probe in the order of their labels, shape (n, k).
+            features: the input of the last layer for each of these samples, shape (n, d).
             classifier: the weights of that layer, one row a class, shape (k, d).
-            gradient: of the training loss in these weights, shape (k, d).
-            weights: of the classes in the loss now, shape (k,); ones when left out.
-            held_out_logits: of the held-out samples, shape (m, k).
+            gradient: the gradient of the training loss in these weights, shape (k, d).
+            weights: the weights of the classes in the loss now, shape (k,); ones when left out.
+            held_out_logits: the logits of the held-out samples, shape (m, k).
 
         Returns:
-            The alarms that are raised now, which were not at the step before: `class_behind` and `minority_collapse`, from the
-            second step on, and `not_finite`. Each is a TrackerWarning too, unless `on_alarm` is there.
+            The alarms that hold now and did not at the step before: `class_behind` and `minority_collapse`, from the
+            second step on, and `not_finite`. Each is a TrackerWarning too, unless `on_alarm` is given.
 
         Raises:
-            ssm.InputError: a step that is not above the one before, other shapes or kinds of numbers.
+            ssm.InputError: a step that is not above the one before, and other shapes or kinds of numbers.
         """
         with self.batches(step, classifier, gradient, weights) as at:
             at.add(logits, features)
@@ -181,15 +182,19 @@ class Tracker:
 
     @contextlib.contextmanager
     def batches(
-        self, step: float, classifier: Any = None, gradient: Any = None, weights: Any = None
+        self,
+        step: float,
+        classifier: object = None,
+        gradient: object = None,
+        weights: object = None,
     ) -> Iterator[Batches]:
-        """Observe the network at one step, of whose probe samples some arrive at a time.
+        """Observe the network at one step, where the samples of the probe come in batches.
 
         The context yields an object with `add(logits, features=None)` and `add_held_out(logits)`, which are called with
-        one batch after another in the order of the labels. Nothing is recorded where the block ends by an error. Of features a copy is kept
-        until its end.
+        one batch after another in the order of the labels. Nothing is recorded where the block ends by an error. A copy
+        of the features is kept until the end of the block.
 
-        Arguments and what is raised are as for `add`; `raised` of the object has its alarms afterwards.
+        The arguments and the errors are those of `add`. Afterwards the attribute `raised` of the object holds the alarms.
 
         Example:
             >>> import numpy as np
@@ -217,12 +222,12 @@ class Tracker:
             )
         is_first = self._step == -math.inf
         self._record(step, observed)
-        at.raised = self._alarms(step, observed, is_first)
+        at.raised = self._alarms(step, self._last, is_first)
 
-    def _record(self, step: float, observed: dict[str, Any]) -> None:
+    def _record(self, step: float, observed: Mapping[str, np.ndarray | float]) -> None:
         observed = {name: np.asarray(value, np.float64) for name, value in observed.items()}
         layout = {name: list(value.shape) for name, value in observed.items()}
-        self._take_up()
+        self._continue_log()
         if self._rows is None:
             header = (
                 {"format": LOG_FORMAT} | self._facts | {"layout": layout, "origin": provenance()}
@@ -237,7 +242,9 @@ class Tracker:
         self._rows.append(np.concatenate([value.ravel() for value in observed.values()]))
         self._step, self._last = step, observed
 
-    def _alarms(self, step: float, observed: dict[str, Any], is_first: bool) -> list[Alarm]:
+    def _alarms(
+        self, step: float, observed: Mapping[str, np.ndarray], is_first: bool
+    ) -> list[Alarm]:
         """The alarms that hold now and did not at the step before."""
         names = self._names or list(map(str, range(len(self.probe.counts))))
         now = alarms.present(step, observed, self.probe, names, is_first)
@@ -252,9 +259,9 @@ class Tracker:
         return raised
 
     def scalars(self) -> dict[str, float]:
-        """The last step in single numbers by name, for TensorBoard, Weights & Biases and their like: means over the classes
-        of each group and over all, strengths of blocks as shares of their targets, and what is one number anyway.
-        Nothing where no step was added.
+        """The last step in single numbers by name, for TensorBoard, Weights & Biases and the like: means over the classes
+        of each group and over all, strengths of blocks as shares of their targets, and variables that are one number.
+        The dict is empty where no step was added.
 
         Example:
             >>> import numpy as np
@@ -266,17 +273,17 @@ class Tracker:
         return scalars.of_step(self._last, self.probe)
 
     def dataset(self) -> xr.Dataset:
-        """All that was observed: the Dataset of `ssm.track`, and variables of features and classifier where these were
-        given. Raises ssm.InputError where nothing was added."""
+        """All observations: the variables of `ssm.track`, and those of features and classifier where these were given.
+        Raises ssm.InputError where nothing was added."""
         if self._rows is None and self._path is not None and self._path.exists():
-            return stores.load(self._path)  # which was closed
+            return stores.load(self._path)  # This log was closed.
         if self._rows is None:
             raise errors.invalid("tracker", "no step", "a tracker to which a step was added")
         return logs.of_rows(self._rows.header, self._rows.rows())
 
     def report(self) -> str:
-        """What was observed, in words, one paragraph a line, as `ssm show` prints them: which blocks and classes were
-        learned in which order, held against the small-scale model, the coupling and the balancing exponent now, shares of
+        """The observations in words, one paragraph a line, as `ssm show` prints them: which blocks and classes were
+        learned in which order, compared with the small-scale model, the coupling and the balancing exponent now, shares of
         the gradient, class weights, alarms and gaps. Raises ssm.InputError where nothing was added.
 
         Example:
@@ -290,9 +297,9 @@ class Tracker:
         return "\n".join(reports.lines(self.dataset()))
 
     def rewind(self, step: float) -> None:
-        """Forget what was observed at `step` and later, as where a training goes on from a checkpoint of then."""
+        """Forget the observations of `step` and later, as where a training goes on from a checkpoint of that time."""
         step = checks.real("step", step, -math.inf)
-        self._take_up()
+        self._continue_log()
         if self._rows is not None:
             rows = self._rows.rows()
             kept = int((rows[:, 0] < step).sum())
@@ -301,7 +308,7 @@ class Tracker:
             self._last, self._raised = {}, set()
 
     def close(self) -> None:
-        """Make a zarr store of the log, if there is one on disk. `add` may go on with it afterwards."""
+        """Make a zarr store of the log, if it is on disk. `add` may continue it afterwards."""
         if self._path is not None and isinstance(self._rows, journals.Journal):
             writing.write(self.dataset(), self._path)
             self._rows.close()
@@ -319,8 +326,8 @@ class Tracker:
         self.close()
 
 
-def _training_counts(class_counts: Any, counts: np.ndarray) -> np.ndarray:
-    """The training samples of each class; raises ssm.InputError where there is none of a class."""
+def _training_counts(class_counts: object, counts: np.ndarray) -> np.ndarray:
+    """The number of training samples of each class; raises ssm.InputError where a class has none."""
     if class_counts is None:
         if not counts.all():
             allowed = "of all classes, or class_counts has to be given, since the probe lacks some"
@@ -340,7 +347,7 @@ def _digest(labels: np.ndarray) -> str:
 
 
 def _other_layout(now: dict[str, list[int]], before: dict[str, list[int]]) -> errors.InputError:
-    """The error for a step at which other things are given than at the first one."""
+    """The error for a step with other arguments than those of the first step."""
     changed = sorted(name for name in {*now, *before} if now.get(name) != before.get(name))
     allowed = (
         f"what was given at the first step; {', '.join(changed)} would come, go or change shape"
