@@ -1,4 +1,4 @@
-"""Every test runs in float64, with implicit rank promotion an error and all array shapes checked."""
+"""Every test runs in float64, with implicit rank promotion an error and all array shapes checked (`checked_shapes`)."""
 
 import gc
 import itertools
@@ -12,14 +12,7 @@ import sys
 # longer than they work. The libraries look when they are imported.
 os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | os.environ)
 
-import jax
-import jaxtyping
-import numpy as np
 import pytest
-import small_mnist
-import study_record
-from hypothesis import settings
-from jaxtyping import install_import_hook
 
 from ssm.support import machine
 
@@ -37,25 +30,31 @@ if jax.__version_info__ < (
     HASTE["xla_cpu_use_fusion_emitters"] = False
     AS_FOR_USERS["xla_cpu_use_fusion_emitters"] = True
 
+WORKS_FOR_ANOTHER = "PYTEST_XDIST_WORKER" in os.environ
+
 
 def pytest_configure(config):
-    """XLA reads its flags when it compiles its first program, which is after this."""
+    """XLA reads its flags when it compiles its first program, which is after this. A process that has workers
+    runs no test, and they begin once it is here: it imports nothing that tests need."""
     flags = " ".join(f"--{name}={str(value).lower()}" for name, value in HASTE.items())
     if config.option.markexpr != "long" and flags not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
+    if WORKS_FOR_ANOTHER or not getattr(config.option, "tx", None):
+        import checked_shapes  # noqa: F401 (before any test imports `ssm`)
+        from hypothesis import settings
+
+        # Compiling a new shape takes seconds, so examples have no deadline; they are the same in every run.
+        settings.register_profile("ssm", deadline=None, derandomize=True, print_blob=True)
+        settings.load_profile("ssm")
 
 
-jax.config.update("jax_enable_x64", True)
 # What is compiled is kept on disk for all workers of a test run and for the next run. JAX tells its programs
 # apart by their code, its own version and the processor.
-if "PYTEST_XDIST_WORKER" not in os.environ:
+if not WORKS_FOR_ANOTHER:
     CACHE = pathlib.Path(__file__).parents[1] / "build" / "compiled-programs"
     CACHE.mkdir(parents=True, exist_ok=True)
     machine.tidy(CACHE)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
-jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # What is imported and collected stays until the end, and going through it for garbage is a third of collection.
 gc.disable()
@@ -65,59 +64,6 @@ def pytest_collection_finish():
     gc.freeze()
     gc.enable()
 
-
-# Rooms and modules whose arrays have their shapes checked.
-ARRAYS = [
-    "dynamics",
-    "measures",
-    "practice.decisions.calibrators",
-    "practice.decisions.rounds",
-    "practice.network.batches",
-    "practice.network.checkpoints",
-    "practice.network.decisions",
-    "practice.network.monitors",
-    "practice.network.networks",
-    "practice.network.objective",
-    "practice.network.observing",
-    "practice.network.runs",
-    "practice.network.tasks",
-    "practice.network.training",
-    "practice.statistics.comparisons",
-    "practice.statistics.resampled",
-    "practice.study.strategies",
-    "problem.inputs",
-    "problem.losses",
-    "problem.own_data",
-    "problem.posthoc",
-    "problem.problem",
-    "problem.schedules",
-    "problem.weights",
-    "simulation",
-    "theory",
-    "tracking.batches",
-    "tracking.features",
-    "tracking.logs",
-    "tracking.observing",
-]
-with install_import_hook([f"ssm.{name}" for name in ARRAYS], "beartype.beartype"):
-    import ssm
-    import ssm.advice
-    import ssm.cli
-    import ssm.plots.runs
-    import ssm.practice.decisions.reweighted
-    import ssm.practice.network.checkpoints
-    import ssm.practice.network.tasks
-    import ssm.practice.statistics.comparisons
-    import ssm.practice.study.strategies
-    import ssm.simulation
-    import ssm.sweeps.sweep
-    import ssm.theory
-    import ssm.tracking.tracker
-    from ssm.dynamics import trajectories
-
-# Compiling a new shape takes seconds, so examples have no deadline; they are the same in every run.
-settings.register_profile("ssm", deadline=None, derandomize=True, print_blob=True)
-settings.load_profile("ssm")
 
 TINY = {
     "num_classes": 4,
@@ -131,6 +77,7 @@ TINY = {
 @pytest.fixture(scope="session")
 def tiny():
     """A Config of the one small shape that tests share, so that they share its compilations."""
+    import ssm
 
     def make(**changes):
         return ssm.Config(**{**TINY, **changes})
@@ -141,6 +88,8 @@ def tiny():
 @pytest.fixture(scope="session")
 def run(tiny):
     """Simulate a `tiny` Config, each only once."""
+    import ssm
+
     done = {}
 
     def simulate(**changes):
@@ -155,6 +104,8 @@ def run(tiny):
 @pytest.fixture(scope="session")
 def record():
     """A small record of a study, to look at."""
+    import study_record
+
     return study_record.make_record()
 
 
@@ -189,6 +140,10 @@ def hears_ctrl_c():
 def compiled_as_for_users(monkeypatch):
     """What `ssm.simulate` runs, with all of XLA's optimisation: for laws to the bit that two programs end alike,
     which hold of those that users have and not of those in haste."""
+    import jax
+
+    from ssm.dynamics import trajectories
+
     options = {**trajectories.OPTIONS, **AS_FOR_USERS}
     for name in ("_solve", "_resume"):
         program = getattr(trajectories, name).__wrapped__
@@ -197,12 +152,16 @@ def compiled_as_for_users(monkeypatch):
 
 @pytest.fixture
 def rng():
+    import numpy as np
+
     return np.random.default_rng(0)
 
 
 @pytest.fixture
 def untyped():
     """As it is for users, whose types are not checked."""
+    import jaxtyping
+
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
@@ -211,6 +170,8 @@ def untyped():
 @pytest.fixture
 def mnist_folder(tmp_path):
     """A folder with files of MNIST's names and format, of scikit-learn's digits."""
+    import small_mnist
+
     folder = tmp_path / "mnist"
     folder.mkdir()
     small_mnist.write_digits(folder)
@@ -226,6 +187,7 @@ def base(tiny):
 @pytest.fixture
 def runs_by(monkeypatch):
     """Note each run that is followed in this process, by what is asked of its Config."""
+    import ssm.simulation
 
     def noted(key):
         seen, run_arrays = [], ssm.simulation.run_arrays

@@ -34,7 +34,9 @@ def examples(path: Path) -> list[doctest.DocTest]:
             own = getattr(child, "name", None) if isinstance(child, DOCUMENTED) else None
             visit(child, f"{name}.{own}" if own else name)
 
-    visit(ast.parse(path.read_text()), module)
+    source = path.read_text()
+    if ">>> " in source:
+        visit(ast.parse(source), module)
     return found
 
 
