@@ -7,6 +7,7 @@ import os
 import pathlib
 import signal
 import sys
+from importlib import metadata
 
 # Tests have small matrices and run side by side, where the threads of NumPy's and SciPy's libraries wait for each other
 # longer than they work. The libraries look when they are imported.
@@ -23,10 +24,8 @@ HASTE = {
     "xla_cpu_parallel_codegen_split_count": 1,  # parts of a program compiled side by side, which costs more in all
 }
 AS_FOR_USERS = {"xla_backend_optimization_level": 3}
-if jax.__version_info__ < (
-    0,
-    12,
-):  # where XLA still has a choice; later it ends the process for a flag that it lacks
+# Before version 0.12 XLA had a choice of emitters. Later ones end the process for a flag that they do not have.
+if tuple(map(int, metadata.version("jax").split(".")[:2])) < (0, 12):
     HASTE["xla_cpu_use_fusion_emitters"] = False
     AS_FOR_USERS["xla_cpu_use_fusion_emitters"] = True
 

@@ -329,22 +329,26 @@ def _times_of_squared_loss(prospects: Sequence[Prospect]) -> list[Float[np.ndarr
     """Learning times of two layers under the squared loss, of settings with as many classes, features and starts, where
     the closed form is near enough."""
     modes = [_modes(prospect) for prospect in prospects]
-    alone = [growth.separable(x.problem, x.components, "squared") for x in prospects]
-    rates, damping, gram = (np.stack(x) for x in zip(*modes, strict=True))
-    axes = tuple(range(1, gram.ndim - 2))  # of starts, after that of settings
-    learning = overlapping.overlapping_learning_times(
-        np.expand_dims(rates, axes),
-        np.expand_dims(damping, axes),
-        gram,
-        1.0,
-        asked=np.any(alone, axis=0),
-    )
-    found = []
-    for i, (config, problem, *_) in enumerate(prospects):
-        own = overlapping.Learning(*(times[i] for times in learning))
-        noise = _noise(config, problem).sum() / rates[i]
-        near = _trusted(config, problem, own, growth.damped_rate(rates[i], damping[i]), noise)
-        found.append(np.where(alone[i] & near, own.times, np.nan))
+    found = [np.full(each.rates.shape, np.nan) for each in modes]
+    # Modes of one rate are looked at at the same times: settings go together where the same modes have one rate.
+    together: dict[bytes, list[int]] = {}
+    for i, (rates, damping, _) in enumerate(modes):
+        lam = growth.damped_rate(rates, damping)
+        together.setdefault(np.unique(lam, return_inverse=True)[1].tobytes(), []).append(i)
+    for indices in together.values():
+        rates, damping, gram = (np.stack(x) for x in zip(*(modes[i] for i in indices), strict=True))
+        axes = tuple(range(1, gram.ndim - 2))  # of starts, after that of settings
+        alone = [growth.separable(*prospects[i][1:3], "squared") for i in indices]
+        learning = overlapping.overlapping_learning_times(
+            np.expand_dims(rates, axes),
+            np.expand_dims(damping, axes),
+            gram,
+            1.0,
+            asked=np.any(alone, axis=0),
+        )
+        for i, asked, *own in zip(indices, alone, *learning, strict=True):
+            near = _trusted(prospects[i], modes[i], overlapping.Learning(*own))
+            found[i] = np.where(asked & near, own[0], np.nan)
     return found
 
 
@@ -368,21 +372,17 @@ def _modes(prospect: Prospect) -> _Modes:
 
 
 def _trusted(
-    config: Config,
-    problem: Problem,
-    learning: overlapping.Learning,
-    rates: Float[np.ndarray, " r"],
-    noise: Float[np.ndarray, " r"],
+    prospect: Prospect, modes: _Modes, learning: overlapping.Learning
 ) -> Bool[np.ndarray, "*starts r"]:
-    """Where the times of `learning` are near enough, given the damped `rates` of the modes and `noise`,
-    the largest damping over the rate of each."""
+    """Where the times of `learning` are near enough."""
+    config, problem, *_ = prospect
     even = np.ptp(problem.class_weights) == 0
-    folds = 2 * rates * learning.first
+    folds = 2 * growth.damped_rate(modes.rates, modes.damping) * learning.first
     if config.init == "spectral":
         return folds >= 0
     trusted = folds >= FEWEST_E_FOLDS
     if not (even and problem.coupling == 0):
-        trusted &= noise <= LARGEST_DAMPING
+        trusted &= _noise(config, problem).sum() / modes.rates <= LARGEST_DAMPING
     if not even:
         trusted &= learning.times - learning.first <= LARGEST_OVERLAP * learning.first
         trusted &= learning.last - learning.first <= LARGEST_RANGE * learning.first
