@@ -1,4 +1,4 @@
-"""Runs drawn over each other: what each learned, when, in one figure."""
+"""Runs drawn over each other in one figure, which shows what each run learned and when."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ LOOKS: tuple[dict[str, Any], ...] = (
     {"ls": ":", "lw": 1.5},
     {"ls": (0, (5, 1, 1, 1)), "lw": 0.8},
 )
-"""What tells runs apart, since colour tells groups: the first is broad and pale, so that one that coincides with it is
-seen upon it."""
+"""The looks of the lines of different runs, since colours stand for groups. The first is broad and pale, so that a line that
+coincides with it can be seen on top of it."""
 MOST_DIFFERENCES = 3
-"""Fields in a label that was not given."""
+"""The largest number of fields in a label that is made of Configs."""
 
 
 class _Curve(NamedTuple):
     """A curve of one run."""
 
     name: str
-    """The block or group, whose colour it has; `loss`, which is black."""
+    """The block or group, which decides the colour of the curve, or `loss`, which is black."""
     values: np.ndarray
 
 
 def compare(*runs: xr.Dataset, labels: Sequence[str] | None = None) -> Figure:
     """Draw two to four runs, or tracked logs, over each other.
 
-    From left to right, over time: the strength of each block as a share of its target (of a group of one class that
-    class's strength), the mean accuracy of each group, and the training loss, where every run has one. Majority is
-    blue, minority vermilion, what lies between them grey; runs differ in their lines.
+    From left to right, over time: the strength of each block as a share of its target (for a group of one class the
+    strength of that class), the mean accuracy of each group, and the training loss, where every run has one. Majority
+    is blue, minority vermilion, contrasts between them grey; runs differ in their lines.
 
     Args:
         runs: Datasets of `ssm.simulate`, `ssm.track` or `ssm.load`, by one clock; they may differ in their classes.
-        labels: what the legend calls each. Left out: the fields in which their Configs differ, up to three.
+        labels: the name of each run in the legend. Left out: the fields in which their Configs differ, up to three.
 
     Returns:
         A Figure, which a notebook shows and `ssm.plotting.save_figure` writes.
@@ -93,8 +93,8 @@ def compare(*runs: xr.Dataset, labels: Sequence[str] | None = None) -> Figure:
     return figure
 
 
-def _check(runs: Sequence[Any]) -> None:
-    """Refuse, by InputError, what cannot be drawn over each other."""
+def _check(runs: Sequence[xr.Dataset]) -> None:
+    """Raise ssm.InputError for runs that cannot be drawn over each other."""
     if not 2 <= len(runs) <= len(LOOKS):
         raise errors.invalid("runs", len(runs), f"two to {len(LOOKS)} of them")
     for i, run in enumerate(runs):
@@ -115,12 +115,13 @@ def _check(runs: Sequence[Any]) -> None:
 
 
 def _clock(run: xr.Dataset) -> str:
-    """What a run's times are, in words."""
+    """The description of the times of a run."""
     return run["time"].attrs.get("description", "time")
 
 
 def _labels(runs: Sequence[xr.Dataset]) -> list[str]:
-    """What differs between the Configs of runs; their number where that is nothing, or is not known."""
+    """A label for each run, of the fields in which their Configs differ; its number where nothing differs or Configs are not
+    known."""
     fields = list(map(_fields, runs))
     names = list(dict.fromkeys(name for config in fields for name in config))
     differing = [
@@ -128,7 +129,7 @@ def _labels(runs: Sequence[xr.Dataset]) -> list[str]:
     ]
     if not differing or not all(fields):
         return [f"run {i + 1}" for i in range(len(runs))]
-    if "counts" in differing and "num_classes" in differing:  # which the counts say
+    if "counts" in differing and "num_classes" in differing:  # The counts already say it.
         differing.remove("num_classes")
     few = differing[:MOST_DIFFERENCES]
     rest = ", …" if len(differing) > len(few) else ""
@@ -140,7 +141,8 @@ def _labels(runs: Sequence[xr.Dataset]) -> list[str]:
 
 
 def _fields(run: xr.Dataset) -> dict[str, Any]:
-    """The fields of a run's Config; of one chosen out of a sweep, those along whose axes it was chosen."""
+    """The fields of the Config of a run. For a run that was chosen from a sweep these are the fields of the base Config, with
+    the values along the axes at which it was chosen."""
     if "config" in run.attrs:
         return json.loads(run.attrs["config"])
     asked = json.loads(run.attrs.get("sweep", "{}"))
@@ -148,14 +150,14 @@ def _fields(run: xr.Dataset) -> dict[str, Any]:
     return asked.get("base", {}) | {name: run[name].values.tolist() for name in axes}
 
 
-def _short(value: Any) -> str:
-    """A value of a field; of many numbers how many they are."""
+def _short(value: object) -> str:
+    """The text of the value of a field; only the number of values where there are many."""
     if isinstance(value, list) and len(value) > 4:
         return f"{len(value)} values"
     return str(tuple(value)) if isinstance(value, list) else str(value)
 
 
-def _checked_labels(labels: Any, number: int) -> list[str]:
+def _checked_labels(labels: object, number: int) -> list[str]:
     allowed = f"{number} texts, one a run"
     found = checks.items("labels", labels, allowed)
     if len(found) != number or not all(isinstance(label, str) for label in found):
@@ -164,7 +166,7 @@ def _checked_labels(labels: Any, number: int) -> list[str]:
 
 
 def _blocks(run: xr.Dataset) -> Iterator[_Curve]:
-    """The strength of each block over its target; of a group of one class, that class's."""
+    """The strength of each block over its target; for a group of one class the strength of that class."""
     for block in COLORS:
         if (run["component_block"].values == block).any():
             of_block = run.sel(block=block)
@@ -178,7 +180,7 @@ def _blocks(run: xr.Dataset) -> Iterator[_Curve]:
 
 
 def _accuracies(run: xr.Dataset) -> Iterator[_Curve]:
-    """The mean accuracy of each group that there is."""
+    """The mean accuracy of each group that has classes with samples."""
     is_known = classes.known(run, "class_accuracy")
     for group in profiles.GROUPS:
         if (is_known & (run["class_group"].values == group)).any():
@@ -193,7 +195,7 @@ _CURVES = {"blocks": _blocks, "accuracy": _accuracies, "loss": _losses}
 
 
 def _dress(axes: Axes, what: str, title: str, runs: Sequence[xr.Dataset]) -> None:
-    """The scales and words of one panel."""
+    """Set the scales and the texts of one panel."""
     axes.set_title(title)
     if what == "accuracy":
         axes.set_ylim(-0.03, 1.03)
@@ -201,7 +203,7 @@ def _dress(axes: Axes, what: str, title: str, runs: Sequence[xr.Dataset]) -> Non
         axes.set_yscale("log")
     else:
         axes.axhline(1, color="0.8", lw=0.6, zorder=0)
-        if axes.dataLim.y1 > 100:  # which have run away, as in the terminal phase
+        if axes.dataLim.y1 > 100:  # Strengths grow without bound, as in the terminal phase.
             axes.set(yscale="log", ylim=(1e-3, 1.5 * axes.dataLim.y1))
         if any(map(sweeps.passes_targets, runs)):
             axes.set_title("strength / squared target")

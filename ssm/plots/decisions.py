@@ -1,10 +1,10 @@
 """Figures of decisions about one class against the rest: decision curves, cost curves, and recall and precision by budget
-of alarms. A line is what was measured, the band about it the 95 % interval of each point."""
+of alarms. A line shows the measured values, the band about it the 95 % interval of each point."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,12 +19,13 @@ from ssm.support.errors import invalid
 LINES = (PARTS["W"], PARTS["H"], "#000000", "#E69F00", "#56B4E9")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 REFERENCE, HEIGHT = "0.55", 2.8
+_Curve = TypeVar("_Curve", DecisionCurve, CostCurve)
 
 
 def plot_decision_curves(curves: DecisionCurve | Mapping[str, DecisionCurve]) -> Figure:
     """Net benefit by threshold, of one model or of up to five by their names, beside acting on all and on none.
 
-    Below 0 a rule is worse than acting on none; the axis ends soon below it, since what is lost by acting on all is endless.
+    Below 0 a rule is worse than acting on none; the axis ends soon below 0, since the loss of acting on all has no bound.
 
     Args:
         curves: from `ssm.practice.curves.decision_curve`.
@@ -52,8 +53,8 @@ def plot_decision_curves(curves: DecisionCurve | Mapping[str, DecisionCurve]) ->
 
 
 def plot_cost_curves(curves: CostCurve | Mapping[str, CostCurve]) -> Figure:
-    """Expected cost by operating point, of one model or of up to five by their names, below the cost of deciding always
-    the same.
+    """Expected cost by operating point, of one model or of up to five by their names, below the cost of always making the
+    same decision.
 
     Args:
         curves: from `ssm.practice.curves.cost_curve`.
@@ -99,8 +100,8 @@ def plot_budget_curve(curve: BudgetCurve) -> Figure:
         return _finished(figure, axes)
 
 
-def _named(curves: Any, kind: type) -> dict[str, Any]:
-    """Curves by name; one alone is the model's."""
+def _named(curves: _Curve | Mapping[str, _Curve], kind: type[_Curve]) -> dict[str, _Curve]:
+    """The curves by name; a single curve has the name `model`."""
     named = {"model": curves} if isinstance(curves, kind) else curves
     allowed = f"an ssm.practice.curves.{kind.__name__}, or a dict of one to {len(LINES)} by name"
     if not isinstance(named, Mapping) or not 0 < len(named) <= len(LINES):
@@ -116,7 +117,7 @@ def _axes() -> tuple[Figure, Axes]:
 
 
 def _band(axes: Axes, i: int, name: str, curve: tuple[np.ndarray, ...]) -> None:
-    """A line in the order of its points, with its band, which holds no gaps of what is NaN."""
+    """Draw a curve in ascending order of its points, with its band."""
     order = np.argsort(curve[0])
     at, middle, low, high = (x[order] for x in curve)
     axes.fill_between(at, low, high, color=LINES[i], alpha=0.2, lw=0, zorder=2)

@@ -1,4 +1,4 @@
-"""Groups inside classes over a run: how many of each are right, and what logits follow."""
+"""Groups inside classes over a run: their accuracies, and whether logits follow the class or the attribute."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ STRENGTHS = {"core_strength": PARTS["W"], "spurious_strength": PARTS["H"]}
 def plot_groups(dataset: xr.Dataset, drawing: Figure) -> None:
     """Draw the groups inside classes of a run into a figure, over time.
 
-    - Accuracy of each group (thin, in the colour of the large or the small groups) and of the worst one at each time (bold, black),
-      on training samples solid, on held-out ones dashed where data were held out. Groups are small below the geometric
-      mean of the least and the largest number of samples.
+    - Accuracy of each group (thin, in the colour of the large or the small groups) and of the worst group at each time (bold,
+      black), solid on training samples and dashed on held-out samples where there are any. Groups are small below the geometric
+      mean of the smallest and the largest number of samples.
     - Core strength, how far logits follow the class whatever the attribute is, and spurious strength, how far they
-      follow what the attribute says of classes; 1 where the squared loss interpolates, and where logits are what the attribute
-      says. An attribute that says nothing has none, and is not drawn.
+      follow what the attribute says of classes. Core strength is 1 where the squared loss interpolates, spurious strength
+      where logits follow the attribute alone. An attribute that says nothing of classes has no spurious strength, and no line.
     """
     drawing.set_size_inches(PAGE_WIDTH, 2.6)
     accuracies, strengths = drawing.subplots(1, 2)
@@ -54,7 +54,7 @@ def _plot_accuracies(dataset: xr.Dataset, axes: Axes) -> None:
             )
             if line == "-":
                 lines[0].set_label(f"{size} groups" if (sizes != size).any() else "groups")
-        worst = accuracy.min(axis=1)  # NaN where a run has stopped
+        worst = accuracy.min(axis=1)  # It is NaN after a run has stopped.
         label = "worst" if line == "-" else None
         axes.plot(dataset["time"], worst, color="black", lw=1.6, ls=line, zorder=1.5, label=label)
         if line != "-":

@@ -8,9 +8,9 @@ from matplotlib.transforms import BboxBase, IdentityTransform
 
 
 class _TopOfAxes(BboxBase):
-    """The upper edge of axes and their title, wherever that is when they are drawn."""
+    """The upper edge of axes with their title, at the time when they are drawn."""
 
-    pass_through = True  # what is placed by it moves whenever the axes do
+    pass_through = True  # Artists that are placed by it move whenever the axes do.
 
     def __init__(self, axes: Axes) -> None:
         super().__init__()
@@ -24,9 +24,8 @@ class _TopOfAxes(BboxBase):
 
 
 def add_legend(axes: Axes) -> None:
-    """A legend above the axes and their title, where it hides nothing: each label once, in as many
-    columns as the axes are wide. A figure that has no layout is given the constrained one, which
-    makes room for it."""
+    """Draw a legend above the axes and their title, where it hides nothing. It has each label once, in as many columns as
+    fit the width of the axes. A figure without a layout is given the constrained one, which makes room for the legend."""
     figure = axes.get_figure(root=True)
     if figure is not None and figure.get_layout_engine() is None and axes.get_subplotspec():
         figure.set_layout_engine("constrained")

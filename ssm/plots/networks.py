@@ -1,4 +1,4 @@
-"""One page of all that a log of a network holds."""
+"""The page of figures of the log of a network."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from ssm.results import classes, logs
 KIND = "network"
 GREY = "0.3"
 ROWS = {3: (3,), 4: (2, 2), 5: (3, 2), 6: (3, 3)}
-"""How many panels stand in each row, by their number."""
+"""The number of panels in each row, by the number of all panels."""
 LOWEST = 1e-8
-"""The least share of the largest value that a logarithmic axis shows: below it lies rounding."""
+"""The smallest share of the largest value that a logarithmic axis shows; smaller values are rounding."""
 RUN_AWAY = 100
-"""From this share of the target on strengths are drawn on a logarithmic axis."""
+"""The share of the target above which strengths are drawn on a logarithmic axis."""
 
 
 def is_suited(dataset: xr.Dataset) -> bool:
-    """Whether the page is what suits a Dataset best: a log to which features or a classifier were given."""
+    """Whether this page is the best figure of a Dataset: whether it is a log for which features or a classifier were given."""
     return logs.is_log(dataset) and "seli_distance" in dataset
 
 
 def plot_network(dataset: xr.Dataset, drawing: Figure) -> None:
     """Draw the page of a log of a network into a figure, over the steps at which it was observed.
 
-    - Accuracy of each class (thin) and the mean of each group (bold), on held-out samples dotted.
-    - Strength of each component (thin) and the mean of each block (bold) over the label matrix's singular values; of a
-      group of one class, which has no contrasts, that class's strength.
+    - Accuracy of each class (thin) and the mean of each group (bold), dotted on held-out samples.
+    - Strength of each component (thin) and the mean of each block (bold) over the singular values of the label matrix; for
+      a group of one class, which has no contrasts, the strength of that class.
     - Singular values of the logits, with those of the label matrix dashed.
     - Where features or a classifier were given: NC1 to NC4 of neural collapse (NC4 ends where it is 0; NC2 of the features of two
-      classes is left out, since their centred means are opposite whatever was learned), the distances to SELI (solid) and to the
-      simplex ETF (dotted), and the coupling with the exponent of class weights that balances it: of contrasts, g*, or of
-      the margins of two classes (dashed, since theory makes it of the coupling).
+      classes is left out, since their centred means are opposite whatever is learned), the distances to SELI (solid) and to the
+      simplex ETF (dotted), and the coupling with the exponent of class weights that balances it: for contrasts g*, for two
+      classes that of their margins (dashed, since theory derives it from the coupling).
 
-    Panels of which nothing is known are left out. A step whose values are not finite is a gap.
+    Panels without any finite value are left out. A step whose values are not finite is a gap.
     """
     always = list(PANELS)[:3]
     panels = [panel for name, panel in PANELS.items() if name in always or _is_known(dataset, name)]
@@ -70,7 +70,7 @@ def _is_known(dataset: xr.Dataset, name: str) -> bool:
 
 
 def _keys(dataset: xr.Dataset) -> list[Line2D]:
-    """What the legend of the page explains: the colours of groups, and the lines that are not plain."""
+    """The entries of the legend of the page: the colours of groups, and the dotted and dashed lines."""
     present = dataset["class_group"].values[dataset["class_count"].values > 0]
     names = [name for name in COLORS if name == "cross" or name in present]
     keys = [Line2D([], [], color=COLORS[name], label=name) for name in names]
@@ -80,7 +80,7 @@ def _keys(dataset: xr.Dataset) -> list[Line2D]:
 
 
 def _line(axes: Axes, times: np.ndarray, values: np.ndarray, **look: Any) -> None:
-    """A line that breaks at gaps, with a dot where a value stands alone between them."""
+    """Draw a line that breaks at gaps, with a dot for a value that stands alone between them."""
     known = np.concatenate([[False], np.isfinite(values), [False]])
     alone = np.flatnonzero(known[1:-1] & ~known[:-2] & ~known[2:])
     if alone.size:
@@ -89,7 +89,7 @@ def _line(axes: Axes, times: np.ndarray, values: np.ndarray, **look: Any) -> Non
 
 
 def _log_axis(axes: Axes, lowest: float = 0.0) -> None:
-    """A logarithmic axis, unless nothing is above 0. It begins at `lowest` at least."""
+    """Make the y axis logarithmic, unless no value is above 0. The axis begins at `lowest` or below."""
     drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
     positive = drawn[np.isfinite(drawn) & (drawn > 0)]
     if positive.size:
@@ -100,7 +100,7 @@ def _log_axis(axes: Axes, lowest: float = 0.0) -> None:
 
 
 def _members(dataset: xr.Dataset, group: str) -> np.ndarray:
-    """The classes of a group that samples were watched of."""
+    """The indices of the classes of a group that have samples in the probe."""
     in_group = dataset["class_group"].values == group
     return np.flatnonzero(in_group & (dataset["class_count"].values > 0))
 
@@ -112,7 +112,8 @@ def _accuracy(dataset: xr.Dataset, axes: Axes) -> None:
         for c in mine:
             _line(axes, times, accuracy[:, c], color=color, lw=0.5, alpha=0.35)
         if mine.size:
-            width = 2.2 if group == profiles.MAJORITY else 1.2  # both are seen where they coincide
+            # Both lines can be seen where they coincide.
+            width = 2.2 if group == profiles.MAJORITY else 1.2
             _line(axes, times, accuracy[:, mine].mean(axis=1), color=color, lw=width)
         if "held_out_accuracy" in dataset:
             mean = classes.mean(dataset, "held_out_accuracy", group)
@@ -194,7 +195,7 @@ def _distances(dataset: xr.Dataset, axes: Axes) -> None:
 def _known_lines(
     dataset: xr.Dataset, axes: Axes, lines: dict[str, tuple[xr.DataArray, dict[str, Any]]]
 ) -> None:
-    """Lines by their label, but for those of which no value is known."""
+    """Draw lines with their labels, except those without any finite value."""
     for label, (values, look) in lines.items():
         if np.isfinite(values.values).any():
             _line(axes, dataset["time"].values, values.values, label=label, **look)

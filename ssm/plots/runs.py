@@ -1,5 +1,5 @@
-"""Figures of Datasets: majority blue, minority vermilion, what lies between them grey; theory
-dashed over simulation."""
+"""Figures of Datasets. Majority is blue, minority vermilion, contrasts between them grey; theory is dashed over
+simulation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ssm.support import checks, errors
 
 
 def _named(label: str | None, what: str) -> str:
-    """A legend's entry: what a line shows, and of which run where that has a label."""
+    """The entry of a line in the legend: what it shows, and the label of its run where it has one."""
     return what if label is None else f"{what}, {label}"
 
 
@@ -39,18 +39,17 @@ def plot_blocks(
     label: str | None = None,
     linestyle: str = "-",
 ) -> None:
-    """Share of its target learned by each block (mean, bold) and each component (thin) over time.
+    """Draw the share of its target that each block (mean, bold) and each component (thin) has learned over time.
 
-    The target is the squared loss's; cross-entropy has no finite one and goes on beyond 1. A group
+    The target is that of the squared loss; cross-entropy has no finite target and goes beyond 1. A group
     of one class has no contrasts within it, and so no block: the strength of that class is drawn,
-    which is 1 at interpolation. Where the Dataset has predicted learning times that it reaches they are
-    marked by dotted lines. The legend stands above the axes and their title; a figure without a layout becomes
+    which is 1 at interpolation. Dotted lines mark predicted learning times that lie within the run. The legend stands above the axes and their title; a figure without a layout becomes
     a constrained one, which makes room for it.
 
     Args:
-        components: draw single components too.
-        label: what the legend calls this run, where several are drawn on the same axes.
-        linestyle: of its lines, as Matplotlib has them.
+        components: whether single components are drawn too.
+        label: the name of this run in the legend, where several are drawn on the same axes.
+        linestyle: the style of its lines, in the words of Matplotlib.
     """
     progress = dataset["strength"] / dataset["component_target"]
     predicted, dotted = dataset.get("predicted_learning_time"), None
@@ -69,7 +68,7 @@ def plot_blocks(
         axes.plot(dataset["time"], mean, label=_named(label, block), **line_style)
         known = [] if predicted is None else predicted.values[mine]
         known = np.asarray(known)[np.isfinite(known)]
-        # the cross component of a large imbalance may take many times longer than all others
+        # With a large imbalance the cross component may take many times longer than all others.
         if known.size and known.mean() <= dataset["time"].values[-1]:
             axes.axvline(float(known.mean()), color=color, lw=0.8, ls=":")
             dotted = "half reached, predicted"
@@ -96,8 +95,8 @@ def plot_classes(
 def plot_accuracy(
     dataset: xr.Dataset, axes: Axes, *, label: str | None = None, linestyle: str = "-"
 ) -> None:
-    """Accuracy of each class (thin) and the mean of each group (bold) over time, but for classes without samples, as is then
-    said below; `label` and `linestyle` as in `plot_blocks`."""
+    """Accuracy of each class (thin) and the mean of each group (bold) over time. Classes without samples are left out, which a line
+    below the axis says; `label` and `linestyle` as in `plot_blocks`."""
     _by_class(dataset, axes, "class_accuracy", label, linestyle, mean=True)
     axes.set(ylabel="accuracy", ylim=(-0.03, 1.03))
     add_legend(axes)
@@ -137,7 +136,7 @@ def _by_class(
     *,
     mean: bool = False,
 ) -> None:
-    """A line over time for each class in its group's colour, and for each group's mean if asked for."""
+    """Draw a line over time for each class in the colour of its group, and with `mean` one for the mean of each group."""
     groups, is_known = dataset["class_group"].values, classes.known(dataset, name)
     for group in profiles.GROUPS:
         mine = is_known & (groups == group)
@@ -148,7 +147,8 @@ def _by_class(
         width, alpha = (0.5, 0.35) if mean else (0.9, 1.0)
         lines = axes.plot(dataset["time"], values[:, mine], lw=width, alpha=alpha, **line_style)
         if mean:
-            width = 2.6 if group == profiles.MAJORITY else 1.4  # both are seen where they coincide
+            # Both lines can be seen where they coincide.
+            width = 2.6 if group == profiles.MAJORITY else 1.4
             mean_values = classes.mean(dataset, name, group)
             lines = axes.plot(dataset["time"], mean_values, lw=width, **line_style)
         lines[0].set_label(_named(label, group))
@@ -157,15 +157,15 @@ def _by_class(
 
 
 def _say_what_is_absent(dataset: xr.Dataset, axes: Axes, name: str) -> None:
-    """Say below the label of the time axis which classes are left out for want of samples."""
-    left_out, said = classes.absent(dataset, name), axes.get_xlabel()
-    if left_out and left_out not in said.split("\n"):
-        axes.set_xlabel(f"{said}\n{left_out}")
+    """Add a line below the label of the time axis that says which classes are left out since they have no samples."""
+    left_out, label = classes.absent(dataset, name), axes.get_xlabel()
+    if left_out and left_out not in label.split("\n"):
+        axes.set_xlabel(f"{label}\n{left_out}")
 
 
 def plot_geometry(dataset: xr.Dataset, axes: Axes) -> None:
-    """Distances of W, H and Z to SELI (solid) and to the simplex ETF (dotted), over the least margin
-    of a sample; over time where margins were not observed."""
+    """Draw the distances of W, H and Z to SELI (solid) and to the simplex ETF (dotted) over the least margin of a
+    sample, or over time where margins were not observed."""
     margins = dataset.get("margin")
     for part, color in PARTS.items():
         for name, line in (("seli_distance", "-"), ("etf_distance", ":")):
@@ -181,9 +181,9 @@ def plot_geometry(dataset: xr.Dataset, axes: Axes) -> None:
     axes.plot([], [], "-", color="0.3", label="to SELI")
     axes.plot([], [], ":", color="0.3", label="to simplex ETF")
     axis_labels.time_axis(dataset, axes)
-    if margins is not None:  # negative until all samples are classified right
+    if margins is not None:  # The least margin is negative until all samples are classified right.
         axes.set(xscale="log", xlabel="least margin of a sample")
-        axes.xaxis.set_minor_formatter(NullFormatter())  # they overlap in a short run
+        axes.xaxis.set_minor_formatter(NullFormatter())  # They would overlap in a short run.
         axes.set_xlim(max(float(margins.max()) * 1e-9, 0.1), None)
     axes.set(ylabel="distance, both sides normalised", yscale="log")
     add_legend(axes)
@@ -193,7 +193,7 @@ def plot_held_out(
     dataset: xr.Dataset, axes: Axes, *, label: str | None = None, linestyle: str = "-"
 ) -> None:
     """Accuracy on held-out data of each group (solid), with that on training data (thin, dotted), and its
-    mean over all classes (grey), whose best time is marked. Classes without samples are left out, as is then said below;
+    mean over all classes (grey), whose best time is marked. Classes without samples are left out, which a line below the axis says;
     `label` and `linestyle` as in `plot_blocks`."""
     for group in profiles.GROUPS:
         for name, width, line in (("held_out", 1.4, linestyle), ("class", 0.8, ":")):
@@ -232,7 +232,7 @@ PAGES: dict[str, Callable[[xr.Dataset, Figure], None]] = {
     groups.KIND: groups.plot_groups,
     networks.KIND: networks.plot_network,
 }
-"""Kinds that fill a figure of their own."""
+"""The kinds that fill a whole figure."""
 NEEDS = {
     groups.KIND: ("group_accuracy", "classes of the run have no groups, as groups=... gives them"),
     "loss": ("loss", "tracked logits do not say what they were trained on"),
@@ -242,14 +242,15 @@ NEEDS = {
     ),
     "held_out": ("held_out_accuracy", "nothing was held out, as held_out=True does"),
 }
-"""A variable that a kind needs, and why a run does not have it."""
+"""The variable that a kind needs, and the reason why a run does not have it."""
 
 
 def kinds(dataset: xr.Dataset, axes: Sequence[str] = ()) -> tuple[str, ...]:
     """The kinds of figure that a run, tracked logits or a sweep allows, the one that suits it best first.
 
-    Of a run that is what it was made for: `groups` where classes have groups, `held_out` where data were held out, `geometry` where
-    that was observed, else `blocks`; of the log of a network `network` where its features or its classifier were given. Of a sweep `sweeps.kinds` says it. Where `axes` to draw over are given, their number decides.
+    The best kind for a run is `groups` where classes have groups, `held_out` where data were held out, `geometry` where the
+    geometry was observed, and else `blocks`. For the log of a network it is `network` where its features or its classifier were
+    given. For a sweep `sweeps.kinds` decides, by the number of `axes` to draw over where they are given.
     """
     if sweeps.sweep_axes(dataset):
         return sweeps.kinds(dataset, axes)
@@ -262,15 +263,16 @@ def kinds(dataset: xr.Dataset, axes: Sequence[str] = ()) -> tuple[str, ...]:
 
 
 def figure(dataset: xr.Dataset, kind: str | None = None, axes: Sequence[str] = ()) -> Figure:
-    """One figure of the given kind: a key of `KINDS` for a run, `groups` too where its classes have groups
-    (`groups.plot_groups`) and `network` for the log of a network (a page of all it holds, `networks.plot_network`), of `sweep_plots.KINDS` for a sweep.
+    """One figure of the given kind. For a run it is a key of `KINDS`, or `groups` where its classes have groups
+    (`groups.plot_groups`), for the log of a network also `network` (`networks.plot_network`), and for a sweep a key of
+    `sweep_plots.KINDS`.
 
     Args:
         dataset: a run, tracked logits or a sweep.
-        kind: what to draw. Left out: the first of `kinds(dataset, axes)`.
-        axes: of a sweep, the numeric axes to draw over: two for a `heatmap` (along x, along y), one
-            for `curves`, one or two for a `scatter`, fields that move together too. Left out: its first ones,
-            `seed` last.
+        kind: the kind of figure. Left out: the first of `kinds(dataset, axes)`.
+        axes: the numeric axes of a sweep to draw over: two for a `heatmap` (along x, along y), one
+            for `curves`, one or two for a `scatter`, for which fields that move together will do too. Left out: its
+            first axes, with `seed` last.
 
     Raises:
         ssm.InputError: an unknown kind, one whose variables the Dataset lacks or that is not for
@@ -281,9 +283,8 @@ def figure(dataset: xr.Dataset, kind: str | None = None, axes: Sequence[str] = (
     if not dataset.sizes.get("time", 1):
         raise errors.invalid("dataset", "a log of no steps", "one to which a step was added")
     if kind is None:
-        kind = next(
-            iter(kinds(dataset, axes)), "curves"
-        )  # which says why a sweep over names is refused
+        # A sweep over names alone has no kind; `curves` then raises the error that says why.
+        kind = next(iter(kinds(dataset, axes)), "curves")
     of_runs = [*KINDS, *PAGES]
     checks.choice("kind", kind, [*of_runs, *sweeps.KINDS])
     if sweeps.sweep_axes(dataset):
@@ -321,7 +322,7 @@ def _sweep_figure(dataset: xr.Dataset, kind: str, names: tuple[str, ...]) -> Fig
 
 
 def _chosen_axes(dataset: xr.Dataset, kind: str, asked: Sequence[str]) -> tuple[str, ...]:
-    """The axes a sweep is drawn over, checked."""
+    """The axes over which a sweep is drawn, those asked for or the first ones; raises ssm.InputError for others."""
     if kind not in sweeps.KINDS:
         why = ": this is a sweep"
         raise errors.invalid("kind", kind, errors.one_of(kind, list(sweeps.KINDS), why))

@@ -37,7 +37,7 @@ VERDICTS: dict[str, dict[str, Any]] = {
     "equivalent": {"marker": "s", "color": "#000000", "mfc": "white", "ms": 4.5},
     "undecided": {"marker": "o", "color": UNDECIDED, "mfc": "white", "ms": 4.5},
 }
-"""How differences are drawn, by their verdict."""
+"""The look of differences, by their verdict."""
 SHIFTS = {
     "training": ("o", "#000000", "as in the data"),
     "uniform": ("s", PARTS["W"], "equal"),
@@ -58,7 +58,7 @@ def figures(record: xr.Dataset, findings: Findings) -> dict[str, Figure]:
 
 
 def plot_scores(record: xr.Dataset, findings: Findings) -> Figure:
-    """The scores of each strategy without correction: folds, mean and interval, and the baseline's."""
+    """The scores of each strategy without correction: those of folds, their mean with its interval, and those of the baseline."""
     names = findings.strategies
     drawing, panels = _panels(len(names), len(DECISIONS), names)
     for axes, metric in zip(panels, DECISIONS, strict=True):
@@ -126,7 +126,7 @@ def plot_differences(record: xr.Dataset, findings: Findings) -> Figure:
 
 
 def plot_ablations(record: xr.Dataset, findings: Findings) -> Figure | None:
-    """What each factor changes, alone and combined, with its own and its simultaneous 95 % interval; None
+    """The difference that each factor makes, alone and combined, with its own and its simultaneous 95 % interval; None
     without ablations."""
     if not findings.ablations:
         return None
@@ -146,7 +146,7 @@ def plot_ablations(record: xr.Dataset, findings: Findings) -> Figure | None:
 
 
 def plot_sensitivity(record: xr.Dataset, findings: Findings) -> Figure | None:
-    """Mean scores over the scale of the weights, and over the share of the samples trained on; None without
+    """Mean scores over the scale of the weights, and over the share of the samples that are trained on; None without
     sensitivity analyses."""
     entries = attributes.sensitivities(record)
     if not entries:
@@ -235,7 +235,7 @@ def _jitter(count: int) -> np.ndarray:
 def _interval(
     axes: Axes, row: float, ends: tuple[float, float, float], marker: str, color: str
 ) -> None:
-    """Draw the mean of a share with its interval, cut off at 0 and 1; without it where it is endless."""
+    """Draw the mean of a share with its interval, cut off at 0 and 1; an infinite interval is left out."""
     low, middle, high = ends
     if math.isfinite(low) and math.isfinite(high):
         axes.plot(np.clip([low, high], 0, 1), [row, row], color=color, lw=1.2, zorder=3)
@@ -243,8 +243,8 @@ def _interval(
 
 
 def _forest(axes: Axes, rows: Sequence[Comparison]) -> None:
-    """Draw differences as `VERDICTS` says, with zero and the margin about it; endless intervals are dotted
-    lines across."""
+    """Draw differences as `VERDICTS` says, with zero and the margin about it; infinite intervals are dotted
+    lines across the panel."""
     axes.axvline(0, color=REFERENCE, lw=0.8, zorder=1)
     for place, row in enumerate(rows):
         shown = "better or worse" if row.verdict in ("better", "worse") else row.verdict

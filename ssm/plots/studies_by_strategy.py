@@ -26,7 +26,7 @@ WIDE = 5  # the axis of weights is logarithmic where their ratio exceeds this
 BEFORE, AFTER = "0.55", "#000000"
 RARE, RARER = (0, 0.02, 0.1, 0.25, 0.5, 0.75, 1), (0, 0.002, 0.01, 0.05, 0.1, 0.2)  # ticks of roots
 SHOWN = (("none", BEFORE, "s", "before"), ("temperature", AFTER, "o", "after"))
-"""The corrections that reliability diagrams show, with color, marker and name."""
+"""The corrections that reliability diagrams show, with their colour, marker and name."""
 
 
 def plot_training(record: xr.Dataset, findings: Findings) -> Figure | None:
@@ -109,9 +109,8 @@ def plot_weights(record: xr.Dataset, findings: Findings) -> Figure | None:
 
 
 def plot_reliability(record: xr.Dataset, findings: Findings) -> Figure | None:
-    """How often the predicted class is right over how probable it was said to be, in bins of equal mass,
-    before and after correction and temperature, with Wilson intervals. The titles have the calibration
-    error with its bootstrap interval."""
+    """The share of right predictions over the predicted probability, in bins of equal mass, before and after correction
+    and temperature, with Wilson intervals. The titles give the calibration error with its bootstrap interval."""
     drawn = _diagrams(findings, findings.calibrated)
     if drawn is None:
         return None
@@ -123,7 +122,7 @@ def plot_reliability(record: xr.Dataset, findings: Findings) -> Figure | None:
 
 
 def plot_minority_reliability(record: xr.Dataset, findings: Findings) -> Figure | None:
-    """As `plot_reliability`, for the probability of all minority classes together. The axes show roots of
+    """The figure of `plot_reliability` for the probability of all minority classes together. The axes show roots of
     probabilities, on which rare classes can be seen and intervals of few samples are about equally long
     everywhere."""
     drawn = _diagrams(findings, findings.minority)

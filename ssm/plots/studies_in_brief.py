@@ -1,4 +1,5 @@
-"""The one figure of a study's summary: what the recommended candidate comes to beside the usual way and its best rival."""
+"""The one figure of the summary of a study: the value of the recommended candidate beside those of the usual way and its best
+rival."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from matplotlib.figure import Figure
 from ssm.plots.style import PARTS, style
 
 OTHER = "0.35"
-WIDTH = 4.2  # inches; narrow, so that its letters can be read on a small screen
-LONGEST = 50  # letters of the label of the axis
+WIDTH = 4.2  # inches; a narrow figure has readable letters on a small screen.
+LONGEST = 50  # The label of the axis has at most so many letters.
 
 
 class Bar(NamedTuple):
@@ -21,16 +22,16 @@ class Bar(NamedTuple):
     title: str
     value: float
     low: float
-    """The ends of its 95 % interval; endless where there are too few folds."""
+    """The ends of its 95 % interval are `low` and `high`, infinite where there are too few folds."""
     high: float
 
 
 def plot_in_brief(bars: Sequence[Bar], label: str) -> Figure:
-    """Means with their 95 % intervals, a row each, the first, which is recommended, in green.
+    """Draw means with their 95 % intervals, a row each. The first row, which is recommended, is green.
 
     Args:
         bars: the rows from the top.
-        label: of the axis, with its unit.
+        label: the label of the axis, with its unit.
     """
     with style():
         drawing = Figure(figsize=(WIDTH, 0.75 + 0.27 * len(bars)))
@@ -54,6 +55,6 @@ def plot_in_brief(bars: Sequence[Bar], label: str) -> Figure:
 
 
 def _short(text: str) -> str:
-    """Text that fits below the axis, and that Matplotlib does not take for a formula."""
+    """The text cut to the room below the axis, and escaped so that Matplotlib does not take it for a formula."""
     shown = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
     return shown.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""The one style of all figures: colours, widths for print, and files which come out the same each time.
+"""The style that all figures share: colours, widths for print, and files that are the same to the byte each time.
 
 Text is 8 point at the width at which a figure is printed, 5.5 inches for a page and 3.5 inches for a
 column, so that no figure has to be scaled.
@@ -21,7 +21,7 @@ from ssm.support.files import check_output, replacing
 
 # Okabe and Ito's colour-blind-safe palette
 COLORS = {profiles.MAJORITY: "#0072B2", "cross": "#7F7F7F", profiles.MINORITY: "#D55E00"}
-PARTS = {"W": "#009E73", "H": "#CC79A7", "Z": "#000000"}  # so neither group's colour
+PARTS = {"W": "#009E73", "H": "#CC79A7", "Z": "#000000"}  # These are the colours of neither group.
 COLUMN_WIDTH, PAGE_WIDTH = 3.5, 5.5  # inches
 SUFFIXES = (".png", ".pdf", ".svg")
 STYLE: dict[Any, Any] = {
@@ -44,8 +44,8 @@ STYLE: dict[Any, Any] = {
     "figure.dpi": 100,
     "savefig.dpi": 250,
     "figure.constrained_layout.use": True,
-    "svg.hashsalt": "ssm",  # names of parts of an SVG come from it, else from a random number
-    "pdf.fonttype": 42,  # letters stay letters, which can be searched for and edited
+    "svg.hashsalt": "ssm",  # Names of parts of an SVG are derived from it; they would be random without it.
+    "pdf.fonttype": 42,  # Text is stored as letters, which can be searched and edited.
 }
 
 
@@ -57,7 +57,7 @@ def style() -> Iterator[None]:
 
 
 def check_picture(path: Path, overwrite: bool) -> None:
-    """Refuse a picture that cannot be written: by its suffix, or as `files.check_output` does."""
+    """Raise ssm.InputError for a picture that cannot be written, because of its suffix or as `files.check_output` does."""
     if path.suffix not in SUFFIXES:
         raise errors.invalid("out", str(path), "a path ending in .png, .pdf or .svg")
     if path.is_dir():
@@ -69,7 +69,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure, whole or not at all: the same figure gives the same file to the byte, in each of
     the three formats, since no file holds a date."""
     check_picture(Path(path), overwrite=True)
-    undated: dict[str, Any] = {
+    undated: dict[str, dict[str, None]] = {
         ".png": {"Software": None},
         ".pdf": {"CreationDate": None},
         ".svg": {"Date": None},
@@ -83,8 +83,8 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 
 
 def numbered_clips(svg: str) -> str:
-    """An SVG whose clipping paths are named by their order. Matplotlib names them by where they lie, to
-    the last bit, and the solver of the layout does not always repeat that bit."""
+    """The SVG with its clipping paths named by their order. Matplotlib derives their names from their position to
+    the last bit, which the solver of the layout does not always repeat."""
     for i, name in enumerate(re.findall(r'<clipPath id="(\w+)"', svg)):
         svg = svg.replace(name, f"clip-{i}")
     return svg

@@ -1,4 +1,4 @@
-"""Figures of sweeps: heat maps of learning-time ratios over two axes, curves over one, dots over points."""
+"""Figures of sweeps: heat maps of ratios of learning times over two axes, curves over one axis, dots over points."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import Colormap, LinearSegmentedColormap, LogNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -23,14 +24,14 @@ from ssm.support import errors
 
 
 def sweep_axes(dataset: xr.Dataset) -> tuple[str, ...]:
-    """Axes of a sweep's Dataset, in its order; none for that of a single run."""
+    """The axes of the Dataset of a sweep, in its order; an empty tuple for a single run."""
     return tuple(map(str, dataset["status"].dims)) if "status" in dataset else ()
 
 
 def kinds(dataset: xr.Dataset, axes: Sequence[str] = ()) -> tuple[str, ...]:
     """The kinds of figure that a sweep allows, the one that suits it best first: a `scatter` of points, else a
-    `heatmap` over two numeric axes besides the seed, else `curves` over one; none of a sweep over names alone. Of
-    axes that are asked for, the number decides."""
+    `heatmap` over two numeric axes besides the seed, else `curves` over one; none for a sweep over names alone. Where
+    `axes` are given, their number decides which kind comes first."""
     points = schema.POINT in sweep_axes(dataset)
     two = len(axes or [name for name in numeric_axes(dataset, "heatmap") if name != "seed"]) > 1
     best = "scatter" if points else "heatmap" if two else "curves"
@@ -43,8 +44,8 @@ def kinds(dataset: xr.Dataset, axes: Sequence[str] = ()) -> tuple[str, ...]:
 
 
 def numeric_axes(dataset: xr.Dataset, kind: str) -> list[str]:
-    """What a sweep can be drawn over: its axes of numbers, but of points, for `scatter`, the fields that
-    move together, whose places along their axis say nothing."""
+    """The axes over which a sweep can be drawn, those of numbers. For `scatter` they include the fields that move
+    together in place of their common axis, along which the order of points means nothing."""
     axes = [name for name in sweep_axes(dataset) if name != schema.POINT]
     if kind == "scatter":
         along = {str(n): coordinate.dims for n, coordinate in dataset.coords.items()}
@@ -55,24 +56,24 @@ def numeric_axes(dataset: xr.Dataset, kind: str) -> list[str]:
 
 def passes_targets(dataset: xr.Dataset) -> bool:
     """Whether the loss of a run, or of any run of a sweep, is a kind of cross-entropy, which has no
-    finite target: strengths go on beyond those of the squared loss, the label matrix's."""
+    finite target: strengths grow beyond the targets of the squared loss, the singular values of the label matrix."""
     if "loss_name" in dataset.coords:
         return bool((dataset["loss_name"] != "squared").any())
     settings = json.loads(dataset.attrs.get("config", "{}"))
     if "sweep" in dataset.attrs:
         settings = json.loads(dataset.attrs["sweep"])["base"]
-    return settings.get("loss", "squared") != "squared"  # of tracked logits nothing is known
+    return settings.get("loss", "squared") != "squared"  # The loss of tracked logits is not known.
 
 
 def balance_colors() -> LinearSegmentedColormap:
-    """Diverging colours for a minority over majority ratio of learning times: vermilion where the
-    minority is first, near white at 1, blue where the majority is."""
+    """Diverging colours for the learning time of the minority over that of the majority: vermilion where the
+    minority is first, near white at 1, blue where the majority is first."""
     ends = [COLORS[profiles.MINORITY], "#F7F7F7", COLORS[profiles.MAJORITY]]
     return LinearSegmentedColormap.from_list("balance", ends)
 
 
 def balance_norm(ratios: np.ndarray) -> LogNorm:
-    """Logarithmic scale centred at 1 that holds all finite `ratios`."""
+    """A logarithmic scale centred at 1 that contains all finite `ratios`."""
     finite = ratios[np.isfinite(ratios)]
     largest = np.exp(np.abs(np.log(finite)).max(initial=np.log(1.1)))
     return LogNorm(1 / largest, largest)
@@ -85,10 +86,10 @@ def plot_heatmap(
     *,
     cmap: str | Colormap | None = None,
 ) -> None:
-    """Minority over majority learning time of a sweep over two of its axes, the first of `names`
-    along x: the geometric mean over all other axes.
+    """Draw the learning time of the minority over that of the majority, the geometric mean over all other axes, for a
+    sweep over two of its axes, the first of `names` along x.
 
-    Runs in which either block was not learned are left out of the mean; a cell without any other
+    Runs in which either block was not learned are left out of the mean; a cell without any other run
     is grey and crossed. `cmap` is a colour map, or a name that Matplotlib knows; left out:
     `balance_colors`, which the colour-blind can tell apart.
     """
@@ -112,17 +113,18 @@ def plot_heatmap(
     for axis, name in ((axes.xaxis, x), (axes.yaxis, y)):
         numbers = cells[name].values
         shown = _some(len(numbers), 8)
-        axis.set_ticks(shown + 0.5, [_short(numbers[i]) for i in shown])
+        axis.set_ticks(shown + 0.5, [_short(float(numbers[i])) for i in shown])
         axis.set_label_text(_title(name))
     bar = drawing.colorbar(image, ax=axes, label=ratio.attrs["long_name"])
     ratio_ticks(bar.ax.yaxis)
 
 
 def plot_scatter(dataset: xr.Dataset, drawing: Figure, names: tuple[str, ...]) -> None:
-    """Minority over majority learning time of a sweep, a dot for each point: over two fields of numbers in
-    colour, the first of `names` along x; over one field along y. The geometric mean over other axes.
+    """Draw the learning time of the minority over that of the majority, the geometric mean over other axes, with a dot for
+    each point of a sweep. Over two fields of numbers, the first of `names` along x, the ratio is a colour; over one
+    field it is along y.
 
-    Runs in which either block was not learned are left out of the mean; a point without any other is
+    Runs in which either block was not learned are left out of the mean; a point without any other run is
     a grey cross.
     """
     ratio = ratio_of_learning_times(dataset)
@@ -145,7 +147,7 @@ def plot_scatter(dataset: xr.Dataset, drawing: Figure, names: tuple[str, ...]) -
         ratio_ticks(bar.ax.yaxis)
     else:
         axes.scatter(x[known], y[known], **look, color="0.2")
-        below = axes.get_xaxis_transform()  # crosses stand at the foot of the figure
+        below = axes.get_xaxis_transform()  # Crosses stand at the foot of the figure.
         axes.plot(x[~known], np.full((~known).sum(), 0.03), "x", color="0.5", ms=3, transform=below)
         axes.axhline(1, color="0.8", lw=0.6, zorder=0)
         axes.margins(y=0.12)
@@ -159,16 +161,16 @@ def plot_scatter(dataset: xr.Dataset, drawing: Figure, names: tuple[str, ...]) -
 
 
 def _are_spread_by_factors(values: np.ndarray) -> bool:
-    """Whether numbers are spread over a logarithmic scale rather than a linear one, by which of their
-    extremes' geometric and arithmetic means their median is nearer to."""
+    """Whether numbers are spread over a logarithmic scale rather than a linear one: whether their median is nearer to
+    the geometric mean of their extremes than to the arithmetic one."""
     low, high = float(values.min()), float(values.max())
     if low <= 0 or high < 10 * low:
         return False
     return float(np.median(values)) ** 2 < np.sqrt(low * high) * (low + high) / 2
 
 
-def ratio_ticks(axis: Any) -> None:
-    """Tick a logarithmic axis of ratios by plain numbers: 0.1, 0.3, 1, 3, 10, ..., closer where it
+def ratio_ticks(axis: Axis) -> None:
+    """Tick a logarithmic axis of ratios by plain numbers: 0.1, 0.3, 1, 3, 10, ..., or denser ones where the axis
     spans less than a factor of ten."""
     low, high = sorted(axis.get_view_interval())
     if high / low >= 10:
@@ -182,14 +184,13 @@ def ratio_ticks(axis: Any) -> None:
 
 
 def plot_curves(dataset: xr.Dataset, drawing: Figure, names: tuple[str, ...]) -> None:
-    """Share of their targets learned by the majority and the minority block over flow time, a curve
+    """Draw the share of their targets that the majority and the minority block have learned over flow time, with a curve
     for each value of one axis, light to dark.
 
-    Lines are medians over seeds, bands go from the least to the greatest; both as far as the
-    shortest of these runs. Other axes stand at their first value, which is said; pick another by
-    `dataset.sel`. Time is logarithmic where the lengths of runs differ more than
-    tenfold, or where the runs were observed so. Of a group of one class, which has no block, the
-    strength of that class is drawn.
+    Lines are medians over seeds and bands go from the least value to the greatest, both up to the end of the
+    shortest of these runs. Other axes stand at their first value, which the title says; `dataset.sel` picks another.
+    Time is logarithmic where the lengths of runs differ more than tenfold, or where the saved times are spaced so. For
+    a group of one class, which has no block, the strength of that class is drawn.
     """
     (name,) = names
     others = [dim for dim in sweep_axes(dataset) if dim not in (name, "seed")]
@@ -232,7 +233,7 @@ def plot_curves(dataset: xr.Dataset, drawing: Figure, names: tuple[str, ...]) ->
 
 
 def _panel_title(dataset: xr.Dataset, group: str) -> str:
-    """What is drawn of a group: its block, or in runs where it is one class, that class."""
+    """The title of the panel of a group, which says whether its block is drawn, or its only class in runs where it has one."""
     lone = datasets.alone(dataset, group).any("class")
     if lone.all():
         return f"{group} (class strength)"
@@ -240,8 +241,8 @@ def _panel_title(dataset: xr.Dataset, group: str) -> str:
 
 
 def _shares(dataset: xr.Dataset) -> xr.DataArray:
-    """Share of its target that each block has learned; in place of a block that a group of one class
-    does not have, the strength of that class."""
+    """The share of its target that each block has learned. A group of one class has no block, and the strength of that
+    class takes its place."""
     share = dataset["block_strength"] / dataset["block_target"]
     for group in profiles.GROUPS:
         mine = datasets.alone(dataset, group)
@@ -252,7 +253,7 @@ def _shares(dataset: xr.Dataset) -> xr.DataArray:
 
 
 def _why_empty(dataset: xr.Dataset, *groups: str) -> str:
-    """Why none of a sweep's runs has a number for these groups, or for one of the two."""
+    """The reason why no run of a sweep has a value for the given groups, or for one of the two groups."""
     groups = groups or profiles.GROUPS
     for group in groups:
         if not (dataset["class_group"] == group).any():
@@ -265,13 +266,13 @@ def _why_empty(dataset: xr.Dataset, *groups: str) -> str:
 
 
 def _say(axes: Axes, words: str) -> None:
-    """Words in the middle of axes."""
+    """Write words in the middle of axes."""
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8}
     axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", color="0.4", bbox=box)
 
 
 def _on_one_grid(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Runs (run, time) at the times of the shortest of them: times (t,) and values (run, t)."""
+    """The values of runs, (run, time), interpolated at the times of the shortest run: these times (t,) and values (run, t)."""
     shortest = times[np.nanmax(times, axis=1).argmin()]
     grid = shortest[np.isfinite(shortest)]
     exist = np.isfinite(times)
@@ -280,8 +281,8 @@ def _on_one_grid(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.
     )
 
 
-def _over_runs(statistic: Callable[..., Any], values: np.ndarray) -> np.ndarray:
-    """A statistic over runs (run, time) that leaves NaN out: (time,), NaN where no run has any."""
+def _over_runs(statistic: Callable[..., np.ndarray], values: np.ndarray) -> np.ndarray:
+    """A statistic over runs, (run, time), which ignores NaN: shape (time,), NaN where no run has a value."""
     result, some = np.full(values.shape[1], np.nan), np.isfinite(values).any(axis=0)
     if some.any():
         result[some] = statistic(values[:, some], axis=0)
@@ -289,7 +290,7 @@ def _over_runs(statistic: Callable[..., Any], values: np.ndarray) -> np.ndarray:
 
 
 def _shades(color: str, count: int) -> list[Any]:
-    """`count` shades of a colour, light to dark; itself if it is the only one."""
+    """`count` shades of a colour, light to dark; the colour itself if the count is 1."""
     pure = np.array(to_rgb(color))
     stops = np.stack([0.35 * pure + 0.65, pure, 0.55 * pure])
     places = np.linspace(0, 2, count) if count > 1 else np.ones(1)
@@ -297,13 +298,13 @@ def _shades(color: str, count: int) -> list[Any]:
 
 
 def _some(count: int, most: int) -> np.ndarray:
-    """At most about `most` of the numbers below `count`, evenly spaced from 0."""
+    """About `most` of the numbers below `count` at most, evenly spaced from 0."""
     return np.arange(0, count, -(-count // most))
 
 
-def _short(number: Any) -> str:
-    """Three digits, which eight ticks have room for; whole numbers as far as six."""
-    whole = float(number).is_integer() and abs(number) < 1e6
+def _short(number: float) -> str:
+    """A number in three digits, for which eight ticks have room; a whole number in up to six."""
+    whole = number.is_integer() and abs(number) < 1e6
     return f"{number:.0f}" if whole or 100 <= abs(number) < 1e6 else f"{number:.3g}"
 
 
@@ -318,4 +319,4 @@ KINDS: dict[str, Callable[[xr.Dataset, Figure, tuple[str, ...]], None]] = {
     "scatter": plot_scatter,
 }
 NUM_AXES = {"heatmap": (2,), "curves": (1,), "scatter": (2, 1)}
-"""How many axes each kind can be drawn over, first that of a figure for which none are asked for."""
+"""The numbers of axes over which each kind can be drawn, beginning with that of a figure for which no axes are given."""
