@@ -1,4 +1,4 @@
-"""The command `ssm`: it does what the other rooms do, and says in words what they return."""
+"""The command `ssm`, which calls the other rooms and prints their results in words."""
 
 from ssm.cli.commands import main
 

@@ -1,4 +1,4 @@
-"""The `ssm` command, which only calls the library and prints what it returns."""
+"""The `ssm` command, which only calls the library and prints its results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import tyro
 
@@ -40,7 +40,7 @@ class TargetFiles:
     """A file of a factor of the loss of each sample of `--targets`, positive numbers, .npy or .csv. Left out: 1."""
 
     def read(self) -> dict[str, Any]:
-        """What they hold, by the argument that it is of `ssm.simulate` and `ssm.sweep`."""
+        """The contents of the files, by the name of the argument of `ssm.simulate` and `ssm.sweep` that takes them."""
         from ssm.problem.target_files import read_numbers
 
         paths = dataclasses.asdict(self)
@@ -95,7 +95,7 @@ class Sweep:
     """The zarr store to write. One that exists goes on, if it is of the same grid and flags, and grows
     if that grid is a part of this one. Several processes with the same line share its work."""
     chunk_size: int | None = None
-    """Most runs of a chunk, all that an interrupted sweep does again. Left out: chosen by memory
+    """The largest number of runs in a chunk; an interrupted sweep repeats at most one chunk. Left out: chosen by memory
     and work."""
     scheduler: str | None = None
     """Address of a Dask scheduler, tcp://HOST:PORT, whose workers compute the chunks. Left out:
@@ -173,8 +173,8 @@ _ssm() {
 }
 complete -o default -F _ssm ssm
 """
-"""What bash needs beside tyro's script, which offers one empty word where it has none, and so takes away what was
-typed."""
+"""The lines that bash needs beside the script of tyro, which offers one empty word where it has no completion and so deletes
+what was typed."""
 
 
 @dataclasses.dataclass
@@ -190,7 +190,7 @@ class Completion:
     def __call__(self) -> None:
         try:
             parse(Command, "ssm", "", ["--tyro-print-completion", self.shell])
-        except SystemExit:  # which is how tyro ends
+        except SystemExit:  # tyro ends so after it has printed the script.
             if self.shell == "bash":
                 print(AT_HAND)
 
@@ -219,8 +219,8 @@ DESCRIPTION = (
 
 
 def main() -> None:
-    """Entry point of a process that ends with it. The exit code is 0, 2 for bad input with one line
-    on standard error, 3 where `watch` has an alarm, 130 on Ctrl-C, and 1 where nobody reads any more what is printed. Ctrl-C is
+    """The entry point of the process, which ends after it. The exit code is 0, 2 for bad input with one line
+    on standard error, 3 where `watch` has an alarm, 130 on Ctrl-C, and 1 where the reader of the output has closed it. Ctrl-C is
     ignored once the command has done its work, so that the process then ends in order."""
     machine.collect_rarely()
     try:
@@ -233,7 +233,7 @@ def main() -> None:
 
 
 def _run_command() -> None:
-    """Do what the command line asks for; raises SystemExit with the exit code where that fails."""
+    """Run the command of the command line; raises SystemExit with the exit code where that fails."""
     try:
         try:
             with warnings.catch_warnings():
@@ -257,17 +257,25 @@ def _run_command() -> None:
         raise SystemExit(2) from None
 
 
-def _say_in_one_line(message: Warning | str, category: type[Warning], *where: Any) -> None:
-    """Print a warning that is meant for a user in one line, as all messages of `ssm` are."""
+def _say_in_one_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning that is meant for a user in one line, as all messages of `ssm` are. The arguments are those of
+    `warnings.showwarning`."""
     from ssm.results.digests import StoreWarning
 
     if issubclass(category, StoreWarning):
         print(f"ssm: {message}", file=sys.stderr)
     else:
-        sys.stderr.write(warnings.formatwarning(message, category, *where[:2]))
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
 
 
-def _check_platform(command: Any) -> None:
+def _check_platform(command: object) -> None:
     """Raise ssm.InputError for a platform that the environment asks JAX to use (JAX_PLATFORMS) and that
     it does not find, before anything runs."""
     asked = os.environ.get("JAX_PLATFORMS")
@@ -279,14 +287,14 @@ def _check_platform(command: Any) -> None:
 
     try:
         jax.devices()
-    except Exception:  # JAX raises errors of several kinds
+    except Exception:  # JAX raises several kinds of errors.
         allowed = "left out, or platforms that JAX finds on this machine, such as cpu"
         raise invalid("JAX_PLATFORMS", asked, allowed) from None
 
 
 @contextlib.contextmanager
 def _client(scheduler: str | None, workers: int | None) -> Iterator[distributed.Client | None]:
-    """A client of the cluster that the flags ask for, None where they ask for none."""
+    """A client of the cluster that the flags name; None where they name no cluster."""
     if scheduler is None and workers is None:
         yield None
         return
@@ -301,7 +309,7 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[distributed.
     if scheduler is None:
         number = integer("workers", workers, 1, 10_000)
         options: dict[str, Any] = {"n_workers": number, "threads_per_worker": 1}
-        # Without an address the scheduler's pages take port 8787, with a warning where another's have it.
+        # Without an address the pages of the scheduler take port 8787, with a warning where it is taken.
         options |= {"dashboard_address": "localhost:0", "silence_logs": 50}
     else:
         options = {"address": scheduler, "timeout": "10s"}
@@ -315,7 +323,7 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[distributed.
 
 
 def _save(dataset: xr.Dataset, out: Path, overwrite: bool) -> None:
-    """Write a run and print its summary, with a warning where the run did not end as it should."""
+    """Write a run and print its summary, with a warning where the status of the run asks for one."""
     from ssm.dynamics.statuses import Status
     from ssm.results import stores
 

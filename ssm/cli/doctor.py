@@ -1,5 +1,5 @@
-"""The command that looks at an installation: what is there, whether it computes what it should, and what to do where
-it does not."""
+"""The command that looks at an installation: what is installed, whether it computes correctly, and what to do where it
+does not."""
 
 from __future__ import annotations
 
@@ -37,22 +37,23 @@ NEEDED = [
     "rich",
     "tyro",
 ]
-"""Distributions that everything or some command needs."""
+"""The distributions that are needed by all or by some commands."""
 IMPORTED = ("jax", "numpy", "scipy", "xarray", "zarr", "matplotlib", "optax", "pandas", "sklearn")
-"""Modules that are imported to see that they can be."""
+"""The modules that are imported to see whether that works."""
 EXTRAS = {
     "distributed": "sweeps on many machines: python -m pip install distributed",
     "cvxpy": "one experiment: python -m pip install cvxpy",
     "diffrax": "benchmarks and tests: python -m pip install diffrax",
 }
-"""Distributions that can be left out: what for they are, and how they are had."""
+"""The distributions that can be left out, with their purpose and the command that installs them."""
 REINSTALL = "python -m pip install -c constraints.txt -e . in a checkout installs what is needed"
 CLOSE = 1e-4
-"""Largest error of the smoke run over its largest logit: a hundred times `rtol`, since errors of steps add up."""
+"""The largest error of the smoke run that is allowed, over its largest logit: a hundred times `rtol`, since errors of steps add
+up."""
 
 
 class Finding(NamedTuple):
-    """One line: whether all is well, what was looked at, what was found, and what to do about a fault."""
+    """One line of the output: whether all is well, what was looked at, what was found, and what to do about a fault."""
 
     verdict: Literal["ok", "note", "fault"]
     what: str
@@ -79,7 +80,7 @@ class Doctor:
 
 
 def findings() -> Iterator[Finding]:
-    """Everything that is looked at, one after the other. Whatever fails is a finding, and the next goes on."""
+    """The findings of all parts, one after the other. A part that fails is a finding, and the next part follows."""
     parts: tuple[Callable[[], Iterator[Finding]], ...] = (
         _versions,
         _imports,
@@ -94,7 +95,7 @@ def findings() -> Iterator[Finding]:
     for part in parts:
         try:
             yield from part()
-        except Exception as error:  # whatever is broken here, the rest is still looked at
+        except Exception as error:  # Whatever is broken here, the other parts are still looked at.
             what = part.__name__.strip("_").replace("_", " ")
             yield Finding("fault", what, _words(error), REINSTALL)
 
@@ -119,7 +120,7 @@ def _imports() -> Iterator[Finding]:
     for name in IMPORTED:
         try:
             importlib.import_module(name)
-        except Exception as error:  # of a package that is there and cannot be loaded, any
+        except Exception as error:  # A package that cannot be loaded may raise anything.
             broken = True
             yield Finding("fault", f"import {name}", _words(error), REINSTALL)
     if not broken:
@@ -136,7 +137,7 @@ def _extras() -> Iterator[Finding]:
 
 def _machine() -> Iterator[Finding]:
     found = f"{machine.num_cores()} of {os.cpu_count()}"
-    with contextlib.suppress(AttributeError, OSError, ValueError):  # not told by every system
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # Not every system says it.
         size = os.sysconf("SC_PAGE_SIZE")
         total, free = (size * os.sysconf(f"SC_{x}PHYS_PAGES") / 2**30 for x in ("", "AV"))
         found += f"; memory {total:.1f} GiB, {free:.1f} GiB free"
@@ -149,12 +150,12 @@ def _devices() -> Iterator[Finding]:
     asked = os.environ.get("JAX_PLATFORMS")
     try:
         devices = jax.devices()
-    except Exception as error:  # JAX raises errors of several kinds
+    except Exception as error:  # JAX raises several kinds of errors.
         remedy = f"unset JAX_PLATFORMS, which is {asked!r}" if asked else REINSTALL
         yield Finding("fault", "devices", _words(error), remedy)
         return
     yield Finding("ok", "devices", ", ".join(f"{d.platform} ({d.device_kind})" for d in devices))
-    # The driver makes this file where it found a GPU. Other vendors leave nothing as certain.
+    # The driver of NVIDIA makes this file where it has found a GPU. Other vendors have no sign that is as certain.
     unused = all(device.platform == "cpu" for device in devices) and not asked
     if unused and Path("/dev/nvidia0").exists():
         found = "an NVIDIA GPU that jax does not use; python -m pip install 'jax[cuda12]' makes it"
@@ -164,7 +165,7 @@ def _devices() -> Iterator[Finding]:
 def _cache() -> Iterator[Finding]:
     import jax
 
-    config: Any = jax.config  # whose fields are made at run time
+    config: Any = jax.config  # Its fields are made at run time, so no type checker knows them.
     machine.use_compilation_cache()
     if not config.jax_enable_compilation_cache:
         yield Finding("note", "compiled programs", "not kept: the cache is turned off")
@@ -199,7 +200,7 @@ def _explorer() -> Iterator[Finding]:
 
 
 def _smoke_run() -> Iterator[Finding]:
-    """A balanced start of the squared loss, whose whole run is known in closed form."""
+    """A run of the squared loss from a balanced start, which is known in closed form."""
     import numpy as np
 
     from ssm.config import Config
@@ -223,7 +224,7 @@ def _smoke_run() -> Iterator[Finding]:
     run = simulate(config)
     seconds = f"{warm - begun:.2f} s cold, {time.perf_counter() - warm:.3f} s warm"
     counts = np.array(config.class_counts)
-    ends = np.cumsum(counts) - 1  # the last sample of each class
+    ends = np.cumsum(counts) - 1  # These are the last samples of the classes.
     W, H = run["W"].values, run["H"].values
     means = np.add.reduceat(H, np.append(0, ends[:-1] + 1), axis=2) / counts
     expected = exact.balanced_flow(run["time"].values, W[0], H[0], counts)
@@ -231,7 +232,7 @@ def _smoke_run() -> Iterator[Finding]:
     found = f"error {error:.1e} against the closed form; {seconds}"
     if error <= CLOSE:
         yield Finding("ok", "smoke run", found)
-    else:  # also where the error is NaN
+    else:  # The error may also be NaN.
         remedy = f"numbers of this installation are wrong: {REINSTALL}"
         yield Finding("fault", "smoke run", found, remedy)
 

@@ -1,4 +1,4 @@
-"""The command that opens the explorer, one page of the browser in which to play with the model."""
+"""The command that opens the explorer, a page of the browser for experiments with the model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from ssm.support.errors import InputError
 
 PAGE = Path(__file__).parents[1] / "explorer.html"
-"""Built from explorer/ by `make explorer`; packages hold it."""
+"""The page, which `make explorer` builds from explorer/ and which packages contain."""
 
 
 @dataclasses.dataclass

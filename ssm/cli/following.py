@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 KIND = "network"
 SECONDS = 5.0
-"""Between two looks at a log, where no other number is asked for."""
+"""The seconds between two looks at a log, where no other number is given."""
 ATTEMPTS, PAUSE = 25, 0.2
-"""How often a log that cannot be read is tried again, as while it is being closed, and the seconds between."""
+"""The number of attempts to read a log, which may fail while it is being closed, and the seconds between two of them."""
 
 
 def checked_seconds(asked: tuple[float, ...] | None, kind: str | None) -> float | None:
     """The seconds between two looks; None where a log is not to be followed.
 
     Raises:
-        ssm.InputError: several numbers or one out of bounds, or a kind of picture that is not of a log.
+        ssm.InputError: several numbers, a number out of bounds, or a kind of picture that is not for logs.
     """
     if asked is None:
         return None
@@ -35,7 +35,7 @@ def checked_seconds(asked: tuple[float, ...] | None, kind: str | None) -> float 
 
 
 def check_store(dataset: xr.Dataset, store: Path) -> None:
-    """Raise ssm.InputError for a store that does not grow by what is observed of a network."""
+    """Raise ssm.InputError for a store that is not the log of a network, which alone can grow."""
     if "log" not in dataset.attrs:
         raise errors.invalid("store", str(store), "the log of a Tracker where --follow is given")
 
@@ -56,7 +56,7 @@ def draw(store: Path, seconds: float, out: Path) -> None:
 
 
 def versions(store: Path, seconds: float) -> Iterator[xr.Dataset]:
-    """A log that has any steps, each time that it has changed, and at last once it is closed."""
+    """The Dataset of a log with at least one step, each time that the log has changed, and a last time once it is closed."""
     seen: tuple[int, int] | None = None
     while True:
         dataset, stamp = _read(store, seen)
@@ -71,16 +71,15 @@ def versions(store: Path, seconds: float) -> Iterator[xr.Dataset]:
 def _read(
     store: Path, seen: tuple[int, int] | None
 ) -> tuple[xr.Dataset | None, tuple[int, int] | None]:
-    """A log and the stamp of its journal, which is None of a closed one; no Dataset where the stamp is the one that was
-    `seen`. For a moment, while it is closed or taken up again, there may be nothing to read.
+    """The Dataset of a log and the stamp of its journal. The stamp is None where the log is closed, and the Dataset is None
+    where the stamp equals `seen`. While the log is being closed or continued there may be nothing to read for a moment.
 
-    Raises ssm.InputError where there still is not after some seconds."""
+    Raises ssm.InputError where there still is nothing after some seconds."""
     from ssm.results import journals, logs, stores
 
     for attempt in range(ATTEMPTS):
-        stamp = journals.stamp(
-            store
-        )  # before the rows, so that what comes meanwhile is seen next time
+        # The stamp is read before the rows, so that rows that come meanwhile are seen the next time.
+        stamp = journals.stamp(store)
         if stamp is not None and stamp == seen:
             return None, stamp
         try:

@@ -1,4 +1,4 @@
-"""The commands that make of stores what is wanted elsewhere: `merge` one store of several, `export` other files."""
+"""The commands that convert stores: `merge` makes one store of several, `export` writes files for other programs."""
 
 from __future__ import annotations
 

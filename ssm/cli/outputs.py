@@ -1,4 +1,4 @@
-"""Outputs of commands that are written whole or not at all, and what Ctrl-C says of them."""
+"""Outputs of commands, which are written whole or not at all, and the message on them at Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ssm.support import files, interrupts
 
 @contextlib.contextmanager
 def new_store(out: Path, overwrite: bool) -> Iterator[None]:
-    """The rest of a command that writes a store: a store that cannot be written is refused, and one
-    that can is kept for this process until it is written."""
+    """The context for the part of a command that writes a store. It raises ssm.InputError for a store that cannot be
+    written, and else reserves its path for this process until the store is written."""
     from ssm.results import stores
 
     stores.check_store(out, overwrite)
@@ -22,7 +22,7 @@ def new_store(out: Path, overwrite: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def last_part(out: Path) -> Iterator[None]:
-    """The rest of a command, after which Ctrl-C is ignored. Where Ctrl-C breaks it off, a message
+    """The context for the last part of a command, after which Ctrl-C is ignored. Where Ctrl-C interrupts it, a message
     says whether the output has been written by then."""
     before = _identity(out)
 
@@ -35,7 +35,7 @@ def last_part(out: Path) -> Iterator[None]:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a file or folder from another that takes its place; None where there is nothing."""
+    """The device and the inode of a file or folder, which tell it from another in its place; None where there is nothing."""
     try:
         status = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Command lines as tyro reads them, and what it says of bad ones in one line."""
+"""Command lines, which tyro reads, and its messages on bad ones, each in one line."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def parse(command: Any, prog: str, description: str, arguments: list[str]) -> An
         with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(asked):
             return _made_by_tyro(command, prog, description, arguments, in_words)
     except SystemExit as stop:
-        if stop.code in (0, None):  # after the help, or a script of a shell
+        if stop.code in (0, None):  # tyro ends so after the help, or the script of a shell.
             print(asked.lines() if is_help else asked.getvalue(), end="")
             raise
         cause: BaseException | None = stop
@@ -63,8 +63,8 @@ def parse(command: Any, prog: str, description: str, arguments: list[str]) -> An
 def _made_by_tyro(
     command: Any, prog: str, description: str, arguments: list[str], in_words: bool
 ) -> Any:
-    """The command that tyro makes of the arguments. It does so without the words of fields where they are not shown; bad
-    arguments are read once more with them, since what is said of some shows them too."""
+    """The command that tyro makes of the arguments. tyro is not given the descriptions of fields where they are not shown, which
+    is faster; bad arguments are read once more with them, since some messages show them too."""
     try:
         unheard = contextlib.redirect_stderr(io.StringIO())
         with (
@@ -80,23 +80,22 @@ def _made_by_tyro(
     return _made_by_tyro(command, prog, description, arguments, in_words=True)
 
 
-def command_names(command: Any) -> tuple[str, ...]:
-    """The names of the commands of a union, in its order; none of a single dataclass."""
+def command_names(command: object) -> tuple[str, ...]:
+    """The names of the commands of a union, in its order; an empty tuple for a single dataclass."""
     return tuple(member.__metadata__[0].name for member in get_args(command))
 
 
 def _choice(message: str) -> InputError | None:
-    """The error on a word that is none of those that a flag takes, as other values are refused; None where the message
-    is of something else."""
+    """The error for a word that is not among the choices of a flag, in the form of other errors of input; None where the
+    message is on something else."""
     one = re.match(
         r"invalid choice '(.*)' for argument '-*(.*)'. Expected one of \((.*)\)", message
     )
     if one:
         word, flag, listed = one.groups()
         known = re.findall(r"'([^']*)'", listed)
-        known = (
-            sorted(known) if "None" in known else known
-        )  # tyro keeps no order where there is a None
+        # tyro keeps no order where there is a None.
+        known = sorted(known) if "None" in known else known
         known = [name for name in known if name != "None"]
         return invalid(_field(flag), word, one_of(word, known))
     some = re.match(
@@ -114,7 +113,7 @@ def _field(flag: str) -> str:
 
 
 def _lists_in_words(arguments: list[str]) -> list[str]:
-    """The arguments with the numbers of a list apart, as tyro wants them: `--counts 500,50` becomes
+    """The arguments with each number of a list as a word of its own, as tyro needs them: `--counts 500,50` becomes
     `--counts 500 50`."""
     words, in_list = [], False
     for argument in arguments:
@@ -129,8 +128,7 @@ def _lists_in_words(arguments: list[str]) -> list[str]:
 
 
 def _grid_in_words(arguments: list[str]) -> list[str]:
-    """The words of the first `--grid` whose values stand apart from each other; none where every grid is
-    one word."""
+    """The words of the first `--grid` whose values are several words; an empty list where every grid is one word."""
     for i, argument in enumerate(arguments):
         words = list(itertools.takewhile(lambda a: not a.startswith("--"), arguments[i + 1 :]))
         if argument == "--grid" and len(words) > 1:
@@ -139,14 +137,14 @@ def _grid_in_words(arguments: list[str]) -> list[str]:
 
 
 def _as_axis(words: list[str]) -> str:
-    """How a grid that was given in several words is to be written: FIELD=A,B,C."""
+    """A message that says how a grid of several words is to be written: FIELD=A,B,C."""
     field, _, first = words[0].partition("=")
     values = ",".join(word.strip(",") for word in [first, *words[1:]] if word.strip(","))
     return f"FIELD=A,B,C without spaces: write --grid {field}={values}"
 
 
 def _suggested(box: str, name: str) -> list[str]:
-    """The flags of one command that a boxed message suggests instead of one that is not known."""
+    """The flags of one command that a boxed message suggests in place of an unknown flag."""
     suggestions = box.partition("Perhaps you meant:")[2]
     # The description of a flag is indented further than the flag.
     _, *flags = re.split(r"\n\W?\s{1,6}(?=--[a-z])", suggestions)
@@ -161,8 +159,6 @@ def _one_line(box: str) -> str:
     """The text of a boxed message between its title and its first rule, on one line."""
     rows = [row.strip(" │") for row in box.splitlines()[1:]]
     rules = [bool(re.match("[─╰]|-{10}", row)) for row in rows]
-    start = (
-        1 if rules[:1] == [True] else 0
-    )  # a box without box characters has a rule below its title
+    start = 1 if rules[:1] == [True] else 0  # A box of plain characters has a rule below its title.
     end = rules.index(True, start) if True in rules[start:] else len(rows)
     return " ".join(rows[start:end]).rstrip(".")

@@ -14,7 +14,7 @@ SWEEP_COLUMNS = ("block", "runs that learned it", "half reached at, first", "med
 
 
 def print_run(dataset: xr.Dataset, store: Path) -> None:
-    """Print what a run says of itself, and when it learned each block; of the log of a network all that it says, in words."""
+    """Print the facts of a run, and when it learned each block; for the log of a network also its report in words."""
     from ssm.cli import summaries
     from ssm.results import logs
 
@@ -28,7 +28,7 @@ def print_run(dataset: xr.Dataset, store: Path) -> None:
 
 
 def print_sweep(dataset: xr.Dataset, store: Path) -> None:
-    """Print what a sweep says of itself, and when its runs learned each block."""
+    """Print the facts of a sweep, and when its runs learned each block."""
     from ssm.cli import summaries
 
     _print(summaries.sweep_facts(dataset), SWEEP_COLUMNS, summaries.sweep_table(dataset), store)

@@ -1,4 +1,4 @@
-"""The commands that show what a store holds: `show` in words, `plot` as a picture."""
+"""The commands that show the content of a store: `show` in words, `plot` as a picture."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Plot:
     """What to draw: over time (`geometry`: distances over the margin; `held_out`: accuracy on held-out beside training data;
     `groups`: accuracy of the groups inside classes, core and spurious strength; `network`: a page of all that the log of
     a network holds), and for a sweep a `heatmap` over two axes of the ratio of learning times, a `scatter` of it over
-    one or two fields that move together, or `curves` for each value of one axis. Left out: what suits the store, which is said."""
+    one or two fields that move together, or `curves` for each value of one axis. Left out: the kind that suits the store best, which is printed."""
     axes: tuple[str, ...] = ()
     """Axes of a sweep, two for `heatmap`, one for `curves`, one or two for `scatter`. Left out: the first that will do."""
     at: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -115,7 +115,7 @@ class Plot:
 
 
 def load_runs(store: Path) -> xr.Dataset:
-    """Read a run or a sweep; raises ssm.InputError for a study, with what to open instead."""
+    """Read a run or a sweep; raises ssm.InputError for a study, which says what to open instead."""
     from ssm.results import schema, stores
 
     if (store / "study.json").is_file():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -16,13 +15,13 @@ from ssm.results import classes, datasets
 from ssm.results.datasets import alone
 
 REMEDIES = {status.value: status.remedy for status in Status if status.remedy}
-"""What to do where a run did not end as it should, by its status."""
+"""The advice for a run that did not end well, by its status."""
 NO_CONTRASTS = "one class has no contrasts within its group, its row is of the class's own strength"
 
 
 def facts(dataset: xr.Dataset) -> dict[str, str]:
-    """What a run was, a line each: settings that differ from the defaults, classes, times, status
-    and, where the run did not end as it should, what to do about it, and origin."""
+    """The facts of a run, a line each: settings that differ from the defaults, classes, times, status, a remedy where the run
+    did not end well, and origin."""
     attributes = dataset.attrs
     described = {}
     if "config" in attributes:
@@ -72,7 +71,8 @@ def facts(dataset: xr.Dataset) -> dict[str, str]:
 
 
 def _end(dataset: xr.Dataset) -> dict[str, str]:
-    """The margin and the geometry at the end of a run, a line each, where they were observed."""
+    """The margin, the geometry, the worst group and the held-out accuracy at the end of a run, a line each, where they were
+    observed."""
     shown = {"margin", "seli_distance", "etf_distance", "held_out_accuracy", "group_loss"}
     if shown.isdisjoint(dataset):
         return {}
@@ -100,7 +100,7 @@ def _end(dataset: xr.Dataset) -> dict[str, str]:
 
 
 def _worst_group(state: xr.Dataset) -> str:
-    """The group with the least accuracy on held-out data, where there is any, or else with the highest loss, at one time."""
+    """The group with the lowest accuracy on held-out data at one time, or without such data that with the highest loss."""
     held_out = "held_out_group_accuracy" in state
     worst = (
         state["held_out_group_accuracy"].argmin("group")
@@ -124,7 +124,7 @@ def _has_inputs(dataset: xr.Dataset) -> bool:
 
 
 def _recall(dataset: xr.Dataset, place: int) -> str:
-    """Accuracy on held-out data at one time: the mean over all classes that have any, and of each group."""
+    """The accuracy on held-out data at one time: the mean over all classes that have such data, and over those of each group."""
     means = {
         group: float(classes.mean(dataset, "held_out_accuracy", group)[place])
         for group in profiles.GROUPS
@@ -133,9 +133,9 @@ def _recall(dataset: xr.Dataset, place: int) -> str:
     return f"recall {classes.mean(dataset, 'held_out_accuracy')[place]:.3g} ({', '.join(parts)})"
 
 
-def _settings(fields: Mapping[str, Any]) -> str:
-    """The settings that differ from their defaults. The number of classes, which is always filled in,
-    is left to the line on the classes."""
+def _settings(fields: Mapping[str, object]) -> str:
+    """The settings that differ from their defaults. The number of classes, which is always set, is left out, since
+    the line on the classes says it."""
     changed = {
         name: fields[name]
         for name, default in dataclasses.asdict(Config()).items()
@@ -145,8 +145,8 @@ def _settings(fields: Mapping[str, Any]) -> str:
 
 
 def sweep_facts(dataset: xr.Dataset) -> dict[str, str]:
-    """What a sweep was, a line each: settings, axes, how its runs ended, what to do about those that
-    did not end as they should, cost and origin."""
+    """The facts of a sweep, a line each: settings, axes, how its runs ended, remedies for those that did not end well, cost
+    and origin."""
     attributes = dataset.attrs
     sweep = json.loads(attributes["sweep"])
     axes = [f"{name} ({len(values)})" for name, values in sweep["axes"].items()]
@@ -174,8 +174,8 @@ def sweep_table(dataset: xr.Dataset) -> list[list[str]]:
     group.
 
     Returns:
-        Of each row the name, how many runs learned it of those that have it, and the first, the
-        median and the last time at which they did.
+        For each row the name, the number of runs that learned it and of those that have it, and the first, the
+        median and the last time at which runs learned it.
     """
     rows = []
     for block in dataset["block"].values.tolist():
@@ -193,8 +193,8 @@ def sweep_table(dataset: xr.Dataset) -> list[list[str]]:
 
 
 def _times_alone(dataset: xr.Dataset, group: str) -> tuple[np.ndarray, int]:
-    """When the runs of a sweep learned the only class of a group, NaN where the group is not of one
-    class, and in how many runs it is."""
+    """The times at which the runs of a sweep learned the only class of a group, NaN where the group has not exactly one class,
+    and the number of runs in which it has."""
     is_alone = alone(dataset, group)
     times = dataset["class_learning_time"].where(is_alone).sum("class", min_count=1)
     has_one_class = is_alone.any("class") & xr.ones_like(dataset["status"], dtype=bool)
@@ -206,13 +206,13 @@ def block_table(dataset: xr.Dataset) -> list[list[str]]:
     group.
 
     Returns:
-        Of each row the name, the number of components, the target, the share of it that was reached
-        at the end, when half of it was reached, and when that was predicted.
+        For each row the name, the number of components, the target, the share of it that was reached
+        at the end, the time at which half of it was reached, and the predicted time.
     """
-    if not dataset.sizes["time"]:  # of a log from which all was taken back
+    if not dataset.sizes["time"]:  # All steps of the log were taken back.
         return []
     last = datasets.reached(dataset).sizes["time"] - 1
-    # Numbers are taken from arrays of NumPy's, since xarray's own would import Dask where it is installed.
+    # The numbers are read from NumPy arrays, since xarray would import Dask where it is installed.
     reached = dataset["block_strength"].transpose("time", "block").values[last]
     of_blocks = [dataset[name].values for name in ("block_target", "block_learning_time")]
     predicted = dataset.get("predicted_learning_time")

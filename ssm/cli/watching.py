@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ALARMED = 3
 """The exit code of an alarm."""
+Summary = dict[str, Any]
+"""The summary of a watch in JSON types (`summaries.summary`)."""
 
 
 @dataclasses.dataclass
@@ -41,24 +43,24 @@ class WatchCommand:
     window: str = "week"
     """`week`, `day`, `hour`, or a number of rows."""
     level: float = 0.05
-    """The most probability of any false alarm, in all the time that the classifier is watched."""
+    """The largest probability of any false alarm, over all the time that the classifier is watched."""
     reference_windows: int = 4
-    """So many first windows with labels are the reference of what no card says."""
+    """The number of first windows with labels that are the reference for what no card says."""
     classes: Annotated[str, tyro.conf.arg(metavar="NAME,NAME,...")] = ""
     """The classes, where there is neither a card nor columns p_CLASS."""
     follow: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
-    """Look for new lines so often, until Ctrl-C."""
+    """Look for new lines every so many seconds, until Ctrl-C."""
 
     def __call__(self) -> None:
         if self.follow is not None:
             checks.real("follow", self.follow, 0, 86400, open_ends="(")
         watch = self._watch()
-        kept = f"ssm: interrupted; the same command goes on with {self.out}"
-        with interrupts.last_part(lambda: kept), watch.kept():
-            found = self._brought_up_to_date(watch)
+        message = f"ssm: interrupted; the same command goes on with {self.out}"
+        with interrupts.last_part(lambda: message), watch.kept():
+            summary = self._brought_up_to_date(watch)
             if self.follow is not None:
-                found = self._followed(watch, found)
-        if found["alarms"]:
+                summary = self._followed(watch, summary)
+        if summary["alarms"]:
             raise SystemExit(ALARMED)
 
     def _watch(self) -> Watch:
@@ -75,47 +77,47 @@ class WatchCommand:
         settings = Settings(self.window, self.level, self.reference_windows)
         return Watch(self.log, self.out, settings, model)
 
-    def _brought_up_to_date(self, watch: Watch) -> dict[str, Any]:
-        """Read what is new, write the page, and print what it says."""
+    def _brought_up_to_date(self, watch: Watch) -> Summary:
+        """Read the new lines of the log, write the page, and print the summary."""
         from ssm.practice.reporting import watch_page
         from ssm.practice.watching import summaries
 
         watch.read()
-        found = summaries.summary(watch)
-        path = watch_page.write_page(found, self.out)
-        _print(found, path)
-        return found
+        summary = summaries.summary(watch)
+        path = watch_page.write_page(summary, self.out)
+        _print(summary, path)
+        return summary
 
-    def _followed(self, watch: Watch, found: dict[str, Any]) -> dict[str, Any]:
+    def _followed(self, watch: Watch, summary: Summary) -> Summary:
         """Bring the page up to date whenever there are new lines, until Ctrl-C."""
         from ssm.practice.reporting import watch_page
         from ssm.practice.watching import summaries
 
-        assert self.follow is not None  # or nobody asked
+        assert self.follow is not None  # This is only called with --follow.
         try:
             while True:
                 time.sleep(self.follow)
                 if watch.read():
-                    found, before = summaries.summary(watch), found
-                    if _said(found) != _said(before):
-                        _print(found, None)
-                    watch_page.write_page(found, self.out)
+                    summary, before = summaries.summary(watch), summary
+                    if _news(summary) != _news(before):
+                        _print(summary, None)
+                    watch_page.write_page(summary, self.out)
         except KeyboardInterrupt:
-            # What was not written goes on with the same command, as after any kill.
-            return found
+            # The same command goes on later with what was not written, as after any kill.
+            return summary
 
 
-def _said(found: dict[str, Any]) -> tuple[Any, ...]:
-    """What of a summary is worth another line on the terminal."""
-    alarms = [(alarm["metric"], alarm["class"]) for alarm in found["alarms"]]
-    return found["advice"]["headline"], alarms
+def _news(summary: Summary) -> tuple[str, list[tuple[str, str]]]:
+    """The parts of a summary whose change is printed: the headline of the advice, and the metric and class of each alarm."""
+    alarms = [(alarm["metric"], alarm["class"]) for alarm in summary["alarms"]]
+    return summary["advice"]["headline"], alarms
 
 
-def _print(found: dict[str, Any], path: Path | None) -> None:
-    """Print what to do, the alarms, and what became of the rows."""
+def _print(summary: Summary, path: Path | None) -> None:
+    """Print what to do, the alarms, and what became of the rows of the log."""
     from ssm.practice.reporting import watch_words
 
-    for line in watch_words.lines(found):
+    for line in watch_words.lines(summary):
         print(line)
     if path is not None:
         print(f"page: {path}", flush=True)
