@@ -15,6 +15,7 @@ import ssm
 from benchmarks.table import Row
 from ssm import Config, exact, predictions, regularised, spectral, step, theory
 from ssm.problem import make_problem
+from ssm.theory import class_flow
 
 NOTE = """Squared loss, spectral starts of scale 1e-3: R of 1 to 1000 x weight exponent of 0 to 1.5 x coupling of 0
 to 1, all blocks at 200 times up to twice the learning time of each problem's cross component, seconds of
@@ -27,7 +28,9 @@ k = 10 and d = 16, each with samples and a start of its own: all class-mean logi
 its last component is learned, and when each component is; some of the points are timed and scaled up.
 
 Cross-entropy: learning times of all components from a random start of 1e-6 with equal features in a class, 25 billion samples (n_min = 5, R = 1e9),
-k = 10, the longest of g = 0, 1/2, 1 and c = 0, 0.1, 1; and of one start in eight at R = 10, which is what a sweep's run pays."""
+k = 10, the longest of g = 0, 1/2, 1 and c = 0, 0.1, 1; of one start in eight at R = 10, which is what a run of a sweep over seeds pays; of one
+start of 1e-3 at R of 1 to 100 x g of 0 to 1, each setting by itself and all together, which is what a run of a sweep without seeds pays; and of as
+many problems as above, R of 1 to 1000, g of 0 to 1.5 and c of 0 to 1, with a random start of 1e-3 each."""
 
 START, NUM_TIMES = 1e-6, 200
 TARGET = 5.0  # seconds
@@ -100,6 +103,7 @@ def run(quick: bool, report: Callable[[float], None]) -> list[Row]:
         Row("scipy DOP853, one core, scaled up", f"{by_scipy:.3g} s", by_scipy / ours, "ours"),
         Row("ssm.simulate, compiled, scaled up", f"{simulated:.3g} s", simulated / ours, "ours"),
         *_cross_entropy(quick),
+        *_class_means(problems),
     ]
 
 
@@ -167,6 +171,46 @@ def _cross_entropy(quick: bool) -> list[Row]:
         ),
         Row("ours: of one start in eight at R = 10", f"{1e3 * of_a_run:.3g} ms"),
     ]
+
+
+def _class_means(problems: step.Step) -> list[Row]:
+    """Seconds of the learning times of a start each: of settings as a sweep has them, and of the points of a grid."""
+    rng = np.random.default_rng(0)
+    axes = np.geomspace(1, 100, 8).tolist(), np.linspace(0, 1, 8).tolist()
+    settings = [
+        _prospect(Config(imbalance_ratio=R, weight_exponent=g, init_scale=1e-3), rng)
+        for R, g in itertools.product(*axes)
+    ]
+    alone = _spent(lambda: [predictions.predicted_learning_times(*each) for each in settings])
+    together = _spent(lambda: predictions.predicted_together(settings))
+    points, k, d = problems.num_samples.size, 10, 16
+    W, means = 1e-3 * rng.normal(size=(2, *np.shape(problems.num_samples), k, d))
+    basis = step.components(problems)
+    grid = functools.partial(
+        class_flow.component_learning_times, problems, basis, W, means.swapaxes(-1, -2)
+    )
+    number = len(settings)
+    return [
+        Row(
+            f"ours: of {number} settings, a start each, together",
+            f"{1e3 * together / number:.3g} ms a setting",
+        ),
+        Row(
+            "ours: of the same, one by one",
+            f"{1e3 * alone / number:.3g} ms a setting",
+            alone / together,
+            "together",
+        ),
+        Row(f"ours: of {points} problems, a start each, one core", f"{_spent(grid):.3g} s"),
+    ]
+
+
+def _prospect(config: Config, rng: np.random.Generator) -> predictions.Prospect:
+    """A setting with one Gaussian start, with as many features as its Config has, equal in a class."""
+    problem, shape = make_problem(config), (config.num_classes, config.feature_dim)
+    W, means = config.init_scale * rng.normal(size=(2, *shape))
+    start = predictions.Start(W, means.T)
+    return predictions.Prospect(config, problem, spectral.components(problem), start)
 
 
 def _predicting(ratio: float, exponent: float, coupling: float, starts: int) -> float:
