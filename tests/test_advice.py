@@ -350,13 +350,13 @@ LISTS = [
     ((2, 1), SQUARED),
     pytest.param((10, 9), SQUARED, marks=pytest.mark.slow),
     pytest.param((75, 5), SQUARED, marks=pytest.mark.slow),
-    ((500, 50), SQUARED),
+    pytest.param((500, 50), SQUARED, marks=pytest.mark.slow),
     pytest.param((200_000, 1), SQUARED, marks=pytest.mark.slow),
     # a class alone in its group
     pytest.param((8, 8, 2), SQUARED, marks=pytest.mark.slow),
     pytest.param((9, 3, 3), SQUARED, marks=pytest.mark.slow),
     pytest.param((100, 90, 5), SQUARED, marks=pytest.mark.slow),
-    ((5000, 500, 50), SQUARED),
+    pytest.param((5000, 500, 50), SQUARED, marks=pytest.mark.slow),
     pytest.param((1_000_000, 1_000_000, 5), SQUARED, marks=pytest.mark.slow),
     pytest.param((1_000_000, 5, 5), SQUARED, marks=pytest.mark.slow),
     # two sizes of several classes
@@ -367,7 +367,7 @@ LISTS = [
     pytest.param((200_000,) * 3 + (1,) * 3, CROSS_ENTROPY, marks=pytest.mark.slow),
     pytest.param((1000,) * 5 + (10,) * 5, SQUARED, marks=pytest.mark.slow),
     # long tails
-    ((50, 9, 4, 3), SQUARED),
+    pytest.param((50, 9, 4, 3), SQUARED, marks=pytest.mark.slow),
     pytest.param((800, 400, 200, 100), SQUARED, marks=pytest.mark.slow),
     pytest.param((2000, 700, 200, 3), SQUARED, marks=pytest.mark.slow),
     ((1000, 400, 160, 64, 26, 10), CROSS_ENTROPY),

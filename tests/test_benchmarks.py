@@ -290,7 +290,7 @@ def test_the_log_that_is_watched_has_each_case_twice(tmp_path):
     assert said["rows"]["labelled_later"] == 5200 and said["advice"]["action"] == "nothing"
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "squared"])
+@pytest.mark.parametrize("loss", ["cross_entropy", pytest.param("squared", marks=pytest.mark.slow)])
 def test_every_class_of_a_dense_run_is_held_against_theory(loss):
     """As many classes as take a second: what is measured of a thousand holds of these."""
     found = many_classes.measure_dense(20, loss)

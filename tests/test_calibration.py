@@ -150,7 +150,7 @@ def few_values(rng):
     [
         pytest.param(calibrated, 0, marks=pytest.mark.slow),
         (overconfident, 0.1),
-        (of_one_class, 0.1),
+        pytest.param(of_one_class, 0.1, marks=pytest.mark.slow),
         pytest.param(few_values, abs(GAPS).mean(), marks=pytest.mark.slow),
     ],
     ids=["calibrated", "overconfident", "class", "values"],

@@ -76,7 +76,10 @@ class Killed(BaseException):
 # In one process
 
 
-@pytest.mark.parametrize("evaluation", [1, 3, 4, 6])
+@pytest.mark.parametrize(
+    "evaluation",
+    [1, *(pytest.param(number, marks=pytest.mark.slow) for number in (3, 4)), 6],
+)
 def test_a_run_killed_at_any_evaluation(whole, tmp_path, monkeypatch, evaluation):
     """Before it is kept; with those kept before it, it ends as if it had not been."""
     save = Checkpoints.save

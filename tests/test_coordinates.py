@@ -125,7 +125,7 @@ def test_the_reduced_flow_is_the_full_one_at_22_000_samples(rng):
     assert small.observations["drift"].max() < 1e-8
 
 
-@pytest.mark.parametrize("init", ["gaussian", "balanced"])
+@pytest.mark.parametrize("init", ["gaussian", pytest.param("balanced", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("ratio", [4.0, 200.0])
 def test_a_kept_state_is_of_samples_and_has_what_was_observed(run, init, ratio):
     """H comes back with a column a sample; everything observed in coordinates follows from it,

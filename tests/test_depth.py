@@ -15,7 +15,7 @@ from ssm.problem import make_problem
 @pytest.mark.parametrize(
     ("loss", "depth", "init"),
     [
-        ("squared", 3, "gaussian"),
+        pytest.param("squared", 3, "gaussian", marks=pytest.mark.slow),
         pytest.param("cross_entropy", 4, "balanced", marks=pytest.mark.slow),
         ("cross_entropy", 4, "gaussian"),
     ],
@@ -103,7 +103,7 @@ def test_a_sweep_over_depths_is_its_runs(tiny):
 
 @pytest.mark.parametrize(
     "depth",
-    [1, pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(4, marks=pytest.mark.slow)],
+    [*(pytest.param(depth, marks=pytest.mark.slow) for depth in (1, 2, 4)), 3],
 )
 def test_deep_modes_of_spectral_runs(run, depth):
     """Every component against its scalar equation, and the learning times predicted from it."""

@@ -499,7 +499,7 @@ def population():
     "parameters",
     [
         {},
-        {"class_weight": "balanced"},
+        pytest.param({"class_weight": "balanced"}, marks=pytest.mark.slow),
         pytest.param({"class_weight": [1.0, 30.0], "learning_rate": 0.5}, marks=pytest.mark.slow),
         {"schedule": Chain(PrevalencePower(0.5), UnitMean())},
         pytest.param({"loss": "logit_adjustment"}, marks=pytest.mark.slow),  # both are in VS

@@ -187,7 +187,7 @@ def test_early_growth_with_a_spurious_attribute(own, ratio):
     assert minority.tolist() == ([0, 0] if s * goes_with > 1 else [1, 1])
 
 
-@pytest.mark.parametrize("noise_dim", [None, 40])
+@pytest.mark.parametrize("noise_dim", [None, pytest.param(40, marks=pytest.mark.slow)])
 def test_held_out_groups_are_what_fresh_samples_get(noise_dim):
     config = dataclasses.replace(
         BASE,

@@ -145,7 +145,7 @@ def test_fresh_samples_take_the_steps_of_those_that_are_seen(changes):
         np.testing.assert_allclose(found["held_out_strength"][i], strengths(mean), atol=1e-11)
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "squared"])
+@pytest.mark.parametrize("loss", [pytest.param("cross_entropy", marks=pytest.mark.slow), "squared"])
 def test_of_drawn_noise_is_asked_what_its_law_is(loss):
     """The mean and covariance of fresh logits, W A of class inputs and of noise, by the strengths and the squared
     loss; and for two classes the accuracy, Phi of their mean margin over its deviation."""

@@ -292,7 +292,7 @@ def test_the_linear_phase_against_the_matrix_exponential(tiny, changes):
         np.testing.assert_allclose(logits, expected, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("bias", BIASES[1:])
+@pytest.mark.parametrize("bias", ["hidden", pytest.param("output", marks=SLOW), "both"])
 def test_biases_leave_contrasts_within_groups_alone_under_the_squared_loss(run, bias):
     """From a symmetric start; 1e-6 is some tens of tolerances of a step."""
     plain = {"loss": "squared", "init": "spectral", "coupling": 0.3, "between_coupling": 0.1}

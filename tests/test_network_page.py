@@ -30,7 +30,7 @@ def logged(rng, counts, *, features=True, classifier=True, gap=False, times=4):
     [
         ((9, 9, 3, 3), {}, 6),
         ((9, 3), {}, 6),
-        ((9, 9, 9, 3), {}, 6),
+        pytest.param((9, 9, 9, 3), {}, 6, marks=pytest.mark.slow),
         ((9, 9, 3, 1), {}, 5),  # a class of one sample has no coupling
         ((9, 9, 3, 3), {"features": False}, 4),
         ((9, 9, 3, 3), {"features": False, "classifier": False}, 3),

@@ -88,7 +88,12 @@ LONE = {"profile": "custom", "counts": (6, 6, 6, 2)}
 @pytest.mark.parametrize("kind", sorted(set(plotting.KINDS) - set(OWN)))
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"loss": "squared"}, pytest.param({"weight_exponent": 1.0}, marks=pytest.mark.slow), LONE],
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        {"loss": "squared"},
+        pytest.param({"weight_exponent": 1.0}, marks=pytest.mark.slow),
+        LONE,
+    ],
 )
 def test_the_legend_hides_no_curve(run, kind, changes):
     assert hidden(plotting.figure(run(**changes), kind)) == 0
@@ -210,8 +215,12 @@ def test_a_terminal_run_is_drawn_over_its_margin(run, tmp_path):
     ("grid", "changes"),
     [
         (GRID, {"loss": "squared"}),
-        ({"weight_exponent": [0, 1], "seed": [0, 1]}, {}),  # one length of run
-        ({"imbalance_ratio": [1, 200], "seed": [0]}, {"loss": "squared"}),  # very different ones
+        pytest.param(  # one length of run
+            {"weight_exponent": [0, 1], "seed": [0, 1]}, {}, marks=pytest.mark.slow
+        ),
+        pytest.param(  # very different ones
+            {"imbalance_ratio": [1, 200], "seed": [0]}, {"loss": "squared"}, marks=pytest.mark.slow
+        ),
         ({"num_saves": [3, 50], "seed": [0]}, {"loss": "squared"}),  # missing times
         ({"num_classes": [2, 4], "seed": [0]}, {"loss": "squared"}),  # empty blocks
         ({"weight_exponent": [0, 1], "seed": [0]}, {"save_spacing": "log"}),

@@ -71,7 +71,13 @@ def large_start(rng, problem, depth, width=5):
     ]
 
 
-@pytest.mark.parametrize(("depth", "weight"), FACTORS)
+@pytest.mark.parametrize(
+    ("depth", "weight"),
+    [
+        pytest.param(*case, marks=[] if case in FACTORS[::2] else pytest.mark.slow)
+        for case in FACTORS
+    ],
+)
 def test_the_flow_of_one_mode_ends_at_its_strength(depth, weight):
     """Each factor free, from a large start. A minimiser may step over an end near the threshold."""
     s, n = np.sqrt(8.0), 20

@@ -468,7 +468,7 @@ ALARM = 'erm,0,1,50,class_drop,"<i>x</i>",0.1,0.2,warn,"recall 0.10, once 0.90"\
     [
         (None, "No list of alarms was kept"),
         (HEADER, "There were none"),
-        (HEADER + ALARM, "1 alarm was raised"),
+        pytest.param(HEADER + ALARM, "1 alarm was raised", marks=pytest.mark.slow),
         (HEADER + 50 * ALARM, "The first 40 of them"),
     ],
     ids=["unknown", "none", "one", "many"],

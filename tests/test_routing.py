@@ -120,7 +120,7 @@ def test_cross_validated_predictions_are_of_weighted_fits(samples):
 @pytest.mark.parametrize(
     "scoring", [None, "accuracy", "roc_auc", ["accuracy", "roc_auc"], {"a": "accuracy"}]
 )
-@pytest.mark.parametrize("is_pipeline", [False, True])
+@pytest.mark.parametrize("is_pipeline", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_search_within_reweighted_goes_by_weighted_scores(samples, scoring, is_pipeline):
     """Though nobody has asked for weights in its scores: those of samples times those of classes, as in the fit."""
     X, y, weights, _ = samples

@@ -143,7 +143,9 @@ def test_the_same_config_gives_the_same_bits_twice(tiny):
         {},
         # by two methods, one after the other
         pytest.param({"clock": "loss", "stop_margin": 30.0}, marks=pytest.mark.slow),
-        {"optimizer": "adam", "num_steps": 200, "batch_size": 8},
+        pytest.param(
+            {"optimizer": "adam", "num_steps": 200, "batch_size": 8}, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_run_in_pieces_is_the_run_and_reports_up_to_the_end(

@@ -77,7 +77,7 @@ def test_variables_over_time_are_read_when_asked_for(finished):
     assert not held & set(lazy.data_vars)
 
 
-@pytest.mark.parametrize("size", [None, 1, 4])
+@pytest.mark.parametrize("size", [None, pytest.param(1, marks=pytest.mark.slow), 4])
 def test_a_finished_sweep_runs_nothing_again(base, store, whole, ran, size):
     before, told = state(store), []
     again = ssm.sweep(GRID, base, store, chunk_size=size, progress=lambda *now: told.append(now))
@@ -175,7 +175,7 @@ DAMAGES = [delete, truncate, empty, alter]
 @pytest.mark.parametrize(
     "damage",
     [
-        delete,
+        pytest.param(delete, marks=pytest.mark.slow),
         pytest.param(truncate, marks=pytest.mark.slow),
         pytest.param(empty, marks=pytest.mark.slow),
         alter,
@@ -199,7 +199,14 @@ def test_a_damaged_chunk_is_found_and_run_again(base, finished, store, whole, ra
     xr.testing.assert_equal(ssm.load(store).load(), whole)
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"digest": "0"}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        *(pytest.param(text, marks=pytest.mark.slow) for text in ("", "{", "[]")),
+        '{"digest": "0"}',
+    ],
+)
 def test_a_chunk_without_its_mark_is_run_again(base, store, whole, ran, content):
     mark = store / stores.MARKS / "1.json"
     if content is None:

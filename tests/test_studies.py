@@ -339,7 +339,13 @@ def damaged_record(out, how):
 
 
 @pytest.mark.parametrize(
-    "how", ["gone", pytest.param("empty", marks=pytest.mark.slow), "no attributes", "no tables"]
+    "how",
+    [
+        "gone",
+        pytest.param("empty", marks=pytest.mark.slow),
+        pytest.param("no attributes", marks=pytest.mark.slow),
+        "no tables",
+    ],
 )
 def test_a_finished_study_writes_its_record_again(study, whole, copy, computed, how):
     damaged_record(copy, how)

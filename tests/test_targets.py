@@ -107,7 +107,7 @@ def test_a_run_is_the_flow_of_its_targets(name):
     assert run.attrs["status"] == "finished"
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "squared"])
+@pytest.mark.parametrize("loss", ["cross_entropy", pytest.param("squared", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("coupling", [0.0, pytest.param(0.3, marks=pytest.mark.slow)])
 def test_one_hot_targets_are_labels_to_the_bit(loss, coupling):
     config = dataclasses.replace(BASE, loss=loss, coupling=coupling, weight_exponent=0.5)
@@ -119,7 +119,7 @@ def test_one_hot_targets_are_labels_to_the_bit(loss, coupling):
     xr.testing.assert_identical(run.drop_attrs(), plain.drop_attrs())
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "squared"])
+@pytest.mark.parametrize("loss", ["cross_entropy", pytest.param("squared", marks=pytest.mark.slow)])
 def test_nearly_one_hot_targets_are_nearly_labels(loss):
     """The path of soft targets against that of labels, which share no loss and no class sums."""
     config = dataclasses.replace(BASE, loss=loss, init="spectral", t1=30.0)
