@@ -50,8 +50,15 @@ class Flow(NamedTuple):
     output_bias: bool = False
     """Whether the last column is that of a bias."""
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the grid."""
+        noisy = () if self.noise is None else self.noise.shape[:-1]
+        smoothed = () if self.smoothing is None else self.smoothing.shape
+        return np.broadcast_shapes(self.rates.shape[:-1], noisy, smoothed)
+
     def of_starts(self, shape: tuple[int, ...]) -> Flow:
-        """The flow of each start, of which there are so many, with one axis of starts."""
+        """The flow of each start, where the starts of the grid have this shape: one axis of starts."""
         k = self.rates.shape[-1]
         return self._replace(
             rates=_spread(self.rates, shape, k),
@@ -327,13 +334,8 @@ def _crossings(
     if flow.output_bias:
         W = np.append(W, np.zeros_like(W[..., :1]), axis=-1)
         class_means = np.append(class_means, np.ones_like(class_means[..., :1, :]), axis=-2)
-    grid = (
-        x.shape[:-1]
-        for x in (flow.rates, flow.roots, *([] if flow.noise is None else [flow.noise]))
-    )
-    smoothed = () if flow.smoothing is None else flow.smoothing.shape
-    starts = W.shape[:-2], class_means.shape[:-2], waiting.left.shape[:-2]
-    shape = np.broadcast_shapes(*grid, smoothed, *starts)
+    grid, starts = (flow.shape, waiting.left.shape[:-2]), (W.shape[:-2], class_means.shape[:-2])
+    shape = np.broadcast_shapes(*grid, *starts)
     W = np.broadcast_to(W, (*shape, *W.shape[-2:]))
     N = class_means.swapaxes(-1, -2) * flow.roots[..., None]
     if flow.shared is not None:  # Q^-1 N
@@ -354,8 +356,8 @@ def _later(
     where it is a contrast of equal classes: NaN where it is learned nearly, and no longer small."""
     flow, left, k = waiting.flow, waiting.left, waiting.left.shape[-1]
 
-    def of_contrasts(by_class: np.ndarray) -> np.ndarray:
-        return np.sqrt((left**2 @ by_class[..., None] ** 2)[..., 0])
+    def of_contrasts(numbers: Float[np.ndarray, "left k"]) -> Float[np.ndarray, "left r"]:
+        return np.sqrt((left**2 @ numbers[..., None] ** 2)[..., 0])
 
     rates = of_contrasts(flow.rates)
     if flow.smoothing is not None:
