@@ -202,8 +202,8 @@ def test_the_operations_of_a_program_are_those_that_are_not_merged():
     text = jax.jit(program).lower(np.eye(4)).compile().as_text()
     assert text is not None
     counted = gpu._operations(text, least=1)
-    # the loop itself, and in it two products and a sine
-    assert "main" in "".join(counted) and max(counted.values()) == 3
+    # the loop itself, and in it two products and a sine, of whose result newer versions of XLA make a copy
+    assert "main" in "".join(counted) and max(counted.values()) in (3, 4)
 
 
 def test_bytes_of_a_batch_are_those_of_its_runs():

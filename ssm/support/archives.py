@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -84,17 +85,17 @@ class StoredArray:
 
     def _read(self, begin: int, into: np.ndarray) -> None:
         """Fill an array with the bytes of the member from `begin` on."""
+        if self._member is not None and self._member.tell() > begin:
+            self._close()
         if self._member is None:
             # open until the last value is read, since what is compressed is read in one go only
             stored = self._opened.enter_context(zipfile.ZipFile(self._path))
             self._member = self._opened.enter_context(stored.open(f"{self._name}.npy"))
-        if self._member.tell() != begin:
-            self._member.seek(begin)
+        # What comes before is read too: from Python 3.13 on `seek` gives the checksum up.
+        for _ in _pieces(self._member, begin - self._member.tell()):
+            pass
         left = into.reshape(-1).view(np.uint8)
-        while len(left):
-            piece = self._member.read(min(len(left), PIECE))
-            if not piece:
-                raise EOFError
+        for piece in _pieces(self._member, len(left)):
             left[: len(piece)] = np.frombuffer(piece, np.uint8)
             left = left[len(piece) :]
         if self._member.tell() == self._offset + math.prod(self.shape) * self.dtype.itemsize:
@@ -107,3 +108,13 @@ class StoredArray:
     def __del__(self) -> None:
         """Close the file of an array that was not read to its end."""
         self._close()
+
+
+def _pieces(member: IO[bytes], length: int) -> Iterator[bytes]:
+    """The next bytes of a member, so many in all, in pieces."""
+    while length:
+        piece = member.read(min(length, PIECE))
+        if not piece:
+            raise EOFError
+        yield piece
+        length -= len(piece)
