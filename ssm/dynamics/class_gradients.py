@@ -1,24 +1,22 @@
-"""The gradient of the risk class by class, and its parts made equally long."""
+"""The gradient of the risk as the sum of the gradients of all classes, each made equally long."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from ssm.dynamics.parameters import Params
 from ssm.dynamics.vector_field import Field
 
 
 def normalised_sum(field: Field, params: Params) -> Params:
-    """sum_c g_c / |g_c|, with g_c the gradient of what the samples of class c add to the risk and |g_c| its
+    """The sum sum_c g_c / |g_c|, with g_c the gradient of what the samples of class c add to the risk and |g_c| its
     norm over all parameters together; a class without a gradient adds nothing.
 
-    The weights of classes cancel in it. `field` is one of the risk alone, without penalties: these
-    belong to no class. One class after the other costs k gradients of time and one of memory.
+    The weights of classes cancel in it. `field` has to be that of the risk alone, since penalties belong to no
+    class. The classes are taken one after the other, which costs the time of k gradients and the memory of one.
 
     Source: Francazi, Baity-Jesi, Lucchi 2023 (per-class normalised gradient descent).
     """
@@ -32,10 +30,10 @@ def normalised_sum(field: Field, params: Params) -> Params:
     return jax.lax.scan(add, nothing, jnp.arange(len(columns.counts)))[0]
 
 
-def _unit(X: Any) -> Any:
-    """Arrays over their common norm, or 0 where they are. They are scaled first, since the squares of what is
-    small would underflow."""
+def _unit(X: PyTree) -> PyTree:
+    """Arrays over their common norm, or 0 where all of them are 0. They are scaled first, since the squares of small
+    numbers would underflow."""
     largest = jnp.stack([jnp.abs(x).max() for x in jax.tree.leaves(X)]).max()
     scaled = jax.tree.map(lambda x: x / jnp.where(largest > 0, largest, 1), X)
-    norm = jnp.maximum(optax.tree.norm(scaled), 1)  # at least 1 but where all are 0
+    norm = jnp.maximum(optax.tree.norm(scaled), 1)  # less than 1 only where all are 0
     return jax.tree.map(lambda x: x / norm, scaled)

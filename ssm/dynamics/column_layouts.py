@@ -1,4 +1,4 @@
-"""The columns of a run: which they are, and their constants."""
+"""The columns of a run: which kind of columns it takes, and their constants."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def sample_columns(
     inputs: Float[np.ndarray, "p n"] | None = None,
     **options: Any,
 ) -> Columns:
-    """One column a sample, padded up to `size` columns that weigh nothing and stay where they are; made
-    of their inputs, where they have any."""
+    """One column a sample, with the inputs of the samples where they have any. They are padded up to `size` columns
+    by columns that weigh nothing and stay where they are."""
     n = problem.counts.sum()
     padding = 0 if size is None else size - n
     labels = np.pad(problem.labels, (0, padding))
@@ -55,7 +55,7 @@ def sample_columns(
 
 
 def _group_columns(problem: Problem, groups: Groups, padding: int) -> GroupColumns:
-    """What belongs to the groups of sample columns. The labels of padding are those of the first group."""
+    """What sample columns need to know of the groups inside classes. Padding has the label of the first group."""
     labels, number = groups.labels, groups.counts.size
     counts, M = groups.counts.ravel().astype(float), problem.group_kernel
     private = problem.private_coupling
@@ -116,14 +116,14 @@ def _columns(
     target_columns: Float[np.ndarray, "m k"] | None = None,
     sample_weights: Float[np.ndarray, " m"] | None = None,
     groups: GroupColumns | None = None,
-    conserved_factor: Any = 1.0,
+    conserved_factor: float | Float[np.ndarray, ""] = 1.0,
     coordinates: bool = False,
     weighted_mean: bool = False,
 ) -> Columns:
     counts = problem.counts.astype(float)
     members = membership(labels, len(counts)) * multiplicity[:, None]
     sum_columns = members * constant[:, None]
-    is_apart = inputs is not None or groups is not None  # whose kernel is theirs
+    is_apart = inputs is not None or groups is not None  # which have kernels of their own
     beta = 0.0 if is_apart else problem.common_coupling
     each = multiplicity if sample_weights is None else multiplicity * sample_weights
     summed = sum_columns if target_columns is None else np.hstack([sum_columns, target_columns])
@@ -164,7 +164,8 @@ def make_columns(
     loss: losses.Loss | None = None,
 ) -> Columns:
     """The fewest columns in which a Config can be run exactly; samples are padded up to `size`. `inputs`
-    are those of its samples, sorted by class, where it has any, and `loss` is one's own, if it asks for one."""
+    are those of its samples, sorted by class, where they have any, and `loss` is a loss of one's own, if the Config asks
+    for one."""
     options: dict[str, Any] = {"weighted_mean": config.reduction == "weighted_mean"}
     if inputs is None and config.column_kind == "coordinates":
         return coordinate_columns(problem, config.num_columns // config.num_classes, **options)

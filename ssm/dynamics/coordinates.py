@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-WITNESSES = 100  # samples of a larger class that keep an identity of their own
+WITNESSES = 100
+"""How many samples of a larger class are drawn one by one, so that each of them can be followed."""
 
 
 class Reduced(NamedTuple):
@@ -25,9 +26,9 @@ class Reduced(NamedTuple):
     features: Float[np.ndarray, "rows kr"]
     """Coordinates of each row, class after class; zero beyond a class's own number of samples."""
     basis: Float[np.ndarray, "k p r"]
-    """Q_c of the samples drawn one by one, then of r rows that stand for all others together."""
+    """Q_c on the samples drawn one by one, then on r rows that stand for all other samples together."""
     drawn: Int[np.ndarray, " k"]
-    """Samples of each class that were drawn one by one: all, or `WITNESSES` of a large class."""
+    """How many samples of each class were drawn one by one: all, or `WITNESSES` of a large class."""
 
 
 def draw(
@@ -48,7 +49,7 @@ def draw(
     k, whole = len(counts), rows + 1
     size = WITNESSES + whole
     width = whole if width is None else width
-    kept = size if width == whole else width  # rows of samples, of which others are 0
+    kept = size if width == whole else width  # rows of the samples; further rows would be 0
     drawn = np.where(counts <= size, counts, WITNESSES)
     ones = (np.arange(kept) < drawn[:, None]).astype(float)
     samples = np.stack([rng.normal(size=(size, rows))[:kept] for _ in range(k)])
@@ -72,7 +73,7 @@ def draw(
 def full_basis(
     reduced: Reduced, counts: Int[np.ndarray, " k"], rng: np.random.Generator
 ) -> list[Float[np.ndarray, "_ r"]]:
-    """Q_c over all samples of each class, (n_c x r): the way back, H_c = B_c Q_c^T.
+    """Q_c over all samples of each class, (n_c x r), with which coordinates become features, H_c = B_c Q_c^T.
 
     The samples that were not drawn one by one are laid out by a uniformly random frame, which
     completes the draw of a Gaussian start.
@@ -93,8 +94,8 @@ def full_basis(
 def reduce_features(
     H: Float[np.ndarray, "d n"], counts: Int[np.ndarray, " k"] | Sequence[int]
 ) -> tuple[Float[np.ndarray, "d kr"], list[Float[np.ndarray, "_ r"]]]:
-    """Coordinates and bases of any features, r = d + 1 a class: for users who have features at hand. A
-    run draws its start in coordinates at once (`draw`).
+    """Coordinates and bases of given features, with r = d + 1 coordinates a class, for users who have features at hand. A
+    run draws its start in coordinates directly (`draw`).
 
     Args:
         H: one column a sample, sorted by class.
@@ -117,6 +118,6 @@ def reduce_features(
 def restore_features(
     B: Float[np.ndarray, "*time d kr"], bases: Sequence[Float[np.ndarray, "_ r"]]
 ) -> Float[np.ndarray, "*time d n"]:
-    """H_c = B_c Q_c^T for every class: coordinates back to one column a sample."""
+    """The features H_c = B_c Q_c^T of every class, one column a sample, from their coordinates."""
     by_class = np.split(B, len(bases), axis=-1)
     return np.concatenate([X @ Q.T for X, Q in zip(by_class, bases, strict=True)], axis=-1)

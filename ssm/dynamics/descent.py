@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from ssm.dynamics.class_gradients import normalised_sum
-from ssm.dynamics.optimizers import Settings, make_optimizer
+from ssm.dynamics.columns import Columns
+from ssm.dynamics.optimizers import OwnOptimizer, Settings, make_optimizer
 from ssm.dynamics.parameters import Params, classifier
 from ssm.dynamics.recording import nothing_observed, put
 from ssm.dynamics.statuses import Status
@@ -36,11 +37,12 @@ from ssm.dynamics.trajectories import (
 from ssm.dynamics.vector_field import Field
 from ssm.measures.metrics import class_accuracy
 from ssm.measures.spectral import LEARNED
-from ssm.problem.schedules import Statistics, step_weights
+from ssm.problem.schedules import Statistics, Transformation, step_weights
 from ssm.support import errors
+from ssm.support.arrays import AnyArray
 
 SHORTEST = 1024
-"""The least number that learning rates are padded to; longer ones are padded to a power of 2."""
+"""The number of learning rates up to which fewer are padded; more are padded to a power of 2."""
 
 
 class Descent(Dynamics):
@@ -50,27 +52,27 @@ class Descent(Dynamics):
     that diverges is a result: its status says so, and NaN stands from there on.
     """
 
-    steps: Int[Any, " t"]
-    """Ascending numbers of the steps after which the run is observed, the first 0."""
+    steps: Int[AnyArray, " t"]
+    """Ascending numbers of the steps after which the run is observed, the first the step at which it begins."""
     cumulative_rate: Float[Any, " t"]
-    """Sum of the learning rates up to each of them."""
-    learning_rates: Float[Any, " s"]
+    """The sum of the learning rates up to each of them."""
+    learning_rates: Float[AnyArray, " s"]
     """The rate of each step; entries beyond the last step are not used."""
     settings: Settings
-    seed: Any
-    """Seed of the mini-batches."""
-    schedule: Any = None
-    """Class weights over time, a transformation of `ssm.schedules`; None for those of the field."""
-    own_optimizer: Any = None
-    """An object whose `transformation()` is the optimiser, for the name `own`; else None."""
-    memory: Float[Any, " entries"] | None = None
+    seed: Int[AnyArray, ""]
+    """The seed of the mini-batches."""
+    schedule: Transformation | None = None
+    """Class weights over time, a transformation of `ssm.schedules`; None where the field's weights are used."""
+    own_optimizer: OwnOptimizer | None = None
+    """The optimiser of the name `own`; None for every other name."""
+    memory: Float[AnyArray, " entries"] | None = None
     """What the optimiser remembers of a run that this one goes on from; None where it begins anew."""
-    weighting: Float[Any, " entries"] | None = None
-    """The same of the schedule."""
+    weighting: Float[AnyArray, " entries"] | None = None
+    """The state of the schedule in a run that this one goes on from; None where it begins anew."""
     optimizer: str = eqx.field(static=True, kw_only=True)
     """A name of `ssm.dynamics.optimizers`."""
     batch_size: int | None = eqx.field(static=True, kw_only=True, default=None)
-    """Samples drawn for each step, with replacement; None for all."""
+    """The number of samples drawn for each step, with replacement; None where each step uses all."""
 
     def begin(self) -> _Course:
         """The run before its first step."""
@@ -79,8 +81,8 @@ class Descent(Dynamics):
         observed = nothing_observed(self.observe, self.params, self.cumulative_rate)
         return _Course(loop, jnp.zeros((), int), observed)
 
-    def advance(self, course: _Course, until: Any) -> _Course:
-        """Observed steps one after the other, with a loop over the steps in between."""
+    def advance(self, course: _Course, until: int | Array) -> _Course:
+        """The run after more observed steps, with a loop over the steps between each two of them."""
         step = functools.partial(_step, self, self._transform, jax.random.key(self.seed))
 
         def goes_on(course: _Course) -> Array:
@@ -92,7 +94,7 @@ class Descent(Dynamics):
             here, before = self.steps[i], self.steps[jnp.maximum(i - 1, 0)]
             loop = jax.lax.fori_loop(before, here, step, course.loop)
             now, _ = _weighed(self, loop, here)
-            # What decays fades with the sum of the rates.
+            # Conserved matrices fade, where layers decay, with the sum of the rates.
             observe = dataclasses.replace(self.observe, field=now)
             new = observe(loop.params, self.cumulative_rate[i])
             return _Course(loop, i + 1, put(course.observed, i, new))
@@ -100,30 +102,32 @@ class Descent(Dynamics):
         return jax.lax.while_loop(goes_on, save, course)
 
     def share(self, course: _Course) -> Array:
-        """The share of the steps that are behind, the observation of the last one included."""
+        """The share of the steps that are done; 1 once the last one is observed too."""
         behind = self.steps[jnp.maximum(course.number - 1, 0)] - self.steps[0]
         share = behind / (self.steps[-1] - self.steps[0])
         goes_on = course.number < len(self.steps)
         return jnp.where(goes_on, jnp.minimum(share, ALMOST_ALL), 1)
 
     def crossings(self, course: _Course) -> Array:
-        """When each watched series was learned, linear between steps."""
+        """When each watched series was learned, interpolated linearly between steps."""
         watched = _watched(self, course.loop.params)
         behind = self.steps[jnp.maximum(course.number - 1, 0)]
         return _crossed(course.loop, watched, behind, self.steps[0])
 
     def kept(self, course: _Course) -> tuple[dict[str, Array], Array, Last | None]:
-        """The observations, how many there are, and the end of the run."""
+        """The observations, how many there are, and the end of the run where states are kept."""
         params, memory, weighting, *_ = course.loop
         last = Last(params, memory, weighting) if self.observe.keep_state else None
         return course.observed, course.number, last
 
-    def observed(self, kept: Any) -> Observed:
+    def observed(self, kept: PyTree) -> Observed:
         """The observations, and how many there are."""
         return Observed(kept[0], int(kept[1]))
 
-    def trajectory(self, kept: Any, crossings: Any, variables: Observed) -> Trajectory:
-        """What a run came to, with its status."""
+    def trajectory(
+        self, kept: PyTree, crossings: Float[np.ndarray, " s"], variables: Observed
+    ) -> Trajectory:
+        """The Trajectory of the run, with its status."""
         times, number = np.asarray(self.steps, dtype=float), int(kept[1])
         status = Status.FINISHED if number == len(times) else Status.INTERRUPTED
         return Trajectory(
@@ -148,8 +152,8 @@ def padded_rates(
     rates: Float[np.ndarray, " n"],
     before: float = 0.0,
 ) -> tuple[Float[np.ndarray, " s"], Float[np.ndarray, " t"]]:
-    """The rate of every step, padded so that runs of about as many steps share a compilation, and how
-    far it adds up after each number of steps, from 0 on, to what it has added up to `before`."""
+    """The rate of every step, padded so that runs of about as many steps share a compilation, and the sum of the
+    rates after 0, 1, ... steps, where 0 steps have the sum `before`."""
     num_steps = len(rates)
     length = max(SHORTEST, 2 ** int(num_steps - 1).bit_length())
     return np.pad(rates, (0, length - num_steps)), np.cumsum(np.concatenate([[before], rates]))
@@ -159,12 +163,12 @@ class _Loop(NamedTuple):
     """What one step hands to the next."""
 
     params: Params
-    memory: Any
+    memory: PyTree
     """What the optimiser remembers."""
-    weighting: Any
-    """State of the schedule of class weights."""
+    weighting: PyTree
+    """The state of the schedule of class weights."""
     watched: Array
-    """The watched series after the step before."""
+    """The watched series after the previous step."""
     crossings: Array
 
 
@@ -173,7 +177,7 @@ class _Course(NamedTuple):
 
     loop: _Loop
     number: Array
-    """How many steps were observed so far."""
+    """How many steps have been observed so far."""
     observed: dict[str, Array]
     """Observations, each with all observed steps first."""
 
@@ -182,7 +186,7 @@ def _begin(descent: Descent, transform: optax.GradientTransformationExtraArgs) -
     """The run before its first step."""
     counts, _ = descent.field.columns.parts
     series = jax.eval_shape(functools.partial(_watched, descent), descent.params)
-    weighting: Any = () if descent.schedule is None else descent.schedule.init(counts)
+    weighting: PyTree = () if descent.schedule is None else descent.schedule.init(counts)
     return _Loop(
         descent.params,
         _gone_on("memory", transform.init(descent.params), descent.memory),
@@ -192,8 +196,9 @@ def _begin(descent: Descent, transform: optax.GradientTransformationExtraArgs) -
     )
 
 
-def _gone_on(name: str, anew: Any, entries: Array | None) -> Any:
-    """A state as another run has left it, its numbers in one row, or that of a beginning."""
+def _gone_on(name: str, anew: PyTree, entries: AnyArray | None) -> PyTree:
+    """The state `anew` of a beginning, or where there are `entries`, the numbers of the state in which another run has
+    ended in one row, that state in the structure of `anew`."""
     if entries is None:
         return anew
     leaves, structure = jax.tree.flatten(anew)
@@ -225,7 +230,7 @@ def _step(
         gradient(loop.params), loop.memory, loop.params, grad_fn=gradient
     )
     updates = optax.tree.scale(descent.learning_rates[i - descent.steps[0]], updates)
-    params: Any = optax.apply_updates(loop.params, updates)
+    params: PyTree = optax.apply_updates(loop.params, updates)
     # The series are those of the state before the step.
     watched = _watched(descent, loop.params)
     crossed = _crossed(loop, watched, i, descent.steps[0])
@@ -233,17 +238,17 @@ def _step(
 
 
 def _watched(descent: Descent, params: Params) -> Array:
-    """The watched series in a state, from the logits that its gradient has too."""
+    """The watched series in a state, made of the same logits as its gradient, which the compiler computes once."""
     columns, head, bias = descent.field.columns, classifier(params), params.bias
-    if columns.inputs is None:
+    if columns.input_sums is None:
         sums = columns.total(lambda part, features: part.sums(head @ features), params.H)
     else:
         sums = (head @ params.H) @ columns.input_sums
     return descent.observe.watch(sums if bias is None else sums + bias * columns.sums_of_ones[None])
 
 
-def _weighed(descent: Descent, loop: _Loop, step: Array) -> tuple[Field, Any]:
-    """The field of a step, as deferral or a schedule weighs classes, and the schedule's state."""
+def _weighed(descent: Descent, loop: _Loop, step: Array) -> tuple[Field, PyTree]:
+    """The field of a step, with the class weights of its deferral or schedule, and the schedule's state."""
     field, schedule, dtype = descent.field, descent.schedule, descent.learning_rates.dtype
     if schedule is None:
         return field.at(step.astype(dtype), step.astype(dtype)), loop.weighting
@@ -261,8 +266,8 @@ def _weighed(descent: Descent, loop: _Loop, step: Array) -> tuple[Field, Any]:
 
 
 def _gradient(field: Field, optimizer: str) -> Callable[..., Params]:
-    """The gradient of a step's risk, normalised class by class for `class_normalised_gd`; with penalties, but
-    for that one and `adamw`, which decay apart from it."""
+    """The gradient of a step's risk, normalised class by class for `class_normalised_gd`. It has that of the penalties
+    too, except for that optimiser and `adamw`, which decay parameters apart from the gradient."""
     if optimizer in ("adamw", "class_normalised_gd"):
         field = dataclasses.replace(field, weight_decay=None, feature_decay=None)
     if optimizer == "class_normalised_gd":
@@ -271,15 +276,15 @@ def _gradient(field: Field, optimizer: str) -> Callable[..., Params]:
 
 
 def _crossed(loop: _Loop, watched: Array, step: Array, first: Array) -> Array:
-    """When each series first reached `LEARNED`, given its values after so many steps, of which the run has
-    begun with the `first`."""
+    """When each series first reached `LEARNED`, given its values after `step` steps of a run that begins at the
+    step `first`."""
     share = (LEARNED - loop.watched) / (watched - loop.watched)
     when = jnp.where(step > first, step - 1 + share, first)
     now = (watched >= LEARNED) & jnp.isnan(loop.crossings)
     return jnp.where(now, when, loop.crossings)
 
 
-def mini_batch(field: Field, key: Array, step: Array, size: int) -> Any:
+def mini_batch(field: Field, key: Array, step: Array, size: int) -> Columns:
     """The columns of a step's mini-batch: `size` samples drawn evenly, with replacement, each column standing
     for as many as were drawn of it."""
     number = field.columns.multiplicity

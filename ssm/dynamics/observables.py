@@ -1,13 +1,15 @@
-"""Observables of one's own: what a run is asked beside what every run is asked."""
+"""Observables of one's own: what is observed of a run beside what is observed of every run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array
 
 from ssm.config import Config
 from ssm.dynamics.columns import Columns
@@ -17,46 +19,47 @@ from ssm.problem import own_objects
 from ssm.support import errors
 
 OWN = "own "
-"""What the names of own observables begin with while a run is followed, so that none is taken for another's."""
+"""The prefix of the names of own observables while a run is followed, so that none is taken for another variable."""
 
 
 @runtime_checkable
 class Observable(Protocol):
-    """What a run is asked beside what every run is asked, as a pytree of numbers."""
+    """What is observed of a run beside what is observed of every run, as a pytree of numbers."""
 
     @property
     def dims(self) -> tuple[str, ...]:
-        """The dimensions of a value: those of a Dataset's variables but `time`, or names of one's own."""
+        """The dimensions of a value: those of a Dataset's variables except `time`, or names of one's own."""
         ...
 
     @property
     def units(self) -> str:
-        """Its units, for the attribute of that name."""
+        """The units of a value, for the attribute `units`."""
         ...
 
     @property
     def words(self) -> str:
-        """What it is, for the attribute `description`."""
+        """What the value is, in words, for the attribute `description`."""
         ...
 
-    def __call__(self, params: Params, columns: Columns, time: Any) -> Any:
+    def __call__(self, params: Params, columns: Columns, time: ArrayLike) -> ArrayLike:
         """The value in a state, an array of the shape of `dims`, by operations that JAX can trace."""
         ...
 
 
 class Names(NamedTuple):
-    """Names that results use already."""
+    """The names that results use already."""
 
     taken: frozenset[str]
-    """Of variables, coordinates and fields."""
+    """Names of variables, coordinates and fields."""
     dimensions: frozenset[str]
+    """Names of dimensions."""
 
 
-def own_observables(value: Any, names: Names) -> dict[str, Any]:
+def own_observables(value: object, names: Names) -> dict[str, Observable]:
     """Observables of one's own by name, as pytrees of arrays.
 
     Raises:
-        ssm.InputError: something else than a mapping from new names to objects that are called with (params,
+        ssm.InputError: the value is something else than a mapping from new names to objects that are called with (params,
             columns, time) and have `dims`, `units` and `words`.
     """
     if value is None:
@@ -66,7 +69,7 @@ def own_observables(value: Any, names: Names) -> dict[str, Any]:
     return {name: _own_observable(name, each, names) for name, each in value.items()}
 
 
-def _own_observable(name: Any, value: Any, names: Names) -> Any:
+def _own_observable(name: object, value: object, names: Names) -> Observable:
     if not isinstance(name, str) or not name.isidentifier():
         allowed = "a name of letters, digits and underscores"
         raise errors.invalid("observables", name, allowed)
@@ -96,13 +99,13 @@ def _own_observable(name: Any, value: Any, names: Names) -> Any:
 
 
 def check_observables(
-    config: Config, given: Mapping[str, Any], params: Params, columns: Columns
+    config: Config, given: Mapping[str, Observable], params: Params, columns: Columns
 ) -> dict[str, tuple[int, ...]]:
     """The shapes of observables of a run, by name, padding included.
 
     Raises:
-        ssm.InputError: one that fails, that is no array of real numbers, or whose shape is not that of its
-            dimensions.
+        ssm.InputError: an observable fails, its value is no array of real numbers, or the shape of its value is not
+            that of its dimensions.
     """
     kind = "samples" if columns.inputs is not None else config.column_kind
     k, d = config.num_classes, config.feature_dim
@@ -145,6 +148,6 @@ def check_observables(
     return shapes
 
 
-def _asked(own: Any, params: Params, columns: Columns, time: Any) -> Any:
+def _asked(own: Observable, params: Params, columns: Columns, time: ArrayLike) -> Array:
     """The value of an observable, as an array."""
     return jnp.asarray(own(params, columns, time))

@@ -220,7 +220,7 @@ class Observer(eqx.Module):
         by_class = spectral.mean_target_strengths(sums[..., :k], self.mean_targets, counts)
         return spectral.strengths(sums[..., k:], self._spectrum), by_class
 
-    def watch(self, class_sums: Float[AnyArray, "k q"]) -> Float[AnyArray, " s"]:
+    def watch(self, class_sums: Float[AnyArray, "k q"]) -> Float[Array, " s"]:
         """The series that learning times are read from, given the `Columns.sums` of the logits: the shares of their
         targets that components, classes and blocks have reached, s = r + k + 3 numbers."""
         strength, by_class = self._strengths(class_sums)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ssm.config import Config
@@ -12,14 +10,14 @@ from ssm.problem.inputs import Inputs
 from ssm.support import checks, errors
 
 
-def own_start(config: Config, start: Any, data: Inputs | None = None) -> Params:
+def own_start(config: Config, start: object, data: Inputs | None = None) -> Params:
     """A start of one's own as float64 host arrays of the shapes that a Config asks for: W (k x d), features H
     one column a sample, sorted by class (d x n), or one a class where they are shared (coupling 1, d x k), or
     A (d x p) of inputs, depth - 2 hidden layers (d x d), and the bias of the logits, (k, 1) or (k,), where
     there is one, 0 if it is left out.
 
     Raises:
-        ssm.InputError: anything else, entries that are not finite, or numbers that are all 0.
+        ssm.InputError: the start is anything else, has entries that are not finite, or is 0 everywhere.
     """
     if not isinstance(start, Params):
         raise errors.invalid(
@@ -55,7 +53,7 @@ def own_start(config: Config, start: Any, data: Inputs | None = None) -> Params:
     return made
 
 
-def _layer(name: str, value: Any, shape: tuple[int, int]) -> np.ndarray:
+def _layer(name: str, value: object, shape: tuple[int, int]) -> np.ndarray:
     allowed = f"a matrix of real numbers of shape {shape}"
     layer = checks.array(f"start.{name}", value, allowed)
     if layer.shape != shape:

@@ -1,11 +1,11 @@
-"""What a solve writes down as it goes: observations at the saved times, and in which step each
+"""What a solve records as it goes: observations at the saved times, and in which step each
 watched series crossed its level."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +16,11 @@ from ssm.dynamics.runge_kutta import TriedStep
 from ssm.dynamics.trajectories import Observe
 from ssm.dynamics.vector_field import Field
 from ssm.measures.spectral import LEARNED
+from ssm.support.arrays import AnyArray
 
 
 class Passage(NamedTuple):
-    """A step that was tried, as what is recorded of a run sees it."""
+    """A step that was tried: what is needed of it to record the run."""
 
     accepted: Array
     before: Params
@@ -30,18 +31,18 @@ class Passage(NamedTuple):
     """The time at which it ends."""
     tried: TriedStep
     log_time: Callable[[Array], Array]
-    """log of flow time at a share of the step."""
+    """The logarithm of flow time at a share of the step."""
 
 
 class Recording(NamedTuple):
-    """Observations so far."""
+    """The observations so far."""
 
     number: Array
-    """How many times were saved."""
+    """How many times have been saved."""
     observed: dict[str, Array]
-    """Each with all times first, NaN where none was saved yet."""
+    """Named observations, with all times along the first axis of each, NaN at those not saved yet."""
     times: Array
-    """(2, t): times, and logarithms of flow time."""
+    """The times and the logarithms of flow time at them: shape (2, t)."""
 
 
 def begin_recording(times: Array, observe: Observe, params: Params, log_time: Array) -> Recording:
@@ -54,9 +55,9 @@ def begin_recording(times: Array, observe: Observe, params: Params, log_time: Ar
 def save_passed(
     recording: Recording, times: Array, observe: Observe, passage: Passage
 ) -> Recording:
-    """The recording with all times to be saved that a step has passed, where it was accepted, and with
-    the start of the run, where it is the first step. That the start is observed here keeps the
-    observations from being compiled twice."""
+    """The recording with all times to be saved that a step has passed, if it was accepted, and with the start of
+    the run, if it is the first step. The start is observed here, since observations that are called in two
+    places would be compiled twice."""
 
     def is_due(recording: Recording) -> Array:
         here = times[jnp.minimum(recording.number, len(times) - 1)]
@@ -66,7 +67,7 @@ def save_passed(
     def save(recording: Recording) -> Recording:
         now = times[recording.number]
         share = (now - passage.start) / passage.tried.length
-        # At the very start nothing is read off the step, which may have failed.
+        # The start is not interpolated in the step, which may have failed.
         inside, log_now = jax.tree.map(
             lambda start, x: jnp.where(share > 0, x, start),
             (passage.before, recording.times[1, recording.number]),
@@ -80,8 +81,8 @@ def save_passed(
 def save_end(
     recording: Recording, observe: Observe, passage: Passage, log_end: Array, stopped: Array
 ) -> Recording:
-    """The recording with the end of a run that its margin stops, in place of the time that would come
-    next, unless that end was saved already."""
+    """The recording with the end of a run that its margin stops, saved in place of the next time, unless that
+    end was saved already."""
     new = recording.times[0, recording.number - 1] < passage.end
     return jax.lax.cond(
         stopped & new & (recording.number < recording.times.shape[1]),
@@ -100,22 +101,22 @@ def _record(
 
 
 @functools.partial(jax.jit, inline=True)
-def _observed(observe: Observe, params: Params, now: Array) -> dict[str, Array]:
-    """What is observed, traced once for its shapes and its numbers, and written where it is called as if it were not
-    apart."""
+def _observed(observe: Observe, params: Params, now: Array) -> dict[str, AnyArray]:
+    """What is observed, which JAX traces once, for its shapes and its numbers, and compiles as part of what calls
+    it."""
     return observe(params, now)
 
 
-def nothing_observed(observe: Observe, params: Params, times: Array) -> dict[str, Array]:
-    """What is observed at so many times, each with all times first, before any is: NaN."""
+def nothing_observed(observe: Observe, params: Params, times: AnyArray) -> dict[str, Array]:
+    """NaN in the place of all that is to be observed, with all times along the first axis of each."""
     return {
         name: jnp.full((len(times), *x.shape), jnp.nan, jnp.result_type(x, times.dtype))
         for name, x in jax.eval_shape(_observed, observe, params, times[0]).items()
     }
 
 
-def put(observed: dict[str, Array], i: Any, new: dict[str, Any]) -> dict[str, Array]:
-    """Observations with those of the i-th time."""
+def put(observed: dict[str, Array], i: Array, new: dict[str, AnyArray]) -> dict[str, Array]:
+    """The observations with the `new` ones of the i-th time filled in."""
     return {
         name: jax.lax.dynamic_update_index_in_dim(values, new[name], i, 0)
         for name, values in observed.items()
@@ -128,10 +129,10 @@ class Watch(NamedTuple):
     sums: Params
     """The state at the last accepted step, its features summed over the samples of each class."""
     values: Array
-    """(s,): the series there."""
+    """The series there: shape (s,)."""
     bracket: Array
-    """(6, s): for each series the step in which it crossed: start, length, values at both ends,
-    slopes at both ends; NaN where it has not crossed."""
+    """The step in which each series crossed, by its start, its length, the values at both ends and the slopes at both
+    ends, NaN where the series has not crossed: shape (6, s)."""
 
 
 def _series(observe: Observe, field: Field, sums: Params) -> Array:
@@ -143,7 +144,7 @@ def _series(observe: Observe, field: Field, sums: Params) -> Array:
 
 
 def begin_watch(observe: Observe, field: Field, params: Params, start: Array) -> Watch:
-    """The series at the start; one that is at its level there has crossed in a step of length 0."""
+    """The series at the start. One that has reached its level there counts as crossed in a step of length 0."""
     sums = field.of_classes(params)
     values = _series(observe, field, sums)
     there = jnp.where(values >= LEARNED, 0.0, jnp.nan)

@@ -4,14 +4,18 @@ stiff gradient flows, dense output, the length of the first step, and crossings 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PyTree
 
 from ssm.support import dormand_prince
+
+State = PyTree
+"""A state, or a slope, of any structure."""
 
 
 class Pair(NamedTuple):
@@ -25,7 +29,7 @@ class Pair(NamedTuple):
     nodes: np.ndarray
     """The share of the step at which each of those stages is taken."""
     dense: np.ndarray
-    """(4, stages): at share x of the step derivative i has weight sum_p dense[p, i] x^(p + 1)."""
+    """Weights inside a step, (4, stages): at share x of it derivative i has weight sum_p dense[p, i] x^(p + 1)."""
 
 
 def _pair(
@@ -34,7 +38,7 @@ def _pair(
     nodes: Sequence[float],
     middle: Sequence[float],
 ) -> Pair:
-    """A pair with the quartic through both ends of a step, their slopes, and its middle."""
+    """A pair whose dense output is the quartic through both ends of a step, with their slopes, and through its middle."""
     first, *_, last = np.eye(len(error))
     slope, value = np.arange(1, 5), np.ones(4)
     powers = np.stack([value * (slope == 1), slope, value, 0.5**slope])
@@ -43,8 +47,8 @@ def _pair(
     return Pair(rows, np.array(error), np.array(nodes), np.linalg.solve(powers, known))
 
 
-# Each: the stages, the error, the nodes, and the weights of the solution in the middle of a step. Sources:
-# Tsitouras 2011, whose numbers are decimals, with the free interpolant at 1/2; Dormand, Prince 1980 and
+# Each pair is given by its stages, its error, its nodes, and the weights of the solution in the middle of a step.
+# Sources: Tsitouras 2011, whose numbers are decimals, with the free interpolant at 1/2; Dormand, Prince 1980 with
 # the free interpolant of Shampine 1986.
 PAIRS = {
     "tsit5": _pair(
@@ -91,7 +95,7 @@ PAIRS = {
     ),
     "dopri5": _pair(
         dormand_prince.STAGES,
-        # the weights of order 5 less those of order 4
+        # These are the weights of order 5 less those of order 4.
         (
             35 / 384 - 1951 / 21600,
             0.0,
@@ -119,26 +123,26 @@ class TriedStep(NamedTuple):
     """One step that was tried."""
 
     length: Array
-    params: Any
+    params: State
     """The state at its end."""
-    slopes: Sequence[Any]
+    slopes: Sequence[State]
     """Slopes inside the step, from that of its start to that of its end."""
-    error: Any
-    """Estimate of the step's error, like the state."""
-    inside: Callable[[Array], Any]
+    error: State
+    """An estimate of the step's error, of the structure of the state."""
+    inside: Callable[[Array], State]
     """The state at a share of the step."""
-    memory: Any
+    memory: PyTree
     """What the method hands to the next step."""
     stretch: Array
-    """Its length times an estimate of the field's spectral radius."""
+    """The length of the step times an estimate of the field's spectral radius."""
 
 
 def pair_step(
     pair: Pair,
-    field: Callable[[Any, Any], Any],
-    advance: Callable[[Any, Sequence[Any], Any], Any],
-    params: Any,
-    slope: Any,
+    field: Callable[[State, ArrayLike], State],
+    advance: Callable[[State, Sequence[State], Sequence[Array] | Array], State],
+    params: State,
+    slope: State,
     length: Array,
 ) -> TriedStep:
     """A step of a pair.
@@ -154,43 +158,43 @@ def pair_step(
     zero = jax.tree.map(jnp.zeros_like, params)
     error = advance(zero, slopes, [length * weight for weight in pair.error])
 
-    def inside(share: Array) -> Any:
+    def inside(share: Array) -> State:
         first, second, third, fourth = pair.dense
         weights = first + share * (second + share * (third + share * fourth))
         return advance(params, slopes, length * share * weights)
 
-    # The last two stages are both taken at the end of the step, from two states close to each other: how
-    # their slopes differ tells the spectral radius.
+    # The last two stages are both taken at the end of the step, in two states close to each other, so that the
+    # difference of their slopes tells the spectral radius.
     bend = advance(zero, slopes[-2:], [-jnp.ones_like(length), jnp.ones_like(length)])
     stretch = length * _norm(bend) / _norm(jax.tree.map(jnp.subtract, end, before))
     return TriedStep(length, end, slopes, error, inside, (), stretch)
 
 
-def _norm(x: Any) -> Array:
+def _norm(x: State) -> Array:
     return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(x)))
 
 
 MOST_STAGES = 9_999
-"""The most stages of a step; rounding errors grow as their square."""
+"""The most stages of a step, which are bounded since rounding errors grow with the square of their number."""
 _POWER_ITERATIONS = 3
 
 
 def legendre_step(
-    field: Callable[[Any], Any], params: Any, slope: Any, length: Array, direction: Any
+    field: Callable[[State], State], params: State, slope: State, length: Array, direction: State
 ) -> TriedStep:
-    """A step of RKL2: as many stages as the stiffest mode asks for, (s^2 + s - 2) / 2 > length x
-    spectral radius of the field's Jacobian, which has to be real as that of a gradient flow is.
+    """A step of RKL2, with as many stages s as the stiffest mode asks for: (s^2 + s - 2) / 2 > length x
+    spectral radius of the field's Jacobian, whose eigenvalues have to be real, as those of a gradient flow are.
 
-    Second order; the error is (4 (y_0 - y_1) + 2 length (f_0 + f_1)) / 5, that of Sommeijer,
-    Shampine, Verwer 1998 for their method. Slopes in stiff modes are mostly rounding, so nothing is
+    The method is of second order. Its error is taken as (4 (y_0 - y_1) + 2 length (f_0 + f_1)) / 5, which Sommeijer,
+    Shampine, Verwer 1998 use for their method. Slopes in stiff modes are mostly rounding errors, so nothing is
     interpolated from them: the only state given inside the step is its end. Source: Meyer, Balsara,
     Aslam 2014.
 
     Args:
-        direction: a guess of the stiffest mode, improved by power iterations each step.
+        direction: a guess of the stiffest mode, which power iterations improve in each step.
     """
 
-    def turn(_: Any, guess: Any) -> Any:
+    def turn(_: Array, guess: State) -> State:
         unit = jax.tree.map(lambda x: x / jnp.maximum(_norm(guess), tiny), guess)
         return jax.jvp(field, (params,), (unit,))[1]
 
@@ -206,7 +210,7 @@ def legendre_step(
     def share(j: Array) -> Array:
         return jnp.where(j < 2, 1 / 3, (j**2 + j - 2) / jnp.maximum(2 * j * (j + 1), 1))
 
-    def stage(i: Array, last: tuple[Any, Any]) -> tuple[Any, Any]:
+    def stage(i: Array, last: tuple[State, State]) -> tuple[State, State]:
         j = i.astype(length.dtype)
         grown = share(j) / share(j - 1)
         mu, nu = (2 * j - 1) / j * grown, -(j - 1) / j * share(j) / share(j - 2)
@@ -234,7 +238,7 @@ def legendre_step(
     return TriedStep(length, end, (slope, end_slope), error, lambda _: end, direction, stretch)
 
 
-def hermite(x: Any, length: Any, y0: Any, y1: Any, slope0: Any, slope1: Any) -> Any:
+def hermite(x: Array, length: Array, y0: Array, y1: Array, slope0: Array, slope1: Array) -> Array:
     """The cubic through the values and slopes at both ends of a step, at share x of it."""
     return (
         (1 + 2 * x) * (1 - x) ** 2 * y0
@@ -243,22 +247,27 @@ def hermite(x: Any, length: Any, y0: Any, y1: Any, slope0: Any, slope1: Any) -> 
     )
 
 
-def weighted_sum(y: Array, slopes: Sequence[Array], weights: Any) -> Array:
-    """y + sum_i weights[i] slopes[i]."""
+def weighted_sum(y: Array, slopes: Sequence[Array], weights: Sequence[Array] | Array) -> Array:
+    """The sum y + sum_i weights[i] slopes[i]."""
     for i, slope in enumerate(slopes):
         y = y + weights[i] * slope
     return y
 
 
 def first_step(
-    field: Callable[[Any], Any],
-    params: Any,
-    slope: Any,
-    scale: Any,
-    size: Callable[[Any, Any], Array],
+    field: Callable[[State], State],
+    params: State,
+    slope: State,
+    scale: State,
+    size: Callable[[State, State], Array],
 ) -> Array:
-    """A length of the first step, for which the error of an Euler step is about a hundredth of the
-    tolerance (Hairer, Norsett, Wanner 1993, II.4)."""
+    """The length of the first step, at which the error of an Euler step is about a hundredth of the
+    tolerance (Hairer, Norsett, Wanner 1993, II.4).
+
+    Args:
+        scale: the tolerance of each number of the state.
+        size: (state, scale) -> size of the one relative to the other.
+    """
     d0, d1 = size(params, scale), size(slope, scale)
     small = jnp.where((d0 < 1e-5) | (d1 < 1e-5), 1e-6, 0.01 * d0 / jnp.maximum(d1, 1e-30))
     ahead = field(jax.tree.map(lambda y, k: y + small * k, params, slope))
@@ -270,7 +279,7 @@ def first_step(
 
 def crossing(bracket: Float[Array, "6 s"], level: float) -> Float[Array, " s"]:
     """The time at which the cubic Hermite interpolant of each bracket reaches `level`, by bisection; NaN
-    where there is no bracket.
+    where a series has no bracket.
 
     Args:
         bracket: for each series the step in which it rises through `level`: its start and length,
@@ -278,7 +287,7 @@ def crossing(bracket: Float[Array, "6 s"], level: float) -> Float[Array, " s"]:
     """
     time, length, low, high, low_slope, high_slope = bracket
 
-    def halve(_: Any, inside: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Array, inside: tuple[Array, Array]) -> tuple[Array, Array]:
         left, right = inside
         x = (left + right) / 2
         value = hermite(x, length, low, high, low_slope, high_slope)

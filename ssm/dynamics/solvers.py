@@ -1,24 +1,27 @@
 """Solvers of the gradient flow: the Runge-Kutta methods that take its steps, and which method takes
 which step of a run.
 
-A method knows how to take one step of the field from one state. A solver is one method, or two, of
-which the first hands over to the last once stability, not accuracy, has bounded many of its steps.
+A method takes one step of the field from one state. A solver is one method, or two, where the
+first hands over to the last once stability, not accuracy, has bounded many of its steps.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jax.typing import ArrayLike
+from jaxtyping import Array, PyTree
 
 from ssm.dynamics.parameters import Params
 from ssm.dynamics.runge_kutta import PAIRS, TriedStep, legendre_step, pair_step, weighted_sum
 from ssm.dynamics.vector_field import FactoredSlope, Field
+
+Slope = Params | FactoredSlope
 
 
 @runtime_checkable
@@ -35,12 +38,12 @@ class Method(Protocol):
         """Whether a step has to end at each saved time, since no state inside it is known."""
         ...
 
-    def begin(self, slope: Any) -> Any:
+    def begin(self, slope: Slope) -> PyTree:
         """What the method remembers before its first step, given the slope there."""
         ...
 
     def step(
-        self, field: Field, time: Array, params: Params, slope: Any, length: Array, memory: Any
+        self, field: Field, time: Array, params: Params, slope: Slope, length: Array, memory: PyTree
     ) -> TriedStep:
         """One step from a state with a known slope; it may come out shorter than `length`."""
         ...
@@ -55,17 +58,17 @@ class EmbeddedPair:
     error_order = 5
     ends_at_saves = False
 
-    def begin(self, slope: Any) -> Any:
-        """A pair remembers nothing."""
+    def begin(self, slope: Slope) -> PyTree:
+        """Nothing, since a pair has no memory."""
         return ()
 
     def step(
-        self, field: Field, time: Array, params: Params, slope: Any, length: Array, memory: Any
+        self, field: Field, time: Array, params: Params, slope: Slope, length: Array, memory: PyTree
     ) -> TriedStep:
-        """A step of the pair, which hands on the memory of the method that may come after it."""
+        """A step of the pair, with the memory left as it is for the method that may come after it."""
         pair = jax.tree.map(lambda x: np.asarray(x, length.dtype), PAIRS[self.name])
 
-        def slope_inside(params: Params, share: Any) -> Any:
+        def slope_inside(params: Params, share: ArrayLike) -> Slope:
             return field.at(time + share * length, time).slope(params)
 
         tried = pair_step(pair, slope_inside, _advance, params, slope, length)
@@ -79,19 +82,19 @@ class StabilisedLegendre:
     error_order = 3
     ends_at_saves = True
 
-    def begin(self, slope: Any) -> Any:
+    def begin(self, slope: Slope) -> PyTree:
         """The slope, as a first guess of the stiffest direction."""
         return slope
 
     def step(
-        self, field: Field, time: Array, params: Params, slope: Any, length: Array, memory: Any
+        self, field: Field, time: Array, params: Params, slope: Slope, length: Array, memory: PyTree
     ) -> TriedStep:
-        """A step of the field as it is when the step begins."""
+        """A step along the field as it is when the step begins."""
         return legendre_step(field.at(time, time), params, slope, length, memory)
 
 
-def _advance(params: Params, slopes: Sequence[Any], weights: Any) -> Params:
-    """params + sum_i weights[i] slopes[i], for slopes of either form."""
+def _advance(params: Params, slopes: Sequence[PyTree], weights: Sequence[Array] | Array) -> Params:
+    """The state params + sum_i weights[i] slopes[i], for slopes of either form."""
     if not isinstance(slopes[0], FactoredSlope):
         return jax.tree.map(lambda y, *k: weighted_sum(y, k, weights), params, *slopes)
     lefts = jnp.hstack([weights[i] * slope.left for i, slope in enumerate(slopes)])
@@ -108,19 +111,19 @@ class Solver:
     last: Method
     """The method of all steps, or of those after the first method has handed over."""
     first: Method | None = None
-    """The method of the steps up to where stability holds them back; None without one."""
+    """The method of the steps before stability holds them back; None where `last` takes all steps."""
     tightening: float = 1.0
-    """Factor of the tolerance of each step."""
+    """The factor that the tolerance of each step is multiplied by."""
     hidden_tightening: float = 1.0
-    """The factor in its place where there are hidden layers."""
+    """The factor in place of `tightening` where there are hidden layers."""
 
     def tightened(self, error: Array, has_hidden: bool) -> Array:
-        """A step's error over its tightened tolerance, given the error over the tolerance."""
+        """The error of a step over its tightened tolerance, given the error over the tolerance itself."""
         factor = self.hidden_tightening if has_hidden else self.tightening
         return error if factor == 1 else error / factor
 
     def is_held_back(self, tried: TriedStep) -> Array:
-        """Whether stability bounds a step of the first method; never where there is no such
+        """Whether stability bounds a step of the first method, which is never so where there is no such
         method."""
         return jnp.zeros((), bool) if self.first is None else tried.stretch > _STRETCHED
 
@@ -129,7 +132,7 @@ class Solver:
 # order 5 becomes unstable at about 3.3.
 _STRETCHED = 2.5
 MOST_HELD_BACK = 100
-"""Steps of a first method that stability may hold back before the last method pays."""
+"""How many steps of a first method stability holds back before the last method takes over."""
 
 SOLVERS = {
     "tsit5": Solver("tsit5", EmbeddedPair("tsit5")),

@@ -19,17 +19,17 @@ class Status(enum.StrEnum):
     INTERRUPTED = "interrupted"
     """Ctrl-C ended it before its last time."""
     NOT_FINITE = "not finite"
-    """Something that is observed was not finite any more."""
+    """Something that is observed became infinite or NaN."""
     NOT_LEARNED = "not learned"
     """It reached its last time, but something that was predicted to be learned by then was not."""
     NOT_COMPUTED = "not computed"
     """There is no such run yet, in a sweep whose store is not finished."""
     TRACKED = "tracked"
-    """There was no run: logits that come from elsewhere were followed."""
+    """There was no run, since the logits that were followed come from elsewhere."""
 
     @property
     def remedy(self) -> str:
-        """What to do about it, in words; empty where nothing is amiss."""
+        """What to do about the status, in words; empty where nothing is amiss."""
         return _REMEDIES.get(self, "")
 
     @property

@@ -1,5 +1,5 @@
-"""What a run is followed from, by the flow or by steps, what it is asked on the way, and what it has
-become."""
+"""What a run is made of: its start, the law by which it moves, by the flow or by steps, what is observed of it on the
+way, and its result."""
 
 from __future__ import annotations
 
@@ -7,67 +7,75 @@ import abc
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PyTree
 
 from ssm.dynamics.observables import OWN
 from ssm.dynamics.parameters import Params
 from ssm.dynamics.statuses import Status
 from ssm.dynamics.vector_field import Field
 from ssm.support import interrupts
+from ssm.support.arrays import AnyArray
 
-# On a CPU small products are not worth spreading over cores, which other runs can use.
+# On a CPU it does not pay to spread small products over cores, which other runs can use.
 OPTIONS = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
 ALL = 2**31 - 1
-"""More steps than any run has."""
+"""A number of steps that no run has."""
 ALMOST_ALL = 0.999
-"""The largest share of a run that has not ended."""
+"""The largest share that is reported of a run that has not ended."""
 PIECE = 0.3
-"""Seconds of a run between two reports."""
+"""The seconds of computing between two reports."""
 FIRST_PIECE, MOST_AT_ONCE = 2e8, 10_000
-"""Multiplications of one product W H in all steps before the first report, about a second, and the most
-of these steps: most runs then end in one piece, and need nothing compiled but what they need without."""
+"""How long a run goes on before its first report: the multiplications of one product W H in all these steps, which take
+about a second, and the most of these steps. Most runs then end in one piece and compile no program for further ones."""
 
 
 @runtime_checkable
 class Observe(Protocol):
-    """What a run is asked, as a pytree, so that runs of one shape share a compilation."""
+    """What is observed of a run, as a pytree, so that runs of one shape share a compilation."""
 
-    def __call__(self, params: Params, time: Any) -> dict[str, Any]:
-        """Named arrays, asked at every saved time."""
+    @property
+    def keep_state(self) -> bool:
+        """Whether the end of the run is kept, from which another can go on."""
         ...
 
-    def summarise(self, observed: dict[str, Any]) -> dict[str, Any]:
-        """What is kept of them, asked of the host arrays of all times reached, time first."""
+    def __call__(self, params: Params, time: ArrayLike) -> dict[str, AnyArray]:
+        """Named arrays that are observed at every saved time."""
         ...
 
-    def watch(self, class_sums: Any) -> Any:
-        """Series (s,) whose first crossing of `LEARNED` is timed, asked at every step of the class sums of
-        the logits (k x k)."""
+    def summarise(self, observed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The variables that are kept, made on the host of what was observed at all times reached, time first."""
+        ...
+
+    def watch(self, class_sums: Float[AnyArray, "k q"]) -> Float[Array, " s"]:
+        """Series whose first crossing of `LEARNED` is timed, made at every step of the class sums of
+        the logits."""
         ...
 
 
 class Last(NamedTuple):
-    """Where a run has come to, from which another can go on."""
+    """The end of a run, from which another can go on."""
 
     params: Params
-    """As they are followed, padding included."""
-    memory: Any = ()
+    """The parameters as they are followed, padding included."""
+    memory: PyTree = ()
     """What an optimiser remembers, a pytree."""
-    weighting: Any = ()
+    weighting: PyTree = ()
     """The state of a schedule of class weights, a pytree."""
 
 
 class Trajectory(NamedTuple):
-    """A run: what was observed at each time, and how the run ended. Unreached times hold NaN."""
+    """A run: what was observed at each time, and how the run ended. At times that were not reached stands NaN."""
 
     times: Float[np.ndarray, " t"]
-    """Those asked for; of a run that its margin ended, the last that was reached is its end."""
+    """The times asked for; the last one reached is replaced by the end of the run where its margin ended it."""
     clocks: dict[str, np.ndarray]
     """The same times by other clocks: `log_time`, the logarithm of flow time, where the loss drives
     the clock; `cumulative_rate`, the sum of the learning rates so far, of an optimiser."""
@@ -75,19 +83,19 @@ class Trajectory(NamedTuple):
     crossings: Float[np.ndarray, " s"]
     """When each watched series first reached `LEARNED`, NaN where it did not."""
     status: Status
-    """How the run ended. Whether all was learned that was predicted to be is not seen here."""
+    """How the run ended, but not whether all was learned that was predicted to be learned."""
     num_steps: int
     last: Last | None = None
-    """Its end; None where states are not kept."""
+    """The end of the run; None where states are not kept."""
 
 
 class Observed(NamedTuple):
-    """What is known of a run at its times."""
+    """What was observed of a run at its times."""
 
     values: dict[str, np.ndarray]
-    """Named arrays, each with all times first."""
+    """Named arrays, with all times along the first axis of each."""
     number: int
-    """How many of the times are known, from the first on."""
+    """How many of the times were reached, from the first on."""
 
 
 class Dynamics(eqx.Module):
@@ -98,45 +106,47 @@ class Dynamics(eqx.Module):
     """The start: W (k x d), H (d x m) and the hidden layers."""
     field: Field
     observe: Any
-    """An `Observe`."""
+    """What is observed, an `Observe`."""
 
     @abc.abstractmethod
-    def begin(self) -> Any:
-        """The run at its start, a pytree; traced once a compilation, as the next three are."""
+    def begin(self) -> PyTree:
+        """The run at its start, a pytree. It is traced once for each compilation, as the next three methods are."""
 
     @abc.abstractmethod
-    def advance(self, loop: Any, until: Any) -> Any:
-        """The run followed on to its end, or at least to so many steps from its start. Where it is
-        cut does not change its numbers."""
+    def advance(self, loop: PyTree, until: int | Array) -> PyTree:
+        """The run at its end, or at least `until` so many steps from its start. Its numbers do not depend on
+        where it is cut."""
 
     @abc.abstractmethod
-    def crossings(self, loop: Any) -> Any:
-        """When each watched series first reached `LEARNED`, NaN where it did not: shape (s,)."""
+    def crossings(self, loop: PyTree) -> Float[Array, " s"]:
+        """When each watched series first reached `LEARNED`, NaN where it did not."""
 
     @abc.abstractmethod
-    def share(self, loop: Any) -> Any:
+    def share(self, loop: PyTree) -> Float[Array, ""]:
         """The share of the run that is done; 1 where it has ended."""
 
     @abc.abstractmethod
-    def kept(self, loop: Any) -> Any:
+    def kept(self, loop: PyTree) -> PyTree:
         """The part of a run that has ended that `trajectory` needs."""
 
     @abc.abstractmethod
-    def observed(self, kept: Any) -> Observed:
-        """What was observed up to the last time that was reached, in that part as host arrays."""
+    def observed(self, kept: PyTree) -> Observed:
+        """What was observed up to the last time that was reached, given the part that is `kept` as host arrays."""
 
     @abc.abstractmethod
-    def trajectory(self, kept: Any, crossings: Any, variables: Observed) -> Trajectory:
-        """A Trajectory with its status.
+    def trajectory(
+        self, kept: PyTree, crossings: Float[np.ndarray, " s"], variables: Observed
+    ) -> Trajectory:
+        """The Trajectory of a run, with its status.
 
         Args:
             kept: the part of the run that was kept, as host arrays.
             crossings: when each watched series was learned, shape (s,).
-            variables: those made of what was observed.
+            variables: what `Observe.summarise` has made of what was observed.
         """
 
     def follow(self, progress: Callable[[float], None] | None = None) -> Trajectory:
-        """The run to its end, or to where Ctrl-C ends it, in the default JAX float type.
+        """The Trajectory of the run up to its end, or to where Ctrl-C ends it, in the default JAX float type.
 
         Args:
             progress: called now and then with the share of the run that is done.
@@ -146,7 +156,7 @@ class Dynamics(eqx.Module):
         return trajectories([self], [found])[0]
 
     def compile_program(self) -> None:
-        """Have the program of the run compiled, by a run of no step."""
+        """Compile the program of the run, by following it for no step."""
         with np.errstate(over="ignore"):
             _solve(self, 0)
 
@@ -154,20 +164,20 @@ class Dynamics(eqx.Module):
         self,
         progress: Callable[[float], None] | None = None,
         stopped: Callable[[], bool] | None = None,
-    ) -> tuple[Any, np.ndarray]:
+    ) -> tuple[PyTree, np.ndarray]:
         """What is kept of the run at its end, and its crossings, as host arrays, in the default JAX
-        float type. Where `stopped` says so between two pieces it ends there."""
-        # What float32 cannot hold makes a run that is not finite, which its status says.
+        float type. It ends early where `stopped`, asked between two pieces, is true."""
+        # NumPy does not warn of what float32 cannot hold, since the status of such a run says that it is not finite.
         with np.errstate(over="ignore"):
             loop, crossings = self._end(progress, stopped)
             return jax.device_get((self.kept(loop), crossings))
 
     def _end(
         self, progress: Callable[[float], None] | None, stopped: Callable[[], bool] | None
-    ) -> tuple[Any, Any]:
-        """The run at its end, and its crossings; reported on between pieces of about `PIECE` seconds.
+    ) -> tuple[PyTree, Array]:
+        """The run at its end, and its crossings, with a report between pieces of about `PIECE` seconds.
 
-        A report from within a compiled loop would keep it from being stored on disk.
+        A compiled loop that reports from within could not be stored on disk.
         """
         if progress is None and stopped is None:
             return _solve(self, ALL)[:2]
@@ -188,9 +198,9 @@ class Dynamics(eqx.Module):
         return loop, crossings
 
 
-def found_in_one_batch(runs: Sequence[Dynamics]) -> list[tuple[Any, np.ndarray]]:
-    """What is `Dynamics.found` of runs of one shape, followed in one batch, for accelerators, which one
-    run cannot fill.
+def found_in_one_batch(runs: Sequence[Dynamics]) -> list[tuple[PyTree, np.ndarray]]:
+    """What `Dynamics.found` gives of each of several runs of one shape, followed in one batch, for accelerators, which
+    one run cannot fill.
 
     On a CPU batched loops are slower than one run after the other.
     """
@@ -206,10 +216,10 @@ def stacked(runs: Sequence[Dynamics]) -> Dynamics:
 
 
 def trajectories(
-    runs: Sequence[Dynamics], found: Sequence[tuple[Any, np.ndarray]]
+    runs: Sequence[Dynamics], found: Sequence[tuple[PyTree, np.ndarray]]
 ) -> list[Trajectory]:
-    """Runs that differ in their starts only, from what each found: what was observed of all of them is
-    made into variables at once."""
+    """The Trajectories of runs that differ in their starts only, given what `Dynamics.found` gives of each. The variables
+    of all of them are computed at once."""
     observed = [run.observed(kept) for run, (kept, _) in zip(runs, found, strict=True)]
     with np.errstate(over="ignore"):
         parts = _finite_parts(runs[0].observe, observed)
@@ -219,40 +229,41 @@ def trajectories(
         ]
 
 
-def _whole_products() -> Any:
-    """A context in which products have the precision of their factors. Accelerators otherwise round those of float32
-    to 10 bits, three digits, where the error of a step is asked to be a millionth: a hundred times as many steps."""
+def _whole_products() -> AbstractContextManager[None]:
+    """A context in which products have the precision of their factors. Accelerators otherwise round factors of float32
+    to 10 bits, three digits, and since the error of a step has to be a millionth a run takes a hundred times as many
+    steps."""
     return jax.default_matmul_precision("highest")
 
 
 @functools.partial(jax.jit, compiler_options=OPTIONS)
-def _solve(run: Dynamics, until: Any) -> tuple[Any, Any, Any]:
-    """A run from its start: where it has come to, its crossings, and the share that is done."""
+def _solve(run: Dynamics, until: int | Array) -> tuple[PyTree, Array, Array]:
+    """A run followed from its start: its state then, its crossings, and the share of it that is done."""
     run = jax.tree.map(jnp.asarray, run)
     with _whole_products():
         return _followed(run, run.begin(), until)
 
 
 @functools.partial(jax.jit, compiler_options=OPTIONS)
-def _resume(run: Dynamics, loop: Any, until: Any) -> tuple[Any, Any, Any]:
-    """The same from where a run has come to."""
+def _resume(run: Dynamics, loop: PyTree, until: int | Array) -> tuple[PyTree, Array, Array]:
+    """A run followed on from a state `loop`, with the results of `_solve`."""
     with _whole_products():
         return _followed(jax.tree.map(jnp.asarray, run), loop, until)
 
 
-def _followed(run: Dynamics, loop: Any, until: Any) -> tuple[Any, Any, Any]:
+def _followed(run: Dynamics, loop: PyTree, until: int | Array) -> tuple[PyTree, Array, Array]:
     loop = run.advance(loop, until)
     return loop, run.crossings(loop), run.share(loop)
 
 
 @jax.jit
-def solve_batch(runs: Dynamics) -> tuple[Any, Any]:
+def solve_batch(runs: Dynamics) -> tuple[PyTree, Array]:
     """What is kept of `stacked` runs at their ends, and their crossings, with the axis of runs first.
 
     All runs of a batch take a step together, and one that has ended waits for the last.
     """
 
-    def solve(run: Dynamics) -> tuple[Any, Any]:
+    def solve(run: Dynamics) -> tuple[PyTree, Array]:
         loop, crossings, _ = _followed(run, run.begin(), ALL)
         return run.kept(loop), crossings
 
@@ -261,12 +272,12 @@ def solve_batch(runs: Dynamics) -> tuple[Any, Any]:
 
 
 def num_compilations() -> int:
-    """How many times a run was compiled (or read from a cache on disk) in this process."""
+    """How many times a program of a run was compiled, or read from the cache on disk, in this process."""
     return len(_traced)
 
 
 def count_compilation(name: str) -> None:
-    """Called where a run is traced, which is once a compilation."""
+    """Count a compilation, called where a run is traced, which happens once for each."""
     _traced.append(name)
 
 
@@ -274,8 +285,8 @@ _traced: list[str] = []
 
 
 def _finite_parts(observe: Observe, observed: Sequence[Observed]) -> Iterator[Observed]:
-    """The variables of several runs, known, and not NaN, up to the first time that is not finite or was
-    not reached, from what was observed of each."""
+    """The variables of several runs, made of what was observed of each. They are NaN from the first time on that is
+    not finite or was not reached."""
     goods = [_num_finite(*each) for each in observed]
     variables = observe.summarise(
         {
@@ -300,12 +311,14 @@ def _num_finite(observed: dict[str, np.ndarray], num_reached: int) -> int:
     finite = [
         np.isfinite(x[:num_reached]).reshape(num_reached, -1).all(axis=1)
         for name, x in observed.items()
-        if not name.startswith(OWN)  # which may be undefined somewhere
+        if not name.startswith(OWN)  # own observables may be undefined somewhere
     ]
     return int(np.logical_and.accumulate(np.logical_and.reduce(finite)).sum())
 
 
-def up_to(crossings: Any, reached: Float[np.ndarray, " t"]) -> Float[np.ndarray, " s"]:
-    """Crossings but those after the last time that was reached."""
+def up_to(
+    crossings: Float[np.ndarray, " s"], reached: Float[np.ndarray, " t"]
+) -> Float[np.ndarray, " s"]:
+    """The crossings, with NaN in place of those after the last time that was reached."""
     last = reached[-1] if len(reached) else -np.inf
     return np.where(np.asarray(crossings) <= last, crossings, np.nan)
