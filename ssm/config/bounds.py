@@ -16,59 +16,59 @@ from ssm.support import checks
 
 
 class Within(NamedTuple):
-    """The interval in which a number has to lie. It holds always, or where another field has a given
-    value; of several intervals beside one field the last that holds is the one that counts."""
+    """The interval in which a number has to lie. It holds always, or only where another field has a given
+    value. Where several intervals stand beside a field, the last one that holds counts."""
 
     low: float
     high: float = math.inf
     open_ends: str = ""
-    """Holds "(" and/or ")" where the lower and/or the upper end is left out."""
+    """Contains "(" where the lower end is not allowed itself, and ")" where the upper end is not."""
     where: tuple[str, str] | None = None
-    """Name and value of the other field."""
+    """The name and the value of the other field; None where the interval holds always."""
 
-    def holds(self, fields: Mapping[str, Any]) -> bool:
-        """Whether this interval holds for a group of these fields."""
+    def holds(self, fields: Mapping[str, object]) -> bool:
+        """Whether this interval holds, given the values of all fields of its group by name."""
         return self.where is None or fields[self.where[0]] == self.where[1]
 
-    def integer(self, name: str, value: Any) -> int:
-        """`value` as an int; raises InputError where it is none, or lies outside."""
+    def integer(self, name: str, value: object) -> int:
+        """`value` as an int; raises InputError where it is no integer, or lies outside."""
         return checks.integer(name, value, int(self.low), int(self.high))
 
-    def real(self, name: str, value: Any) -> float:
-        """`value` as a float; raises InputError where it is none, or lies outside."""
+    def real(self, name: str, value: object) -> float:
+        """`value` as a float; raises InputError where it is no number, or lies outside."""
         return checks.real(name, value, self.low, self.high, open_ends=self.open_ends)
 
 
 class Each(NamedTuple):
-    """The closed interval in which every entry of a tuple has to lie. How many entries there are to be
-    depends on other fields, so that the rule of the field's own group has to ask for the check."""
+    """The closed interval in which every entry of a tuple has to lie. How many entries there have to be
+    depends on other fields, so the rule of the field's group has to call the check itself."""
 
     low: float
     high: float
 
-    def integers(self, name: str, values: list[Any]) -> tuple[int, ...]:
-        """The entries as ints; raises InputError for the first that cannot be used."""
+    def integers(self, name: str, values: list[object]) -> tuple[int, ...]:
+        """The entries as ints; raises InputError for the first one that is not allowed."""
         bound = Within(self.low, self.high)
         return tuple(bound.integer(f"{name}[{i}]", value) for i, value in enumerate(values))
 
-    def reals(self, name: str, values: list[Any]) -> tuple[float, ...]:
-        """The entries as floats; raises InputError for the first that cannot be used."""
+    def reals(self, name: str, values: list[object]) -> tuple[float, ...]:
+        """The entries as floats; raises InputError for the first one that is not allowed."""
         bound = Within(self.low, self.high)
         return tuple(bound.real(f"{name}[{i}]", value) for i, value in enumerate(values))
 
 
 class _Annotation(NamedTuple):
-    """What the annotation of a field says of its values."""
+    """What the annotation of a field says about its values."""
 
     kind: type | tuple[str, ...]
-    """int, float or bool, or the words that a choice is made from."""
+    """int, float or bool, or the words of which one has to be chosen."""
     may_be_left_out: bool
     intervals: tuple[Within, ...]
 
 
-def checked_fields(group: object) -> dict[str, Any]:
-    """The values of a group's fields, each as its own Python type, whatever number or string type it was
-    given as. Tuples, whose length other fields decide, are left to the rules of their groups.
+def checked_fields(group: object) -> dict[str, str | float]:
+    """The values of a group's fields by name, each converted to the Python type of its annotation. Tuples are left to
+    the rules of their groups, since other fields decide on their length.
 
     Raises InputError for the first field whose value its annotation does not allow.
     """
@@ -81,14 +81,14 @@ def checked_fields(group: object) -> dict[str, Any]:
 
 
 def interval(group: type, name: str) -> Within:
-    """The interval beside a field that has one and no other."""
+    """The interval of a field that has exactly one."""
     (within,) = _annotations(group)[name].intervals
     return within
 
 
 def number(group: type, name: str) -> tuple[type, Within] | None:
-    """Whether a field is an int or a float, and the interval in which it always lies; None where it is no
-    number, or may be several."""
+    """The type of a field, int or float, and the interval in which it always lies; None where it is no single
+    number."""
     annotation = _annotations(group).get(name)
     if annotation is None or annotation.kind not in (int, float):
         return None
@@ -96,8 +96,8 @@ def number(group: type, name: str) -> tuple[type, Within] | None:
     return annotation.kind, annotation.intervals[0]
 
 
-def _checked(name: str, fields: Mapping[str, Any], annotation: _Annotation) -> Any:
-    """The value of one field as its own type."""
+def _checked(name: str, fields: Mapping[str, object], annotation: _Annotation) -> str | float:
+    """The value of one field, converted to the type of its annotation."""
     value, kind = fields[name], annotation.kind
     if isinstance(kind, tuple):
         return checks.choice(name, value, kind)
@@ -109,8 +109,8 @@ def _checked(name: str, fields: Mapping[str, Any], annotation: _Annotation) -> A
 
 @functools.cache
 def _annotations(group: type) -> dict[str, _Annotation]:
-    """What the annotations of a group's fields say, but for those of tuples; raises TypeError for a
-    field whose annotation leaves open what is allowed."""
+    """What the annotations of a group's fields say, except those of tuples; raises TypeError for a
+    field whose annotation does not say what is allowed."""
     bounds_of = {}
     for name, hint in get_type_hints(group, include_extras=True).items():
         markers = hint.__metadata__ if get_origin(hint) is Annotated else ()
@@ -127,6 +127,6 @@ def _annotations(group: type) -> dict[str, _Annotation]:
     return bounds_of
 
 
-def _alternatives(hint: Any) -> tuple[Any, ...]:
-    """The alternatives of a type, the type itself where there are none."""
+def _alternatives(hint: object) -> tuple[Any, ...]:
+    """The alternatives of a union, or the type itself where it is no union."""
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)

@@ -1,4 +1,4 @@
-"""Every number of a run in one frozen dataclass, checked where it is made."""
+"""Every number of a run in one frozen dataclass, which checks its fields when it is made."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
 
 from ssm.config import showing
 from ssm.config.bounds import Within, checked_fields, interval
@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 DType = Literal["float64", "float32"]
-FEWEST_COORDINATES = 32  # of a class, where its features have as many dimensions
-# Fields that say something of an optimiser's steps alone. Others of its group have rules of their own.
+FEWEST_COORDINATES = (
+    32  # the fewest coordinates that a class is given, unless its features have fewer dimensions
+)
+# Fields that have a meaning for the steps of an optimiser only. Further fields of its group have rules of their own.
 OF_STEPS = ("learning_rate", "learning_rate_schedule", "num_steps", "batch_size")
-# Fields that say something of a flow alone.
+# Fields that have a meaning for a flow only.
 OF_A_FLOW = tuple(
     field.name for group in (FlowEndFields, FlowSolverFields) for field in dataclasses.fields(group)
 )
@@ -44,8 +46,8 @@ def _made_by_name(cls: type[Fields]) -> type[Fields]:
     names = tuple(field.name for field in dataclasses.fields(cls))
     known = frozenset(names)
 
-    @functools.wraps(make)  # which lets help() show the fields as the arguments that there are
-    def make_by_name(self: Fields, *args: Any, **values: Any) -> None:
+    @functools.wraps(make)  # so that help() shows the fields as the arguments
+    def make_by_name(self: Fields, *args: object, **values: object) -> None:
         if args:
             raise errors.invalid(cls.__name__, args[0], "given by the names of its fields")
         if not known.issuperset(values):
@@ -62,7 +64,7 @@ def _made_by_name(cls: type[Fields]) -> type[Fields]:
 
 @_made_by_name
 @dataclasses.dataclass(frozen=True, kw_only=True)
-# The order of the fields, in JSON, in help and in a result's attributes, begins with the last of these.
+# The order of the fields, in JSON, in help and in a result's attributes, begins with the last of these classes.
 class Config(
     FlowSolverFields,
     ObservationFields,
@@ -98,7 +100,7 @@ class Config(
     """
 
     seed: Annotated[int, Within(0, 2**31 - 1)] = 0
-    """Seed of the start, and of mini-batches."""
+    """Seed of the start and of mini-batches."""
     dtype: DType = "float64"
     """Floating-point type of the whole run."""
 
@@ -126,7 +128,7 @@ class Config(
     def __repr__(self) -> str:
         return showing.call(self)
 
-    def __rich_repr__(self) -> Iterator[tuple[str, Any]]:
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
         yield from showing.differing(self).items()
 
     def _repr_html_(self) -> str:
@@ -157,13 +159,13 @@ class Config(
             return sum(self.class_counts)
         # The rows of a balanced start are combinations of k rows, those of a Gaussian one are d rows.
         rows = self.num_classes if self.init == "balanced" else self.feature_dim
-        # A class needs no more columns than it has samples, but so few are not worth a shape of their own.
+        # A class needs no more columns than it has samples, but for few of them it does not pay to compile another shape.
         width = min(rows + 1, max(FEWEST_COORDINATES, *self.class_counts))
         return self.num_classes * width
 
     @property
     def num_inputs(self) -> int:
-        """Number of inputs p that features are made of; 0 where they are followed themselves."""
+        """Number of inputs p that features are made of; 0 where the features themselves are followed."""
         if self.noise_dim is None:
             return 0
         named = 1 + self.num_classes + self.num_attributes
@@ -197,8 +199,8 @@ class Config(
         return cls(**fields)
 
     def _check_what_flow_can_reach(self) -> None:
-        """Refuse the clock of the loss where the loss does not fall to 0, and a margin to stop at where
-        the loss knows none."""
+        """Refuse the clock of the loss where the loss does not fall to 0, and a margin to stop at under
+        the squared loss, which has no margins."""
         kept_up = {
             "under the squared loss": self.loss == "squared",
             "with weight or feature decay": self.has_decay,
@@ -214,8 +216,8 @@ class Config(
             raise errors.invalid("stop_margin", self.stop_margin, allowed)
 
     def _check_ramp(self) -> None:
-        """Refuse weights that change evenly where the solver, which stops at a switch, would have to
-        follow the change."""
+        """Refuse weights that change evenly with the solver rkl2, which can stop at a switch of the field but
+        cannot follow a change within a step."""
         may_be_rkl2 = self.solver == "rkl2" or (self.clock == "loss" and self.solver is None)
         if self.weight_ramp > 0 and may_be_rkl2:
             allowed = "0 with solver=rkl2, the loss clock's: a switch, no ramp"
@@ -228,12 +230,14 @@ class Config(
         whose = "a flow" if self.is_descent else "an optimiser's steps"
         for name in of_others:
             value = getattr(self, name)
-            if value != getattr(type(self), name):  # the default, which a dataclass keeps there
+            if value != getattr(
+                type(self), name
+            ):  # the default, which a dataclass keeps as an attribute of the class
                 allowed = f"left out with optimizer={self.optimizer}: it is of {whose} only"
                 raise errors.invalid(name, value, allowed)
 
     def _check_targets(self) -> None:
-        """Refuse, for distributions as targets, what is known of one label a sample alone."""
+        """Refuse, where targets are distributions, what is known only for one label a sample."""
         if self.targets == "labels":
             return
         if self.loss not in ("squared", "cross_entropy"):
@@ -251,7 +255,7 @@ class Config(
             raise errors.invalid("coupling", self.coupling, allowed)
 
     def _check_groups(self) -> None:
-        """Refuse what is not known of groups inside classes."""
+        """Refuse what is not known for groups inside classes."""
         if not self.has_groups:
             return
         if self.coupling + self.attribute_coupling > 1:
@@ -267,8 +271,8 @@ class Config(
             raise errors.invalid("groups", self.groups, "left out with targets of one's own")
 
     def _check_coupling(self) -> None:
-        """Refuse coupled features under an optimiser for which the gradient is not all that counts, unless what
-        moves them, their inputs, is there."""
+        """Refuse coupled features under an optimiser whose steps are not linear in the gradients, unless there are
+        inputs, from which its steps follow."""
         if self.optimizer in LINEAR or self.has_inputs:
             return
         of_features = (
@@ -301,7 +305,7 @@ class Config(
                 f"{num_columns} feature columns, and the logits hold at most {LARGEST_STATE} numbers "
                 "(the squared loss, coupling=1 and init=collapsed need only some columns a class)",
             )
-        if self.column_kind == "coordinates":  # which are kept as the samples they stand for
+        if self.column_kind == "coordinates":  # their states are kept as those of all samples
             size = (k + sum(self.class_counts)) * d + hidden
         if self.save_state and size * self.num_saves > LARGEST_STATE:
             allowed = (
@@ -316,7 +320,7 @@ def field_names() -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(Config))
 
 
-def check_config(name: str, value: Any) -> Config:
+def check_config(name: str, value: object) -> Config:
     """`value` if it is a Config; raises InputError for anything else."""
     if isinstance(value, Config):
         return value

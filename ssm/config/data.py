@@ -39,11 +39,11 @@ class DataFields:
     """Samples of each class, of a `custom` profile."""
     targets: Literal["labels", "own"] = "labels"
     """What samples are taught: their `labels`, or distributions over the classes that are given beside the
-    Config, to `ssm.simulate`, for which it says `own`. A class may then be no sample's own."""
+    Config, to `ssm.simulate`: then it says `own`, and a class may have no samples."""
 
     @property
     def counts_of_groups(self) -> tuple[int, ...] | None:
-        """The counts of classes that have groups, which say them; None of others."""
+        """The counts of classes that have groups, as the sums of these; None for classes without groups."""
         return None
 
     @property
@@ -74,7 +74,7 @@ class DataFields:
 
     def check_data(self, classes_of_groups: int | None = None) -> None:
         """Put the profile that is meant, checked `counts`, and their number as `num_classes`, in the place of
-        what was given. Groups inside that many classes have counts of their own.
+        what was given. Where `classes_of_groups` classes have groups, these say the counts.
 
         Raises InputError where the fields do not describe classes of at least one sample each.
         """
@@ -112,7 +112,7 @@ class DataFields:
             )
 
     def _check_counts(self) -> None:
-        """Check the counts of a custom profile, and let them say how many classes there are."""
+        """Check the counts of a custom profile, and set the number of classes to theirs."""
         what = f"at least two integers in [1, {LARGEST_COUNT}] when profile='custom'"
         values = checks.items("counts", self.counts, what)
         if len(values) < 2:

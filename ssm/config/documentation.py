@@ -1,4 +1,4 @@
-"""The docstring of a class whose fields have docstrings of their own below them, in it and in the
+"""The docstring of a class whose fields have docstrings below them, in its source or in that of the
 classes it inherits from."""
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 class DocstringOfFields:
-    """A docstring that is put together when it is asked for: the text written for the class, then each
-    field with its type, its default, and what stands below it in the source."""
+    """A docstring that is put together when it is read: the text written for the class, then each
+    field with its type, its default, and the docstring below it in the source."""
 
     def __init__(self, summary: str):
         self.summary = inspect.cleandoc(summary)
@@ -40,8 +40,8 @@ def _whole(summary: str, owner: Any) -> str:
 
 
 def words_of_fields(owner: type) -> dict[str, str]:
-    """What stands below each field of a dataclass in its source and in that of the classes it inherits from; nothing
-    where there is no source."""
+    """The docstring below each field of a dataclass, in its source or in that of the classes it inherits from; no
+    fields at all where there is no source."""
     words: dict[str, str] = {}
     try:
         for group in owner.__mro__[:-1]:  # the last is object
@@ -53,7 +53,7 @@ def words_of_fields(owner: type) -> dict[str, str]:
 
 @functools.cache
 def docstrings_of_fields(group: type) -> dict[str, str]:
-    """What stands below each field in the source of one class; raises OSError where there is none."""
+    """The docstring below each field in the source of one class; raises OSError where there is no source."""
     return {
         ast.unparse(line.target): ast.literal_eval(below.value)
         for line, below in itertools.pairwise(_definition(group).body)
@@ -62,26 +62,26 @@ def docstrings_of_fields(group: type) -> dict[str, str]:
 
 
 def _definition(group: type) -> ast.ClassDef:
-    """The class in the source of its module, which is read once for all of its classes: `inspect.getsource` of a class
-    goes through its text word by word to find its end, which takes most of the time."""
-    found: Any = _source(group.__module__)
+    """The class in the source of its module, which is read once for all of its classes. `inspect.getsource` of a class
+    would take most of the time, since it goes through the text word by word to find the end of the class."""
+    definition: Any = _source(group.__module__)
     for name in group.__qualname__.replace(".<locals>", "").split("."):
         inside = (
             node
-            for node in ast.walk(found)
-            if node is not found and getattr(node, "name", None) == name
+            for node in ast.walk(definition)
+            if node is not definition and getattr(node, "name", None) == name
         )
-        found = next(inside, None)
-        if found is None:
+        definition = next(inside, None)
+        if definition is None:
             raise OSError(f"no source of {group.__qualname__}")
-    return found
+    return definition
 
 
 @functools.cache
 def _source(module: str) -> ast.Module:
     try:
         return ast.parse(inspect.getsource(sys.modules[module]))
-    except (KeyError, TypeError):  # a module without a file, as of what is typed by hand
+    except (KeyError, TypeError):  # a module without a file, as at the prompt of Python
         raise OSError(f"no source of {module}") from None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Annotated
 
 from ssm.config.bounds import Each, Within
 from ssm.config.data import LARGEST_COUNT
@@ -24,8 +24,8 @@ class GroupFields:
     """Samples of each group, a class with an attribute, class by class: ((90, 10), (10, 90)), or 90,10,10,90 with
     the number of classes. Each class has as many samples as its groups. Left out: classes have no groups."""
     attribute_coupling: Annotated[float, Within(0, 1)] = 0.0
-    """c_a in [0, 1 - coupling], how far training one sample moves the features of all that have its attribute, of
-    whatever class, beside what its class moves."""
+    """c_a in [0, 1 - coupling], how far training one sample moves the features of all samples with its attribute, of
+    whatever class, beside what it moves within its class."""
     group_weight_exponent: Annotated[float, Within(-10, 10)] = 0.0
     """g in weights of groups n_g^-g, of unit mean over samples, times those of classes: 0 is none, 1 weighs all
     groups alike; in [-10, 10]."""
@@ -58,14 +58,14 @@ class GroupFields:
         return getattr(self, "num_classes")  # noqa: B009 that is a field of another group
 
     def check_groups(self, num_classes: int, is_left_out: bool) -> int | None:
-        """Put checked `groups` in the place of those given, and return the number of classes that they are of; None
+        """Put checked `groups` in the place of those given, and return the number of classes that they belong to; None
         without groups.
 
         Args:
-            num_classes: k, which rows of groups say themselves.
-            is_left_out: whether k is the default, so that rows may say another.
+            num_classes: k, which has to be the number of rows where groups are given as rows.
+            is_left_out: whether k is the default, so that the number of rows may be another.
 
-        Raises InputError for groups that are no table, and numbers that need groups without any.
+        Raises InputError for groups that are no table, and for numbers that need groups where there are none.
         """
         if self.groups is None:
             for name in ("attribute_coupling", "group_weight_exponent"):
@@ -88,6 +88,5 @@ class GroupFields:
         if len(numbers) < num_classes or len(numbers) % num_classes:
             allowed = f"as many numbers in each of {num_classes} classes"
             raise errors.invalid("groups", self.groups, allowed)
-        flat: Any = GROUPS.integers("groups", numbers)
-        object.__setattr__(self, "groups", flat)
+        object.__setattr__(self, "groups", GROUPS.integers("groups", numbers))
         return num_classes

@@ -23,7 +23,7 @@ class InputFields:
     inputs that the seed draws, H = A X. Left out: infinite, where the noise of each sample is orthogonal to
     that of all others, which is what couplings alone describe."""
     held_out: bool = False
-    """Ask at every observed time what fresh samples would get: `held_out_accuracy`, `held_out_loss` and
+    """Observe fresh samples at every observed time: `held_out_accuracy`, `held_out_loss` and
     `held_out_strength` of each class. It takes a coupling above 0, and starts features from their
     inputs, so that those of a class share a part from the beginning."""
 
@@ -38,8 +38,8 @@ class InputFields:
         return self.has_inputs or self.held_out
 
     def check_inputs(self, coupling: float, feature_decay: float, *, is_descent: bool) -> None:
-        """Refuse, by InputError, held-out samples of classes that share nothing with what was seen, and of
-        which it is not known how the steps of an optimiser let their part fade that is not learned."""
+        """Refuse, by InputError, held-out samples where classes share nothing with the samples of training, and where
+        it is not known how the part of them that is not learned fades under the steps of an optimiser."""
         if self.held_out and coupling == 0:
             allowed = "False at coupling=0, where samples of a class share nothing"
             raise errors.invalid("held_out", self.held_out, allowed)

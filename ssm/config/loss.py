@@ -21,7 +21,7 @@ NEUTRAL = {
     "label_smoothing": 0.0,
 }
 # The published values of each named loss: Menon et al. 2021; Ye et al. 2020; Kini et al. 2021; Cao
-# et al. 2019; Lin et al. 2017. The exponent of `cdt` and `vs` was tuned there; 0.3 is a usual value.
+# et al. 2019; Lin et al. 2017. They tuned the exponent of `cdt` and `vs`, for which 0.3 is a usual value.
 MARGIN_LOSSES: dict[str, dict[str, float]] = {
     "logit_adjustment": {"additive_adjustment": 1.0},
     "cdt": {"multiplicative_adjustment": 0.3},
@@ -75,8 +75,8 @@ class LossFields:
 
     @property
     def adjustments(self) -> dict[str, float]:
-        """The numbers that adjust the loss by name; those left out are the published ones of the named
-        loss, or neutral."""
+        """The numbers that adjust the loss, by name. Those left out have the published value of the named
+        loss, or the neutral one."""
         given = {name: getattr(self, name) for name in NEUTRAL}
         given = {name: value for name, value in given.items() if value is not None}
         return NEUTRAL | MARGIN_LOSSES.get(self.loss, {}) | given

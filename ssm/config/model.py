@@ -18,8 +18,8 @@ class ModelFields:
     """The layers, how the features are coupled, the start, and the decay."""
 
     coupling: Annotated[float, Within(0, 1)] = 0.0
-    """c in [0, 1], how far training one sample moves the features of its class: 0 free features, 1
-    shared (class means). Networks lie between. At 0 inverse square-root weights balance, and inverse
+    """c in [0, 1], how far training one sample moves the features of its class: 0 for free features, 1
+    for shared ones (class means). Networks lie between. At 0 inverse square-root weights balance, and inverse
     frequency reverses the order, minorities first; at 1 inverse frequency balances."""
     between_coupling: Annotated[float, Within(0, 1, open_ends=")")] = 0.0
     """c_b in [0, 1), at most the coupling: how far training one sample moves the features of other
@@ -66,8 +66,8 @@ class ModelFields:
         return self.bias in ("output", "both")
 
     def check_model(self, num_classes: int) -> None:
-        """Refuse, by InputError, classes that are coupled more with each other than within, and what features
-        that are themselves the logits cannot have."""
+        """Refuse, by InputError, classes that are coupled more with each other than within, and at depth 1, where the
+        features are the logits, what these cannot have."""
         if self.between_coupling > self.coupling:
             allowed = f"at most the coupling within a class, {self.coupling:g}"
             raise errors.invalid("between_coupling", self.between_coupling, allowed)

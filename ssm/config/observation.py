@@ -12,7 +12,7 @@ Spacing = Literal["linear", "log"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ObservationFields:
-    """The times of observation, and what beside the spectral variables is kept."""
+    """The times of observation, and what is kept beside the spectral variables."""
 
     num_saves: Annotated[
         int, Within(2, 1_000_000), Within(3, 1_000_000, where=("save_spacing", "log"))

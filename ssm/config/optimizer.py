@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from ssm.config.bounds import Each, Within
 from ssm.support import checks, errors
@@ -28,11 +28,11 @@ Optimizer = Literal[
 OptimizerOrOwn = Literal[Optimizer, "own"]
 RateSchedule = Literal["constant", "cosine", "step"]
 
-# Optimisers whose steps are linear in the gradients so far: they conserve what gradient flow does.
+# Optimisers whose steps are linear in the gradients so far, so that they conserve what gradient flow conserves.
 LINEAR = ("flow", "gd", "momentum", "nesterov")
 # Optimisers whose steps shrink as the gradient does.
 GRADIENT_SIZED = (*LINEAR, "sam")
-MOST_STEPS = 10_000_000  # the learning rate of each is kept
+MOST_STEPS = 10_000_000  # bounded, since the learning rate of each step is kept
 DROP_STEPS = Each(0, 2**53)
 
 
@@ -45,10 +45,10 @@ class OptimizerFields:
     `normalised_gd` (of unit norm), `class_normalised_gd` (PCNGD: the gradient of each class of unit norm, in
     which class weights cancel; decay apart from it), `sign`, `adam`, `adamw` (decay apart from the gradient), `sam`,
     `muon` (optax's, whose momentum is corrected for its start), `muon_uncorrected` (the published one,
-    whose momentum is not), or `spectral_gd`, along U V^T of each layer's gradient. `own` stands for a
+    whose momentum is not corrected), or `spectral_gd`, along U V^T of each layer's gradient. `own` stands for a
     transformation of optax that is given beside the Config, to `ssm.simulate` or `ssm.sweep`."""
     learning_rate: Annotated[float | None, Within(0, 1e50, open_ends="(")] = None
-    """Of an optimiser, > 0. Left out: a tenth of an e-fold of the fastest contrast a step for `gd`
+    """Learning rate of an optimiser, > 0. Left out: a tenth of an e-fold of the fastest contrast a step for `gd`
     and `sam`, the same in the long run with momentum, else 0.01."""
     learning_rate_schedule: RateSchedule = "constant"
     """`constant`; `cosine`, falling to 0 at the last step; or `step`, times `drop_factor` from each
@@ -56,16 +56,16 @@ class OptimizerFields:
     drop_step: Annotated[int | tuple[int, ...] | None, DROP_STEPS] = None
     """Step at which the learning rate drops, for `step`; or several, in ascending order."""
     drop_factor: Annotated[float, Within(0, 1)] = 0.1
-    """What it drops by each time, in [0, 1]."""
+    """Factor by which the learning rate drops each time, in [0, 1]."""
     num_steps: Annotated[int | None, Within(1, MOST_STEPS)] = None
     """Steps of an optimiser, at least num_saves - 1, at most ten million. Left out: as many as
     gradient descent takes in the length chosen from theory, its schedule counted in, and 1000 for an
     optimiser whose steps do not follow the gradient's size."""
     batch_size: Annotated[int | None, Within(1, 1_000_000)] = None
-    """Samples of a step of an optimiser, drawn anew each time with replacement. Left out: all, each
+    """Samples of a step of an optimiser, drawn anew each time with replacement. Left out: each sample
     once."""
     momentum: Annotated[float | None, Within(0, 1, open_ends=")")] = None
-    """Of `momentum` and `nesterov`, in [0, 1). Left out: 0.9."""
+    """Momentum of `momentum` and `nesterov`, in [0, 1). Left out: 0.9."""
     sam_radius: Annotated[float | None, Within(0, 1e50, open_ends="(")] = None
     """How far `sam` climbs before it takes the gradient, > 0. Left out: `init_scale`; a start whose
     growing part is shorter than the radius falls back to 0."""
@@ -83,7 +83,7 @@ class OptimizerFields:
         return self.drop_step if isinstance(self.drop_step, tuple) else (self.drop_step,)
 
     def check_optimizer(self, num_saves: int) -> None:
-        """Put checked drop steps in the place of those given, one alone as an integer.
+        """Put checked drop steps in the place of those given, a single one as an integer.
 
         Raises InputError for numbers of another optimiser or schedule than the one asked for, and for
         fewer steps than there are observations.
@@ -108,8 +108,8 @@ class OptimizerFields:
             )
 
 
-def _checked_drops(given: Any) -> int | tuple[int, ...]:
-    """Checked drop steps: one as an integer, several as a tuple."""
+def _checked_drops(given: object) -> int | tuple[int, ...]:
+    """The drop steps, checked: a single one as an integer, several as a tuple."""
     if not isinstance(given, Iterable):
         return Within(*DROP_STEPS).integer("drop_step", given)
     what = "an integer, or several in ascending order"

@@ -9,7 +9,7 @@ GROUPS = MAJORITY, MINORITY = "majority", "minority"
 
 
 def num_minority_classes(num_classes: int, minority_fraction: float) -> int:
-    """Minority classes of a STEP profile: rho k, rounded to the nearest integer (a half to the even
+    """The number of minority classes of a STEP profile: rho k, rounded to the nearest integer (a half to the even
     one)."""
     return round(minority_fraction * num_classes)
 
@@ -50,15 +50,17 @@ def class_groups(counts: Sequence[int]) -> tuple[str, ...]:
     For STEP with R > 1 these are its two groups; of a long tail they are the head and the tail.
     All-equal counts are all majority, and a class without samples is in the minority.
     """
-    present = [
-        int(n) for n in counts if n > 0
-    ]  # a class may have none where samples are taught several
-    smallest, largest = min(present), max(present)  # whose product is exact
+    # A class may have no samples where these are taught distributions.
+    present = [int(n) for n in counts if n > 0]
+    smallest, largest = (
+        min(present),
+        max(present),
+    )  # integers of Python, so that their product is exact
     return tuple(MAJORITY if int(n) ** 2 >= smallest * largest else MINORITY for n in counts)
 
 
 def no_contrasts(counts: Sequence[int]) -> str:
-    """Why no g* of contrasts exists for these counts; an empty text where one does.
+    """Why no balancing exponent g* of contrasts exists for these counts; an empty text where it does.
 
     The groups are the head and the tail of the sizes (`class_groups`). Classes of one size
     have contrasts that grow at their rate r_c, and two classes of unequal size have one that grows at

@@ -1,6 +1,6 @@
 """A Config as it is shown: in Python as the call that makes it, in a notebook as a table.
 
-It is `Any` here, since the module of `Config` imports this one.
+A Config is `Any` in the annotations, since the module of `Config` imports this one.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ GROUPS = {
 }
 """The title of each group of fields, in the order in which they are shown."""
 MOST_VALUES, MOST_ROWS = 12, 16
-"""Numbers of a tuple, and rows of classes, that are shown whole; of more only the ends."""
-# Only what a theme leaves alone: no colour and no background, so that dark and light both stay readable.
-# Notebooks align cells to the right, which tears names from their values.
+"""How many numbers of a tuple, and how many rows of classes, are shown; of longer ones only both ends are."""
+# The style sets no colour and no background, so that the table stays readable in dark and light themes. It sets the
+# alignment, since notebooks align cells to the right, which tears names from their values.
 CELL = 'style="text-align:left"'
 
 
-def differing(config: Any) -> dict[str, Any]:
-    """The fields that are not as `Config()` has them, in the order of the fields."""
+def differing(config: Any) -> dict[str, object]:
+    """The values of the fields that differ from those of `Config()`, by name, in the order of the fields."""
     standard = type(config)()
     fields = [field.name for field in dataclasses.fields(config)]
     values = {name: getattr(config, name) for name in fields}
@@ -47,10 +47,10 @@ def call(config: Any) -> str:
 
 
 def class_weights(config: Any) -> list[float]:
-    """What the Config weights each class by, once its weights act, without NumPy: the laws are those of
-    `ssm.problem.weights`, and a test holds them against it."""
+    """The weight of each class once the weights of the Config act, computed without NumPy. The laws are those of
+    `ssm.problem.weights`, and a test holds the two against each other."""
     counts, named, beta = config.class_counts, config.class_weights, config.effective_number_beta
-    if 0 in counts:  # A class that is no sample's own weighs nothing, which is shown as 1.
+    if 0 in counts:  # A class without samples has no weight, which is shown as 1.
         present = iter(
             _weights([n for n in counts if n > 0], _of_present(named, counts), beta, config)
         )
@@ -58,15 +58,22 @@ def class_weights(config: Any) -> list[float]:
     return _weights(list(counts), named, beta, config)
 
 
-def _of_present(named: Any, counts: tuple[int, ...]) -> Any:
+def _of_present(
+    named: tuple[float, ...] | str | None, counts: tuple[int, ...]
+) -> tuple[float, ...] | str | None:
     """The given weights of classes that have samples, or the name of a law."""
     if not isinstance(named, tuple):
         return named
     return tuple(weight for weight, n in zip(named, counts, strict=True) if n > 0)
 
 
-def _weights(counts: list[int], named: Any, beta: float | None, config: Any) -> list[float]:
-    """The weights of classes of some positive sizes."""
+def _weights(
+    counts: list[int],
+    named: tuple[float, ...] | str | None,
+    beta: float | None,
+    config: Any,
+) -> list[float]:
+    """The weights of classes of these sizes, all positive."""
     n, of_unit_mean = sum(counts), True
     if isinstance(named, tuple):
         weights, of_unit_mean = list(named), config.reduction == "weighted_mean"
@@ -74,7 +81,11 @@ def _weights(counts: list[int], named: Any, beta: float | None, config: Any) -> 
         log_beta = math.log1p(-1 / n) if beta is None else math.log(beta) if beta else -math.inf
         weights = [-1 / math.expm1(count * log_beta) for count in counts]
     else:
-        exponents = {None: config.weight_exponent, "balanced": 1.0, "sqrt": 0.5}
+        exponents: dict[str | None, float] = {
+            None: config.weight_exponent,
+            "balanced": 1.0,
+            "sqrt": 0.5,
+        }
         exponent = exponents[named]
         reference = min(counts) if exponent > 0 else max(counts)  # no power of a ratio overflows
         weights = [(count / reference) ** -exponent for count in counts]
@@ -100,20 +111,20 @@ def table(config: Any) -> str:
 
 def _fields_by_group(config: Any) -> dict[str, list[str]]:
     """The names of the fields by the class that has them, in the order of `GROUPS`."""
-    found = {
+    names = {
         base.__name__: [field.name for field in dataclasses.fields(base)]
         for base in type(config).__mro__[1:-1]
     }
-    inherited = {*itertools.chain(*found.values())}
+    inherited = {*itertools.chain(*names.values())}
     own = [field.name for field in dataclasses.fields(config) if field.name not in inherited]
-    found["Config"] = own
-    return {group: found[group] for group in GROUPS}
+    names["Config"] = own
+    return {group: names[group] for group in GROUPS}
 
 
 def _grouped(
-    config: Any, groups: dict[str, list[str]], changed: dict[str, Any], *, wanted: bool
+    config: Any, groups: dict[str, list[str]], changed: dict[str, object], *, wanted: bool
 ) -> str:
-    """A table of the fields that differ from their defaults, in bold, or else of those that do not."""
+    """Where `wanted`, a table of the fields that differ from their defaults, in bold; else of all other fields."""
     opened, closed = ("<strong>", "</strong>") if wanted else ("", "")
     rows = []
     for group, fields in groups.items():
@@ -126,7 +137,7 @@ def _grouped(
 
 
 def _classes(config: Any) -> str:
-    """The classes, those that follow on each other and are alike in one row, and the feature columns."""
+    """A table of the classes, with one row for alike classes that follow on each other, and the feature columns."""
     alike = [
         (key, [c for c, _ in classes])
         for key, classes in itertools.groupby(
@@ -165,8 +176,8 @@ def _rows(rows: list[list[str]], heads: list[str] | None = None) -> str:
     return f"<table>{f'<tr>{head}</tr>' if heads else ''}{body}</table>" if rows else ""
 
 
-def _shortened(value: Any) -> str:
-    """A value as Python writes it; of a long tuple only its ends."""
+def _shortened(value: object) -> str:
+    """A value as Python writes it, or both ends of a long tuple."""
     if isinstance(value, tuple) and len(value) > MOST_VALUES:
         first, last = ", ".join(map(repr, value[:4])), ", ".join(map(repr, value[-2:]))
         return f"({first}, …, {last}), {len(value)} values"
@@ -174,7 +185,7 @@ def _shortened(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    """Text as HTML, in which nothing is a mark."""
-    import html  # by those that show a Config, not by each command
+    """Text as HTML, with all marks escaped."""
+    import html  # only here, since few commands show a Config
 
     return html.escape(text)

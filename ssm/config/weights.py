@@ -15,7 +15,7 @@ CLASS_WEIGHTS = Each(1e-50, 1e50)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WeightFields:
-    """What each class's loss is weighted by, from when on, and how weighted losses are summed."""
+    """The weight of each class in the loss, the time from which it acts, and how weighted losses are summed."""
 
     weight_exponent: Annotated[float, Within(-10, 10)] = 0.0
     """g in w_c ~ n_c^-g, scaled to unit mean over samples: 0 is ERM, 1 inverse frequency; in [-10,
@@ -27,24 +27,24 @@ class WeightFields:
     """Weight of each class, in [1e-50, 1e50], used exactly as given instead of `weight_exponent`; or
     `balanced` (inverse frequency), `sqrt`, `effective` (effective number, b = (n - 1) / n)."""
     weight_start: Annotated[float | None, Within(0, 1e300)] = None
-    """Time (step) from which on the weights act, where there are any, ERM before it: deferred
-    reweighting (DRW). One beyond the run is ERM. Left out: they act from the start."""
+    """Time (step) from which on the weights act, where there are any, with ERM before it: deferred
+    reweighting (DRW). A time beyond the run is ERM. Left out: they act from the start."""
     weight_ramp: Annotated[float, Within(0, 1e300)] = 0.0
     """Time (steps) from `weight_start` over which the weighted risk takes the place of ERM's, evenly;
     0 is a switch."""
     reduction: Reduction = "mean"
-    """What samples' weighted losses are summed to: their `mean`, over n, or `weighted_mean`, over
+    """How the weighted losses of samples are summed: to their `mean`, over n, or to their `weighted_mean`, over
     the sum of their weights, which then have unit mean over samples (of each mini-batch)."""
 
     @property
     def has_deferral(self) -> bool:
-        """Whether weights act later than from the start on."""
+        """Whether weights begin to act later than at the start."""
         return self.weight_start is not None and self.weight_start + self.weight_ramp > 0
 
     def check_weights(self, num_classes: int) -> None:
         """Put checked `class_weights` in the place of those given.
 
-        Raises InputError for other than `num_classes` of them, and for weights that are given in two
+        Raises InputError for another number of them than `num_classes`, and for weights that are given in two
         ways at once.
         """
         given = self.class_weights

@@ -53,32 +53,32 @@ def real(
     return number
 
 
-def choice(name: str, value: Any, allowed: Sequence[str]) -> str:
+def choice(name: str, value: object, allowed: Sequence[str]) -> str:
     """`value` if it is one of the `allowed` strings; raises ssm.InputError for anything else."""
     if not isinstance(value, str) or value not in allowed:
         raise invalid(name, value, one_of(value, allowed))
     return value
 
 
-def flag(name: str, value: Any) -> bool:
+def flag(name: str, value: object) -> bool:
     """`value` if it is True or False; raises ssm.InputError for anything else, 0 and 1 included."""
     if value is not True and value is not False:
         raise invalid(name, value, "True or False")
     return value
 
 
-def items(name: str, value: Any, what: str) -> list[Any]:
-    """`value` as a list; raises ssm.InputError, which names `what` is allowed, for strings and for
-    what cannot be iterated."""
+def items(name: str, value: object, what: str) -> list[Any]:
+    """`value` as a list; raises ssm.InputError, which says `what` is allowed, for strings and for
+    values that cannot be iterated."""
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise invalid(name, value, what)
     try:
         return list(value)
-    except TypeError:  # as for an array without axes
+    except TypeError:  # raised for an array without axes
         raise invalid(name, value, what) from None
 
 
-def array(name: str, value: Any, allowed: str) -> np.ndarray:
+def array(name: str, value: object, allowed: str) -> np.ndarray:
     """`value` as a new array in float64; raises ssm.InputError where it is not of real numbers."""
     import numpy as np  # here, so that the help of a command does not wait for it
 
@@ -93,7 +93,7 @@ def array(name: str, value: Any, allowed: str) -> np.ndarray:
 
 def positive(
     name: str,
-    value: Any,
+    value: object,
     allowed: str = "positive finite numbers, one a class",
     *,
     or_zero: bool = False,
