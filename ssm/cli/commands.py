@@ -92,8 +92,8 @@ class Sweep:
     semicolons: `--grid 'counts=50,5;500,50'`, and so do those of fields that move together:
     `--grid 'imbalance_ratio,minority_count=10,50;100,5'`."""
     out: Path = Path("sweep.zarr")
-    """The zarr store to write. One that exists goes on, if it is of the same grid and flags, and grows
-    if that grid is a part of this one. Several processes with the same line share its work."""
+    """The zarr store to write. One that exists is continued if it has the same grid and flags, and grows
+    if its grid is a part of this one. Several processes with the same line share its work."""
     chunk_size: int | None = None
     """The largest number of runs in a chunk; an interrupted sweep repeats at most one chunk. Left out: chosen by memory
     and work."""

@@ -19,7 +19,7 @@ from ssm.support.errors import invalid
 class Merge:
     """Make one store of several that hold parts of one sweep, and print a summary.
 
-    Stores of the same settings become one over all values of their axes. What none of them has is left open: `ssm sweep`
+    Stores of the same settings become one over all values of their axes. Runs that none of them has are left open: `ssm sweep`
     with that store as `--out` computes it.
 
     $ ssm merge seeds-0-9.zarr seeds-10-19.zarr -o all.zarr

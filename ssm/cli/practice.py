@@ -42,7 +42,7 @@ class Advise:
     loss: Literal["cross_entropy", "squared"] = "cross_entropy"
     """The loss of a sample."""
     batch_size: int | None = None
-    """Samples of a mini-batch: also say what a weighted mean over each makes of the recommended weights."""
+    """Samples of a mini-batch. Given, the output also says which weights a weighted mean over each makes of the recommended ones."""
 
     def __call__(self) -> None:
         from rich.console import Console

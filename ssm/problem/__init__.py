@@ -1,4 +1,4 @@
-"""What is learned and what is minimised: counts and labels, class weights, losses, schedules, corrections."""
+"""The problem that is learned and the loss that is minimised: counts and labels, class weights, losses, schedules, corrections."""
 
 from ssm.problem.problem import Problem, make_problem, membership, simplex_labels
 

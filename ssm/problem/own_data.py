@@ -27,7 +27,7 @@ def own_inputs(
     are_labels_of_targets: bool = False,
 ) -> tuple[Config, Inputs | None]:
     """The Config of a run on samples of one's own, which is `config` with the counts of the labels, and these samples
-    sorted by class. Where no data is given at all, `config` and None.
+    sorted by class. Where no data is given at all these are `config` and None.
 
     Args:
         config: the run. Its fields that determine the counts are left out, or agree with the labels.

@@ -1,4 +1,4 @@
-"""Distributions over the classes as what samples are taught: soft labels, noisy ones, several right answers,
+"""Distributions over the classes, which samples are taught in place of labels: soft labels, noisy ones, several right answers,
 the next tokens of a context.
 
 A sample j has a target p_j (k numbers that sum to 1) and a class y_j of its own, by which it is coupled, weighted
@@ -28,7 +28,7 @@ def own_targets(
     config: Config, targets: object, labels: object, sample_weights: object
 ) -> tuple[Config, Targets | None, object]:
     """The Config of a run with targets of one's own, these targets sorted by class, and the classes of the samples in
-    the order in which they were given. Without targets, the Config, None, and the labels unchanged.
+    the order in which they were given. Without targets these are the Config, None, and the unchanged labels.
 
     Where every target is the one-hot label of its sample, and no sample has a weight of its own, the targets are None
     too, and the Config has the counts of the labels. Else the Config has these counts and `targets="own"`.

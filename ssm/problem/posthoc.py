@@ -126,9 +126,8 @@ def minimised(
 
 def _log_odds(logits: Float[np.ndarray, "k m"]) -> Float[np.ndarray, "k m"]:
     """log sum_{c != y} e^(z_c - z_y) for each y, without a difference of nearly equal numbers."""
-    total = np.logaddexp.reduce(
-        logits, axis=0
-    )  # which takes a fraction of SciPy's time for few samples
+    # NumPy takes a fraction of the time of SciPy for few samples.
+    total = np.logaddexp.reduce(logits, axis=0)
     with np.errstate(divide="ignore"):
         others = total + np.log1p(-np.exp(logits - total))
     # Without its largest term the total may lose all its digits, so the other terms are summed by themselves.

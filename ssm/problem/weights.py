@@ -67,7 +67,7 @@ def of_unit_class_mean(class_weights: Float[np.ndarray, " k"]) -> Float[np.ndarr
     """Weights of any law scaled to unit mean over classes, so that they sum to k: k w_c / sum_j w_j,
     shape (k,).
 
-    It is how class-balanced weights are published (Cui et al. 2019), and what much code does. The laws of
+    It is the scale at which class-balanced weights are published (Cui et al. 2019), and which much code uses. The laws of
     this module have unit mean over samples instead. The two differ by one factor for all classes, which
     acts as a factor of the learning rate, and which `mean_sample_weight` gives.
 

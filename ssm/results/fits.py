@@ -64,7 +64,7 @@ def crossing(
         is not crossed, but one that is reached at an end of the axis is. `each`, over `over` too, holds the crossings
         of single seeds. The interval is infinite where a mean that leaves one seed out does not cross.
 
-    Raises ssm.InputError for values that are not positive, no such axis, and other arguments.
+    Raises ssm.InputError for values that are not positive, an axis that they lack, and other bad arguments.
 
     Source: the jackknife, Tukey 1958; the combination derived for this project.
 
@@ -133,7 +133,7 @@ def power_law(
         (infinite without degrees of freedom), and `departure`; over `between` the neighbours'
         `local_exponent` and `local_x`, the geometric mean of their x; over `over` each `each_exponent`.
 
-    Raises ssm.InputError for numbers that are not positive, no such axis, or too few points.
+    Raises ssm.InputError for numbers that are not positive, an axis that they lack, or too few points.
 
     Source: textbook regression; with seeds as the draws, and the measures of departure, chosen here.
 
@@ -339,7 +339,7 @@ def _places(x: Float[np.ndarray, " m"], y: Float[np.ndarray, " m"]) -> list[floa
 
 
 def _why_none(logs: Float[np.ndarray, "*batch m"]) -> np.ndarray:
-    """What is the case of curves that do not pass 0."""
+    """The reasons why curves do not pass 0, as words: they are `above`, `below` or `at` it, or values are `missing`."""
     missing, below = np.isnan(logs).any(axis=-1), (logs < 0).any(axis=-1)
     level = (logs == 0).all(axis=-1)
     return np.select([missing, level, below], ["missing", "at", "below"], "above")

@@ -1,1 +1,1 @@
-"""What real networks learn, followed as a run of the model is: of logs of their logits, and while they are trained."""
+"""Real networks followed in the manner of a run of the model, from logs of their logits or while they are trained."""

@@ -100,15 +100,15 @@ def _observed_order(dataset: xr.Dataset, num_classes: int) -> _Order:
 
 def _model(dataset: xr.Dataset, expected: Expectation, found: _Order) -> str:
     counts, clock = logs.training_counts(dataset), logs.clock(dataset)
-    said = (
+    sentence = (
         f"Model: with {counts.max()} to {counts.min()} training samples a class and the coupling that features first showed, "
         f"{expected.coupling:.2g} at {clock} {expected.step:g}, class weights n^-g balance "
     )
     if len(counts) == 2:
-        said += f"both classes at g = {_number(expected.balance)}"
+        sentence += f"both classes at g = {_number(expected.balance)}"
         near = "of that"
     else:
-        said += (
+        sentence += (
             f"majority and minority at g* = {_number(expected.balance)}, and where features hardly move at "
             f"2 g* - 1 = {_number(expected.fixed)}"
         )
@@ -118,19 +118,19 @@ def _model(dataset: xr.Dataset, expected: Expectation, found: _Order) -> str:
         "weight": "of the smallest class over the largest",
         "effective_weight": "of the smallest class over the largest, as mini-batches make them",
     }[expectations.weights(dataset)[0]]
-    said += f". In force is g = {_number(expected.exponent)} ({given})"
+    sentence += f". In force is g = {_number(expected.exponent)} ({given})"
     at = expectations.changed(dataset, found.until)
     came = f"The network learned {FIRST[found.order]}" if found.order else "This log does not say"
     came += f" ({found.remark})" * bool(found.remark)
     if np.isfinite(at):
-        return f"{said} until {at:g}, when weights changed before both were learned: the order is open. {came}."
+        return f"{sentence} until {at:g}, when weights changed before both were learned: the order is open. {came}."
     if not expected.order:
-        return f"{said}, which is within {NEAR:g} {near}: the order is open. {came}."
-    said += f": the model learns {FIRST[expected.order]}. "
+        return f"{sentence}, which is within {NEAR:g} {near}: the order is open. {came}."
+    sentence += f": the model learns {FIRST[expected.order]}. "
     if not found.order:
-        return f"{said}{came}."
+        return f"{sentence}{came}."
     holds = found.order == expected.order
-    return f"{said}{came}, {'as the model does' if holds else 'against the model'}."
+    return f"{sentence}{came}, {'as the model does' if holds else 'against the model'}."
 
 
 def _ratio(expected: Expectation, found: _Order) -> str:
