@@ -44,11 +44,8 @@ def parse(command: Any, prog: str, description: str, arguments: list[str]) -> An
         if stop.code in (0, None):  # tyro ends so after the help, or the script of a shell.
             print(asked.lines() if is_help else asked.getvalue(), end="")
             raise
-        cause: BaseException | None = stop
-        while cause is not None:
-            if isinstance(cause, InputError):
-                raise cause from None
-            cause = cause.__context__
+        if refused := _refused(stop):
+            raise refused from None
         message = _one_line(complaint.getvalue())
         if choice := _choice(message):
             raise choice from None
@@ -74,10 +71,18 @@ def _made_by_tyro(
             return tyro.cli(
                 command, prog=prog, args=_lists_in_words(arguments), description=description
             )
-    except SystemExit:
-        if in_words:
+    except SystemExit as stop:
+        if in_words or _refused(stop):
             raise
     return _made_by_tyro(command, prog, description, arguments, in_words=True)
+
+
+def _refused(stop: SystemExit) -> InputError | None:
+    """The error of a command that was made of values which it does not take; None where tyro stopped for another reason."""
+    cause: BaseException | None = stop
+    while cause is not None and not isinstance(cause, InputError):
+        cause = cause.__context__
+    return cause
 
 
 def command_names(command: object) -> tuple[str, ...]:
