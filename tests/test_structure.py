@@ -117,6 +117,12 @@ def test_the_public_addresses_are_the_modules_at_home():
 
 HELPED = "import sys; sys.argv = ['{}', '{}']; from {} import main; main()"
 # What a process loads stays, so that what one of these lines needs beyond those before it is seen as well as alone.
+PRACTICE = ROOT / "ssm" / "practice"
+OF_PRACTICE = " ".join(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in PRACTICE.rglob("*.py")
+    if path != PRACTICE / "__init__.py"
+)
 WITHOUT_JAX = {
     "import ssm; ssm.practice.cards": "jax sklearn skops matplotlib xarray",
     "import ssm.tracking.reports": "jax rich",
@@ -136,6 +142,7 @@ WITHOUT_JAX = {
         {HELPED.format("experiments", "--help", "experiments.__main__"): "jax xarray numpy"},
         WITHOUT_JAX,
         {
+            "import ssm; assert 'kernels' in dir(ssm.practice)": OF_PRACTICE,
             "import ssm; ssm.simulate": "optax diffrax scipy matplotlib zarr sklearn rich",
             "import ssm; ssm.sweep": "optax diffrax scipy matplotlib sklearn rich",
         },
