@@ -375,7 +375,7 @@ def test_a_minority_lost_is_not_made_good_by_accuracy():
         assert compared.verdict == verdict
 
 
-@pytest.mark.parametrize(("m", "num"), [(1, 1500), (4, 400)])
+@pytest.mark.parametrize(("m", "num"), [pytest.param(1, 1500, marks=pytest.mark.slow), (4, 400)])
 def test_non_inferiority_errs_in_one_of_twenty(m, num, rng):
     """Losses of just the margin: any is said to be kept in at most 5 % of the studies, and any to
     be missed in at most 5 %; for one strategy that is exact. Four standard errors."""

@@ -111,7 +111,9 @@ def test_the_mixture_is_its_couplings_on_average():
     "changes",
     [
         {"loss": "cross_entropy", "weight_exponent": 0.5},
-        {"loss": "squared", "bias": "both", "init": "balanced"},
+        pytest.param(
+            {"loss": "squared", "bias": "both", "init": "balanced"}, marks=pytest.mark.slow
+        ),
         {"loss": "squared", "bias": "both", "weight_decay": 2e-3, "feature_decay": 1e-3},
     ],
 )

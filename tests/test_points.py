@@ -106,7 +106,13 @@ def test_an_interrupted_sweep_of_points_goes_on_to_the_same_bits(base, tmp_path,
     assert told[0] == (2 * len(kept), 6)
 
 
-@pytest.mark.parametrize("name", COORDINATES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("point", "seed") else pytest.param(name, marks=pytest.mark.slow)
+        for name in COORDINATES
+    ],
+)
 def test_a_damaged_coordinate_is_found_and_written_again(base, store, whole, name):
     (store / name / "0").unlink()
     with pytest.raises(ssm.InputError, match="must be an undamaged store"):
