@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -179,7 +178,7 @@ def _choice(
 ) -> tuple[Choice, str]:
     """What the model says of one weighting, and a sentence on what is left out, or an empty text."""
     named = name if name in weights.NAMED else None
-    settings: dict[str, Any] = {"init": "spectral", "feature_dim": len(base.class_counts) - 1}
+    settings: dict[str, object] = {"init": "spectral", "feature_dim": len(base.class_counts) - 1}
     settings |= {"class_weights": named, "weight_exponent": 0.0 if named else exponent}
     config = dataclasses.replace(base, **settings)
     problem = make_problem(config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import string
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import tyro
 
@@ -164,7 +164,7 @@ class StudyOptions:
         for name in ("impute", "ablations", "sensitivity"):
             checks.flag(name, getattr(self, name))
 
-    def _keep(self, name: str, value: Any) -> None:
+    def _keep(self, name: str, value: object) -> None:
         """Set a field to its checked value, which is plain Python and can be written as JSON."""
         object.__setattr__(self, name, value)
 
@@ -179,14 +179,14 @@ class StudyOptions:
         return tuple(name.strip() for name in self.models.split(","))
 
 
-def text(name: str, value: Any) -> str:
+def text(name: str, value: object) -> str:
     """`value` if it is a string; raises InputError if not."""
     if not isinstance(value, str):
         raise errors.invalid(name, value, "a string")
     return value
 
 
-def separator(value: Any) -> str | None:
+def separator(value: object) -> str | None:
     """The character that separates entries, None where the header is to show it; raises InputError for
     anything else."""
     if value is None:
@@ -196,7 +196,7 @@ def separator(value: Any) -> str | None:
     return "\t" if value in TABS else value
 
 
-def decimal_sign(value: Any) -> str:
+def decimal_sign(value: object) -> str:
     """`value` if it is `.` or `,`; raises InputError if not."""
     if not isinstance(value, str) or value not in get_args(Decimal):
         raise errors.invalid("decimal", value, "'.' or ','")

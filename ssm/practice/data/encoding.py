@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Sequence
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -77,9 +77,12 @@ def text_classes(name: str, values: pd.Series, decimal: str = ".") -> Classes:
     numbers = [_number(text.replace(decimal, ".")) for text in distinct]
     keys = [alike(text) if x is None else x for text, x in zip(distinct, numbers, strict=True)]
     order = sorted(range(len(distinct)), key=distinct.__getitem__)
-    if None not in numbers:
-        _check_numeric_labels(name, keys, codes)
-        order.sort(key=keys.__getitem__)  # The sort is stable, so that equal numbers stay by text.
+    exact = [number for number in numbers if number is not None]
+    if len(exact) == len(numbers):
+        _check_numeric_labels(name, exact, codes)
+        order.sort(
+            key=exact.__getitem__
+        )  # The sort is stable, so equal numbers stay in the order of their texts.
     if len(distinct) < 2:
         raise invalid(name, f"{distinct[0]} in every row", "of at least two classes")
     names = tuple(distinct[i] for i in order)
@@ -104,8 +107,10 @@ def numeric_classes(name: str, values: np.ndarray) -> Classes:
     return Classes(codes.astype(np.int64), tuple(map(str, distinct)))
 
 
-def _check_numeric_labels(name: str, numbers: list[Any], codes: Int[np.ndarray, " n"]) -> None:
-    """Refuse infinite labels and a continuous target; `numbers` are the classes' as Decimals."""
+def _check_numeric_labels(
+    name: str, numbers: Sequence[Decimal], codes: Int[np.ndarray, " n"]
+) -> None:
+    """Refuse infinite labels and a continuous target; `numbers` are the exact numbers of the classes."""
     infinite = np.array([number.is_infinite() for number in numbers])
     _check_known(name, infinite[codes])
     different = set(numbers)

@@ -50,7 +50,7 @@ _MARKED = (
 class Table(NamedTuple):
     """The columns of a file."""
 
-    columns: dict[str, Any]
+    columns: dict[str, pd.Series]
     """Series of pandas by their names. The labels are strings; any other column is of numbers where all
     its entries are numbers, else of strings. An entry that is in `MISSING` is NaN."""
     notes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Alarms of a training run: each evaluation is held against thresholds, and whatever has gone wrong is
+"""Alarms of a training run: each evaluation is compared with thresholds, and whatever has gone wrong is
 reported with a reason."""
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class TrainingWarning(UserWarning):
     stopping ended at the first evaluation, or the steps make too few passes over the data."""
 
 
-FEWEST_PASSES = 2  # a fit warns where its steps make fewer passes over the training samples
-NOISE = 3.0  # so many standard errors of a share are allowed on top of a threshold
+FEWEST_PASSES = 2  # A fit warns where its steps make fewer passes over the training samples.
+NOISE = 3.0  # The number of standard errors of a share that is allowed on top of a threshold.
 
 
 class Alarm(NamedTuple):
@@ -31,10 +31,10 @@ class Alarm(NamedTuple):
 
     step: float
     alarm: str
-    """`class_drop`, `gradient_jump`, `weight_at_bound`, `calibration_drop` or `not_finite`; of a `Tracker` `class_behind`,
-    `minority_collapse` or `not_finite`."""
+    """`class_drop`, `gradient_jump`, `weight_at_bound`, `calibration_drop` or `not_finite`. An `ssm.Tracker` raises
+    `class_behind`, `minority_collapse` or `not_finite`."""
     class_index: int | None
-    """The class it is about; None where it is about all or several of them."""
+    """The class that it is about; None where it is about several or all classes."""
     value: float
     """The number that was watched."""
     threshold: float
@@ -66,7 +66,7 @@ def remarks(
     passes: float,
     status: str,
 ) -> list[str]:
-    """The sentences that warn a user of what is amiss in a network's training; none where all is well.
+    """The sentences that warn a user of what has gone wrong in a network's training; none where all is well.
 
     Args:
         raised: the alarms that were raised, each with the action that followed.
@@ -149,8 +149,8 @@ def raised(
         rows: the evaluations so far (`monitors.judged`).
         best: the best of them.
         since: the index of the first evaluation after the last roll-back, where counting starts anew.
-        gradients: the gradients of each of these evaluations by class, or as of a single class where only
-            that of all is known.
+        gradients: the gradients at each of these evaluations by class, or as those of a single class where only the
+            gradient of all classes together is known.
         class_shares: the share of the training samples of each class that `gradients` tells apart.
         evaluated: how many samples of each class are evaluated, shape (k,).
         bounds: the lowest and the highest weight that the schedule allows.
@@ -171,7 +171,7 @@ def raised(
 
 
 def _first_time(marks: list[bool], evaluations: int) -> bool:
-    """Whether exactly the last so many marks are set, which happens once in each unbroken series."""
+    """Whether the last `evaluations` marks are set and the one before is not, which happens once in each unbroken series."""
     return (
         len(marks) >= evaluations
         and all(marks[-evaluations:])

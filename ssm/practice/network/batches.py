@@ -1,5 +1,5 @@
-"""Mini-batches that are drawn by class instead of passing over the data, and pairs of samples that are mixed. All of it
-depends on the seed and the step alone, so that a run that goes on from any step goes the same way."""
+"""Mini-batches that are drawn by class instead of passing over the data, and pairs of samples that are mixed. Both
+depend on the seed and the step alone, so that a run that goes on from any step draws the same."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from scipy import special
 
 from ssm.support import checks
 
-SAMPLING, MIXING = 1, 2  # streams of random numbers beside those of the passes over the data
+SAMPLING, MIXING = (
+    1,
+    2,
+)  # numbers of random streams, which differ from those of the passes over the data
 
 
 @dataclasses.dataclass(frozen=True)
 class Mixup:
-    """Training on mixtures of two samples of a mini-batch, x = l x_i + (1 - l) x_j with l from Beta(alpha, alpha), whose loss
-    is that of the labels in the shares m of y_i and 1 - m of y_j. Plain mixup has m = l.
+    """Training on mixtures of two samples of a mini-batch, x = l x_i + (1 - l) x_j with l from Beta(alpha, alpha). The loss of a
+    mixture is m times that with the label y_i plus 1 - m times that with y_j. Plain mixup has m = l.
 
-    Labels that know of class sizes (Remix) go to the rarer class where that is much rarer and not too little of the
-    mixture: m = 0 where n_i >= ratio n_j and l < least, m = 1 where n_j >= ratio n_i and 1 - l < least, and else l.
+    With a `ratio` (Remix), the label is that of the rarer class where it is much rarer and the more frequent one has a small share
+    of the mixture: m = 0 where n_i >= ratio n_j and l < least, m = 1 where n_j >= ratio n_i and 1 - l < least, and m = l elsewhere.
 
     Args:
-        alpha: positive; the smaller, the nearer mixtures are to samples.
-        ratio: of class sizes from which on labels go to the rarer class, above 1; None: they never do.
-        least: the share in (0, 1] that the more frequent class must have to count.
+        alpha: a positive number; the smaller it is, the nearer mixtures are to one of their samples.
+        ratio: the ratio of class sizes, above 1, from which on labels go to the rarer class; None if they never do.
+        least: the share in (0, 1] that the more frequent class must have of a mixture for its label to count.
 
     Raises:
         ssm.InputError: anything else.
@@ -50,7 +53,13 @@ class Mixup:
         sizes: Float[np.ndarray, "*n"],
         partner_sizes: Float[np.ndarray, "*n"],
     ) -> Float[np.ndarray, "*n"]:
-        """m, the share of the first sample's label, for shares l of the sample and the sizes of both classes."""
+        """The shares m of the first sample's label.
+
+        Args:
+            mixed: the shares l of the first sample.
+            sizes: the sizes of its class.
+            partner_sizes: the sizes of the class of the other sample.
+        """
         if self.ratio is None:
             return mixed
         to_partner = (sizes >= self.ratio * partner_sizes) & (mixed < self.least)
@@ -58,12 +67,12 @@ class Mixup:
         return np.where(to_partner, 0.0, np.where(to_first, 1.0, mixed))
 
     def class_factors(self, counts: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
-        """How much more of each class there is among labels of mixtures than among samples, shape (k,): as class weights
-        do, it shifts the probabilities that are learned. It is 1 for plain mixup.
+        """The share of each class among the labels of mixtures over its share among samples, shape (k,). It shifts the
+        probabilities that are learned as class weights do. It is 1 for plain mixup.
 
-        With pairs of independent samples a class of share s_c has sum_j s_c s_j (E m_cj + 1 - E m_jc), and by the moments of
-        Beta(a, a) E m is 1/2 between classes of like sizes, (1 - I(least; a + 1, a)) / 2 for the first label where the
-        second is much rarer, and 1 less that for the other way about.
+        With pairs of independent samples a class of share s_c has the share sum_j s_c s_j (E m_cj + 1 - E m_jc) of the labels. By the
+        moments of Beta(a, a), E m is 1/2 between classes of similar sizes; where the second class is much rarer than the first it is
+        (1 - I(least; a + 1, a)) / 2, and where the first is much rarer it is 1 minus that.
         """
         if self.ratio is None:
             return np.ones(len(counts))
@@ -77,11 +86,11 @@ class Pairs(NamedTuple):
     """The samples of an interval's mini-batches, each with the one that it is mixed with."""
 
     partners: Int[np.ndarray, "t b"]
-    """Indices of the others; a row of padding is its own."""
+    """Indices of the samples that are mixed in; a row of padding has itself."""
     mixed: Float[np.ndarray, "t b"]
     """The share of the first sample in the features."""
     labels: Float[np.ndarray, "t b"]
-    """The share of its label."""
+    """The share of the first sample's label in the loss."""
 
 
 def drawn_by_class(
@@ -95,14 +104,14 @@ def drawn_by_class(
     proportional to w_{y_i}. Their mean loss then has the expectation of the weighted risk of all samples.
 
     Args:
-        labels: of the samples, without padding.
-        class_weights: w at each step.
-        size: b, samples of a mini-batch.
-        seed: of the draws.
+        labels: the labels of the samples, without padding, shape (n,).
+        class_weights: w at each step, shape (t, k).
+        size: b, the number of samples of a mini-batch.
+        seed: the seed of the draws.
         first: the step of the first mini-batch.
 
     Returns:
-        Indices of the samples, and the weights that are left to the loss: for all classes the mean weight of a sample.
+        Indices of the samples, and the class weights that remain for the loss: for all classes the mean weight of a sample.
     """
     k = class_weights.shape[1]
     order, numbers = np.argsort(labels, kind="stable"), np.bincount(labels, minlength=k)
@@ -112,7 +121,7 @@ def drawn_by_class(
     for i, bounds in enumerate(shares):
         u, v = np.random.default_rng((seed, SAMPLING, first + i)).random((2, size))
         classes = np.minimum(np.searchsorted(bounds, u * bounds[-1], side="right"), k - 1)
-        # Of equal samples of a class any is drawn as often.
+        # Each sample of a class is drawn with the same probability.
         rows[i] = order[starts[classes] + (v * numbers[classes]).astype(np.int64)]
     return rows, np.repeat(shares[:, -1:] / len(labels), k, axis=1)
 
@@ -125,14 +134,14 @@ def pairs(
     seed: int,
     first: int,
 ) -> Pairs:
-    """Whom each sample of an interval's mini-batches is mixed with, and in which shares.
+    """The sample that each sample of an interval's mini-batches is mixed with, and the shares of both.
 
     Args:
-        mixup: how.
-        batches: indices of samples; those from the number of labels on are padding and stay by themselves.
-        labels: of the samples, without padding.
-        counts: the class sizes.
-        seed: of the draws.
+        mixup: how samples are mixed.
+        batches: indices of samples, shape (t, b); those from n on are padding, and are not mixed.
+        labels: the labels of the samples, without padding, shape (n,).
+        counts: the class sizes, shape (k,).
+        seed: the seed of the draws.
         first: the step of the first mini-batch.
     """
     n, partners = len(labels), batches.copy()

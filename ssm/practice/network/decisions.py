@@ -1,5 +1,5 @@
-"""What a training run does after an evaluation: which one is the best so far, whether to go on, to stop or to
-roll back. Every run follows these rules, whatever its network is; nothing here needs JAX."""
+"""What a training run does after an evaluation: it decides which evaluation is the best so far, and whether to go on, to stop or
+to roll back. Every run follows these rules, whatever its network is; nothing here needs JAX."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ssm.practice.options import Action, Score
 from ssm.practice.statistics import standard_errors
 
 ENDED_BY_ALARM = ("stopped by an alarm", "not finite")
-"""How a run ended of which the best evaluation is kept, rather than the latest within noise of it."""
+"""The endings of runs after which the best evaluation is kept, rather than the latest within noise of it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """What decisions depend on beside the evaluations."""
+    """All that decisions depend on beside the evaluations."""
 
     evaluated: Evaluated
     score: Score
     """The performance by which evaluations after the first step are compared. Evaluations that are
     equal in it are compared by their mean class loss."""
     num_steps: int | None
-    """After so many steps training is finished; None where somebody else ends it."""
+    """The number of steps after which training is finished; None where the caller ends it."""
     patience: int | None
     """Training stops after so many steps without a better evaluation, counted anew from a roll-back;
     None trains to the end."""
@@ -76,7 +76,8 @@ def judge(
     gradients: Sequence[Gradients],
     class_shares: Float[np.ndarray, " g"],
 ) -> Course:
-    """The course after one more evaluation, whose alarms are acted on. Where it rolls back, `rollbacks` has grown.
+    """The course after one more evaluation and the actions that its alarms ask for. Where the run is to be rolled back, `rollbacks` is
+    larger than before.
 
     Args:
         values: what each evaluated sample contributes to the score.
@@ -152,8 +153,8 @@ def _act(rules: Rules, course: Course, raised: list[Alarm]) -> Course:
 
 
 def _score(rules: Rules, row: Judged) -> tuple[float, float]:
-    """The pair by which evaluations are compared: the score, then less the mean class loss. An evaluation
-    that is not finite, and that of the untrained network, whose score is chance, are worse than any."""
+    """The pair by which evaluations are compared: the score, and then the mean class loss with its sign reversed. An evaluation
+    that is not finite, and that of the untrained network, whose score is chance, are worse than all others."""
     score = monitors.merit(row, rules.score)
     loss = float(np.mean(row["class_loss"]))
     finite = np.isfinite([score, loss, row["gradient_norm"]]).all() and row["step"] > 0

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 import optax
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
@@ -22,6 +23,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from ssm.practice.decisions import shares as shares_of
 from ssm.practice.decisions import weighting
 from ssm.practice.decisions.shares import Shares
+from ssm.practice.decisions.weighting import ClassWeight
 from ssm.practice.network import alarms, decisions, monitors, networks, parameters, tasks, training
 from ssm.practice.network.batches import Mixup
 from ssm.practice.network.prediction import Predictor
@@ -149,7 +151,7 @@ class ReweightedClassifier(ClassifierMixin, Predictor, weighting.WithSchedule, B
         self,
         loss: str = "cross_entropy",
         *,
-        class_weight: Any = None,
+        class_weight: ClassWeight = None,
         schedule: schedules.Transformation | None = None,
         reduction: str = "mean",
         additive_adjustment: float | None = None,
@@ -183,7 +185,7 @@ class ReweightedClassifier(ClassifierMixin, Predictor, weighting.WithSchedule, B
         temperature_scaling: bool = False,
         checkpoint_dir: str | Path | None = None,
         dtype: str = "float64",
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
         verbose: bool | int = False,
     ):
         self.loss = loss
@@ -224,7 +226,8 @@ class ReweightedClassifier(ClassifierMixin, Predictor, weighting.WithSchedule, B
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> ReweightedClassifier:
+    # X and y are `Any`, since the checks that turn them into arrays have no types.
+    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> ReweightedClassifier:
         """Train on features X, (n, d), and labels y, (n,).
 
         Args:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import xarray as xr
@@ -15,9 +15,7 @@ from jaxtyping import Bool, Float, Int
 from ssm.measures import spectral
 from ssm.practice.options import Score
 from ssm.practice.statistics import calibration
-
-if TYPE_CHECKING:
-    from ssm.practice.network.networks import AnyArray
+from ssm.support.arrays import AnyArray
 
 PER_CLASS = 32  # so many training samples of each class have their gradients watched
 LARGEST = 1e100  # logits from this size on are not turned into probabilities

@@ -13,8 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import DTypeLike
 
-AnyArray = Array | np.ndarray
-"""An array on the device or on the host."""
+from ssm.support.arrays import AnyArray
 
 
 class Architecture(NamedTuple):
@@ -40,8 +39,8 @@ Params = tuple[Layer, ...]
 Forward = Callable[[Params, Float[Array, "m n"], tuple[int, int] | None], Float[Array, "m d"]]
 """A function of parameters, samples and the shape of images: `last_features` or `logits`."""
 IMAGES_AT_ONCE, ROWS_AT_ONCE = 128, 4096
-"""So many samples `in_blocks` takes at a time: measured, the fastest for images of 28 x 28 pixels and for
-rows of 32 features."""
+"""The numbers of samples that `in_blocks` takes at a time. They were measured to be the fastest, for images of 28 x 28
+pixels and for rows of 32 features."""
 
 
 def init_params(
@@ -112,11 +111,11 @@ def last_features(
 def convolved(
     images: Float[Array, "m h w channels"], kernel: Float[AnyArray, "3 3 channels out"]
 ) -> Float[Array, "m h2 w2 out"]:
-    """The convolution of stride 2 of images with zeros around them, of shape
-    (m, ceil(h / 2), ceil(w / 2), out): an odd number of rows or columns of zeros has the odd one at the end.
+    """The convolution of stride 2 of images with zeros around them, shape
+    (m, ceil(h / 2), ceil(w / 2), out). Where the number of rows or columns of zeros is odd, the odd one is at the end.
 
-    It is one product of the nine shifted copies of the images, side by side, with the kernel as a matrix:
-    XLA's own convolution is ten times slower on a CPU within a compiled loop, as training is.
+    It is one product of the nine shifted copies of the images, side by side, with the kernel as a matrix, since
+    XLA's own convolution is ten times slower on a CPU within a compiled loop, as in training.
     """
     lengths = [math.ceil(side / 2) for side in images.shape[1:3]]
     zeros = [2 * n + 1 - side for n, side in zip(lengths, images.shape[1:3], strict=True)]

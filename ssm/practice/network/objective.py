@@ -57,7 +57,12 @@ def mixed_gradient(
     loss: Loss,
     image_shape: tuple[int, int] | None,
 ) -> Params:
-    """The gradient of sum_i (a_i l(z_i, y_i) + b_i l(z_i, y'_i)), each sample with two labels, in the parameters."""
+    """The gradient of sum_i (a_i l(z_i, y_i) + b_i l(z_i, y'_i)) in the parameters, where each sample has two labels.
+
+    Args:
+        labels: y and y', each of shape (m,).
+        shares: a and b, how much each label of a sample counts, each of shape (m,).
+    """
     logits, pull_back = jax.vjp(lambda params: networks.logits(params, X, image_shape), params)
     parts = [
         a[:, None] * logit_gradient(logits, y, loss) for a, y in zip(shares, labels, strict=True)
@@ -67,17 +72,17 @@ def mixed_gradient(
 
 
 def common_scale(loss: losses.AdjustedCrossEntropy) -> float:
-    """The scale s at which a loss sees the logits, but for what it makes of single classes: the largest of
-    its factors, which is `logit_scale` where factors by class size are at most 1."""
+    """The scale s at which a loss sees the logits of all classes alike: the largest of its factors, which is
+    `logit_scale` where factors by class size are at most 1."""
     return float(loss.factors.max())
 
 
 def probabilities(logits: Float[np.ndarray, "m k"], loss: Loss) -> Float[np.ndarray, "m k"]:
-    """The network's own probabilities, shape (m, k), whatever weights and loss made of them.
+    """The network's own probabilities, shape (m, k), without any correction for the weights and the loss of training.
 
     They are the softmax of s z, with s the `common_scale` at which the loss sees the logits z. Under the squared
-    loss, which regresses one-hot labels, they are z + 1/k, cut off below and normalised. To take the
-    loss's adjustments back is the task of `log_posterior`.
+    loss, which regresses one-hot labels, they are z + 1/k, cut off below and normalised. `log_posterior` is the
+    function that takes the loss's adjustments back.
     """
     if not isinstance(loss, losses.Squared):
         return special.softmax(common_scale(loss) * logits, axis=1)
@@ -86,7 +91,7 @@ def probabilities(logits: Float[np.ndarray, "m k"], loss: Loss) -> Float[np.ndar
 
 
 def has_posterior(loss: Loss) -> bool:
-    """Whether the minimiser of the loss determines the posterior. All losses do, but for smoothed labels
+    """Whether the minimiser of the loss determines the posterior. It does for all losses except those with smoothed labels
     together with a margin or a focal factor."""
     if isinstance(loss, losses.Squared) or not loss.label_smoothing > 0:
         return True
@@ -96,8 +101,8 @@ def has_posterior(loss: Loss) -> bool:
 def log_posterior(
     logits: Float[np.ndarray, "m k"], loss: Loss, class_weights: Float[np.ndarray, " k"]
 ) -> Float[np.ndarray, "m k"]:
-    """log P(c | x) up to a constant for each sample, shape (m, k), of logits that minimise the weighted
-    loss, for classes as frequent as among the samples trained on.
+    """log P(c | x) up to a constant for each sample, shape (m, k), from logits that minimise the weighted
+    loss, for the class shares of the samples trained on.
 
     The minimiser stands for a posterior proportional to w_c P(c | x). It is read off the logits as the
     loss sees them (`posthoc.minimised`), and log w_c is subtracted.

@@ -1,4 +1,4 @@
-"""What compiled code measures on a network at each evaluation, and the probabilities that its logits
+"""What is measured of a network at each evaluation, by compiled code, and the probabilities that its logits
 stand for."""
 
 from __future__ import annotations

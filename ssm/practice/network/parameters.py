@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Any, NamedTuple, cast, get_args
+from typing import NamedTuple, cast, get_args
 
 import numpy as np
 import optax
@@ -20,6 +20,7 @@ from ssm.practice import options
 from ssm.practice.decisions import shares as shares_of
 from ssm.practice.decisions import weighting
 from ssm.practice.decisions.shares import Shares
+from ssm.practice.decisions.weighting import ClassWeight
 from ssm.practice.network import alarms, networks, objective, runs, tasks
 from ssm.practice.network.batches import Mixup
 from ssm.problem import losses, schedules, weights
@@ -36,7 +37,7 @@ class GivenParameters:
     """The parameters of a classifier as its user gave them: nothing has checked them yet."""
 
     loss: str
-    class_weight: Any
+    class_weight: ClassWeight
     schedule: schedules.Transformation | None
     reduction: str
     hidden_layer_sizes: Sequence[int]
@@ -61,7 +62,7 @@ class GivenParameters:
     temperature_scaling: bool
     checkpoint_dir: str | Path | None
     dtype: str
-    random_state: Any
+    random_state: int | np.random.RandomState | None
     verbose: bool | int
     classes_: np.ndarray
     """The labels of the training data, which `fit` sets first."""

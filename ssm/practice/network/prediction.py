@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from scipy import special
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ssm.practice.data.classifiers import Rows
 from ssm.practice.decisions import shares as shares_of
 from ssm.practice.decisions.shares import Shares
 from ssm.practice.network import networks, objective, parameters, tasks
@@ -38,25 +39,21 @@ class Predictor(parameters.GivenParameters):
     _no_posterior: str
     """Why the posterior cannot be read off the logits; empty where it can be."""
 
-    def logits(self, X: Any) -> Float[np.ndarray, "m k"]:
+    def logits(self, X: Rows) -> Float[np.ndarray, "m k"]:
         """The network's logits, without any correction, shape (m, k)."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
-        return self._forward(networks.logits, X)
+        return self._forward(networks.logits, self._samples(X))
 
-    def features(self, X: Any) -> Float[np.ndarray, "m d"]:
+    def features(self, X: Rows) -> Float[np.ndarray, "m d"]:
         """The features that the last layer is given, shape (m, d). `kernels.measured_coupling` tells from
         them which weights balance the classes."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
-        return self._forward(networks.last_features, X)
+        return self._forward(networks.last_features, self._samples(X))
 
-    def predict_proba(self, X: Any) -> Float[np.ndarray, "m k"]:
+    def predict_proba(self, X: Rows) -> Float[np.ndarray, "m k"]:
         """Probabilities of the classes in the order of `classes_`, for the class shares of the parameter
         `shares`: shape (m, k)."""
         return np.exp(self.predict_log_proba(X))
 
-    def predict_log_proba(self, X: Any) -> Float[np.ndarray, "m k"]:
+    def predict_log_proba(self, X: Rows) -> Float[np.ndarray, "m k"]:
         """Logarithms of the probabilities, which tell small ones apart that `predict_proba` rounds to 0:
         shape (m, k)."""
         logits, shares = self.logits(X), parameters.wanted_shares(self)
@@ -95,7 +92,7 @@ class Predictor(parameters.GivenParameters):
             corrected = corrected + np.log(wanted / self.class_shares_)
         return special.log_softmax(corrected, axis=1)
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Rows) -> np.ndarray:
         """The class of each sample, by the parameter `decision`, shape (m,). Temperatures are for
         probabilities and do not change it."""
         scores, decision = self.logits(X), parameters.wanted_decision(self)
@@ -103,6 +100,12 @@ class Predictor(parameters.GivenParameters):
             self._check_posterior("decision", decision, "trained")
             scores = self.log_posterior(scores, decision)
         return self.classes_[scores.argmax(axis=1)]
+
+    def _samples(self, X: Any) -> Float[np.ndarray, "m f"]:
+        """The features of samples in float64; raises an error of scikit-learn's where they do not suit the fitted network."""
+        check_is_fitted(self)
+        samples: Any = validate_data(self, X, dtype=np.float64, reset=False)
+        return samples
 
     def _precision(self) -> AbstractContextManager[object]:
         """A context in which this thread computes in the precision of the parameter `dtype`."""

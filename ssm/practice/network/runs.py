@@ -12,9 +12,10 @@ from jaxtyping import Float, Int, PyTree
 
 from ssm.practice.network import alarms, monitors, objective
 from ssm.practice.network.batches import Mixup
-from ssm.practice.network.networks import AnyArray, Params
+from ssm.practice.network.networks import Params
 from ssm.practice.options import Action, Score
 from ssm.problem import schedules
+from ssm.support.arrays import AnyArray
 
 Optimizer = Literal["gd", "momentum", "nesterov", "adam"]
 OPTIMIZERS = get_args(Optimizer)
@@ -98,7 +99,7 @@ class TrainingRun(NamedTuple):
     rate_scale: float
     """A factor on the learning rate, halved by each roll-back."""
     rows: tuple[monitors.Evaluation, ...]
-    """The evaluations so far, the untrained network's first. From here on: as in `decisions.Course`."""
+    """The evaluations so far, the untrained network's first. This entry and those below are those of `decisions.Course`."""
     best_row: int
     best_values: Float[AnyArray, " e"]
     kept_row: int

@@ -18,9 +18,9 @@ from ssm.practice.network.runs import Task
 from ssm.support.errors import invalid
 
 MOST_WATCHED = 10_000
-"""About so many training samples are evaluated where none are held out."""
+"""The approximate number of training samples that are evaluated where none are held out."""
 FEWEST_OF_CLASS = 100
-"""At least so many of each class are evaluated, or all where it has fewer."""
+"""The number of samples of each class that are evaluated at least, or all where it has fewer."""
 
 
 class Samples(NamedTuple):
@@ -35,7 +35,7 @@ def held_out(
     samples: Samples, fraction: float, class_names: Sequence[object] | np.ndarray, seed: int
 ) -> tuple[Samples, Samples]:
     """Split samples into those to train on and those to evaluate on. The latter are a fraction of each
-    class, at least one sample of it; one sample at least is left to train on.
+    class, at least one sample of it, and at least one sample of each class is left to train on.
 
     Raises:
         ssm.InputError: a class with a single sample.
@@ -74,9 +74,9 @@ def make_task(
             them, drawn at random from each class.
         class_weights: the fixed weights, shape (k,).
         architecture: the network, which decides how features are padded.
-        dtype: of all real numbers.
-        seed: of the choice of the watched samples.
-        rows: arrays of training samples get room for at least so many of them.
+        dtype: the type of all real numbers.
+        seed: the seed of the choice of the watched samples.
+        rows: the least number of training samples for which arrays have room.
     """
     k = len(class_weights)
     counts = np.bincount(train.labels, train.sample_weights, k)
@@ -87,7 +87,7 @@ def make_task(
     if evaluated is None and len(order) > MOST_WATCHED:
         evaluated = _representatives(train, order, k)
     watched = padded if evaluated is None else _padded(evaluated, dtype, architecture)
-    # Compiled code would copy features that are on the host each time that it is called.
+    # Features on the host would be copied to the device at each call of compiled code.
     features = jax.device_put(padded.X)
     watched_features = features if evaluated is None else jax.device_put(watched.X)
     members = [order[train.labels[order] == c][: monitors.PER_CLASS] for c in range(k)]
@@ -107,8 +107,8 @@ def make_task(
 
 
 def _representatives(samples: Samples, order: Int[np.ndarray, " n"], k: int) -> Samples:
-    """About `MOST_WATCHED` samples, the first of each class in an order, which stand for all of it: their
-    weights grow as many times as they are fewer."""
+    """About `MOST_WATCHED` samples, the first of each class in an order, which stand for all samples of the class: their
+    weights are multiplied by the number of samples for which each stands."""
     of_class = [order[samples.labels[order] == c] for c in range(k)]
     share = MOST_WATCHED / len(order)
     few = [mine[: max(math.ceil(share * len(mine)), FEWEST_OF_CLASS)] for mine in of_class]
@@ -121,8 +121,8 @@ def _representatives(samples: Samples, order: Int[np.ndarray, " n"], k: int) -> 
 def _padded(
     samples: Samples, dtype: DTypeLike, architecture: Architecture, num_rows: int = 0
 ) -> Samples:
-    """The samples followed by rows of zeros, at least one, up to the next power of two. Fits of data of
-    similar size then have arrays of the same shape and share compiled code."""
+    """The samples followed by rows of zeros, at least one, up to the next power of two. Fits to data sets of
+    similar sizes then have arrays of the same shape and share compiled code."""
     n = len(samples.labels)
     rows = max(1 << max(n, num_rows).bit_length(), 512)
 

@@ -15,9 +15,10 @@ from jaxtyping import Array, Float, Int, PyTree
 from ssm.dynamics import optimizers
 from ssm.practice.network import batches, decisions, monitors, objective, observing
 from ssm.practice.network.monitors import Evaluation
-from ssm.practice.network.networks import AnyArray, Params
+from ssm.practice.network.networks import Params
 from ssm.practice.network.runs import State, Task, TrainingOptions, TrainingRun
 from ssm.problem import losses, schedules
+from ssm.support.arrays import AnyArray
 
 UNKNOWN = 0.5  # what a schedule is told of each class's recall while the network is untrained
 

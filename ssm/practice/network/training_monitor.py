@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -186,8 +186,7 @@ class TrainingMonitor:
         )
         if self._course is None:
             # Where the start was not evaluated, the first evaluation stands for it, which is never the best.
-            start: Any = row | {"step": 0}
-            self._course = decisions.begun(start, values)
+            self._course = decisions.begun({**row, "step": 0}, values)
             if step == 0:
                 return self._decision(self._course, self._course)
             self._gradients.insert(0, None)
@@ -207,7 +206,9 @@ class TrainingMonitor:
         if step <= last:
             raise errors.invalid("step", step, f"above {last}, the step of the evaluation before")
 
-    def _logits(self, logits: Any, probabilities: Any) -> Float[np.ndarray, "e k"]:
+    def _logits(
+        self, logits: ArrayLike | None, probabilities: ArrayLike | None
+    ) -> Float[np.ndarray, "e k"]:
         """The logits, or logarithms of the probabilities, in float64."""
         labels, k = self._rules.evaluated.labels, len(self._counts)
         if (logits is None) == (probabilities is None):
@@ -223,8 +224,10 @@ class TrainingMonitor:
             return rows
         return np.log(np.maximum(calibration.probability_rows(rows, labels)[0], monitors.LEAST))
 
-    def _add_gradient(self, weights: Float[np.ndarray, " k"], norm: Any, products: Any) -> float:
-        """Keep a gradient, and give its norm; 0, which never is a jump, where none is known."""
+    def _add_gradient(
+        self, weights: Float[np.ndarray, " k"], norm: float | None, products: ArrayLike | None
+    ) -> float:
+        """Keep a gradient, and return its norm; 0, which never counts as a jump, where none is known."""
         shares = self._counts / self._counts.sum()
         if norm is not None and products is not None:
             raise errors.invalid("gradient_norm", norm, "None where gradient_products are given")

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -118,7 +118,7 @@ def write_report(record: xr.Dataset, out: Path) -> Path:
     return out / NAME
 
 
-def _context(record: xr.Dataset, findings: Findings) -> dict[str, Any]:
+def _context(record: xr.Dataset, findings: Findings) -> dict[str, object]:
     """The values that the template shows."""
     study, descriptions = attributes.study_facts(record), attributes.descriptions(record)
     compared = attributes.compared_names(record)
@@ -293,7 +293,7 @@ def _shifts(record: xr.Dataset, findings: Findings) -> dict[str, dict[str, Level
     }
 
 
-def _alarms(path: Path) -> dict[str, Any]:
+def _alarms(path: Path) -> dict[str, object]:
     """The alarms of a study for the template, counted and listed; `alarms` is None where no list was kept."""
     if not path.is_file():
         return {"alarms": None, "alarm_counts": [], "alarm_words": ALARMS, "most": MOST_ALARMS}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -68,7 +68,7 @@ def _bar(verdict: Verdict, title: str, candidate: Candidate) -> Bar:
     return Bar(title, scale * candidate.level.score, low, high)
 
 
-def _context(record: xr.Dataset, verdict: Verdict) -> dict[str, Any]:
+def _context(record: xr.Dataset, verdict: Verdict) -> dict[str, object]:
     """The values that the template shows."""
     chosen = outcomes.outcomes(record, verdict.chosen, verdict.currency)
     plain = outcomes.outcomes(record, verdict.plain, verdict.currency)

@@ -7,11 +7,11 @@ import io
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 
 from ssm.plots import style, watching
+from ssm.practice.deployment.fields import Json
 from ssm.practice.reporting import pages, watch_words
 from ssm.support import files
 
@@ -27,7 +27,7 @@ CAPTIONS = {
 }
 
 
-def write_page(found: dict[str, Any], out: Path) -> Path:
+def write_page(found: Json, out: Path) -> Path:
     """Write `index.html` and `watch.json` into a folder, each whole or not at all. The same summary gives the same bytes.
 
     Args:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
+from ssm.practice.deployment.fields import Json
 from ssm.practice.reporting import format
 
 UNREADABLE = {
@@ -30,7 +30,7 @@ METRICS = {
 }
 
 
-def alarm(found: dict[str, Any]) -> str:
+def alarm(found: Json) -> str:
     """An alarm in one sentence."""
     text = f"{METRICS[found['metric']]} of {found['class']} got worse"
     if found["value"] is not None and found["reference"] is not None:
@@ -43,7 +43,7 @@ def alarm(found: dict[str, Any]) -> str:
     return f"{text}; {at}{', which has not ended' if found['provisional'] else ''}"
 
 
-def rows(found: dict[str, Any]) -> Iterator[str]:
+def rows(found: Json) -> Iterator[str]:
     """What became of the rows, a sentence for each kind that there was."""
     counts = found["rows"]
     read, new = (
@@ -58,7 +58,7 @@ def rows(found: dict[str, Any]) -> Iterator[str]:
             yield f"{counts['unreadable'][kind]} left out {words}"
 
 
-def acted(found: dict[str, Any]) -> str:
+def acted(found: Json) -> str:
     """What comes after what is to be done; empty where nothing is."""
     if found["advice"]["action"] in ("wait", "nothing", "look"):
         return ""
@@ -68,7 +68,7 @@ def acted(found: dict[str, Any]) -> str:
     )
 
 
-def lines(found: dict[str, Any]) -> Iterator[str]:
+def lines(found: Json) -> Iterator[str]:
     """What to print: what to do, the alarms, what goes with the shares of now, and what became of the rows."""
     yield found["advice"]["headline"]
     for step in found["advice"]["steps"]:

@@ -1,4 +1,4 @@
-"""The attributes of a study's record, in which what was studied is kept as JSON, as typed values."""
+"""The attributes of a study's record as typed values. The record keeps them as JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Ablation(NamedTuple):
 
     factor: str
     setting: str
-    """`alone`: added to ERM or to plain weights; `combined`: all five factors, and all but this one."""
+    """`alone`: the factor is added to ERM or to plain weights; `combined`: it is left out of all five factors together."""
     on: tuple[str, str]
     off: tuple[str, str]
 
@@ -33,8 +33,7 @@ class Sensitivity(NamedTuple):
 
 
 class StudyFacts(TypedDict):
-    """What a study was: its options (`options.StudyOptions`), of which the report uses these by name, and
-    facts of its data."""
+    """What was studied: those options (`options.StudyOptions`) that the report uses by name, and facts about the data."""
 
     name: str
     """The name of the data set."""
@@ -54,8 +53,19 @@ class StudyFacts(TypedDict):
     minimum_score: float | None
 
 
+class CurrencyFacts(TypedDict):
+    """What decisions of a study are counted in."""
+
+    costs: list[list[float]] | None
+    """Costs by true class (rows) and decision, k x k; None for balanced errors."""
+    budget: float | None
+    """The share of all cases that may be alarms; None where the study has no budget."""
+    alarm_class: int | None
+    """The index of the class that alarms are for; None without a budget."""
+
+
 def study_facts(record: xr.Dataset) -> StudyFacts:
-    """What the study was."""
+    """What was studied."""
     return _from_json(record, "study")
 
 
@@ -66,7 +76,7 @@ def strategy_names(record: xr.Dataset) -> tuple[str, ...]:
 
 
 def compared_names(record: xr.Dataset) -> tuple[str, ...]:
-    """The compared variants of all models, model by model; earlier versions' records are of the network alone."""
+    """The compared variants of all models, model by model; records of earlier versions hold the network alone."""
     return tuple(_from_json(record, "compared" if "compared" in record.attrs else "strategies"))
 
 
@@ -79,8 +89,7 @@ def models(record: xr.Dataset) -> dict[str, str]:
 
 
 def network_alone(record: xr.Dataset) -> list[str]:
-    """The network's strategies that act within its training, so that the study's other models were not given
-    them."""
+    """The strategies that only the network was given, since they act within its training."""
     of_model = models(record)
     compared = [name for name in compared_names(record) if of_model[name] != NETWORK]
     if not compared:
@@ -108,9 +117,8 @@ def ablations(record: xr.Dataset) -> list[Ablation]:
     ]
 
 
-def currency(record: xr.Dataset) -> dict[str, Any]:
-    """What decisions are counted in: `costs` (k x k, or None for balanced errors), `budget` and `alarm_class` (None
-    without one). Earlier versions' records are of balanced errors."""
+def currency(record: xr.Dataset) -> CurrencyFacts:
+    """What decisions are counted in. Records of earlier versions count balanced errors."""
     if "currency" not in record.attrs:
         return {"costs": None, "budget": None, "alarm_class": None}
     return _from_json(record, "currency")
@@ -128,4 +136,5 @@ def sensitivities(record: xr.Dataset) -> list[Sensitivity]:
 
 
 def _from_json(record: xr.Dataset, name: str) -> Any:
+    """The value of an attribute that is kept as JSON."""
     return json.loads(record.attrs[name])

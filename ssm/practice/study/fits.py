@@ -1,10 +1,10 @@
-"""The fits of a study's models: what each makes of the samples that it is trained on, and what it then says of those
-that it is tested on. None of these functions is given a label of a test sample."""
+"""The fits of a study's models: each is trained on some samples and then predicts others. No function here is given a label of a
+test sample."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -20,16 +20,16 @@ from ssm.practice.study import models, synthesis
 from ssm.practice.study.strategies import Parameters, Variant
 
 CORRECTIONS = ("none", "training", "uniform", "temperature")
-"""What is done to probabilities after training: nothing; a correction to the class shares of the training
-samples, or to equal ones; or the former with a temperature."""
+"""How probabilities are corrected after training: not at all; to the class shares of the training samples; to equal shares; or to
+those of the training samples with a temperature."""
 VALIDATION_FRACTION = 0.2  # of each class's training samples, as in `ReweightedClassifier`
 
 Arrays = dict[str, np.ndarray]
-"""What is kept of a cell, by names."""
+"""All that is kept of a cell, as arrays by name."""
 
 
 class Samples(NamedTuple):
-    """The samples of a cell, prepared by what was fitted on those of training alone."""
+    """The samples of a cell. Their features are prepared (imputed, encoded, scaled) as fitted on the training samples alone."""
 
     X: Float[np.ndarray, "n d"]
     labels: Int[np.ndarray, " n"]
@@ -38,7 +38,7 @@ class Samples(NamedTuple):
 
 
 class HeldOut(NamedTuple):
-    """Training samples that a fit was not given, with what it makes of them."""
+    """Training samples that a fit was not given, with its predictions for them."""
 
     posterior: Float[np.ndarray, "h k"]
     """Their probabilities for the class shares of training, without a temperature."""
@@ -46,13 +46,13 @@ class HeldOut(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """What comes of a fit."""
+    """The results of a fit."""
 
     arrays: Arrays
-    """The raw and the corrected logits of the test samples, the temperature, the status, and of a network what is
-    known of its training."""
+    """The raw and the corrected logits of the test samples, the temperature, the status, and for a network the record of
+    its training."""
     probabilities: dict[str, Float[np.ndarray, "m k"]]
-    """Of the test samples, under each of `CORRECTIONS`."""
+    """The probabilities of the test samples, under each of `CORRECTIONS`."""
     held_out: HeldOut
 
 
@@ -60,10 +60,10 @@ def fit(variant: Variant, samples: Samples, common: Parameters, seed: int) -> Fi
     """Train a variant.
 
     Args:
-        variant: of the network or of another model.
-        samples: those of the cell.
+        variant: a variant of the network or of another model.
+        samples: the samples of the cell.
         common: parameters that all networks share.
-        seed: of all that is random in it.
+        seed: the seed of all that is random in the fit.
     """
     if variant.model == NETWORK:
         return _of_network(variant, samples, common, seed)
@@ -71,14 +71,14 @@ def fit(variant: Variant, samples: Samples, common: Parameters, seed: int) -> Fi
 
 
 class NamingClassifier(ReweightedClassifier):
-    """A classifier of numbered classes, whose logs call them by their names, and which keeps what it makes of the
+    """A classifier of numbered classes whose logs call the classes by name, and which keeps its predictions for the
     samples that it holds out."""
 
     names: Sequence[str]
     held_out: HeldOut
     is_to_the_end: bool
-    """Whether it is trained without early stopping beside others that are stopped, so that it too is then trained anew
-    on all samples."""
+    """Whether it is trained without early stopping in order to be compared with others that are stopped. It is then trained
+    anew on all samples, as those are."""
 
     def _refits(self, run: training.TrainingRun) -> bool:
         at_end = run.status == "finished" and run.rollbacks == 0
@@ -94,7 +94,7 @@ class NamingClassifier(ReweightedClassifier):
 
 
 def _of_network(variant: Variant, samples: Samples, common: Parameters, seed: int) -> Fitted:
-    """The network of a variant."""
+    """Train the network of a variant."""
     classifier = NamingClassifier(
         **(common | variant.parameters),
         shares="training",
@@ -125,10 +125,10 @@ def _of_network(variant: Variant, samples: Samples, common: Parameters, seed: in
 
 
 def _of_model(variant: Variant, samples: Samples, seed: int) -> Fitted:
-    """Another model. The temperature is fitted to the same held-out samples as the network's, by a fit on the
-    others; then the model is fitted on all of them."""
+    """Train a model other than the network. Its temperature is fitted to the same held-out samples as the network's, with a fit on
+    the others; then the model is fitted on all of them."""
     every = tasks.Samples(samples.X, samples.labels, np.ones(len(samples.labels)))
-    split = int(check_random_state(seed).randint(2**31 - 1))  # as `ReweightedClassifier` draws it
+    split = int(check_random_state(seed).randint(2**31 - 1))  # drawn as in `ReweightedClassifier`
     train, held = tasks.held_out(every, VALIDATION_FRACTION, samples.class_names, split)
     _, early = _probabilities(variant, train, held.X, seed)
     # The posterior is for the shares of the samples that were left, which differ a little from those of all.
@@ -161,9 +161,9 @@ def _probabilities(
 ) -> tuple[Float[np.ndarray, "m k"], Float[np.ndarray, "m k"]]:
     """The probabilities that a model reports after a fit, and those for the class shares that it was fitted on."""
     counts = np.bincount(train.labels)
-    estimator: Any = models.make(variant.model, counts, seed)
+    estimator = models.make(variant.model, counts, seed)
     if variant.strategy == SMOTE:
-        # Made of the samples of this fit alone, and never asked about.
+        # Synthetic samples are made of the samples of this fit alone, and nothing is predicted for them.
         estimator.fit(*synthesis.filled_up(train.X, train.labels, seed))
         reported = rounds.probabilities(estimator, X, np.arange(len(counts)))
         return reported, shares.shifted(reported, counts)

@@ -12,39 +12,38 @@ from jaxtyping import Int
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
+from ssm.practice.data.classifiers import Classifier
 from ssm.practice.decisions import routing
 from ssm.practice.options import NETWORK, SMOTE
 from ssm.support import errors
 
 BALANCED_FOREST = "balanced_forest"
 TREES = 100
-MOST_OF_A_TREE = (
-    20_000  # samples that a tree of a forest is grown on, which bounds its time and size
-)
-ROUNDS, FEWEST_ROUNDS, TREES_OF_BOOSTING = 100, 30, 300  # a round of boosting grows a tree a class
-STEP = 0.1  # learning rate of so many rounds; fewer ones take longer steps
-LARGE, FEWEST_TO_STOP = (
-    10_000,
-    20,
-)  # boosting ends early beyond so many samples, and so many of each class
+# The most samples on which a tree of a forest is grown, which bounds its time and size.
+MOST_OF_A_TREE = 20_000
+# A round of boosting grows one tree for each class, so that with more classes fewer rounds are made.
+ROUNDS, FEWEST_ROUNDS, TREES_OF_BOOSTING = 100, 30, 300
+STEP = 0.1  # The learning rate of `ROUNDS` rounds; where there are fewer, each takes a longer step.
+# Boosting ends early where there are more samples than the first of these, and at least the second of each class.
+LARGE, FEWEST_TO_STOP = 10_000, 20
 Counts = Int[np.ndarray, " k"]
 
 
 class Model(NamedTuple):
-    """A model that is not the network."""
+    """A model other than the network."""
 
     title: str
-    """Its name in a sentence."""
+    """The name of the model in a sentence."""
     description: str
-    make: Callable[[Counts, int], Any]
-    """The classifier for classes of these sizes and this seed."""
+    make: Callable[[Counts, int], Classifier]
+    """Makes the classifier for classes of given sizes, with a given seed."""
 
 
-def _logistic(counts: Counts, seed: int) -> Any:
+def _logistic(counts: Counts, seed: int) -> LogisticRegression:
     return LogisticRegression(max_iter=1000)
 
 
-def _boosting(counts: Counts, seed: int) -> Any:
+def _boosting(counts: Counts, seed: int) -> HistGradientBoostingClassifier:
     early: Any = bool(counts.sum() > LARGE and counts.min() >= FEWEST_TO_STOP)
     rounds = min(max(TREES_OF_BOOSTING // len(counts), FEWEST_ROUNDS), ROUNDS)
     return HistGradientBoostingClassifier(
@@ -56,17 +55,17 @@ def _boosting(counts: Counts, seed: int) -> Any:
 
 
 def _drawn(counts: Counts) -> int | None:
-    """The samples that each tree of a forest is grown on; None for as many as there are."""
+    """The number of samples that each tree of a forest is grown on; None for as many as there are."""
     return MOST_OF_A_TREE if counts.sum() > MOST_OF_A_TREE else None
 
 
-def _forest(counts: Counts, seed: int) -> Any:
+def _forest(counts: Counts, seed: int) -> RandomForestClassifier:
     return RandomForestClassifier(TREES, max_samples=_drawn(counts), random_state=seed)
 
 
-def _balanced_forest(counts: Counts, seed: int) -> Any:
+def _balanced_forest(counts: Counts, seed: int) -> Classifier:
     try:
-        ensemble: Any = importlib.import_module("imblearn.ensemble")
+        ensemble = importlib.import_module("imblearn.ensemble")
     except ImportError:
         allowed = "a model that is installed: this one needs the package imbalanced-learn"
         raise errors.invalid("models", BALANCED_FOREST, allowed) from None
@@ -106,11 +105,11 @@ def title(name: str) -> str:
 
 
 def check(names: Sequence[str]) -> None:
-    """Refuse what are no models.
+    """Refuse names that are not those of models.
 
     Raises:
-        ssm.InputError: an unknown name, a name given twice, a model that is not installed, or an import path
-            of what is no classifier that takes sample weights.
+        ssm.InputError: an unknown name, a name given twice, a model that is not installed, or an import path of anything but
+            a classifier that takes sample weights.
     """
     if len(set(names)) < len(names):
         raise errors.invalid("models", ",".join(names), "each named once")
@@ -119,16 +118,16 @@ def check(names: Sequence[str]) -> None:
             make(name, np.array([2, 2]), 0)
 
 
-def make(name: str, counts: Counts, seed: int) -> Any:
+def make(name: str, counts: Counts, seed: int) -> Classifier:
     """The classifier of this name, not yet fitted.
 
     Args:
         name: a key of `MODELS`, or an import path.
-        counts: the class sizes of the samples that it is for.
-        seed: of what is random in it.
+        counts: the class sizes of the samples that it will be fitted on, shape (k,).
+        seed: the seed of what is random in it.
 
     Raises:
-        ssm.InputError: as `check`.
+        ssm.InputError: names that `check` refuses.
     """
     if name in MODELS:
         return MODELS[name].make(counts, seed)
@@ -138,7 +137,7 @@ def make(name: str, counts: Counts, seed: int) -> Any:
     return _imported(name, seed)
 
 
-def _imported(path: str, seed: int) -> Any:
+def _imported(path: str, seed: int) -> Classifier:
     """An instance of the class at an import path, with its defaults."""
     module, _, attribute = path.partition(":")
     allowed = "package.module:Class, a class that can be imported and made without arguments"
@@ -159,7 +158,7 @@ def _imported(path: str, seed: int) -> Any:
 
 
 def versions(names: Sequence[str], strategies: Sequence[str]) -> str:
-    """The libraries that the models other than the network, and their strategies, come from, with their versions."""
+    """The libraries, with their versions, from which models other than the network and their strategies come."""
     if set(names) <= {NETWORK}:
         return ""
     owners, distributions = {"scikit-learn"}, importlib.metadata.packages_distributions()

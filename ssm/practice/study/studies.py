@@ -1,5 +1,5 @@
 """A study of strategies against imbalance on one data set, by repeated stratified cross-validation. Each
-cell is written when it is computed, so that a study that was stopped can continue."""
+cell is written as soon as it is computed, so that a study that was stopped can continue."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,9 +36,9 @@ Report = Callable[[xr.Dataset, Path], object]
 DESCRIPTION = "study.json"
 OURS = {"cells", "record.zarr", "scores.csv", "class_scores.csv", "alarms.csv", "decisions.csv"}
 OURS |= {"figures", "comparisons.csv", "ablations.csv", "report.html", "summary.html"}
-"""Names of what a study and its report write, besides the description."""
+"""The names of all that a study and its report write beside the description."""
 LATER = {"models", "cost", "alarm_budget", "alarm_class"}
-"""Options that the descriptions of earlier versions do not have."""
+"""The options that are not in the descriptions of earlier versions."""
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 """Errors that say that a folder is read-only."""
 
@@ -46,7 +46,7 @@ log = logging.getLogger("ssm.study")
 
 
 class _Folder(NamedTuple):
-    """The folder of a study, which no other study uses meanwhile."""
+    """The folder of a study, which no other study uses while this one does."""
 
     path: Path
     identity: str
@@ -59,7 +59,7 @@ class _Folder(NamedTuple):
     """Whether the description has a digest; those of earlier versions have none."""
 
     def read(self, name: str) -> cells.Kept | None:
-        """A cell by the name of its file; None where it has to be computed."""
+        """The cell in the file of this name; None where it has to be computed."""
         return cells.read(self.path / "cells" / name, f"{self.identity} {name}")
 
     def write(self, name: str, arrays: Arrays) -> None:
@@ -73,19 +73,19 @@ def run_study(
     """Train and evaluate all cells that are not in `out` yet, and write the record there:
     record.zarr, scores.csv, class_scores.csv and alarms.csv.
 
-    The same call continues a study that was stopped, and its record has the same bits. Cells that are
-    damaged or of another study are computed again. A complete study in a read-only folder is read, and
+    The same call continues a study that was stopped, and its record then has the same bits as if it had not been. Cells that
+    are damaged or belong to another study are computed again. A complete study in a read-only folder is read, and
     the log `ssm.study` says that nothing was written.
 
     Args:
         study: what to compare, on which data.
         out: a new folder, or that of the same study of the same data.
-        progress: called with how many cells are done, and how many there are.
-        report: called with the record and the folder to write more into it, as `report.write_report`
+        progress: called with the number of cells that are done and that of all cells.
+        report: called with the record and the folder, to write more into the folder, as `report.write_report`
             does.
 
     Raises:
-        ssm.InputError: data or strategies that cannot be used; a folder of another study, one whose
+        ssm.InputError: data or strategies that cannot be used; a folder of another study, a folder whose
             description is damaged, or one that another study is using.
     """
     planned = plan(study, _is_of_earlier_version(study, out))
@@ -151,8 +151,8 @@ def _train(
             progress(len(computed), len(listed))
 
     def work(name: str, cell: Cell) -> tuple[str, Arrays]:
-        # Log records carry the name of their thread, which tells what they are about. As in the report,
-        # repetitions and folds count from 1.
+        # Log records carry the name of their thread, so the name says which cell they belong to. As in the
+        # report, repetitions and folds are counted from 1.
         threading.current_thread().name = (
             f"{cell.variant.name}, repetition {cell.seed + 1}, fold {cell.fold + 1}"
         )
@@ -161,11 +161,11 @@ def _train(
         return name, arrays
 
     count()
-    # Cells are computed side by side, each by one thread: more would only wait for one another, and the sums of
-    # trees depend on how many there are.
+    # Cells are computed side by side, each by one thread: more threads would only wait for one another, and the sums
+    # over trees depend on their number.
     pool = ThreadPoolExecutor(machine.num_cores(), initializer=threadpool_limits, initargs=(1,))
     with warnings.catch_warnings(), threadpool_limits(1), pool:
-        # Warnings are left out, since the report counts what they are about. Filters hold for all threads.
+        # Warnings are left out, since the report counts their causes. Filters hold for all threads.
         warnings.simplefilter("ignore", alarms.TrainingWarning)
         for first in waiting[:1]:  # One cell alone compiles what the others share.
             computed.update([work(*first)])
@@ -197,19 +197,19 @@ def _common_parameters(planned: StudyPlan) -> Parameters:
 
 
 def _is_of_earlier_version(study: StudyOptions, out: Path) -> bool:
-    """Whether a folder is of a study that was begun by a version that knew the network alone, which these options do
-    not contradict."""
+    """Whether a folder holds a study that was begun by a version which knew the network alone, and these options agree with
+    that."""
     try:
         options = json.loads((out / DESCRIPTION).read_text())["study"]
         is_earlier = isinstance(options, dict) and not options.keys() & LATER
-    except Exception:  # Whatever is wrong with it is said where it is opened.
+    except Exception:  # `_open` says what is wrong with the description.
         return False
     is_plain = study.cost is None and study.alarm_budget is None
     return is_earlier and is_plain and study.models in (NETWORK, DEFAULT_MODELS)
 
 
-def _describe(planned: StudyPlan, versions: str) -> dict[str, Any]:
-    """What a study is, as it is written into its folder, and part of each cell's identity."""
+def _describe(planned: StudyPlan, versions: str) -> dict[str, object]:
+    """The description of a study, which is written into its folder and is part of the identity of each cell."""
     study, options = planned.study, dataclasses.asdict(planned.study)
     libraries = models.versions(study.model_names, study.strategy_names)
     if planned.is_earlier:
@@ -220,12 +220,12 @@ def _describe(planned: StudyPlan, versions: str) -> dict[str, Any]:
         "cells": planned.num_cells,
         "versions": " ".join([versions, libraries]).strip(),
     }
-    matrix = planned.currency.costs  # A file may hold other costs by then.
+    matrix = planned.currency.costs  # kept here, since a file of costs may change later
     return description | ({} if matrix is None else {"costs": matrix.tolist()})
 
 
 def _open(planned: StudyPlan, out: Path) -> _Folder:
-    """Write the study's description into a new folder, or check that the folder is of this study."""
+    """Write the study's description into a new folder, or check that the folder belongs to this study."""
     origin = provenance()
     description = _describe(planned, origin["versions"])
     path, read_only = out / DESCRIPTION, _why_read_only(out)
@@ -261,7 +261,7 @@ def _description(path: Path, names: set[str]) -> tuple[dict[str, Any], bool]:
         same_origin = written["origin"].keys() == provenance().keys()
         if same_origin and (unsealed or digest == _seal(written)):
             return written, not unsealed
-    except Exception:  # Whatever is wrong with it, it is damaged.
+    except Exception:  # The description is damaged, in whatever way.
         pass
     allowed = (
         f"a folder whose {path.name} is as it was written: put it back, or remove it, and the same "
@@ -270,13 +270,13 @@ def _description(path: Path, names: set[str]) -> tuple[dict[str, Any], bool]:
     raise errors.invalid("out", str(path.parent), allowed)
 
 
-def _seal(contents: dict[str, Any]) -> str:
-    """A digest of what can be written as JSON."""
+def _seal(contents: Mapping[str, object]) -> str:
+    """A digest of values that can be written as JSON."""
     return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 
 def _may_begin(folder: Path) -> bool:
-    """Whether a folder is empty, or has nothing but what a study writes, so that one can begin there."""
+    """Whether a study can begin in a folder, since it is empty or holds nothing but files that a study writes."""
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     return not names or ("cells" in names and names <= OURS)
 

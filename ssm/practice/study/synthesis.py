@@ -1,9 +1,9 @@
-"""Made-up samples of rarer classes before a fit, by SMOTE of imbalanced-learn, which need not be installed."""
+"""Synthetic samples of rarer classes before a fit, by SMOTE of imbalanced-learn, which need not be installed."""
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from ssm.practice.options import SMOTE
 from ssm.support import errors
 
-NEIGHBOURS = 5  # of the paper; a smaller class has fewer
+NEIGHBOURS = 5  # as in the paper; a class of fewer samples has fewer neighbours
 
 
 def check() -> None:
@@ -22,14 +22,14 @@ def check() -> None:
 def filled_up(
     X: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], seed: int
 ) -> tuple[Float[np.ndarray, "m d"], Int[np.ndarray, " m"]]:
-    """Samples with made-up ones of all but the largest class, so that each class has as many, m = k max_c n_c: at a random
-    place between a sample and one of its `NEIGHBOURS` nearest of the same class (Chawla et al. 2002). Where a
-    class has one sample alone, samples are repeated in place of that.
+    """The samples, and synthetic ones of all but the largest class, so that each class has as many, m = k max_c n_c in all. A
+    synthetic sample lies at a random place between a sample and one of its `NEIGHBOURS` nearest of the same class (Chawla et al.
+    2002). Where a class has a single sample, samples of all smaller classes are repeated instead.
 
     Args:
-        X: features on one scale, as distances are of all of them.
-        labels: classes 0 to k - 1, each of them there.
-        seed: of the random places.
+        X: features, shape (n, d), all on one scale, since distances count them alike.
+        labels: classes 0 to k - 1, shape (n,), each of which has samples.
+        seed: the seed of the random places.
 
     Raises:
         ssm.InputError: imbalanced-learn is not installed.
@@ -43,8 +43,8 @@ def filled_up(
     return sampler.fit_resample(X, labels)
 
 
-def _over_sampling() -> Any:
-    """The part of imbalanced-learn that is needed."""
+def _over_sampling() -> ModuleType:
+    """The part of imbalanced-learn that makes samples; raises ssm.InputError where it is not installed."""
     try:
         return importlib.import_module("imblearn.over_sampling")
     except ImportError:

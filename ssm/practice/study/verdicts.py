@@ -88,9 +88,9 @@ def verdict(record: xr.Dataset, margin: float) -> Verdict:
         record: of a study.
         margin: of balanced accuracy or recall, the study's.
     """
-    currency = Currency(**attributes.currency(record))
-    if currency.costs is not None:
-        currency = currency._replace(costs=np.array(currency.costs))
+    facts = attributes.currency(record)
+    costs = None if facts["costs"] is None else np.array(facts["costs"])
+    currency = Currency(costs, facts["budget"], facts["alarm_class"])
     scores, reach = in_currency(record, currency), _margin(record, currency, margin)
     candidates = _candidates(record, scores)
     plain = _plain(candidates)

@@ -1,4 +1,4 @@
-"""What to do next, from what a watch has found: nothing, other shares and thresholds, other probabilities, another model."""
+"""What to do next, from what a watch has found: nothing; use other shares and another threshold; calibrate; or replace the model."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from ssm.practice.watching.judging import Alarm
 from ssm.practice.watching.models import Model
 
 MOVED = 1.25
-"""A share has drifted where its interval leaves out what it was, and it is this many times as large or as small."""
+"""A share has drifted where its interval excludes the usual share, and it has grown or shrunk at least by this factor."""
 EARLY = 4
-"""A change within so many first windows of a log came with the model, not with time."""
+"""A change within so many first windows of a log counts as one that came with the model and not with time."""
 
 
 class Now(NamedTuple):
-    """What goes with the class shares of now, each of shape (k,)."""
+    """Numbers for use with the present class shares rho, each array of shape (k,)."""
 
     shares: Float[np.ndarray, " k"]
     factors: Float[np.ndarray, " k"]
-    """rho_c / pi_c with the shares pi that probabilities are for: they are multiplied by these, and divided by their sum."""
+    """rho_c / pi_c with the shares pi that the model's probabilities are for. The probabilities times these, divided by their sum,
+    are for the present shares."""
     old_data_weights: Float[np.ndarray, " k"]
-    """Class weights that make training data stand for the shares of now: those that the card has, or 1, times rho_c / pi_c
-    with the shares pi of the training data."""
+    """Class weights that make the old training data stand for the present shares: the card's weights, or 1, times
+    rho_c / pi_c with the shares pi of the training data."""
     balanced_weights: Float[np.ndarray, " k"]
-    """Class weights of data of now that make all classes count the same, 1 / (k rho_c)."""
+    """Class weights that make all classes of present data count the same, 1 / (k rho_c)."""
     rare: int
-    """The place of the rarest class now."""
+    """The index of the class that is the rarest at present."""
     threshold: float | None
-    """Of two classes: decide the rare one where its probability, as the model gives it, is at least this."""
+    """With two classes, decide the rare one where its probability, as the model gives it, is at least this; None with more."""
 
 
 class Advice(NamedTuple):
@@ -61,17 +62,16 @@ def now(
     prior: Float[np.ndarray, " k"],
     model: Model,
 ) -> Now:
-    """Factors, weights and threshold for shares rho.
+    """Factors, weights and threshold for present class shares rho.
 
-    The rule that was right for the usual shares pi, whatever it weighs, is right for rho where each class counts rho_c / pi_c times as
-    much. Of two classes: where the second was decided at p >= t, it is so now at odds of t / (1 - t) times (rho_0 / pi_0) /
-    (rho_1 / pi_1).
+    A rule that was right for the usual shares pi is right for rho if each class counts rho_c / pi_c times as much. With two classes,
+    where the second was decided at p >= t, it is now decided at odds of at least t / (1 - t) times (rho_0 / pi_0) / (rho_1 / pi_1).
 
     Args:
-        shares: rho. A share of 0 counts as 1e-6.
-        usual: pi.
-        prior: the shares that probabilities are for, which class weights of training can have made others.
-        model: whose rule is kept, and whose training data the weights are for.
+        shares: rho, shape (k,). A share of 0 counts as 1e-6.
+        usual: pi, shape (k,).
+        prior: the shares that probabilities are for, shape (k,), from which class weights in training can have moved them away.
+        model: the classifier, whose rule is kept and for whose training data the weights are.
 
     Source: Elkan 2001; Saerens, Latinne and Decaestecker 2002.
     """
@@ -88,20 +88,22 @@ def now(
 def _threshold(
     moved: Float[np.ndarray, " k"], prior: Float[np.ndarray, " k"], model: Model
 ) -> float | None:
-    """Where the second of two classes is decided now, with each share so many times what it was; None of more classes. A
-    rule that decides for given shares stays."""
+    """The probability from which on the second of two classes is to be decided now; None with more classes. `moved` is each class's
+    share over its usual share. A rule that decides for given shares keeps its threshold."""
     if len(moved) != 2:
         return None
     rule, odds = None if model.card is None else model.card.rule, 1.0
     if rule is not None and rule.kind == "shares":
-        assert rule.shares is not None  # of this kind
+        assert rule.shares is not None  # since the rule is of this kind
         wanted = np.array(rule.shares) / prior
         return float(wanted[0] / (wanted[0] + wanted[1]))
     if rule is not None and rule.kind == "costs":
         costs = np.array(rule.costs)
         odds = (costs[0, 1] - costs[0, 0]) / max(costs[1, 0] - costs[1, 1], 1e-300)
     elif rule is not None and rule.kind == "threshold":
-        assert rule.threshold is not None and model.card is not None  # of this kind
+        assert (
+            rule.threshold is not None and model.card is not None
+        )  # since the rule is of this kind
         at = rule.threshold if rule.label == model.card.classes[1] else 1 - rule.threshold
         odds = at / max(1 - at, 1e-300)
     odds *= moved[0] / moved[1]
@@ -120,19 +122,20 @@ def advise(
 ) -> Advice:
     """What to do next.
 
-    Recall of a class does not depend on how frequent classes are, so that a fall of it says that the cases themselves, or what
-    is measured of them, have changed; precision and calibration do, so that shares explain their fall where recall stands.
+    The recall of a class does not depend on how frequent classes are, so that its fall says that the cases themselves, or the
+    measurements of them, have changed. Precision and calibration do depend on it, so that moved shares explain their fall where
+    recall has not fallen.
 
     Args:
-        alarms: all that were raised.
-        found: the class shares of the last window that ended.
-        usual: what they were.
-        prior: those that probabilities are for.
+        alarms: all alarms that were raised.
+        found: the class shares of the last window that ended; None where they are not known.
+        usual: the usual class shares, shape (k,); None where they are not known.
+        prior: the class shares that probabilities are for, shape (k,); None where they are not known.
         model: the classifier.
-        first_changed: how many windows of the log were before the earliest change of a recall; None without one.
+        first_changed: the number of windows of the log before the earliest change of a recall; None without such a change.
         labelled: the class shares of labelled rows since that change, shape (k,);
-            None where there are none, or no such change.
-        judged: whether any label was held against a reference yet.
+            None where there are no such rows, or no such change.
+        judged: whether any label has been compared with a reference yet.
     """
     grown, shrunk = drifted(found, usual)
     moved = [f"{model.classes[c]} (grown)" for c in grown]
@@ -140,7 +143,7 @@ def advise(
     values = None
     if usual is not None and prior is not None:
         shares = None if found is None else found.shares
-        # Where recall fell, what probabilities tell of shares is not true any more.
+        # Where recall fell, the estimate of shares from probabilities is not right any more.
         shares = labelled if labelled is not None else shares
         values = None if shares is None else now(shares, usual, prior, model)
     kinds = {alarm.metric for alarm in alarms}
@@ -186,7 +189,15 @@ def advise(
 def _of_recall(
     names: str, early: bool, labelled: bool, use: tuple[str, ...], values: Now | None
 ) -> Advice:
-    """What to do where the recall of some classes fell: `early`, from the beginning of the log on."""
+    """What to do where the recall of some classes fell.
+
+    Args:
+        names: the classes.
+        early: whether it was low from the beginning of the log on.
+        labelled: whether `values` are for the shares of labelled rows since then.
+        use: steps on shares that have moved.
+        values: numbers for use with the present shares.
+    """
     doing = (
         "Look at what changed at that time before you train: a source of data, a unit, a form, a release. If a release did "
         "it, roll that back; the model before would meet the same cases."

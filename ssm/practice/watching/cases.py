@@ -1,4 +1,4 @@
-"""Which cases of a log are known already, by their ids: in memory 10 bytes a case, and in a file that only grows."""
+"""The cases of a log that are already known, by their ids: 10 bytes a case in memory, and as many in a file that only grows."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from jaxtyping import Int
 from ssm.practice.watching.records import NO_LABEL
 
 ENTRY = np.dtype([("key", "<u8"), ("label", "<i2")])
-"""A case in the file: the hash of its id and its label, -1 before it is known. The last entry of a case counts."""
+"""An entry of the file: the hash of a case's id, and the case's label, -1 before it is known. The last entry of a case counts."""
 
 
 class Kinds(NamedTuple):
-    """What each row is, as masks of shape (m,): none of them is a duplicate that adds nothing."""
+    """What each row is, as masks of shape (m,). A row in none of them is a duplicate that adds nothing."""
 
     new: np.ndarray
-    """The first row of a case."""
+    """The row is the first of its case."""
     labels: np.ndarray
-    """The row that brings the label of its case, which may be its first."""
+    """The row brings the label of its case; it may also be the first of the case."""
     conflicting: np.ndarray
-    """The row has another label than the case had before, which stays."""
+    """The row has another label than its case, which keeps the label that came first."""
 
 
 class Cases:
-    """The cases so far, in sorted runs whose sizes halve at least, so that each case is moved seldom."""
+    """The cases so far, in sorted runs of which each is at most half as large as the one before, so that cases are seldom moved."""
 
     def __init__(self) -> None:
         self.count = 0
-        """Entries in the file."""
+        """The number of entries in the file."""
         self._runs: list[tuple[np.ndarray, np.ndarray]] = []
 
     def sorted_out(self, key: np.ndarray, label: Int[np.ndarray, " m"]) -> tuple[Kinds, np.ndarray]:
-        """What rows are, in the order of the log, and the entries that the file gains; the cases are known from now on."""
+        """What each row is, in the order of the log, and the new entries of the file. From now on the cases are known."""
         m = len(key)
         order = np.argsort(key, kind="stable")
         key, label = key[order], label[order].astype(np.int16)

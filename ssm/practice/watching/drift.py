@@ -1,4 +1,4 @@
-"""Class shares before labels arrive: from the probabilities of a window, or from its decisions alone."""
+"""Class shares before labels arrive, estimated from the probabilities of a window, or from its decisions alone."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from scipy import special
 from ssm.practice.decisions import shares
 
 RESAMPLES = 200
-"""Bootstrap samples of a confusion matrix."""
-STEP = 1e-7  # where expectation and maximisation have come to rest
+"""The number of bootstrap samples of a confusion matrix."""
+STEP = 1e-7  # Expectation and maximisation ends where no share changes by more in a step.
 
 
 class Window(NamedTuple):
-    """The class shares of a window, each with an interval, of shape (k,)."""
+    """The class shares of a window with their intervals, each array of shape (k,)."""
 
     shares: Float[np.ndarray, " k"]
     low: Float[np.ndarray, " k"]
@@ -26,16 +26,16 @@ class Window(NamedTuple):
 def by_probabilities(
     p: Float[np.ndarray, "m k"], prior: Float[np.ndarray, " k"], alpha: float
 ) -> Window:
-    """The shares of samples without labels that make their probabilities likeliest, under label shift.
+    """The class shares of samples without labels, by maximum likelihood under label shift.
 
     The intervals are normal ones of log rho_c / (1 - rho_c), with the observed information sum_i g_i g_i^T of the shares,
-    g_ic = (p_ic / pi_c) / sum_j rho_j p_ij / pi_j, within sum_c rho_c = 1. They count the noise of the window, and take
-    the probabilities for right at the shares pi.
+    g_ic = (p_ic / pi_c) / sum_j rho_j p_ij / pi_j, within sum_c rho_c = 1. They account for the noise of the window, and
+    assume that the probabilities are right for the shares pi.
 
     Args:
-        p: shape (m, k), m at least 1.
-        prior: pi, the shares that the probabilities are for.
-        alpha: the probability of all intervals together to miss.
+        p: the probabilities, shape (m, k), m at least 1.
+        prior: pi, the shares that the probabilities are for, shape (k,).
+        alpha: the probability that any of the intervals misses.
 
     Source: Saerens, Latinne and Decaestecker 2002.
     """
@@ -51,15 +51,16 @@ def by_decisions(
     alpha: float,
     seed: int = 0,
 ) -> Window | None:
-    """The shares that make the numbers of decisions for each class likeliest, given how each class is decided about; None
-    where a class has no case in the reference.
+    """The class shares of samples of which only decisions are known, by maximum likelihood, given how often the reference decides
+    for each class about each class; None where a class has no case in the reference.
 
-    Intervals count the noise of the decisions and that of the reference, by a bootstrap of both.
+    Intervals account for the noise of the decisions and for that of the reference, by a bootstrap of both.
 
     Args:
-        decided: decisions for each class, shape (k,), not all 0.
-        confusion: of the reference: cases by true class (rows) and decision.
-        alpha: the probability of all intervals together to miss.
+        decided: the number of decisions for each class, shape (k,), not all 0.
+        confusion: the cases of the reference by true class (rows) and decision, shape (k, k).
+        alpha: the probability that any of the intervals misses.
+        seed: the seed of the bootstrap.
 
     Source: Lipton, Wang and Smola 2018 (from the confusion matrix); Saerens et al. 2002 (likelihood).
     """
@@ -79,8 +80,8 @@ def by_decisions(
 def _likeliest(
     tables: Int[np.ndarray, "r k k"], numbers: Int[np.ndarray, "r k"]
 ) -> Float[np.ndarray, "r k"]:
-    """The likeliest shares for each of several references and numbers of decisions, by expectation and maximisation.
-    References count half a case more of each kind, so that no decision is impossible."""
+    """The likeliest shares for each of r references and numbers of decisions, shape (r, k), by expectation and maximisation.
+    Half a case is added to each entry of a reference, so that no decision is impossible."""
     smooth = (tables + 0.5) / (tables + 0.5).sum(2, keepdims=True)
     found = np.full(numbers.shape, 1 / numbers.shape[1])
     for _ in range(shares.MOST_STEPS):
@@ -98,7 +99,7 @@ def _covariance(
     counts: Float[np.ndarray, " m"],
     found: Float[np.ndarray, " k"],
 ) -> Float[np.ndarray, "k k"]:
-    """The inverse of the observed information within shares that sum to 1."""
+    """The covariance of the shares, shape (k, k): the inverse of the observed information among shares that sum to 1."""
     mixed = np.maximum(likelihood @ found, np.finfo(float).tiny)
     g = likelihood / mixed[:, None] * np.sqrt(counts)[:, None]
     k = len(found)
@@ -109,8 +110,8 @@ def _covariance(
 def _window(
     found: Float[np.ndarray, " k"], error: Float[np.ndarray, " k"], m: int, alpha: float
 ) -> Window:
-    """Shares with normal intervals of their log odds. A share counts for no less than half a row here, so that there is
-    an interval of each."""
+    """Shares with normal intervals of their log odds. For its interval a share counts as half a row of m at least, so that it has
+    one even at 0."""
     z = -special.ndtri(alpha / (2 * len(found)))
     inside = np.clip(found, 0.5 / m, 1 - 0.5 / m) if m > 1 else np.full(len(found), 0.5)
     reach = z * np.maximum(error, 0.5 / m) / (inside * (1 - inside))

@@ -1,8 +1,8 @@
-"""Have features moved, those of all rows or those within a class? A classifier two-sample test of each new batch of rows
-against the first ones of the log.
+"""Have features moved, those of all rows or those within a class? A classifier two-sample test compares each new batch of rows
+with the first rows of the log.
 
-Class shares that move change which features all rows have, but not those within a class. So a class's rows tell, once their
-labels are known, whether there is more to it than shares.
+Where class shares move, the features of all rows together move too, but those of the rows of a class do not. So the rows of a
+class show, once their labels are known, whether more than the shares has changed.
 """
 
 from __future__ import annotations
@@ -19,66 +19,73 @@ from ssm.practice.watching import sequential
 from ssm.practice.watching.windows import Drawn, drawn
 
 FEWEST = 100
-"""So many rows a batch has at least, and a reference."""
+"""The smallest number of rows of a batch, and of a reference."""
 BATCH, REFERENCE = (4000, 40_000), (4000, 80_000)
-"""So many rows of a class at most, or of all rows, and of all classes together: with more than 400 classes none has a test."""
+"""The largest numbers of rows of a batch and of a reference: of one class or of all rows, and of all classes together. With more
+than 400 classes a class's part of a batch is less than `FEWEST`, and no class is tested."""
 MOST_PRODUCTS = 12
-"""Of so many features at most products are given to the classifier too."""
-FARTHEST = 4.0  # in standard deviations: beyond it a number counts as so far, lest one wrong number is all that counts
-OF_MIDDLE_HALF = 1.349  # standard deviations of a normal law
-STRENGTH = 0.1  # C of the logistic regression
+"""The classifier is given products of features too where there are at most so many features."""
+# In standard deviations: numbers that are farther from the middle count as this far, so that a wrong number does not outweigh all.
+FARTHEST = 4.0
+OF_MIDDLE_HALF = 1.349  # The middle half of a normal law is so many standard deviations wide.
+STRENGTH = 0.1  # C of the logistic regression, the inverse of its penalty.
 
 
 class Result(NamedTuple):
-    """One test."""
+    """The result of one test."""
 
     index: int
-    """The class, by its place; k for all rows."""
+    """The index of the class whose rows are tested; k for all rows."""
     window: int
-    """The last that rows are of."""
+    """The last window from which rows came."""
     rows: int
+    """The number of rows that were compared with the reference."""
     p_value: float
     separation: float
-    """Balanced accuracy at telling these rows from the first ones, on rows that the classifier was not trained on: 1/2 where
-    nothing has moved."""
+    """The balanced accuracy at which these rows are told from the reference, on rows that the classifier was not trained on: 1/2
+    where nothing has moved."""
     feature: int
-    """The one that alone has moved the most, by its place."""
+    """The index of the feature that by itself has moved the most."""
     now: tuple[float, ...]
-    """Its quartiles."""
+    """The quartiles of that feature in the tested rows."""
     usual: tuple[float, ...]
-    """Those of the reference."""
+    """Its quartiles in the reference."""
 
 
 @dataclasses.dataclass
 class Features:
-    """The tests so far. The level is divided equally among the classes and all rows together, and a part once more over all
-    tests that ever come, by `sequential.start_weight`: any finding at all, where nothing moves, has a probability of at most
-    the level. Each test has rows of its own beside the reference, and its bound holds whatever the other tests say."""
+    """The tests so far, by class, and under the key k those of all rows. The level is divided equally among the classes and all
+    rows together. Each part is divided once more over all tests that may ever come, by `sequential.start_weight`, so that where
+    nothing moves the probability of any finding at all is at most the level. Each test has rows of its own beside the reference,
+    and its bound holds whatever the results of the others."""
 
     level: float
     life: int
+    """The number of windows that the watch is planned for."""
     k: int
     reference_windows: int
-    """So many first batches of rows are the reference."""
+    """The number of first batches of rows that form the reference."""
     reference: dict[int, Drawn] = dataclasses.field(default_factory=dict)
     batch: dict[int, Drawn] = dataclasses.field(default_factory=dict)
-    """Rows that wait until they are enough for a test."""
+    """Rows that wait until there are enough of them for a test."""
     batches: dict[int, int] = dataclasses.field(default_factory=dict)
-    """How many batches of rows the reference is of."""
+    """The number of batches that the reference is made of so far."""
     tests: dict[int, int] = dataclasses.field(default_factory=dict)
-    """How many there were."""
+    """The number of tests so far."""
     found: dict[int, Result] = dataclasses.field(default_factory=dict)
-    """The first result that says that features have moved."""
+    """The first result that showed that features have moved."""
     last: dict[int, Result] = dataclasses.field(default_factory=dict)
+    """The latest result."""
 
     def take(self, index: int, rows: Drawn, window: int) -> None:
-        """Take new rows into account, of class `index` or, at k, of all classes.
+        """Take new rows into account, those of class `index` or, where it is k, those of all classes.
 
         Args:
-            rows: their features, shape (m, f). Of a class, rows without any are left out.
-            window: the last that was closed.
+            index: the class, or k.
+            rows: their random numbers and their features, shape (m, f). Rows of a class that have no feature at all are left out.
+            window: the last window that was closed.
         """
-        if index < self.k:  # a row may bring a label alone
+        if index < self.k:  # A row may bring nothing but a label.
             has_any = np.isfinite(rows[1]).any(1)
             rows = rows[0][has_any], rows[1][has_any]
         if not len(rows[0]):
@@ -95,7 +102,7 @@ class Features:
             self._test(index, window)
 
     def _most(self, index: int, sizes: tuple[int, int]) -> int:
-        """So many rows are kept of a class, or of all rows."""
+        """The largest number of rows that is kept of a class, or of all rows."""
         of_one, of_all = sizes
         return of_one if index == self.k else min(of_one, of_all // self.k)
 
@@ -122,16 +129,17 @@ def two_sample(
 ) -> tuple[float, float]:
     """A p value of the hypothesis that rows of both samples have the same law, and how well they are told apart.
 
-    A classifier is trained on each half of both samples and asked about the other half: whether a row is of `now`, from a score above the
-    median of the training half. Given the numbers of both kinds and of answers, those that are right are hypergeometric under
-    the hypothesis, exactly and for any classifier. The two halves are not independent of each other, as the score that finds
-    a chance difference of one half favours the half in which it is there too: p = 2 min(p_1, p_2), which holds all the same.
+    A classifier is trained on each half of both samples and then says for each row of the other half whether it is of `now`, which is
+    where its score is above the median of the training half. Given how many rows are of each sample and how many are said to be of
+    `now`, the number of right ones among the latter is hypergeometric under the hypothesis, exactly and for any classifier. The two
+    halves are not independent, since a chance difference that is in both makes both results larger; p = 2 min(p_1, p_2) is valid
+    all the same.
 
     Args:
-        usual, now: rows in an order by chance; NaN for what is missing.
+        usual, now: rows in random order, shapes (n, f) and (m, f); NaN for missing numbers.
 
     Returns:
-        p, and the balanced accuracy, the mean of both halves.
+        p, and the balanced accuracy, which is the mean over both halves.
 
     Source: Lopez-Paz and Oquab 2017; Fisher's exact test.
     """
@@ -139,8 +147,9 @@ def two_sample(
     for held in (0, 1):
         score, middle = _classifier(usual[1 - held :: 2], now[1 - held :: 2])
         answers = [score(rows[held::2]) > middle for rows in (usual, now)]
-        sizes, said = [len(each) for each in answers], [int(each.sum()) for each in answers]
-        p_values.append(stats.hypergeom.sf(said[1] - 1, sum(sizes), sum(said), sizes[1]))
+        sizes, called_now = [len(x) for x in answers], [int(x.sum()) for x in answers]
+        p_value = stats.hypergeom.sf(called_now[1] - 1, sum(sizes), sum(called_now), sizes[1])
+        p_values.append(p_value)
         rights.append((1 - answers[0].mean() + answers[1].mean()) / 2)
     return float(min(1.0, 2 * min(p_values))), float(np.mean(rights))
 
@@ -148,9 +157,12 @@ def two_sample(
 def _classifier(
     usual: np.ndarray, now: np.ndarray
 ) -> tuple[Callable[[np.ndarray], np.ndarray], float]:
-    """A score by which rows of `now` differ from those of `usual`, and the median of it where both count the same: that of a logistic
-    regression on features, their squares, products of few features, and which are missing."""
-    from sklearn.linear_model import LogisticRegression  # takes longer than logs without features
+    """A score that is higher for rows of `now` than for those of `usual`, and its median where both samples count the same. The score
+    is that of a logistic regression on the features, their squares, their products where there are few features, and marks of
+    missing numbers."""
+    from sklearn.linear_model import (
+        LogisticRegression,  # here, since logs without features need no such import
+    )
 
     rows = np.concatenate([usual, now]).astype(float)
     centre, width = _middle(rows)
@@ -174,8 +186,8 @@ def _classifier(
 
 
 def _middle(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The median of each feature, and its standard deviation as the range of the middle half says it, which a few wrong numbers do not
-    change; where half of the numbers are the same, that of all of them."""
+    """The median of each feature, and its standard deviation, estimated from the range of the middle half of the numbers, which a few
+    wrong ones hardly change; where that range is 0, the standard deviation of all of them."""
     centre, width = np.zeros(rows.shape[1]), np.ones(rows.shape[1])
     for i, values in enumerate(rows.T):
         known = values[np.isfinite(values)]
@@ -186,7 +198,8 @@ def _middle(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _moved_most(usual: np.ndarray, now: np.ndarray) -> int:
-    """The feature whose distribution functions in both samples are the farthest apart; what is missing is below all numbers."""
+    """The index of the feature whose distribution functions in both samples are the farthest apart; missing numbers count as the
+    smallest."""
     farthest = []
     for before, after in zip(usual.T, now.T, strict=True):
         before, after = (np.sort(np.where(np.isfinite(x), x, -np.inf)) for x in (before, after))
@@ -197,11 +210,11 @@ def _moved_most(usual: np.ndarray, now: np.ndarray) -> int:
 
 
 def _quartiles(values: np.ndarray) -> tuple[float, ...]:
-    """The quartiles of what is not missing; empty where all is."""
+    """The quartiles of the numbers that are not missing; empty where all are missing."""
     known = values[np.isfinite(values)]
     return tuple(np.quantile(known, [0.25, 0.5, 0.75]).tolist()) if len(known) else ()
 
 
 def _in_order(rows: Drawn) -> np.ndarray:
-    """Drawn rows in the order of their random numbers."""
+    """The features of drawn rows in the order of their random numbers, shape (m, f)."""
     return rows[1][np.argsort(rows[0])].astype(float)

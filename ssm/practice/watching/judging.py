@@ -1,4 +1,5 @@
-"""Has a class got worse? Recall, precision and calibration of each class against the reference, at each closing."""
+"""Has a class got worse? At each closing of windows, recall, precision and calibration of each class are compared with the
+reference."""
 
 from __future__ import annotations
 
@@ -13,79 +14,80 @@ from ssm.practice.watching.sequential import Evidence, Means, Rates
 from ssm.practice.watching.windows import FIELDS, NUM_FIELDS, UNIT, Tally
 
 FEWEST = 30
-"""So many labelled cases of its first windows a class's calibration needs to be a reference."""
+"""The smallest number of labelled cases in the first windows from which the calibration of a class has a reference."""
 
 
 class Reference(NamedTuple):
     """How well a classifier did before it was watched, or in the first windows of the log."""
 
     confusion: Int[np.ndarray, "k k"]
-    """Cases by true class (rows) and decision."""
+    """The number of cases by true class (rows) and decision."""
     gap: Float[np.ndarray, " k"]
-    """The mean of [label = c] - p_c."""
+    """The mean of [label = c] - p_c for each class c."""
     gap_error: Float[np.ndarray, " k"]
-    """Its standard error; infinite where it is not known."""
+    """The standard error of the gap; infinite where it is not known."""
 
     @property
     def recall(self) -> tuple[np.ndarray, np.ndarray]:
-        """Right decisions about each class, and its cases."""
+        """The numbers of right decisions about each class, and of its cases, each of shape (k,)."""
         return self.confusion.diagonal(), self.confusion.sum(1)
 
     @property
     def precision(self) -> tuple[np.ndarray, np.ndarray]:
-        """Right decisions for each class, and all decisions for it."""
+        """The numbers of right decisions for each class, and of all decisions for it, each of shape (k,)."""
         return self.confusion.diagonal(), self.confusion.sum(0)
 
 
 class Alarm(NamedTuple):
-    """A class that got worse, when the evidence first said so."""
+    """A class that got worse, at the time when the evidence first said so."""
 
     metric: str
     """`recall`, `precision` or `calibration`."""
     index: int
-    """The class, by its place."""
+    """The index of the class."""
     window: int
-    """The last window that the evidence is of."""
+    """The last window that the evidence comes from."""
     evidence: float
-    """Log of the evidence, at least that of 1 over the alarm's part of the level."""
+    """The logarithm of the evidence, at least that of 1 over the part of the level that this class and metric have."""
 
 
 @dataclasses.dataclass
 class Judge:
-    """The evidence so far. The level is divided equally among the metrics and the classes, and a metric's part for a class
-    once more over all windows that ever come, so that any alarm at all, in a classifier that stays as it was, has a
-    probability of at most the level."""
+    """The evidence so far. The level is divided equally among the metrics and the classes, and each of these parts once more
+    over all windows that may ever come. While a classifier stays as it was, the probability of any alarm at all is therefore
+    at most the level."""
 
     level: float
     life: int
+    """The number of windows that the watch is planned for."""
     has_probabilities: bool
     reference_windows: int
-    """So many batches of labels are the reference of what none was given for."""
+    """The number of first batches of labels that form the reference, as far as none was given."""
     confusion: Int[np.ndarray, "k k"] | None = None
-    """Of the reference, where it was given."""
+    """The confusion matrix of the reference, where one was given."""
     first: list[Tally] = dataclasses.field(default_factory=list)
-    """The first batches."""
+    """The first batches, as far as they have come."""
     rate_sums: Evidence | None = None
     mean_sums: Evidence | None = None
     alarms: dict[tuple[str, int], Alarm] = dataclasses.field(default_factory=dict)
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What is judged."""
+        """The metrics that are judged."""
         return ("recall", "precision", *(["calibration"] if self.has_probabilities else []))
 
     def limit(self, k: int) -> float:
-        """The log evidence of an alarm: -log of the level's part for one class and metric."""
+        """The log evidence from which on there is an alarm: -log of the part of the level that one class and metric have."""
         return float(-np.log(self.level / (k * len(self.metrics))))
 
     @property
     def whole(self) -> bool:
-        """Whether the first batches are complete."""
+        """Whether all of the first batches have come."""
         return len(self.first) == self.reference_windows
 
     @property
     def reference(self) -> Reference | None:
-        """What the classifier is held against; None as long as it is not complete."""
+        """The reference that the classifier is compared with; None as long as it is not complete."""
         if self.confusion is None and not self.whole:
             return None
         gap, confusion = None, self.confusion
@@ -93,17 +95,20 @@ class Judge:
             batches = np.sum(self.first, axis=0)
             gap = _gap(batches) if self.has_probabilities else None
             confusion = batches[NUM_FIELDS:] if confusion is None else confusion
-        assert confusion is not None  # One of the two was there.
+        assert confusion is not None  # since it was given, or the first batches are complete
         k = len(confusion)
         return Reference(confusion, *(gap or (np.zeros(k), np.full(k, np.inf))))
 
     def judge(self, batch: Tally, window: int) -> Float[np.ndarray, "q k"] | None:
-        """Take a batch into account: the log evidence by metric and class, and in `alarms` what it says. None where there
-        is no reference yet, of which the batch then becomes a part.
+        """Take a batch into account, and add the alarms that it raises to `alarms`.
 
         Args:
-            batch: with a labelled row at least.
-            window: the last that was closed.
+            batch: a tally with at least one labelled row.
+            window: the last window that was closed.
+
+        Returns:
+            The log evidence by metric and class, shape (q, k); None where there is no reference yet, of which the batch then
+            becomes a part.
         """
         reference = self.reference
         rates, means, found = self._weighed(batch, reference)
@@ -116,12 +121,13 @@ class Judge:
         return found
 
     def provisional(self, batch: Tally, window: int) -> list[Alarm]:
-        """The alarms, of those not raised yet, that a batch would raise, without taking it into account."""
+        """The further alarms that a batch would raise, which is not taken into account."""
         found = self._weighed(batch, self.reference)[2] if batch[NUM_FIELDS:].any() else None
         raised = [] if found is None else self._raised(found, window)
         return [alarm for alarm in raised if (alarm.metric, alarm.index) not in self.alarms]
 
     def _raised(self, found: Float[np.ndarray, "q k"], window: int) -> list[Alarm]:
+        """The alarms of all metrics and classes whose log evidence has reached the limit."""
         limit = self.limit(found.shape[1])
         return [
             Alarm(self.metrics[q], int(c), window, float(found[q, c]))
@@ -131,7 +137,8 @@ class Judge:
     def _weighed(
         self, batch: Tally, reference: Reference | None
     ) -> tuple[Evidence | None, Evidence | None, Float[np.ndarray, "q k"] | None]:
-        """The sums of evidence after a batch, and the evidence; as they are where there is no reference."""
+        """The sums of evidence for rates and for means after a batch, and the log evidence by metric and class. Without a reference
+        the sums stay as they are, and there is no evidence."""
         if reference is None:
             return self.rate_sums, self.mean_sums, None
         of = dict(zip(FIELDS, batch[:NUM_FIELDS].astype(float), strict=True))
@@ -159,7 +166,8 @@ class Judge:
 
 
 def _gap(batches: Tally) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-    """The mean of [label = c] - p_c over labelled rows, and its standard error."""
+    """The mean of [label = c] - p_c over labelled rows, and its standard error, each of shape (k,); the error is infinite for a
+    class with too few labelled rows."""
     of = dict(zip(FIELDS, batches[:NUM_FIELDS].astype(float), strict=True))
     count = of["labelled"].sum()
     mean = (of["labelled"] - of["sum_labelled"] / UNIT) / count

@@ -15,7 +15,7 @@ from ssm.support.errors import invalid
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A classifier, as its card describes it, or with nothing known but its classes."""
+    """A classifier, as its card describes it; without a card, nothing is known of it but its classes."""
 
     classes: tuple[str, ...]
     card: Card | None = None
@@ -44,12 +44,12 @@ class Model:
 
     @property
     def prior(self) -> Float[np.ndarray, " k"] | None:
-        """The class shares that the probabilities are for; None where no card says so."""
+        """The class shares that the probabilities are for, shape (k,); None where no card says it."""
         known = None if self.card is None else self.card.probabilities_for
         return None if known is None else np.array(known)
 
     def decide(self, p: Float[np.ndarray, "m k"]) -> Int[np.ndarray, " m"]:
-        """The decisions of the card's rule, and the most probable class without a card."""
+        """The decisions by the card's rule; without a card, or where the rule is `trained`, the most probable classes."""
         rule = None if self.card is None else self.card.rule
         if rule is None or rule.kind == "trained":
             return p.argmax(axis=1)
@@ -58,7 +58,9 @@ class Model:
         if rule.kind == "shares":
             prior = np.full(len(self.classes), 1.0) if self.prior is None else self.prior
             return (p * (np.array(rule.shares) / prior)).argmax(axis=1)
-        assert self.card is not None and rule.threshold is not None  # as of this kind
+        assert (
+            self.card is not None and rule.threshold is not None
+        )  # since the rule is of this kind
         c = self.card.classes.index(rule.label)
         others = p.copy()
         others[:, c] = -1

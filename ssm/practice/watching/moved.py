@@ -1,16 +1,18 @@
-"""What moved: class shares alone, or the features of a class."""
+"""Whether class shares alone have moved, or also the features within a class, in words and JSON types."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from ssm.practice.deployment.fields import Json
 from ssm.practice.watching.advice import Advice
 from ssm.practice.watching.features import Features, Result
 
 KINDS = ("wait", "still", "shares", "unknown", "class")
-"""No test yet; nothing found; all rows alone where shares moved, and every class was tested since; all rows alone with
-classes that were not tested since, or without shares that moved; a class."""
+"""What tests of features have found. `wait`: there was no test yet. `still`: nothing has moved. `shares`: features of all rows
+together have moved, shares have too, and every class has been tested since and was not found to move. `unknown`: features of
+all rows have moved, and either a class has not been tested since or no share is known to have moved. `class`: features
+within a class have moved."""
 
 
 def summary(
@@ -19,14 +21,16 @@ def summary(
     classes: Sequence[str],
     shares_moved: bool,
     starts: Callable[[int], str],
-) -> dict[str, Any]:
-    """What tests of features have found, in JSON types: its `kind`, `found` by class (None: of all rows), the classes that were
-    `tested`, and it all in `words`.
+) -> Json:
+    """What tests of features have found, in JSON types: its `kind`, one of `KINDS`; the findings, `found`, each with its class, or
+    None for all rows; the classes that have been `tested` since; and all of it in `words`.
 
     Args:
-        names: of the features.
+        features: the tests so far.
+        names: the names of the features.
+        classes: the names of the classes.
         shares_moved: whether a class share is known to have drifted.
-        starts: when a window begins, in words.
+        starts: says in words when a window begins.
     """
     found = [features.found[i] for i in sorted(features.found)]
     of_classes = [result for result in found if result.index < features.k]
@@ -51,24 +55,25 @@ def summary(
     }
 
 
-def joined(said: Advice, moved: dict[str, Any] | None) -> Advice:
-    """The advice, and what features have to do with it. Where there is nothing else to do, one looks at what changed."""
+def joined(given: Advice, moved: Json | None) -> Advice:
+    """The advice with what features have shown (`summary`). Where it was to do nothing or to wait, and features have moved, it becomes
+    to look at what changed."""
     if moved is None or not moved["found"]:
-        return said
-    steps = (*said.steps, moved["words"])
-    if said.action not in ("wait", "nothing"):
-        return said._replace(steps=steps)
+        return given
+    steps = (*given.steps, moved["words"])
+    if given.action not in ("wait", "nothing"):
+        return given._replace(steps=steps)
     head = "Features have moved; no class is known to be worse. Look at what changed."
     doing = (
         "Look at what changed at that time: a source of data, a unit, a form, a release. Alarms come where it costs a class right "
         "decisions, once enough labels are there."
     )
-    return Advice("look", head, (moved["words"], doing), said.now)
+    return Advice("look", head, (moved["words"], doing), given.now)
 
 
 def _result(
     result: Result, names: Sequence[str], classes: Sequence[str], starts: Callable[[int], str]
-) -> dict[str, Any]:
+) -> Json:
     """A finding in JSON types."""
     return {
         "class": None if result.index == len(classes) else classes[result.index],
@@ -90,7 +95,7 @@ def _words(
     tested: Sequence[int],
     shares_moved: bool,
 ) -> str:
-    """What was found, in a sentence or two."""
+    """What the tests have found, in a sentence or two."""
     if kind == "class":
         each = ", ".join(
             f"{classes[result.index]} (most of all {names[result.feature]})"

@@ -16,7 +16,8 @@ from ssm.support.errors import invalid
 
 LIVES = {"hour": 24 * 365, "day": 365, "week": 52}
 LIFE = 100
-"""Windows that a watch is planned for: a year, or so many of numbers of rows. It may go on for longer."""
+"""The number of windows that a watch is planned for where they are numbers of rows; other windows are planned for a year. A watch
+may go on for longer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,15 +25,15 @@ class Settings:
     """How a log is watched.
 
     Raises:
-        ssm.InputError: a window, level or number of windows that is none.
+        ssm.InputError: a window, level or number of windows that is not allowed.
     """
 
     window: str = "week"
     """`week`, `day`, `hour`, or a number of rows."""
     level: float = 0.05
-    """The most probability of any false alarm, in all the time that the classifier is watched."""
+    """The highest probability that there is any false alarm, in all the time that the classifier is watched."""
     reference_windows: int = 4
-    """So many first windows with labels are the reference of what no card says."""
+    """The number of first windows with labels that form the reference, as far as no card gives one."""
 
     def __post_init__(self) -> None:
         checks.real("level", self.level, 0, 1, open_ends="()")
@@ -50,27 +51,28 @@ class Settings:
 
     @property
     def life(self) -> int:
-        """Windows that the watch is planned for."""
+        """The number of windows that the watch is planned for."""
         return LIVES.get(self.window, LIFE)
 
 
 @dataclasses.dataclass
 class Progress:
-    """All that a watch has found in a log so far. The same log gives the same, to the bit, however often it was broken off."""
+    """All that a watch has found in a log so far. It is the same to the bit for the same log, however often the watch was broken
+    off."""
 
     offset: int
-    """Bytes that were read."""
+    """The number of bytes that were read."""
     checksum: int
-    """CRC-32 of them."""
+    """The CRC-32 of these bytes."""
     ledger: Ledger
     judge: Judge
     features: Features
     unreadable: np.ndarray
     num_cases: int = 0
-    """Entries in the file of cases."""
+    """The number of entries in the file of cases."""
     prior: Float[np.ndarray, " k"] | None = None
-    """The shares that probabilities are for."""
+    """The class shares that probabilities are for; None as long as they are not known."""
     shares: dict[int, Window] = dataclasses.field(default_factory=dict)
-    """By window that was closed."""
+    """The class shares of windows that were closed, by window."""
     evidence: dict[int, Float[np.ndarray, "q k"]] = dataclasses.field(default_factory=dict)
-    """Log evidence by metric and class, by the last window of a closing."""
+    """The log evidence by metric and class at each closing, by the last window that it closed."""

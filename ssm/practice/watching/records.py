@@ -16,17 +16,19 @@ from pandas.util import hash_array
 from ssm.support.errors import did_you_mean, invalid
 
 PREFIX = "p_"
-"""The beginning of the names of columns of probabilities, which a class follows."""
+"""The prefix of the names of columns of probabilities, which the name of the class follows."""
 FEATURE = "feature_"
-"""The beginning of the names of columns of features."""
+"""The prefix of the names of columns of features."""
 MOST_FEATURES = 100
 UNREADABLE = ("line", "id", "time", "probabilities", "prediction", "label")
-"""What a row is left out for, by the first of these that is wrong with it: its number of entries or its quotes, a missing id,
-a time that is none, numbers that are no probabilities, and a class that is not known or missing."""
-ROUNDING = 0.01  # by so much probabilities may differ from a sum of 1, since logs round them
+"""Why a row is left out, by the first of these that is wrong with it. `line`: its number of entries or its quotes. `id`: it has none.
+`time`: it is no time. `probabilities`: its numbers are none. `prediction`: it is no class, or missing. `label`: it is no class."""
+ROUNDING = 0.01  # Probabilities may sum to 1 up to this much, since logs round them.
 NO_LABEL = -1
-_hashed: Any = hash_array  # which pandas declares as an object
-_SECONDS = r"-?\d{9,}(?:\.\d*)?"  # a time in Unix seconds; shorter ones are dates
+_hashed: Any = hash_array  # `Any`, since pandas declares the function as a mere object
+_SECONDS = (
+    r"-?\d{9,}(?:\.\d*)?"  # A time in Unix seconds; a number of fewer digits is part of a date.
+)
 
 
 class Columns(NamedTuple):
@@ -38,26 +40,27 @@ class Columns(NamedTuple):
     has_prediction: bool
     has_id: bool
     header: bytes
-    """The first line as it stands."""
+    """The bytes of the first line."""
     features: tuple[str, ...] = ()
-    """The names of features, as columns have them after `feature_`."""
+    """The names of features, which are those of columns without `feature_`."""
 
 
 class Rows(NamedTuple):
-    """Usable rows in the order of the log, and how many others there were by what was wrong with them."""
+    """Usable rows in the order of the log, and the numbers of others by what was wrong with them."""
 
     time: Float[np.ndarray, " m"]
-    """Seconds since 1970, in UTC."""
+    """Times in Unix seconds."""
     prediction: Int[np.ndarray, " m"]
     """The index of the class that was decided; -1 where the log has probabilities alone."""
     label: Int[np.ndarray, " m"]
     """The index of the class that came true; -1 where it is not known yet."""
     probabilities: Float[np.ndarray, "m k"] | None
     key: np.ndarray
-    """A hash of the id, of 64 bits, shape (m,); of shape (0,) without ids."""
+    """Hashes of the ids, of 64 bits, shape (m,); of shape (0,) where the log has no ids."""
     unreadable: Int[np.ndarray, " u"]
+    """The numbers of rows that were left out, in the order of `UNREADABLE`."""
     features: Float[np.ndarray, "m f"] | None = None
-    """NaN for what is no number; None where the log has no features."""
+    """The features, NaN for an entry that is no number; None where the log has no features."""
 
 
 def read_header(path: Path, classes: Sequence[str] | None) -> Columns:
@@ -65,7 +68,7 @@ def read_header(path: Path, classes: Sequence[str] | None) -> Columns:
 
     Args:
         path: a CSV file in UTF-8, with commas between entries.
-        classes: the classes in their order; None: those of the columns p_CLASS.
+        classes: the classes in their order; None for those of the columns p_CLASS.
 
     Raises:
         ssm.InputError: a file that cannot be read, has no complete first line, or lacks columns.
@@ -116,13 +119,13 @@ def read_header(path: Path, classes: Sequence[str] | None) -> Columns:
 
 
 def parse(content: bytes, columns: Columns) -> Rows:
-    """The rows of some whole lines. Nothing that stands in them raises."""
+    """The rows of some whole lines. No content of them raises an error; what cannot be used is counted."""
     given = [line.rstrip(b"\r") for line in content.replace(b"\0", b"?").split(b"\n")]
     given = [line for line in given if line.strip()]
     lines = [line for line in given if _quotes_close(line)] if b'"' in content else given
     used = [*("time", "label"), *(["prediction"] if columns.has_prediction else [])]
     used += ["id"] if columns.has_id else []
-    # As words, which one block reads like another: of numbers and words mixed a guess would depend on the block.
+    # Features are read as text: where numbers and words are mixed, a guess of the type would depend on the block.
     used += [FEATURE + name for name in columns.features]
     probable = [PREFIX + name for name in columns.classes] if columns.has_probabilities else []
     frame = _frame(lines, columns.names, used)
@@ -174,9 +177,9 @@ def parse(content: bytes, columns: Columns) -> Rows:
     )
 
 
-def _frame(lines: list[bytes], names: Sequence[str], text: Sequence[str]) -> Any:
-    """The lines that have the right number of entries, as a table. An entry more would be a name of the row to pandas, and
-    lacking ones are empty to it, so that a column is added in which the end of the line is marked."""
+def _frame(lines: list[bytes], names: Sequence[str], text: Sequence[str]) -> pd.DataFrame:
+    """The lines that have the right number of entries, as a table. pandas would take one entry too many as the name of the row, and
+    entries that are missing as empty ones, so each line is given a further entry that marks its end."""
     if not lines:
         return pd.DataFrame({name: pd.Series(dtype=str) for name in names})
     options: dict[str, Any] = {
@@ -205,7 +208,7 @@ def _frame(lines: list[bytes], names: Sequence[str], text: Sequence[str]) -> Any
 
 
 def _quotes_close(line: bytes) -> bool:
-    """Whether every quotation of a line ends in it: one that does not would swallow the next lines."""
+    """Whether every quotation of a line ends in the line; one that does not would swallow the next lines."""
     if b'"' not in line:
         return True
     try:
@@ -216,7 +219,7 @@ def _quotes_close(line: bytes) -> bool:
 
 
 def _seconds(entries: Any) -> Float[np.ndarray, " m"]:
-    """Times in Unix seconds; NaN for what is no time. Times without a zone are in UTC."""
+    """Times in Unix seconds, shape (m,); NaN for an entry that is no time. Times without a zone are in UTC."""
     numbers = np.asarray(entries.str.fullmatch(_SECONDS), bool)
     found = np.full(len(entries), np.nan)
     if numbers.any():

@@ -1,5 +1,5 @@
-"""What a watch keeps on disk, so that it goes on where it was killed: one file that is replaced whole after each block, and
-the file of the cases, of which only the entries count that the first one knows of."""
+"""What a watch keeps on disk, so that it goes on where it was killed: the file of its state, which is replaced whole after each
+block, and the file of the cases, of which only as many entries count as the state says."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import io
 import json
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
+from ssm.practice.deployment.fields import Json
 from ssm.practice.watching.drift import Window
 from ssm.practice.watching.features import Result
 from ssm.practice.watching.judging import Alarm
@@ -30,8 +31,16 @@ _SCALARS = ("num_rows", "open", "last_time", "num_labelled")
 _OF_FEATURES = ("batches", "tests", "found", "last")
 
 
-def identity(settings: Settings, columns: Columns, model: Model) -> dict[str, Any]:
-    """What a watch cannot go on with another of."""
+class Kept(NamedTuple):
+    """The state of a watch, as its file holds it."""
+
+    facts: Json
+    """Numbers and words."""
+    arrays: dict[str, np.ndarray]
+
+
+def identity(settings: Settings, columns: Columns, model: Model) -> dict[str, object]:
+    """The settings, classes, columns and card of a watch, which have to stay the same for it to go on."""
     card = "" if model.card is None else repr(dataclasses.replace(model.card, files={}))
     return {
         "format": FORMAT,
@@ -42,32 +51,32 @@ def identity(settings: Settings, columns: Columns, model: Model) -> dict[str, An
     }
 
 
-def read(out: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
-    """The state in a folder; None where there is none.
+def read(out: Path, wanted: dict[str, object]) -> Kept | None:
+    """The state in a folder; None where there is none. `wanted` is the identity of the watch that is to go on.
 
     Raises:
-        ssm.InputError: a state that is damaged, or of another watch.
+        ssm.InputError: a state that is damaged, or that belongs to another watch.
     """
     path = out / STATE
     if not path.exists():
         return None
     try:
         with np.load(path, allow_pickle=False) as archive:
-            kept = {name: archive[name] for name in archive.files}
-        kept["facts"] = json.loads(str(kept["facts"]))
+            arrays = {name: archive[name] for name in archive.files}
+        facts = json.loads(str(arrays.pop("facts")))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         allowed = f"an undamaged state, or removed with its folder ({type(error).__name__})"
         raise invalid("out", str(path), allowed) from None
-    before = kept["facts"]["identity"]
+    before = facts["identity"]
     for name, value in wanted.items():
         if before.get(name) != value:
             allowed = f"{before.get(name)!r} as before with {out}; give another --out"
             raise invalid(name, value, allowed)
-    return kept
+    return Kept(facts, arrays)
 
 
-def write(out: Path, of: dict[str, Any], progress: Progress) -> None:
-    """Keep all that was found so far."""
+def write(out: Path, of: dict[str, object], progress: Progress) -> None:
+    """Write all that was found so far into a folder. `of` is the identity of the watch."""
     ledger, judge, features = progress.ledger, progress.judge, progress.features
     facts = {
         "identity": of,
@@ -107,49 +116,49 @@ def write(out: Path, of: dict[str, Any], progress: Progress) -> None:
         scratch.write_bytes(content.getvalue())
 
 
-def restored(kept: dict[str, Any], progress: Progress) -> Progress:
-    """The progress that a state is of, made of one that has just begun."""
-    facts, ledger, judge = kept["facts"], progress.ledger, progress.judge
+def restored(kept: Kept, progress: Progress) -> Progress:
+    """The progress that a state holds. It is filled into `progress`, which has just begun."""
+    (facts, arrays), ledger, judge = kept, progress.ledger, progress.judge
     for name in ("offset", "checksum", "num_cases"):
         setattr(progress, name, facts[name])
     for name in _SCALARS:
         setattr(ledger, name, facts[name])
     ledger.last = (facts["last"][0], facts["last"][1])
-    ledger.handled, ledger.fresh = facts["handled"], kept["fresh"]
-    ledger.closed, ledger.pending = _by_window(kept, "closed"), _by_window(kept, "pending")
-    ledger.samples, ledger.labelled = _drawn(kept, "sample"), _drawn(kept, "labelled")
+    ledger.handled, ledger.fresh = facts["handled"], arrays["fresh"]
+    ledger.closed, ledger.pending = _by_window(arrays, "closed"), _by_window(arrays, "pending")
+    ledger.samples, ledger.labelled = _drawn(arrays, "sample"), _drawn(arrays, "labelled")
     features = progress.features
-    features.reference, features.batch = _drawn(kept, "reference"), _drawn(kept, "batch")
+    features.reference, features.batch = _drawn(arrays, "reference"), _drawn(arrays, "batch")
     for name in _OF_FEATURES:
         pairs = [(i, Result(*x) if isinstance(x, list) else x) for i, x in facts["features"][name]]
         setattr(features, name, dict(pairs))
-    progress.unreadable = kept["unreadable"]
-    progress.prior = kept["prior"] if kept["prior"].size else None
-    progress.shares = {w: Window(*x) for w, x in _by_window(kept, "shares").items()}
-    progress.evidence = _by_window(kept, "evidence")
-    judge.first = list(kept["first"])
+    progress.unreadable = arrays["unreadable"]
+    progress.prior = arrays["prior"] if arrays["prior"].size else None
+    progress.shares = {w: Window(*x) for w, x in _by_window(arrays, "shares").items()}
+    progress.evidence = _by_window(arrays, "evidence")
+    judge.first = list(arrays["first"])
     judge.alarms = {(a[0], a[1]): Alarm(*a) for a in facts["alarms"]}
     for name in ("rate_sums", "mean_sums"):
-        if name in kept:
-            windows = int(kept[f"{name} windows"])
-            sums = Evidence(kept[f"{name} doubt"], judge.life, windows, kept[name])
+        if name in arrays:
+            windows = int(arrays[f"{name} windows"])
+            sums = Evidence(arrays[f"{name} doubt"], judge.life, windows, arrays[name])
             setattr(judge, name, sums)
     return progress
 
 
-def _drawn(kept: dict[str, Any], name: str) -> dict[int, Drawn]:
-    """Samples of a name, by window or class, in the order in which they were kept."""
+def _drawn(arrays: dict[str, np.ndarray], name: str) -> dict[int, Drawn]:
+    """Drawn rows of the kind that has this name in the file, by window or class, in the order in which they were kept."""
     lots = f"{name} lots "
-    places = [int(key.removeprefix(lots)) for key in kept if key.startswith(lots)]
-    return {i: (kept[f"{lots}{i}"], kept[f"{name} {i}"]) for i in places}
+    places = [int(key.removeprefix(lots)) for key in arrays if key.startswith(lots)]
+    return {i: (arrays[f"{lots}{i}"], arrays[f"{name} {i}"]) for i in places}
 
 
 def _of_windows(name: str, arrays: dict[int, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays by window in the order of a dict, as two arrays."""
+    """Arrays by window as two arrays, one of the windows and one of all arrays together."""
     windows = np.array(list(arrays), np.int64)
     return {name: np.array(list(arrays.values())), f"{name} of": windows}
 
 
-def _by_window(kept: dict[str, Any], name: str) -> dict[int, np.ndarray]:
-    """What `_of_windows` was given."""
-    return dict(zip(kept[f"{name} of"].tolist(), kept[name], strict=True))
+def _by_window(arrays: dict[str, np.ndarray], name: str) -> dict[int, np.ndarray]:
+    """The arrays by window that `_of_windows` was given."""
+    return dict(zip(arrays[f"{name} of"].tolist(), arrays[name], strict=True))

@@ -1,14 +1,14 @@
-"""What a watch says: all its numbers, as they are written to a file, printed and shown on a page."""
+"""All that a watch has found, in the form in which it is written to a file, printed and shown on a page."""
 
 from __future__ import annotations
 
 import datetime
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from ssm.practice.deployment.fields import Json
 from ssm.practice.watching import advice, moved, sequential
 from ssm.practice.watching.judging import Alarm, Reference
 from ssm.practice.watching.records import UNREADABLE
@@ -18,12 +18,12 @@ from ssm.practice.watching.windows import FIELDS, UNIT, Clock, Tally
 FORMAT = "ssm-watch/1"
 
 
-def summary(watch: Watch) -> dict[str, Any]:
-    """All that was found, in JSON types. The same log gives the same.
+def summary(watch: Watch) -> Json:
+    """All that was found, in JSON types, which is the same for the same log.
 
-    It holds the log's name and `rows` by what became of them; the `settings`; the `reference`; `windows`, in their order, each with its rows,
-    its labelled ones, and by class recall, precision, gap of calibration and share, each with its interval; `alarms`; what of
-    `features` has moved, None in a log without them; `advice`.
+    It holds the name of the `log`; the numbers of `rows` by what became of them; the `settings`; the `reference`; the `windows` in
+    their order, each with its numbers of rows and of labelled rows, and by class recall, precision, gap of calibration and share,
+    each with its interval; the `alarms`; what has moved of `features`, None for a log without them; and the `advice`.
     """
     progress, settings = watch.progress, watch.settings
     judge, ledger, model = progress.judge, progress.ledger, watch.model
@@ -45,9 +45,10 @@ def summary(watch: Watch) -> dict[str, Any]:
     prior = progress.prior if watch.columns.has_probabilities else usual
     judged = bool(progress.evidence)
     first = min(places) if places else None
-    said = advice.advise(alarms, found, usual, prior, model, first, _labelled(rows, first), judged)
+    labelled = _labelled(rows, first)
+    advised = advice.advise(alarms, found, usual, prior, model, first, labelled, judged)
     of_features = _features(watch, any(x.size for x in advice.drifted(found, usual)))
-    said = moved.joined(said, of_features)
+    advised = moved.joined(advised, of_features)
     return {
         "format": FORMAT,
         "log": watch.log.name,
@@ -71,22 +72,22 @@ def summary(watch: Watch) -> dict[str, Any]:
         ],
         "features": of_features,
         "advice": {
-            "action": said.action,
-            "headline": said.headline,
-            "steps": list(said.steps),
-            "now": None if said.now is None else _listed(said.now._asdict()),
+            "action": advised.action,
+            "headline": advised.headline,
+            "steps": list(advised.steps),
+            "now": None if advised.now is None else _listed(advised.now._asdict()),
         },
     }
 
 
-def is_alarmed(found: dict[str, Any]) -> bool:
+def is_alarmed(found: Json) -> bool:
     """Whether a summary has an alarm."""
     return bool(found["alarms"])
 
 
 def _usual(watch: Watch, reference: Reference | None) -> np.ndarray | None:
-    """The class shares that were usual: those of the card's held-out cases, without a card those that calibrated
-    probabilities tell of the first windows, without these the reference's."""
+    """The usual class shares, shape (k,): those of the reference, which are the card's where there is a card. Without a card, where
+    the log has probabilities, they are the mean probabilities of the first windows."""
     if watch.model.card is None and watch.columns.has_probabilities:
         return watch.progress.prior
     if reference is None:
@@ -95,8 +96,8 @@ def _usual(watch: Watch, reference: Reference | None) -> np.ndarray | None:
     return cases / cases.sum()
 
 
-def _counts(watch: Watch) -> dict[str, Any]:
-    """How many rows there were, by what became of them."""
+def _counts(watch: Watch) -> Json:
+    """The numbers of rows by what became of them."""
     progress = watch.progress
     unreadable = dict(zip(UNREADABLE, progress.unreadable.tolist(), strict=True))
     handled = progress.ledger.handled
@@ -109,8 +110,8 @@ def _counts(watch: Watch) -> dict[str, Any]:
     }
 
 
-def _features(watch: Watch, shares_moved: bool) -> dict[str, Any] | None:
-    """What is found of features; None in a log without any."""
+def _features(watch: Watch, shares_moved: bool) -> Json | None:
+    """What the tests of features have found; None for a log without features."""
     names, clock = watch.columns.features, watch.settings.clock
     if not names:
         return None
@@ -118,12 +119,13 @@ def _features(watch: Watch, shares_moved: bool) -> dict[str, Any] | None:
     return moved.summary(features, names, classes, shares_moved, lambda w: starts(clock, w))
 
 
-def _reference(reference: Reference | None, usual: np.ndarray | None) -> dict[str, Any] | None:
-    """The reference, with Robbins' intervals of its shares."""
+def _reference(reference: Reference | None, usual: np.ndarray | None) -> Json | None:
+    """The reference: the usual class shares, rates by class with Robbins' intervals, and gaps of calibration; None where
+    nothing of it is known."""
     shares = None if usual is None else usual.tolist()
     if reference is None:
         return None if shares is None else {"shares": shares}
-    parts: dict[str, Any] = {"shares": shares}
+    parts: Json = {"shares": shares}
     for name, (right, of) in (("recall", reference.recall), ("precision", reference.precision)):
         parts[name] = _rates(right, of, INTERVALS)
     known = np.isfinite(reference.gap_error)
@@ -131,16 +133,14 @@ def _reference(reference: Reference | None, usual: np.ndarray | None) -> dict[st
     return parts
 
 
-def _window(
-    watch: Watch, window: int, tally: Tally, number: int, *, closed: bool
-) -> dict[str, Any]:
-    """One window. Its intervals, those of all windows and classes together, miss with a probability of at most 5 % for each of
-    recall, precision, calibration and shares, at whatever times one looks."""
+def _window(watch: Watch, window: int, tally: Tally, number: int, *, closed: bool) -> Json:
+    """One window in JSON types. For each of recall, precision, calibration and shares, the probability that any interval of any
+    window and class misses is at most 5 %, at whatever times one looks."""
     of = dict(zip(FIELDS, tally, strict=False))
     k, settings = tally.shape[1], watch.settings
     alpha = INTERVALS * sequential.start_weight(number, settings.life) / k
     labelled = int(of["labelled"].sum())
-    row: dict[str, Any] = {
+    row: Json = {
         "start": starts(watch.settings.clock, window),
         "closed": closed,
         "rows": int(of["decided"].sum()),
@@ -167,7 +167,7 @@ def _window(
 
 def _gaps(mean: np.ndarray, square: np.ndarray, count: int, alpha: float) -> list[list[float]]:
     """Gaps of calibration with the intervals of a mixture of normal tests: |mean - gap| < sqrt(v (2 log(1 / alpha) + log(1 + n)) / n)
-    (1 + 1 / n), which hold at all n where n is large. Source: Robbins 1970."""
+    (1 + 1 / n), which hold at all large n at once. Source: Robbins 1970."""
     variance = np.maximum(square - mean**2, 1 / (4 * count))
     width = np.sqrt(
         variance / count * (1 + 1 / count) * (2 * math.log(1 / alpha) + math.log1p(count))
@@ -176,15 +176,15 @@ def _gaps(mean: np.ndarray, square: np.ndarray, count: int, alpha: float) -> lis
 
 
 def _rates(right: np.ndarray, of: np.ndarray, alpha: float) -> list[list[float] | None]:
-    """Rates by class, each with its interval; None of no cases."""
+    """Rates by class as [rate, low, high]; None for a class without cases."""
     low, high = sequential.confidence_sequence(right, of, alpha)
     each = zip(right.tolist(), of.tolist(), low.tolist(), high.tolist(), strict=True)
     return [[s / n, a, b] if n else None for s, n, a, b in each]
 
 
-def _began(c: int, rows: Sequence[dict[str, Any]], reference: Reference | None) -> int | None:
-    """How many windows were before the likeliest one at which the recall of a class fell: that from which on labelled rows
-    speak most against the reference."""
+def _began(c: int, rows: Sequence[Json], reference: Reference | None) -> int | None:
+    """The number of windows before the one at which the recall of class c most likely fell, which is the window from which on the
+    labelled rows speak most against the reference; None where the reference has no cases of the class."""
     if reference is None or not reference.recall[1][c]:
         return None
     usual = (reference.recall[0][c] + 0.5) / (reference.recall[1][c] + 1)
@@ -198,8 +198,8 @@ def _began(c: int, rows: Sequence[dict[str, Any]], reference: Reference | None) 
     return int(np.where((n > 0) & (p < usual), gain, -np.inf).argmax())
 
 
-def _labelled(rows: Sequence[dict[str, Any]], first: int | None) -> np.ndarray | None:
-    """The class shares of the labelled rows from a window on."""
+def _labelled(rows: Sequence[Json], first: int | None) -> np.ndarray | None:
+    """The class shares of the labelled rows from a window on, shape (k,); None where there are no such rows, or no such window."""
     if first is None:
         return None
     counts = np.sum([row["labelled"] for row in rows[first:]], axis=0)
@@ -209,14 +209,14 @@ def _labelled(rows: Sequence[dict[str, Any]], first: int | None) -> np.ndarray |
 def _alarm(
     alarm: Alarm,
     watch: Watch,
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[Json],
     began: dict[int, int | None],
     is_provisional: bool,
-) -> dict[str, Any]:
+) -> Json:
     """An alarm in words and numbers."""
     place, clock = began.get(alarm.index), watch.settings.clock
     reference = watch.progress.judge.reference
-    assert reference is not None  # or there would be no alarm
+    assert reference is not None  # since without one there is no alarm
     raised = starts(clock, alarm.window)
     at = [row["start"] for row in rows].index(raised)
     since = rows[at if place is None else place :]
@@ -251,9 +251,10 @@ def starts(clock: Clock, window: int) -> str:
 
 
 def _number(value: float) -> float | None:
-    """A number, or None for one that JSON does not have."""
+    """A number, or None in place of NaN and infinity, which JSON does not have."""
     return float(value) if math.isfinite(value) else None
 
 
-def _listed(values: dict[str, Any]) -> dict[str, Any]:
+def _listed(values: Json) -> Json:
+    """The values with lists in place of arrays."""
     return {name: x.tolist() if isinstance(x, np.ndarray) else x for name, x in values.items()}

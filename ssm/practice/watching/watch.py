@@ -1,4 +1,4 @@
-"""Watching a log: read what is new in it, judge each window that ends, and keep on disk what is needed to go on."""
+"""Watching a log: read its new rows, judge each window that ends, and keep on disk what is needed to go on."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from ssm.support import files
 from ssm.support.errors import InputError, invalid
 
 BLOCK = 8 << 20
-"""Bytes that are read at once."""
-LONGEST_LINE = 64 << 20
+"""The number of bytes that are read at once."""
+LONGEST_LINE = 64 << 20  # in bytes
 INTERVALS = 0.05
-"""The probability that any interval of one kind, of all windows and classes, misses what it is for."""
+"""The highest probability that any interval of one kind, over all windows and classes, misses the true value."""
 
 
 class Watch:
     """A log and what was found in it, which `read` brings up to date.
 
     Args:
-        log: a CSV file, which may grow meanwhile.
-        out: the folder of what is kept.
-        settings: how it is watched.
-        model: what is known of the classifier.
+        log: a CSV file, which may grow while it is watched.
+        out: the folder in which the state of the watch is kept.
+        settings: how the log is watched.
+        model: what is known of the classifier; None where there is no card and the classes are those of the log's columns.
 
     Raises:
-        ssm.InputError: a log whose header will not do, or that was changed where it was read before; a folder that holds
-            the watch of another log, or in another way.
+        ssm.InputError: a log whose header cannot be used, or that was changed where it was read before; a folder that holds
+            a watch of another log or with other settings.
     """
 
     def __init__(self, log: Path, out: Path, settings: Settings, model: Model | None):
@@ -54,6 +54,7 @@ class Watch:
         self._cases = Cases.read(out / states.CASES, self.progress.num_cases)
 
     def _begun(self) -> Progress:
+        """The progress of a watch that has read nothing but the header."""
         columns, settings, k = self.columns, self.settings, len(self.columns.classes)
         judge = Judge(
             settings.level,
@@ -71,7 +72,7 @@ class Watch:
         return Progress(*begun, prior=prior)
 
     def _check_unchanged(self) -> None:
-        """Refuse a log whose bytes that were read are not what they were."""
+        """Refuse a log whose bytes that were read before have changed."""
         left, checksum = self.progress.offset, 0
         with self.log.open("rb") as file:
             while left and (part := file.read(min(left, BLOCK))):
@@ -80,6 +81,7 @@ class Watch:
             raise self._changed()
 
     def _changed(self) -> InputError:
+        """The error that says that the log has changed."""
         what = (
             f"as it was where it was read before, in its first {self.progress.offset} bytes: "
             "a log may only grow; give another --out to read it anew"
@@ -88,14 +90,21 @@ class Watch:
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """The folder for this process alone."""
+        """A context in which the folder is for this process alone."""
         self.out.mkdir(parents=True, exist_ok=True)
         with files.reserved(self.out / states.STATE):
             yield
 
     def read(self, after_block: Callable[[], None] = lambda: None) -> bool:
-        """Read what is new, and keep it on disk block by block; whether there was anything. A last line without its end is
-        left until it has one."""
+        """Read the new lines of the log and keep the state on disk after each block. A last line without its end is left until it
+        has one.
+
+        Args:
+            after_block: called after each block.
+
+        Returns:
+            Whether there were new lines.
+        """
         found = False
         with self.log.open("rb") as file:
             if file.seek(0, os.SEEK_END) < self.progress.offset:
@@ -107,7 +116,7 @@ class Watch:
         return found
 
     def _next_block(self, file) -> bytes:
-        """The next whole lines; none where there are none."""
+        """The bytes of the next whole lines; empty where there are none."""
         size = BLOCK
         while True:
             file.seek(self.progress.offset)
@@ -122,7 +131,7 @@ class Watch:
             size *= 2
 
     def _take(self, content: bytes) -> None:
-        """Take some whole lines into account, and keep what came of them."""
+        """Take some whole lines into account, and keep the new state."""
         progress = self.progress
         rows = records.parse(content, self.columns)
         before = progress.num_cases
@@ -140,11 +149,11 @@ class Watch:
         states.write(self.out, self.identity, progress)
 
     def _close(self, closing: Closing) -> None:
-        """Estimate the shares of windows that ended, judge the labels that came, and test features."""
+        """Estimate the class shares of windows that ended, judge the labels that came, and test features."""
         progress, last = self.progress, closing.windows[-1]
         k = len(self.columns.classes)
         split = k if self.columns.has_probabilities else 0
-        # Shares go before labels: they use the reference as it was while the window was open.
+        # Shares are estimated before labels are judged, so that they use the reference as it was while the window was open.
         for window, (lots, sample) in zip(closing.windows, closing.samples, strict=True):
             self._estimate(window, sample[:, :split])
             if self.columns.features:
@@ -157,7 +166,7 @@ class Watch:
                 progress.evidence[last] = found
 
     def _estimate(self, window: int, sample: np.ndarray) -> None:
-        """Estimate the class shares of a window that ended, if there is what to hold them against."""
+        """Estimate the class shares of a window that ended, if there is a reference or prior shares to estimate them by."""
         progress, closed = self.progress, self.progress.ledger.closed
         alpha = INTERVALS * sequential.start_weight(len(closed), self.settings.life)
         found = None
@@ -169,7 +178,7 @@ class Watch:
         elif progress.prior is not None and len(sample):
             found = drift.by_probabilities(sample, progress.prior, alpha)
         elif len(closed) >= self.settings.reference_windows:
-            # Calibrated probabilities are, in the mean, the shares that they are for.
+            # The mean of calibrated probabilities is the shares that they are for.
             first = np.sum([closed[w] for w in sorted(closed)], axis=0)
             total = np.maximum(first[FIELDS.index("sum")], 1)
             progress.prior = total / total.sum()
@@ -178,6 +187,6 @@ class Watch:
 
 
 def _all_new(rows: Rows) -> Kinds:
-    """What rows are in a log without ids: cases of their own."""
+    """What each row is in a log without ids, where every row is a case of its own."""
     new = np.ones(len(rows.time), bool)
     return Kinds(new, rows.label != NO_LABEL, np.zeros(len(new), bool))

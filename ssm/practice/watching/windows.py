@@ -1,6 +1,6 @@
-"""What a watch keeps of a log: for each window a few whole numbers a class, whatever the number of rows.
+"""What a watch keeps of a log: a few whole numbers for each window and class, whatever the number of rows.
 
-All sums are of whole numbers, probabilities among them in units of 2^-24, so that they do not depend on the blocks in which
+All sums are of whole numbers, with probabilities in units of 2^-24, so that they do not depend on the blocks in which
 a log was read.
 """
 
@@ -18,62 +18,63 @@ from ssm.practice.watching.records import NO_LABEL, Rows
 
 UNIT = 2**24
 FIELDS = ("labelled", "right", "decided", "decided_labelled", "sum", "sum_labelled", "squares")
-"""The rows of a tally, each of shape (k,): labelled rows of the class, those of them that were decided rightly, decisions for
-the class, those of them with a label, sums of p_c over all rows and over labelled ones, and sums of the squares of [label = c] - p_c
-over labelled ones; the latter three in units of 2^-24."""
+"""The rows of a tally, each of shape (k,): the numbers of labelled rows of the class, of those among them that were decided rightly,
+of decisions for the class, and of those among them with a label; the sums of p_c over all rows and over labelled ones, and of the
+squares of [label = c] - p_c over labelled ones. The last three are in units of 2^-24."""
 NUM_FIELDS = len(FIELDS)
 SAMPLE = 20_000
-"""So many rows of a window that is not closed, drawn by chance, are kept for the class shares."""
+"""The number of randomly drawn rows of a window that are kept for its class shares until it is closed."""
 LABELLED_SAMPLE = 2000, 40_000
-"""So many labelled rows of a class at most, and of all classes together, are kept between two closings for their features."""
+"""The largest numbers of labelled rows, of one class and of all classes together, whose features are kept between two closings."""
 HANDLED = ("new", "labelled_later", "duplicated", "conflicting", "out_of_order", "late")
-"""Usable rows by what they are: the first of a case; the row that brings the label of a case that is known; one that adds
-nothing; one with another label than its case had; and of new rows those that are earlier than the row before, and those
-of a window that was closed. Every usable row is in one of the first four."""
+"""The kinds of usable rows. `new`: the first of its case. `labelled_later`: brings the label of a case that was known before.
+`duplicated`: adds nothing. `conflicting`: has another label than its case. Every usable row is of one of these four. Of new rows,
+`out_of_order` are earlier than the row before, and `late` are of a window that was closed."""
 BEFORE = -(2**62)
-"""Earlier than any window."""
-LENGTHS = {"hour": 3600, "day": 86400, "week": 7 * 86400}
-MONDAY = 4 * 86400  # 1970-01-05, in Unix seconds; weeks begin with Mondays
+"""A number below that of any window."""
+LENGTHS = {"hour": 3600, "day": 86400, "week": 7 * 86400}  # in seconds
+MONDAY = 4 * 86400  # 1970-01-05 in Unix seconds; weeks begin on Mondays.
 
 Drawn = tuple[np.ndarray, np.ndarray]
-"""Random numbers of rows, and what goes with each row: those with the lowest, out of more."""
+"""Random numbers of rows, and numbers of each row, for those rows whose random numbers are the lowest among more."""
 Tally = Int[np.ndarray, "f k"]
-"""The fields of a window, and below them, until it is closed, the labelled rows by true class (rows) and decision."""
+"""The fields of a window, and below them, until it is closed, its labelled rows by true class (rows) and decision."""
 
 
 class Closing(NamedTuple):
     """The end of one or several windows."""
 
     windows: tuple[int, ...]
-    """Those that hold rows, in their order."""
+    """The windows that hold rows, in their order."""
     samples: tuple[Drawn, ...]
-    """Rows of each of them, in the order of their random numbers: their probabilities, as far as the log has any, and after these
-    their features, shape (m, k + f)."""
+    """Drawn rows of each of these windows in the order of their random numbers: their probabilities, where the log has any, and
+    after these their features, shape (m, k + f)."""
     batch: Tally
-    """All labelled rows of closed windows that came since the closing before."""
+    """The tally of all labelled rows of closed windows that came since the last closing."""
     labelled: dict[int, Drawn]
-    """The features of labelled rows that came since then, by class, whatever their windows."""
+    """The features of drawn labelled rows that came since then, by class, whatever their windows."""
 
 
 class Clock(NamedTuple):
     """How a log is cut into windows."""
 
     length: int | None
-    """Seconds; None where windows are of numbers of rows."""
+    """The length of a window in seconds; None where a window is a number of rows."""
     rows: int | None
+    """The number of rows of a window; None where windows are times."""
 
     def window(self, time: np.ndarray, ordinal: np.ndarray) -> Int[np.ndarray, " m"]:
-        """The window of each row."""
+        """The number of each row's window, from its time in Unix seconds and its place among the new rows."""
         if self.length is None:
-            assert self.rows is not None  # One of the two is given.
+            assert self.rows is not None  # since one of the two is given
             return ordinal // self.rows
         start = MONDAY if self.length == LENGTHS["week"] else 0
         return np.floor((time - start) / self.length).astype(np.int64)
 
     def start(self, window: int) -> float:
-        """When a window begins, in Unix seconds, or with which row."""
+        """The time at which a window begins, in Unix seconds, or the row with which it does."""
         if self.length is None:
-            assert self.rows is not None  # One of the two is given.
+            assert self.rows is not None  # since one of the two is given
             return window * self.rows
         return window * self.length + (MONDAY if self.length == LENGTHS["week"] else 0)
 
@@ -85,7 +86,7 @@ class Ledger:
     clock: Clock
     k: int
     num_rows: int = 0
-    """New rows so far."""
+    """The number of new rows so far."""
     handled: dict[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(HANDLED, 0))
     open: int = BEFORE
     """The window that is open; later ones are not believed yet."""
@@ -95,19 +96,20 @@ class Ledger:
     closed: dict[int, Tally] = dataclasses.field(default_factory=dict)
     pending: dict[int, Tally] = dataclasses.field(default_factory=dict)
     samples: dict[int, Drawn] = dataclasses.field(default_factory=dict)
-    """Of each pending window, what a `Closing` has of it."""
+    """The drawn rows of each pending window, as a `Closing` has them."""
     labelled: dict[int, Drawn] = dataclasses.field(default_factory=dict)
-    """The features of labelled rows by class, since the last closing."""
+    """The features of drawn labelled rows since the last closing, by class."""
     num_labelled: int = 0
-    """Rows so far that brought a label."""
+    """The number of rows so far that brought a label."""
     fresh: Tally = dataclasses.field(default_factory=lambda: np.empty(0, np.int64))
-    """Of closed windows, what has not been handed on in a closing."""
+    """The tally of those rows of closed windows that have not been handed on in a closing."""
 
     def __post_init__(self) -> None:
         if not self.fresh.size:
             self.fresh = self._nothing()
 
     def _nothing(self) -> Tally:
+        """A tally of no rows."""
         return np.zeros((NUM_FIELDS + self.k, self.k), np.int64)
 
     def take(
@@ -116,9 +118,9 @@ class Ledger:
         """Add usable rows, and hand on each closing when it comes.
 
         Args:
-            rows: in the order of the log.
-            kinds: what each is.
-            decide: the classes that are decided at given probabilities, for rows without a decision.
+            rows: usable rows in the order of the log.
+            kinds: what each row is.
+            decide: gives the decisions at given probabilities, for rows without a decision.
         """
         new, m = kinds.new, len(rows.time)
         ordinal = self.num_rows - 1 + np.cumsum(new)
@@ -146,7 +148,7 @@ class Ledger:
         self.num_rows += int(new.sum())
 
     def _opened(self, window: np.ndarray) -> np.ndarray:
-        """The latest window that is believed at each new row: the earliest of the last three rows' is reached."""
+        """The latest window that is believed at each new row, which is one that each of the last three rows has reached."""
         if self.clock.length is None:
             return window
         history = np.r_[self.last, window]
@@ -236,7 +238,7 @@ class Ledger:
         return tally
 
     def _close(self) -> Closing:
-        """Close all windows before the open one."""
+        """Close all windows before the open one, and return the closing."""
         windows = sorted(w for w in self.pending if w < self.open)
         samples = []
         for w in windows:
@@ -252,16 +254,16 @@ class Ledger:
 
     @property
     def ahead(self) -> int:
-        """New rows of windows that are not believed yet, since hardly any row reaches them."""
+        """The number of new rows in windows beyond the open one, which are not believed yet since hardly any row reaches them."""
         return sum(int(t[2].sum()) for w, t in self.pending.items() if w > self.open)
 
     def so_far(self) -> Tally:
-        """What the next closing would hand on if the open window ended now."""
+        """The tally that the next closing would hand on if the open window ended now."""
         return self.fresh + self.pending.get(self.open, 0)
 
 
 def drawn(before: Drawn | None, more: Drawn, size: int) -> Drawn:
-    """Of rows that were drawn before and of more ones, those with the lowest random numbers, at most `size`."""
+    """The rows with the lowest random numbers among those drawn before and more ones, at most `size` of them."""
     lots, numbers = more
     if before is not None:
         lots, numbers = np.r_[before[0], lots], np.concatenate([before[1], numbers])
