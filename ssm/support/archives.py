@@ -1,4 +1,4 @@
-"""Arrays in NPZ files, with their headers read first and their values in blocks."""
+"""Arrays in NPZ files, whose headers are read first and whose values are read in blocks."""
 
 from __future__ import annotations
 
@@ -7,28 +7,30 @@ import math
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ssm.support import errors
 
-PIECE = 2**20  # bytes that are read at once
+PIECE = 2**20
+"""How many bytes are read at once."""
 
 
 class Header(NamedTuple):
-    """What a file says of an array ahead of its values."""
+    """What a file says of an array before its values."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
     fortran_order: bool
     offset: int
-    """Bytes of the member ahead of the values."""
+    """How many bytes of the member stand before the values."""
 
 
 def read_header(stored: zipfile.ZipFile, name: str) -> Header:
-    """The header of the array `name` in an NPZ file; raises ValueError where the length of the values
-    is another than it says."""
+    """The header of the array `name` in an NPZ file; raises ValueError where the values have another
+    length than it says."""
     info = stored.getinfo(f"{name}.npy")
     readers = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
     with stored.open(info) as member:
@@ -42,16 +44,16 @@ def read_header(stored: zipfile.ZipFile, name: str) -> Header:
 
 
 def unreadable(path: Path) -> errors.InputError:
-    """The error, for the caller to raise, of a file that is none or is damaged."""
+    """The error, for the caller to raise, on a file that is no NPZ file or is damaged."""
     return errors.invalid("file", str(path), "a readable NPZ file of plain arrays")
 
 
 class StoredArray:
     """An array of three axes in an NPZ file, in C order, of which only what is asked for is read.
 
-    `array[a:b, c:d]` is such an array in memory where it lies in the file in one piece: all of the
-    second axis, or one index of the first. Ranges in ascending order are read without going back,
-    whether the file is compressed or not; its checksum is compared once the last value is read.
+    `array[a:b, c:d]` reads a part that lies in the file in one piece, that is all of the
+    second axis, or one index of the first, into memory. Parts in ascending order are read without going back,
+    whether the file is compressed or not; the checksum is compared once the last value is read.
     """
 
     def __init__(self, path: Path, name: str, header: Header):
@@ -61,7 +63,7 @@ class StoredArray:
         self._member: IO[bytes] | None = None
 
     def __getitem__(self, ranges: tuple[slice, slice]) -> np.ndarray:
-        """The values of two ranges, read; raises ssm.InputError where the file is damaged."""
+        """The values of two ranges, read from the file; raises ssm.InputError where the file is damaged."""
         outer, inner = (
             range(*wanted.indices(length))
             for wanted, length in zip(ranges, self.shape, strict=False)
@@ -77,7 +79,7 @@ class StoredArray:
             raise unreadable(self._path) from None
         return found
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         """All values, read at once."""
         if copy is False:
             raise ValueError("an array in a file cannot be had without reading it")
@@ -88,7 +90,7 @@ class StoredArray:
         if self._member is not None and self._member.tell() > begin:
             self._close()
         if self._member is None:
-            # open until the last value is read, since what is compressed is read in one go only
+            # It stays open until the last value is read, since compressed data can be read only from its beginning on.
             stored = self._opened.enter_context(zipfile.ZipFile(self._path))
             self._member = self._opened.enter_context(stored.open(f"{self._name}.npy"))
         # What comes before is read too: from Python 3.13 on `seek` gives the checksum up.

@@ -19,25 +19,23 @@ else:
 
 
 def as_numpy(name: str, value: Any, allowed: str) -> np.ndarray:
-    """`value` as an array of NumPy's of real numbers, of words or of truth values, where that needs no copy without one.
+    """`value` as an array of NumPy's of real numbers, of words or of truth values. It is copied only where that is needed.
 
-    Arrays of JAX, PyTorch, Keras, TensorFlow and others that have `__array__` or speak DLPack will do, on any
+    Arrays of JAX, PyTorch, Keras, TensorFlow and others that have `__array__` or speak DLPack can be given, on any
     device and whether or not gradients are followed through them. Numbers of 16 bits that NumPy does not know become float32.
 
     Raises:
-        ssm.InputError: anything else, masked arrays included; it names the field and what is allowed.
+        ssm.InputError: the value is anything else, masked arrays included; the message names the field and what is allowed.
     """
     if np.ma.isMaskedArray(value):
         raise errors.invalid(name, "a masked array", "without masked values")
     try:
-        for method in (
-            "detach",
-            "cpu",
-        ):  # of a tensor of PyTorch that is part of a graph, or on a GPU
+        # These are methods of tensors of PyTorch, for one that is part of a graph and for one on a GPU.
+        for method in ("detach", "cpu"):
             if callable(getattr(value, method, None)):
                 value = getattr(value, method)()
         array = _converted(value)
-        if array.dtype.kind == "V":  # bfloat16, as JAX's arrays have it
+        if array.dtype.kind == "V":  # the kind that bfloat16 of JAX's arrays has
             array = array.astype(np.float32)
     except Exception:  # ragged lists, and what other libraries raise
         raise errors.invalid(name, type(value).__name__, allowed) from None

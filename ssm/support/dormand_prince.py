@@ -1,6 +1,6 @@
 """The stages of the explicit pair 5(4) of Dormand and Prince, by which runs and predictions are both stepped.
 
-Neither may import the other, so that the table stands below both. Source: Dormand, Prince 1980.
+Neither may import the other, so the table stands in a room that both import. Source: Dormand, Prince 1980.
 """
 
 STAGES = (
@@ -11,4 +11,4 @@ STAGES = (
     (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
     (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
 )
-"""Row i has the weights of the first i + 1 slopes in the next state that is tried; the last is the step itself."""
+"""Row i has the weights of the first i + 1 slopes in the next state that is tried; the last row is the step itself."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 LONGEST_NAME, LONGEST_VALUE, LONGEST_ALLOWED = 80, 200, 600
-"""Most characters that are shown of a field's name, of its value (most paths fit), and of what is
+"""The most characters that are shown of a field's name, of its value (most paths fit), and of what is
 allowed."""
 
 
@@ -14,8 +14,8 @@ class InputError(ValueError):
 
 
 def invalid(name: str, value: object, allowed: str) -> InputError:
-    """The error, for the caller to raise, that says of a field `name` that its `value` is not what is
-    `allowed`: one short line, whatever they are."""
+    """The error, for the caller to raise, which says in one short line that the `value` of the field `name` is not what
+    is `allowed`."""
     try:
         shown = repr(value)
     except Exception:  # an integer of thousands of digits, or an object that cannot be shown
@@ -33,34 +33,34 @@ def one_line(text: str, longest: int) -> str:
 
 
 def one_of(value: object, known: Sequence[str], why: str = "") -> str:
-    """What is allowed where a name has to be one of those `known`, for `invalid`, `why` no others are, and the one that
-    was probably meant."""
+    """The words for `invalid` on a value that has to be one of the names `known`: these names, the reason `why` there are
+    no others, and the name that was probably meant."""
     names = one_line(", ".join(known), LONGEST_ALLOWED - 200)  # so that there is room for the rest
     return f"one of {names}{why}{did_you_mean(value, known)}"
 
 
 def did_you_mean(word: object, known: Sequence[str], shown: Callable[[str], str] = str) -> str:
-    """The end of a message on a name that is not `known`: the one that was probably meant, as it is to be `shown`, if
-    any comes near."""
+    """The end of a message on a word that is not `known`: the name that was probably meant, as `shown` writes it, or
+    nothing where no name is near."""
     close = nearest(word, known)
     return "" if close is None else f"; did you mean {shown(close)}?"
 
 
 def no_attribute(module: str, name: str, known: Sequence[str]) -> AttributeError:
     """The error, for the caller to raise, that a module has no attribute of this name, with the one that was probably
-    meant. Python's own suggestion, which only a traceback on a terminal has, is left out, as the error has no `obj`."""
+    meant. Python adds no suggestion of its own in a traceback, since the error has no `obj`."""
     text = f"module {module!r} has no attribute {name!r}{did_you_mean(name, known)}"
     return AttributeError(text, name=name)
 
 
 def nearest(word: object, known: Sequence[str]) -> str | None:
-    """The name of those `known` that was probably meant by a word: one that differs in capitals, blanks and hyphens
-    only, else one that it begins, else one of which most letters stand in it in the same order."""
-    import difflib  # here, since what is right does not need it
+    """The one of the `known` names that was probably meant by a word: a name that differs in capitals, blanks and hyphens
+    only, else one that begins with the word, else one that has most letters of it in the same order."""
+    import difflib  # only here, since right names do not need it
 
     if not isinstance(word, str):
         return None
-    by_letters = {_letters(name): name for name in reversed(known)}  # of equals the first
+    by_letters = {_letters(name): name for name in reversed(known)}  # the first of equal names
     sought = _letters(word)
     close = [sought] if sought in by_letters else []
     if not close and len(sought) > 2:

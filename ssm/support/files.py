@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all, each written by one process at a time."""
+"""Outputs that appear as a whole or not at all, each written by one process at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HIDDEN = ".ssm-writing"
 LOCK, NEW, OLD = "lock", "new", "replaced"
 """Names in a hidden folder: its lock, and the folders of the new output and of the one it replaces."""
 PATIENCE = 2.0
-"""Seconds in which threads that were broken off may still write."""
+"""The seconds for which threads that were broken off may still write."""
 
 _reserved: contextvars.ContextVar[frozenset[Path]] = contextvars.ContextVar(
     "_reserved", default=frozenset()
@@ -30,8 +30,8 @@ class OccupiedError(errors.InputError):
 
 def check_output(path: Path, overwrite: bool) -> None:
     """Raise ssm.InputError for an output that exists (unless it may be overwritten), that another
-    process is writing, or whose folder cannot be written to. What killed processes have left hidden
-    in that folder is removed."""
+    process is writing, or whose folder cannot be written to. Hidden folders that killed processes have left
+    there are removed."""
     if path.name in ("", ".."):
         raise errors.invalid("out", str(path), "the name of a new file or store")
     if path.is_symlink() and not path.exists():
@@ -55,7 +55,7 @@ def check_output(path: Path, overwrite: bool) -> None:
 
 
 def real(path: Path) -> Path:
-    """Where a path leads, if it or a folder on the way is a symlink."""
+    """The path with all symlinks in it followed."""
     return Path(os.path.realpath(path))
 
 
@@ -100,9 +100,9 @@ def reserved(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write an output whole or not at all: the context yields a scratch path of the same name, which is
-    moved to `path` at the end. After an error `path` is as it was, and also after Ctrl-C, which is
-    heard when all is written. A symlink stays one, and the file or folder that it points to is
+    """Write an output as a whole or not at all: the context yields a scratch path of the same name, which is
+    moved to `path` at the end. After an error `path` is as it was, and also after Ctrl-C, which interrupts
+    only when all is written. A symlink stays a symlink, and the file or folder that it points to is
     replaced."""
     target = real(path)
     with interrupts.undivided() as hear, reserved(path) as folder:
@@ -119,7 +119,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _move(scratch: Path, target: Path, old: Path) -> None:
-    """Move what was written to its place. A folder that is there is moved to `old` first."""
+    """Move the output that was written to its place. A folder that stands there is moved to `old` first."""
     if not target.is_dir():
         scratch.replace(target)
         return
@@ -150,7 +150,7 @@ def is_left_behind(folder: Path) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes that were killed have left hidden in a folder."""
+    """Remove the hidden folders that processes that were killed have left in a folder."""
     if not locks.EXIST:
         return
     for left in folder.glob(f".*{HIDDEN}"):
@@ -162,7 +162,7 @@ def sweep(folder: Path) -> None:
 
 
 def take(folder: Path, *, only_locked: bool = False, shared: bool = False) -> int | None:
-    """The open lock of a hidden folder, which is made where there is none. None where another process
+    """The open lock of a hidden folder, which is made if it does not exist. None where another process
     has locked it (with `shared`: has locked it for itself) or, with `only_locked`, where the disk has no
     locks."""
     while True:

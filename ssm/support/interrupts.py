@@ -1,5 +1,5 @@
-"""Ctrl-C: work that is done in a thread, so that the main thread hears it while compiled code runs,
-work that it must not break off, and the end of the process."""
+"""How Ctrl-C acts: on work that is done in a thread, so that the main thread hears Ctrl-C while compiled code runs, on
+work that it must not break off, and at the end of the process."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
 LONGEST_WAIT = 5.0
-"""Seconds that an interrupted process gives its threads to finish writing."""
+"""The seconds that an interrupted process waits for its threads to finish writing."""
 
-_undivided = 0  # number of pieces of work, of all threads, that must not be broken off
+_undivided = 0  # how many pieces of work, of all threads, must not be broken off now
 _changed = threading.Condition()
-# Functions that remove temporary files. They are called where the process ends before their own end.
+# Functions that remove temporary files, called if the process ends before the contexts that would call them.
 _leftovers: dict[object, Callable[[], None]] = {}
 
 
@@ -48,7 +48,7 @@ class _Later:
 
     pressed = False
 
-    def __call__(self, *_: Any) -> None:
+    def __call__(self, *_: object) -> None:
         if self.pressed:
             raise KeyboardInterrupt
         self.pressed = True
@@ -62,13 +62,12 @@ class _Later:
 
 @contextlib.contextmanager
 def undivided() -> Iterator[Callable[[], None]]:
-    """A context whose work Ctrl-C does not break off. KeyboardInterrupt is raised at the end of it, or
-    where the function that is yielded is called. `leave_interrupted` waits for such work of other
-    threads."""
+    """A context whose work Ctrl-C does not break off. KeyboardInterrupt is raised at the end of the context, or
+    where the yielded function is called. `leave_interrupted` waits for such work of other threads."""
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT) if in_main else None
     with _counted():
-        if isinstance(before, _Later):  # inside other such work, at whose end Ctrl-C is heard
+        if isinstance(before, _Later):  # within another such context, at whose end Ctrl-C is heard
             yield before.hear
             return
         later = _Later()
@@ -86,8 +85,8 @@ def undivided() -> Iterator[Callable[[], None]]:
 @contextlib.contextmanager
 def noticed() -> Iterator[Callable[[], bool] | None]:
     """A context that takes note of a first Ctrl-C, and yields a function that says whether it was pressed; a
-    second one interrupts at once. None is yielded where Ctrl-C is not heard, outside the main thread, and
-    where somebody else takes care of it."""
+    second Ctrl-C interrupts at once. It yields None outside the main thread, where Ctrl-C is not heard, and
+    where another handler takes care of it."""
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT) if in_main else None
     if before is not signal.default_int_handler:
@@ -103,7 +102,7 @@ def noticed() -> Iterator[Callable[[], bool] | None]:
 
 @contextlib.contextmanager
 def _counted() -> Iterator[None]:
-    """Count the work of the context among that which must not be broken off."""
+    """Count the work of the context among the work that must not be broken off."""
     global _undivided
     with _changed:
         _undivided += 1
@@ -117,7 +116,7 @@ def _counted() -> Iterator[None]:
 
 @contextlib.contextmanager
 def removing(remove: Callable[[], None]) -> Iterator[None]:
-    """Call `remove` at the end of the context, or before, where `leave_interrupted` ends the process."""
+    """Call `remove` at the end of the context, or earlier if `leave_interrupted` ends the process."""
     key = object()
     _leftovers[key] = remove
     try:
@@ -129,11 +128,11 @@ def removing(remove: Callable[[], None]) -> Iterator[None]:
 
 
 def ignore_from_now_on() -> None:
-    """Ignore Ctrl-C until the process has ended, which is about to: its work is done, and the
-    libraries that it used would answer with a traceback while they are shut down.
+    """Ignore Ctrl-C until the process ends, to be called when its work is done, since the libraries that it
+    used would answer Ctrl-C with a traceback while they are shut down.
 
     Raises KeyboardInterrupt where Ctrl-C was pressed just before. Does nothing outside the main
-    thread, which alone hears Ctrl-C.
+    thread, since no other thread hears Ctrl-C.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -141,8 +140,8 @@ def ignore_from_now_on() -> None:
 
 @contextlib.contextmanager
 def last_part(message: Callable[[], str]) -> Iterator[None]:
-    """The rest of a process's work, after which Ctrl-C is ignored. Where Ctrl-C breaks it off, the
-    process ends with what `message` then returns, which says what has been written by then."""
+    """A context for the rest of a process's work, after which Ctrl-C is ignored. Where Ctrl-C breaks it off, the
+    process ends with the words that `message` returns then, which say what has been written."""
     try:
         yield
         ignore_from_now_on()
@@ -153,14 +152,14 @@ def last_part(message: Callable[[], str]) -> Iterator[None]:
 def leave_interrupted(message: str) -> NoReturn:
     """Print `message` to standard error and end the process at once with exit code 130, since
     compiled code may still be running in its thread. Files that are being written are finished, and
-    those that are only for the meantime are removed."""
+    temporary ones are removed."""
     ignore_from_now_on()
     with _changed:  # held until the end, so that no thread begins to write anything else
         _changed.wait_for(lambda: not _undivided, LONGEST_WAIT)
         for remove in list(_leftovers.values()):
             with contextlib.suppress(Exception):
                 remove()
-        with contextlib.suppress(OSError):  # nobody may be reading any more
+        with contextlib.suppress(OSError):  # standard error may be closed already
             print(message, file=sys.stderr, flush=True)
             sys.stdout.flush()
         os._exit(130)

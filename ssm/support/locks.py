@@ -15,14 +15,14 @@ except ImportError:  # on Windows
 from ssm.support import errors
 
 EXIST = fcntl is not None
-"""Whether the system has locks. Without them nothing is ever held, and nothing refused."""
+"""Whether the system has locks. Without them no folder is ever held or refused."""
 
 
 def try_lock(descriptor: int, *, shared: bool = False) -> None:
     """Lock an open file or folder until it is closed; does nothing on a system without locks. A `shared`
     lock may be held by many at once, but not beside one that is not shared.
 
-    Raises BlockingIOError where another process or another opening of it holds the lock, and another
+    Raises BlockingIOError where another process, or another descriptor of the same file, holds the lock, and another
     OSError on a disk without locks.
     """
     if fcntl is not None:
@@ -30,7 +30,7 @@ def try_lock(descriptor: int, *, shared: bool = False) -> None:
 
 
 def wait(descriptor: int) -> None:
-    """Wait until nobody else holds the lock of an open file, which is then held; Ctrl-C is heard meanwhile.
+    """Wait until no other process holds the lock of an open file, and take it; Ctrl-C is heard meanwhile.
     Does nothing on a system without locks; raises OSError on a disk without them."""
     if fcntl is not None:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -38,11 +38,11 @@ def wait(descriptor: int) -> None:
 
 @contextlib.contextmanager
 def alone(folder: Path, field: str, work: str) -> Iterator[None]:
-    """Hold a folder that exists while the context lasts; raises ssm.InputError, which names `field`
-    and the `work`, where another call of this or of any process holds it.
+    """Hold a folder, which has to exist, while the context lasts; raises ssm.InputError, which names `field`
+    and the `work`, where another call, of this or of another process, holds it.
 
-    The lock is on the folder itself: no file is left behind, the folder may be read-only, and the
-    system releases it when the process dies. Nothing is held on systems and disks without such locks.
+    The lock is on the folder itself, so that no file is left behind, the folder may be read-only, and the
+    system releases it when the process dies. On systems and disks without such locks no folder is held.
     """
     if not EXIST:
         yield

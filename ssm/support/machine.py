@@ -1,4 +1,4 @@
-"""What this machine lends a process: its cores, its memory, and a folder that keeps what was compiled."""
+"""What a process may use of this machine: cores, memory, and a folder that keeps compiled programs."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from pathlib import Path
 from typing import Any
 
 LARGEST = 2**30
-"""Bytes of the folder of compiled programs, beyond which the oldest are removed. One takes some 50 kB."""
+"""The most bytes in the folder of compiled programs, beyond which the oldest are removed. A program takes some 50 kB."""
 SHORTEST = 0.02
-"""Seconds of compiling from which on a program is kept; reading one takes a few milliseconds."""
+"""Programs that took at least these seconds to compile are kept; to read one takes a few milliseconds."""
 BEING_WRITTEN = 60.0
-"""Seconds for which a file may be unfinished because another process is still writing it."""
+"""For so many seconds after its last change an unfinished file counts as one that another process is still writing."""
 FULL = 0.8
-"""Share of the memory mappings that a process may have from which on it lets go of compiled programs."""
+"""A process that has more than this share of the memory mappings that it may have drops its compiled programs."""
 BETWEEN_LOOKS = 1.0
-"""Seconds between two looks at the mappings, which cost some milliseconds. A few thousand come in a second at most."""
+"""Seconds between two counts of the mappings, each of which takes some milliseconds. At most a few thousand mappings are
+added in a second."""
 COLLECTED_AFTER = 10_000
-"""New objects after which a command looks for garbage; Python by itself does after 700."""
+"""The number of new objects after which a command looks for garbage; Python's own default is 700."""
 _CANNOT = "Error (reading|writing) persistent compilation cache entry"
 
 
 def num_cores() -> int:
-    """Cores that this process may use, which can be fewer than the machine has."""
+    """The number of cores that this process may use, which can be fewer than the machine has."""
     available = getattr(os, "sched_getaffinity", None)
     return len(available(0)) if available else os.cpu_count() or 1
 
 
 def collect_rarely() -> None:
-    """Look for garbage in cycles less often than Python does, and not at all when the process ends: of the
-    half million objects that imports make none is garbage, and looking takes a third of a short command."""
+    """Look for garbage in cycles less often than Python does, and not at all when the process ends. Imports make half
+    a million objects, none of which is garbage, and going through them takes a third of a short command's time."""
     gc.set_threshold(COLLECTED_AFTER)
     atexit.register(gc.freeze)
 
@@ -45,17 +46,17 @@ def use_compilation_cache() -> None:
     """Keep what JAX compiles from now on for the next process, in `ssm/compiled` of $XDG_CACHE_HOME or
     else of ~/.cache.
 
-    All that compiles calls this, so that nothing is set by an import. What the user has set stays:
+    Everything that compiles calls this first, so that no import changes any setting. What the user has set stays:
     `jax_compilation_cache_dir` of `jax.config`, or JAX_COMPILATION_CACHE_DIR in the environment, names another
     folder, and `jax_enable_compilation_cache`, or JAX_ENABLE_COMPILATION_CACHE=false, turns the cache
-    off. A folder that cannot be made, written to or read only means that programs are compiled anew.
-    Processes can share it, and so can machines with different processors, which JAX tells apart.
+    off. Where a folder cannot be made, written to or read, programs are just compiled anew.
+    Processes can share the folder, and so can machines with different processors, which JAX tells apart.
     """
     import jax
 
     keep_room_for_programs()
 
-    config: Any = jax.config  # whose fields are made at run time
+    config: Any = jax.config  # type checkers do not know its fields, which are made at run time
     if not config.jax_enable_compilation_cache:
         return
     own = _own_folder()
@@ -69,11 +70,11 @@ def use_compilation_cache() -> None:
 
 
 def make_room_for_programs(share: float = FULL) -> bool:
-    """Let go of all compiled programs where this process has more than `share` of the memory mappings that
-    Linux lets it have, and tell whether it was so.
+    """Drop all compiled programs if this process has more than `share` of the memory mappings that
+    Linux lets it have, and return whether it had.
 
-    Each program takes some of them, those of one shape of runs about 400, and beyond the limit, as a rule
-    65,530, LLVM ends the process without an exception. What is needed again is read from the cache on disk.
+    Each program takes some mappings, and the programs of one shape of runs about 400. Beyond the limit, usually
+    65,530, LLVM ends the process without an exception. A program that is needed again is read from the cache on disk.
     """
     import jax
 
@@ -85,7 +86,7 @@ def make_room_for_programs(share: float = FULL) -> bool:
 
 
 def keep_room_for_programs(share: float = FULL) -> None:
-    """The same for what is called again and again, at most once in `BETWEEN_LOOKS`."""
+    """Call `make_room_for_programs` at most once in `BETWEEN_LOOKS`, however often this is called."""
     global _last_look
     if time.monotonic() - _last_look > BETWEEN_LOOKS:
         _last_look = time.monotonic()
@@ -96,13 +97,13 @@ _last_look = -BETWEEN_LOOKS
 
 
 def _mappings() -> int:
-    """Memory mappings that this process has."""
+    """The number of memory mappings that this process has."""
     return Path("/proc/self/maps").read_bytes().count(b"\n")
 
 
 @functools.cache
 def _most_mappings() -> int | None:
-    """Memory mappings that a process may have; None where the system says nothing of it."""
+    """The number of memory mappings that a process may have; None where the system does not say."""
     try:
         return int(Path("/proc/sys/vm/max_map_count").read_text())
     except (OSError, ValueError):
@@ -110,10 +111,10 @@ def _most_mappings() -> int | None:
 
 
 def _ignore_failures() -> None:
-    """Keep JAX's warnings that the folder could not be read or written, after which it compiles, from
-    users, whose filters may make errors of them."""
+    """Suppress JAX's warnings that the folder could not be read or written, after which it just compiles, since the
+    filters of users may turn warnings into errors."""
     first = warnings.filters[0] if warnings.filters else ("", None)
-    # A change of filters makes Python show anew what it has shown once, so there is none without need.
+    # Any change of filters makes Python show warnings again that it has shown once, so they are changed only if needed.
     if first[0] != "ignore" or getattr(first[1], "pattern", None) != _CANNOT:
         warnings.filterwarnings("ignore", _CANNOT)
 
@@ -128,28 +129,28 @@ def cache_folder() -> Path:
 
 @functools.cache
 def _own_folder() -> str | None:
-    """The folder of this project, made and tidied once a process; None where it cannot be used."""
+    """The folder of this project, which is made and tidied once in each process; None where it cannot be used."""
     try:
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             return None
         tidy(folder)
-    except (OSError, RuntimeError):  # the latter where there is no home
+    except (OSError, RuntimeError):  # RuntimeError where there is no home
         return None
     return str(folder)
 
 
 def tidy(folder: Path) -> None:
     """Remove from a folder the compiled programs that a full disk or a killed process left unfinished, since
-    JAX would neither read them nor write them anew, and the oldest of too many."""
+    JAX would neither read them nor write them anew, and the oldest ones where they take too much room."""
     room, files = LARGEST, []
     for path in folder.glob("*-cache"):
         with contextlib.suppress(FileNotFoundError):  # another process may tidy at the same time
             files.append((path.stat(), path))
     for status, path in sorted(files, key=lambda file: file[0].st_mtime, reverse=True):
         room -= status.st_size
-        # A file that was found whole is made read-only, so that each is read here once.
+        # A file that was found whole is made read-only, so that each file is read here only once.
         checked = not status.st_mode & 0o200
         settled = checked or time.time() - status.st_mtime > BEING_WRITTEN
         with contextlib.suppress(FileNotFoundError):
@@ -160,9 +161,9 @@ def tidy(folder: Path) -> None:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a file of JAX's can be unpacked, as far as it is packed by zlib, which has a checksum."""
+    """Whether a file of JAX's can be unpacked, where it is packed by zlib, which has a checksum; else True."""
     packed = path.read_bytes()
-    if packed and packed[0] != 0x78:  # the first byte of what zlib has packed
+    if packed and packed[0] != 0x78:  # the first byte of data that zlib has packed
         return True
     try:
         zlib.decompress(packed)

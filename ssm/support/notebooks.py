@@ -9,13 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from ssm.support import errors, progress
 
 Report = Callable[..., None]
+Given = TypeVar("Given")
 PATIENCE, PAUSE = 2.0, 0.3
-"""Seconds before a bar is shown in a notebook, and between two looks at it."""
+"""Seconds until a bar is shown in a notebook, and between two updates of it."""
 
 
 def in_kernel() -> bool:
@@ -24,8 +25,8 @@ def in_kernel() -> bool:
     return get_shell is not None and getattr(get_shell(), "kernel", None) is not None
 
 
-def checked(given: Any, function: str) -> Any:
-    """What was given as `progress`: None, True, False or a function; raises InputError for anything else."""
+def checked(given: Given, function: str) -> Given:
+    """The argument `progress`, if it is None, True, False or a function; raises InputError for anything else."""
     if given is None or isinstance(given, bool) or callable(given):
         return given
     raise errors.invalid("progress", given, f"{function}, True or False")
@@ -33,13 +34,13 @@ def checked(given: Any, function: str) -> Any:
 
 @contextlib.contextmanager
 def shown(what: str, given: Report | bool | None, *, runs: bool = False) -> Iterator[Report | None]:
-    """A context that yields the function by which work reports on itself, or None where nobody asks.
+    """A context that yields the function by which work reports on itself, or None where nobody asks for reports.
 
     Args:
         what: the words beside the bar.
-        given: a function, which is handed on; True for a bar; False for none; None for one in notebooks, where
-            the work takes longer than `PATIENCE`.
-        runs: whether runs done and their number are reported, not the share done.
+        given: a function, which is yielded as it is; True for a bar; False for no bar; None for a bar in notebooks,
+            where the work takes longer than `PATIENCE`.
+        runs: whether the number of runs done and the number of all are reported, not the share done.
     """
     if given is False or (given is None and not in_kernel()):
         yield None
@@ -55,7 +56,7 @@ def shown(what: str, given: Report | bool | None, *, runs: bool = False) -> Iter
 
 @contextlib.contextmanager
 def _on_terminal(what: str, *, runs: bool) -> Iterator[Report]:
-    """The bar of the commands; where standard error is no terminal it shows nothing."""
+    """The bar that commands show; it shows nothing where standard error is no terminal."""
     bar = progress.Runs(what) if runs else progress.Share(what)
     with bar.bar:
 
@@ -69,8 +70,9 @@ def _on_terminal(what: str, *, runs: bool) -> Iterator[Report]:
 class Bar:
     """A bar in a notebook, which goes away when the work is done.
 
-    Rich's needs ipywidgets in a kernel, and without them warns and shows nothing; a display that is updated needs
-    IPython alone. It is shown by a thread of its own, so that it moves while a long piece of work is compiled or runs.
+    The bars of rich need ipywidgets in a kernel, and without these warn and show nothing; a display that is updated
+    needs IPython only. The bar is shown by a thread of its own, so that it moves while a long piece of work is
+    compiled or runs.
     """
 
     def __init__(self, what: str, *, runs: bool) -> None:
@@ -89,16 +91,19 @@ class Bar:
         self.ended.set()
         self.thread.join()
         if self.handle is not None:
-            with contextlib.suppress(Exception):  # a notebook may be gone, which is nobody's loss
+            with contextlib.suppress(Exception):  # the notebook may be closed already
                 self.handle.update({"text/plain": "", "text/html": ""}, raw=True)
 
     def report(self, done: float, total: float = 1.0) -> None:
-        """Take note of how much is done of how much."""
-        self.first = self.first or (time.monotonic(), done)  # of a sweep that goes on, some were
+        """Take note of how much is `done` of the `total`."""
+        self.first = self.first or (
+            time.monotonic(),
+            done,
+        )  # some runs are done when a sweep goes on
         self.done = (done, total)
 
     def words(self, now: float) -> str:
-        """What stands beside the bar: what is done, the rate of runs, and the time left."""
+        """The words beside the bar: how much is done, the rate of runs, and the time left."""
         done, total = self.done
         parts = [f"{done:.0f} of {total:.0f} runs" if self.runs else f"{done / total:.0%}"]
         if self.first is not None and done > self.first[1] and now > self.first[0]:
@@ -122,14 +127,14 @@ class Bar:
         if self.ended.wait(PATIENCE):
             return
         while True:
-            with contextlib.suppress(Exception):  # of the notebook: work does not end for its bar
+            with contextlib.suppress(Exception):  # an error of the notebook must not end the work
                 self.show(time.monotonic())
             if self.ended.wait(PAUSE):
                 return
 
 
 def _clock(seconds: float) -> str:
-    """A time that is left, as h:mm:ss."""
+    """A time in seconds, as h:mm:ss."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}"

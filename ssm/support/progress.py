@@ -14,11 +14,11 @@ Report = Callable[[float], None]
 
 
 def with_bar(what: str, work: Callable[[Report], T]) -> T:
-    """Do `work`, and show a progress bar if it takes more than two seconds.
+    """Do `work`, and show a progress bar once it has taken two seconds.
 
     Args:
         what: the words beside the bar.
-        work: it is given a function to be called with the share that is done.
+        work: a function, which is given one to call with the share that is done.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -86,7 +86,7 @@ class Runs:
         self.begun: tuple[float, int] | None = None
 
     def count(self, done: int, total: int) -> None:
-        """Take note of how many runs are done of how many. It may be called from another thread."""
+        """Take note that `done` runs of `total` are done. It may be called from another thread."""
         self.begun = self.begun or (time.monotonic(), done)
         self.done, self.total = done, total
 

@@ -1,4 +1,4 @@
-"""Outputs that several processes write parts of at the same time, each part by one of them."""
+"""Outputs of which several processes write parts at the same time, each part by one process."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 from ssm.support import files, interrupts, locks
 
 PATIENCE = 20.0
-"""Seconds in which another process may make an output, or mend it, before it is refused to this one."""
+"""The seconds for which this process waits while another one makes or mends the output."""
 PAUSE = 0.02
-"""Seconds between two looks at whether it has."""
+"""The seconds between two looks at whether the other process is done."""
 
 
 class Shared:
     """The parts of an output that this process writes, while others write other parts.
 
-    A part is known by a file in the output's hidden folder, and is of the process that has locked this file: the
-    system takes the lock from a process that dies.
+    A part has a file in the output's hidden folder, and belongs to the process that has locked this file. The
+    system releases the lock of a process that dies.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -29,7 +29,7 @@ class Shared:
         self._locks: dict[str, int] = {}
 
     def take(self, part: str) -> bool:
-        """Keep a part for this process; whether no other has it."""
+        """Take a part for this process, and return whether that was possible, which it is not while another has it."""
         descriptor = self._open(part)
         with contextlib.suppress(OSError):
             try:
@@ -41,18 +41,20 @@ class Shared:
         return True
 
     def give(self, part: str, *, is_done: bool) -> None:
-        """Give a part up. Whoever takes it then has to see whether it is done, since one that waits for it may
-        have opened its file before that is removed here."""
+        """Give a part up. A process that takes it afterwards has to look whether it is done, since it may have opened
+        the file of the part before that is removed here."""
         os.close(self._locks.pop(part))
         if is_done:
             with contextlib.suppress(OSError):
                 (self._folder / part).unlink()
 
     def wait_for(self, part: str) -> None:
-        """Wait until no other process has a part: it is done then, or its process has died."""
+        """Wait until no other process has a part, which is then done, or its process has died."""
         descriptor = self._open(part)
         try:
-            with contextlib.suppress(OSError):  # on a disk without locks nobody else has any part
+            with contextlib.suppress(
+                OSError
+            ):  # on a disk without locks no other process has any part
                 locks.wait(descriptor)
         finally:
             os.close(descriptor)
@@ -68,8 +70,8 @@ class Shared:
 
 @contextlib.contextmanager
 def shared(path: Path, prepare: Callable[[], object]) -> Iterator[Shared]:
-    """Write an output together with other processes that do the same while the context lasts. First `prepare` is
-    called, alone, where no other is at it; what only one process may do to the output at a time belongs there.
+    """A context in which this process writes an output together with others that do the same. First it calls `prepare`,
+    if no other process writes the output, for the work that only one process may do at a time.
 
     Raises files.OccupiedError where another process keeps the output for itself for longer than `PATIENCE`,
     OSError where its folder cannot be written to.
@@ -89,7 +91,7 @@ def shared(path: Path, prepare: Callable[[], object]) -> Iterator[Shared]:
                     parts = Shared(folder)
                     leave = functools.partial(_leave, parts, folder, lock)
                     at_the_end.enter_context(interrupts.removing(leave))
-            # Who kept it may have been one that only looked, before anybody prepared it.
+            # The process that kept it may only have looked at it, before any process has prepared it.
             if lock is not None and (occupied is None or path.exists()):
                 yield parts
                 return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 
 DISTRIBUTION = "small-scale-model"
-"""What installs the package `ssm`. On the package index the name "ssm" is another project's."""
+"""The name by which the package `ssm` is installed. On the package index the name "ssm" belongs to another project."""
 
 
 def own() -> str:
