@@ -1,4 +1,4 @@
-"""What mini-batches make of recommended weights where a framework takes the weighted mean of each."""
+"""How mini-batches weaken recommended weights where a framework takes the weighted mean over each batch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ssm.advice.runs import Case
 from ssm.problem import weights
 
 LARGEST = 1_000_000_000
-ENOUGH = 0.9  # of the ratio that was asked for
+ENOUGH = 0.9  # The share of the wanted ratio of weights that has to be left.
 
 
 def notes(counts: Sequence[int], cases: Sequence[Case], batch_size: int) -> list[str]:
-    """For each recommended weighting that is none of equal weights, the ratio of the smallest class's weight
+    """For each recommended weighting but equal weights, the ratio of the smallest class's weight
     to the largest's in batches of that size, and what to do."""
     recommended = {case.recommended.name: case.recommended for case in cases if case.recommended}
     sentences = []
@@ -45,7 +45,7 @@ def _ratio(counts: Sequence[int], w: np.ndarray, size: int, small: int, large: i
 
 
 def _enough(counts: Sequence[int], w: np.ndarray, low: int, small: int, large: int) -> int:
-    """The least batch, larger than `low`, that keeps so much of the ratio."""
+    """The smallest batch size, larger than `low`, that keeps this share of the ratio."""
     wanted, high = ENOUGH * w[small] / w[large], 2 * low
     while _ratio(counts, w, high, small, large) < wanted:
         low, high = high, 2 * high

@@ -23,8 +23,12 @@ MOST_CLASSES = 100
 # A run is repeated over this share of its length where it learns a class before its first observation.
 EARLIER = 1e-3
 SAME = 5e-4  # Exponents that differ by less than this are printed alike.
-MOST_STEPS = 10_000  # of the class means of a long tail under cross-entropy, which take a second
-MOST_ATTEMPTS = 4  # exponents at most that are tried for the one at which the model balances
+MOST_STEPS = (
+    10_000  # The most steps of a run; those of a long tail under cross-entropy take about a second.
+)
+MOST_ATTEMPTS = (
+    4  # The most exponents that are tried in search of the one at which the model balances.
+)
 POWERS = {"ERM": 0.0, "sqrt": 0.5, "balanced": 1.0}  # exponents of power laws that have a name
 # The relative error of a learning time, which is read from a straight line between two observed times.
 READ_OFF = 5e-3
@@ -38,7 +42,7 @@ class Choice:
     """One way to weigh the classes, and what the model says of it."""
 
     name: str
-    """`ERM`, a name of `weights.NAMED`, or what the exponent of a fitted power law was taken from:
+    """`ERM`, a name of `weights.NAMED`, or the source of the exponent of a fitted power law:
     `g*` for contrasts, `margins` for two classes, `run` for the model itself."""
     law: str
     """The formula of w_c, as it is printed."""
@@ -71,7 +75,7 @@ class Choice:
     ahead_of_erm: tuple[float, float]
     """From when to when these weights are ahead of ERM in the model: from the time at which all
     classes are learned under them to the time at which all are under ERM. NaN where they are not
-    sooner than ERM. This is no time to stop at."""
+    sooner than ERM. It is not a time at which to stop training."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,8 +144,8 @@ def at_coupling(base: Config, most: int, done: Callable[[float], None]) -> tuple
     best = None
     if np.isfinite(closed):
         best = look_at("margins" if of_two else "g*", f"1 / n^{closed:.3g}", closed)
-    # What balances contrasts, or where straight lines cross, need not be what the model itself learns at
-    # once: large imbalance and starts that are not small move it.
+    # The exponent that balances contrasts, or at which straight lines cross, need not be the one at which the model itself
+    # learns all classes at once: large imbalance and starts that are not small move the latter.
     for _ in range(MOST_ATTEMPTS):
         if not np.isfinite(attempt) or (best and best.order in (AT_ONCE, UNKNOWN)):
             break
@@ -167,7 +171,7 @@ def _recommended(choices: Mapping[str, Choice], best: Choice | None) -> Choice |
         return None
     for name, power in POWERS.items():
         away = abs(power - best.exponent)
-        # The model under the same weights says the same, also where it says nothing.
+        # Under practically the same weights the model's result holds too, even where it has none.
         if (away <= NEAR and choices[name].order == AT_ONCE) or away < SAME:
             return choices[name]
     return best
@@ -210,7 +214,7 @@ def _choice(
 
 
 def _learned(config: Config, problem: Problem) -> tuple[Floats, str]:
-    """When the model has learned each class, and what did not get there where that is not known."""
+    """When the model has learned each class, and the reason where that is not known."""
     if config.loss == "squared":
         times, status = _learning_times(config, defaults.automatic_t1(config, problem))
         return times, f"the run of the model ({status})"

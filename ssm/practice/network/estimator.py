@@ -39,8 +39,8 @@ UNRELATED_TO_TRAINING = (
     "prior_correction",
     "temperature_scaling",
 )
-"""Parameters that do not affect training, so that a checkpoint is of use whatever they are."""
-LATER = ("sampling", "mixup")  # checkpoints of earlier versions know nothing of these
+"""Parameters that do not affect training, so that a checkpoint can be used whatever they are."""
+LATER = ("sampling", "mixup")  # Checkpoints of earlier versions do not have these parameters.
 log = logging.getLogger("ssm.training")
 alarm_log = logging.getLogger("ssm.alarms")
 
@@ -344,7 +344,7 @@ class ReweightedClassifier(ClassifierMixin, Predictor, weighting.WithSchedule, B
             checkpoints.close()
 
     def _class_names(self) -> Sequence[object]:
-        """What logs and warnings call the classes."""
+        """The names of the classes in logs and warnings."""
         return self.classes_.tolist()
 
     def _log_evaluation(self, steps_per_pass: int, run: training.TrainingRun) -> None:
@@ -370,8 +370,8 @@ class ReweightedClassifier(ClassifierMixin, Predictor, weighting.WithSchedule, B
         self, run: training.TrainingRun, task: training.Task, options: training.TrainingOptions
     ) -> None:
         """Set the attributes that describe a run and the network that is kept of it."""
-        # Where an alarm has ended the run, the best evaluation is kept; with early stopping the latest
-        # one within noise of the best; without either the network of the last step.
+        # Where an alarm has ended the run, the network of the best evaluation is kept. With early stopping it is
+        # that of the latest evaluation within noise of the best, and otherwise that of the last step.
         row, state = len(run.rows) - 1, run.state
         if run.status in decisions.ENDED_BY_ALARM:
             row, state = run.best_row, run.best

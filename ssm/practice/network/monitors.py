@@ -17,9 +17,9 @@ from ssm.practice.options import Score
 from ssm.practice.statistics import calibration
 from ssm.support.arrays import AnyArray
 
-PER_CLASS = 32  # so many training samples of each class have their gradients watched
-LARGEST = 1e100  # logits from this size on are not turned into probabilities
-LEAST = 1e-12  # smaller probabilities count as this one in a log loss, so that it stays finite
+PER_CLASS = 32  # The number of training samples of each class whose gradients are watched.
+LARGEST = 1e100  # Logits of at least this size are not turned into probabilities.
+LEAST = 1e-12  # Smaller probabilities count as this one in a log loss, so that it stays finite.
 
 
 class Evaluated(NamedTuple):

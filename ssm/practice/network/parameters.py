@@ -27,9 +27,13 @@ from ssm.problem import losses, schedules, weights
 from ssm.support import checks
 from ssm.support.errors import invalid, one_of
 
-FEWEST_STEPS, PASSES = 1000, 20  # where `num_steps` is left out, whichever is more training
-EVALUATIONS = 20  # a run has so many of them where `evaluate_every` is left out
-PATIENCE = 6  # so many evaluations without a better one end training where `patience` is left out
+FEWEST_STEPS, PASSES = (
+    1000,
+    20,
+)  # Where `num_steps` is left out, the one that is more training is taken.
+EVALUATIONS = 20  # The number of evaluations of a run where `evaluate_every` is left out.
+# Where `patience` is left out, training ends after this many evaluations without a better one.
+PATIENCE = 6
 DTYPES = get_args(DType)
 
 
@@ -74,7 +78,7 @@ class Prepared(NamedTuple):
     task: runs.Task
     options: runs.TrainingOptions
     params: networks.Params
-    """Of the untrained network."""
+    """The parameters of the untrained network."""
 
 
 def check(classifier: GivenParameters) -> None:

@@ -22,7 +22,8 @@ from ssm.problem import losses, posthoc
 from ssm.support import checks, machine
 from ssm.support.errors import InputError, invalid
 
-PREDICTED_AT_ONCE = 4096  # samples, which bounds the memory and lets calls share compiled code
+# The number of samples that are predicted at once, which bounds the memory and lets calls share compiled code.
+PREDICTED_AT_ONCE = 4096
 log = logging.getLogger("ssm.training")
 
 
@@ -162,7 +163,7 @@ class Predictor(parameters.GivenParameters):
                 return np.log(objective.probabilities(logits, self.loss_))
             return objective.common_scale(self.loss_) * logits
         self._check_posterior("shares", shares, "none")
-        # The shares of the samples trained on differ a little: they are without the held-out ones.
+        # The samples that the network was trained on lack the held-out ones, so their class shares differ a little.
         trained = self.class_counts_ / self.class_counts_.sum()
         pull, mixup = self.class_weights_, getattr(self, "mixup", None)
         if mixup is not None:

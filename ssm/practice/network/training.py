@@ -20,7 +20,7 @@ from ssm.practice.network.runs import State, Task, TrainingOptions, TrainingRun
 from ssm.problem import losses, schedules
 from ssm.support.arrays import AnyArray
 
-UNKNOWN = 0.5  # what a schedule is told of each class's recall while the network is untrained
+UNKNOWN = 0.5  # The recall of each class that a schedule is given while the network is untrained.
 
 
 def untrained(task: Task, options: TrainingOptions, params: Params) -> State:

@@ -29,12 +29,12 @@ class Decision(NamedTuple):
 
     step: int
     go_on: bool
-    """Whether to train on; False: stop."""
+    """Whether to train on; False means to stop."""
     roll_back_to: int | None
-    """The step whose network, optimiser and state of the weights to return to before training goes on, at
-    `learning_rate_factor`; 0 is that of the start. None: no roll-back."""
+    """The step to whose network, optimiser and state of the weights to return before training goes on at
+    `learning_rate_factor`; 0 stands for the start, and None for no roll-back."""
     is_best: bool
-    """Whether this evaluation is the best so far, to which a roll-back would return: save the network."""
+    """Whether this evaluation is the best so far, to which a roll-back would return, so that its network has to be saved."""
     is_kept: bool
     """Whether this evaluation is the best so far or within noise of it, the network that training would end with."""
     best_step: int
@@ -42,11 +42,11 @@ class Decision(NamedTuple):
     """The step of the network to use if training ends here: the latest within noise of the best, and where an
     alarm has ended training the best."""
     learning_rate_factor: float
-    """What to multiply the learning rate of the beginning by: one half for each roll-back."""
+    """The factor on the initial learning rate: one half for each roll-back so far."""
     alarms: tuple[Alarm, ...]
     """The alarms of this evaluation."""
     sentences: tuple[str, ...]
-    """What is to be told: the alarms, what is done, and why training ends."""
+    """Sentences for a log: the alarms, what is done about them, and why training ends."""
     status: str
     """`running`, `stopped early`, `stopped by an alarm` or `not finite`."""
     score: float
@@ -177,7 +177,9 @@ class TrainingMonitor:
                 raise errors.invalid("class_weights", class_weights, allowed)
         norm = self._add_gradient(weights, gradient_norm, gradient_products)
         shown, rules = _probabilities(seen, weights * self._counts), self._rules
-        with np.errstate(over="ignore", invalid="ignore"):  # an alarm tells of them
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # An alarm reports numbers that are not finite.
             of_label = np.take_along_axis(seen, rules.evaluated.labels[:, None], 1)[:, 0]
             losses = special.logsumexp(seen, axis=1) - of_label
         values = monitors.sample_values(seen, rules.evaluated, shown, rules.score)
@@ -185,7 +187,7 @@ class TrainingMonitor:
             seen, losses, rules.evaluated, self._counts, weights, shown, norm, int(step)
         )
         if self._course is None:
-            # Where the start was not evaluated, the first evaluation stands for it, which is never the best.
+            # Where the start was not evaluated, the first evaluation stands in for that of the start, which is never the best.
             self._course = decisions.begun({**row, "step": 0}, values)
             if step == 0:
                 return self._decision(self._course, self._course)
@@ -196,7 +198,7 @@ class TrainingMonitor:
         return self._decision(before, self._course)
 
     def _check_step(self, step: int) -> None:
-        """Refuse a step that is not after those before, or after which nothing was to come."""
+        """Refuse a step that is not later than the one before, and any step after training was to stop."""
         checks.integer("step", step, 0, LAST_STEP)
         if self._course is None:
             return

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 Samples = Float[np.ndarray, " m"]
-ERRORS = 64  # values of the error that are tested for an interval, which interpolates between them
-FEWEST = 8  # an interval with fewer of these values in it is searched again with finer steps
+ERRORS = 64  # The number of values of the error that are tested; the ends of an interval are interpolated between them.
+FEWEST = 8  # An interval that contains fewer of these values is searched again with finer steps.
 
 
 class Interval(NamedTuple):

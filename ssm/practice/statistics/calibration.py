@@ -17,7 +17,9 @@ from ssm.support.errors import invalid
 
 Probabilities = Float[np.ndarray, "m k"]
 Labels = Int[np.ndarray, " m"]
-ROUNDING = 1e-5  # by so much the probabilities of a sample, in float32, may differ from a sum of 1
+ROUNDING = (
+    1e-5  # The probabilities of a sample, which may be in float32, may sum to 1 up to this much.
+)
 
 
 class Reliability(NamedTuple):

@@ -134,7 +134,7 @@ def _class_scores(
     """The `CLASS_SCORES`, each of shape (k,), with NaN for a class without samples."""
     k = rows.shape[1]
     present = is_of_class.any(0)
-    zero: Any = 0  # scikit-learn's stubs take strings alone for both of these
+    zero: Any = 0  # `Any`, since type checkers take both of these to be strings, as scikit-learn's defaults are.
     by_class: Any = None
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
         labels, predicted, sample_weight=weights, labels=np.arange(k), zero_division=zero
@@ -144,7 +144,7 @@ def _class_scores(
         "recall": np.where(present, recall, np.nan),
         "f1": np.where(present, f1, np.nan),
         "auc": np.full(k, np.nan),
-        # Without any other class it is 1.
+        # Where the test set has a single class, its average precision is 1.
         "average_precision": np.where(present, 1.0, np.nan),
         "calibration_error_of_class": np.full(k, np.nan),
     }

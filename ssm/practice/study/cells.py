@@ -23,7 +23,9 @@ from ssm.practice.study.rules import Currency
 from ssm.practice.study.strategies import Parameters, Variant
 from ssm.support import files
 
-DIGITS = 64  # of the digest at the end of a cell's file, in the place of a ZIP file's comment
+DIGITS = (
+    64  # The length of the digest at the end of a cell's file, where a ZIP file has its comment.
+)
 
 
 class Cell(NamedTuple):

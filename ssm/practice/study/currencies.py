@@ -1,4 +1,4 @@
-"""The decisions of a study, taken by each rule and counted in its currency. What a rule has to learn, it learns from
+"""The decisions of a study, taken by each rule and counted in its currency. Thresholds and factors of rules are chosen on
 training samples that the fit was not given."""
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def of_options(study: StudyOptions, data: Data) -> Currency:
 def judged(
     fitted: Fitted, labels: Int[np.ndarray, " m"], counts: Int[np.ndarray, " k"], currency: Currency
 ) -> Arrays:
-    """What the decisions about the test samples come to under each of `RULES`, NaN for a rule that there is not.
+    """The scores of the decisions about the test samples under each of `RULES`.
 
     Args:
         fitted: the probabilities of the test samples, and of the held-out ones, by which thresholds are chosen.
-        labels: of the test samples.
-        counts: the class sizes of the training samples.
-        currency: the study's.
+        labels: the labels of the test samples, shape (m,).
+        counts: the class sizes of the training samples, shape (k,).
+        currency: the currency of the study.
 
     Returns:
         `expected_cost` of 1000 cases, or balanced errors of 1000; `accuracy`, `balanced_accuracy` and
@@ -92,14 +92,15 @@ def judged(
 def chosen_threshold(
     held_out: HeldOut, rarer: int, counts: Int[np.ndarray, " k"], matrix: Costs | None
 ) -> float:
-    """The probability of the rarer of two classes from which on decisions for it cost least on held-out samples: half way
-    between two of theirs, and of equally good ones that nearest to the threshold of calibrated probabilities (Elkan 2001)."""
+    """The threshold on the probability of the rarer of two classes at which decisions about held-out samples cost least. It lies
+    half way between two of their probabilities; among equally good ones it is the nearest to the threshold that is right for
+    calibrated probabilities (Elkan 2001)."""
     p, of_class = held_out.posterior[:, rarer], held_out.labels == rarer
     other = 1 - rarer
     given = (
         factors.balanced(np.bincount(held_out.labels, minlength=2)) if matrix is None else matrix
     )
-    # What deciding for the rarer class costs more than for the other, sample by sample.
+    # How much more it costs, for each sample, to decide for the rarer class than for the other.
     more = np.where(
         of_class,
         given[rarer, rarer] - given[rarer, other],
@@ -107,7 +108,7 @@ def chosen_threshold(
     )
     levels, place = np.unique(p, return_inverse=True)
     sums = np.bincount(place, more)
-    # The first threshold makes all samples alarms, the last one none.
+    # At the first threshold all samples are decided for the rarer class, at the last one none.
     total = np.append(np.cumsum(sums[::-1])[::-1], 0.0)
     edges = np.concatenate([[0.0], (levels[1:] + levels[:-1]) / 2, [ABOVE_ONE]])
     theory = factors.balanced(counts) if matrix is None else matrix
@@ -119,7 +120,7 @@ def chosen_threshold(
 
 
 def _rarer(counts: Int[np.ndarray, " k"]) -> int:
-    """The rarer of two classes; the second of equal ones."""
+    """The index of the rarer of two classes; that of the second where both are equally frequent."""
     return int(counts[1] <= counts[0])
 
 
@@ -144,8 +145,8 @@ def _scores(
 
 
 def _at_budget(fitted: Fitted, labels: Int[np.ndarray, " m"], currency: Currency) -> Arrays:
-    """The recall of the class that alarms are for, and the share of alarms, of alarms that keep the budget on held-out samples;
-    where ties are broken by lot, what is to be expected of them."""
+    """The recall of the class that alarms are for, and the share of alarms, where the rule for alarms keeps the budget on held-out
+    samples. Where ties are broken by lot, both are expected values."""
     c, budget = currency.alarm_class, currency.budget
     assert c is not None and budget is not None
     chosen = np.minimum(fitted.held_out.posterior[:, c], 1)

@@ -1,5 +1,5 @@
-"""Early stopping and the rule of decision as two choices apart: what each changes in what decisions cost, of networks that
-were stopped early and of the same ones trained to the end."""
+"""Early stopping and the rule of decision as two separate choices: how each changes the cost of decisions, for networks that
+were stopped early and for the same ones trained to the end."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class Ending(NamedTuple):
     strategy: str
     is_to_the_end: bool
     levels: dict[str, Level]
-    """What its decisions cost, by the rule of decision."""
+    """The cost of the decisions, by rule."""
     by_rule: dict[str, Comparison]
-    """Each rule beside `argmax`, of the same networks."""
+    """Comparisons of each other rule with `argmax`, for the same networks."""
     by_stopping: dict[str, Comparison]
-    """Under each rule, the networks trained to the end beside those stopped early; empty for the latter."""
+    """Comparisons, by rule, of the networks trained to the end with those stopped early; empty for the latter."""
 
 
 def endings(record: xr.Dataset, margin: float) -> tuple[Ending, ...]:
     """The strategies that were both stopped early and trained to the end. All comparisons are one family.
 
     Args:
-        record: of a study.
-        margin: in units of the cost of 1000 cases.
+        record: the record of a study.
+        margin: the margin in units of the cost of 1000 cases.
     """
     pairs = attributes.endings(record)
     if not pairs or METRIC not in record:
@@ -49,7 +49,7 @@ def endings(record: xr.Dataset, margin: float) -> tuple[Ending, ...]:
             control += [(name, rules[0])] * len(rules[1:])
         treated += [(to_the_end, rule) for rule in rules]
         control += [(stopped, rule) for rule in rules]
-    # `compare_pairs` knows the second axis as corrections.
+    # `compare_pairs` expects the second axis to have the name `correction`.
     scores = costs.rename(rule="correction").to_dataset(name=METRIC)
     rows = iter(comparisons.compare_pairs(scores, treated, control, margin))
     found = []

@@ -53,7 +53,7 @@ CORRECTED = ("none", "training", "temperature")
 
 
 class Factor(NamedTuple):
-    """One factor of an ablation: with it compared with without it, on one metric."""
+    """One factor of an ablation: the comparison of a variant that has it with one that does not, on one metric."""
 
     factor: str
     setting: str
@@ -227,7 +227,7 @@ def _calibrated(
             if together is None:
                 pairs = calibration.top_label(rows[is_finite], labels[is_finite])
             else:
-                # Rounding may take the sum above 1.
+                # Rounding may make the sum larger than 1.
                 sums = np.minimum(rows[is_finite][:, together].sum(1), 1)
                 pairs = sums, together[labels[is_finite]]
             yield Calibrated(
@@ -303,7 +303,7 @@ def probabilities(record: xr.Dataset, variant: str, correction: str) -> Float[np
     """The probabilities that the first repetition predicted for each sample when it was a test sample,
     under one of `CORRECTED`; NaN where training failed."""
     names = {"none": ["logits"], "temperature": ["corrected_logits", "temperature", "fold_of"]}
-    # The other variables, of which a record has many, are not selected from, as each takes its time.
+    # Only the variables that are needed are selected from, since a record has many and each takes time.
     needed = record[names.get(correction, ["corrected_logits"])]
     first = needed.sel(variant=variant).isel(seed=0)
     if correction == "none":

@@ -1,4 +1,4 @@
-"""What the decisions of a candidate come to case by case: how many of each class are found, missed and wrongly decided for,
+"""The outcomes of a candidate's decisions: how many cases of each class are found, missed and wrongly decided for,
 in 1000 cases that the fits had not seen."""
 
 from __future__ import annotations
@@ -15,49 +15,49 @@ from ssm.practice.decisions.costs import CASES
 from ssm.practice.study.rules import Currency
 from ssm.practice.study.verdicts import Candidate
 
-ROUNDING = 1e-9  # relative; probabilities are kept as logarithms, which rounds them
+ROUNDING = 1e-9  # The relative error of probabilities, which are kept as logarithms.
 OTHERS = "all others"
 
 
 class Outcomes(NamedTuple):
-    """What is decided about 1000 cases."""
+    """The decisions about 1000 cases."""
 
     classes: tuple[str, ...]
     counts: Float[np.ndarray, "k k"]
-    """Cases of each true class (rows) about which each decision was taken (columns), 1000 in all: the mean over the test
-    folds of their shares, so that times the costs it sums to the mean cost."""
+    """The cases of each true class (rows) about which each decision was taken (columns), 1000 in all. They are means over the test
+    folds of shares, so that multiplied by the costs they sum to the mean cost."""
 
     @property
     def cases(self) -> Float[np.ndarray, " k"]:
-        """Cases of each class."""
+        """The number of cases of each class."""
         return self.counts.sum(1)
 
     @property
     def found(self) -> Float[np.ndarray, " k"]:
-        """Cases of each class that are decided rightly."""
+        """The number of cases of each class that are decided rightly."""
         return self.counts.diagonal()
 
     @property
     def missed(self) -> Float[np.ndarray, " k"]:
-        """Cases of each class that are decided as another one."""
+        """The number of cases of each class for which another class is decided."""
         return self.cases - self.found
 
     @property
     def false_alarms(self) -> Float[np.ndarray, " k"]:
-        """Cases of others that are decided as this class."""
+        """The number of cases of other classes for which this class is decided."""
         return self.counts.sum(0) - self.found
 
 
 def outcomes(record: xr.Dataset, candidate: Candidate, currency: Currency) -> Outcomes:
-    """What a candidate's decisions come to: N[c, j] = 1000 mean over folds of (cases of c decided as j) / (cases), shape
-    (k, k); of alarms within a budget the class that they are for beside all others, shape (2, 2).
+    """The outcomes of a candidate's decisions: N[c, j] is 1000 times the mean over folds of (cases of c decided as j) / (cases),
+    shape (k, k). For alarms within a budget they are those of the class of the alarms and of all others together, shape (2, 2).
 
-    Decisions are taken again from the logits and thresholds of the record, so that folders of earlier versions have them.
+    Decisions are taken again from the logits and thresholds of the record, so that records of earlier versions have them too.
 
     Args:
-        record: of a study.
-        candidate: one of its verdict's.
-        currency: the verdict's.
+        record: the record of a study.
+        candidate: a candidate of the study's verdict.
+        currency: the currency of that verdict.
     """
     one = record.sel(variant=candidate.variant)
     names = tuple(map(str, record["class"].values))
@@ -104,8 +104,8 @@ def _decided(
 def _beyond(
     cell: xr.Dataset, posterior: Float[np.ndarray, "m 2"], labels: Int[np.ndarray, " m"]
 ) -> Int[np.ndarray, " m"]:
-    """Decisions for the rarer of two classes from the threshold on. Rounding puts a probability that is the threshold on
-    either side of it; the kept accuracy says on which."""
+    """Decisions for the rarer of two classes from the threshold on, shape (m,). Rounding may move a probability that equals the
+    threshold to either side of it; the side is chosen by the accuracy that the record holds."""
     counts = cell["train_count"].values
     rarer, threshold = int(counts[1] <= counts[0]), float(cell["threshold"])
     accuracy = float(cell["decided_accuracy"].sel(rule="threshold"))
@@ -117,7 +117,8 @@ def _beyond(
 
 
 def _alarms(one: xr.Dataset, alarm_class: int) -> Float[np.ndarray, "2 2"]:
-    """Cases of a class and of all others, with and without an alarm, by the recall and the share of alarms of each fold."""
+    """The numbers of cases of a class and of all others (rows), with and without an alarm (columns), from the recall and the share
+    of alarms of each fold."""
     labels, tables = one["label"].values, []
     for seed in range(one.sizes["seed"]):
         for fold in range(one.sizes["fold"]):
@@ -126,7 +127,7 @@ def _alarms(one: xr.Dataset, alarm_class: int) -> Float[np.ndarray, "2 2"]:
                 continue
             cell = one.isel(seed=seed, fold=fold)
             share = of_class.mean()
-            # A fold without the class has no recall, and no case of it to be found.
+            # In a fold without the class, recall is not defined, and no case of the class can be found.
             found = share * np.nan_to_num(float(cell["recall_at_budget"]))
             false = float(cell["alarm_share"]) - found
             tables.append([[found, share - found], [false, 1 - share - false]])

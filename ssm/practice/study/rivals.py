@@ -1,4 +1,4 @@
-"""The models of a study beside one another: the scores of each with each strategy, and what strategies change in each."""
+"""The models of a study compared: the scores of each model with each strategy, and how strategies change them within a model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHOWN = (
     ("macro_average_precision", "none"),
     ("calibration_error", "temperature"),
 )
-"""The metrics by which models stand beside one another, each with the correction under which it is measured."""
+"""The metrics that are shown of all models, each with the correction under which it is measured."""
 COMPARED = "balanced_accuracy"
 
 
@@ -29,9 +29,10 @@ class Rival(NamedTuple):
     model: str
     strategy: str
     levels: tuple[Level, ...]
-    """Its mean scores by `SHOWN`."""
+    """The mean scores of the variant, in the order of `SHOWN`."""
     comparison: Comparison | None
-    """Its `COMPARED` without correction, beside that of the same model's first strategy; None for that one."""
+    """The comparison of its score `COMPARED`, without correction, with that of the same model's first strategy; None for the
+    first strategy itself."""
 
 
 def rivals(record: xr.Dataset, margin: float) -> tuple[Rival, ...]:

@@ -1,4 +1,4 @@
-"""What the decisions of a study are counted in, costs, balanced errors or recall at a budget of alarms, and the rules by
+"""What the decisions of a study are counted in (costs, balanced errors, or recall at a budget of alarms), and the rules by
 which they are taken."""
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from jaxtyping import Float
 
 Costs = Float[np.ndarray, "k k"]
 RULES: tuple[str, ...] = ("argmax", "bayes", "threshold")
-"""`argmax`: the class that the model finds most probable, as weights and loss made it. `bayes`: the decision of least
-expected cost by its calibrated probabilities; without costs, as if all classes were equally frequent. `threshold`: of two
-classes the rarer one from that probability on whose decisions cost least on held-out samples; of more the decision of
-least expected cost by probabilities times factors of the classes that are chosen so."""
+"""`argmax`: the class that is the most probable by the model's own probabilities, without any correction. `bayes`: the decision of
+least expected cost by the calibrated probabilities, or, without costs, the most probable class as if all were equally frequent.
+`threshold`: with two classes, the rarer one from the probability on at which decisions about held-out samples cost least; with
+more, the decision of least expected cost by probabilities times factors of the classes, which are chosen in the same way."""
 
 
 class Currency(NamedTuple):

@@ -17,7 +17,7 @@ from ssm.practice.study import attributes
 from ssm.practice.study.rules import RULES, Currency
 
 SIMPLEST = ("logistic", "forest", "balanced_forest", "boosting")
-"""Models from the simplest on; import paths come after them, and the network last."""
+"""Models in order, the simplest first. Models that are named by import paths come after these, and the network last."""
 Certainty = Literal["shown", "undecided", "baseline"]
 
 
@@ -29,37 +29,38 @@ class Candidate(NamedTuple):
     strategy: str
     rule: str
     level: Level
-    """Its mean in the currency."""
+    """The mean of its scores in the currency."""
 
     @property
     def name(self) -> str:
-        """Its name in tables."""
+        """The name of the candidate in tables."""
         return _name(self.variant, self.rule)
 
 
 class Verdict(NamedTuple):
-    """What a study comes to."""
+    """The recommendation of a study, and all that it rests on."""
 
     currency: Currency
     margin: float
     """The largest loss in the currency that is acceptable for something simpler: the study's margin of recall at a
     budget, of balanced accuracy (a thousandfold of it in balanced errors), or of the cost of always deciding the same."""
     candidates: tuple[Candidate, ...]
-    """All of them, the best mean first."""
+    """All candidates, that of the best mean first."""
     plain: Candidate
     """The plain baseline: the simplest model without weights, taking the most probable class."""
     chosen: Candidate
-    """What to use."""
+    """The candidate to use."""
     certainty: Certainty
-    """`shown`: it is shown to be better than the plain baseline. `baseline`: the plain baseline itself is to be used, as it
-    is shown to lose less than the margin beside the best, or all others not to gain as much. `undecided`: neither."""
+    """`shown`: the chosen one is shown to be better than the plain baseline. `baseline`: the plain baseline itself is chosen, since
+    it is shown to lose less than the margin compared with the best, or all others are shown not to gain as much. `undecided`:
+    neither is shown."""
     gains: tuple[Comparison, ...]
-    """Each candidate beside the plain baseline in the currency, one family, so that it does not matter that the best was
-    chosen by these very numbers."""
+    """Comparisons of each candidate with the plain baseline in the currency. They are one family, so that they hold although the
+    best was chosen by the same numbers."""
     losses: tuple[NonInferiority, ...]
-    """Whether each candidate loses less than the margin beside the one of the best mean."""
+    """Whether each candidate loses less than the margin compared with that of the best mean."""
     prices: tuple[Comparison, ...]
-    """What was chosen beside the plain baseline in other scores."""
+    """Comparisons of the chosen candidate with the plain baseline in other scores."""
 
     @property
     def best(self) -> Candidate:
@@ -67,26 +68,26 @@ class Verdict(NamedTuple):
         return self.candidates[0]
 
     def gain(self, candidate: Candidate) -> Comparison | None:
-        """A candidate beside the plain baseline; None for that one."""
+        """The comparison of a candidate with the plain baseline; None for the baseline itself."""
         return next((row for row in self.gains if row.variant == candidate.name), None)
 
     def loss(self, candidate: Candidate) -> NonInferiority | None:
-        """A candidate beside the best one; None for that one."""
+        """The comparison of a candidate with the best one; None for the best one itself."""
         return next((row for row in self.losses if row.variant == candidate.name), None)
 
 
 def verdict(record: xr.Dataset, margin: float) -> Verdict:
-    """What a record comes to.
+    """The recommendation that follows from a record.
 
-    The candidates are all compared variants under every rule. Where the best mean is shown to beat the plain baseline, what
-    is recommended is the simplest of those that are shown to beat it too and to lose less than the margin beside the best
-    (`comparisons.non_inferiority`), or the baseline where that one is shown to lose less. Elsewhere everything is undecided,
-    and the simplest one whose mean is within the margin of the best is named. Simpler is first the model, then the
-    strategy, then the rule.
+    The candidates are all compared variants under every rule. Where the candidate of the best mean is shown to beat the plain
+    baseline, the simplest of those is recommended that are also shown to beat it and to lose less than the margin compared with
+    the best (`comparisons.non_inferiority`), or the baseline where it is shown to lose less than the margin. Otherwise everything is
+    undecided, and the simplest candidate whose mean is within the margin of the best is named. Which of two is simpler is decided by
+    the model first, then by the strategy, then by the rule.
 
     Args:
-        record: of a study.
-        margin: of balanced accuracy or recall, the study's.
+        record: the record of a study.
+        margin: the study's margin of balanced accuracy or recall.
     """
     facts = attributes.currency(record)
     costs = None if facts["costs"] is None else np.array(facts["costs"])
@@ -104,10 +105,10 @@ def verdict(record: xr.Dataset, margin: float) -> Verdict:
     better = {row.variant for row in gains if row.verdict == "better"}
     kept = {row.variant for row in losses if row.verdict == "kept"} | {best.name}
     if best.name in better or plain.name in kept:
-        # What is shown decides: the best itself, or what loses little beside it and is shown to gain.
+        # Eligible are the best itself, and those that are shown to lose little compared with it and to gain.
         eligible = {best.name} | (kept & (better | {plain.name}))
     else:
-        # Nothing is shown, so that means do, and the verdict says that they prove nothing.
+        # Nothing is shown, so means decide, and the verdict says that they prove nothing.
         near = [direction * (best.level.score - x.level.score) <= reach for x in in_order]
         eligible = {x.name for x, is_near in zip(in_order, near, strict=True) if is_near}
     chosen = min((x for x in in_order if x.name in eligible), key=_simplicity)
@@ -147,7 +148,7 @@ def in_currency(record: xr.Dataset, currency: Currency) -> xr.DataArray:
         rules = ["argmax", "bayes"]
         recalls = recalls.transpose("variant", "seed", "fold", "correction")
         values = CASES * (1 - recalls.values)
-    # A rule that there is not, as a threshold of three classes, is no candidate.
+    # A rule that a record does not have, such as the threshold of three classes in earlier versions, makes no candidate.
     exists = np.isfinite(values).any((0, 1, 2)) | (np.array(rules) == "argmax")
     kept = [rule for rule, there in zip(rules, exists, strict=True) if there] or rules
     each = [values[..., rules.index(rule)] for rule in kept]
@@ -177,14 +178,14 @@ def _name(variant: str, rule: str) -> str:
 
 
 def _plain(candidates: Sequence[Candidate]) -> Candidate:
-    """The plain baseline; the network's where there is no other model."""
+    """The plain baseline, which is that of the network where there is no other model."""
     plain = [each for each in candidates if each.model != NETWORK]
     return min(plain or candidates, key=_simplicity)
 
 
 def _simplicity(candidate: Candidate) -> tuple[int, int, int]:
-    """The smaller, the simpler: first the model, then the strategy, of which class weights are the simplest, then the
-    rule."""
+    """Numbers that are smaller for a simpler candidate: of the model first, then of the strategy, where class weights are the
+    simplest, then of the rule."""
     model = SIMPLEST.index(candidate.model) if candidate.model in SIMPLEST else len(SIMPLEST)
     order = (OWN, *WEIGHTS)
     strategy = order.index(candidate.strategy) if candidate.strategy in order else len(order)
@@ -206,8 +207,8 @@ def _margin(record: xr.Dataset, currency: Currency, margin: float) -> float:
 def _prices(
     record: xr.Dataset, chosen: Candidate, plain: Candidate, margin: float
 ) -> tuple[Comparison, ...]:
-    """What was chosen beside the plain baseline: accuracy and worst-class recall of the decisions, macro average precision
-    and calibration error of the probabilities, one family."""
+    """Comparisons of the chosen candidate with the plain baseline, one family: accuracy and worst-class recall of the decisions,
+    macro average precision and calibration error of the probabilities."""
     if chosen == plain:
         return ()
     pairs = {}
@@ -231,7 +232,7 @@ def _prices(
 
 
 def _decided(record: xr.Dataset, name: str, candidate: Candidate) -> np.ndarray | None:
-    """A score of a candidate's decisions in every fold; None where it is not known, as of alarms."""
+    """A score of a candidate's decisions in every fold; None where it is not known, as for alarms."""
     if candidate.level.metric == "recall_at_budget":
         return None
     if f"decided_{name}" in record:
