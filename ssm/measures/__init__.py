@@ -1,1 +1,1 @@
-"""What is read off logits and parameters: spectra, geometry, accuracy."""
+"""Measures of logits and parameters: spectra, geometry, accuracy."""

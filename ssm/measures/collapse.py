@@ -1,9 +1,9 @@
 """Measures of neural collapse of one state, in each of the definitions that papers and code use for them
 where classes differ in size.
 
-`geometry` has those that results hold; here all are functions of the classifier W (k x d), the features H
-(d x n), one column a sample, and the labels. At equal counts what is chosen by `classes` or `samples` is
-the same.
+`geometry` has the measures that results hold; here all are functions of the classifier W (k x d), the features H
+(d x n), one column a sample, and the labels. At equal counts `classes` and `samples` choose the same
+definition.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _moments(H: Float[np.ndarray, "d n"], labels: Int[np.ndarray, " n"]) -> _Mom
 
 
 def _shares(by: str, counts: Real[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
-    """What a class counts in an average over classes, or over samples."""
+    """The weight of each class in an average over classes, or over samples."""
     classes = checks.choice("by", by, BY) == "classes"
     return np.full(len(counts), 1 / len(counts)) if classes else counts / counts.sum()
 
@@ -55,12 +55,12 @@ def within_covariance(
     mu_c)^T, shape (d, d).
 
     Args:
-        by: `classes` counts each alike, q_c = 1 / k, as results do; `samples` pools them, q_c = n_c / n.
+        by: `classes` counts each class alike, q_c = 1 / k, as results do; `samples` pools them, q_c = n_c / n.
 
-    Raises ssm.InputError for another word, and labels that leave out a class.
+    Raises ssm.InputError for another word, and for labels that leave out a class.
 
     Source: Papyan, Han, Donoho 2020 and Zhu et al. 2021 write an average over i and c of equal counts;
-    with other counts code has either.
+    with other counts code uses either definition.
     """
     m = _moments(H, labels)
     weights = (_shares(by, m.counts) / m.counts)[labels]
@@ -80,7 +80,7 @@ def between_covariance(
         centre: mu is the mean of the class means (`classes`, as in results) or that of all features
             (`samples`, as Papyan, Han, Donoho 2020 write it).
 
-    With both by samples it is Fisher's, which with the pooled Sigma_W adds up to the covariance of all
+    With `samples` for both it is Fisher's, which together with the pooled Sigma_W adds up to the covariance of all
     features. Raises ssm.InputError as `within_covariance` does.
     """
     m = _moments(H, labels)
@@ -100,15 +100,15 @@ def nc1(
     """NC1, variability within classes over that between them: tr(Sigma_W Sigma_B^+) / k, or tr Sigma_W /
     tr Sigma_B.
 
-    Of Sigma_B the largest k - 1 eigenvalues are kept that are above rounding, since mu is a mean of the
-    mu_c; NaN where there are none.
+    Of the largest k - 1 eigenvalues of Sigma_B, which has no more since mu is a mean of the mu_c, those above
+    rounding are kept; NaN where there are none.
 
     Args:
-        within, between, centre: of the two covariances, which see.
+        within, between, centre: `by` of `within_covariance`, and `by` and `centre` of `between_covariance`.
         form: `pseudoinverse`, which weighs every direction by how little classes differ in it, or
             `traces`, which does not.
 
-    Raises ssm.InputError for another word, and labels that leave out a class.
+    Raises ssm.InputError for another word, and for labels that leave out a class.
 
     Source: Papyan, Han, Donoho 2020 and Zhu et al. 2021 for the first form; the second is common in later
     code.
@@ -132,7 +132,7 @@ def whitening(
 ) -> tuple[Float[np.ndarray, "d r"], float]:
     """A root B of the pseudo-inverse of Sigma_B, B B^T = Sigma_B^+, and tr Sigma_B, from the class means.
 
-    Of Sigma_B the largest k - 1 eigenvalues are kept that are above rounding, r of them, which may be none.
+    Of the largest k - 1 eigenvalues of Sigma_B those above rounding are kept; there are r of them, possibly none.
 
     Args:
         means: mu_c, one a column, shape (d, k).
@@ -151,7 +151,7 @@ def cdnv(H: Float[np.ndarray, "d n"], labels: Int[np.ndarray, " n"]) -> float:
     """Class-distance normalised variance: the mean over pairs of classes of (V_c + V_c') / (2 |mu_c -
     mu_c'|^2), with V_c the mean of |h - mu_c|^2 over the samples of a class.
 
-    Every class counts alike in it whatever its size; infinite where two class means are the same.
+    Every class counts alike in it whatever its size. It is infinite where two class means are the same.
 
     Raises ssm.InputError for labels that leave out a class.
 
@@ -179,10 +179,10 @@ def nc4(
     """NC4, the share of samples whose largest logit is not of the class with the nearest mean.
 
     Args:
-        by: `classes`, the mean of each class's own share, as in results; or `samples`, the share of all.
-        bias: of the logits.
+        by: `classes`, the mean of the shares of the classes, as in results; or `samples`, the share of all samples.
+        bias: the bias of the logits.
 
-    Raises ssm.InputError for another word, and labels that leave out a class.
+    Raises ssm.InputError for another word, and for labels that leave out a class.
 
     Source: Papyan, Han, Donoho 2020.
     """
@@ -200,16 +200,16 @@ def etf_distances(
     of: str = "samples",
 ) -> Float[np.ndarray, " 3"]:
     """Frobenius distances to the simplex ETF of three matrices, each and its target scaled to unit norm,
-    in the order of `geometry.PARTS`. The first is W W^T, to I - 11^T / k.
+    in the order of `geometry.PARTS`. The first matrix is W W^T, with the target I - 11^T / k.
 
     Args:
-        of: `samples`, H^T H (n x n) and W H (k x n), where a class counts by its samples, as in results
-            (`etf_distance`); `means`, M^T M and W M with the class means as columns; or `centred_means`,
-            the same with the mean of the class means taken off.
+        of: the other two matrices. `samples`: H^T H (n x n) and W H (k x n), where a class counts by its samples, as
+            in results (`etf_distance`). `means`: M^T M and W M with the class means as columns. `centred_means`:
+            M^T M and W M with the mean of the class means subtracted from each.
 
-    Raises ssm.InputError for another word, and labels that leave out a class.
+    Raises ssm.InputError for another word, and for labels that leave out a class.
 
-    Source: Zhu et al. 2021, whose NC2 is that of W W^T and whose NC3 is that of W and centred means;
+    Source: Zhu et al. 2021, whose NC2 is the distance of W W^T and whose NC3 is that of W times centred means;
     Thrampoulidis, Kini, Vakilian, Behnia 2022 for matrices over samples.
     """
     m = _moments(H, labels)

@@ -1,7 +1,7 @@
 """Where classifier and features point: the limits of the terminal phase, how far a state is from
 them, and the measures of neural collapse.
 
-A state enters by its class means and by what its samples scatter about them, never by an n x n
+A state is given by its class means and by the scatter of its samples about them, never by an n x n
 matrix.
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Real
 
 from ssm.measures import spectral
+from ssm.support.arrays import AnyArray
 
 FACTORS = ("W", "H")
 PARTS = (*FACTORS, "Z")
@@ -30,7 +31,7 @@ class Geometry(NamedTuple):
 
 
 class StepGeometry(NamedTuple):
-    """Squared norms and cosines of the SELI geometry under STEP; a within cosine of a group with a
+    """Squared norms and cosines of the SELI geometry under STEP; the cosine within a group of a
     single class is NaN."""
 
     classifier_norms2: Float[np.ndarray, " groups"]
@@ -38,16 +39,16 @@ class StepGeometry(NamedTuple):
     feature_norms2: Float[np.ndarray, " groups"]
     """|h_c|^2 of majority and minority."""
     classifier_cosines: Float[np.ndarray, " pairs"]
-    """cos(w_c, w_c') within the majority, within the minority, between the two."""
+    """cos(w_c, w_c') within the majority, within the minority, and between the two."""
     feature_cosines: Float[np.ndarray, " pairs"]
-    """cos(h_c, h_c'), likewise."""
+    """cos(h_c, h_c') within the majority, within the minority, and between the two."""
     alignment: Float[np.ndarray, " groups"]
     """cos(w_c, h_c) of majority and minority."""
 
 
 def seli(counts: Real[np.ndarray, " k"]) -> Geometry:
-    """The simplex-encoded-labels interpolation (SELI): where zero-regularised cross-entropy sends
-    free features, whatever the weights.
+    """The simplex-encoded-labels interpolation (SELI), in which free features end under zero-regularised cross-entropy,
+    whatever the weights.
 
     With S = U Sig V^T the SVD of the SEL matrix, W W^T = U Sig U^T, H^T H = V Sig V^T and W H = S.
     V is constant on classes, with rows of U Sig^-1, so the features of two classes have the inner
@@ -69,20 +70,20 @@ def seli(counts: Real[np.ndarray, " k"]) -> Geometry:
     if not (counts > 0).all():
         raise ValueError(f"counts={counts.tolist()}: must be positive")
     k = len(counts)
-    # Only n_c w_c^2 enters. One sample of weight sqrt(n_c) stands for a class, since n_c may be no integer.
+    # Only n_c w_c^2 matters, so a class is one sample of weight sqrt(n_c), since n_c may be no integer.
     U, values, _ = spectral.label_spectrum(np.ones(k, dtype=int), np.sqrt(counts))
     return Geometry((U * values) @ U.T, (U / values) @ U.T, np.eye(k) - 1 / k)
 
 
 def adjusted_seli(counts: Real[np.ndarray, " k"], factors: Real[np.ndarray, " k"]) -> Geometry:
-    """Where cross-entropy of logits f_c z_c sends free features, as with `multiplicative_adjustment`:
-    SELI where all factors are equal, and whatever the weights, offsets and margins.
+    """The geometry in which free features end under cross-entropy of logits f_c z_c, as with
+    `multiplicative_adjustment`, whatever the weights, offsets and margins. It is SELI where all factors are equal.
 
     The limit is the least nuclear norm of Z with f_y z_y - f_c z_c >= 1. With x_c = 1 / f_c it is
     Z = (I - x x^T / |x|^2) diag(x) Y = U Sig V^T, and W W^T = U Sig U^T, H^T H = V Sig V^T: where
-    all constraints are active Z is diag(x) Y but for a multiple of x in each column, and to project
-    x out never raises the norm. They are, for any counts and factors: the multipliers of a sample's
-    are minus the inner products of its feature with those of other classes, diag(x) U Sig^-1 U^T
+    all constraints are active Z is diag(x) Y up to a multiple of x in each column, and to project
+    x out never raises the norm. All are active for any counts and factors, since the multipliers of a sample's
+    constraints are minus the inner products of its feature with those of other classes, diag(x) U Sig^-1 U^T
     diag(x), and U Sig^-1 U^T is 2 / pi times the integral over r > 0 of (P D P)^+ = D^-1 - D^-1 x
     x^T D^-1 / (x^T D^-1 x), D = diag(n_c x_c^2) + r^2, P = I - x x^T / |x|^2: negative off the
     diagonal.
@@ -133,8 +134,8 @@ def effective_counts(
 
 
 def coupled_seli(class_kernel: Float[np.ndarray, "k k"]) -> Geometry:
-    """Where cross-entropy sends features whose class means move together too, by a kernel T = diag(kappa_c /
-    n_c) + beta 11^T (`Problem.class_kernel`): SELI of the counts n_c / kappa_c at beta = 0.
+    """The geometry in which features end under cross-entropy where class means move together too, by a kernel
+    T = diag(kappa_c / n_c) + beta 11^T (`Problem.class_kernel`). At beta = 0 it is SELI of the counts n_c / kappa_c.
 
     With T = L L^T it is the least nuclear norm of Z L^-T with all margins at least 1. That is Z = P, P = I -
     11^T / k, with P L^-T = U Sig V^T, W W^T = U Sig U^T and M^T M = L V Sig V^T L^T: the multipliers, (P T^-1
@@ -225,9 +226,9 @@ def distances(
     With H = B Y' + E, Y' the orthonormal class indicators, B = M diag(sqrt(n_c)) and E the
     deviations from class means, the blocks are orthogonal: |H^T H|^2 = |B^T B|^2 + 2 |B^T E|^2 +
     |E^T E|^2, |B^T E|^2 = tr(B^T E E^T B), |E^T E| = |E E^T|, and the target lives in the first.
-    Matrices are subtracted before norms are taken, so distances down to 1e-14 are resolved. Only
-    deviations that W does not see leave more in the distance of W H: `scatter` holds E E^T to a
-    part in 1e16, hence |W E| to 1e-8 |W| |E|.
+    Matrices are subtracted before norms are taken, so that distances down to 1e-14 are resolved. The distance of
+    W H is less exact only where W E is far smaller than |W| |E|: `scatter` holds E E^T to a part in 1e16, and so
+    |W E| to 1e-8 |W| |E|.
 
     Args:
         W: shape (..., k, d).
@@ -258,31 +259,31 @@ def distances(
 
 
 def _distance(
-    found: Float[np.ndarray, "*batch k k"],
-    wanted: Float[np.ndarray, "k k"],
+    X: Float[np.ndarray, "*batch k k"],
+    D: Float[np.ndarray, "k k"],
     outside: Float[np.ndarray, "*batch 1 1"] | float = 0.0,
 ) -> Float[np.ndarray, "*batch"]:
-    """|X / |X| - D / |D|| with X of `found` and of a part of squared norm `outside` that is
+    """The distance |X / |X| - D / |D||, where X has a further part of squared norm `outside` that is
     orthogonal to it and to D."""
-    norm2 = _nonzero(_square(found) + outside)
-    apart = found / np.sqrt(norm2) - wanted / np.sqrt(_square(wanted))
+    norm2 = _nonzero(_square(X) + outside)
+    apart = X / np.sqrt(norm2) - D / np.sqrt(_square(D))
     return np.sqrt(_square(apart) + outside / norm2)[..., 0, 0]
 
 
 def _square(X: Float[np.ndarray, "*batch a b"]) -> Float[np.ndarray, "*batch 1 1"]:
-    """Squared Frobenius norm."""
+    """The squared Frobenius norm."""
     return (X**2).sum(axis=(-2, -1), keepdims=True)
 
 
 def _energy(
     X: Float[np.ndarray, "*batch a d"], scatter: Float[np.ndarray, "*batch d d"]
 ) -> Float[np.ndarray, "*batch 1 1"]:
-    """|X E|^2 = tr(X E E^T X^T), not below 0 by rounding."""
+    """|X E|^2 = tr(X E E^T X^T), kept from falling below 0 by rounding."""
     return ((X @ scatter) * X).sum(axis=(-2, -1), keepdims=True).clip(0)
 
 
 def _nonzero(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """NaN for 0, so that what is divided by it is NaN without a warning."""
+    """The values with NaN for 0, so that to divide by them gives NaN without a warning."""
     return np.where(values == 0, np.nan, values)
 
 
@@ -300,7 +301,7 @@ def neural_collapse(
     - the others as `duality` gives them
 
     Sigma_B^+ comes from the SVD of Mdot, whose singular values are exact to the rounding of the
-    means: of the largest k - 1, those above max(k, d) eps |M| are kept. Where none is, nc1 is NaN.
+    means: of the largest k - 1, those above max(k, d) eps |M| are kept. Where there are none, nc1 is NaN.
 
     Args:
         W: shape (..., k, d), k at least 2.
@@ -316,7 +317,9 @@ def neural_collapse(
     left, values = left[..., : k - 1], values[..., : k - 1]
     kept = values > _rounding(means)
     whitened = left * (kept / np.where(kept, values, 1))[..., None, :]
-    nc1 = _energy(np.swapaxes(whitened, -1, -2), within)[..., 0, 0]  # the k of Sigma_B^+ cancels
+    nc1 = _energy(np.swapaxes(whitened, -1, -2), within)[
+        ..., 0, 0
+    ]  # the factor k of Sigma_B^+ cancels 1 / k
     return {"nc1": np.where(kept.any(axis=-1), nc1, np.nan)} | duality(W, means)
 
 
@@ -335,8 +338,8 @@ def duality(
     - nc2_distance = mean over pairs of |cos(v_c, v_c') + 1/(k - 1)|, shape (..., 2)
     - nc3 = |W^T / |W| - Mdot / |Mdot||^2, Frobenius, shape (...)
 
-    A mu_c - mu_G below max(k, d) eps |M| counts as zero. What would divide by zero is NaN, as are the cosines of
-    a zero vector. Arguments and source as of `neural_collapse`.
+    A vector mu_c - mu_G shorter than max(k, d) eps |M| counts as zero. A measure that would divide by zero is NaN, as
+    are the cosines of a zero vector. Arguments and source as of `neural_collapse`.
     """
     k, rounding = means.shape[-1], _rounding(means)
     centred = means - means.mean(axis=-1, keepdims=True)
@@ -356,27 +359,32 @@ def duality(
 
 
 def _rounding(means: Float[np.ndarray, "*batch d k"]) -> Float[np.ndarray, "*batch 1"]:
-    """The length below which a vector that is a difference of class means is rounding."""
+    """The length below which a difference of class means is only rounding errors."""
     return max(means.shape[-2:]) * np.finfo(np.float64).eps * np.sqrt(_square(means))[..., 0]
 
 
-def nearest_mean_mismatch(logits: Any, features: Any, means: Any, class_columns: Any) -> Any:
-    """NC4: share of samples whose largest logit is not of the class with the nearest mean
-    (Euclidean), the mean over classes of each class's share; on NumPy and JAX arrays alike.
+def nearest_mean_mismatch(
+    logits: Real[AnyArray, "*batch k m"],
+    features: Real[AnyArray, "*batch d m"],
+    means: Real[AnyArray, "*batch d k"],
+    class_columns: Real[AnyArray, "m q"],
+) -> Float[Any, "*batch"]:
+    """NC4: the share of samples whose largest logit is not of the class with the nearest mean
+    (Euclidean), as the mean over classes of each class's share, for NumPy and JAX arrays alike.
 
     Args:
         logits: shape (..., k, m).
         features: shape (..., d, m).
         means: one class mean a column, shape (..., d, k).
         class_columns: shape (m, k), the weight with which a column belongs to a class; rows of
-            zeros are padding, every class has a column.
+            zeros are padding, and every class has a column.
 
     Returns:
         shape (...).
 
     Source: Papyan, Han, Donoho 2020.
     """
-    # |h - mu|^2 without |h|^2, which is the same for every class
+    # These are |h - mu|^2 without |h|^2, which is the same for every class.
     squares = (means**2).sum(-2)[..., :, None] - 2 * means.swapaxes(-1, -2) @ features
     mismatched = logits.argmax(-2) != squares.argmin(-2)
     return mismatched @ (class_columns / class_columns.sum(0)[None]).mean(1)

@@ -1,7 +1,7 @@
 """What logits have learned of classes and of an attribute that samples of all classes may have.
 
-Groups are pairs of a class y and a value b of the attribute, class by class, g = k a of them. Core is what tells
-classes apart whatever the attribute is; spurious is what the attribute says of them.
+Groups are the g = k a pairs of a class y and a value b of the attribute, class by class. Core is what tells
+classes apart whatever the attribute is; spurious is what the attribute tells about them.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Real
 
+from ssm.support.arrays import AnyArray
 
-def core_strength(group_means: Float[Any, "*batch k g"]) -> Float[Any, "*batch"]:
+
+def core_strength(group_means: Float[AnyArray, "*batch k g"]) -> Float[Any, "*batch"]:
     """How far logits follow the class, whatever the attribute: sum_y <zbar_y, e_y - 1/k> / (k - 1), with zbar_y the
-    mean of the mean logits of a class's groups, each of them counting alike. 1 where all groups are interpolated.
+    mean of the mean logits of a class's groups, in which each group counts alike. It is 1 where all groups are
+    interpolated.
 
     Args:
         group_means: mean logits of each group, [logit, group].
@@ -32,12 +35,13 @@ def core_strength(group_means: Float[Any, "*batch k g"]) -> Float[Any, "*batch"]
 
 
 def spurious_strength(
-    group_means: Float[Any, "*batch k g"], counts: Real[np.ndarray, "k a"]
+    group_means: Float[AnyArray, "*batch k g"], counts: Real[np.ndarray, "k a"]
 ) -> Float[Any, "*batch"]:
-    """How far logits follow what the attribute says of classes: sum_b <zbar_b, d_b> / sum_b |d_b|^2 with d_b = p(. |
-    b) - 1/k, centred over b, p(y | b) the share of class y among the training samples with value b once classes have
-    equally many, and zbar_b the mean of the mean logits of the groups with that value, each counting alike. 0 where
-    all groups are interpolated, 1 where logits are what the attribute says; NaN where it says nothing.
+    """How far logits follow what the attribute tells about classes: sum_b <zbar_b, d_b> / sum_b |d_b|^2. Here d_b is
+    p(. | b) - 1/k, centred over b, where p(y | b) is the share of class y among the training samples with value b if
+    all classes had equally many samples, and zbar_b is the mean of the mean logits of the groups with that value, in
+    which each group counts alike. It is 0 where all groups are interpolated, 1 where logits are what the attribute
+    tells, and NaN where it tells nothing.
 
     Args:
         group_means: mean logits of each group, [logit, group].
@@ -50,7 +54,7 @@ def spurious_strength(
         >>> float(spurious_strength(told_by_attribute, np.array([[90, 10], [10, 90]])))
         1.0
     """
-    shares = counts / counts.sum(axis=1, keepdims=True)  # of the values of each class
+    shares = counts / counts.sum(axis=1, keepdims=True)  # the share of each value in each class
     told = shares / shares.sum(axis=0)
     told = told - told.mean(axis=1, keepdims=True)
     told = told - told.mean(axis=0)

@@ -1,9 +1,9 @@
 """What a classifier gets right of samples that it was not trained on, class by class: of samples whose
-logits are Gaussian, as those of a Gaussian mixture of inputs are, without a test set; and of given ones.
+logits are Gaussian, as those of a Gaussian mixture of inputs are, which takes no test set; and of given samples.
 
 A held-out sample of class y has logits z ~ N(mean_y, C) with one covariance C, since the noise of inputs
 is alike in all classes. Its margins over the other classes, u_c = z_y - z_c, are Gaussian too and are all
-that matters: what all logits have in common is gone. Strengths are those of the means,
+that matters, since what all logits have in common cancels in them. Strengths are those of the means,
 `spectral.class_strengths(means, np.ones(k))`.
 """
 
@@ -19,40 +19,42 @@ from jaxtyping import Bool, Float, Int, Real
 from ssm.measures import metrics
 from ssm.problem import membership
 
-ACCURACY_POINTS = 2**10  # of a class and time; powers of 2
+ACCURACY_POINTS = 2**10  # for each class and time; both numbers of points are powers of 2
 LOSS_POINTS = 2**12
-STRETCH = 2  # so that margins are drawn that fail once in 1e12
-BLOCK = 32  # classes and times at once, so that their points stay in a processor's cache
-SINGULAR = 1e-7  # of its standard deviation: what is left of a margin below it is rounding
+STRETCH = 2  # so large that margins which fail once in 1e12 are drawn
+BLOCK = (
+    32  # so few pairs of a class and a time at once that their points stay in a processor's cache
+)
+SINGULAR = 1e-7  # below this share of its standard deviation what remains of a margin is rounding
 
 
 class _Margins(NamedTuple):
-    """Margins of held-out samples, ahead + factor @ x with x ~ N(0, I): a row for each class and time, an
-    entry for each of the m = k - 1 other classes, those that fail most likely first."""
+    """The margins of held-out samples, ahead + factor @ x with x ~ N(0, I): a row for each class and time, with an
+    entry for each of the m = k - 1 other classes, in the order in which margins are most likely to fail."""
 
     ahead: Float[np.ndarray, "p m"]
-    """Their means."""
+    """The means of the margins."""
     factor: Float[np.ndarray, "p m m"]
-    """Lower triangular; a column of zeros where the covariance is singular."""
+    """A lower triangular factor of their covariance, with a column of zeros where that is singular."""
     last: Int[np.ndarray, "p m"]
-    """The last column in which a row of the factor is not zero; -1 where it has none."""
+    """The last column in which a row of the factor is not zero; -1 for a row of zeros."""
     before: Bool[np.ndarray, "p m"]
-    """Whether the own class comes before the other one, and so is decided for when they are equal."""
+    """Whether the own class comes before the other one, so that it is chosen where their logits are equal."""
 
 
 def accuracy(
     means: Real[np.ndarray, "*#batch k k"], covariance: Real[np.ndarray, "*#batch k k"]
 ) -> Float[np.ndarray, "*batch k"]:
-    """Probability that the largest logit of a held-out sample of each class is its own, P(u_c > 0 for
-    all c != y). Where there is no covariance it is 1 or 0, and the first of equal logits counts, as in
-    training.
+    """The probability that the largest logit of a held-out sample is that of its class, P(u_c > 0 for
+    all c != y), for each class. Without covariance it is 1 or 0, and the first of equal logits counts as the largest,
+    as in training.
 
     Two classes have Phi(E u / sd u). With more, one margin after another is drawn given that those
     before it are positive, at 1024 fixed quasi-random points, and the last is integrated exactly. The
-    error, root mean square and largest of 60 to 200 of each kind: 1e-5 and 1e-4 for three classes, 3e-5
-    and 3e-4 for four, 3e-4 and 2e-3 for ten; where the standard deviations of directions differ a
-    thousandfold 1e-4 and 5e-4, 3e-4 and 2e-3, 2e-3 and 1e-2. It changes slowly with time, as the points
-    are always the same. Logits on one line are exact.
+    error, as root mean square and largest of 60 to 200 cases of each kind, is 1e-5 and 1e-4 for three classes, 3e-5
+    and 3e-4 for four, and 3e-4 and 2e-3 for ten; where the standard deviations of directions differ a
+    thousandfold it is 1e-4 and 5e-4, 3e-4 and 2e-3, and 2e-3 and 1e-2. It changes slowly with time, since the points
+    are always the same. The result is exact where all logits lie on one line.
 
     Args:
         means: mean logits of the samples of each class, [logit, class], shape (..., k, k).
@@ -75,14 +77,14 @@ def loss(
     covariance: Real[np.ndarray, "*#batch k k"],
     name: str,
 ) -> Float[np.ndarray, "*batch k"]:
-    """Expected loss of a held-out sample of each class: of `squared` exactly, (|mean_y - e_y + 1/k|^2 +
+    """The expected loss of a held-out sample of each class: for `squared` exactly, (|mean_y - e_y + 1/k|^2 +
     tr C) / 2, and for any other name cross-entropy, E log(1 + sum_c exp(-u_c)), at 4096 points.
 
-    The relative error of cross-entropy is below 1e-6 for two classes down to a loss of 1e-7; root mean
-    square and largest of three, four and ten classes it is 6e-4 and 2e-3 down to a loss of 0.1, 3e-3 and
+    The relative error of cross-entropy is below 1e-6 for two classes down to a loss of 1e-7. For three, four and ten
+    classes it is, as root mean square and largest, 6e-4 and 2e-3 down to a loss of 0.1, 3e-3 and
     2e-2 down to 1e-3, and 1e-2 and 0.1 down to 1e-6, where few samples make up the loss.
 
-    Args and Returns: as of `accuracy`.
+    Args and Returns: as for `accuracy`.
     """
     if name != "squared":
         return _of_classes(_cross_entropy, means, covariance)
@@ -94,15 +96,15 @@ def loss(
 def accuracy_of_samples(
     logits: Real[np.ndarray, "*batch k m"], labels: Int[np.ndarray, " m"]
 ) -> Float[np.ndarray, "*batch k"]:
-    """Share of the given samples of each class, of which there is one at least, whose largest logit is
-    their own: `metrics.class_accuracy`."""
+    """The share of the given samples of each class, which has at least one, whose largest logit is
+    that of their class: `metrics.class_accuracy`."""
     return metrics.class_accuracy(logits, labels, membership(labels, logits.shape[-2]))
 
 
 def loss_of_samples(
     logits: Real[np.ndarray, "*batch k m"], labels: Int[np.ndarray, " m"], name: str
 ) -> Float[np.ndarray, "*batch k"]:
-    """Mean loss of the given samples of each class, of which there is one at least: `squared`, or for
+    """The mean loss of the given samples of each class, which has at least one: `squared`, or for
     any other name cross-entropy."""
     from scipy.special import logsumexp
 
@@ -118,24 +120,25 @@ def loss_of_samples(
 def _of_classes(
     integral: Callable[[_Margins], np.ndarray], means: np.ndarray, covariance: np.ndarray
 ) -> np.ndarray:
-    """An integral over the margins of each class, block by block; NaN where they are not finite."""
+    """An integral over the margins of each class, computed block by block; NaN where means or covariance are not
+    finite."""
     k = means.shape[-1]
     batch = np.broadcast_shapes(means.shape[:-2], covariance.shape[:-2])
     means, covariance = (
         np.broadcast_to(np.asarray(x, dtype=np.float64), (*batch, k, k)).reshape(-1, k, k)
         for x in (means, covariance)
     )
-    found = np.full((len(means), k), np.nan)
+    results = np.full((len(means), k), np.nan)
     finite = np.flatnonzero(np.isfinite(means + covariance).all((-2, -1)))
     step = max(BLOCK // k, 1)
     for first in range(0, len(finite), step):
         rows = finite[first : first + step]
-        found[rows] = integral(_margins(means[rows], covariance[rows])).reshape(-1, k)
-    return found.reshape(*batch, k)
+        results[rows] = integral(_margins(means[rows], covariance[rows])).reshape(-1, k)
+    return results.reshape(*batch, k)
 
 
 def _margins(means: Float[np.ndarray, "t k k"], covariance: Float[np.ndarray, "t k k"]) -> _Margins:
-    """The margins of all times and classes, sorted by E u / sd u, and a Cholesky factor of theirs."""
+    """The margins of all times and classes, sorted by E u / sd u, with a Cholesky factor of their covariance."""
     k, m = means.shape[-1], means.shape[-1] - 1
     own, other = (x.reshape(k, m) for x in np.nonzero(~np.eye(k, dtype=bool)))
     contrasts = np.eye(k)[own] - np.eye(k)[other]
@@ -161,7 +164,7 @@ def _margins(means: Float[np.ndarray, "t k k"], covariance: Float[np.ndarray, "t
 @lru_cache
 def _points(dims: int, number: int) -> Float[np.ndarray, "dims number"]:
     """Points of the open unit cube that fill it evenly, the same on every call."""
-    from scipy.stats import qmc  # a third of a second
+    from scipy.stats import qmc  # only here, since to import it takes a third of a second
 
     sobol = qmc.Sobol(dims, scramble=False).random(number)
     return np.ascontiguousarray((sobol + 0.5 / number).T)
@@ -178,8 +181,8 @@ def _all_positive(margins: _Margins) -> Float[np.ndarray, " p"]:
     points = _points(m - 1, ACCURACY_POINTS) if m > 1 else np.empty((0, 1))
     drawn = np.empty((m - 1, len(ahead), points.shape[1]))
     for j in range(m):
-        # Bounds of ndtr(x_j), by all margins of which it is the last part: the j-th, and where the
-        # covariance is singular later ones.
+        # These are the bounds of ndtr(x_j) by all margins that depend on no later x: the j-th, and where the
+        # covariance is singular further ones.
         low, high = np.zeros((1, 1)), np.ones((1, 1))
         for i in range(j, m):
             bounded = (last[:, i] == j)[:, None]
@@ -199,8 +202,8 @@ def _all_positive(margins: _Margins) -> Float[np.ndarray, " p"]:
 
 
 def _cross_entropy(margins: _Margins) -> Float[np.ndarray, " p"]:
-    """Expected cross-entropy, as exact where it is small. The margin that fails most likely is drawn
-    with `STRETCH` times its deviation, and what is drawn weighs by the ratio of the densities."""
+    """The expected cross-entropy, to the same relative error where it is small. The margin that is most likely to fail is
+    drawn with `STRETCH` times its standard deviation, and each point weighs by the ratio of the densities."""
     from scipy.special import ndtri
 
     x = ndtri(_points(margins.ahead.shape[1], LOSS_POINTS))

@@ -1,4 +1,4 @@
-"""The classes of the samples at which a network is watched."""
+"""The classes of the samples on which a network is watched."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Probe:
     """How many samples each class has among those that are watched, and among those that a network is trained on.
 
     The spectral components are those of the label matrix of the watched samples, among the classes that they have.
-    Which classes are the majority, and the geometry that training ends in, are matters of the training samples.
+    The training samples decide which classes are the majority, and in which geometry training ends.
     """
 
     counts: Int[np.ndarray, " k"]
-    """Samples of the probe, 0 where it lacks a class."""
+    """The number of watched samples of each class, 0 where it has none."""
     training_counts: Int[np.ndarray, " k"]
-    """Samples that the network is trained on."""
+    """The number of samples of each class that the network is trained on."""
 
     @functools.cached_property
     def present(self) -> Int[np.ndarray, " p"]:
@@ -44,23 +44,23 @@ class Probe:
 
     @functools.cached_property
     def seli(self) -> geometry.Geometry:
-        """SELI of the training samples, of the classes that are present."""
+        """The SELI geometry of the training samples, restricted to the classes that are present."""
         return self._of_present(geometry.seli(self.training_counts))
 
     @functools.cached_property
     def seli_cosines(self) -> tuple[float, float]:
         """The mean cosine of two minority classes in SELI, of their rows in the classifier and of their features."""
         members = np.flatnonzero(self.groups[self.present] == profiles.MINORITY)
-        found = []
+        means = []
         for gram in (self.seli.classifier, self.seli.features):
             lengths = np.sqrt(np.diagonal(gram))[members]
             cosines = gram[np.ix_(members, members)] / np.outer(lengths, lengths)
-            found.append((cosines.sum() - len(members)) / (len(members) * (len(members) - 1)))
-        return float(found[0]), float(found[1])
+            means.append((cosines.sum() - len(members)) / (len(members) * (len(members) - 1)))
+        return float(means[0]), float(means[1])
 
     @functools.cached_property
     def etf(self) -> geometry.Geometry:
-        """The simplex ETF of all classes, of those that are present."""
+        """The simplex ETF of all classes, restricted to those that are present."""
         return self._of_present(geometry.etf(len(self.counts)))
 
     def _of_present(self, whole: geometry.Geometry) -> geometry.Geometry:
@@ -74,7 +74,7 @@ class TaughtProbe(Probe):
     """A probe whose samples are taught distributions over the classes, in the order in which they are watched."""
 
     targets: Float[np.ndarray, "k n"]
-    """p_j, a column a sample."""
+    """The distribution p_j of each sample, one a column."""
     labels: Int[np.ndarray, " n"]
     """The class of each sample."""
     are_named: bool

@@ -1,7 +1,7 @@
 """The sums over samples from which the spectral variables of logits follow, in one pass over blocks
 of samples.
 
-A block is what is in memory at a time: the sums are k x k whatever the number of samples.
+Only one block is in memory at a time, and the sums are k x k whatever the number of samples.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from jaxtyping import Float, Int, Shaped
 from scipy.linalg import get_lapack_funcs
 
 ROWS = 512
-"""Samples of a block of the factorisation: one of 100 classes stays in the cache."""
+"""The number of samples in a block of the factorisation, which stays in the cache with 100 classes."""
 COLUMNS = 8
-"""Columns that it reflects at once. The products of a block of these sizes are too small for BLAS to
-share among cores, whose waiting for each other would take longer than the work."""
+"""How many columns the factorisation reflects at once. With blocks of these sizes products are too small for BLAS to
+share among cores, which would wait for each other longer than they work."""
 
-# from R and a block, the R' of both one above the other
+# This makes the triangle R' of a triangle R with a block below it.
 (_extended,) = get_lapack_funcs(("tpqrt",), dtype=np.float64)
 
 
@@ -28,8 +28,8 @@ class SampleSums:
     reflections, [R; block] = Q' R' for one block after another. R has the singular values of Z up to
     the rounding of the largest, |error_j| <= c eps sigma_1 with c a low power of k, which is the bound
     of a singular value decomposition of Z itself. The square roots of the eigenvalues of Z Z^T only
-    have |error_j| <= c eps sigma_1^2 / sigma_j, which is as good for none but the largest values, and
-    logits whose columns sum to zero always have a value of 0.
+    have |error_j| <= c eps sigma_1^2 / sigma_j, which is as good only for the largest values, and
+    logits whose columns sum to zero always have a singular value 0.
 
     Source: Demmel, Grigori, Hoemmen, Langou 2012 (QR by blocks of rows).
     """
@@ -37,7 +37,8 @@ class SampleSums:
     class_sums: Float[np.ndarray, "k k"]
     """Sums of logits by class, [logit, class]."""
     correct: Int[np.ndarray, " k"]
-    """Samples of each class whose largest logit is their own; the first of equal ones counts."""
+    """The number of samples of each class whose largest logit is that of their class; the first of equal logits counts as
+    the largest."""
     triangle: Float[np.ndarray, "k k"]
     """R, upper triangular: R^T R = Z Z^T."""
 
@@ -47,7 +48,7 @@ class SampleSums:
         self.triangle = np.zeros((num_classes, num_classes), order="F")
 
     def add(self, logits: Shaped[np.ndarray, "m k"], labels: Int[np.ndarray, " m"]) -> None:
-        """Add samples: their logits of any real type, finite, and their labels. All sums are of
+        """Add samples, given their finite logits, of any real type, and their labels. All sums are in
         float64."""
         k = len(self.correct)
         for first in range(0, len(labels), ROWS):
@@ -60,10 +61,10 @@ class SampleSums:
             self.triangle = _extended(0, min(COLUMNS, k), self.triangle, block, overwrite_a=True)[0]
 
     def singular_values(self) -> Float[np.ndarray, " k"]:
-        """Those of Z, largest first; k of them, so that with n < k samples the last k - n are 0."""
+        """The k singular values of Z, largest first, of which the last k - n are 0 with n < k samples."""
         return np.linalg.svd(self.triangle, compute_uv=False)
 
     def energy(self, unit: float) -> float:
-        """|Z|^2 / unit^2 (Frobenius), with a unit by which the squares of very small or large logits
-        neither vanish nor overflow."""
+        """The energy |Z|^2 / unit^2 (Frobenius), with a unit that keeps the squares of very small or large logits
+        from vanishing or overflowing."""
         return float(((self.triangle / unit) ** 2).sum())

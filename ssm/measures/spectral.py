@@ -1,7 +1,7 @@
 """The spectrum of the label matrix, and what logits have learned of each of its components.
 
-Everything here works from *class sums* of logits (k x k), never from a k x n matrix, and on NumPy
-and JAX arrays alike.
+Everything here works from *class sums* of logits (k x k), never from a k x n matrix. Where the result is `Any` it
+is an array of the kind that comes in, NumPy's or JAX's.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class LabelSpectrum(NamedTuple):
     """
 
     left: Float[np.ndarray, "k r"]
-    """Left singular vectors u_j as columns, r = k - 1; each sums to zero. Inside a multiplet the
+    """The left singular vectors u_j as columns, r = k - 1, each of which sums to zero. Inside a multiplet their
     choice is arbitrary."""
     singular_values: Float[np.ndarray, " r"]
-    """s_j, descending."""
+    """The singular values s_j, in descending order."""
     blocks: Shaped[np.ndarray, " r"]
     """`majority`, `cross` or `minority`: the kind of contrast that holds most of u_j."""
 
@@ -48,8 +48,8 @@ def label_spectrum(
     """The nonzero spectrum of S Omega K^(1/2) for any counts, from a k x k problem.
 
     The singular values are the square roots of the eigenvalues of P (diag(q) + beta r r^T) P with
-    P = I - 11^T/k, q_c = n_c w_c^2 kappa_c and r_c = n_c w_c. Classes alike give exact contrasts of value sqrt(q_c); only the
-    space between groups of alike classes is left to a numerical SVD, of diag(sqrt(q)) P, which
+    P = I - 11^T/k, q_c = n_c w_c^2 kappa_c and r_c = n_c w_c. Contrasts between alike classes are exact, of value
+    sqrt(q_c); only those between groups of alike classes come from a numerical SVD, of diag(sqrt(q)) P, which
     keeps small values accurate. With unit weights and kernel it is the spectrum of the SEL matrix S
     itself. For STEP the values are w_maj sqrt(n_maj) (k_maj - 1 times), w_min sqrt(n_min) (k_min -
     1 times) and, once, sqrt(rho n_maj w_maj^2 + (1 - rho) n_min w_min^2).
@@ -61,7 +61,7 @@ def label_spectrum(
             (`profiles.class_groups`).
         kernel_eigenvalues: kappa_c of the coupling kernel, shape (k,); 1 (free features) when left
             out.
-        common_coupling: beta, what all samples share of the kernel.
+        common_coupling: beta, the part of the kernel that all samples share.
 
     Source: SEL matrix and its unweighted STEP spectrum at rho = 1/2, Thrampoulidis, Kini, Vakilian,
     Behnia 2022; weights, coupling and any counts derived for this project.
@@ -89,7 +89,7 @@ def label_spectrum(
     sizes = np.array([len(members) for members in alike.values()])
     group_root_q = np.array([root for _, root, _ in alike])
 
-    indicator = np.zeros((k, len(sizes)))  # unit vectors, one a group of alike classes
+    indicator = np.zeros((k, len(sizes)))  # a unit vector for each group of alike classes
     left, values = [], []
     for g, members in enumerate(alike.values()):
         indicator[members, g] = 1 / np.sqrt(len(members))
@@ -160,12 +160,12 @@ def target_spectrum(
 
 
 def complement(columns: Float[AnyArray, "m r"]) -> Float[np.ndarray, "m q"]:
-    """Orthonormal columns that span all that is orthogonal to others, q = m - r of them where these are independent."""
+    """Orthonormal columns that span the orthogonal complement of given ones, q = m - r where these are independent."""
     return np.linalg.qr(columns, mode="complete")[0][:, columns.shape[1] :]
 
 
 def _blocks(left: Float[np.ndarray, "k r"], groups: Shaped[np.ndarray, " k"]) -> np.ndarray:
-    """The block of each left vector: which of the three orthogonal kinds of contrast holds most of
+    """The block of each left vector, which is that of the three orthogonal kinds of contrast that holds most of
     it."""
     majority = groups == profiles.MAJORITY
 
@@ -204,13 +204,13 @@ def mean_target_strengths(
     mean_targets: Float[AnyArray, "k k"],
     counts: Real[AnyArray, " k"],
 ) -> Float[Any, "*batch k"]:
-    """Each class's mean logits on the mean centred target of its samples, <zbar_c, tbar_c> / |tbar_c|^2, 1 at
-    interpolation: `class_strengths` of samples that are taught distributions. Shape (..., k); 0 for a class
-    without samples, and for one whose samples are taught nothing on average.
+    """The projection of each class's mean logits on the mean centred target of its samples, <zbar_c, tbar_c> /
+    |tbar_c|^2, which is 1 at interpolation: `class_strengths` of samples that are taught distributions. Shape
+    (..., k); 0 for a class without samples, and for one whose samples have a mean centred target of 0.
 
     Args:
         class_sums: as in `strengths`.
-        mean_targets: tbar_c, a column a class.
+        mean_targets: tbar_c, one column a class.
         counts: shape (k,).
     """
     squares = (mean_targets**2).sum(0)
@@ -223,15 +223,15 @@ def mean_targets(
     labels: Int[np.ndarray, " n"],
     counts: Int[np.ndarray, " k"],
 ) -> Float[np.ndarray, "k k"]:
-    """The mean centred target of the samples of each class, a column a class; 0 where it has none."""
+    """The mean centred target of the samples of each class, one column a class; 0 for a class without samples."""
     return centred @ np.eye(len(centred))[labels] / np.maximum(counts, 1)
 
 
 def class_strengths(
     class_sums: Float[AnyArray, "*batch k k"], counts: Real[AnyArray, " k"]
 ) -> Float[Any, "*batch k"]:
-    """Each class's mean logits on its simplex-encoded target, 1 at interpolation: <zbar_c, s_c> /
-    |s_c|^2.
+    """The projection of each class's mean logits on its simplex-encoded target, <zbar_c, s_c> / |s_c|^2, which is 1 at
+    interpolation.
 
     s_c = e_c - 1/k has |s_c|^2 = 1 - 1/k. `class_sums` as in `strengths`; returns shape (..., k).
     """
@@ -241,20 +241,20 @@ def class_strengths(
 
 
 def block_weights(spectrum: LabelSpectrum) -> Float[np.ndarray, "blocks r"]:
-    """Weights with which strengths add up to the share of its target that each block has reached,
-    in the order of `BLOCKS`: 1 / (sum of its targets); NaN for an empty block."""
+    """The weights with which strengths add up to the share of its target that each block has reached,
+    in the order of `BLOCKS`: 1 / (sum of the block's targets); NaN for an empty block."""
     members = np.array([spectrum.blocks == name for name in BLOCKS], dtype=float)
     targets = members @ spectrum.singular_values
     return members / np.where(targets > 0, targets, np.nan)[:, None]
 
 
 def singular_values(gram: Float[np.ndarray, "*batch k k"]) -> Float[np.ndarray, "*batch k"]:
-    """Singular values, sorted, of a matrix X from X X^T, its rows of any size but not nearly
-    parallel.
+    """The singular values of a matrix X, in descending order, from X X^T. The rows of X may be of any size but not
+    nearly parallel.
 
     With D the lengths of the rows, X X^T = D A D, and D times a Cholesky factor of A has the
-    singular values of X. They are lost only to the rounding of the largest, where the square roots
-    of the eigenvalues of X X^T are lost below a part in 1e8 (after Demmel and Veselic 1992).
+    singular values of X. They are exact up to the rounding of the largest, while the square roots
+    of the eigenvalues of X X^T are lost below a part in 1e8 of it (after Demmel and Veselic 1992).
     """
     lengths = np.sqrt(np.diagonal(gram, axis1=-2, axis2=-1))
     safe = np.where(lengths > 0, lengths, 1)
@@ -262,7 +262,7 @@ def singular_values(gram: Float[np.ndarray, "*batch k k"]) -> Float[np.ndarray, 
     rounding = 16 * gram.shape[-1] * np.finfo(gram.dtype).eps
     try:
         factor = np.linalg.cholesky(scaled + rounding * np.eye(gram.shape[-1], dtype=gram.dtype))
-    except np.linalg.LinAlgError:  # rows that are parallel to rounding
+    except np.linalg.LinAlgError:  # rows that are parallel up to rounding
         values, vectors = np.linalg.eigh(scaled)
         factor = vectors * np.sqrt(values.clip(0))[..., None, :]
     return np.linalg.svd(lengths[..., None] * factor, compute_uv=False)
@@ -271,7 +271,7 @@ def singular_values(gram: Float[np.ndarray, "*batch k k"]) -> Float[np.ndarray, 
 def residual(
     strength: Float[AnyArray, "*batch r"], energy: Float[AnyArray, "*batch"]
 ) -> Float[Any, "*batch"]:
-    """Share of the logits' energy |Z|^2 that lies outside the fixed basis: 1 - sum_j strength_j^2 /
+    """The share of the logits' energy |Z|^2 that lies outside the fixed basis: 1 - sum_j strength_j^2 /
     |Z|^2, in [0, 1].
 
     Args:
@@ -284,10 +284,10 @@ def residual(
 
 
 def block_means(values: np.ndarray, blocks: Shaped[np.ndarray, " r"]) -> np.ndarray:
-    """Mean over each block's components, in the order of `BLOCKS`: (..., r) -> (..., 3); NaN for an
+    """The mean over each block's components, in the order of `BLOCKS`: (..., r) -> (..., 3); NaN for an
     empty block.
 
-    Means over a multiplet do not depend on the choice of vectors inside it, single components do.
+    Means over a multiplet do not depend on the choice of vectors inside it, but single components do.
     """
     means = [
         values[..., blocks == name].mean(axis=-1)
@@ -303,12 +303,12 @@ def learning_times(
     progress: Float[np.ndarray, " t *series"],
     level: float = LEARNED,
 ) -> Float[np.ndarray, "*series"]:
-    """When `progress` first reaches `level`, by linear interpolation between observed times; NaN
+    """The time at which `progress` first reaches `level`, by linear interpolation between observed times; NaN
     where it never does.
 
     Args:
         times: shape (t,), ascending, any unit.
-        progress: share of the target, shape (t, ...); NaN counts as not observed, and lines go across such gaps.
+        progress: share of the target, shape (t, ...); NaN counts as not observed, and is interpolated across.
     """
     if not len(times):
         return np.full(progress.shape[1:], np.nan)
@@ -317,7 +317,7 @@ def learning_times(
     places = np.arange(len(times)).reshape(-1, *[1] * (progress.ndim - 1))
     last_seen = np.maximum.accumulate(np.where(np.isnan(progress), -1, places), axis=0)
     before = np.take_along_axis(last_seen, np.maximum(first - 1, 0)[None], axis=0)[0]
-    before = np.where(before < 0, first, before)  # nothing was seen before
+    before = np.where(before < 0, first, before)  # nothing was observed before
     high = np.take_along_axis(progress, first[None], axis=0)[0]
     low = np.take_along_axis(progress, before[None], axis=0)[0]
     with np.errstate(invalid="ignore", divide="ignore"):

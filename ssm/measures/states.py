@@ -1,4 +1,4 @@
-"""A classifier and features that all sit at their class means, as at the end of training."""
+"""A classifier and features that are all equal to their class means, as at the end of training."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from ssm.measures import geometry
 
 
 class ClassState(NamedTuple):
-    """Classifier and features, those of a class all at its mean."""
+    """A classifier, and features that are all equal to the mean of their class."""
 
     W: Float[np.ndarray, "k d"]
     means: Float[np.ndarray, "d k"]
-    """One class a column."""
+    """The class means, one a column."""
     counts: Real[np.ndarray, " k"]
     """Samples n_c of each class."""
 
     @property
     def gram(self) -> geometry.Geometry:
-        """W W^T, inner products of class means, logits."""
+        """W W^T, the inner products of class means, and the logits."""
         return geometry.Geometry(self.W @ self.W.T, self.means.T @ self.means, self.W @ self.means)
 
     def without_row(self, direction: Float[np.ndarray, " k"]) -> ClassState:
-        """With a classifier whose row x^T W along a direction x, which need not be a unit one, is 0:
-        W - x x^T W / |x|^2. Cross-entropy keeps that row as it was drawn, for x = 1 / factors of the
-        logits, which without factors is the mean of the rows."""
+        """The state with a classifier W - x x^T W / |x|^2, whose combination of rows x^T W along a direction x of any
+        length is 0. Cross-entropy keeps that combination as it was drawn for x = 1 / factors of the logits,
+        which without factors is the mean of the rows."""
         x = direction
         return self._replace(W=self.W - np.outer(x, x @ self.W) / (x @ x))
 
@@ -38,7 +38,7 @@ class ClassState(NamedTuple):
 
 
 def balanced_state(logits: Float[np.ndarray, "k k"], counts: Real[np.ndarray, " k"]) -> ClassState:
-    """The factors of least norm of the logits Z of each class's samples.
+    """The classifier and class means of least norm with given logits Z of each class's samples.
 
     With Z diag(sqrt(n_c)) = P D Q^T they are W = P sqrt(D) and the class means M = sqrt(D) Q^T
     diag(1 / sqrt(n_c)), so that W^T W = sum_c n_c m_c m_c^T.
