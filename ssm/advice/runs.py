@@ -23,12 +23,10 @@ MOST_CLASSES = 100
 # A run is repeated over this share of its length where it learns a class before its first observation.
 EARLIER = 1e-3
 SAME = 5e-4  # Exponents that differ by less than this are printed alike.
-MOST_STEPS = (
-    10_000  # The most steps of a run; those of a long tail under cross-entropy take about a second.
-)
-MOST_ATTEMPTS = (
-    4  # The most exponents that are tried in search of the one at which the model balances.
-)
+# The most steps of a run; those of a long tail under cross-entropy take about a second.
+MOST_STEPS = 10_000
+# The most exponents that are tried in search of the one at which the model balances.
+MOST_ATTEMPTS = 4
 POWERS = {"ERM": 0.0, "sqrt": 0.5, "balanced": 1.0}  # exponents of power laws that have a name
 # The relative error of a learning time, which is read from a straight line between two observed times.
 READ_OFF = 5e-3

@@ -23,8 +23,8 @@ from ssm.support.errors import did_you_mean, invalid, one_of
 BUILT_IN = ("digits", "breast_cancer", "wine")
 DEFAULT_LABEL = "label"
 ENDINGS = ".csv, .tsv or .txt (also with .gz after it) or .npz"
-LARGEST_FEATURE = 1e100  # larger features count as infinite, since their squares overflow
-SHORTFALL = 0.1  # a class may lack this share of its wanted count
+LARGEST_FEATURE = 1e100  # Larger features count as infinite, since their squares overflow.
+SHORTFALL = 0.1  # The largest share of its wanted count that a class may lack.
 
 
 class Data(NamedTuple):
@@ -32,7 +32,7 @@ class Data(NamedTuple):
 
     name: str
     features: Float[np.ndarray, "n d"]
-    """In float64; NaN where a feature is missing."""
+    """The features in float64; NaN where one is missing."""
     labels: Int[np.ndarray, " n"]
     """0 .. k - 1, where every class has at least one sample."""
     class_names: tuple[str, ...]
@@ -201,7 +201,7 @@ def check_folds(data: Data, folds: int) -> None:
 
 
 def _sampled(data: Data, wanted: Int[np.ndarray, " k"], seed: int) -> Data:
-    """A random subsample with so many samples of each class, in the order of the data."""
+    """A random subsample with the wanted number of samples of each class, in the order of the data."""
     rng = np.random.default_rng(seed)
     members = [rng.permutation(np.flatnonzero(data.labels == c)) for c in range(len(wanted))]
     kept = np.sort(np.concatenate([m[:n] for m, n in zip(members, wanted, strict=True)]))

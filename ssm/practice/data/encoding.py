@@ -18,11 +18,14 @@ from ssm.support.errors import invalid
 DASHES = ("-", "--", ".", "None", "none", "nil", "unknown", "Unknown", "missing", "Missing")
 """Entries that are missing in a column whose other entries are numbers; among texts they are texts."""
 MISSING_CATEGORY = "missing"
-MOST_CATEGORIES = 50  # a column of text has no more than these
-FEW_CATEGORIES = 5  # a column of text may have so many in however few rows
-LEAST_ROWS = 5  # fewer rows may be in increasing order by chance
-MANY_NUMBERS = 10  # a single text beside more different numbers than these is a mistake
-DIRTY = 0.05  # a smaller share of texts among numbers is taken for mistakes
+MOST_CATEGORIES = 50  # The largest number of categories that a column of text may have.
+# The number of categories that a column of text may have however few rows there are.
+FEW_CATEGORIES = 5
+LEAST_ROWS = 5  # Fewer rows may be in increasing order by chance.
+# Where there are more different numbers than this, a single text among them is a mistake.
+MANY_NUMBERS = 10
+# Texts that are a smaller share than this of the entries, among numbers, are mistakes.
+DIRTY = 0.05
 IMPUTING = (
     "--impute fills numbers in with the median of each training part, and makes missing texts a "
     f"category of their own, {MISSING_CATEGORY!r}"
@@ -48,7 +51,7 @@ class Features(NamedTuple):
     """The features of samples, with columns of text encoded as numbers."""
 
     values: Float[np.ndarray, "n d"]
-    """In float64; NaN where a feature is missing."""
+    """The features in float64; NaN where one is missing."""
     names: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -80,9 +83,8 @@ def text_classes(name: str, values: pd.Series, decimal: str = ".") -> Classes:
     exact = [number for number in numbers if number is not None]
     if len(exact) == len(numbers):
         _check_numeric_labels(name, exact, codes)
-        order.sort(
-            key=exact.__getitem__
-        )  # The sort is stable, so equal numbers stay in the order of their texts.
+        # The sort is stable, so equal numbers stay in the order of their texts.
+        order.sort(key=exact.__getitem__)
     if len(distinct) < 2:
         raise invalid(name, f"{distinct[0]} in every row", "of at least two classes")
     names = tuple(distinct[i] for i in order)
@@ -232,8 +234,8 @@ def _text_block(name: str, column: pd.Series, decimal: str, impute: bool) -> _Bl
 
 
 def _numbers(texts: pd.Series, decimal: str) -> Float[np.ndarray, " n"]:
-    """The numbers that strings stand for, NaN where they stand for none. Where all are `True` or `False`,
-    these are 1 and 0."""
+    """The numbers that strings stand for, NaN where a string is no number. Where all strings are `True` or `False`,
+    the numbers are 1 and 0."""
     if decimal == ",":
         texts = texts.str.translate(str.maketrans(".,", "?."))
     if texts.dropna().isin(("True", "False")).all():
@@ -275,7 +277,7 @@ def _check_no_mistakes(
 
 
 def _check_categories(name: str, distinct: np.ndarray, n: int) -> None:
-    """Refuse a column of so many different texts that they are names or free text."""
+    """Refuse a column with so many different texts that these must be names or free text."""
     if len(distinct) > min(MOST_CATEGORIES, max(n / 2, FEW_CATEGORIES)):
         problem = f"{len(distinct)} different texts in {n} rows, as {shown(distinct[0])}"
         allowed = (

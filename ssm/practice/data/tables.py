@@ -34,10 +34,11 @@ MISSING = (
 """Entries that stand for a missing one, of features and labels alike. `None` and `-` are not among them,
 since data sets use them as classes and categories."""
 NAMELESS = "Unnamed: "
-"""The beginning of the name that pandas gives to a nameless column; its place, from 0, follows."""
-MOST_SHOWN = 8  # a message shows at most so many names
-LINES_LOOKED_AT = 20  # in search of a header that is not in the first line
-BEGINNING = 1024  # bytes that are searched for signs that a file is no text
+"""The prefix of the name that pandas gives to a nameless column, which its place, counted from 0, follows."""
+MOST_SHOWN = 8  # The largest number of names that a message shows.
+# The number of lines in which a header is sought that is not in the first one.
+LINES_LOOKED_AT = 20
+BEGINNING = 1024  # The number of bytes that are searched for signs that a file is no text.
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _MARKED = (
@@ -51,8 +52,8 @@ class Table(NamedTuple):
     """The columns of a file."""
 
     columns: dict[str, pd.Series]
-    """Series of pandas by their names. The labels are strings; any other column is of numbers where all
-    its entries are numbers, else of strings. An entry that is in `MISSING` is NaN."""
+    """The columns by name. The labels are strings; any other column holds numbers where all
+    its entries are numbers, else strings. An entry that is in `MISSING` is NaN."""
     notes: tuple[str, ...]
     """Sentences on how the file was read."""
 
@@ -87,7 +88,7 @@ def read(path: Path, label: str, sep: str | None, decimal: str) -> Table:
     header = _header(content, path, label, mark, decimal)
     try:
         with warnings.catch_warnings():
-            # pandas warns where it would drop entries, which is an error here.
+            # Where pandas would drop entries it warns, and the warning is turned into an error.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame: Any = pd.read_csv(
                 io.BytesIO(content),

@@ -12,10 +12,8 @@ from scipy import special
 
 from ssm.support import checks
 
-SAMPLING, MIXING = (
-    1,
-    2,
-)  # numbers of random streams, which differ from those of the passes over the data
+# Numbers of random streams, which differ from those of the passes over the data
+SAMPLING, MIXING = 1, 2
 
 
 @dataclasses.dataclass(frozen=True)

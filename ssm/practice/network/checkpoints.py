@@ -24,9 +24,9 @@ from ssm.practice.network.runs import TrainingRun
 from ssm.support import errors, files, locks
 
 ARRAYS = ("state", "best", "kept", "best_values")
-MARK = "whole.json"  # the last file written of a checkpoint: its run's fingerprint and its digest
+MARK = "whole.json"  # The file of a checkpoint that is written last, with its run's fingerprint and its digest.
 OURS = {"arrays", "record", "_CHECKPOINT_METADATA", "commit_success.txt", MARK}
-"""Names of all that is in a checkpoint's folder."""
+"""The names of all files and folders within a checkpoint's folder."""
 
 log = logging.getLogger("ssm.training")
 
@@ -133,13 +133,13 @@ class Checkpoints:
         self._resources.close()
 
     def _remove_damaged(self) -> None:
-        """Remove what is not a whole checkpoint of this run, or refuse a folder that holds anything of
-        another run or of another kind."""
+        """Remove checkpoints that are not whole, and refuse a folder that holds a checkpoint of another run or anything
+        else."""
         points = [path for path in self._folder.iterdir() if re.fullmatch(r"\d+", path.name)]
         whole = {path: owner for path in points if (owner := _owner(path)) is not None}
         damaged = [path for path in points if path not in whole]
         other_runs = {*whole.values()} - {self.fingerprint}
-        if not whole:  # Then only the damaged ones can name the run that they are of.
+        if not whole:  # Only the damaged ones can then name the run that they belong to.
             other_runs = {*map(_named_owner, damaged)} - {self.fingerprint, None}
         if other_runs or not all(map(_is_point, damaged)):
             what = "an empty folder, or that of a run with the same data and parameters"
@@ -162,22 +162,22 @@ def _is_point(path: Path) -> bool:
 
 
 def _owner(point: Path) -> str | None:
-    """The fingerprint of the run that a checkpoint is of; None where the checkpoint is not whole."""
+    """The fingerprint of the run that a checkpoint belongs to; None where the checkpoint is not whole."""
     try:
         mark = json.loads((point / MARK).read_text())
         fingerprint, digest = mark["fingerprint"], mark["digest"]
         return fingerprint if _digest(point, fingerprint) == digest else None
-    except Exception:  # Whatever is wrong with it, it is damaged.
+    except Exception:  # The checkpoint is damaged, in whatever way.
         return None
 
 
 def _named_owner(point: Path) -> str | None:
-    """The fingerprint that a checkpoint names which is not whole; earlier versions kept it in the
-    record. None where it names none."""
+    """The fingerprint that is named in a checkpoint which is not whole; None where none is. Earlier versions kept it in
+    the record."""
     for path in (point / MARK, point / "record" / "metadata"):
         try:
             return str(json.loads(path.read_text())["fingerprint"])
-        except Exception:  # Whatever is wrong with it, it names no run.
+        except Exception:  # It is damaged, in whatever way, and names no run.
             continue
     return None
 

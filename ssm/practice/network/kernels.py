@@ -180,7 +180,7 @@ def _common(gram: Float[np.ndarray, "k k"]) -> Float[np.ndarray, " k"]:
     by least squares, by the smallest solution where there are several."""
     k = len(gram)
     across = gram.sum(axis=1) - np.diagonal(gram)
-    if k == 2:  # the two only enter by their sum
+    if k == 2:  # Only the sum of the two matters.
         return np.full(2, across.sum() / 4)
     return (across - across.sum() / (2 * k - 2)) / (k - 2)  # the inverse of (k - 2) I + 1 1^T
 

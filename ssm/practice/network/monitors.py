@@ -27,7 +27,7 @@ class Evaluated(NamedTuple):
 
     labels: Int[np.ndarray, " e"]
     sample_weights: Float[np.ndarray, " e"]
-    """More than 1 where a sample stands for others; 0 marks rows of padding."""
+    """How often each sample counts: more than once where it stands for others; 0 marks rows of padding."""
 
 
 class Watched(NamedTuple):
@@ -44,17 +44,17 @@ class Watched(NamedTuple):
 
     @property
     def evaluated(self) -> Evaluated:
-        """What is known of the evaluated samples beside their features."""
+        """The labels and the weights of the evaluated samples."""
         return Evaluated(self.labels, self.sample_weights)
 
 
 class Observed(NamedTuple):
-    """What compiled code measures on a network."""
+    """The measurements of a network by compiled code."""
 
     logits: Float[AnyArray, "e k"]
     """Logits of the evaluated samples."""
     sample_losses: Float[AnyArray, " e"]
-    """The unweighted loss of each of them."""
+    """The unweighted loss of each of these samples."""
     class_logits: Float[AnyArray, "k k"]
     """Mean logits of each class's watched training samples, indexed [logit, class]."""
     gram: Float[AnyArray, "k k"]
@@ -124,7 +124,7 @@ def judged(
     gradient_norm: float,
     step: int,
 ) -> Judged:
-    """What alarms and early stopping go by.
+    """The numbers by which alarms and early stopping go.
 
     `class_loss` and `class_recall` are means over the evaluated samples of a class, `loss` is
     sum_c pi_c w_c of the class losses, with pi_c the class's share of the training samples.
@@ -157,7 +157,7 @@ def judged(
 
 @np.errstate(over="ignore", invalid="ignore")
 def gradients(gram: Float[np.ndarray, "k k"], class_weights: Float[np.ndarray, " k"]) -> Gradients:
-    """Lengths of the gradients g_c of each class's mean loss, and cosines of the angles between them, of
+    """Lengths of the gradients g_c of each class's mean loss, and cosines of the angles between them, from
     their inner products <g_c, g_d>."""
     norms = np.sqrt(np.diagonal(gram))
     lengths = np.where(norms > 0, norms, 1)
@@ -170,7 +170,7 @@ def gradients(gram: Float[np.ndarray, "k k"], class_weights: Float[np.ndarray, "
 
 @np.errstate(over="ignore", invalid="ignore")
 def risk_gradient_norm(gram: Float[np.ndarray, "k k"], pull: Float[np.ndarray, " k"]) -> float:
-    """The norm of sum_c pi_c w_c g_c, of the inner products <g_c, g_d> and the products pi_c w_c."""
+    """The norm of sum_c pi_c w_c g_c, from the inner products <g_c, g_d> and the products pi_c w_c."""
     return float(np.sqrt(max(pull @ gram @ pull, 0.0)))
 
 
@@ -231,11 +231,12 @@ def _average_precision(
     scores: Float[np.ndarray, " c"],
     weights: Float[np.ndarray, " c"],
 ) -> float:
-    """The mean precision over the recall that each distinct score adds, as scikit-learn defines it; its
-    function takes several times as long over samples this few, for checks."""
+    """The mean precision over the recall that each distinct score adds, as scikit-learn defines it. Because of its checks,
+    scikit-learn's own function takes several times as long for so few samples."""
     order = np.argsort(-scores)
     ranked = scores[order]
-    is_last = np.append(ranked[1:] != ranked[:-1], True)  # of equal scores, which count together
+    # Equal scores count together, at the last of them.
+    is_last = np.append(ranked[1:] != ranked[:-1], True)
     found = np.cumsum((weights * is_class)[order])[is_last]
     precision = found / np.cumsum(weights[order])[is_last]
     return float(np.diff(found, prepend=0.0) @ precision / found[-1])
@@ -312,7 +313,7 @@ def _block_strengths(
     """The mean over each block of the ratio of its components' strengths to their targets."""
     counts = np.maximum(np.round(class_counts), 1).astype(int)
     spectrum = _label_spectrum(tuple(counts.tolist()))
-    # What all classes have in common, such as biases, tells nothing about a sample's class.
+    # The part that all classes have in common, such as biases, says nothing about a sample's class.
     centred = class_logits - class_logits.mean(1, keepdims=True)
     reached = spectral.strengths(centred * counts, spectrum) / spectrum.singular_values
     return spectral.block_means(reached, spectrum.blocks).tolist()

@@ -27,10 +27,8 @@ from ssm.problem import losses, schedules, weights
 from ssm.support import checks
 from ssm.support.errors import invalid, one_of
 
-FEWEST_STEPS, PASSES = (
-    1000,
-    20,
-)  # Where `num_steps` is left out, the one that is more training is taken.
+# Where `num_steps` is left out, the one that is more training is taken.
+FEWEST_STEPS, PASSES = 1000, 20
 EVALUATIONS = 20  # The number of evaluations of a run where `evaluate_every` is left out.
 # Where `patience` is left out, training ends after this many evaluations without a better one.
 PATIENCE = 6

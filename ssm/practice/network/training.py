@@ -25,7 +25,7 @@ UNKNOWN = 0.5  # The recall of each class that a schedule is given while the net
 
 def untrained(task: Task, options: TrainingOptions, params: Params) -> State:
     """The state before the first step, under the fixed class weights."""
-    # One program, where `init` alone and `jnp.asarray` would each compile one for every array.
+    # This is one compiled program, while `init` alone and `jnp.asarray` would compile one for every array.
     init = jax.jit(_transformation(options.optimizer, options.momentum).init)
     weights = np.asarray(task.class_weights, float)
     return State(jax.device_put(params), init(params), (), weights)
@@ -38,7 +38,7 @@ def begin(task: Task, options: TrainingOptions, params: Params) -> TrainingRun:
         chain, counts = _chain(task, options), task.class_counts
         schedule_state = chain.init(counts)
         stats = schedules.Statistics(counts, np.full(len(counts), UNKNOWN))
-        # So many steps are asked for as in an interval, so that the function is compiled only once.
+        # As many steps are asked for as an interval has, so that the function is compiled only once.
         steps = np.arange(options.evaluate_every)
         weights_of_steps, _ = _weights_of_steps(chain, schedule_state, stats, steps)
         weights = np.asarray(weights_of_steps[0], float)
@@ -82,7 +82,7 @@ def _advance_interval(task: Task, options: TrainingOptions, run: TrainingRun) ->
 
 
 def _rules(task: Task, options: TrainingOptions) -> decisions.Rules:
-    """What decisions about a run depend on beside its evaluations."""
+    """All that decisions about a run depend on beside its evaluations."""
     return decisions.Rules(
         evaluated=task.watched.evaluated,
         score=options.score,
@@ -329,7 +329,8 @@ def _mixed_steps(
     optimizer: optax.GradientTransformation,
     image_shape: tuple[int, int] | None,
 ) -> tuple[Params, PyTree]:
-    """As `_steps`, on mixtures of the samples with their partners. Each label counts as a sample of it would."""
+    """The same as `_steps` on mixtures of the samples with their partners. Each label of a mixture counts, by its share, as a sample of
+    its class does."""
 
     def step(i: Int[Array, ""], carry: tuple[Params, PyTree]) -> tuple[Params, PyTree]:
         params, state = carry

@@ -1,4 +1,4 @@
-"""What the pages of a study share: templates, in which every name is escaped, and pictures within HTML."""
+"""The parts that the pages of a study share: templates, in which every name is escaped, and pictures within HTML."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from ssm.practice.study.verdicts import Candidate
 from ssm.support import files
 
 NAME = "report.html"
-MOST_ALARMS = 40  # so many alarms are listed; alarms.csv has all of them
+MOST_ALARMS = 40  # The largest number of alarms that is listed; alarms.csv has all of them.
 ALARMS = {
     "class_drop": "a class's recall fell below what it was at the best evaluation",
     "gradient_jump": "the gradient's norm jumped",
@@ -185,13 +185,13 @@ def _models(findings: Findings) -> dict[str, str]:
 
 
 def _of_model(record: xr.Dataset, findings: Findings) -> str:
-    """Whose strategies are looked at closely, where there are other models."""
+    """The model whose strategies are looked at closely, where there are other models."""
     model = attributes.models(record)[findings.baseline]
     return f" of {'the network' if model == NETWORK else model}"
 
 
 def _by_variant(findings: Findings) -> list[tuple[Candidate, dict[str, Candidate]]]:
-    """The candidates of each variant by the rule of decision, in the order of the models, each list with its first."""
+    """The candidates of each variant by the rule of decision, in the order of the models, each with the first of its list."""
     found: dict[str, dict[str, Candidate]] = {row.variant: {} for row in findings.rivals}
     for each in findings.verdict.candidates:
         found[each.variant][each.rule] = each
@@ -211,7 +211,7 @@ def _scores(record: xr.Dataset, findings: Findings) -> Iterator[ScoreRow]:
 
 def _classes(record: xr.Dataset, findings: Findings, variant: str | None) -> Iterator[ClassRow]:
     """The classes, the largest first, with the scores of a variant without correction; without scores
-    for None."""
+    where the variant is None."""
     counts = attributes.study_facts(record)["class_counts"]
     uncorrected = record.sel(correction="none")
     for c in np.argsort(-np.array(counts), kind="stable"):

@@ -18,12 +18,12 @@ from ssm.support import files
 
 NAME, REPORT = "summary.html", "report.html"
 MOST_CLASSES = 10
-"""So many classes are listed, those with the most missed cases; the report has all of them."""
-LARGEST_TABLE = 6  # classes of which every kind of error is listed
+"""The largest number of classes that is listed, those with the most missed cases; the report has all of them."""
+LARGEST_TABLE = 6  # The largest number of classes of which every kind of error is listed.
 
 
 class ClassRow(NamedTuple):
-    """What becomes of the cases of one class in 1000: found, missed, and falsely decided as it."""
+    """The numbers of cases of one class, in 1000 of all classes, that are found, missed, and falsely decided to be of it."""
 
     name: str
     cases: float

@@ -1,4 +1,4 @@
-"""The verdict of a study for a reader who has to decide and not to compute: what to use, what that costs, and how sure it is."""
+"""The verdict of a study for a reader who decides and does not compute: what to use, what that costs, and how sure it is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from ssm.practice.study.outcomes import Outcomes
 from ssm.practice.study.verdicts import Candidate, Verdict
 
 USUAL = "The usual way"
-MOST_TRADES, LEAST = 4, 0.05  # classes, and cases in 1000, that are told of
+# The largest number of classes whose changes are named, and the smallest change in cases of 1000 that is named.
+MOST_TRADES, LEAST = 4, 0.05
 PLAIN_STRATEGIES = ("erm", OWN)
 HOW_MUCH_MORE = {
     "inverse": ", so that every class counts as much as any other",
@@ -91,7 +92,7 @@ def unit(record: xr.Dataset, verdict: Verdict) -> str:
 
 
 def rows(record: xr.Dataset, verdict: Verdict) -> list[Row]:
-    """What the recommendation comes to beside the usual way, with the difference, and beside the best of the others."""
+    """The results of the recommendation and of the usual way, with their difference, and of the best of the others."""
     chosen, metric = verdict.chosen, verdict.currency.metric
 
     def row(title: str, candidate: Candidate) -> Row:
@@ -125,7 +126,7 @@ def shown(verdict: Verdict) -> list[tuple[str, Candidate]]:
 
 
 def trade(chosen: Outcomes, plain: Outcomes) -> str:
-    """Of which classes more, and of which fewer cases are missed than by the usual way; empty where none are."""
+    """The classes of which more cases are missed than by the usual way, and those of which fewer are; empty where there are none."""
     changes = chosen.missed - plain.missed
     order = np.argsort(-np.abs(changes), kind="stable")
     parts = {

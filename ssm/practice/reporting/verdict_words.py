@@ -74,20 +74,20 @@ def in_words(difference: float, verdict: Verdict) -> str:
 
 
 def possible(row: Comparison, verdict: Verdict) -> str:
-    """What difference chance leaves open, from its simultaneous interval."""
+    """The differences that chance leaves possible, from the simultaneous interval."""
     if row.ties == row.num_pairs > 0:
         return "the same in every fold"
     ends = row.simultaneous_low, row.simultaneous_high
     if not np.isfinite(ends).all():
         return TOO_FEW
     low, high = sorted(np.clip(ends, *row.room).tolist(), key=abs)
-    if low * high > 0:  # both one way: the word for it is said once
+    if low * high > 0:  # Both ends are of one direction, whose word is said once.
         return f"{_parts(low, verdict)[0]} to {in_words(high, verdict)}"
     return f"{in_words(min(low, high), verdict)} to {in_words(max(low, high), verdict)}"
 
 
 def _parts(difference: float, verdict: Verdict) -> tuple[str, str]:
-    """The size of a difference, and of what, which way."""
+    """The size of a difference, its unit, and its direction, in words."""
     way, currency = "more" if difference > 0 else "less", verdict.currency
     if currency.metric == "recall_at_budget":
         return f"{abs(100 * difference):.3g}", f"percentage points {way}"
@@ -198,7 +198,7 @@ def _sure(verdict: Verdict) -> str:
 
 
 def _beside_best(verdict: Verdict) -> str:
-    """A sentence on how the chosen one stands beside the best mean."""
+    """A sentence that compares the chosen candidate with that of the best mean."""
     chosen, best, metric = verdict.chosen, verdict.best, verdict.currency.metric
     row = verdict.loss(chosen)
     if chosen == verdict.plain:

@@ -17,8 +17,8 @@ from ssm.support import files
 
 NAME, RECORD = "index.html", "watch.json"
 MOST_WINDOWS = 60
-"""So many windows are listed and drawn, the last ones; the record has all of them."""
-DAY = r"(\d{4}-\d\d-\d\d)"  # which stays on one line
+"""The number of last windows that are listed and drawn; the record has all of them."""
+DAY = r"(\d{4}-\d\d-\d\d)"  # A date, which the page keeps on one line.
 CAPTIONS = {
     "recall": "Share of each class's cases that were decided rightly.",
     "precision": "Share of the decisions for each class that were right. It falls where the class gets rarer, too.",
@@ -31,7 +31,7 @@ def write_page(found: Json, out: Path) -> Path:
     """Write `index.html` and `watch.json` into a folder, each whole or not at all. The same summary gives the same bytes.
 
     Args:
-        found: what a watch says (`summaries.summary`).
+        found: all that a watch has found (`summaries.summary`).
         out: a folder that exists.
 
     Returns:

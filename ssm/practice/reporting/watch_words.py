@@ -1,4 +1,4 @@
-"""What a watch says in sentences, on the terminal and on its page."""
+"""The findings of a watch in sentences, for the terminal and for its page."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def alarm(found: Json) -> str:
 
 
 def rows(found: Json) -> Iterator[str]:
-    """What became of the rows, a sentence for each kind that there was."""
+    """What became of the rows, a phrase for each kind of rows that there were."""
     counts = found["rows"]
     read, new = (
         f"{counts[kind]:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") for kind in ("read", "new")
@@ -59,7 +59,7 @@ def rows(found: Json) -> Iterator[str]:
 
 
 def acted(found: Json) -> str:
-    """What comes after what is to be done; empty where nothing is."""
+    """What to do after the advice has been followed; empty where there is nothing to do."""
     if found["advice"]["action"] in ("wait", "nothing", "look"):
         return ""
     return (
@@ -69,7 +69,7 @@ def acted(found: Json) -> str:
 
 
 def lines(found: Json) -> Iterator[str]:
-    """What to print: what to do, the alarms, what goes with the shares of now, and what became of the rows."""
+    """The lines to print: what to do, the alarms, the present class shares with their threshold, and what became of the rows."""
     yield found["advice"]["headline"]
     for step in found["advice"]["steps"]:
         yield f"  {step}"

@@ -215,7 +215,7 @@ def _possible(findings: Findings, names: Sequence[str]) -> str:
     allowed = []
     for metric in ("worst_class_recall", "accuracy"):
         rows = [row for row in _rows(findings, metric) if row.variant in names]
-        # Intervals of too few ties are endless and say nothing.
+        # Where there are too few folds, intervals are endless and say nothing.
         rows = [row for row in rows if math.isfinite(row.simultaneous_high)]
         if not rows:
             return f"{undecided}; there are too few folds to tell."

@@ -17,9 +17,8 @@ from ssm.support.errors import invalid
 
 Probabilities = Float[np.ndarray, "m k"]
 Labels = Int[np.ndarray, " m"]
-ROUNDING = (
-    1e-5  # The probabilities of a sample, which may be in float32, may sum to 1 up to this much.
-)
+# The probabilities of a sample, which may be in float32, may sum to 1 up to this much.
+ROUNDING = 1e-5
 
 
 class Reliability(NamedTuple):

@@ -23,9 +23,8 @@ from ssm.practice.study.rules import Currency
 from ssm.practice.study.strategies import Parameters, Variant
 from ssm.support import files
 
-DIGITS = (
-    64  # The length of the digest at the end of a cell's file, where a ZIP file has its comment.
-)
+# The length of the digest at the end of a cell's file, where a ZIP file has its comment.
+DIGITS = 64
 
 
 class Cell(NamedTuple):

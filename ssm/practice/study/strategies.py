@@ -29,9 +29,8 @@ TO_THE_END = ", to the end"
 LOWEST, HIGHEST = 0.2, 5.0  # bounds of clipped weights, whose mean is 1
 DEFERRED = 0.5  # the share of the steps before deferred weights act
 MARGIN = 3.0  # the smallest class's margin in logits, whose scale is free: 20 to 1 in odds
-MUCH_RARER = (
-    3.0  # the ratio of class sizes from which on labels of mixtures go to the rarer class (Remix)
-)
+# The ratio of class sizes from which on labels of mixtures go to the rarer class (Remix).
+MUCH_RARER = 3.0
 SCALES = (0.25, 4.0)
 FRACTIONS = (0.25, 0.5)
 

@@ -26,9 +26,8 @@ UNREADABLE = ("line", "id", "time", "probabilities", "prediction", "label")
 ROUNDING = 0.01  # Probabilities may sum to 1 up to this much, since logs round them.
 NO_LABEL = -1
 _hashed: Any = hash_array  # `Any`, since pandas declares the function as a mere object
-_SECONDS = (
-    r"-?\d{9,}(?:\.\d*)?"  # A time in Unix seconds; a number of fewer digits is part of a date.
-)
+# A time in Unix seconds; a number of fewer digits is part of a date.
+_SECONDS = r"-?\d{9,}(?:\.\d*)?"
 
 
 class Columns(NamedTuple):
