@@ -1,7 +1,7 @@
 """What a run can be given beside its Config: a loss, an optimiser, observables, a schedule, targets and a start of one's own.
 
-All of it is checked here, before anything runs. A Config that says `own` of its loss, its start or its optimiser
-says that it goes with one that is given, and only such a Config does.
+All of it is checked here, before anything runs. A Config uses a loss, a start or an optimiser that is given beside it
+if it says `own` in the field of that name, and only then.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
 import numpy as np
 
 from ssm.config import Config
-from ssm.dynamics.observables import Names, own_observables
+from ssm.dynamics.observables import Names, Observable, own_observables
 from ssm.dynamics.own_start import own_start, size_of
 from ssm.dynamics.parameters import Params
 from ssm.problem import own_objects
@@ -27,30 +27,32 @@ from ssm.results import digests, schema
 from ssm.results.schema import Variable
 from ssm.support import errors
 
+if TYPE_CHECKING:
+    from ssm.dynamics.optimizers import OwnOptimizer  # optax, which it imports, takes long
+
 START_SIZES = {"float64": (1e-70, 1e70), "float32": (1e-18, 1e18)}
-"""What `init_scale` can be."""
+"""The least and the largest `init_scale`, by the dtype of a run."""
 ARGUMENTS = {"loss": "loss", "optimizer": "optimizer", "init": "start", "targets": "targets"}
-"""By the field of a Config that says `own`, the argument that goes with it."""
+"""The argument that goes with each field of a Config that may say `own`."""
 NAMES = Names(schema.STORED, schema.DIMENSIONS)
 
 
 class Additions(NamedTuple):
-    """What a run is given beside its Config; nothing of it by default."""
+    """What a run is given beside its Config, which is nothing by default."""
 
     loss: OwnLoss | None = None
-    optimizer: Any = None
-    """An object whose `transformation()` is one of optax."""
-    observables: dict[str, Any] = {}  # noqa: RUF012 that is never changed
-    """An `Observable` by the name of its variable."""
+    optimizer: OwnOptimizer | None = None
+    observables: dict[str, Observable] = {}  # noqa: RUF012 that is never changed
+    """Observables by the name of their variable."""
     schedule: Transformation | None = None
     targets: Targets | None = None
-    """What samples are taught, sorted by class."""
+    """What samples are taught in place of labels, sorted by class."""
     start: Params | None = None
-    """As host arrays, features one column a sample, or a class where they are shared."""
+    """The start, as host arrays, with one column of features for each sample, or for each class where they are shared."""
 
     def to_json(self) -> dict[str, Any]:
-        """What is known of each that is given, as JSON types: two runs of one Config are the same where this
-        is."""
+        """What identifies each thing that is given, as JSON types: two runs of one Config are the same where this is
+        equal."""
         known: dict[str, Any] = {}
         if self.loss is not None:
             known["loss"] = own_objects.identity(self.loss.loss)
@@ -73,7 +75,7 @@ class Additions(NamedTuple):
         return known
 
     def attributes(self) -> dict[str, str]:
-        """The same as attributes of the Dataset of a run."""
+        """What `to_json` gives, as attributes of the Dataset of a run."""
         known = self.to_json()
         objects = {name: value for name, value in known.items() if not isinstance(value, str)}
         words = {name: value for name, value in known.items() if isinstance(value, str)}
@@ -96,7 +98,7 @@ class Additions(NamedTuple):
         )
 
     def with_numbers(self, numbers: Mapping[str, float]) -> Additions:
-        """The same with other numbers, by the names of `numbers`."""
+        """These additions with other numbers, by the names that the method `numbers` gives."""
         made = self
         for name, value in numbers.items():
             part, number = name.split(".")
@@ -109,10 +111,10 @@ class Additions(NamedTuple):
         return made
 
     def of(self, config: Config, data: Inputs | None = None) -> Additions:
-        """What of it the run of a Config uses: the loss and the optimiser where it says `own`.
+        """The additions that the run of a Config uses, which are the loss and the optimiser only where it says `own`.
 
         Raises:
-            ssm.InputError: a Config that says `own` of what is not given, or that cannot have what is.
+            ssm.InputError: the Config says `own` of something that is not given, or cannot go with what is given.
         """
         for field, argument in ARGUMENTS.items():
             if getattr(config, field) == "own" and getattr(self, argument) is None:
@@ -129,7 +131,7 @@ class Additions(NamedTuple):
         return self._replace(loss=loss, optimizer=optimizer, start=start)
 
     def check_versions(self) -> None:
-        """Refuse what a store could not know again: objects without a version, and bare transformations."""
+        """Refuse what a store could not recognise later: objects without a version, and bare transformations."""
         if self.optimizer is not None and _is_bare(self.optimizer):
             allowed = (
                 "a pytree of numbers with transformation() and a version, so that a store can go on"
@@ -160,25 +162,25 @@ def additions(
     data: Inputs | None = None,
     swept: Collection[str] = (),
     *,
-    loss: Any = None,
-    optimizer: Any = None,
-    observables: Any = None,
-    schedule: Any = None,
-    start: Any = None,
+    loss: object = None,
+    optimizer: object = None,
+    observables: object = None,
+    schedule: Transformation | None = None,
+    start: object = None,
     targets: Targets | None = None,
 ) -> tuple[Config, Additions]:
-    """What is given beside a Config, checked by itself, and the Config that says so. `Additions.of` checks it
-    against the Config of each run.
+    """What is given beside a Config, checked on its own, and the Config with `own` in the fields of it. `Additions.of`
+    checks it against the Config of each run.
 
     Args:
-        config: of a run, or what the runs of a sweep have in common.
+        config: the Config of a run, or of what the runs of a sweep have in common.
         data: inputs of one's own, if there are any.
-        swept: fields that vary; these say themselves where they are `own`.
+        swept: the fields that vary, which say `own` among their values where they have to.
         loss, optimizer, observables, schedule, start: as `ssm.simulate` takes them.
-        targets: as `own_targets` finds them.
+        targets: as `own_targets` makes them.
 
     Raises:
-        ssm.InputError: something that cannot be used, in one line that names the argument, or a Config that
+        ssm.InputError: something given cannot be used, which the message names, or the Config
             names another loss, start or optimiser than the one given.
     """
     given = Additions(
@@ -190,7 +192,7 @@ def additions(
     )
     for name, value in (("loss", loss), ("optimizer", optimizer), ("init", start)):
         if value is not None and name not in swept:
-            config = _said_to_be_own(config, name)
+            config = _with_own(config, name)
     if start is None:
         return config, given
     for name in ("init", "init_scale"):
@@ -201,19 +203,19 @@ def additions(
     return dataclasses.replace(config, init_scale=size), given._replace(start=start)
 
 
-def _said_to_be_own(config: Config, field: str) -> Config:
-    """The Config that says `own` of a field whose object is given."""
-    said, argument = getattr(config, field), ARGUMENTS[field]
-    if said not in ("own", getattr(Config, field)):
-        raise errors.invalid(field, said, f"left out where {argument} is given")
-    if field == "init" and said != "own" and config.init_scale != Config.init_scale:
+def _with_own(config: Config, field: str) -> Config:
+    """The Config with `own` in a field whose object is given."""
+    word, argument = getattr(config, field), ARGUMENTS[field]
+    if word not in ("own", getattr(Config, field)):
+        raise errors.invalid(field, word, f"left out where {argument} is given")
+    if field == "init" and word != "own" and config.init_scale != Config.init_scale:
         allowed = "left out where start is given, whose size it is"
         raise errors.invalid("init_scale", config.init_scale, allowed)
     return dataclasses.replace(config, **{field: "own"})
 
 
-def check_schedule(config: Config, schedule: Any, data: Inputs | None = None) -> None:
-    """Refuse what is no schedule, and one that the run of a Config cannot follow."""
+def check_schedule(config: Config, schedule: object, data: Inputs | None = None) -> None:
+    """Refuse anything that is no schedule, and a schedule that the run of a Config cannot follow."""
     if not isinstance(schedule, Transformation):
         raise errors.invalid("schedule", schedule, "a transformation of ssm.schedules")
     if not config.is_descent:
@@ -233,15 +235,16 @@ def check_schedule(config: Config, schedule: Any, data: Inputs | None = None) ->
     schedule.init(np.array(counts))  # refuses weights of another number of classes
 
 
-def _own_optimizer(optimizer: Any) -> Any:
-    """`own_optimizer`, imported where there is one, since optax takes a fifth of a second and no flow needs it."""
+def _own_optimizer(optimizer: object) -> OwnOptimizer:
+    """The result of `own_optimizer`, which is imported only here, since optax takes a fifth of a second and no flow needs
+    it."""
     from ssm.dynamics.optimizers import own_optimizer
 
     return own_optimizer(optimizer)
 
 
-def _is_bare(optimizer: Any) -> bool:
-    """Whether it was given as a bare transformation of optax."""
+def _is_bare(optimizer: object) -> bool:
+    """Whether an optimiser was given as a bare transformation of optax."""
     from ssm.dynamics.optimizers import PlainTransformation
 
     return isinstance(optimizer, PlainTransformation)

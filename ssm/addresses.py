@@ -1,8 +1,8 @@
 """Short public addresses of modules that live in a room.
 
-`ssm.losses` is `ssm.problem.losses`, `ssm.practice.kernels` is `ssm.practice.network.kernels`, the very same
-module, imported on first use: as an attribute, by `from ssm import losses` and by `import ssm.losses`. Type
-checkers know the first two, since they find no file for the third. Code in `ssm/` itself imports from the rooms.
+`ssm.losses` is the same module as `ssm.problem.losses`, and `ssm.practice.kernels` the same as
+`ssm.practice.network.kernels`. It is imported on first use: as an attribute, by `from ssm import losses`, or by
+`import ssm.losses`. Type checkers know the first two ways only, since they find no file for the third. Code in `ssm/` itself imports from the rooms.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ ADDRESSES = {
 
 
 class AddressFinder(Loader, MetaPathFinder):
-    """Imports the module at home where its public address is asked for."""
+    """Imports the module in its room where its public address is imported."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

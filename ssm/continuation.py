@@ -1,9 +1,10 @@
-"""Going on from the end of a run that was kept: with other weights, another loss or another optimiser, or as it was."""
+"""How a run goes on from the end of another that was kept, with other weights, another loss, another optimiser, or none
+of these."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -27,41 +28,42 @@ SAME = (
     "seed",
     "dtype",
 )
-"""Fields that a run and the one it goes on from have to agree in, beside the counts of the classes."""
+"""The fields, beside the counts of the classes, in which a run has to agree with the one that it goes on from."""
 LEARNED_TIMES = ("learning_time", "class_learning_time", "block_learning_time")
 
 
 class Reached(NamedTuple):
-    """What a run has come to."""
+    """The state in which a run has ended."""
 
     params: Params
-    """As host arrays, without padding."""
+    """The parameters as host arrays, without padding."""
     time: float
-    """Flow time, tau, or the number of steps."""
+    """The time at the end by the run's clock: flow time t, tau, or the number of steps."""
     log_time: float
-    """The logarithm of flow time by the loss clock; -inf where the clock was another."""
+    """The logarithm of flow time, where the loss drove the clock; else -inf."""
     cumulative_rate: float
+    """The sum of the learning rates of all steps so far; 0 where either run is a flow."""
     memory: Float[np.ndarray, " entries"] | None
-    """What its optimiser remembers; None where the next begins anew."""
+    """What its optimiser remembers, in one row; None where the optimiser begins anew."""
     weighting: Float[np.ndarray, " entries"] | None
+    """The state of its schedule, in one row; None where the schedule begins anew."""
     learned: dict[str, Float[np.ndarray, " s"]]
     """The learning times so far, by variable."""
     origin: str
-    """By which the run is known."""
+    """The digest by which the run is known."""
 
     def clock(self, config: Config) -> float:
-        """The time that decay counts."""
+        """The time with which decay proceeds: the sum of the learning rates, or the time of a flow."""
         return self.cumulative_rate if config.is_descent else self.time
 
 
 def going_on(
-    config: Config, run: Any, data: Inputs | None
+    config: Config, run: object, data: Inputs | None
 ) -> tuple[Config, Reached, Params | None]:
-    """What a run has reached, from which another is to go on.
+    """What a run has reached, from which another one goes on.
 
-    Where the other follows its features in the same columns they are handed on to the bit. Where it cannot, they
-    become a start of its own, and its Config says so. A length or a learning rate that its Config leaves out is
-    that of the run.
+    Where the other run follows features in the same columns, they are handed on bit by bit. Where it cannot, they
+    become an `own` start of it. A length or a learning rate that its Config leaves out is that of the first run.
 
     Args:
         config: the Config of the run that goes on.
@@ -69,13 +71,13 @@ def going_on(
         data: the inputs of one's own of the run that goes on, if it has any.
 
     Returns:
-        The Config, what was reached, and the start of its own, or None.
+        The Config, what was reached, and the `own` start, or None.
 
     Raises:
-        ssm.InputError: something else than such a run, one that did not get to its end, or a Config of other
-            classes, layers, couplings or seed.
+        ssm.InputError: the run is something else, or did not get to its end, or the Config has other
+            classes, layers, couplings or another seed.
     """
-    before = _config_of(run)
+    run, before = _checked(run)
     _check_same(config, before, run, data)
     config = _with_lengths(config, before, run)
     params = _last_parameters(before, run)
@@ -103,7 +105,8 @@ def going_on(
     return config, reached, own
 
 
-def _config_of(run: Any) -> Config:
+def _checked(run: object) -> tuple[xr.Dataset, Config]:
+    """A run from which another can go on, and its Config."""
     allowed = "the Dataset of a run of ssm.simulate with save_state=True"
     if not isinstance(run, xr.Dataset) or "config" not in run.attrs:
         raise errors.invalid("continue_from", type(run).__name__, allowed)
@@ -113,7 +116,7 @@ def _config_of(run: Any) -> Config:
         status = run.attrs["status"]
         allowed = "a run that got to its end; take W and H of a time that it reached as a start"
         raise errors.invalid("continue_from", f"a run with status {status}", allowed)
-    return Config.from_json(run.attrs["config"])
+    return run, Config.from_json(run.attrs["config"])
 
 
 def _check_same(config: Config, before: Config, run: xr.Dataset, data: Inputs | None) -> None:
@@ -133,21 +136,21 @@ def _check_same(config: Config, before: Config, run: xr.Dataset, data: Inputs | 
 
 
 def _with_lengths(config: Config, before: Config, run: xr.Dataset) -> Config:
-    """The Config with the length, and of steps the learning rate, of the run where it leaves them out."""
+    """The Config with the length of the run, and with the learning rate where it is one of steps, if it leaves them out."""
     if config.is_descent != before.is_descent:
         return config
     if not config.is_descent:
         same_clock = config.t1 is None and config.clock == before.clock
         begun = float(run["time"].values[0])
         return dataclasses.replace(config, t1=run.attrs["t1"] - begun) if same_clock else config
-    found = {"num_steps": int(run.attrs["num_steps"]), "learning_rate": run.attrs["learning_rate"]}
+    of_run = {"num_steps": int(run.attrs["num_steps"]), "learning_rate": run.attrs["learning_rate"]}
     return dataclasses.replace(
-        config, **{name: value for name, value in found.items() if getattr(config, name) is None}
+        config, **{name: value for name, value in of_run.items() if getattr(config, name) is None}
     )
 
 
 def _last_parameters(config: Config, run: xr.Dataset) -> Params:
-    """The layers of the run's end, of their shapes."""
+    """The layers at the end of the run, in their shapes."""
     k, d = config.num_classes, config.feature_dim
     shapes = [(k, d), *[(d, d)] * max(config.depth - 2, 0)]
     shapes += [(k, 1)] if config.has_output_bias else []
@@ -166,7 +169,7 @@ def last_entries(params: Params) -> Float[np.ndarray, " entries"]:
 
 
 def _of_samples(config: Config, run: xr.Dataset) -> Float[np.ndarray, "d n"]:
-    """The features of the run's end, one column a sample."""
+    """The features at the end of the run, one column a sample."""
     features = run["H"].values[-1].astype(np.float64)
     if "sample" in run["H"].dims:
         return features

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, PyTree
 
 from ssm import additions, continuation
 from ssm.config import Config, check_config
@@ -36,17 +36,17 @@ OF_A_CLASS = (
     "weight",
     "class_weight",
 )
-"""Variables that say nothing of a class without samples."""
+"""Variables that are NaN for a class without samples."""
 
 
 def follow(run: PreparedRun, progress: Callable[[float], None] | None = None) -> Trajectory:
-    """A run followed to its end, in its own precision."""
+    """The Trajectory of a run, which is followed to its end in its own precision."""
     with jax.enable_x64(run.config.dtype == "float64"):
         return run.flow.follow(progress)
 
 
 def follow_alike(runs: Iterable[PreparedRun]) -> list[Trajectory]:
-    """The same for runs that differ in their seed only, one after the other."""
+    """The Trajectories of runs that differ in their seed only, which are followed one after the other."""
     flows, found = [], []
     for run in runs:
         with jax.enable_x64(run.config.dtype == "float64"):
@@ -56,21 +56,21 @@ def follow_alike(runs: Iterable[PreparedRun]) -> list[Trajectory]:
 
 
 def compile_program(run: PreparedRun) -> None:
-    """Have the program by which a run is followed compiled, or read from disk."""
+    """Compile the program by which a run is followed, or read it from disk."""
     with jax.enable_x64(run.config.dtype == "float64"):
         run.flow.compile_program()
 
 
-def found_in_batch(runs: Sequence[PreparedRun]) -> list[tuple[Any, np.ndarray]]:
-    """What `make_trajectories` takes of runs that share a compilation, followed in one batch, for accelerators."""
+def found_in_batch(runs: Sequence[PreparedRun]) -> list[tuple[PyTree, np.ndarray]]:
+    """What `make_trajectories` needs of runs that share a compilation, followed in one batch, for accelerators."""
     with jax.enable_x64(runs[0].config.dtype == "float64"):
         return found_in_one_batch([run.flow for run in runs])
 
 
 def make_trajectories(
-    runs: Sequence[PreparedRun], found: Sequence[tuple[Any, np.ndarray]]
+    runs: Sequence[PreparedRun], found: Sequence[tuple[PyTree, np.ndarray]]
 ) -> list[Trajectory]:
-    """Followed runs that differ in their seed only, from what each found."""
+    """The Trajectories of followed runs that differ in their seed only, given what `Dynamics.found` gives of each."""
     return trajectories([run.flow for run in runs], found)
 
 
@@ -98,11 +98,11 @@ def run_arrays(
             samples = np.arange(problem.counts.sum())
             observed[name] = observed[name].take(samples, axis=1 + own.dims.index("sample"))
     k, class_weights = len(problem.counts), problem.class_weights
-    if "weight" in observed:  # which change: those of the end
+    if "weight" in observed:  # weights that change, of which those at the end are kept
         finite = observed["weight"][np.isfinite(observed["weight"]).all(axis=1)]
         class_weights = finite[-1].astype(float) if len(finite) else np.full(k, np.nan)
     crossings = trajectory.crossings
-    if run.reached is not None:  # what was learned before keeps its time
+    if run.reached is not None:  # what was learned before the run went on keeps its time
         before = np.concatenate([run.reached.learned[name] for name in LEARNED_TIMES])
         crossings = np.where(np.isnan(before), crossings, before)
     r = len(components.singular_values)
@@ -140,16 +140,16 @@ def _last(run: PreparedRun, trajectory: Trajectory) -> dict[str, np.ndarray]:
     params, memory, weighting = trajectory.last
     if run.flow.field.columns.inputs is None and run.config.column_kind == "samples":
         params = params._replace(H=params.H[:, : run.problem.counts.sum()])  # without padding
-    found = {"last_parameters": last_entries(params)}
+    arrays = {"last_parameters": last_entries(params)}
     for name, state in (("last_optimizer_memory", memory), ("last_schedule_state", weighting)):
         if leaves := jax.tree.leaves(state):
-            found[name] = np.concatenate([np.ravel(leaf).astype(float) for leaf in leaves])
-    return found
+            arrays[name] = np.concatenate([np.ravel(leaf).astype(float) for leaf in leaves])
+    return arrays
 
 
 def _status(run: PreparedRun, trajectory: Trajectory, learned: Float[np.ndarray, " r"]) -> Status:
-    """How a run ended: also whether it left unlearned what it was predicted to learn, in the length
-    that is chosen from theory, by the components that learn by themselves, or in that of the run."""
+    """How a run ended. A run that reached its end is `not learned` if a component that learns by itself was predicted
+    to be learned by then, or at any time where the length is chosen from theory, and was not."""
     length = np.inf if run.config.t1 is None else trajectory.times[-1]
     missing = (run.predicted_learning_time <= length) & np.isnan(learned)
     if trajectory.status == Status.FINISHED and missing.any():
@@ -160,7 +160,7 @@ def _status(run: PreparedRun, trajectory: Trajectory, learned: Float[np.ndarray,
 
 
 def _exposure(problem: Problem, class_weights: Float[np.ndarray, " k"]) -> dict[str, float]:
-    """What the last weights do; NaN where a schedule has made one of them negative, or all 0."""
+    """The measures of the weights at the end; NaN where a schedule has made one of them negative, or all 0."""
     if not samples.are_alike(problem):
         each = class_weights[problem.labels] * samples.sample_weights(problem)
         counts, class_weights = np.ones(len(each)), each
@@ -179,8 +179,8 @@ def simulate(
     progress: Callable[[float], None] | bool | None = None,
     *,
     schedule: Transformation | None = None,
-    loss: Any = None,
-    optimizer: Any = None,
+    loss: object = None,
+    optimizer: object = None,
     observables: Mapping[str, Observable] | None = None,
     start: Params | None = None,
     continue_from: xr.Dataset | None = None,
@@ -206,15 +206,15 @@ def simulate(
             step's number and the classes' accuracies then.
         loss: a pytree of numbers with `value(logits, labels)`, as `ssm.problem.own_loss.own_loss` takes it.
         optimizer: a transformation of optax, or a pytree of numbers with `transformation()`, which makes one;
-            its updates are times the Config's learning rate.
+            its updates are multiplied by the Config's learning rate.
         observables: by name, pytrees of numbers with `dims`, `units` and `words` that are called with (params,
             columns, time) at every saved time.
         start: `ssm.Params(W, H)`, as `ssm.dynamics.own_start.own_start` takes it.
         continue_from: a run with save_state, from whose end this one goes on, time too. A length counts from
-            there; left out it is that of the run. What was learned before keeps its time.
+            there; if left out it is that of the run. What was learned before keeps its time.
         inputs, labels: samples of one's own that features are made of, H = A X: a row each, shape (n, p),
             in any order, with an integer 0 ... k - 1. The Config that is kept has the counts of the labels.
-        held_out_data: a pair of the same, not trained on.
+        held_out_data: a pair of such inputs and labels, which are not trained on.
         targets, sample_weights: distributions over the classes, shape (n, k), that samples are taught in place of
             labels, and factors of their losses (`ssm.problem.own_targets.own_targets`).
 
@@ -224,13 +224,13 @@ def simulate(
         feature_dim + 1), `class_strength`; by component, a contrast between classes, `strength`; by block
         `block_strength`; by mode `singular_value`; `W` and `H` (of inputs `A`) when asked for. `learning_time`,
         `class_learning_time`, `block_learning_time` (when half of the target is reached, NaN where it is not) and
-        `predicted_learning_time`. What else a Config adds `ssm.results.schema` lists; each variable's own
-        attributes say what it is. Coordinates hold counts, weights, groups, blocks and targets, attributes the
+        `predicted_learning_time`. `ssm.results.schema` lists what else a Config adds, and the attributes of each
+        variable say what it is. Coordinates hold counts, weights, groups, blocks and targets, attributes the
         Config as JSON, the `status`, what the weights at the end do, and the origin. A group of one class has no
         contrasts within it: its block is NaN, and `class_strength` says what is learned of that class.
 
     Raises:
-        ssm.InputError: something else than a Config, or something given beside it that it cannot have.
+        ssm.InputError: `config` is no Config, or cannot go with something that is given beside it.
 
     Example:
         >>> import ssm
@@ -256,9 +256,9 @@ def simulate(
 
 
 def _prepared(
-    config: Config, data: Inputs | None, before: Any, start: Any, own: dict[str, Any]
+    config: Config, data: Inputs | None, before: object, start: object, own: dict[str, Any]
 ) -> tuple[PreparedRun, dict[str, str]]:
-    """A run with what is given beside its Config, and the attributes by which that is known."""
+    """A run with what is given beside its Config, and the attributes that identify what is given."""
     reached = None
     if before is not None:
         if start is not None:
@@ -274,8 +274,8 @@ def _prepared(
 
 
 def _named(data: Inputs | None) -> dict[str, str]:
-    """Attributes by which data of one's own is told from other data: the shape and the digest of the inputs,
-    those of training sorted by class, and of held-out samples also of their labels."""
+    """The attributes that identify data of one's own: the shape and the digest of the inputs of training, sorted by
+    class, and of those held out, for which the digest includes the labels."""
     if data is None:
         return {}
     described = {"inputs": _shape_and_digest(data.training, {})}
