@@ -88,7 +88,8 @@ def effective(R: float, size: int, number: int) -> Estimate:
         field = jax.tree.map(jax.numpy.asarray, preparation.prepare(config).flow.field)
 
         def of_step(step: jax.Array) -> jax.Array:
-            return descent.mini_batch(field, jax.random.key(0), step, size).risk_weights
+            batch = descent.mini_batch(field, jax.random.key(0), step, size)
+            return jax.numpy.asarray(batch.risk_weights)
 
         each = np.asarray(jax.vmap(of_step)(jax.numpy.arange(number)))
     counts = np.array(config.class_counts)
