@@ -100,6 +100,9 @@ def _begun(images: np.ndarray, labels: np.ndarray, num_steps: int) -> parameters
         dtype="float32",
     )
     samples = tasks.Samples(images, labels, np.ones(len(labels)))
+    classifier.classes_ = np.unique(
+        labels
+    )  # as `fit` sets it before it has the parameters prepared
     return parameters.prepared(classifier, samples, None, seed=0)
 
 

@@ -304,3 +304,12 @@ def test_uncertainty_is_held_against_the_same_draws():
     assert all(0.5 < right <= 1 and 0.5 < precision <= 1 for right, precision in found.values())
     assert found["none"][1] == found["none, for equal shares"][1]
     assert uncertainty.difference(np.array([0.3, 0.5]), np.array([0.2, 0.4])).startswith("+0.100 (")
+
+
+def test_the_network_that_is_trained_beside_torch_is_prepared(rng):
+    images, labels = rng.normal(size=(10, training.SIDE**2)).astype("float32"), np.arange(10)
+    task, options, params = training._begun(images, labels, 7)
+    assert options.evaluate_every == 7 and task.num_samples == 10
+    # two convolutions of 3 x 3 with 16 and 32 channels, and a layer from 7 x 7 places to 10 classes
+    number = sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert number == (9 + 1) * 16 + (9 * 16 + 1) * 32 + (7 * 7 * 32 + 1) * 10
