@@ -87,12 +87,12 @@ def make_start(
     if config.starts_from_inputs and config.init in ("gaussian", "collapsed"):
         shared = 1 + k + (0 if problem.groups is None else problem.groups.counts.shape[1])
         class_part = scale * _class_part(rng.normal(size=(d, shared)), problem)
+        if config.init == "collapsed":
+            return Start(layers._replace(H=columns.spread_in_groups(class_part)), None, class_part)
     elif config.init == "collapsed":
         return Start(layers._replace(H=columns.spread(scale * rng.normal(size=(d, k)))))
     else:
         class_part = None
-    if config.init == "collapsed" and class_part is not None:
-        return Start(layers._replace(H=columns.spread_in_groups(class_part)), None, class_part)
     rows, reduced = k if config.init == "balanced" else d, None
     if columns.coordinates:
         width = len(columns.labels) // k

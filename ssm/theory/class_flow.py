@@ -20,6 +20,7 @@ Source: derived for this project.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -59,23 +60,21 @@ class Flow(NamedTuple):
 
     def of_starts(self, shape: tuple[int, ...]) -> Flow:
         """The flow of each start, where the starts of the grid have this shape: one axis of starts."""
-        k = self.rates.shape[-1]
-        return self._replace(
-            rates=_spread(self.rates, shape, k),
-            roots=_spread(self.roots, shape, k),
-            shared=None if self.shared is None else _spread(self.shared, shape, k),
-            noise=None if self.noise is None else _spread(self.noise, shape, k),
-            smoothing=None if self.smoothing is None else _spread(self.smoothing, shape),
-        )
+        return self._with(lambda numbers, *axes: _spread(numbers, shape, *axes))
 
     def of(self, starts: Int[np.ndarray, " q"]) -> Flow:
         """The flow of some of the starts."""
+        return self._with(lambda numbers, *_: numbers[starts])
+
+    def _with(self, change: Callable[..., np.ndarray]) -> Flow:
+        """The flow with all numbers changed, by a function of these and of the lengths of the axes after those of the grid."""
+        k = self.rates.shape[-1]
         return self._replace(
-            rates=self.rates[starts],
-            roots=self.roots[starts],
-            shared=None if self.shared is None else self.shared[starts],
-            noise=None if self.noise is None else self.noise[starts],
-            smoothing=None if self.smoothing is None else self.smoothing[starts],
+            rates=change(self.rates, k),
+            roots=change(self.roots, k),
+            shared=None if self.shared is None else change(self.shared, k),
+            noise=None if self.noise is None else change(self.noise, k),
+            smoothing=None if self.smoothing is None else change(self.smoothing),
         )
 
     def logits(self, state: Float[np.ndarray, "p rows d"]) -> Float[np.ndarray, "p k k"]:

@@ -259,7 +259,8 @@ def mean_start(config: Config, problem: Problem) -> Start:
 def _times_of_class_means(prospects: Sequence[Prospect]) -> list[Float[np.ndarray, "*starts r"]]:
     """Learning times under cross-entropy of settings with as many classes, features and starts, where they are near
     enough."""
-    trusted = [_is_near_class_means(prospect) for prospect in prospects]
+    rates = [growth.mean_growth_rates(x.problem, x.components) for x in prospects]
+    trusted = list(map(_is_near_class_means, prospects, rates))
     found = [np.full(which.shape, np.nan) for which in trusted]
     followed = [i for i, which in enumerate(trusted) if which.any()]
     if not followed:
@@ -295,21 +296,22 @@ def _times_of_class_means(prospects: Sequence[Prospect]) -> list[Float[np.ndarra
         stacked([np.array(config.label_smoothing) for config in configs]),
     )
     for i, of_setting in zip(followed, times, strict=True):
-        config, problem, basis, start = prospects[i]
+        config, *_, start = prospects[i]
         near = trusted[i]
         if config.init != "spectral":
             fewest = FEWEST_E_FOLDS if start is None else FEWEST_OF_A_START
-            rates = growth.mean_growth_rates(problem, basis)
-            near = near & (2 * rates * of_setting >= fewest)
+            near = near & (2 * rates[i] * of_setting >= fewest)
         found[i] = np.where(near, of_setting, np.nan)
     return found
 
 
-def _is_near_class_means(prospect: Prospect) -> Bool[np.ndarray, " r"]:
+def _is_near_class_means(
+    prospect: Prospect, rates: Float[np.ndarray, " r"]
+) -> Bool[np.ndarray, " r"]:
     """Which components noise lets come near to their learning times by class means under cross-entropy."""
     config, p, components, _ = prospect
     k, smoothing = len(p.counts), config.label_smoothing
-    damping = _noise(config, p).sum() / growth.mean_growth_rates(p, components)
+    damping = _noise(config, p).sum() / rates
     alone = growth.separable(p, components, config.loss)
     # Smoothed labels are met where logits of a label stand that far above others, perhaps for ever below the level.
     ends = np.log1p((1 - smoothing) * k / smoothing) if smoothing else np.inf
