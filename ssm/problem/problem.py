@@ -147,18 +147,6 @@ class Problem(NamedTuple):
         means of the features move by dM/dt = Sigma T."""
         return np.diag(self.kernel_eigenvalues / self.counts) + self.common_coupling
 
-    @property
-    def class_kernel_root(self) -> Float[np.ndarray, "k k"]:
-        """L with L L^T = T: diag(sqrt(kappa_c / n_c)) (I + v v^T), v of `shared_direction`."""
-        root, v = np.sqrt(self.kernel_eigenvalues / self.counts), self.shared_direction
-        return root[:, None] * (np.eye(len(root)) + np.outer(v, v))
-
-    @property
-    def shared_direction(self) -> Float[np.ndarray, " k"]:
-        """v with I + v v^T = (I + f f^T)^(1/2), f_c = sqrt(beta n_c / kappa_c); 0 where samples share nothing."""
-        f = np.sqrt(self.common_coupling * self.counts / self.kernel_eigenvalues)
-        return f / np.sqrt(1 + np.sqrt(1 + f @ f))
-
 
 def make_problem(config: Config) -> Problem:
     """The problem that a Config describes."""

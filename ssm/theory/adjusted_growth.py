@@ -4,7 +4,7 @@ sizes adjust. Two layers, any weights and coupling; times are flow time.
 At zero logits dl/dz of a sample of class c is a fixed vector g_c, so that classifier and features grow
 along the singular vectors of A = -[g_c w_c sqrt(n_c kappa_c)] / n, at its singular values; with a bias of the
 features, or a coupling between classes, A = -[g_c w_c n_c] L / n, L L^T = diag(kappa_c / n_c) + beta 11^T
-(`Problem.class_kernel_root`). Within a group
+(`groups.ByClass.kernel_root`). Within a group
 of equal classes that is r = w sqrt(n_c kappa_c) (g_other - g_own) / n, whatever is added to a group's
 logits: w sqrt(n_c kappa_c) / n as without adjustments, times the class's factor (n_c / n_max)^g under CDT
 and VS, and a number that depends on p_y alone under LDAM and the focal loss. Only the majority-minority
@@ -27,7 +27,7 @@ from ssm.problem import Problem
 from ssm.support import errors
 from ssm.theory import growth
 from ssm.theory.adjusted_loss import at_logits, at_zero_logits
-from ssm.theory.groups import bias_of, step_of
+from ssm.theory.groups import bias_of, by_class, step_of
 from ssm.theory.predictions import expected_start_strength
 
 BACKGROUNDS = np.linspace(-40, 40, 41)  # logits by which one group may stand above the other
@@ -36,12 +36,12 @@ SHARES = 100  # of the target, at which the rate of a group's contrasts is worke
 
 def growth_matrix(config: Config, problem: Problem) -> Float[np.ndarray, "k k"]:
     """A = -[g_c w_c n_c] L / n: with N = L^-1 M^T, dW/dt = A N and dN/dt = A^T W while all logits are small.
-    L is diag(sqrt(kappa_c / n_c)) unless all samples share something (`Problem.class_kernel_root`). Per unit
+    L is diag(sqrt(kappa_c / n_c)) unless all samples share something (`groups.ByClass.kernel_root`). Per unit
     of flow time."""
     gradients = at_zero_logits(config, problem.counts).gradients
     if problem.common_coupling == 0:
         return -gradients * _pull(problem)
-    return -(gradients * growth.risk_shares(problem)) @ problem.class_kernel_root
+    return -(gradients * growth.risk_shares(problem)) @ by_class(problem).kernel_root
 
 
 def block_growth_rates(config: Config, problem: Problem) -> Float[np.ndarray, " 3"]:

@@ -57,7 +57,7 @@ def linear_phase(
     system. With N = M^T scaled by sqrt(n_c / kappa_c) and E = diag(w_c sqrt(n_c kappa_c)) / n it is
     the symmetric one dW/dt = P E N, dN/dt = E P W (`linear_factors`). With a bias of the features, or a
     coupling between classes, N = L^-1 M^T and dW/dt = A N, A = P diag(n_c w_c) L / n, where L is
-    `Problem.class_kernel_root`. A bias of the logits is P (n w) t / n, while that is small.
+    `groups.ByClass.kernel_root`. A bias of the logits is P (n w) t / n, while that is small.
 
     Args:
         W, class_means: the start, M one column a class.

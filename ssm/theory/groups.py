@@ -95,13 +95,13 @@ class ByClass(NamedTuple):
 
     @property
     def shared_direction(self) -> Float[np.ndarray, "*grid k"]:
-        """v, `Problem.shared_direction`."""
+        """v with I + v v^T = (I + f f^T)^(1/2), f_c = sqrt(beta n_c / kappa_c); 0 where samples share nothing."""
         f = np.sqrt(self.common_coupling[..., None] * self.counts / self.kernel_eigenvalues)
         return f / np.sqrt(1 + np.sqrt(1 + (f * f).sum(axis=-1, keepdims=True)))
 
     @property
     def kernel_root(self) -> Float[np.ndarray, "*grid k k"]:
-        """L, `Problem.class_kernel_root`."""
+        """L with L L^T = T: diag(sqrt(kappa_c / n_c)) (I + v v^T), v of `shared_direction`."""
         v, root = self.shared_direction, np.sqrt(self.kernel_eigenvalues / self.counts)
         return root[..., None] * (np.eye(root.shape[-1]) + v[..., None] * v[..., None, :])
 

@@ -250,7 +250,7 @@ def mean_start(config: Config, problem: Problem) -> Start:
         moved = kernel[:, None] * spectrum.left + p.common_coupling * (p.counts @ spectrum.left)
         right = moved / spectrum.singular_values
         return Start(config.init_scale * spectrum.left, config.init_scale * right.T)
-    root = p.class_kernel_root
+    root = groups.by_class(p).kernel_root
     left, _, right = np.linalg.svd((np.eye(k) - 1 / k) * growth.risk_shares(p) @ root)
     size = np.sqrt((left[:, :-1] ** 2).T @ expected_start_strength(config, p))
     return Start(left[:, :-1] * size, size[:, None] * right[:-1] @ root.T)
